@@ -1,0 +1,1 @@
+"""The road: pools, timeouts, retries, address rules. Knows neither registries nor packages."""

@@ -1,0 +1,1 @@
+"""The registry: the OCI distribution API as one caller sees it. Has never heard of Python packages."""

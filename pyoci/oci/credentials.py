@@ -1,0 +1,88 @@
+"""Who is calling, as told by the Authorization header. Secrets never show in a repr."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from dataclasses import dataclass, field
+
+from pyoci.errors import Unauthorized
+
+
+@dataclass(frozen=True, slots=True)
+class Anonymous:
+    """Nobody signed in."""
+
+    def header(self) -> str | None:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Basic:
+    """A user name and a password or token (RFC 7617)."""
+
+    username: str = field(repr=False)
+    password: str = field(repr=False)
+
+    def header(self) -> str:
+        pair = f"{self.username}:{self.password}".encode()
+        return "Basic " + base64.b64encode(pair).decode("ascii")
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """A token that goes to the registry as it is (RFC 6750)."""
+
+    token: str = field(repr=False)
+
+    def header(self) -> str:
+        return f"Bearer {self.token}"
+
+
+Credentials = Anonymous | Basic | Bearer
+
+
+def parse_authorization(header: str | None, bearer_username: str | None = None) -> Credentials:
+    """Read an Authorization header; None or an empty one is nobody.
+
+    `bearer_username` is the user whose password is a Bearer token, for clients that can only send Basic.
+    Raises Unauthorized for a header that can't be read: guessing would mean asking as somebody else.
+    """
+    scheme, _, value = (header or "").strip().partition(" ")
+    value = value.strip()
+    match scheme.lower():
+        case "":
+            return Anonymous()
+        case "basic":
+            return _basic(value, bearer_username)
+        case "bearer" if value and _is_token(value):
+            return Bearer(value)
+    raise Unauthorized("the Authorization header can't be read; expected Basic or Bearer credentials")
+
+
+def fingerprint(credentials: Credentials, key: bytes) -> str:
+    """A short keyed hash of `credentials`, for log lines and cache keys; without `key` it tells nothing."""
+    header = credentials.header()
+    if header is None:
+        return "anonymous"
+    return hmac.new(key, header.encode(), "sha256").hexdigest()[:16]
+
+
+def _basic(value: str, bearer_username: str | None) -> Credentials:
+    try:
+        pair = base64.b64decode(value, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        pair = ""
+    username, colon, password = pair.partition(":")
+    if not colon or not pair.isprintable():
+        raise Unauthorized("the Basic credentials can't be read; expected base64 of user:password")
+    if bearer_username and username == bearer_username:
+        if not _is_token(password):
+            raise Unauthorized("the password is not a token; expected visible ASCII characters")
+        return Bearer(password)
+    return Basic(username, password) if pair != ":" else Anonymous()
+
+
+def _is_token(text: str) -> bool:
+    return text.isascii() and text.isprintable() and " " not in text

@@ -1,0 +1,1 @@
+"""Where Python packages and the registry meet: the domain."""

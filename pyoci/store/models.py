@@ -1,0 +1,141 @@
+"""What the store takes and gives: Namespace, PackageFile, ProjectPage, Upload, ByteRange, FileStream."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import BinaryIO, Self
+
+from packaging.version import Version
+
+from pyoci.dist.filenames import Sdist, Wheel
+from pyoci.dist.names import ProjectName
+from pyoci.errors import RangeNotSatisfiable
+from pyoci.oci.references import Registry, Repository
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """The path between registry and project, `acme/python`: one or more segments, lower case."""
+
+    registry: Registry
+    path: str
+
+    @classmethod
+    def parse(cls, registry: Registry, path: str) -> Self:
+        """Lower the capitals (`ghcr.io/AllexVeldman` works) and check the grammar. Raises InvalidRequest."""
+        return cls(registry, Repository.parse(registry, path.lower()).name)
+
+    def repository(self, name: ProjectName) -> Repository:
+        """The repository that holds the project `name`. Raises InvalidRequest where it grows too long."""
+        return Repository.parse(self.registry, f"{self.path}/{name.underscored}")
+
+    def __str__(self) -> str:
+        return f"{self.registry}/{self.path}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageFile:
+    """One wheel or sdist, as its version's image index describes it."""
+
+    distribution: Sdist | Wheel
+    sha256: str
+    size: int | None = None  # in bytes; None for files that another implementation published
+    upload_time: datetime | None = None  # with a zone
+    requires_python: str | None = None
+    core_metadata: str | None = None  # sha256 hex of METADATA; None where `.metadata` is not on offer
+    yanked: str | None = None  # the reason, "" where none was given; None: not yanked (PEP 592)
+    project_urls: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def filename(self) -> str:
+        return self.distribution.filename
+
+    @property
+    def version(self) -> Version:
+        return self.distribution.version
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectPage:
+    """The files of one project, in PEP 440 order, oldest version first."""
+
+    name: ProjectName
+    files: tuple[PackageFile, ...]
+
+    @property
+    def versions(self) -> tuple[Version, ...]:
+        """The versions that have files, each once, in order."""
+        return tuple(dict.fromkeys(file.version for file in self.files))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """A filled-in upload form. Texts are as the client sent them; `content` is seekable and stands at 0."""
+
+    filename: str
+    content: BinaryIO = field(repr=False)
+    size: int
+    name: str
+    version: str
+    filetype: str = ""  # bdist_wheel or sdist; "" where the client didn't say
+    digests: Mapping[str, str] = field(default_factory=dict)  # hashlib name or "blake2b_256" to hex
+    classifiers: tuple[str, ...] = ()
+    project_urls: tuple[str, ...] = ()  # "Label, URL"
+    requires_python: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """One range of RFC 9110, section 14.1.2: `first-last`, `first-`, or `-suffix` (first is None)."""
+
+    first: int | None
+    last: int | None
+
+    @classmethod
+    def parse(cls, header: str | None) -> Self | None:
+        """Read a Range header. None for what may be ignored: no header, several ranges, another unit."""
+        found = re.fullmatch(r"\s*bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", header or "")
+        if found is None or not (found[1] or found[2]):
+            return None
+        first, last = (int(text) if text else None for text in found.groups())
+        if first is not None and last is not None and last < first:
+            return None
+        return cls(first, last)
+
+    def within(self, size: int) -> range:
+        """The offsets that this range selects of `size` bytes. Raises RangeNotSatisfiable where none."""
+        if self.first is None:
+            start, stop = max(size - (self.last or 0), 0), size
+        else:
+            start, stop = self.first, size if self.last is None else min(self.last + 1, size)
+        if start >= stop:
+            raise RangeNotSatisfiable(f"the range lies outside the file, which has {size} bytes", size)
+        return range(start, stop)
+
+
+@dataclass(slots=True)
+class FileStream:
+    """The bytes of a file on their way from the registry. Iterate it to the end, or close it.
+
+    Without a span the bytes are verified: iteration raises before the last piece where they don't match
+    their digest, so that a client that counts bytes sees a broken download and not a wrong file.
+    """
+
+    file: PackageFile
+    size: int  # of the whole file, in bytes
+    span: range | None  # the offsets served; None: all of it
+    pieces: Iterator[bytes] = field(repr=False)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self.pieces
+
+    def close(self) -> None:
+        """Give the connection back, or drop it where bytes are left on it."""
+        close = getattr(self.pieces, "close", None)
+        if close is not None:
+            close()
+
+

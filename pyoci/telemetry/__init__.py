@@ -1,0 +1,1 @@
+"""Watches from outside: logs today, traces and metrics later."""

@@ -1,0 +1,1 @@
+"""Flask: translates between HTTP and the store, and decides nothing."""
