@@ -38,7 +38,9 @@ class Registry:
         """Read `host`, `host:port` or an http(s) URL without a path. Raises InvalidRequest."""
         found = re.fullmatch(r"(?:(https?)://)?([^/]*)/?", text.lower())
         if found is None:
-            raise InvalidRequest(f"{text!r} is not a registry; expected a host, host:port, or http(s)://host:port")
+            raise InvalidRequest(
+                f"{text!r} is not a registry; expected a host, host:port, or http(s)://host:port"
+            )
         scheme, host = found[1] or scheme, found[2]
         if not (_HOST.fullmatch(host) or _HOST_V6.fullmatch(host)):
             raise InvalidRequest(f"{host!r} is not a host name; expected host or host:port")
@@ -98,7 +100,8 @@ class Tag:
         """Raises InvalidRequest where `text` doesn't obey the grammar."""
         if not _TAG.fullmatch(text):
             raise InvalidRequest(
-                f"{text!r} is not a tag; expected at most 128 letters, digits, . _ and -, not starting with . or -"
+                f"{text!r} is not a tag; expected at most 128 letters, digits, . _ and -,"
+                " starting with neither . nor -"
             )
         return cls(text)
 
@@ -117,7 +120,9 @@ class Digest:
     def parse(cls, text: str) -> Self:
         """Raises InvalidRequest where `text` is no sha256 or sha512 digest."""
         if not _DIGEST.fullmatch(text):
-            raise InvalidRequest(f"{text[:100]!r} is not a digest; expected sha256:<64 hex> or sha512:<128 hex>")
+            raise InvalidRequest(
+                f"{text[:100]!r} is not a digest; expected sha256:<64 hex> or sha512:<128 hex>"
+            )
         algorithm, _, value = text.partition(":")
         return cls(algorithm, value)
 

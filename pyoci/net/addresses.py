@@ -1,0 +1,113 @@
+"""Which addresses a call may reach, and the check of a resolved name against that."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+from pyoci.errors import Denied, Unreachable
+
+_TRIES = 4  # addresses of one name that are worth a connection attempt
+_RESOLVERS = 16  # names looked up at one time
+# Azure's agent answers virtual machines at an address that is public by its number.
+_PLATFORM = frozenset({ip_address("168.63.129.16")})
+_NAT64 = IPv6Network("64:ff9b::/96")
+_NAT64_LOCAL = IPv6Network("64:ff9b:1::/48")
+_COMPATIBLE = IPv6Network("::/96")
+_THIS_HOST = IPv4Network("0.0.0.0/8")
+
+Address = IPv4Address | IPv6Address
+Lookup = Callable[[str, int], list[str]]
+
+
+class Reach(Enum):
+    """How far a call may go. There is one adapter for each, so that no pooled connection changes hands."""
+
+    PUBLIC = "public"  # https to public addresses: what any caller may name
+    VOUCHED = "vouched"  # the same, named by a registry that the operator listed; a proxy may be used
+    PRIVATE = "private"  # private and loopback addresses too: named by a listed registry that has one itself
+    LISTED = "listed"  # wherever the operator's own list leads
+    EMBEDDED = "embedded"  # the registry inside this process, and nothing else
+
+
+def permitted(address: Address, reach: Reach) -> bool:
+    """Whether a call of this reach may connect to `address`."""
+    if reach is Reach.LISTED:
+        return True
+    inner = _inner(address)
+    return _is_public(inner) or (reach is Reach.PRIVATE and _is_private(inner))
+
+
+def _inner(address: Address) -> Address:
+    """The IPv4 address inside a mapped, compatible, 6to4 or NAT64 one: that is where packets go."""
+    if isinstance(address, IPv4Address):
+        return address
+    if address in _NAT64 or (address in _COMPATIBLE and int(address) > 0xFFFF):
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or address
+
+
+def _is_public(address: Address) -> bool:
+    local = address.is_multicast or address.is_reserved or address.is_unspecified or address in _PLATFORM
+    if isinstance(address, IPv6Address):
+        local = local or address.is_site_local or address in _NAT64_LOCAL
+    return address.is_global and not local
+
+
+def _is_private(address: Address) -> bool:
+    """Loopback and private networks; never link-local (cloud metadata), multicast or reserved ones."""
+    if isinstance(address, IPv4Address) and address in _THIS_HOST:
+        return False
+    other = address.is_link_local or address.is_multicast or address.is_unspecified
+    return (address.is_loopback or address.is_private) and not other
+
+
+def system_lookup(host: str, port: int) -> list[str]:
+    """The addresses of `host` as the system's resolver gives them, each once."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+class Resolver:
+    """Looks names up within a time, which getaddrinfo does not have."""
+
+    def __init__(self, lookup: Lookup = system_lookup) -> None:
+        self._lookup = lookup
+        self._threads = ThreadPoolExecutor(_RESOLVERS, thread_name_prefix="resolve")
+
+    def addresses(self, host: str, port: int, timeout: float) -> list[Address]:
+        """Every address of `host`. Raises OSError where it has none, Unreachable after `timeout` seconds."""
+        host = host.strip("[]").partition("%")[0]
+        try:
+            return [ip_address(host)]
+        except ValueError:
+            pass
+        try:
+            found = self._threads.submit(self._lookup, host, port).result(timeout)
+        except TimeoutError:
+            raise Unreachable(f"the name {host} could not be looked up in time") from None
+        except UnicodeError as exc:
+            raise OSError(f"{host} is not a host name") from exc
+        return [ip_address(text.partition("%")[0]) for text in found]
+
+    def permitted(self, host: str, port: int, reach: Reach, timeout: float) -> list[str]:
+        """The addresses to connect to. Raises Denied where **any** address of the name is refused:
+        a name with a public and a private address is somebody trying.
+        """
+        found = self.addresses(host, port, timeout)
+        if not all(permitted(address, reach) for address in found):
+            raise Denied(
+                f"{host} has an address that is not public; only a registry listed in PYOCI_REGISTRIES may"
+            )
+        return [str(address) for address in found[:_TRIES]]
+
+    def is_private(self, host: str, port: int, timeout: float = 5) -> bool:
+        """Whether the operator's own registry `host` stands in a private network."""
+        try:
+            found = self.addresses(host, port, timeout)
+        except (OSError, Unreachable):
+            return False
+        return any(_is_private(_inner(address)) for address in found)

@@ -1,0 +1,64 @@
+"""What goes out and what comes back: Call, FileBody, Answer, Stream. Nothing of requests shows in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from pyoci.net.addresses import Reach
+
+SEND_PIECE = 256 * 1024  # 64 KiB pieces cost three times the processor time
+READ_PIECE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class FileBody:
+    """A request body read from a seekable file, from its start, each time it is iterated.
+
+    It has a length, so the request has a Content-Length (Google's registry answers 411 without).
+    """
+
+    file: BinaryIO = field(repr=False)
+    size: int
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[bytes]:
+        self.file.seek(0)
+        while piece := self.file.read(SEND_PIECE):
+            yield piece
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One HTTP request. The URL may carry a signed query, the headers credentials: neither is in the repr."""
+
+    method: str
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False, default_factory=dict)
+    body: bytes | FileBody = field(repr=False, default=b"")
+    reach: Reach = Reach.PUBLIC
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response that was read whole. Header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False, default=b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A response whose body is still to come. Iterate to the end or close."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    pieces: Callable[[int], Iterator[bytes]] = field(
+        repr=False
+    )  # the body in pieces of at most so many bytes
+    head: Callable[[int], bytes] = field(repr=False)  # the first so many bytes, for an error's text
+    close: Callable[[], None] = field(repr=False)
