@@ -1,0 +1,69 @@
+"""Where the metadata stands in a wheel and in an sdist."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from typing import BinaryIO
+
+from packaging.version import Version
+
+from pyoci.dist.filenames import Sdist, Wheel
+from pyoci.dist.members import TopFolder, split_name
+from pyoci.dist.names import ProjectName
+from pyoci.dist.tars import read_tar_pkg_info
+from pyoci.dist.zips import read_zip_member
+from pyoci.errors import InvalidRequest
+
+_DIST_INFO = ".dist-info"
+
+
+def read_wheel_metadata(file: BinaryIO, wheel: Wheel) -> bytes:
+    """The wheel's METADATA (binary distribution format, ".dist-info directory"). Raises InvalidRequest."""
+
+    def choose(members: Sequence[zipfile.ZipInfo]) -> zipfile.ZipInfo:
+        found = [
+            (segments[0], member)
+            for member in members
+            if (segments := split_name(member.filename))[1:] == ["METADATA"]
+            and segments[0].endswith(_DIST_INFO)
+        ]
+        if len(found) != 1:
+            raise InvalidRequest(
+                f"the wheel has {len(found) or 'no'} *.dist-info/METADATA; expected one at its top"
+            )
+        folder, member = found[0]
+        _check_dist_info(folder, wheel)
+        return member
+
+    return read_zip_member(file, choose)
+
+
+def read_pkg_info(file: BinaryIO, sdist: Sdist) -> bytes:
+    """The sdist's PKG-INFO (source distribution format, "Source distribution archive features").
+
+    Another one in an .egg-info folder doesn't count. Raises InvalidRequest.
+    """
+    if sdist.ending == ".zip":
+        return read_zip_member(file, _choose_pkg_info)
+    return read_tar_pkg_info(file)
+
+
+def _choose_pkg_info(members: Sequence[zipfile.ZipInfo]) -> zipfile.ZipInfo:
+    folder = TopFolder()
+    found = [member for member in members if folder.is_pkg_info(member.filename, is_folder=member.is_dir())]
+    if not found:
+        raise InvalidRequest("the sdist has no PKG-INFO; expected one directly in its top folder")
+    return found[0]
+
+
+def _check_dist_info(folder: str, wheel: Wheel) -> None:
+    name, _, version = folder.removesuffix(_DIST_INFO).rpartition("-")
+    try:
+        agrees = ProjectName.parse(name) == wheel.name and Version(version) == wheel.version
+    except (InvalidRequest, ValueError):
+        agrees = False
+    if not agrees:
+        raise InvalidRequest(
+            f"the wheel holds {folder[:100]!a}; expected the .dist-info of {wheel.name} {wheel.version}"
+        )

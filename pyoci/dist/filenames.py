@@ -1,0 +1,149 @@
+"""Sdist and Wheel: what the name of a distribution file tells, and how it is spelled."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from packaging.utils import (
+    InvalidSdistFilename,
+    InvalidWheelFilename,
+    parse_sdist_filename,
+    parse_wheel_filename,
+)
+from packaging.version import Version
+
+from pyoci.dist.names import ProjectName
+from pyoci.errors import InvalidRequest
+
+FILENAME_LIMIT = 255  # characters; what file systems allow
+SDIST_ENDINGS = (".tar.gz", ".zip")
+
+# All that names, versions, build numbers and tags are made of. Version() alone would let blanks pass.
+_SPELLING = re.compile(r"[A-Za-z0-9._+!-]+")
+_EXPECTED = "name-version-python-abi-platform.whl, name-version.tar.gz or name-version.zip"
+
+
+@dataclass(frozen=True, slots=True)
+class Sdist:
+    """A source distribution (PEP 625, and the legacy spellings). `filename` is spelled as it was given."""
+
+    name: ProjectName
+    version: Version
+    ending: str
+    filename: str
+
+    @property
+    def suffix(self) -> str:
+        """`.tar.gz` or `.zip`."""
+        return self.ending
+
+    @property
+    def filetype(self) -> Literal["sdist"]:
+        return "sdist"
+
+
+@dataclass(frozen=True, slots=True)
+class Wheel:
+    """A wheel (binary distribution format, "File name convention"). `filename` is spelled as it was given."""
+
+    name: ProjectName
+    version: Version
+    tail: str
+    filename: str
+
+    @property
+    def suffix(self) -> str:
+        """What follows `name-version-`: `py3-none-any.whl`, `1-cp311-cp311-linux_x86_64.whl`."""
+        return self.tail
+
+    @property
+    def filetype(self) -> Literal["bdist_wheel"]:
+        return "bdist_wheel"
+
+
+Distribution = Sdist | Wheel
+
+
+def parse_filename(text: str) -> Distribution:
+    """Read the name of a wheel or sdist. Raises InvalidRequest."""
+    _check_spelling(text)
+    if text.endswith(".whl"):
+        return _parse_wheel(text)
+    ending = _sdist_ending(text)
+    try:
+        spelled, version = parse_sdist_filename(text)
+    except (InvalidSdistFilename, ValueError):
+        raise InvalidRequest(
+            f"{text!a} is not the file name of an sdist; expected name-version{ending} with a PEP 440 version"
+        ) from None
+    return Sdist(ProjectName.parse(spelled), version, ending, text)
+
+
+def rebuild_filename(name: ProjectName, version_text: str, suffix: str) -> Distribution:
+    """The file that was published as `suffix` under `version_text`, where nothing tells its file name.
+
+    The parts are known apart here, so that versions pass which no parser
+    would find in a file name (`1.0+ubuntu-1`). Raises InvalidRequest.
+    """
+    version = _parse_version(version_text)
+    if suffix.endswith(".whl"):
+        filename = f"{name.underscored}-{version_text}-{suffix}"
+        _check_spelling(filename)
+        _parse_wheel(f"{name.underscored}-0-{suffix}")
+        return Wheel(name, version, suffix, filename)
+    filename = f"{name.underscored}-{version_text}{suffix}"
+    _check_spelling(filename)
+    if suffix not in SDIST_ENDINGS:
+        raise InvalidRequest(f"{suffix!a} is not the end of a distribution's file name; expected {_EXPECTED}")
+    return Sdist(name, version, suffix, filename)
+
+
+def filename_version_text(distribution: Distribution) -> str:
+    """The version as the file name spells it, `1.0RC1`: the tag may be spelled like that too."""
+    match distribution:
+        case Wheel(tail=tail):
+            stem = distribution.filename.removesuffix(f"-{tail}")
+        case Sdist(ending=ending):
+            stem = distribution.filename.removesuffix(ending)
+    known = f"{distribution.name.underscored}-"
+    # A rebuilt file name may have a "-" in its version, a legacy sdist may have one in its name: never both.
+    return stem.removeprefix(known) if stem.startswith(known) else stem.rpartition("-")[2]
+
+
+def _parse_wheel(text: str) -> Wheel:
+    try:
+        spelled, version, _, _ = parse_wheel_filename(text)
+    except (InvalidWheelFilename, ValueError):
+        raise InvalidRequest(
+            f"{text!a} is not the file name of a wheel; expected"
+            " name-version-python-abi-platform.whl with a PEP 440 version, a build number after it or not"
+        ) from None
+    return Wheel(ProjectName.parse(spelled), version, text.split("-", 2)[2], text)
+
+
+def _parse_version(text: str) -> Version:
+    try:
+        return Version(text)
+    except ValueError:  # InvalidVersion is one; so is what int() says to 5,000 digits
+        raise InvalidRequest(
+            f"{text[:100]!a} is not a version; expected one as PEP 440 has it, like 1.0"
+        ) from None
+
+
+def _sdist_ending(text: str) -> str:
+    for ending in SDIST_ENDINGS:
+        if text.endswith(ending):
+            return ending
+    raise InvalidRequest(f"{text!a} is neither a wheel nor an sdist; expected {_EXPECTED}")
+
+
+def _check_spelling(text: str) -> None:
+    """Refuse what has no place in a path or a header. Raises InvalidRequest."""
+    if len(text) > FILENAME_LIMIT:
+        raise InvalidRequest(f"the file name {text[:20]!a}... is over {FILENAME_LIMIT} characters")
+    if "/" in text or "\\" in text or ".." in text:
+        raise InvalidRequest(f"{text!a} looks like a path; expected a file name without / \\ and ..")
+    if not _SPELLING.fullmatch(text):
+        raise InvalidRequest(f"{text!a} is not a file name; expected ASCII letters, digits, and . _ - + !")

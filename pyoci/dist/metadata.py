@@ -1,0 +1,174 @@
+"""CoreMetadata: what METADATA in a wheel, or PKG-INFO in an sdist, says about a distribution."""
+
+from __future__ import annotations
+
+import email.errors
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from packaging.metadata import RawMetadata, parse_email
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import Version
+
+from pyoci.dist.archives import read_pkg_info, read_wheel_metadata
+from pyoci.dist.filenames import Distribution, Wheel
+from pyoci.dist.members import METADATA_LIMIT
+from pyoci.dist.names import ProjectName
+from pyoci.errors import InvalidRequest
+
+__all__ = ["METADATA_LIMIT", "CoreMetadata", "read_metadata", "validated_requires_python"]
+
+# parse_email looks through all header lines once for each distinct header name: without these limits,
+# 4 MiB of one-letter headers would keep it busy for hours. Real METADATA has some 30 names and, where a
+# project has very many extras, some thousand lines.
+HEADER_LIMIT = 20_000  # lines that start a header
+HEADER_NAME_LIMIT = 100  # distinct names
+VALUE_LIMIT = 2_000  # characters of a version, a specifier or a URL
+URL_COUNT_LIMIT = 100
+
+_NEWLINE = rb"(?:\r\n|\r(?!\n)|\n)"
+_HEADERS_END = re.compile(rb"(?:\A|" + _NEWLINE + rb")(?=[\r\n])")
+_HEADER_NAME = re.compile(rb"(?:\A|(?<=[\r\n]))([^\s:]+):")
+_UNKNOWN = "UNKNOWN"  # what old setuptools wrote where an author said nothing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoreMetadata:
+    """The core metadata of one distribution, as far as PyOCI uses it; `text` is all of it, byte-exact."""
+
+    name: ProjectName
+    version: Version
+    requires_python: str | None  # a valid specifier set on one line
+    project_urls: tuple[tuple[str, str], ...]  # (label, URL); Home-page is among them
+    summary: str | None
+    classifiers: tuple[str, ...]
+    text: bytes = field(repr=False)
+
+    @property
+    def is_utf8(self) -> bool:
+        """Core metadata ought to be UTF-8; what isn't can be published, but not be put into JSON."""
+        try:
+            self.text.decode()
+        except UnicodeDecodeError:
+            return False
+        return True
+
+
+def read_metadata(file: BinaryIO, distribution: Distribution) -> CoreMetadata:
+    """Read the metadata out of the archive `file`, which must be seekable; its position is lost.
+
+    The archive must be what `distribution`'s file name says, and its metadata must agree in name and version.
+    Memory is bounded, whatever the archive claims, and time by the archive's size. Raises InvalidRequest.
+    """
+    if isinstance(distribution, Wheel):
+        where, text = "METADATA", read_wheel_metadata(file, distribution)
+    else:
+        where, text = "PKG-INFO", read_pkg_info(file, distribution)
+    metadata = _parse(text, where)
+    if metadata.name != distribution.name:
+        raise InvalidRequest(
+            f"{where} is that of {metadata.name}; expected {distribution.name}, as the file name says"
+        )
+    if metadata.version != distribution.version:
+        raise InvalidRequest(
+            f"{where} has version {metadata.version}; expected {distribution.version}, as the file name says"
+        )
+    return metadata
+
+
+def validated_requires_python(text: str) -> str | None:
+    """`text` as one line, None where it says nothing. Raises InvalidRequest where it is no specifier set."""
+    line = " ".join(text.split())
+    if not line or line == _UNKNOWN:
+        return None
+    try:
+        SpecifierSet(line)
+        valid = line.isascii() and line.isprintable() and len(line) <= VALUE_LIMIT
+    except (InvalidSpecifier, ValueError):  # a ValueError is what int() says to 5,000 digits
+        valid = False
+    if not valid:
+        raise InvalidRequest(f"{line[:100]!a} is no Requires-Python; expected a specifier like '>=3.9'")
+    return line
+
+
+def _parse(text: bytes, where: str) -> CoreMetadata:
+    raw, unparsed = _parse_headers(text, where)
+    return CoreMetadata(
+        name=ProjectName.parse(_required(raw.get("name"), unparsed, "Name", where)),
+        version=_version(_required(raw.get("version"), unparsed, "Version", where), where),
+        requires_python=_requires_python(raw.get("requires_python"), unparsed, where),
+        project_urls=_project_urls(raw, unparsed),
+        summary=_line(raw.get("summary", "")) or None,
+        classifiers=tuple(filter(None, map(_line, raw.get("classifiers", ())))),
+        text=text,
+    )
+
+
+def _parse_headers(text: bytes, where: str) -> tuple[RawMetadata, dict[str, list[str]]]:
+    """The headers alone: below them, a message of many nested parts would exhaust the parser's stack."""
+    end = _HEADERS_END.search(text)
+    headers = text[: end.end()] if end else text
+    names = [found[1].lower() for found in _HEADER_NAME.finditer(headers)]
+    if len(names) > HEADER_LIMIT or len(set(names)) > HEADER_NAME_LIMIT:
+        raise InvalidRequest(
+            f"{where} has too many headers; expected {HEADER_LIMIT} with {HEADER_NAME_LIMIT} names at most"
+        )
+    try:
+        return parse_email(headers)
+    except (email.errors.MessageError, ValueError, LookupError, AssertionError):
+        raise InvalidRequest(f"{where} can't be read; expected headers as in an e-mail, in UTF-8") from None
+
+
+def _required(value: str | None, unparsed: dict[str, list[str]], header: str, where: str) -> str:
+    if value is None and len(unparsed.get(header.lower(), ())) > 1:
+        raise InvalidRequest(f"{where} has several {header} headers; expected one")
+    if value is None or not value.strip():
+        raise InvalidRequest(f"{where} has no {header}; expected the header {header}")
+    return value.strip()
+
+
+def _version(text: str, where: str) -> Version:
+    try:
+        return Version(text[:VALUE_LIMIT])
+    except ValueError:  # InvalidVersion is one
+        raise InvalidRequest(
+            f"{where} has version {text[:100]!a}; expected one of PEP 440, like 1.0"
+        ) from None
+
+
+def _requires_python(value: str | None, unparsed: dict[str, list[str]], where: str) -> str | None:
+    if "requires-python" in unparsed:
+        raise InvalidRequest(f"{where} has several Requires-Python headers, or not in UTF-8; expected one")
+    return validated_requires_python(value or "")
+
+
+def _project_urls(raw: RawMetadata, unparsed: dict[str, list[str]]) -> tuple[tuple[str, str], ...]:
+    """The first URL of each label. Home-page, the header that went before them, joins as Homepage."""
+    urls: dict[str, str] = {}
+    for label, url in _labelled_urls(raw, unparsed):
+        if label and url and url != _UNKNOWN:
+            urls.setdefault(label, url)
+    home_page = _line(raw.get("home_page", ""))
+    if home_page and not any(label.lower() in ("homepage", "home-page") for label in urls):
+        urls["Homepage"] = home_page
+    if len(urls) > URL_COUNT_LIMIT or any(len(label) + len(url) > VALUE_LIMIT for label, url in urls.items()):
+        raise InvalidRequest(
+            f"there are too many or too long project URLs; expected {URL_COUNT_LIMIT} of {VALUE_LIMIT} letters"
+        )
+    return tuple(urls.items())
+
+
+def _labelled_urls(raw: RawMetadata, unparsed: dict[str, list[str]]) -> Iterator[tuple[str, str]]:
+    for label, url in raw.get("project_urls", {}).items():
+        yield _line(label), _line(url)
+    for pair in unparsed.get("project-url", ()):  # where a label stands twice
+        label, _, url = pair.partition(",")
+        yield _line(label), _line(url)
+
+
+def _line(text: str) -> str:
+    """`text` without line breaks and control characters; empty where it says nothing."""
+    line = "".join(character for character in " ".join(text.split()) if character.isprintable())
+    return "" if line == _UNKNOWN else line

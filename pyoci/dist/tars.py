@@ -1,0 +1,225 @@
+"""PKG-INFO out of a tar.gz that may be hostile: bounded memory, bounded time, nothing but InvalidRequest.
+
+The walk over the headers is our own: the standard library's tarfile keeps every member, reads extension
+headers of any size into memory, calls itself for each of them, and takes negative sizes. It parses each header.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zlib
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from pyoci.dist.members import TopFolder, check_count, check_size
+from pyoci.errors import InvalidRequest
+
+# A tar.gz must be unpacked to its end: poetry, flit and hatch put PKG-INFO last, pip would take the later
+# one of two, and only the end tells whether it is whole. So time is bounded by the bytes: real sdists unpack
+# to 3 to 10 times their size, while a bomb reaches 1000 times.
+UNPACKED_RATIO = 32
+UNPACKED_MINIMUM = 256 * 1024 * 1024  # bytes that any archive may unpack to
+EXTENSION_LIMIT = 8 * 1024 * 1024  # bytes of all pax headers and long names in an archive
+
+_PIECE = 256 * 1024
+_PAX_TYPES = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
+_TOO_LONG = 18  # digits of a number that no archive needs
+
+
+def read_tar_pkg_info(file: BinaryIO) -> bytes:
+    """The PKG-INFO of an sdist, at most METADATA_LIMIT bytes. Raises InvalidRequest."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    gunzip = _Gunzip(file, limit=UNPACKED_MINIMUM + UNPACKED_RATIO * size)
+    tar = _Tar(io.BufferedReader(gunzip, _PIECE))
+    found = _find(tar)
+    tar.drain()
+    if found is None:
+        raise InvalidRequest("the sdist has no PKG-INFO; expected one directly in its top folder")
+    return found
+
+
+def _find(tar: _Tar) -> bytes | None:
+    folder = TopFolder()
+    found: bytes | None = None
+    while (member := tar.next()) is not None:
+        if not folder.is_pkg_info(member.name, is_folder=member.is_folder):
+            tar.skip(member.size)
+            continue
+        if not member.is_file:
+            raise InvalidRequest(
+                f"{member.name[:100]!a} is a link, a folder or a device; expected a regular file"
+            )
+        check_size(member.name, member.size)
+        found = tar.read(member.size)
+    return found
+
+
+class _Gunzip(io.RawIOBase):
+    """The unpacked bytes of a file of one gzip stream (RFC 1952), as many as `limit` allows.
+
+    The standard library's gzip would read a header byte by byte, and streams without content by the million.
+    Several streams in one file are refused: programs differ in whether they go on after the first.
+    """
+
+    def __init__(self, file: BinaryIO, *, limit: int) -> None:
+        self._file = file
+        self._left = limit
+        self._limit = limit
+        self._inflater = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        piece = b""
+        while not piece and not self._inflater.eof:
+            piece = self._inflate(len(buffer))
+        self._left -= len(piece)
+        if self._left < 0:
+            raise InvalidRequest(f"the sdist unpacks to over {self._limit} bytes; expected less for its size")
+        if not piece:
+            self._check_end()
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+    def _inflate(self, size: int) -> bytes:
+        packed = self._inflater.unconsumed_tail or self._file.read(_PIECE)
+        if not packed:
+            raise InvalidRequest("the sdist ends too early; expected a whole tar.gz")
+        try:
+            return self._inflater.decompress(packed, size)
+        except zlib.error as error:
+            raise InvalidRequest(
+                "the sdist can't be unpacked; expected a tar.gz, as its name says"
+            ) from error
+
+    def _check_end(self) -> None:
+        """Zeros may follow the stream: some programs fill the last block of a tape with them."""
+        rest = self._inflater.unused_data
+        while rest:
+            if rest.count(0) != len(rest):
+                raise InvalidRequest("the sdist has other data after its gzip stream; expected nothing there")
+            rest = self._file.read(_PIECE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    name: str
+    size: int
+    is_file: bool
+    is_folder: bool
+
+
+class _Tar:
+    """Walks over the members of a tar (POSIX.1-2001 pax, ustar, GNU), reading its file once and forwards."""
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        self._file = file
+        self._count = 0
+        self._extension_left = EXTENSION_LIMIT
+
+    def next(self) -> _Member | None:
+        """The next member, whose content must be read or skipped before the one after it. None: no more."""
+        extension: dict[str, str] = {}
+        while (header := self._header()) is not None:
+            if not self._is_extension(header, extension):
+                return _member(header, extension)
+        return None
+
+    def read(self, size: int) -> bytes:
+        """The next `size` bytes, and past the padding after them."""
+        data = self._file.read(size)
+        padding = self._file.read(-size % tarfile.BLOCKSIZE)
+        if len(data) + len(padding) != size + -size % tarfile.BLOCKSIZE:
+            raise _cut_short()
+        return data
+
+    def skip(self, size: int) -> None:
+        left = size + -size % tarfile.BLOCKSIZE
+        while left:
+            piece = self._file.read(min(left, _PIECE))
+            if not piece:
+                raise _cut_short()
+            left -= len(piece)
+
+    def drain(self) -> None:
+        """Read what follows the end mark: only then is it known that the archive is whole."""
+        while self._file.read(_PIECE):
+            pass
+
+    def _header(self) -> tarfile.TarInfo | None:
+        block = self._file.read(tarfile.BLOCKSIZE)
+        if block.count(0) == len(block):  # the end mark; a few programs leave it out, and tarfile lets them
+            return None
+        self._count += 1
+        check_count(self._count // 2)  # each member may have an extension header
+        try:
+            return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        except tarfile.HeaderError as error:
+            raise InvalidRequest("the sdist holds a broken tar header; expected a tar.gz") from error
+
+    def _is_extension(self, header: tarfile.TarInfo, extension: dict[str, str]) -> bool:
+        """Whether `header` only tells of the next one; what it tells goes into `extension`."""
+        if header.type in _PAX_TYPES:
+            extension |= _pax_records(self._extension(header))
+        elif header.type == tarfile.XGLTYPE:
+            if _pax_records(self._extension(header)):
+                raise InvalidRequest("the sdist gives all members one name or size; expected one for each")
+        elif header.type == tarfile.GNUTYPE_LONGNAME:
+            extension["path"] = self._extension(header).partition(b"\0")[0].decode("utf-8", "surrogateescape")
+        elif header.type == tarfile.GNUTYPE_LONGLINK:
+            self._extension(header)
+        else:
+            return False
+        return True
+
+    def _extension(self, header: tarfile.TarInfo) -> bytes:
+        if not 0 <= header.size <= self._extension_left:
+            raise InvalidRequest(
+                f"the sdist holds too large tar headers; expected {EXTENSION_LIMIT} bytes in all"
+            )
+        self._extension_left -= header.size
+        return self.read(header.size)
+
+
+def _member(header: tarfile.TarInfo, extension: dict[str, str]) -> _Member:
+    size = _size(extension["size"]) if "size" in extension else header.size
+    if size < 0 or header.type == tarfile.GNUTYPE_SPARSE:
+        raise InvalidRequest(f"{header.name[:100]!a} has no size, or holes in it; expected a plain tar.gz")
+    # As tarfile has it, which pip unpacks with: links, folders and devices have no content, whatever they say.
+    has_content = header.isreg() or header.type not in tarfile.SUPPORTED_TYPES
+    return _Member(
+        name=extension.get("path", header.name),
+        size=size if has_content else 0,
+        is_file=header.isreg(),
+        is_folder=header.isdir(),
+    )
+
+
+def _pax_records(data: bytes) -> dict[str, str]:
+    """The records `path` and `size` of a pax header: "<length> <keyword>=<value>\\n" (POSIX.1-2001, pax)."""
+    records: dict[str, str] = {}
+    start = 0
+    while start < len(data) and data[start]:
+        blank = data.find(b" ", start, start + _TOO_LONG)
+        digits = data[start:blank] if blank > 0 else b""
+        end = start + int(digits) if digits.isdigit() else start
+        keyword, equals, value = data[blank + 1 : end - 1].partition(b"=")
+        if not (blank < end <= len(data) and equals and data[end - 1] == 0x0A):
+            raise InvalidRequest("the sdist holds a broken pax header; expected a tar.gz")
+        if keyword in (b"path", b"size"):
+            records[keyword.decode()] = value.decode("utf-8", "surrogateescape")
+        start = end
+    return records
+
+
+def _size(text: str) -> int:
+    if text.isascii() and text.isdigit() and len(text) <= _TOO_LONG:
+        return int(text)
+    raise InvalidRequest("the sdist holds a broken pax header; expected a size in digits")
+
+
+def _cut_short() -> InvalidRequest:
+    return InvalidRequest("the sdist ends inside a member; expected a whole tar.gz")
