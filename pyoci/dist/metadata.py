@@ -155,7 +155,8 @@ def _project_urls(raw: RawMetadata, unparsed: dict[str, list[str]]) -> tuple[tup
         urls["Homepage"] = home_page
     if len(urls) > URL_COUNT_LIMIT or any(len(label) + len(url) > VALUE_LIMIT for label, url in urls.items()):
         raise InvalidRequest(
-            f"there are too many or too long project URLs; expected {URL_COUNT_LIMIT} of {VALUE_LIMIT} letters"
+            f"there are too many or too long project URLs; expected up to {URL_COUNT_LIMIT}"
+            f" of {VALUE_LIMIT} characters"
         )
     return tuple(urls.items())
 

@@ -1,7 +1,8 @@
 """PKG-INFO out of a tar.gz that may be hostile: bounded memory, bounded time, nothing but InvalidRequest.
 
 The walk over the headers is our own: the standard library's tarfile keeps every member, reads extension
-headers of any size into memory, calls itself for each of them, and takes negative sizes. It parses each header.
+headers of any size into memory, calls itself for each of them, and takes negative sizes. What it does well
+is to parse one header.
 """
 
 from __future__ import annotations
@@ -188,7 +189,7 @@ def _member(header: tarfile.TarInfo, extension: dict[str, str]) -> _Member:
     size = _size(extension["size"]) if "size" in extension else header.size
     if size < 0 or header.type == tarfile.GNUTYPE_SPARSE:
         raise InvalidRequest(f"{header.name[:100]!a} has no size, or holes in it; expected a plain tar.gz")
-    # As tarfile has it, which pip unpacks with: links, folders and devices have no content, whatever they say.
+    # As tarfile has it, which pip unpacks with: links, folders and devices have no content.
     has_content = header.isreg() or header.type not in tarfile.SUPPORTED_TYPES
     return _Member(
         name=extension.get("path", header.name),

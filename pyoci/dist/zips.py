@@ -58,8 +58,8 @@ def read_zip_member(file: BinaryIO, choose: Choose) -> bytes:
 class _Frugal:
     """The file as zipfile sees it, which reads the central directory in one piece: refuses an absurd one.
 
-    Counting here, in the very bytes that zipfile takes for the directory, leaves no room for another reading of
-    the records at the archive's end, whose counts may lie.
+    Counting in the very bytes that zipfile takes for the directory leaves no room for another reading of the
+    records at the archive's end, whose counts may lie.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -70,6 +70,9 @@ class _Frugal:
         if whence == io.SEEK_SET and not 0 <= offset <= self._size:
             raise zipfile.BadZipFile("it points outside itself")
         return self._file.seek(offset, whence)
+
+    def seekable(self) -> bool:
+        return True
 
     def tell(self) -> int:
         return self._file.tell()
