@@ -1,0 +1,149 @@
+"""Distributions for tests: wheels that pip installs, sdists that pip builds; equal arguments, equal bytes."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import io
+import tarfile
+import zipfile
+from collections.abc import Iterable, Mapping
+
+from packaging.version import Version
+
+_DATE = (2026, 1, 1, 0, 0, 0)
+_PYPROJECT = b'[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
+
+
+def make_metadata(
+    name: str = "hello-world",
+    version: str = "1.0",
+    *,
+    requires: Iterable[str] = (),
+    requires_python: str | None = None,
+    extra_headers: Iterable[tuple[str, str]] = (),
+    body: str = "",
+) -> bytes:
+    """METADATA or PKG-INFO; `extra_headers` are pairs of header and value."""
+    headers = [("Metadata-Version", "2.1"), ("Name", name), ("Version", version)]
+    headers += [("Requires-Dist", requirement) for requirement in requires]
+    if requires_python is not None:
+        headers.append(("Requires-Python", requires_python))
+    headers += extra_headers
+    return ("".join(f"{header}: {value}\n" for header, value in headers) + f"\n{body}").encode()
+
+
+def make_wheel(
+    name: str = "hello-world",
+    version: str = "1.0",
+    tag: str = "py3-none-any",
+    *,
+    requires: Iterable[str] = (),
+    requires_python: str | None = None,
+    extra_headers: Iterable[tuple[str, str]] = (),
+    files: Mapping[str, bytes] | None = None,
+    build: str | None = None,
+) -> tuple[str, bytes]:
+    """The file name and the content of a wheel of one module, or of `files` (path to content).
+
+    The file name spells name and version as given, but for the escaping that the format asks for.
+    """
+    spelled = f"{_escaped(name)}-{version}"
+    info = f"{spelled}.dist-info"
+    content = dict(_module(name, version) if files is None else files)
+    content[f"{info}/METADATA"] = make_metadata(
+        name, version, requires=requires, requires_python=requires_python, extra_headers=extra_headers
+    )
+    content[f"{info}/WHEEL"] = _wheel_file(tag, build)
+    content[f"{info}/RECORD"] = _record(content, f"{info}/RECORD")
+    filename = "-".join(filter(None, (spelled, build, tag))) + ".whl"
+    return filename, make_zip(content)
+
+
+def make_sdist(
+    name: str = "hello-world",
+    version: str = "1.0",
+    ending: str = ".tar.gz",
+    *,
+    requires: Iterable[str] = (),
+    requires_python: str | None = None,
+    extra_headers: Iterable[tuple[str, str]] = (),
+    files: Mapping[str, bytes] | None = None,
+) -> tuple[str, bytes]:
+    """The file name and the content of an sdist that setuptools builds; `files` (path to content) join it."""
+    top = f"{_escaped(name).lower()}-{Version(version)}"
+    content = {
+        "pyproject.toml": _PYPROJECT,
+        "setup.py": _setup(name, version, tuple(requires), requires_python),
+        **_module(name, version),
+        **(files or {}),
+        "PKG-INFO": make_metadata(
+            name, version, requires=requires, requires_python=requires_python, extra_headers=extra_headers
+        ),
+    }
+    placed = {f"{top}/{path}": data for path, data in content.items()}
+    return f"{top}{ending}", make_zip(placed) if ending == ".zip" else make_tar(placed)
+
+
+def make_zip(files: Mapping[str, bytes]) -> bytes:
+    """A deflated zip of `files`, path to content, in the order given."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path, data in files.items():
+            member = zipfile.ZipInfo(path, _DATE)
+            member.external_attr = 0o100644 << 16
+            archive.writestr(member, data, zipfile.ZIP_DEFLATED)
+    return target.getvalue()
+
+
+def make_tar(files: Mapping[str, bytes]) -> bytes:
+    """A tar.gz of `files`, path to content, in the order given."""
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w") as archive:
+        for path, data in files.items():
+            member = tarfile.TarInfo(path)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return gzip.compress(target.getvalue(), mtime=0)
+
+
+def _escaped(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def _module(name: str, version: str) -> dict[str, bytes]:
+    """One module of the project's name, which tells its version."""
+    module = name.lower().replace("-", "_").replace(".", "_")
+    return {f"{module}.py": f"__version__ = {version!r}\n".encode()}
+
+
+def _setup(name: str, version: str, requires: tuple[str, ...], requires_python: str | None) -> bytes:
+    module = next(iter(_module(name, version))).removesuffix(".py")
+    arguments = {
+        "name": name,
+        "version": version,
+        "py_modules": [module],
+        "install_requires": list(requires),
+        "python_requires": requires_python,
+    }
+    lines = "".join(f"    {key}={value!r},\n" for key, value in arguments.items() if value is not None)
+    return f"from setuptools import setup\n\nsetup(\n{lines})\n".encode()
+
+
+def _wheel_file(tag: str, build: str | None) -> bytes:
+    pythons, abis, platforms = (part.split(".") for part in tag.split("-"))
+    tags = [f"Tag: {p}-{a}-{m}\n" for p in pythons for a in abis for m in platforms]
+    pure = str(abis == ["none"] and platforms == ["any"]).lower()
+    number = f"Build: {build}\n" if build else ""
+    return f"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: {pure}\n{number}{''.join(tags)}".encode()
+
+
+def _record(files: Mapping[str, bytes], own: str) -> bytes:
+    """RECORD (binary distribution format): path, hash and size of each file, and a line for itself."""
+
+    def line(path: str, data: bytes) -> str:
+        digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+        return f"{path},sha256={digest},{len(data)}\n"
+
+    return ("".join(line(path, data) for path, data in files.items()) + f"{own},,\n").encode()
