@@ -1,0 +1,99 @@
+"""The bytes of a blob on their way down: redirects followed, ranges cut out, digests verified."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from pyoci.errors import ProtocolError
+from pyoci.net.messages import READ_PIECE, Stream
+from pyoci.oci.references import Digest
+
+
+@dataclass(slots=True)
+class BlobStream:
+    """A blob, or the span of it that was asked for. Iterate `pieces` to the end, or close them.
+
+    A whole blob is verified: iteration raises ProtocolError before the last piece where the bytes don't
+    match the digest or their count.
+    """
+
+    size: int | None  # of the whole blob, in bytes; None where the registry didn't say
+    pieces: Iterator[bytes] = field(repr=False)
+
+
+def whole_blob(stream: Stream, digest: Digest) -> BlobStream:
+    """All of a blob, from an answer of 200."""
+    size = content_length(stream.headers)
+    return BlobStream(size, _closing(stream, _verified(stream.pieces(READ_PIECE), digest, size)))
+
+
+def blob_span(stream: Stream, span: range) -> BlobStream:
+    """The offsets `span` of a blob, from a 206, or from a 200 of a registry that knows no ranges."""
+    if stream.status == 206:
+        first, size = _content_range(stream)
+        if first != span.start:
+            stream.close()
+            raise ProtocolError("the registry sent another range of the blob than was asked for")
+    else:
+        first, size = 0, content_length(stream.headers)
+    pieces = _cut(stream.pieces(READ_PIECE), span.start - first, len(span))
+    return BlobStream(size, _closing(stream, pieces))
+
+
+def content_length(headers: Mapping[str, str]) -> int | None:
+    """Content-Length in bytes, None where it is missing or no number."""
+    text = headers.get("content-length", "")
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
+
+
+def total_size(stream: Stream) -> int | None:
+    """The size of the whole blob, told by an answer of 200 or 206."""
+    if stream.status == 206:
+        return _content_range(stream)[1]
+    return content_length(stream.headers)
+
+
+def _content_range(stream: Stream) -> tuple[int, int | None]:
+    found = re.fullmatch(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", stream.headers.get("content-range", ""))
+    if found is None:
+        stream.close()
+        raise ProtocolError("the registry sent part of a blob without saying which")
+    return int(found[1]), None if found[2] == "*" else int(found[2])
+
+
+def _verified(pieces: Iterator[bytes], digest: Digest, size: int | None) -> Iterator[bytes]:
+    """The pieces, each one late: the last is given only when all of them are known to be right."""
+    seen = hashlib.new(digest.algorithm)
+    count, held = 0, b""
+    for piece in pieces:
+        if held:
+            yield held
+        seen.update(piece)
+        count, held = count + len(piece), piece
+    if seen.hexdigest() != digest.hex or size not in {None, count}:
+        raise ProtocolError(f"the registry sent other bytes than those of {digest}")
+    if held:
+        yield held
+
+
+def _cut(pieces: Iterator[bytes], skip: int, count: int) -> Iterator[bytes]:
+    for piece in pieces:
+        part = piece[skip : skip + count]
+        skip = max(skip - len(piece), 0)
+        count -= len(part)
+        if part:
+            yield part
+        if not count:
+            return
+    if count:
+        raise ProtocolError("the registry sent fewer bytes than the range holds")
+
+
+def _closing(stream: Stream, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    try:
+        yield from pieces
+    finally:
+        stream.close()

@@ -1,0 +1,283 @@
+"""OCISession: what one caller may do at one registry (OCI distribution specification 1.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import BinaryIO, TypeVar
+from urllib.parse import quote
+
+from pyoci.errors import ProtocolError, Unreachable
+from pyoci.net.messages import Answer, Call, FileBody, Stream
+from pyoci.net.transport import DOCUMENT_LIMIT, Transport
+from pyoci.oci.auth import Authenticator, Purpose
+from pyoci.oci.blobs import BlobStream, blob_span, content_length, total_size, whole_blob
+from pyoci.oci.credentials import Anonymous, Credentials
+from pyoci.oci.errors import (
+    ERROR_BODY_LIMIT,
+    RegistryDenied,
+    RegistryError,
+    RegistryFailed,
+    RegistryNotFound,
+    RegistryUnauthorized,
+    registry_error,
+)
+from pyoci.oci.listing import PAGE, PAGE_LIMIT, read_listing
+from pyoci.oci.models import ACCEPT, Document, parse_json
+from pyoci.oci.references import Digest, Reference, Registry, Repository, reference_path
+from pyoci.oci.targets import Targets
+
+_CHALLENGES = 3  # 401s that one call answers: Harbor asks for Bearer first and for Basic after that
+_REDIRECTS = 5
+_UPLOAD_ATTEMPTS = 3
+_REDIRECTED = frozenset({301, 302, 303, 307, 308})
+
+_Answered = TypeVar("_Answered", Answer, Stream)
+
+
+class Gateway:
+    """What sessions share: the road, the way in, and the judge of targets. One for the process."""
+
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
+        self.targets = Targets(transport.resolver)
+        self.authenticator = Authenticator(transport, self.targets)
+
+    def session(
+        self, registry: Registry, credentials: Credentials, *, publishing: bool = False
+    ) -> OCISession:
+        """A session for one request of `credentials`. `publishing` asks for pull and push together."""
+        return OCISession(self, registry, credentials, ("pull", "push") if publishing else ("pull",))
+
+
+class OCISession:
+    """One caller at one registry, for one request. Methods raise RegistryError, and what the road raises."""
+
+    def __init__(
+        self, gateway: Gateway, registry: Registry, credentials: Credentials, actions: tuple[str, ...]
+    ) -> None:
+        self._gateway = gateway
+        self._transport = gateway.transport
+        self._targets = gateway.targets
+        self._credentials = credentials
+        self._actions = actions
+        self.registry = registry
+        self._reach = self._targets.own_reach(registry)
+
+    # Lists
+
+    def tags(self, repository: Repository) -> tuple[str, ...]:
+        """Every tag, in no order; also those that are nobody's version. Raises RegistryNotFound."""
+        return self._listing(repository.url("tags/list", n=PAGE), repository.name, "tags")
+
+    def repositories(self) -> tuple[str, ...]:
+        """Every repository that this caller may see. Many registries don't offer this list."""
+        return self._listing(self.registry.url("_catalog", n=PAGE), "", "repositories")
+
+    def _listing(self, url: str, repository: str, key: str) -> tuple[str, ...]:
+        purpose = Purpose(repository, self._actions) if repository else Purpose("", ())
+
+        def fetch(page: str) -> Answer:
+            call = self._call("GET", page, {"Accept": "application/json"})
+            return self._document(f"list {key}", call, purpose, {200}, PAGE_LIMIT)
+
+        def follow(page: str, link: str) -> str:
+            target = self._targets.target(self.registry, page, link, "Link")
+            if not target.same_origin:
+                raise ProtocolError(f"{self.registry} continues its list of {key} at another host")
+            return target.url
+
+        return read_listing(fetch, url, key, follow)
+
+    # Documents
+
+    def pull(self, repository: Repository, reference: Reference) -> Document:
+        """The manifest or image index behind a tag or digest, its digest verified."""
+        call = self._call("GET", repository.url(reference_path(reference)), {"Accept": ACCEPT})
+        answer = self._document(f"read {reference}", call, self._purpose(repository), {200})
+        document = Document(self._media_type(answer), answer.body)
+        named = str(reference) if isinstance(reference, Digest) else None
+        for digest in (named, answer.headers.get("docker-content-digest")):
+            if digest and digest.startswith("sha256:") and digest != str(document.digest):
+                raise ProtocolError(f"{self.registry} sent other bytes than those of {digest[:80]}")
+        return document
+
+    def push(self, repository: Repository, reference: Reference, document: Document) -> None:
+        """Put a document under a tag or its digest."""
+        url = repository.url(reference_path(reference))
+        call = self._call("PUT", url, {"Content-Type": document.media_type}, document.body)
+        answer = self._document(f"write {reference}", call, self._purpose(repository), {201})
+        self._check_digest(answer, document.digest)
+
+    def delete(self, repository: Repository, reference: Reference) -> None:
+        """Delete a tag, or a document by digest and with it every tag on it."""
+        call = self._call("DELETE", repository.url(reference_path(reference)))
+        purpose = Purpose(repository.name, tuple(dict.fromkeys((*self._actions, "delete"))))
+        self._document(f"delete {reference}", call, purpose, {200, 202, 204})
+
+    # Blobs
+
+    def blob_size(self, repository: Repository, digest: Digest) -> int | None:
+        """The size of a blob in bytes, None where it isn't there."""
+        call = self._call("HEAD", repository.url(f"blobs/{digest}"))
+        purpose = self._purpose(repository)
+        answer = self._send(call, purpose, self._transport.document)
+        if answer.status == 404:
+            return None
+        if answer.status in _REDIRECTED:
+            # A signed URL is often good for GET alone: ask for one byte, and be told of how many.
+            stream = self._open(replace(call, method="GET", headers={"Range": "bytes=0-0"}), purpose)
+            stream.close()
+            return total_size(stream)
+        if answer.status != 200:
+            raise self._refusal("look at a blob", answer.status, answer)
+        return content_length(answer.headers)
+
+    def open_blob(self, repository: Repository, digest: Digest, span: range | None = None) -> BlobStream:
+        """The bytes of a blob, or those at the offsets `span`. Redirects are followed."""
+        headers = {"Range": f"bytes={span.start}-{span.stop - 1}"} if span is not None else {}
+        call = self._call("GET", repository.url(f"blobs/{digest}"), headers)
+        stream = self._open(call, self._purpose(repository))
+        return whole_blob(stream, digest) if span is None else blob_span(stream, span)
+
+    def push_blob(self, repository: Repository, file: BinaryIO, size: int, digest: Digest) -> None:
+        """Upload `size` bytes of a seekable file in one POST and one PUT, unless the blob is there.
+
+        A broken or expired upload begins anew, three times at most.
+        """
+        if self._has_blob(repository, digest):
+            return
+        for attempt in range(1, _UPLOAD_ATTEMPTS + 1):
+            location, base = self._start_upload(repository)
+            try:
+                self._finish_upload(repository, location, base, FileBody(file, size), digest)
+            except (Unreachable, RegistryFailed, RegistryNotFound):
+                if attempt == _UPLOAD_ATTEMPTS:
+                    raise
+            else:
+                return
+
+    def _has_blob(self, repository: Repository, digest: Digest) -> bool:
+        try:
+            return self.blob_size(repository, digest) is not None
+        except (RegistryUnauthorized, RegistryDenied):
+            # Some registries say so of a repository that doesn't exist yet; pushing decides.
+            return False
+
+    def _start_upload(self, repository: Repository) -> tuple[str, str]:
+        url = repository.url("blobs/uploads/")
+        call = self._call("POST", url)
+        try:
+            answer = self._document("start an upload", call, self._purpose(repository), {202})
+        except RegistryNotFound as exc:
+            # Amazon's registry, unless create-on-push is on; Harbor without the project.
+            exc.message += f"; {repository} has to be made there first"
+            raise
+        location = answer.headers.get("location")
+        if not location:
+            raise ProtocolError(
+                f"{self.registry} started an upload without saying where; expected a Location"
+            )
+        return location, url
+
+    def _finish_upload(
+        self, repository: Repository, location: str, base: str, body: FileBody, digest: Digest
+    ) -> None:
+        target = self._targets.target(self.registry, base, location, "Location")
+        url = f"{target.url}{'&' if '?' in target.url else '?'}digest={quote(str(digest), safe='')}"
+        headers = {"Content-Type": "application/octet-stream"}
+        call = Call(method="PUT", url=url, headers=headers, body=body, reach=target.reach)
+        if target.same_origin:
+            answer = self._send(call, self._purpose(repository), self._transport.upload)
+        else:
+            answer = self._transport.upload(call)
+        if answer.status != 201:
+            raise self._refusal("upload a blob", answer.status, answer)
+        self._check_digest(answer, digest)
+
+    # What all of them need
+
+    def _purpose(self, repository: Repository) -> Purpose:
+        return Purpose(repository.name, self._actions)
+
+    def _call(self, method: str, url: str, headers: dict[str, str] | None = None, body: bytes = b"") -> Call:
+        return Call(method=method, url=url, headers=headers or {}, body=body, reach=self._reach)
+
+    def _document(
+        self,
+        operation: str,
+        call: Call,
+        purpose: Purpose,
+        expected: Collection[int],
+        limit: int = DOCUMENT_LIMIT,
+    ) -> Answer:
+        answer = self._send(call, purpose, lambda sent: self._transport.document(sent, limit))
+        if answer.status not in expected:
+            raise self._refusal(operation, answer.status, answer)
+        return answer
+
+    def _send(self, call: Call, purpose: Purpose, send: Callable[[Call], _Answered]) -> _Answered:
+        """Send `call` with the Authorization that fits, and once more for each 401 that can be answered."""
+        header = self._gateway.authenticator.header(self.registry, purpose, self._credentials)
+        answer = send(_authorized(call, header))
+        for _ in range(_CHALLENGES - 1):
+            if answer.status != 401:
+                break
+            better = self._gateway.authenticator.answer(
+                self.registry, purpose, self._credentials, answer.headers, sent=header
+            )
+            if better is None:
+                break
+            if isinstance(answer, Stream):
+                answer.close()
+            header = better
+            answer = send(_authorized(call, header))
+        return answer
+
+    def _open(self, call: Call, purpose: Purpose) -> Stream:
+        """The stream behind `call`, redirects followed. Credentials never leave the registry's origin, and
+        a 401 from elsewhere is not answered.
+        """
+        stream = self._send(call, purpose, self._transport.stream)
+        for _ in range(_REDIRECTS):
+            if stream.status not in _REDIRECTED:
+                break
+            stream.close()
+            location = stream.headers.get("location", "")
+            target = self._targets.target(self.registry, call.url, location, "redirect")
+            call = replace(call, url=target.url, reach=target.reach)
+            if target.same_origin:
+                stream = self._send(call, purpose, self._transport.stream)
+            else:
+                stream = self._transport.stream(call)
+        if stream.status not in {200, 206}:
+            body = stream.head(ERROR_BODY_LIMIT)
+            stream.close()
+            raise self._refusal("read a blob", stream.status, Answer(stream.status, stream.headers, body))
+        return stream
+
+    def _refusal(self, operation: str, status: int, answer: Answer) -> RegistryError:
+        error = registry_error(operation, str(self.registry), status, answer.headers, answer.body)
+        if isinstance(error, RegistryDenied) and status == 403 and isinstance(self._credentials, Anonymous):
+            # Nobody has signed in: clients look their credentials up after a 401.
+            return registry_error(operation, str(self.registry), 401, answer.headers, answer.body)
+        return error
+
+    def _media_type(self, answer: Answer) -> str:
+        """Content-Type without parameters; a proxy's HTML with 200 is no document."""
+        named = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if named in {"text/html", "text/plain"}:
+            raise ProtocolError(f"{self.registry} answered with {named} where a document was expected")
+        if named in {"", "application/json", "application/octet-stream"}:
+            document = parse_json(answer.body, "a document")
+            named = document.get("mediaType", "") if isinstance(document, dict) else ""
+        return named if isinstance(named, str) else ""
+
+    def _check_digest(self, answer: Answer, digest: Digest) -> None:
+        stored = answer.headers.get("docker-content-digest")
+        if stored and stored != str(digest):
+            raise ProtocolError(f"{self.registry} stored {stored[:80]} where {digest} was sent")
+
+
+def _authorized(call: Call, header: str | None) -> Call:
+    return replace(call, headers={**call.headers, "Authorization": header}) if header else call

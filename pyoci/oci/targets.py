@@ -1,0 +1,83 @@
+"""Where a registry may send us: the URL in a realm, Location or Link, checked against the registry's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+from pyoci.errors import InvalidRequest, ProtocolError
+from pyoci.net.addresses import Reach, Resolver
+from pyoci.oci.references import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A URL that may be asked, how far the call may reach, and whether it is the registry itself.
+
+    Only to the registry itself do credentials and tokens go.
+    """
+
+    url: str = field(repr=False)
+    reach: Reach
+    same_origin: bool
+
+
+class Targets:
+    """Judges what registries name. Names are looked up where that decides."""
+
+    def __init__(self, resolver: Resolver) -> None:
+        self._resolver = resolver
+
+    def own_reach(self, registry: Registry) -> Reach:
+        """How far calls to the registry itself may go."""
+        if registry.scheme == "embedded":
+            return Reach.EMBEDDED
+        return Reach.LISTED if registry.listed else Reach.PUBLIC
+
+    def target(self, registry: Registry, base: str, reference: str, what: str) -> Target:
+        """`reference` as the registry gave it (relative or absolute) in an answer from `base`.
+
+        `what` names where it stood, for the message. Raises ProtocolError for a URL that can't be one.
+        Whether its address may be connected to is judged on connecting.
+        """
+        if registry.scheme == "embedded":
+            if not reference.startswith("/"):
+                raise _bad(registry, what)
+            return Target(registry.origin + reference, Reach.EMBEDDED, True)
+        try:
+            parts = urlsplit(urljoin(base, reference))
+            there = _origin(parts.scheme, parts.hostname, parts.port)
+        except (ValueError, InvalidRequest) as exc:
+            raise _bad(registry, what) from exc
+        if "@" in parts.netloc or there.scheme not in {"http", "https"}:
+            raise _bad(registry, what)
+        if there.scheme == "http" and registry.scheme == "https" and _same_host(there, registry):
+            # Registries behind a proxy that ends TLS often say http in their Location.
+            there = Registry("https", registry.host)
+        url = urlunsplit((there.scheme, there.host, parts.path, parts.query, ""))
+        if there.origin == registry.origin:
+            return Target(url, self.own_reach(registry), True)
+        if there.scheme == "http" and registry.scheme == "https":
+            raise ProtocolError(f"{registry} names a {what} by plain http; expected https")
+        return Target(url, self._elsewhere(registry), False)
+
+    def _elsewhere(self, registry: Registry) -> Reach:
+        """A listed registry in a private network may name others there; nobody else may."""
+        if not registry.listed:
+            return Reach.PUBLIC
+        host, colon, port = registry.host.rpartition(":")
+        name, number = (host, int(port)) if colon and port.isdigit() else (registry.host, 443)
+        return Reach.PRIVATE if self._resolver.is_private(name, number) else Reach.VOUCHED
+
+
+def _origin(scheme: str, host: str | None, port: int | None) -> Registry:
+    host = f"[{host}]" if host and ":" in host else host or ""
+    return Registry.parse(f"{scheme}://{host}" + (f":{port}" if port else ""))
+
+
+def _same_host(one: Registry, other: Registry) -> bool:
+    return one.host.partition(":")[0] == other.host.partition(":")[0]
+
+
+def _bad(registry: Registry, what: str) -> ProtocolError:
+    return ProtocolError(f"{registry} names a {what} that is not a usable URL")
