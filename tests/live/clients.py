@@ -1,0 +1,113 @@
+"""The real clients, run as a person runs them, with an empty home and without the machine's settings."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.live.environments import Environments
+from tests.live.programs import find
+
+_TIME_LIMIT = 120  # seconds for one command
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a command ended, and all that it printed."""
+
+    command: tuple[str, ...]
+    code: int
+    output: str
+
+    def __str__(self) -> str:
+        return f"{' '.join(self.command)}\nended with {self.code}:\n{self.output}"
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """Runs pip, uv, twine, poetry, hatch and skopeo; `home` is a folder for what they keep."""
+
+    environments: Environments
+    home: Path
+
+    def run(self, program: str, *arguments: object, cwd: Path | None = None, **environ: str) -> str:
+        """Run a command that must succeed; gives what it printed."""
+        outcome = self.attempt(program, *arguments, cwd=cwd, **environ)
+        assert outcome.code == 0, str(outcome)
+        return outcome.output
+
+    def refused(self, program: str, *arguments: object, cwd: Path | None = None, **environ: str) -> str:
+        """Run a command that must fail; gives what it printed."""
+        outcome = self.attempt(program, *arguments, cwd=cwd, **environ)
+        assert outcome.code != 0, str(outcome)
+        return outcome.output
+
+    def attempt(self, program: str, *arguments: object, cwd: Path | None = None, **environ: str) -> Outcome:
+        """Run a command; `environ` adds to its environment."""
+        return self._outcome(program, arguments, cwd, self._environment() | environ)
+
+    def from_pypi(self, program: str, *arguments: object) -> str:
+        """Run a command that must succeed, with the machine's settings: they may be the only way to PyPI."""
+        outcome = self._outcome(program, arguments, None, dict(os.environ))
+        assert outcome.code == 0, str(outcome)
+        return outcome.output
+
+    def _outcome(
+        self, program: str, arguments: Sequence[object], cwd: Path | None, environ: dict[str, str]
+    ) -> Outcome:
+        command = (*self._command(program), *(str(argument) for argument in arguments))
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=cwd or self.home,
+            env=environ,
+            timeout=_TIME_LIMIT,
+            check=False,
+        )
+        return Outcome(command, done.returncode, done.stdout.decode(errors="replace"))
+
+    def new_environment(self, name: str) -> Path:
+        """An empty virtual environment, without pip; gives the path of its interpreter."""
+        self.run("uv", "venv", "--quiet", "--python", sys.executable, self.home / name)
+        return self.home / name / "bin" / "python"
+
+    def modules(self, python: Path) -> Path:
+        """Where the environment of `python` keeps what is installed into it."""
+        return Path(sysconfig.get_path("purelib", vars={"base": str(python.parent.parent)}))
+
+    def freeze(self, python: Path) -> list[str]:
+        """What `pip freeze` says of the environment of `python`."""
+        return self.run("pip", "--python", python, "freeze").splitlines()
+
+    def _command(self, program: str) -> Sequence[str]:
+        if program == "skopeo":
+            # Without the machine's policy of signatures, which need not be there.
+            return (find("skopeo") or "skopeo", "--insecure-policy")
+        return (str(self.environments.program(program)),)
+
+    def _environment(self) -> dict[str, str]:
+        """Nothing of PIP_*, UV_*, a proxy or a configuration file of the machine leads past PyOCI."""
+        return {
+            "PATH": os.defpath,
+            "HOME": str(self.home),
+            "LANG": "C.UTF-8",
+            "TERM": "dumb",
+            "NO_COLOR": "1",
+            "COLUMNS": "400",  # messages are looked for in the output: they shall not be wrapped
+            "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring",
+            "PIP_CONFIG_FILE": os.devnull,
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            "PIP_NO_INPUT": "1",
+            "XDG_CONFIG_DIRS": str(self.home),  # uv.toml of the machine
+            "UV_PYTHON": sys.executable,
+            "UV_PYTHON_DOWNLOADS": "never",
+            "POETRY_VIRTUALENVS_IN_PROJECT": "true",
+            "POETRY_KEYRING_ENABLED": "false",
+        }

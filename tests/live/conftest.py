@@ -1,0 +1,212 @@
+"""Fixtures for tests with real clients and real servers; a server starts when a test first asks for it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live.clients import Clients
+from tests.live.environments import Environments
+from tests.live.indexes import PackageIndex
+from tests.live.programs import Requirements
+from tests.live.servers import Port, Server, Servers, htpasswd, start_docker_registry, start_pyoci
+
+ENVIRONMENTS = pytest.StashKey[Environments]()
+REQUIREMENTS = pytest.StashKey[Requirements]()
+SERVERS = pytest.StashKey[Servers]()
+LOG_SIZES = pytest.StashKey[dict[Path, int]]()
+
+WRITER = ("writer", "correct horse/battery+staple")  # a password that URLs and forms must quote
+REGISTRIES = (
+    pytest.param("embedded", id="embedded"),
+    pytest.param("docker-registry", id="docker-registry", marks=pytest.mark.live("docker-registry")),
+)
+
+GUARDED_REGISTRIES = (
+    *REGISTRIES,
+    pytest.param(
+        "token-server", id="token-server", marks=pytest.mark.live("docker-registry", "token-server")
+    ),
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[ENVIRONMENTS] = Environments()
+    config.stash[REQUIREMENTS] = Requirements(config.stash[ENVIRONMENTS], os.environ)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    item.config.stash[REQUIREMENTS].check(item)
+    if servers := item.config.stash.get(SERVERS, None):
+        item.stash[LOG_SIZES] = servers.sizes()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that failed shows what the servers logged meanwhile."""
+    report = yield
+    servers = item.config.stash.get(SERVERS, None)
+    if report.failed and servers is not None:
+        sizes = item.stash.get(LOG_SIZES, {})
+        for name, text in servers.news(sizes):
+            report.sections.append((f"log of {name}", text))
+    return report
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    config.stash[REQUIREMENTS].report(terminalreporter)
+
+
+@pytest.fixture(scope="session")
+def servers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """Whatever runs beside the tests; ended with them."""
+    servers = Servers(tmp_path_factory.mktemp("servers"))
+    request.config.stash[SERVERS] = servers
+    yield servers
+    servers.stop()
+
+
+@pytest.fixture(scope="session")
+def ports() -> Iterator[Callable[[str], Port]]:
+    """Gives the port of a server by the server's name, before it runs."""
+    known: dict[str, Port] = {}
+
+    def port(name: str) -> Port:
+        if name not in known:
+            known[name] = Port()
+        return known[name]
+
+    yield port
+    for each in known.values():
+        each.close()
+
+
+@pytest.fixture(scope="session")
+def settings(servers: Servers, ports: Callable[[str], Port]) -> dict[str, str]:
+    """PyOCI's settings: the embedded registry, and all the others under names of their own."""
+    aliases = (f"{alias}={ports(alias).url}" for alias in ("lab", "second", "guarded", "tokens"))
+    return {
+        "PYOCI_EMBEDDED": str(servers.folder / "embedded"),
+        "PYOCI_REGISTRIES": ", ".join(aliases),
+    }
+
+
+@pytest.fixture(scope="session")
+def pyoci(servers: Servers, ports: Callable[[str], Port], settings: dict[str, str]) -> Server:
+    """PyOCI with its default limits."""
+    return start_pyoci(servers, "pyoci", ports("pyoci"), **settings)
+
+
+@pytest.fixture(scope="session")
+def small_pyoci(servers: Servers, ports: Callable[[str], Port], settings: dict[str, str]) -> Server:
+    """PyOCI that takes no more than 1,000,000 bytes, and shares its registries with `pyoci`."""
+    return start_pyoci(servers, "small-pyoci", ports("small-pyoci"), PYOCI_MAX_BODY="1000000", **settings)
+
+
+@pytest.fixture(scope="session")
+def guarded_pyoci(servers: Servers, ports: Callable[[str], Port], settings: dict[str, str]) -> Server:
+    """PyOCI whose embedded registry asks for a password, and that logs all it can."""
+    accounts = htpasswd(servers.folder / "embedded.htpasswd", **dict([WRITER]))
+    return start_pyoci(
+        servers,
+        "guarded-pyoci",
+        ports("guarded-pyoci"),
+        **settings
+        | {
+            "PYOCI_EMBEDDED": str(servers.folder / "guarded-embedded"),
+            "PYOCI_EMBEDDED_HTPASSWD": str(accounts),
+            "PYOCI_LOG": "debug",
+        },
+    )
+
+
+@pytest.fixture(scope="session")
+def docker_registry(servers: Servers, ports: Callable[[str], Port]) -> Server:
+    """Debian's docker-registry, open to everybody; PyOCI calls it `lab`."""
+    return start_docker_registry(servers, "docker-registry", ports("lab"))
+
+
+@pytest.fixture(scope="session")
+def second_registry(servers: Servers, ports: Callable[[str], Port]) -> Server:
+    """Another docker-registry, to copy to; PyOCI calls it `second`."""
+    return start_docker_registry(servers, "second-registry", ports("second"))
+
+
+@pytest.fixture(scope="session")
+def guarded_registry(servers: Servers, ports: Callable[[str], Port]) -> Server:
+    """A docker-registry that asks for a password; PyOCI calls it `guarded`."""
+    accounts = htpasswd(servers.folder / "registry.htpasswd", **dict([WRITER]))
+    auth = {"htpasswd": {"realm": "guarded", "path": str(accounts)}}
+    return start_docker_registry(servers, "guarded-registry", ports("guarded"), auth)
+
+
+@pytest.fixture(scope="session")
+def token_server(request: pytest.FixtureRequest, servers: Servers, ports: Callable[[str], Port]) -> Server:
+    """Issues tokens for `token_registry`; the folder `token-server` beside the logs keeps what it issued."""
+    folder = servers.folder / "token-server"
+    folder.mkdir()
+    python = str(request.config.stash[ENVIRONMENTS].python("token-server"))
+    port = ports("token-server")
+    script = str(Path(__file__).parent / "token_server.py")
+    command = [python, script, str(port.number), str(folder), json.dumps(dict([WRITER]))]
+    return servers.start("token-server", command, port.url, ready="/token", env={})
+
+
+@pytest.fixture(scope="session")
+def token_registry(servers: Servers, ports: Callable[[str], Port], token_server: Server) -> Server:
+    """A docker-registry that takes the tokens of `token_server`; PyOCI calls it `tokens`."""
+    certificate = servers.folder / "token-server" / "token.crt"
+    token = {
+        "realm": f"{token_server.url}/token",
+        "service": "token-registry",
+        "issuer": "tests",
+        "rootcertbundle": str(certificate),
+    }
+    return start_docker_registry(servers, "token-registry", ports("tokens"), {"token": token})
+
+
+@pytest.fixture(params=REGISTRIES)
+def registry(request: pytest.FixtureRequest, ports: Callable[[str], Port]) -> tuple[str, str]:
+    """A registry that is open to everybody: what PyOCI calls it, and its host and port for others."""
+    if request.param == "embedded":
+        return "local", ports("pyoci").url.removeprefix("http://")
+    request.getfixturevalue("docker_registry")
+    return "lab", ports("lab").url.removeprefix("http://")
+
+
+@pytest.fixture
+def package_index(pyoci: Server, registry: tuple[str, str]) -> PackageIndex:
+    """A namespace of its own for each test, in each kind of registry."""
+    return PackageIndex.new(pyoci, *registry)
+
+
+@pytest.fixture
+def small_index(small_pyoci: Server, registry: tuple[str, str]) -> PackageIndex:
+    """The same behind PyOCI that takes no more than 1,000,000 bytes."""
+    return PackageIndex.new(small_pyoci, *registry)
+
+
+@pytest.fixture(params=GUARDED_REGISTRIES)
+def guarded_index(request: pytest.FixtureRequest, guarded_pyoci: Server) -> PackageIndex:
+    """A namespace where only WRITER may read and write, in each kind of registry."""
+    alias, server = "local", guarded_pyoci
+    if request.param == "docker-registry":
+        alias, server = "guarded", request.getfixturevalue("guarded_registry")
+    elif request.param == "token-server":
+        alias, server = "tokens", request.getfixturevalue("token_registry")
+    return PackageIndex.new(guarded_pyoci, alias, server.url.removeprefix("http://")).signed_in(*WRITER)
+
+
+@pytest.fixture
+def clients(request: pytest.FixtureRequest, tmp_path: Path) -> Clients:
+    """The real clients, each test with an empty home."""
+    home = tmp_path / "home"
+    home.mkdir()
+    return Clients(request.config.stash[ENVIRONMENTS], home)

@@ -1,0 +1,66 @@
+"""A package index that PyOCI makes of one namespace in one registry, as a test sees it."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, replace
+from typing import Any, Self
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import requests
+
+from tests.live.servers import Server
+
+JSON_PAGE = "application/vnd.pypi.simple.v1+json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageIndex:
+    """`url` ends with a slash; `registry` is the same namespace for skopeo: host, port and path."""
+
+    url: str
+    registry: str
+    username: str = "somebody"
+    password: str = "anything"
+
+    @classmethod
+    def new(cls, pyoci: Server, registry: str, host: str) -> Self:
+        """A namespace that nobody used, in the registry that PyOCI calls `registry` and others `host`."""
+        namespace = f"acme/n{uuid.uuid4().hex[:12]}"
+        return cls(url=f"{pyoci.url}/{registry}/{namespace}/", registry=f"{host}/{namespace}")
+
+    def signed_in(self, username: str, password: str) -> Self:
+        """The same index for a caller with these credentials."""
+        return replace(self, username=username, password=password)
+
+    @property
+    def url_with_credentials(self) -> str:
+        parts = urlsplit(self.url)
+        user = f"{quote(self.username, safe='')}:{quote(self.password, safe='')}"
+        return urlunsplit(parts._replace(netloc=f"{user}@{parts.netloc}"))
+
+    def get(self, path: str, **headers: str) -> requests.Response:
+        """GET `path` below the index."""
+        return self._request("GET", path, headers=headers)
+
+    def page(self, project: str) -> dict[str, Any]:
+        """The page of `project`, which must exist, as JSON."""
+        answer = self.get(f"{project}/", Accept=JSON_PAGE)
+        assert answer.status_code == 200, answer.text
+        page: dict[str, Any] = answer.json()
+        return page
+
+    def filenames(self, project: str) -> list[str]:
+        """The names of the files on the page of `project`."""
+        return [file["filename"] for file in self.page(project)["files"]]
+
+    def yank(self, path: str, reason: str | bool) -> None:
+        """Yank a file or a version, `hello-world/1.0`."""
+        answer = self._request("PATCH", path, json={"yanked": reason})
+        assert answer.status_code == 200, answer.text
+
+    def _request(self, method: str, path: str, **options: Any) -> requests.Response:
+        with requests.Session() as session:
+            session.trust_env = False
+            session.auth = (self.username, self.password)
+            return session.request(method, self.url + path, timeout=60, **options)

@@ -1,0 +1,75 @@
+"""Which programs the live tests need, where each comes from, and what happens where one is missing.
+
+A missing program skips its tests, and the run's last lines say which package brings it. With CI=true it fails
+them: nobody would notice a continuous integration that tests nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.live.environments import CLIENTS, Environments, NotInstalled
+
+# The name of a program, as `@pytest.mark.live` has it, to the Debian package that brings it.
+DEBIAN_PACKAGES = {"docker-registry": "docker-registry", "skopeo": "skopeo", "go": "golang-go"}
+# Debian's Go lies on PATH; the toolchain's own archive unpacks to a folder that often does not.
+SEARCH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/go/bin"))
+PYPI = "PyPI"
+
+
+def find(program: str) -> str | None:
+    """The path of a program that Debian brings."""
+    return shutil.which(program, path=SEARCH)
+
+
+@dataclass(slots=True)
+class Requirements:
+    """Checks what tests ask for, and remembers what was missing."""
+
+    environments: Environments
+    environ: Mapping[str, str]
+    skipped: dict[str, list[str]] = field(default_factory=dict)  # where the program comes from, to tests
+
+    def check(self, item: pytest.Item) -> None:
+        """Skip or fail `item` where one of the programs that its `live` markers name is missing."""
+        programs = [program for marker in item.iter_markers("live") for program in marker.args]
+        for program in dict.fromkeys(programs):
+            source, trouble = self._missing(program)
+            if source is None:
+                continue
+            if self.environ.get("CI") == "true":
+                pytest.fail(f"{trouble}; with CI=true that is a failure", pytrace=False)
+            self.skipped.setdefault(source, []).append(item.nodeid)
+            pytest.skip(trouble)
+
+    def report(self, terminal: pytest.TerminalReporter) -> None:
+        """Say which live tests were skipped, and what to install for them."""
+        if not self.skipped:
+            return
+        terminal.section("live tests that were skipped")
+        for source, tests in sorted(self.skipped.items()):
+            remedy = "PyPI can't be reached" if source == PYPI else f"apt-get install {source}"
+            terminal.write_line(f"{remedy}: {len(tests)} skipped")
+            for test in sorted(tests):
+                terminal.write_line(f"    {test}")
+
+    def _missing(self, program: str) -> tuple[str | None, str]:
+        if program in CLIENTS:
+            try:
+                self.environments.of(program)
+            except NotInstalled as error:
+                return PYPI, str(error)
+            return None, ""
+        package = DEBIAN_PACKAGES.get(program)
+        if package is None:
+            pytest.fail(
+                f"the live marker names {program!r}, which tests/live/programs.py doesn't know", pytrace=False
+            )
+        if find(program) is None:
+            return package, f"{program} is not installed; Debian's package {package} brings it"
+        return None, ""

@@ -1,0 +1,177 @@
+"""Servers that run beside the tests: started on a free port of 127.0.0.1, waited for, watched, ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import bcrypt
+import requests
+
+from tests.live.environments import CHECKOUT
+from tests.live.programs import find
+
+_START_LIMIT = 30  # seconds until a server must answer
+_STOP_LIMIT = 15  # seconds that a server gets to end by itself
+
+
+class Port:
+    """A free port, kept from everybody else until `close`.
+
+    The socket is bound and never listens, so that the system gives the port to nobody, and a server that
+    binds with SO_REUSEADDR (gunicorn and Go's do) can take it: a URL is known before its server starts.
+    """
+
+    def __init__(self) -> None:
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind(("127.0.0.1", 0))
+        self.number: int = self._socket.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.number}"
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@dataclass(slots=True)
+class Server:
+    """A running server and its log."""
+
+    name: str
+    url: str
+    log: Path
+    process: subprocess.Popen[bytes]
+
+    def stop(self) -> None:
+        """End the server and everything it started."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(_STOP_LIMIT)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+@dataclass(slots=True)
+class Servers:
+    """All servers of one run of the suite; their logs lie side by side in `folder`."""
+
+    folder: Path
+    running: list[Server] = field(default_factory=list)
+
+    def start(
+        self,
+        name: str,
+        command: Sequence[str],
+        url: str,
+        ready: str,
+        env: Mapping[str, str],
+        cwd: Path | None = None,
+    ) -> Server:
+        """Start `command` and wait until it answers at the path `ready` below `url`.
+
+        Raises AssertionError, with the log, where the server ends or doesn't answer in time.
+        """
+        log = self.folder / f"{name}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a group of its own: it can be ended with all its children
+                env=env,
+                cwd=cwd or self.folder,
+            )
+        server = Server(name, url, log, process)
+        self.running.append(server)
+        _wait_until_ready(server, url + ready)
+        return server
+
+    def stop(self) -> None:
+        """End all servers, the youngest first."""
+        while self.running:
+            self.running.pop().stop()
+
+    def sizes(self) -> dict[Path, int]:
+        """How long each log is by now."""
+        return {server.log: server.log.stat().st_size for server in self.running}
+
+    def news(self, sizes: Mapping[Path, int], limit: int = 20_000) -> list[tuple[str, str]]:
+        """What each log says since it had the size given: names and texts, at most `limit` bytes each."""
+        found = []
+        for server in self.running:
+            with server.log.open("rb") as log:
+                log.seek(max(sizes.get(server.log, 0), server.log.stat().st_size - limit))
+                if text := log.read().decode(errors="replace"):
+                    found.append((server.name, text))
+        return found
+
+
+def start_pyoci(servers: Servers, name: str, port: Port, **settings: str) -> Server:
+    """PyOCI as README.rst starts it, under gunicorn; `settings` are its environment variables."""
+    command = [sys.executable, "-m", "gunicorn", "wsgi:app"]
+    env = _environment() | {"PORT": str(port.number), "PYOCI_LOG": "info"} | settings
+    return servers.start(name, command, port.url, ready="/health", env=env, cwd=CHECKOUT)
+
+
+def start_docker_registry(
+    servers: Servers, name: str, port: Port, auth: Mapping[str, object] | None = None
+) -> Server:
+    """Debian's docker-registry over a folder of its own. `auth` is that section of its configuration."""
+    program = find("docker-registry")
+    assert program is not None, "docker-registry is not installed"
+    folder = servers.folder / name
+    folder.mkdir()
+    configuration = {
+        "version": "0.1",
+        "log": {"level": "warn"},
+        "storage": {"delete": {"enabled": True}, "filesystem": {"rootdirectory": str(folder)}},
+        "http": {"addr": f"127.0.0.1:{port.number}", "secret": "the same in each process"},
+    }
+    if auth is not None:
+        configuration["auth"] = dict(auth)
+    path = servers.folder / f"{name}.yml"
+    path.write_text(json.dumps(configuration))  # JSON is YAML too
+    return servers.start(name, [program, "serve", str(path)], port.url, ready="/v2/", env=_environment())
+
+
+def htpasswd(path: Path, **accounts: str) -> Path:
+    """Write a file of users and their passwords, hashed with bcrypt at its lowest cost."""
+    lines = (
+        f"{user}:{bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()}\n"
+        for user, password in accounts.items()
+    )
+    path.write_text("".join(lines))
+    return path
+
+
+def _environment() -> dict[str, str]:
+    """What a server inherits: the way to programs, and coverage's own variables, but no setting of PyOCI."""
+    kept = ("PATH", "HOME", "LANG", "TMPDIR")
+    return {name: value for name, value in os.environ.items() if name in kept or name.startswith("COVERAGE_")}
+
+
+def _wait_until_ready(server: Server, url: str) -> None:
+    end = time.monotonic() + _START_LIMIT
+    with requests.Session() as session:
+        session.trust_env = False
+        while time.monotonic() < end and server.process.poll() is None:
+            try:
+                if session.get(url, timeout=2).status_code in {200, 401}:
+                    return
+            except requests.RequestException:
+                time.sleep(0.05)
+    ended = (
+        f"ended with {server.process.returncode}" if server.process.poll() is not None else "doesn't answer"
+    )
+    raise AssertionError(f"{server.name} {ended}:\n{server.log.read_text(errors='replace')[-5000:]}")

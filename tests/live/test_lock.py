@@ -1,0 +1,126 @@
+"""Lock files of uv and poetry, made from what PyOCI tells, install again and stay as they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.live import packages
+from tests.live.clients import Clients
+from tests.live.indexes import PackageIndex
+from tests.live.publishing import published, uv
+
+pytestmark = pytest.mark.live("uv")
+
+_UV_PROJECT = """\
+[project]
+name = "app"
+version = "1.0"
+requires-python = ">=3.11"
+dependencies = ["hello-world>=1"]
+
+[[tool.uv.index]]
+name = "pyoci"
+url = "{url}"
+default = true
+"""
+_POETRY_PROJECT = """\
+[project]
+name = "app"
+version = "1.0"
+requires-python = ">=3.11,<4"
+dependencies = ["hello-world (>=1)"]
+
+[tool.poetry]
+package-mode = false
+
+[[tool.poetry.source]]
+name = "pyoci"
+url = "{url}"
+priority = "primary"
+"""
+
+
+@pytest.fixture
+def private_packages(clients: Clients, package_index: PackageIndex, tmp_path: Path) -> PackageIndex:
+    """hello-world as wheel and sdist, and Acme.Greeting, which it requires, in two versions."""
+    files = [
+        packages.wheel(tmp_path, requires=("Acme.Greeting >=2",)),
+        packages.sdist(tmp_path),
+        packages.wheel(tmp_path, "Acme.Greeting", "2.0"),
+        packages.wheel(tmp_path, "Acme.Greeting", "2.1+local.1"),
+    ]
+    published(uv(clients, package_index, files))
+    return package_index
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder for somebody's project."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    return folder
+
+
+def _installed(project: Path) -> set[str]:
+    return {path.name for path in project.glob(".venv/lib/python*/site-packages/*.dist-info")}
+
+
+LOCKED = {"hello_world-1.0.dist-info", "acme_greeting-2.1+local.1.dist-info"}
+
+
+def test_uv(clients: Clients, private_packages: PackageIndex, project: Path, tmp_path: Path) -> None:
+    """uv locks, installs what is locked though a newer version came, and a second lock changes nothing."""
+    (project / "pyproject.toml").write_text(_UV_PROJECT.format(url=private_packages.url))
+    lock = project / "uv.lock"
+    clients.run("uv", "lock", cwd=project)
+    first = lock.read_text()
+
+    clients.run("uv", "lock", "--refresh", cwd=project)
+    again = lock.read_text()
+    lock.unlink()
+    clients.run("uv", "lock", "--no-cache", cwd=project)
+    from_nothing = lock.read_text()
+    published(uv(clients, private_packages, [packages.wheel(tmp_path, "Acme.Greeting", "3.0")]))
+    clients.run("uv", "sync", "--locked", "--no-cache", cwd=project)
+
+    assert first == again == from_nothing
+    assert 'name = "acme-greeting"' in first
+    assert _installed(project) == LOCKED
+
+
+@pytest.mark.live("poetry")
+def test_poetry(clients: Clients, private_packages: PackageIndex, project: Path, tmp_path: Path) -> None:
+    """poetry too installs what is locked though a newer version came, and a second lock changes nothing."""
+    (project / "pyproject.toml").write_text(_POETRY_PROJECT.format(url=private_packages.url))
+    lock = project / "poetry.lock"
+    clients.run("poetry", "lock", cwd=project)
+    first = lock.read_text()
+
+    clients.run("poetry", "lock", cwd=project)
+    again = lock.read_text()
+    lock.unlink()
+    clients.run("poetry", "lock", "--no-cache", cwd=project)
+    from_nothing = lock.read_text()
+    published(uv(clients, private_packages, [packages.wheel(tmp_path, "Acme.Greeting", "3.0")]))
+    clients.run("poetry", "check", "--lock", cwd=project)
+    clients.run("poetry", "install", "--no-root", "--no-cache", cwd=project)
+
+    assert first == again == from_nothing
+    assert 'name = "acme-greeting"' in first
+    assert _installed(project) == LOCKED
+
+
+@pytest.mark.live("poetry")
+def test_poetry_without_wheels(
+    clients: Clients, package_index: PackageIndex, project: Path, tmp_path: Path
+) -> None:
+    """poetry locks and installs a project that has only an sdist."""
+    published(uv(clients, package_index, [packages.sdist(tmp_path)]))
+    (project / "pyproject.toml").write_text(_POETRY_PROJECT.format(url=package_index.url))
+
+    clients.run("poetry", "lock", cwd=project)
+    clients.run("poetry", "install", "--no-root", cwd=project)
+
+    assert _installed(project) == {"hello_world-1.0.dist-info"}

@@ -1,0 +1,95 @@
+"""skopeo, which has never heard of Python packages, lists, inspects and copies what was published."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.live import packages
+from tests.live.clients import Clients
+from tests.live.indexes import PackageIndex
+from tests.live.publishing import published, uv
+from tests.live.servers import Server
+
+pytestmark = pytest.mark.live("skopeo", "uv")
+
+_PLAIN_HTTP = "--tls-verify=false"
+
+
+@pytest.fixture
+def files(clients: Clients, package_index: PackageIndex, tmp_path: Path) -> list[Path]:
+    """Two versions of hello-world, published: the first as wheel and sdist."""
+    files = [
+        packages.wheel(tmp_path),
+        packages.sdist(tmp_path),
+        packages.wheel(tmp_path, version="1!2.0+local.1"),
+    ]
+    published(uv(clients, package_index, files))
+    return files
+
+
+def test_list(clients: Clients, package_index: PackageIndex, files: list[Path]) -> None:
+    """Each version is a tag."""
+    output = clients.run("skopeo", "list-tags", _PLAIN_HTTP, f"docker://{package_index.registry}/hello_world")
+
+    assert sorted(json.loads(output)["Tags"]) == ["1.0", "1_2.0-local.1"]
+
+
+def test_inspect(clients: Clients, package_index: PackageIndex, files: list[Path]) -> None:
+    """Behind a tag stands an image index of our artifact type, with one manifest for each file."""
+    where = f"docker://{package_index.registry}/hello_world:1.0"
+
+    image_index = json.loads(clients.run("skopeo", "inspect", "--raw", _PLAIN_HTTP, where))
+
+    assert image_index["mediaType"] == "application/vnd.oci.image.index.v1+json"
+    assert image_index["artifactType"] == "application/pyoci.package.v1"
+    found = {
+        (each["platform"]["architecture"], each["annotations"]["com.pyoci.sha256_digest"])
+        for each in image_index["manifests"]
+    }
+    wheel, sdist = (hashlib.sha256(file.read_bytes()).hexdigest() for file in files[:2])
+    assert found == {("py3-none-any.whl", wheel), (".tar.gz", sdist)}
+
+
+def test_copy_to_a_folder(
+    clients: Clients, package_index: PackageIndex, files: list[Path], tmp_path: Path
+) -> None:
+    """A copy of a tag holds the files themselves, under the names of their digests."""
+    source = f"docker://{package_index.registry}/hello_world:1.0"
+
+    clients.run("skopeo", "copy", "--all", "--src-tls-verify=false", source, f"dir:{tmp_path / 'copy'}")
+
+    for file in files[:2]:
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        assert (tmp_path / "copy" / digest).read_bytes() == file.read_bytes()
+
+
+@pytest.mark.live("pip", "docker-registry")
+@pytest.mark.parametrize("target", ["second", "local"])
+def test_copy_installs(
+    clients: Clients,
+    pyoci: Server,
+    second_registry: Server,
+    package_index: PackageIndex,
+    files: list[Path],
+    tmp_path: Path,
+    target: str,
+) -> None:
+    """What skopeo copied to another registry lists and installs from there."""
+    host = {"second": second_registry, "local": pyoci}[target].url.removeprefix("http://")
+    copy = PackageIndex.new(pyoci, target, host)
+    for tag in ("1.0", "1_2.0-local.1"):
+        source, destination = (
+            f"docker://{each.registry}/hello_world:{tag}" for each in (package_index, copy)
+        )
+        plain = ("--src-tls-verify=false", "--dest-tls-verify=false")
+        clients.run("skopeo", "copy", "--all", *plain, source, destination)
+    python = clients.new_environment("environment")
+
+    clients.run("pip", "--python", python, "install", "--index-url", copy.url, "hello-world")
+
+    assert clients.freeze(python) == ["hello-world==1!2.0+local.1"]
+    assert copy.page("hello-world")["files"] == package_index.page("hello-world")["files"]

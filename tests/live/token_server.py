@@ -1,0 +1,130 @@
+"""A token server for docker-registry, for tests: run by an interpreter that has PyJWT and cryptography.
+
+    python token_server.py PORT FOLDER ACCOUNTS [SECONDS]
+
+It writes `token.crt` into FOLDER (docker-registry's `rootcertbundle`), appends each token that it issues to
+`issued.txt` there, and takes ACCOUNTS, JSON of user names and passwords. Who signs in may pull and push; who
+doesn't may do nothing. Tokens live for SECONDS, 300 if not given.
+
+Specification: distribution.github.io, "Token Authentication Specification" and "Implementation".
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import datetime
+import json
+import sys
+import time
+import uuid
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import jwt
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+ISSUER = "tests"
+
+
+class Signer:
+    """A key made for this process, and the certificate by which docker-registry knows it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, ISSUER)])
+        now = datetime.datetime.now(datetime.UTC)
+        day = datetime.timedelta(days=1)
+        self._certificate = (
+            x509.CertificateBuilder(
+                name, name, self._key.public_key(), x509.random_serial_number(), now - day, now + day
+            )
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .sign(self._key, hashes.SHA256())
+        )
+        (folder / "token.crt").write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
+
+    def token(self, claims: dict[str, object]) -> str:
+        encoded = base64.b64encode(self._certificate.public_bytes(serialization.Encoding.DER)).decode()
+        return jwt.encode(claims, self._key, algorithm="ES256", headers={"x5c": [encoded]})
+
+
+class TokenServer(ThreadingHTTPServer):
+    """Keeps what all requests share."""
+
+    def __init__(self, port: int, folder: Path, accounts: dict[str, str], seconds: int) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
+        self.signer = Signer(folder)
+        self.issued = folder / "issued.txt"
+        self.accounts = accounts
+        self.seconds = seconds
+
+
+class Handler(BaseHTTPRequestHandler):
+    """`GET /token?service=…&scope=…`, with Basic credentials or without."""
+
+    server: TokenServer
+
+    def do_GET(self) -> None:
+        query = parse_qs(urlsplit(self.path).query)
+        user, known = self._user()
+        if not known:
+            self._answer(
+                401, {"errors": [{"code": "UNAUTHORIZED", "message": "wrong user name or password"}]}
+            )
+            return
+        now = int(time.time())
+        token = self.server.signer.token(
+            {
+                "iss": ISSUER,
+                "sub": user,
+                "aud": query.get("service", [""])[0],
+                "iat": now,
+                "nbf": now - 5,
+                "exp": now + self.server.seconds,
+                "jti": uuid.uuid4().hex,
+                "access": [_access(scope, user) for scope in " ".join(query.get("scope", [])).split()],
+            }
+        )
+        with self.server.issued.open("a") as issued:
+            issued.write(token + "\n")
+        self._answer(200, {"token": token, "expires_in": self.server.seconds})
+
+    def _user(self) -> tuple[str, bool]:
+        """Who signed in, "" for nobody, and whether that holds."""
+        header = self.headers.get("Authorization")
+        if header is None:
+            return "", True
+        try:
+            pair = base64.b64decode(header.removeprefix("Basic "), validate=True).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            return "", False
+        user, _, password = pair.partition(":")
+        return user, self.server.accounts.get(user) == password
+
+    def _answer(self, status: int, document: dict[str, object]) -> None:
+        body = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def _access(scope: str, user: str) -> dict[str, object]:
+    """What of `scope` is granted: `repository:acme/hello:pull,push`."""
+    kind, _, rest = scope.partition(":")
+    name, _, actions = rest.rpartition(":")
+    return {"type": kind, "name": name, "actions": actions.split(",") if user else []}
+
+
+def main(port: str, folder: str, accounts: str, seconds: str = "300") -> None:
+    TokenServer(int(port), Path(folder), json.loads(accounts), int(seconds)).serve_forever()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
