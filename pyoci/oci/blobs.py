@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pyoci.errors import ProtocolError
@@ -22,12 +22,15 @@ class BlobStream:
 
     size: int | None  # of the whole blob, in bytes; None where the registry didn't say
     pieces: Iterator[bytes] = field(repr=False)
+    close: Callable[[], None] = field(repr=False)
 
 
 def whole_blob(stream: Stream, digest: Digest) -> BlobStream:
     """All of a blob, from an answer of 200."""
     size = content_length(stream.headers)
-    return BlobStream(size, _closing(stream, _verified(stream.pieces(READ_PIECE), digest, size)))
+    return BlobStream(
+        size, _closing(stream, _verified(stream.pieces(READ_PIECE), digest, size)), stream.close
+    )
 
 
 def blob_span(stream: Stream, span: range) -> BlobStream:
@@ -40,7 +43,7 @@ def blob_span(stream: Stream, span: range) -> BlobStream:
     else:
         first, size = 0, content_length(stream.headers)
     pieces = _cut(stream.pieces(READ_PIECE), span.start - first, len(span))
-    return BlobStream(size, _closing(stream, pieces))
+    return BlobStream(size, _closing(stream, pieces), stream.close)
 
 
 def content_length(headers: Mapping[str, str]) -> int | None:

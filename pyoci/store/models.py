@@ -137,5 +137,3 @@ class FileStream:
         close = getattr(self.pieces, "close", None)
         if close is not None:
             close()
-
-

@@ -1,1 +1,183 @@
 """PackageStore: what a caller may do with the packages of a namespace. The web room knows only this."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import replace
+
+from pyoci.dist.filenames import parse_filename
+from pyoci.dist.names import ProjectName
+from pyoci.errors import InvalidRequest, NotFound, ProtocolError, Unreachable
+from pyoci.events import Events
+from pyoci.oci.credentials import Credentials
+from pyoci.oci.errors import RegistryNotFound, RegistryNotSupported
+from pyoci.oci.references import Digest, Tag
+from pyoci.oci.session import Gateway
+from pyoci.store.changes import Changer
+from pyoci.store.layout import core_metadata_of
+from pyoci.store.models import ByteRange, FileStream, Namespace, PackageFile, ProjectPage, Upload
+from pyoci.store.project import StoredProject
+from pyoci.store.publish import Publisher
+from pyoci.store.verify import verified
+
+_PAGE_SECONDS = 60.0  # for reading all the versions of a page
+_SIDE_BY_SIDE = 16  # image indexes of one page read at one time
+_CONFIG_LIMIT = 32 * 1024 * 1024  # bytes: METADATA has its own, lower limit; JSON may escape every character
+
+
+class PackageStore:
+    """Python packages kept in registries. One for the process; the caller comes with each call.
+
+    Methods raise the kinds of `pyoci.errors`.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        *,
+        max_versions: int = 1000,
+        events: Events | None = None,
+        publisher: Publisher | None = None,
+    ) -> None:
+        self._gateway = gateway
+        self._max_versions = max_versions
+        self._events = events or Events()
+        self._publisher = publisher or Publisher(Changer())
+
+    def projects(self, namespace: Namespace, caller: Credentials) -> tuple[ProjectName, ...]:
+        """The projects of a namespace, sorted. Raises NotFound where the registry lists no repositories."""
+        session = self._gateway.session(namespace.registry, caller)
+        try:
+            names = session.repositories()
+        except (RegistryNotFound, RegistryNotSupported) as exc:
+            raise NotFound(
+                f"{namespace.registry} doesn't list its repositories; ask for a project by name"
+            ) from exc
+        below = (
+            name.removeprefix(f"{namespace.path}/") for name in names if name.startswith(f"{namespace.path}/")
+        )
+        return tuple(sorted(_project_names(below)))
+
+    def page(
+        self, namespace: Namespace, name: ProjectName, caller: Credentials, *, fresh: bool = False
+    ) -> ProjectPage:
+        """The files of a project; of its newest versions where there are more than the limit.
+
+        `fresh` asks the registry again whatever is remembered.
+        """
+        project = self._project(namespace, name, caller)
+        versions = project.versions()
+        if self._max_versions:
+            versions = versions[-self._max_versions :]
+        files = (
+            file for found in self._side_by_side(project, [tag for _, tag in versions]) for file in found
+        )
+        # Two tags may spell one version; the normalised one comes first and counts.
+        unique = {file.filename: file for file in reversed(tuple(files))}
+        return ProjectPage(name, tuple(reversed(unique.values())))
+
+    def describe(
+        self, namespace: Namespace, name: ProjectName, filename: str, caller: Credentials
+    ) -> PackageFile:
+        """One file, its size included."""
+        project = self._project(namespace, name, caller)
+        _, entry = project.find(parse_filename(filename))
+        return self._sized(project, project.complete(entry))
+
+    def open(
+        self,
+        namespace: Namespace,
+        name: ProjectName,
+        filename: str,
+        caller: Credentials,
+        byte_range: ByteRange | None = None,
+    ) -> FileStream:
+        """The bytes of a file, or of a range of it. Raises RangeNotSatisfiable."""
+        project = self._project(namespace, name, caller)
+        _, entry = project.find(parse_filename(filename))
+        file = project.complete(entry)
+        span = None
+        if byte_range is not None:
+            file = self._sized(project, file)
+            span = byte_range.within(file.size or 0)
+        blob = project.session.open_blob(project.repository, Digest("sha256", file.sha256), span)
+        size = file.size if file.size is not None else blob.size
+        if size is None or blob.size not in {None, size}:
+            blob.close()
+            raise ProtocolError(f"the registry's copy of {filename} has not the size that it should have")
+        return FileStream(file, size, span, blob.pieces)
+
+    def metadata(self, namespace: Namespace, name: ProjectName, filename: str, caller: Credentials) -> bytes:
+        """METADATA of a wheel, byte-exact (PEP 658). Raises NotFound where it was not kept."""
+        project = self._project(namespace, name, caller)
+        _, entry = project.find(parse_filename(filename))
+        file, config_digest = project.complete(entry), entry.config_digest
+        if file.core_metadata is None or config_digest is None:
+            raise NotFound(f"there is no metadata of {filename} here; download the file for it")
+        return core_metadata_of(self._config(project, config_digest), file.core_metadata)
+
+    def publish(self, namespace: Namespace, upload: Upload, caller: Credentials) -> PackageFile:
+        """Take a file. Raises InvalidRequest with nothing stored, or AlreadyExists."""
+        new = verified(upload, self._publisher.now())
+        project = self._project(namespace, new.distribution.name, caller, publishing=True)
+        return self._publisher.publish(project, new, upload.content)
+
+    def yank(
+        self, namespace: Namespace, name: ProjectName, target: str, reason: str | None, caller: Credentials
+    ) -> None:
+        """Yank a file or a whole version; `reason` may be empty, None takes it back (PEP 592)."""
+        self._publisher.yank(self._project(namespace, name, caller, publishing=True), target, reason)
+
+    def delete(self, namespace: Namespace, name: ProjectName, target: str, caller: Credentials) -> None:
+        """Delete a file or a whole version. Raises NotSupported where the registry has no way."""
+        self._publisher.delete(self._project(namespace, name, caller, publishing=True), target)
+
+    def _project(
+        self, namespace: Namespace, name: ProjectName, caller: Credentials, *, publishing: bool = False
+    ) -> StoredProject:
+        session = self._gateway.session(namespace.registry, caller, publishing=publishing)
+        return StoredProject(session, namespace.repository(name), name, self._events)
+
+    def _side_by_side(self, project: StoredProject, tags: list[Tag]) -> list[tuple[PackageFile, ...]]:
+        """The files of each tag, in the order of the tags. The first failure ends the reading."""
+        # Threads of its own, so that a page from a registry that hangs keeps no other page waiting.
+        fetchers = ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="fetch")
+        try:
+            waiting = [fetchers.submit(project.files, tag) for tag in tags]
+            done, left = wait(waiting, _PAGE_SECONDS, FIRST_EXCEPTION)
+            for future in done:
+                future.result()
+            if left:
+                raise Unreachable(f"{project.repository} has not given its versions in {_PAGE_SECONDS:.0f} s")
+            return [future.result() for future in waiting]
+        finally:
+            fetchers.shutdown(wait=False, cancel_futures=True)
+
+    def _sized(self, project: StoredProject, file: PackageFile) -> PackageFile:
+        """The file with its size; the registry is asked where no annotation tells."""
+        if file.size is not None:
+            return file
+        size = project.session.blob_size(project.repository, Digest("sha256", file.sha256))
+        if size is None:
+            raise NotFound(f"the registry has lost the bytes of {file.filename}")
+        return replace(file, size=size)
+
+    def _config(self, project: StoredProject, digest: Digest) -> bytes:
+        """A config blob, read whole: its METADATA is small."""
+        blob = project.session.open_blob(project.repository, digest)
+        config = bytearray()
+        for piece in blob.pieces:
+            config += piece
+            if len(config) > _CONFIG_LIMIT:
+                raise ProtocolError("the registry's config blob is too large to be one")
+        return bytes(config)
+
+
+def _project_names(paths: Iterator[str]) -> Iterator[ProjectName]:
+    """The paths below a namespace that are a project's; deeper ones belong to another namespace."""
+    for path in paths:
+        try:
+            yield ProjectName.from_underscored(path)
+        except InvalidRequest:
+            continue

@@ -1,0 +1,280 @@
+"""The stored format: tags, platforms, annotations, the config blob. Pure; `docs/storage.rst` is its contract.
+
+It is shared with the Rust PyOCI: what either wrote, the other reads. Keys that begin with `com.pyoci.` and
+are not its own are ours; it ignores them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from packaging.version import InvalidVersion, Version
+
+from pyoci.dist.filenames import Distribution, parse_filename, rebuild_filename
+from pyoci.dist.metadata import CoreMetadata
+from pyoci.dist.names import ProjectName
+from pyoci.errors import InvalidRequest, ProtocolError
+from pyoci.oci.models import IMAGE_MANIFEST, Descriptor, Document, ImageIndex, Manifest, Platform
+from pyoci.oci.references import Digest, Tag
+from pyoci.store.models import PackageFile
+
+PACKAGE_TYPE = "application/pyoci.package.v1"
+CONFIG_TYPE = "application/vnd.pyoci.config.v1+json"
+
+CREATED = "org.opencontainers.image.created"
+SHA256 = "com.pyoci.sha256_digest"
+PROJECT_URLS = "com.pyoci.project_urls"
+FILENAME = "com.pyoci.filename"
+SIZE = "com.pyoci.size"
+REQUIRES_PYTHON = "com.pyoci.requires_python"
+CONFIG_DIGEST = "com.pyoci.config_digest"
+CORE_METADATA = "com.pyoci.core_metadata"
+YANKED = "com.pyoci.yanked"
+EMPTIED = "com.pyoci.emptied"
+
+_HEX = re.compile(r"[0-9a-f]{64}")
+
+
+def tag_of(version: Version) -> Tag:
+    """`1!2.0+cu121` is kept under `1_2.0-cu121`. Raises InvalidRequest where that is over 128 characters."""
+    return spelled_tag(str(version))
+
+
+def spelled_tag(text: str) -> Tag:
+    """The tag of a version as it is spelled: the Rust PyOCI doesn't normalise (`1.0RC1`)."""
+    try:
+        return Tag.parse(text.replace("+", "-").replace("!", "_"))
+    except InvalidRequest:
+        raise InvalidRequest(
+            f"the version {text[:40]!a} can't be a tag; expected at most 128 characters"
+        ) from None
+
+
+def version_text_of(tag: str) -> str:
+    """The version that a tag spells: its first `-` is `+`, and `_` after the leading digits is `!`.
+
+    Any other `_` stands: the Rust PyOCI writes `1.0-ubuntu_1` for `1.0+ubuntu_1`, which PEP 440 reads.
+    """
+    text = re.sub(r"^(v?[0-9]+)_", r"\1!", tag, count=1)
+    return text.replace("-", "+", 1)
+
+
+def version_of(tag: str) -> Version | None:
+    """The version that `tag` stands for; None for `latest`, signatures and whatever else is no version."""
+    if len(tag) > 128:
+        return None
+    try:
+        return Version(version_text_of(tag))
+    except (InvalidVersion, ValueError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file in an image index: its descriptor, and the file name that belongs to it."""
+
+    descriptor: Descriptor
+    distribution: Distribution
+
+    @property
+    def sha256(self) -> str | None:
+        """The hex digest of the file; None where the earliest Rust PyOCI wrote, which kept it elsewhere."""
+        value = self.descriptor.annotations.get(SHA256, "")
+        return value if _HEX.fullmatch(value) else None
+
+    @property
+    def config_digest(self) -> Digest | None:
+        try:
+            return Digest.parse(self.descriptor.annotations.get(CONFIG_DIGEST, ""))
+        except InvalidRequest:
+            return None
+
+    def file(self, sha256: str) -> PackageFile:
+        """The file as the page shows it. What can't be read of the annotations is left out."""
+        annotations = self.descriptor.annotations
+        size = annotations.get(SIZE, "")
+        core_metadata = annotations.get(CORE_METADATA, "")
+        return PackageFile(
+            distribution=self.distribution,
+            sha256=sha256,
+            size=int(size) if re.fullmatch(r"[0-9]{1,18}", size) else None,
+            upload_time=_time(annotations.get(CREATED, "")),
+            requires_python=annotations.get(REQUIRES_PYTHON) or None,
+            core_metadata=core_metadata if _HEX.fullmatch(core_metadata) and self.config_digest else None,
+            yanked=annotations.get(YANKED),
+            project_urls=_project_urls(annotations.get(PROJECT_URLS, "")),
+        )
+
+
+def is_package(image_index: ImageIndex) -> bool:
+    """Whether the image index holds a version of a Python package, and not a foreign image."""
+    return image_index.artifact_type == PACKAGE_TYPE
+
+
+def entries(image_index: ImageIndex, name: ProjectName, tag: str) -> Iterator[Entry]:
+    """The files of the version under `tag`; entries that are no file are passed over."""
+    for descriptor in image_index.manifests if is_package(image_index) else ():
+        distribution = _distribution(descriptor, name, tag)
+        if distribution is not None:
+            yield Entry(descriptor, distribution)
+
+
+def _distribution(descriptor: Descriptor, name: ProjectName, tag: str) -> Distribution | None:
+    """By our own annotation where it fits project and version, else rebuilt as the Rust PyOCI does."""
+    if descriptor.platform is None:
+        return None
+    try:
+        rebuilt = rebuild_filename(name, version_text_of(tag), descriptor.platform.architecture)
+        named = parse_filename(descriptor.annotations.get(FILENAME, rebuilt.filename))
+    except InvalidRequest:
+        return _rebuilt(name, tag, descriptor.platform.architecture)
+    same = (named.name, named.version, named.suffix) == (name, rebuilt.version, rebuilt.suffix)
+    return named if same else rebuilt
+
+
+def _rebuilt(name: ProjectName, tag: str, suffix: str) -> Distribution | None:
+    try:
+        return rebuild_filename(name, version_text_of(tag), suffix)
+    except InvalidRequest:
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewFile:
+    """A file that is to be written down: what its manifest, config blob and descriptor are made of."""
+
+    distribution: Distribution
+    sha256: str
+    size: int
+    metadata: CoreMetadata
+    project_urls: Mapping[str, str]
+    labels: Mapping[str, str]
+    created: datetime
+
+    @property
+    def digest(self) -> Digest:
+        return Digest("sha256", self.sha256)
+
+    @property
+    def has_core_metadata(self) -> bool:
+        """An sdist's metadata may change when it is built; and a JSON text has to be UTF-8."""
+        return self.distribution.filetype == "bdist_wheel" and self.metadata.is_utf8
+
+    def config(self) -> bytes:
+        """The config blob."""
+        document = {
+            "filename": self.distribution.filename,
+            "size": self.size,
+            "sha256": self.sha256,
+            "filetype": self.distribution.filetype,
+        }
+        if self.has_core_metadata:
+            document["coreMetadata"] = self.metadata.text.decode()
+        return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+
+    def manifest(self, config: bytes) -> Document:
+        """The manifest: one layer, for the Rust PyOCI breaks on more; labels as annotations."""
+        layer = Descriptor(media_type=PACKAGE_TYPE, digest=self.digest, size=self.size)
+        annotations = {**self.labels, CREATED: _stamp(self.created)}
+        return Document.of(
+            Manifest(
+                artifact_type=PACKAGE_TYPE,
+                config=Descriptor(media_type=CONFIG_TYPE, digest=digest_of(config), size=len(config)),
+                layers=(layer,),
+                annotations=annotations,
+            )
+        )
+
+    def descriptor(self, config: bytes, manifest: Document) -> Descriptor:
+        """The entry in the image index, which says everything that a page shows."""
+        annotations = {
+            CREATED: _stamp(self.created),
+            SHA256: self.sha256,
+            PROJECT_URLS: json.dumps(dict(self.project_urls), separators=(",", ":")),
+            FILENAME: self.distribution.filename,
+            SIZE: str(self.size),
+            CONFIG_DIGEST: str(digest_of(config)),
+        }
+        if self.metadata.requires_python:
+            annotations[REQUIRES_PYTHON] = self.metadata.requires_python
+        if self.has_core_metadata:
+            annotations[CORE_METADATA] = hashlib.sha256(self.metadata.text).hexdigest()
+        return Descriptor(
+            media_type=IMAGE_MANIFEST,
+            digest=manifest.digest,
+            size=len(manifest.body),
+            platform=Platform(self.distribution.suffix, "any"),
+            annotations=annotations,
+        )
+
+
+def with_entry(image_index: ImageIndex | None, descriptor: Descriptor, created: datetime) -> ImageIndex:
+    """The image index with one more file; a new one where there is none yet."""
+    if image_index is None:
+        return ImageIndex(
+            artifact_type=PACKAGE_TYPE,
+            manifests=(descriptor,),
+            annotations={CREATED: _stamp(created)},
+        )
+    kept = {key: value for key, value in image_index.annotations.items() if key != EMPTIED}
+    return replace(image_index, manifests=(*image_index.manifests, descriptor), annotations=kept)
+
+
+def emptied(created: datetime, unique: str) -> ImageIndex:
+    """What stands for a version without files where the registry can't delete.
+
+    It is like no other: two equal documents would share a digest, and deleting one would remove both tags.
+    """
+    return ImageIndex(
+        artifact_type=PACKAGE_TYPE,
+        annotations={CREATED: _stamp(created), EMPTIED: f"{_stamp(created)} {unique}"},
+    )
+
+
+def core_metadata_of(config: bytes, sha256: str) -> bytes:
+    """METADATA out of a config blob. Raises ProtocolError where it isn't the one that was announced."""
+    try:
+        text = json.loads(config)["coreMetadata"].encode()
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
+        raise ProtocolError("the registry's config blob holds no core metadata, though announced") from exc
+    if hashlib.sha256(text).hexdigest() != sha256:
+        raise ProtocolError("the registry's core metadata is not the one that was announced")
+    return bytes(text)
+
+
+def layer_sha256(manifest: Manifest | None) -> str | None:
+    """The hash of the file behind a manifest: that of its one layer."""
+    if manifest is None or len(manifest.layers) != 1 or manifest.layers[0].digest.algorithm != "sha256":
+        return None
+    return manifest.layers[0].digest.hex
+
+
+def digest_of(data: bytes) -> Digest:
+    return Digest("sha256", hashlib.sha256(data).hexdigest())
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _project_urls(text: str) -> dict[str, str]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {label: url for label, url in found.items() if isinstance(label, str) and isinstance(url, str)}

@@ -1,0 +1,226 @@
+"""The write path: publish, yank, delete."""
+
+from __future__ import annotations
+
+import io
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import BinaryIO
+
+from packaging.version import InvalidVersion, Version
+
+from pyoci.dist.filenames import SDIST_ENDINGS, parse_filename
+from pyoci.errors import AlreadyExists, InvalidRequest, NotFound
+from pyoci.oci.errors import (
+    RegistryDenied,
+    RegistryError,
+    RegistryNotFound,
+    RegistryNotSupported,
+    RegistryRefused,
+    RegistryUnauthorized,
+)
+from pyoci.oci.models import Descriptor, ImageIndex
+from pyoci.oci.references import Digest, Reference, Tag
+from pyoci.store.changes import Change, Changer, Snapshot
+from pyoci.store.layout import YANKED, Entry, NewFile, digest_of, emptied, entries, tag_of, with_entry
+from pyoci.store.models import PackageFile
+from pyoci.store.project import StoredProject, file_tags, version_tags
+
+_REASON_LIMIT = 500  # characters
+_Chosen = Callable[[Entry], bool]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Publisher:
+    """Writes versions. One for the process; the project comes with its caller's session."""
+
+    def __init__(self, changer: Changer, *, now: Callable[[], datetime] = _now) -> None:
+        self._changer = changer
+        self.now = now
+
+    def publish(self, project: StoredProject, new: NewFile, content: BinaryIO) -> PackageFile:
+        """Push the file, its config blob and manifest, then the image index that names them: a reader
+        never sees a dangling reference. Returns the file that is there already where it is the same one.
+
+        Raises AlreadyExists where it is another.
+        """
+        tag = tag_of(new.distribution.version)
+        present = self._present(project, new)
+        if present is not None:
+            return present
+        config = new.config()
+        manifest = new.manifest(config)
+        session, repository = project.session, project.repository
+        session.push_blob(repository, content, new.size, new.digest)
+        session.push_blob(repository, io.BytesIO(config), len(config), digest_of(config))
+        session.push(repository, manifest.digest, manifest)
+        descriptor = new.descriptor(config, manifest)
+
+        def apply(seen: Snapshot | None) -> ImageIndex | None:
+            image_index = seen.image_index if seen else None
+            if _taken(project, tag, image_index, new) is not None:
+                return None
+            return with_entry(image_index, descriptor, new.created)
+
+        def holds(seen: Snapshot | None) -> bool:
+            return seen is not None and descriptor.digest in _digests(seen.image_index.manifests)
+
+        self._changer.change(session, repository, tag, Change(apply, holds))
+        return Entry(descriptor, new.distribution).file(new.sha256)
+
+    def yank(self, project: StoredProject, target: str, reason: str | None) -> None:
+        """Yank a file or a version, for a reason that may be empty; None takes it back (PEP 592)."""
+        if reason is not None and not (len(reason) <= _REASON_LIMIT and (reason.isprintable() or not reason)):
+            raise InvalidRequest(
+                f"the reason can't be shown; expected one line of at most {_REASON_LIMIT} characters"
+            )
+
+        def rewrite(descriptor: Descriptor) -> Descriptor:
+            return descriptor.annotated({YANKED: reason})
+
+        def change(tag: Tag, chosen: _Chosen, found: list[Digest]) -> Change:
+            def apply(seen: Snapshot | None) -> ImageIndex | None:
+                picked = _pick(project, tag, seen, chosen)
+                found.extend(picked)
+                return _rewritten(seen, picked, rewrite)
+
+            def holds(seen: Snapshot | None) -> bool:
+                there = seen.image_index.manifests if seen else ()
+                return all(rewrite(entry) == entry for entry in there if entry.digest in found)
+
+            return Change(apply, holds)
+
+        self._each(project, target, change)
+
+    def delete(self, project: StoredProject, target: str) -> None:
+        """Delete a file, or a version with all its files. Blobs stay: other versions may share them."""
+
+        def change(tag: Tag, chosen: _Chosen, found: list[Digest]) -> Change:
+            def apply(seen: Snapshot | None) -> ImageIndex | None:
+                picked = _pick(project, tag, seen, chosen)
+                found.extend(picked)
+                if seen is None or not picked:
+                    return None
+                left = tuple(entry for entry in seen.image_index.manifests if entry.digest not in picked)
+                if left:
+                    return replace(seen.image_index, manifests=left)
+                return self._remove(project, tag, seen)
+
+            def holds(seen: Snapshot | None) -> bool:
+                return seen is None or not _digests(seen.image_index.manifests) & set(found)
+
+            return Change(apply, holds)
+
+        for digest in self._each(project, target, change):
+            # Google's registry wants the children gone last; others clean up by themselves, or refuse.
+            _attempt(project, digest, RegistryError)
+
+    def _each(
+        self,
+        project: StoredProject,
+        target: str,
+        change: Callable[[Tag, _Chosen, list[Digest]], Change],
+    ) -> list[Digest]:
+        """Make a change for every tag that `target` may be under. Raises NotFound where it is under none."""
+        tags, chosen = _aim(project, target)
+        found: list[Digest] = []
+        for tag in tags:
+            self._changer.change(project.session, project.repository, tag, change(tag, chosen, found))
+        if not found:
+            raise NotFound(f"{project.name} has no file or version {target[:100]!a}")
+        return found
+
+    def _remove(self, project: StoredProject, tag: Tag, seen: Snapshot) -> ImageIndex | None:
+        """Remove the tag of a version that has lost its last file, by whatever way the registry knows.
+
+        None where it is gone; else an image index without manifests, to take its place.
+        """
+        untagged = _attempt(project, tag, RegistryNotSupported, RegistryRefused)
+        deleted = _attempt(
+            project, seen.digest, *((RegistryError,) if untagged else (RegistryNotSupported, RegistryRefused))
+        )
+        if untagged or deleted:
+            return None
+        return emptied(self.now(), secrets.token_hex(8))
+
+    def _present(self, project: StoredProject, new: NewFile) -> PackageFile | None:
+        """The file that is there already. What can't be read before the first push is judged after it."""
+        for tag in file_tags(new.distribution):
+            try:
+                document = project.session.pull(project.repository, tag)
+            except (RegistryNotFound, RegistryUnauthorized, RegistryDenied):
+                continue
+            taken = _taken(project, tag, document.image_index(), new)
+            if taken is not None:
+                return taken
+        return None
+
+
+def _taken(
+    project: StoredProject, tag: Tag, image_index: ImageIndex | None, new: NewFile
+) -> PackageFile | None:
+    """The same file where it is there, None where its place is free. Raises AlreadyExists for another."""
+    if image_index is None:
+        return None
+    for entry in entries(image_index, project.name, str(tag)):
+        if entry.distribution.suffix == new.distribution.suffix:
+            file = project.complete(entry)
+            if file.sha256 != new.sha256:
+                raise AlreadyExists(
+                    f"File already exists ('{file.filename}', with sha256 hash '{file.sha256}')."
+                )
+            return file
+    return None
+
+
+def _aim(project: StoredProject, target: str) -> tuple[Iterable[Tag], _Chosen]:
+    """The tags that a file name or version may be under, and which entries of them are meant."""
+    if target.endswith((".whl", *SDIST_ENDINGS)):
+        distribution = parse_filename(target)
+        if distribution.name != project.name:
+            raise NotFound(f"{project.name} has no file {target}")
+        return file_tags(distribution), lambda entry: entry.distribution.suffix == distribution.suffix
+    try:
+        version = Version(target)
+    except (InvalidVersion, ValueError):
+        raise InvalidRequest(
+            f"{target[:100]!a} is neither a file name nor a version; expected one of them"
+        ) from None
+    return version_tags(version, target), lambda _entry: True
+
+
+def _pick(project: StoredProject, tag: Tag, seen: Snapshot | None, chosen: _Chosen) -> set[Digest]:
+    found = entries(seen.image_index, project.name, str(tag)) if seen else ()
+    return {entry.descriptor.digest for entry in found if chosen(entry)}
+
+
+def _rewritten(
+    seen: Snapshot | None, picked: set[Digest], rewrite: Callable[[Descriptor], Descriptor]
+) -> ImageIndex | None:
+    """The image index with the picked entries rewritten; None where that changes nothing."""
+    if seen is None:
+        return None
+    manifests = tuple(
+        rewrite(entry) if entry.digest in picked else entry for entry in seen.image_index.manifests
+    )
+    return None if manifests == seen.image_index.manifests else replace(seen.image_index, manifests=manifests)
+
+
+def _digests(descriptors: Iterable[Descriptor]) -> set[Digest]:
+    return {descriptor.digest for descriptor in descriptors}
+
+
+def _attempt(project: StoredProject, reference: Reference, *accepted: type[RegistryError]) -> bool:
+    """Delete and tell whether it went: a refusal of an accepted kind is no, being gone already is yes."""
+    try:
+        project.session.delete(project.repository, reference)
+    except RegistryNotFound:
+        return True
+    except accepted:
+        return False
+    return True

@@ -1,0 +1,109 @@
+"""What is checked of an upload before anything of it goes to the registry."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import BinaryIO
+
+from packaging.version import InvalidVersion, Version
+
+from pyoci.dist.filenames import Distribution, parse_filename
+from pyoci.dist.labels import labels
+from pyoci.dist.metadata import CoreMetadata, read_metadata
+from pyoci.dist.names import ProjectName
+from pyoci.errors import InvalidRequest
+from pyoci.store.layout import NewFile
+from pyoci.store.models import Upload
+
+_PIECE = 1024 * 1024
+_URL_COUNT = 100
+_URL_LENGTH = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class _Digests:
+    given: Mapping[str, str] = field(default_factory=dict)
+
+    def of(self, file: BinaryIO) -> str:
+        """The sha256 hex of `file`; raises InvalidRequest where a digest that was given differs."""
+        seen = {name: _hash(name) for name in {"sha256", *self.given}}
+        file.seek(0)
+        while piece := file.read(_PIECE):
+            for hashed in seen.values():
+                hashed.update(piece)
+        for name, expected in self.given.items():
+            found = seen[name].hexdigest()
+            if found != expected.lower():
+                raise InvalidRequest(
+                    f"the file's {name} digest is {found}; expected {expected[:128]}, as the form says"
+                )
+        return seen["sha256"].hexdigest()
+
+
+def _hash(name: str) -> hashlib._Hash:
+    if name == "blake2b_256":
+        return hashlib.blake2b(digest_size=32)  # type: ignore[return-value]  # typeshed tells them apart
+    return hashlib.new(name, usedforsecurity=False)
+
+
+def verified(upload: Upload, created: datetime) -> NewFile:
+    """The upload as a file to write down: file name, form, digests, archive and metadata agree.
+
+    Reads the file twice at most, in pieces. Raises InvalidRequest.
+    """
+    distribution = parse_filename(upload.filename)
+    _check_form(upload, distribution)
+    sha256 = _Digests(upload.digests).of(upload.content)
+    metadata = read_metadata(upload.content, distribution)
+    return NewFile(
+        distribution=distribution,
+        sha256=sha256,
+        size=upload.size,
+        metadata=metadata,
+        project_urls=_project_urls(upload.project_urls, metadata),
+        labels=labels(upload.classifiers or metadata.classifiers),
+        created=created,
+    )
+
+
+def _check_form(upload: Upload, distribution: Distribution) -> None:
+    if ProjectName.parse(upload.name) != distribution.name:
+        raise InvalidRequest(
+            f"the form's name is {upload.name[:100]!a}; expected {distribution.name}, as the file name says"
+        )
+    if _version(upload.version) != distribution.version:
+        raise InvalidRequest(
+            f"the form's version is {upload.version[:100]!a};"
+            f" expected {distribution.version}, as the file name says"
+        )
+    if upload.filetype and upload.filetype != distribution.filetype:
+        raise InvalidRequest(
+            f"the form's filetype is {upload.filetype[:40]!a}; expected {distribution.filetype},"
+            " as the file name says"
+        )
+
+
+def _version(text: str) -> Version:
+    try:
+        return Version(text)
+    except (InvalidVersion, ValueError):
+        raise InvalidRequest(
+            f"{text[:100]!a} is not a version; expected one as PEP 440 has it, like 1.0"
+        ) from None
+
+
+def _project_urls(given: tuple[str, ...], metadata: CoreMetadata) -> dict[str, str]:
+    """Label to URL, from the form where it has any, else from the metadata; odd ones are left out."""
+    pairs = [(label.strip(), url.strip()) for label, _, url in (text.partition(",") for text in given)]
+    found = dict(pairs or metadata.project_urls)
+    fitting = {label: url for label, url in found.items() if label and _is_web_url(url)}
+    return dict(list(fitting.items())[:_URL_COUNT])
+
+
+def _is_web_url(url: str) -> bool:
+    # Whoever shows them makes links of them, and `javascript:` is a URL as well.
+    return len(url) <= _URL_LENGTH and re.fullmatch(r"https?://[!-~]+", url) is not None
