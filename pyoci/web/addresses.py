@@ -1,0 +1,92 @@
+"""Where a request points: a decoded URL path taken apart into registry, namespace and project. Pure.
+
+WSGI decodes the path before it gets here, and some proxies merge double slashes, so a registry that was
+written as a URL arrives in several shapes; all of them are read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+from urllib.parse import unquote
+
+from pyoci.errors import NotFound
+
+EXPECTED = "/<registry>/<namespace>/ or /<registry>/<namespace>/<project>/"
+# hatch asks here. "+" can't stand in an OCI name, so this hides nobody's namespace.
+SIMPLE = "+simple"
+# What clients and browsers probe for: uv and pdm, PEP 807, and whatever has an icon or a robot.
+PROBED = frozenset({"_", ".well-known", "favicon.ico", "robots.txt"})
+# First segments that are, or may become, pages of PyOCI itself. No alias may be called so.
+OWN = frozenset({"health", "ready", "metrics", "v2", "simple", "pypi", "legacy"})
+RESERVED = PROBED | OWN | {"local"}
+
+_URL = re.compile(r"(https?):/{0,2}([^/]+)/?", re.IGNORECASE)
+
+
+class NoRegistry(NotFound):
+    """The first segment can't be a registry. `probed`: it is one that clients try on any host, for ever."""
+
+    def __init__(self, message: str, *, probed: bool = False) -> None:
+        super().__init__(message)
+        self.probed = probed
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A path below the site: the registry as written, the segments after it, and those after `+simple/`.
+
+    `below` is None where the path has no `+simple`.
+    """
+
+    registry: str
+    segments: tuple[str, ...]
+    below: tuple[str, ...] | None = None
+
+    @classmethod
+    def read(cls, path: str, knows: Callable[[str], bool]) -> Self:
+        """Take a decoded path without its outer slashes apart; `knows` tells aliases. Raises NoRegistry."""
+        registry, rest = _registry(path, knows)
+        segments = tuple(rest.split("/")) if rest else ()
+        if SIMPLE not in segments:
+            return cls(registry, segments)
+        cut = segments.index(SIMPLE)
+        return cls(registry, segments[:cut], segments[cut + 1 :])
+
+    @property
+    def as_root(self) -> str | None:
+        """The namespace's path, if this place can be a root."""
+        return None if self.below or not self.segments else "/".join(self.segments)
+
+    @property
+    def as_project(self) -> tuple[str, str] | None:
+        """The namespace's path and the project's name as spelled, if this place can be a project's."""
+        if self.below is None:
+            above, name = self.segments[:-1], self.segments[-1:]
+        else:
+            above, name = self.segments, self.below
+        return ("/".join(above), name[0]) if above and len(name) == 1 else None
+
+
+def _registry(path: str, knows: Callable[[str], bool]) -> tuple[str, str]:
+    """Split off the registry."""
+    first, _, rest = path.partition("/")
+    if first in RESERVED and not knows(first):
+        raise NoRegistry(f"/{first} is not a registry's; expected {EXPECTED}", probed=first in PROBED)
+    if first.lower() in {"http:", "https:"}:
+        host, _, rest = rest.removeprefix("/").partition("/")
+        first = f"{first}//{host}"
+    elif "%" in first:
+        first = unquote(first)  # a proxy in front encoded it once more
+    if url := _URL.fullmatch(first):
+        return f"{url[1].lower()}://{url[2]}", rest
+    if not _possible(first) and not knows(first.lower()):
+        raise NoRegistry(f"{first[:100]!a} is not a registry; expected {EXPECTED}")
+    return first, rest
+
+
+def _possible(text: str) -> bool:
+    """Whether `text` may be a host: most of what scanners and typing errors ask for can't."""
+    return "/" not in text and ("." in text or ":" in text or text.lower() == "localhost")

@@ -1,0 +1,36 @@
+"""Hangs the web room on a Flask application."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from flask import Flask
+
+from pyoci.web.body import ReadToTheEnd
+from pyoci.web.context import EXTENSION, Site
+from pyoci.web.errors import register_errors
+from pyoci.web.files import FilenameConverter, files
+from pyoci.web.simple import simple
+from pyoci.web.status import door, health
+from pyoci.web.upload import upload
+
+
+def register(app: Flask, site: Site) -> None:
+    """Serve `site` from `app`: the package index below `site.path`, /health and the front door beside it.
+
+    Also answers the failures of everything else that `app` serves, and reads every request's body to its
+    end before an answer starts.
+    """
+    app.extensions[EXTENSION] = site
+    app.url_map.merge_slashes = False  # a registry may be written as a URL
+    app.url_map.converters["file"] = FilenameConverter
+    app.register_blueprint(health)
+    app.register_blueprint(door)
+    prefix = site.path.rstrip("/") or None
+    if prefix is not None:
+        app.register_blueprint(door, url_prefix=prefix, name="door_below")
+    for blueprint in (simple, upload, files):
+        app.register_blueprint(blueprint, url_prefix=prefix)
+    register_errors(app)
+    patience = replace(site.patience, cap=max(2 * site.max_body, site.patience.cap))
+    app.wsgi_app = ReadToTheEnd(app.wsgi_app, patience)  # type: ignore[method-assign]

@@ -1,0 +1,219 @@
+"""The request's body: read within limits of time and size, and to its end before any answer starts.
+
+Clients that upload look for an answer only when they have sent everything. Over TLS, an answer given
+with the body unread reached twine, poetry and flit never, and with everything read always. So whatever
+an answer says, it waits for the rest of the body, and throws it away.
+"""
+
+from __future__ import annotations
+
+import io
+import socket
+import threading
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from werkzeug.wsgi import get_content_length
+
+from pyoci.errors import BodyTimeout, InvalidRequest, PyOCIError
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+PIECE = 256 * 1024  # bytes; a quarter of it costs three times the CPU, four times as much only memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long a body may take, in seconds, and how much of an unwanted one is read, in bytes."""
+
+    progress: float = 30.0  # without a single byte
+    start: float = 60.0  # in all, on top of what `slowest` gives
+    slowest: int = 8 * 1024  # bytes a second; whoever is slower holds a thread and calls it an upload
+    chunked: float = 3600.0  # in all, for a body whose length nobody knows
+    refusal: float = 60.0  # for throwing away what is left
+    cap: int = 1024**3  # an unwanted body longer than this is not read; the connection is closed on it
+
+    def in_all(self, length: int | None) -> float:
+        """How long a body of `length` bytes may take."""
+        return self.chunked if length is None else self.start + length / self.slowest
+
+
+class RequestBody(io.RawIOBase):
+    """A request's body, as `wsgi.input`. Ends where the body ends, and says so when it ends too soon.
+
+    Reading raises BodyTimeout and InvalidRequest, never OSError: the client's connection is not the
+    disk's, nor the registry's. `length` is in bytes, None for a chunked body.
+    """
+
+    def __init__(self, environ: WSGIEnvironment, patience: Patience) -> None:
+        super().__init__()
+        self._stream = environ["wsgi.input"]
+        self._patience = patience
+        self.length = _length(environ)
+        self.taken = 0
+        self._ended = self.length == 0
+        self._failure: PyOCIError | None = None
+        self._watch = _Watch(
+            environ.get("gunicorn.socket") or environ.get("werkzeug.socket"), patience.progress
+        )
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Up to `size` bytes, b"" only at the end. Raises BodyTimeout, InvalidRequest."""
+        if size is None or size < 0:
+            return b"".join(iter(lambda: self.read(PIECE), b""))
+        if self._failure is not None:
+            raise self._failure
+        if self._ended or not size:
+            return b""
+        data = self._receive(size)
+        self.taken += len(data)
+        if self.taken == self.length:
+            self._end()
+        return data
+
+    def readinto(self, buffer: Any, /) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def finish(self) -> bool:
+        """Read the rest and throw it away. False where that took too long, was too much, or failed."""
+        try:
+            return self._ended or self._drain()
+        except PyOCIError:
+            return False
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """Stop the watch, and give the connection back its own timeout."""
+        self._watch.stop()
+
+    def _drain(self) -> bool:
+        if (self.length or 0) - self.taken > self._patience.cap:
+            return False
+        self._watch.start(self._patience.refusal)
+        limit = self.taken + self._patience.cap
+        while self.read(PIECE):
+            if self.taken > limit:
+                return False
+        return True
+
+    def _receive(self, size: int) -> bytes:
+        if not self._watch.running:
+            self._watch.start(self._patience.in_all(self.length))
+        wanted = size if self.length is None else min(size, self.length - self.taken)
+        try:
+            data: bytes = self._stream.read(wanted)
+        except TimeoutError:
+            raise self._fail(_timeout(self.taken)) from None
+        except Exception as exc:  # a reset, or what the server itself raises for a bad chunk
+            raise self._fail(_cut(self.taken, self.length)) from exc
+        if not data:
+            if self.length is not None:
+                raise self._fail(
+                    _timeout(self.taken) if self._watch.expired else _cut(self.taken, self.length)
+                )
+            self._end()
+        return data
+
+    def _end(self) -> None:
+        self._ended = True
+        self.release()
+
+    def _fail(self, failure: PyOCIError) -> PyOCIError:
+        self._failure = failure
+        self.release()
+        return failure
+
+
+class _Watch:
+    """A limit on the waits for one connection: on each by its timeout, on all together by a timer.
+
+    A client that sends a byte now and then never runs into the socket's timeout, while the server waits
+    for a whole piece. So when the time is up the timer ends the reading side: the waiting read returns,
+    and an answer can still be sent.
+    """
+
+    def __init__(self, connection: socket.socket | None, progress: float) -> None:
+        self._connection = connection
+        self._progress = progress
+        self._before: float | None = None
+        self._timer: threading.Timer | None = None
+        self.expired = False
+
+    @property
+    def running(self) -> bool:
+        return self._timer is not None
+
+    def start(self, seconds: float) -> None:
+        """Start, or start again, with `seconds` from now on."""
+        self.stop()
+        if self._connection is not None:
+            self._before = self._connection.gettimeout()
+            self._connection.settimeout(self._progress)
+        self._timer = threading.Timer(seconds, self._expire)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def stop(self) -> None:
+        if self._timer is None:
+            return
+        self._timer.cancel()
+        self._timer = None
+        if self._connection is not None and self._connection.fileno() >= 0:
+            self._connection.settimeout(self._before)
+
+    def _expire(self) -> None:
+        self.expired = True
+        if self._connection is not None:
+            with suppress(OSError):  # the client may be gone already
+                # Not the method of an SSLSocket: that would go on without encryption.
+                socket.socket.shutdown(self._connection, socket.SHUT_RD)
+
+
+class ReadToTheEnd:
+    """WSGI: gives the application a RequestBody, and lets no answer start before it was read."""
+
+    def __init__(self, application: WSGIApplication, patience: Patience) -> None:
+        self._application = application
+        self._patience = patience
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        body = RequestBody(environ, self._patience)
+        environ["wsgi.input"] = body
+        environ["wsgi.input_terminated"] = True
+
+        def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+            if not body.finish():
+                headers = [*headers, ("Connection", "close")]
+            return start_response(status, headers, *exc_info)
+
+        try:
+            return self._application(environ, start)
+        finally:
+            body.release()
+
+
+def _length(environ: WSGIEnvironment) -> int | None:
+    length = get_content_length(environ)
+    if length is not None:
+        return length
+    # Only a server that says so ends a body of unknown length; elsewhere there is none.
+    chunked = environ.get("HTTP_TRANSFER_ENCODING") and environ.get("wsgi.input_terminated")
+    return None if chunked else 0
+
+
+def _timeout(taken: int) -> BodyTimeout:
+    return BodyTimeout(f"the request's body took too long; {taken} bytes of it arrived")
+
+
+def _cut(taken: int, length: int | None) -> InvalidRequest:
+    expected = "a whole chunked body" if length is None else f"{length}"
+    return InvalidRequest(f"the request's body ended too soon, after {taken} bytes; expected {expected}")

@@ -1,0 +1,114 @@
+"""What a request brings: the site that serves it, the place that it points to, and who is calling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from flask import current_app, request
+
+from pyoci.dist.names import ProjectName
+from pyoci.errors import NotFound
+from pyoci.events import Events
+from pyoci.oci.credentials import Credentials, parse_authorization
+from pyoci.oci.references import Registry
+from pyoci.store.models import Namespace
+from pyoci.web.addresses import EXPECTED, Place
+from pyoci.web.body import Patience, RequestBody
+
+if TYPE_CHECKING:
+    from pyoci.store.service import PackageStore
+
+EXTENSION = "pyoci"  # the key of the Site in app.extensions
+
+
+class Registries(Protocol):
+    """Which registries may be asked, and by what names."""
+
+    def parse(self, text: str) -> Registry:
+        """The registry called `text`. Raises Denied, NotFound, InvalidRequest."""
+        ...
+
+    def knows(self, text: str) -> bool:
+        """Whether `text` is an alias, or `local`."""
+        ...
+
+
+def _anyone(registry: Registry, environ: dict[str, Any]) -> None:
+    """The default door: open."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """Everything that the web room is given. `max_body` is in bytes; `path` is "" or like "/some/prefix".
+
+    `admit` raises Denied where this connection may not use that registry. `spool` is the directory that
+    uploads wait in; None is the system's own.
+    """
+
+    store: PackageStore
+    registries: Registries
+    max_body: int = 50_000_000
+    bearer_username: str | None = None
+    admit: Callable[[Registry, dict[str, Any]], None] = _anyone
+    events: Events = field(default_factory=Events)
+    path: str = ""
+    spool: str | None = None
+    patience: Patience = field(default_factory=Patience)
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request, understood: at which registry, at which place, by whom."""
+
+    registry: Registry
+    place: Place
+    caller: Credentials
+
+    def namespace(self) -> Namespace:
+        """The namespace that this place is the root of. Raises NotFound, InvalidRequest."""
+        path = self.place.as_root
+        if path is None:
+            raise NotFound("there is no root at this address; expected /<registry>/<namespace>/")
+        return Namespace.parse(self.registry, path)
+
+    def project(self) -> tuple[Namespace, ProjectName]:
+        """The project that this place is the page of. Raises NotFound, InvalidRequest."""
+        found = self.place.as_project
+        if found is None:
+            raise NotFound("there is no project at this address; expected /<registry>/<namespace>/<project>/")
+        return Namespace.parse(self.registry, found[0]), ProjectName.parse(found[1])
+
+
+def site() -> Site:
+    """The site of the running application."""
+    return cast(Site, current_app.extensions[EXTENSION])
+
+
+def body() -> RequestBody:
+    """The body of this request."""
+    return cast(RequestBody, request.environ["wsgi.input"])
+
+
+def locate(path: str) -> Place:
+    """The place that a path points to, before anybody is asked. Raises NoRegistry."""
+    return Place.read(path, site().registries.knows)
+
+
+def visit(path: str) -> Visit:
+    """Understand a request for `path`. Raises NotFound, Denied, InvalidRequest, Unauthorized.
+
+    The caller and the registry are left in the environ under `pyoci.caller` and `pyoci.registry`, and the
+    path below the registry under `pyoci.path`, for whoever writes the request's log line.
+    """
+    place = locate(path)
+    if place.as_root is None and place.as_project is None:
+        raise NotFound(f"there is nothing at this address; expected {EXPECTED}")
+    environ = request.environ
+    environ["pyoci.path"] = "/".join(place.segments)
+    registry = environ["pyoci.registry"] = site().registries.parse(place.registry)
+    site().admit(registry, environ)
+    header = request.headers.get("Authorization")
+    caller = environ["pyoci.caller"] = parse_authorization(header, site().bearer_username)
+    return Visit(registry, place, caller)

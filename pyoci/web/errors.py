@@ -1,0 +1,106 @@
+"""From kinds of failure to HTTP: one table, one handler. No other module knows their status codes."""
+
+from __future__ import annotations
+
+import json
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
+
+from pyoci import errors
+from pyoci.web import answers
+from pyoci.web.addresses import EXPECTED, NoRegistry
+from pyoci.web.context import site
+from pyoci.web.negotiation import prefers_json
+
+STATUS: dict[type[errors.PyOCIError], int] = {
+    errors.InvalidRequest: 400,
+    errors.NotAcceptable: 406,
+    errors.RangeNotSatisfiable: 416,
+    errors.BodyTimeout: 408,
+    errors.Unauthorized: 401,
+    errors.Denied: 403,
+    errors.NotFound: 404,
+    errors.NotSupported: 405,
+    errors.Withdrawn: 410,
+    errors.AlreadyExists: 409,
+    errors.TooLarge: 413,
+    errors.RateLimited: 429,
+    errors.ProtocolError: 502,
+    errors.Unreachable: 504,
+}
+MESSAGE_LIMIT = 500  # characters; it stands in the status line too
+_BROKEN = "PyOCI failed at this request; its log says more"
+_WEEK = "public, max-age=604800"
+
+
+def register_errors(app: Flask) -> None:
+    """Answer every failure of `app` with a sentence."""
+    app.register_error_handler(errors.PyOCIError, _known)
+    app.register_error_handler(HTTPException, _routing)
+    app.register_error_handler(Exception, _unknown)
+
+
+def status_of(kind: type[errors.PyOCIError]) -> int:
+    """The status of a kind, or of the nearest kind above it."""
+    return next(STATUS[ancestor] for ancestor in kind.__mro__ if ancestor in STATUS)
+
+
+def one_line(message: str) -> str:
+    """A message that can stand in a status line: one line of printable Latin-1, of limited length."""
+    latin = message.encode("latin-1", "replace").decode("latin-1")
+    line = " ".join("".join(c if c.isprintable() else " " for c in latin).split())
+    return line if len(line) <= MESSAGE_LIMIT else line[: MESSAGE_LIMIT - 3] + "..."
+
+
+def _known(error: errors.PyOCIError) -> Response:
+    answer = _answer(status_of(type(error)), error.message)
+    match error:
+        case errors.Unauthorized():
+            answer.headers["WWW-Authenticate"] = 'Basic realm="pyoci"'
+        case errors.RateLimited(retry_after=int(seconds)):
+            answer.headers["Retry-After"] = str(max(seconds, 0))  # never a date: it crashes poetry
+        case errors.RangeNotSatisfiable(size=size):
+            answer.headers["Content-Range"] = f"bytes */{size}"
+        case errors.AlreadyExists() if prefers_json(request.headers.get("Accept", "")):
+            _as_json(answer, one_line(error.message))
+        case NoRegistry(probed=True):
+            answer.headers["Cache-Control"] = _WEEK
+        case errors.NotSupported():
+            answer.headers["Allow"] = "GET, HEAD, POST"
+    return answer
+
+
+def _routing(error: HTTPException) -> Response | HTTPException:
+    """What routing says, in our words where they help more."""
+    status = error.code or 500
+    if status < 400:
+        return error
+    message = error.description or error.name
+    if status == 404:
+        message = f"there is nothing at this address; expected {EXPECTED}"
+    elif status == 405:
+        message = f"{request.method[:20]} is not possible at this address"
+    answer = _answer(status, message)
+    for name, value in error.get_headers():
+        if name.lower() in {"allow", "retry-after"}:
+            answer.headers[name] = value
+    return answer
+
+
+def _unknown(error: Exception) -> Response:
+    """A defect, or a disk that is full. The log has it all; the caller gets one sentence."""
+    site().events.error("web", "request failed", error=type(error).__name__, exc_info=error)
+    return _answer(500, _BROKEN)
+
+
+def _answer(status: int, message: str) -> Response:
+    """The message as the body and as the reason phrase: twine prints only the reason."""
+    line = one_line(message)
+    return answers.text(line, f"{status} {line}")
+
+
+def _as_json(answer: Response, message: str) -> None:
+    """The shape that uv reads when it publishes; never problem+json."""
+    answer.content_type = "application/json"
+    answer.data = json.dumps({"code": answer.status, "message": message, "title": "Conflict"})

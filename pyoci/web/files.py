@@ -1,0 +1,143 @@
+"""Files: download, metadata, yank and delete."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+from flask import Blueprint, Response, request
+from werkzeug.routing import BaseConverter
+
+from pyoci.errors import NotFound
+from pyoci.events import Events
+from pyoci.store.models import ByteRange, FileStream, PackageFile
+from pyoci.web import answers
+from pyoci.web.context import body, site, visit
+from pyoci.web.yanking import read_yank
+
+files = Blueprint("files", __name__)
+
+# Bytes under a file's name never change; who may have them is asked again with every request that arrives.
+_FOR_EVER = "private, max-age=31536000, immutable"
+_ENDINGS = {".gz": "application/gzip", ".zip": "application/zip"}
+_BINARY = "application/octet-stream"
+
+
+class FilenameConverter(BaseConverter):
+    """A path's last segment that ends as the files of package indexes do."""
+
+    regex = r"[^/]+\.(?:whl|tar\.gz|zip)"
+    weight = 50
+
+
+@files.get("/<path:place>/<file:filename>", provide_automatic_options=False)
+def download(place: str, filename: str) -> Response:
+    """The file, or a range of it, straight from the registry. HEAD tells its size and asks for no bytes."""
+    guest = visit(place)
+    namespace, name = guest.project()
+    store, wanted = site().store, ByteRange.parse(request.headers.get("Range"))
+    if request.method == "HEAD" or "If-None-Match" in request.headers or "If-Range" in request.headers:
+        file = store.describe(namespace, name, filename, guest.caller)
+        if answers.unchanged(file.sha256):
+            return _unchanged(file.sha256)
+        if request.method == "HEAD":
+            return _described(file)
+        wanted = wanted if _range_holds(file.sha256) else None
+    return _streamed(store.open(namespace, name, filename, guest.caller, wanted), site().events)
+
+
+@files.get("/<path:place>/<file:filename>.metadata", provide_automatic_options=False)
+def metadata(place: str, filename: str) -> Response:
+    """The METADATA of a wheel, byte for byte (PEP 658)."""
+    guest = visit(place)
+    namespace, name = guest.project()
+    content = site().store.metadata(namespace, name, filename, guest.caller)
+    digest = hashlib.sha256(content).hexdigest()
+    if answers.unchanged(digest):
+        return _unchanged(digest)
+    wanted = ByteRange.parse(request.headers.get("Range")) if request.method == "GET" else None
+    span = wanted.within(len(content)) if wanted and _range_holds(digest) else None
+    answer = Response(content[span.start : span.stop] if span else content, content_type=_BINARY)
+    return _dressed(answer, digest, len(content), span)
+
+
+@files.patch("/<path:place>/<target>", provide_automatic_options=False)
+def yank(place: str, target: str) -> Response:
+    """Yank a file or a version, or take that back (PEP 592)."""
+    guest = visit(place)
+    namespace, name = guest.project()
+    reason = read_yank(body())
+    site().store.yank(namespace, name, target, reason, guest.caller)
+    return answers.text(f"{target} is {'not yanked any more' if reason is None else 'yanked'}")
+
+
+@files.delete("/<path:place>/<target>", provide_automatic_options=False)
+def delete(place: str, target: str) -> Response:
+    """Delete a file or a whole version."""
+    guest = visit(place)
+    namespace, name = guest.project()
+    site().store.delete(namespace, name, target, guest.caller)
+    return answers.text(f"{target} is deleted")
+
+
+def _range_holds(digest: str) -> bool:
+    """Whether If-Range, where it is given, names this very file (RFC 9110, section 13.1.5)."""
+    condition = request.headers.get("If-Range")
+    return condition is None or condition.strip() == f'"{digest}"'
+
+
+def _unchanged(digest: str) -> Response:
+    return Response(status=304, headers={"ETag": f'"{digest}"', "Cache-Control": _FOR_EVER})
+
+
+def _described(file: PackageFile) -> Response:
+    if file.size is None:
+        raise NotFound(f"the registry doesn't tell the size of {file.filename}")
+    return _dressed(_of(file, Response()), file.sha256, file.size, None)
+
+
+def _streamed(stream: FileStream, events: Events) -> Response:
+    """The answer that passes a stream on.
+
+    The first piece is read before the answer starts, so that a registry that fails at once, and a small
+    file that isn't what it should be, get a status of their own.
+    """
+    try:
+        first = next(iter(stream), b"")
+    except BaseException:
+        stream.close()
+        raise
+    answer = Response(_pieces(first, stream, events), direct_passthrough=True)
+    answer.call_on_close(stream.close)
+    return _dressed(_of(stream.file, answer), stream.file.sha256, stream.size, stream.span)
+
+
+def _pieces(first: bytes, stream: FileStream, events: Events) -> Iterator[bytes]:
+    """Pass the pieces on. An error cuts the connection: to end quietly would look like a slow network."""
+    yield first
+    try:
+        yield from stream
+    except Exception as exc:
+        events.error("web", "download broke off", file=stream.file.filename, error=type(exc).__name__)
+        raise
+
+
+def _of(file: PackageFile, answer: Response) -> Response:
+    """The headers that only a file has."""
+    ending = file.filename[file.filename.rfind(".") :]
+    answer.content_type = _ENDINGS.get(ending, _BINARY)
+    answer.headers["Content-Disposition"] = f'attachment; filename="{file.filename}"'
+    return answer
+
+
+def _dressed(answer: Response, digest: str, size: int, span: range | None) -> Response:
+    """The headers that files and their metadata share; `size` is that of the whole."""
+    answer.headers["ETag"] = f'"{digest}"'
+    answer.headers["Cache-Control"] = _FOR_EVER
+    answer.headers["Accept-Ranges"] = "bytes"
+    answer.headers["X-Content-Type-Options"] = "nosniff"
+    answer.headers["Content-Length"] = str(size if span is None else len(span))
+    if span is not None:
+        answer.status_code = 206
+        answer.headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{size}"
+    return answer

@@ -1,0 +1,96 @@
+"""multipart/form-data as a stream: the parts of a body, piece by piece, in constant memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.http import parse_options_header
+from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
+
+from pyoci.errors import InvalidRequest, TooLarge
+from pyoci.web.body import PIECE, RequestBody
+
+PARTS_LIMIT = 10_000
+BOUNDARY_LIMIT = 200  # characters; RFC 2046 allows 70
+# The decoder holds what it can't yet place: a part's headers, or rubbish where a boundary should be.
+_HELD_LIMIT = PIECE + 64 * 1024
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2, "token"
+
+Event = Field | File | Data
+
+
+def read_parts(body: RequestBody, content_type: str, limit: int) -> Iterator[Event]:
+    """The parts of `body`: for each a Field or a File, then its Data, the last of which says so.
+
+    Reads up to `limit` bytes. Raises InvalidRequest for what is no form, and for one that ends too soon;
+    TooLarge, naming PYOCI_MAX_BODY; and what reading the body raises.
+    """
+    decoder = MultipartDecoder(_boundary(content_type), _HELD_LIMIT)
+    parts = 0
+    for event in _events(decoder, body, limit):
+        if isinstance(event, (Field, File)):
+            parts += 1
+            if parts > PARTS_LIMIT:
+                raise TooLarge(f"the form has more than {PARTS_LIMIT} parts, which is the limit")
+            _check(event)
+        yield event
+
+
+def too_large(length: int | None, limit: int) -> TooLarge:
+    """The refusal of a body over the limit; None where its length isn't known."""
+    size = f"{length} bytes" if length is not None else f"more than {limit} bytes"
+    return TooLarge(f"the upload has {size}; the limit is {limit} bytes (PYOCI_MAX_BODY)")
+
+
+def _events(decoder: MultipartDecoder, body: RequestBody, limit: int) -> Iterator[Event]:
+    try:
+        while True:
+            event = decoder.next_event()
+            match event:
+                case NeedData():
+                    decoder.receive_data(_piece(body, limit))
+                case Field() | File() | Data():
+                    yield event
+                case Epilogue():
+                    return
+    except RequestEntityTooLarge as exc:
+        raise InvalidRequest(
+            "the form can't be read; expected parts with short headers between boundaries"
+        ) from exc
+    except ValueError as exc:  # that the text ended too soon, or isn't UTF-8
+        raise InvalidRequest(
+            "the form is cut off or broken; expected parts that end with a last boundary"
+        ) from exc
+
+
+def _piece(body: RequestBody, limit: int) -> bytes | None:
+    if body.length is not None and body.length > limit:
+        raise too_large(body.length, limit)
+    data = body.read(PIECE)
+    if body.taken > limit:
+        raise too_large(None, limit)
+    return data or None
+
+
+def _boundary(content_type: str) -> bytes:
+    media_type, options = parse_options_header(content_type)
+    if media_type != "multipart/form-data":
+        raise InvalidRequest(
+            f"{media_type[:100]!a} is not an upload form's type; expected multipart/form-data"
+        )
+    boundary = options.get("boundary", "")
+    if not boundary:
+        raise InvalidRequest("the form's type names no boundary; expected multipart/form-data; boundary=...")
+    if len(boundary) > BOUNDARY_LIMIT or not boundary.isascii():
+        raise InvalidRequest("the form's boundary can't be used; expected at most 70 ASCII characters")
+    return boundary.encode("ascii")
+
+
+def _check(part: Field | File) -> None:
+    """Refuse a part whose headers the decoder had to guess at: a line break in a name ends up there."""
+    if not all(_HEADER_NAME.fullmatch(name) for name, _ in part.headers):
+        raise InvalidRequest("the headers of a part can't be read; expected no line break inside one")
+    if not part.name:
+        raise InvalidRequest('a part has no name; expected Content-Disposition: form-data; name="..."')

@@ -1,0 +1,110 @@
+"""Which representation a client wants: Accept, Accept-Encoding and ?format= (PEP 691, RFC 9110 section 12.5).
+
+Answers are remembered by the raw header: a handful of clients send the same few, and parsing one costs
+as much as the rest of a warm page.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from functools import lru_cache
+
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
+
+from pyoci.errors import NotAcceptable
+
+_REMEMBERED = 256  # headers
+_HEADER_LIMIT = 1000  # characters; a longer Accept is no client that we know, and not worth a parser's time
+
+
+class Representation(Enum):
+    """The shapes of a page. The value is its Content-Type."""
+
+    # uv splits Content-Type at ";" without trimming, so there is never a blank before one.
+    JSON = "application/vnd.pypi.simple.v1+json"
+    SIMPLE_HTML = "application/vnd.pypi.simple.v1+html; charset=utf-8"
+    HTML = "text/html; charset=utf-8"
+
+    @property
+    def media_type(self) -> str:
+        return self.value.partition(";")[0]
+
+    @property
+    def is_json(self) -> bool:
+        return self is Representation.JSON
+
+
+_NAMES = {
+    "application/vnd.pypi.simple.v1+json": Representation.JSON,
+    "application/vnd.pypi.simple.latest+json": Representation.JSON,
+    "application/vnd.pypi.simple.v1+html": Representation.SIMPLE_HTML,
+    "application/vnd.pypi.simple.latest+html": Representation.SIMPLE_HTML,
+    "text/html": Representation.HTML,
+}
+_SHORT_NAMES = {"json": Representation.JSON, "html": Representation.HTML}
+# Who names types and likes two of them the same gets the one that tells more; who only sends */* gets
+# HTML, because hatch does so and reads nothing else.
+_IF_NAMED = (Representation.JSON, Representation.SIMPLE_HTML, Representation.HTML)
+_IF_WILD = (Representation.HTML, Representation.SIMPLE_HTML, Representation.JSON)
+_EXPECTED = ", ".join(dict.fromkeys(shape.media_type for shape in _IF_NAMED))
+
+
+def choose(accept: str | None, wanted: str | None = None) -> Representation:
+    """The representation for an Accept header, or for `?format=`, which goes first. Raises NotAcceptable."""
+    if wanted:
+        # A "+" in a query is a blank, and few people write %2B.
+        name = wanted.strip().lower().replace(" ", "+")
+        chosen = _NAMES.get(name) or _SHORT_NAMES.get(name)
+        if chosen is None:
+            raise NotAcceptable(f"there is no format {wanted[:100]!a}; expected one of {_EXPECTED}")
+        return chosen
+    if not accept:
+        return Representation.HTML
+    chosen = _best(accept[:_HEADER_LIMIT])
+    if chosen is None:
+        raise NotAcceptable(f"nothing here satisfies the Accept header; expected one of {_EXPECTED}")
+    return chosen
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def accepts_gzip(accept_encoding: str) -> bool:
+    """Whether gzip is welcome, and at least as much as no encoding at all."""
+    codings = parse_accept_header(accept_encoding[:_HEADER_LIMIT])
+    liked = {coding.lower(): quality for coding, quality in codings}
+    gzip = liked.get("gzip", liked.get("x-gzip", liked.get("*", 0)))
+    return gzip > 0 and gzip >= liked.get("identity", 0)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def prefers_json(accept: str) -> bool:
+    """Whether plain JSON is liked better than plain text, as uv does when it publishes."""
+    types = parse_accept_header(accept[:_HEADER_LIMIT], MIMEAccept)
+    return types.quality("application/json") > types.quality("text/plain")
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _best(accept: str) -> Representation | None:
+    # Parameters (`text/html;charset=utf-8`) ask for nothing that we could leave out.
+    bare = [(kind.partition(";")[0].strip().lower(), q) for kind, q in parse_accept_header(accept)]
+    types = MIMEAccept([(kind, q) for kind, q in bare if kind == "*" or kind.count("/") == 1])
+    named = {kind for kind, _ in types}
+    if not types:
+        return Representation.HTML  # nothing in it could be read, which is as good as none
+    quality = {shape: _quality(shape, types, named) for shape in Representation}
+    best = max(quality.values())
+    if best <= 0:
+        return None
+    liked = [shape for shape in Representation if quality[shape] == best]
+    by_name = [shape for shape in _IF_NAMED if shape in liked and _names_of(shape) & named]
+    return by_name[0] if by_name else next(shape for shape in _IF_WILD if shape in liked)
+
+
+def _names_of(shape: Representation) -> set[str]:
+    return {name for name, named in _NAMES.items() if named is shape}
+
+
+def _quality(shape: Representation, types: MIMEAccept, named: set[str]) -> float:
+    """The best quality given to one of its names; a name that isn't there counts only by a wildcard."""
+    names = _names_of(shape) & named or {shape.media_type}
+    return max(types.quality(name) for name in names)

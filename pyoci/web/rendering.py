@@ -1,0 +1,106 @@
+"""Pages and roots as bytes: the simple repository API 1.4 in HTML and JSON. Pure.
+
+PEP 503 (HTML), 592 (yanked), 629 (version), 658 and 714 (core metadata), 691 (JSON), 700 (size, upload
+time). What isn't known is left out, never null: uv throws a whole page away for one null.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from pyoci.dist.names import ProjectName
+from pyoci.store.models import PackageFile, ProjectPage
+from pyoci.web.negotiation import Representation
+
+API_VERSION = "1.4"
+# HTML has no way to write these down, not even escaped.
+_UNWRITABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def render_page(page: ProjectPage, shape: Representation) -> bytes:
+    """The page of one project."""
+    if shape.is_json:
+        return to_json(
+            {
+                "meta": {"api-version": API_VERSION},
+                "name": page.name.normalized,
+                "versions": [str(version) for version in page.versions],
+                "files": [_file(file) for file in page.files],
+            }
+        )
+    return _html("page.html", name=page.name.normalized, files=page.files)
+
+
+def render_root(projects: Iterable[ProjectName], shape: Representation) -> bytes:
+    """The list of the projects in one namespace."""
+    names = [project.normalized for project in projects]
+    if shape.is_json:
+        return to_json({"meta": {"api-version": API_VERSION}, "projects": [{"name": name} for name in names]})
+    return _html("root.html", names=names)
+
+
+def to_json(document: Any) -> bytes:
+    """The one serializer. ASCII only, so that even half a surrogate pair can be sent."""
+    return json.dumps(document, separators=(",", ":")).encode("ascii")
+
+
+def link(file: PackageFile) -> str:
+    """The file's URL, relative to its page. It has no query: pip appends `.metadata` to it."""
+    return quote(file.filename, safe="")
+
+
+def timestamp(moment: datetime) -> str:
+    """`2026-11-20T08:15:30.000000Z`: PEP 700 wants UTC, and uv wants the Z."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _file(file: PackageFile) -> dict[str, Any]:
+    return {
+        "filename": file.filename,
+        "url": link(file),
+        "hashes": {"sha256": file.sha256},
+        **dict(_known(file)),
+    }
+
+
+def _known(file: PackageFile) -> Iterator[tuple[str, Any]]:
+    """The optional keys that have a value."""
+    if file.size is not None:
+        yield "size", file.size
+    if file.upload_time is not None:
+        yield "upload-time", timestamp(file.upload_time)
+    if file.requires_python:
+        yield "requires-python", file.requires_python
+    if file.core_metadata:
+        yield "core-metadata", {"sha256": file.core_metadata}
+    if file.yanked is not None:
+        yield "yanked", file.yanked or True
+
+
+def _html(template: str, **values: Any) -> bytes:
+    text = _templates().get_template(template).render(api_version=API_VERSION, **values)
+    return text.encode("utf-8", "replace")
+
+
+@cache
+def _templates() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("pyoci.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.filters["link"] = link
+    environment.filters["timestamp"] = timestamp
+    environment.filters["writable"] = lambda text: _UNWRITABLE.sub(" ", text)
+    return environment

@@ -1,0 +1,84 @@
+"""The simple API: roots and pages, and the legacy JSON beside them."""
+
+from __future__ import annotations
+
+from urllib.parse import quote, urljoin
+
+from flask import Blueprint, Response, request
+
+from pyoci.dist.names import ProjectName
+from pyoci.errors import NotFound, PyOCIError
+from pyoci.store.models import Namespace
+from pyoci.web import answers
+from pyoci.web.context import Visit, locate, site, visit
+from pyoci.web.legacy import render_legacy
+from pyoci.web.negotiation import Representation, choose
+from pyoci.web.rendering import render_page, render_root
+
+simple = Blueprint("simple", __name__)
+
+
+@simple.get("/<path:place>", strict_slashes=False, provide_automatic_options=False)
+@simple.get("/<path:place>/", strict_slashes=False, provide_automatic_options=False)
+def show(place: str) -> Response:
+    """A root or a page, in the representation that the client likes best."""
+    if not request.path.endswith("/"):
+        locate(place)
+        return answers.moved(f"{quote(_last(place), safe='')}/")
+    guest = visit(place)
+    shape = choose(request.headers.get("Accept"), request.args.get("format"))
+    if guest.place.as_project is None:
+        return _root(guest.namespace(), guest, shape)
+    return _page_or_root(guest, shape)
+
+
+@simple.get("/<path:place>/json", provide_automatic_options=False)
+def show_legacy(place: str) -> Response:
+    """The legacy JSON of one project. Where only a namespace stands before it, `json` is a project itself."""
+    if locate(place).as_project is None:
+        return answers.moved("json/")
+    guest = visit(place)
+    namespace, name = guest.project()
+    if _last(place) != name.normalized:
+        return answers.moved(f"../{name}/json")
+    page = site().store.page(namespace, name, guest.caller, fresh=_fresh())
+    return answers.page(render_legacy(page, lambda link: urljoin(request.base_url, link)), "application/json")
+
+
+def _page_or_root(guest: Visit, shape: Representation) -> Response:
+    """The page of project `b` in `a`; or, if that is absent and `a/b` has projects, the root of `a/b`."""
+    namespace, name = guest.project()
+    try:
+        page = site().store.page(namespace, name, guest.caller, fresh=_fresh())
+    except NotFound:
+        projects = _projects_below(guest)
+        if not projects:
+            raise
+        return answers.page(render_root(projects, shape), shape.value)
+    if _last(request.path.rstrip("/")) != name.normalized:
+        return answers.moved(f"../{name}/")
+    return answers.page(render_page(page, shape), shape.value)
+
+
+def _root(namespace: Namespace, guest: Visit, shape: Representation) -> Response:
+    projects = site().store.projects(namespace, guest.caller)
+    return answers.page(render_root(projects, shape), shape.value)
+
+
+def _projects_below(guest: Visit) -> tuple[ProjectName, ...]:
+    """The projects of the namespace that is spelled like this page; none where that can't be told."""
+    if guest.place.as_root is None:
+        return ()
+    try:
+        return site().store.projects(guest.namespace(), guest.caller)
+    except PyOCIError:
+        return ()
+
+
+def _fresh() -> bool:
+    """Whether the registry must be asked again: uv's --refresh says no-cache. pip says max-age=0, always."""
+    return bool(request.cache_control.no_cache)
+
+
+def _last(path: str) -> str:
+    return path.rpartition("/")[2]

@@ -1,0 +1,26 @@
+"""The legacy upload API: one form, one file."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, request
+
+from pyoci.web import answers
+from pyoci.web.context import body, site, visit
+from pyoci.web.forms import received
+
+upload = Blueprint("upload", __name__)
+
+
+# Never a redirect: twine, poetry, pdm and hatch refuse one, and flit turns it into a GET.
+@upload.post("/<path:place>", strict_slashes=False, provide_automatic_options=False)
+@upload.post("/<path:place>/", strict_slashes=False, provide_automatic_options=False)
+def publish(place: str) -> Response:
+    """Store the file in an upload form. The identical file again is a success too, as on PyPI."""
+    guest = visit(place)
+    namespace = guest.namespace()
+    here = site()
+    with received(body(), request.headers.get("Content-Type", ""), here.max_body, here.spool) as form:
+        if form.noted:
+            here.events.debug("web", "form fields that are not kept", fields=form.noted)
+        file = here.store.publish(namespace, form.upload, guest.caller)
+    return answers.text(f"{file.filename} is published")

@@ -1,0 +1,46 @@
+"""The body of a yank: `{"yanked": "reason" | true | false}`."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from pyoci.errors import InvalidRequest, TooLarge
+from pyoci.web.body import RequestBody
+
+BODY_LIMIT = 64 * 1024  # bytes
+REASON_LIMIT = 1000  # characters; it stands on the page of the project, once for each file
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_EXPECTED = 'expected JSON, {"yanked": "reason"} or {"yanked": true} or {"yanked": false}'
+
+
+def read_yank(body: RequestBody) -> str | None:
+    """The reason, "" where none is given, None to take a yank back. Raises InvalidRequest, TooLarge."""
+    match _document(body):
+        case {"yanked": bool(yanked), **rest} if not rest:
+            return "" if yanked else None
+        case {"yanked": str(reason), **rest} if not rest:
+            return _checked(reason.strip())
+    raise InvalidRequest(f"the body doesn't say what to do; {_EXPECTED}")
+
+
+def _document(body: RequestBody) -> object:
+    content = b""
+    while piece := body.read(BODY_LIMIT + 1):
+        content += piece
+        if len(content) > BODY_LIMIT:
+            raise TooLarge(f"the body has more than {BODY_LIMIT} bytes, which is the limit here")
+    try:
+        return json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError):
+        raise InvalidRequest(f"the body can't be read; {_EXPECTED}") from None
+
+
+def _checked(reason: str) -> str:
+    if not reason:
+        raise InvalidRequest(f"the reason is empty; {_EXPECTED}")
+    if len(reason) > REASON_LIMIT or _CONTROL.search(reason):
+        raise InvalidRequest(
+            f"the reason can't be shown; expected one line of at most {REASON_LIMIT} characters"
+        )
+    return reason

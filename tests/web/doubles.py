@@ -1,0 +1,223 @@
+"""A PackageStore that keeps everything in memory, registries that know two names, and files to put in."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from pyoci.dist.filenames import parse_filename
+from pyoci.dist.names import ProjectName
+from pyoci.errors import AlreadyExists, Denied, NotFound, PyOCIError, Unauthorized
+from pyoci.oci.credentials import Anonymous, Basic, Credentials
+from pyoci.oci.references import Registry
+from pyoci.store.models import ByteRange, FileStream, Namespace, PackageFile, ProjectPage, Upload
+from pyoci.web.addresses import Place
+
+UPLOADED = datetime(2026, 11, 20, 8, 15, 30, tzinfo=UTC)
+PIECE = 4096  # bytes
+
+
+def make_file(filename: str = "hello_world-1.0-py3-none-any.whl", **overrides: Any) -> PackageFile:
+    """A file as the store describes it; without overrides it has what every upload has."""
+    values: dict[str, Any] = {
+        "distribution": parse_filename(filename),
+        "sha256": hashlib.sha256(filename.encode()).hexdigest(),
+        "size": 1234,
+        "upload_time": UPLOADED,
+    }
+    return PackageFile(**(values | overrides))
+
+
+def make_page(*files: PackageFile, name: str = "hello-world") -> ProjectPage:
+    return ProjectPage(ProjectName.parse(name), files)
+
+
+@dataclass
+class Registries:
+    """Registries by alias; any host is fine, but for one that may not be asked."""
+
+    aliases: dict[str, Registry] = field(
+        default_factory=lambda: {
+            "local": Registry("embedded", "local"),
+            "lab": Registry("http", "10.0.0.5:5000"),
+        }
+    )
+    asked: list[str] = field(default_factory=list)
+
+    def knows(self, text: str) -> bool:
+        return text in self.aliases
+
+    def parse(self, text: str) -> Registry:
+        self.asked.append(text)
+        if text == "forbidden.example":
+            raise Denied(
+                "forbidden.example may not be asked here; PYOCI_REGISTRIES lists the registries that may"
+            )
+        return self.aliases.get(text.lower()) or Registry.parse(text)
+
+
+@dataclass
+class Kept:
+    file: PackageFile
+    content: bytes
+    metadata: bytes | None = None
+
+
+class MemoryStore:
+    """An honest PackageStore over dictionaries. `failure` is raised by every call, `calls` tells them."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str, ProjectName], dict[str, Kept]] = {}
+        self.password: str | None = None
+        self.failure: Exception | None = None
+        self.catalog: PyOCIError | None = None
+        self.calls: list[tuple[Any, ...]] = []
+        self.uploads: list[Upload] = []
+        self.streams: list[Stream] = []
+        self.break_after: int | None = None
+
+    def put(
+        self,
+        filename: str,
+        content: bytes = b"the bytes of a file",
+        *,
+        namespace: str = "ghcr.io/acme",
+        metadata: bytes | None = None,
+        **overrides: Any,
+    ) -> PackageFile:
+        """Keep a file, as somebody's earlier upload would have."""
+        values = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+        if metadata is not None:
+            values["core_metadata"] = hashlib.sha256(metadata).hexdigest()
+        file = make_file(filename, **(values | overrides))
+        self._files(namespace, file.distribution.name)[filename] = Kept(file, content, metadata)
+        return file
+
+    def projects(self, namespace: Namespace, caller: Credentials) -> tuple[ProjectName, ...]:
+        self._asked("projects", caller, str(namespace))
+        if self.catalog is not None:
+            raise self.catalog
+        return tuple(sorted(name for place, name in self.kept if place == str(namespace)))
+
+    def page(
+        self, namespace: Namespace, name: ProjectName, caller: Credentials, *, fresh: bool = False
+    ) -> ProjectPage:
+        self._asked("page", caller, str(namespace), name, fresh)
+        files = [kept.file for kept in self._project(namespace, name).values()]
+        return ProjectPage(name, tuple(sorted(files, key=lambda file: file.version)))
+
+    def describe(
+        self, namespace: Namespace, name: ProjectName, filename: str, caller: Credentials
+    ) -> PackageFile:
+        self._asked("describe", caller, str(namespace), name, filename)
+        kept = self._one(namespace, name, filename)
+        return replace(kept.file, size=len(kept.content))
+
+    def open(
+        self,
+        namespace: Namespace,
+        name: ProjectName,
+        filename: str,
+        caller: Credentials,
+        byte_range: ByteRange | None = None,
+    ) -> FileStream:
+        self._asked("open", caller, str(namespace), name, filename, byte_range)
+        kept = self._one(namespace, name, filename)
+        size = len(kept.content)
+        span = byte_range.within(size) if byte_range else None
+        self.streams.append(
+            Stream(kept.content[span.start : span.stop] if span else kept.content, self.break_after)
+        )
+        return FileStream(kept.file, size, span, self.streams[-1])
+
+    def metadata(self, namespace: Namespace, name: ProjectName, filename: str, caller: Credentials) -> bytes:
+        self._asked("metadata", caller, str(namespace), name, filename)
+        found = self._one(namespace, name, filename).metadata
+        if found is None:
+            raise NotFound(f"{filename} has no metadata")
+        return found
+
+    def publish(self, namespace: Namespace, upload: Upload, caller: Credentials) -> PackageFile:
+        self._asked("publish", caller, str(namespace))
+        self.uploads.append(upload)
+        content = upload.content.read()
+        assert len(content) == upload.size
+        there = self._files(str(namespace), ProjectName.parse(upload.name))
+        digest = hashlib.sha256(content).hexdigest()
+        if upload.filename in there and there[upload.filename].file.sha256 != digest:
+            kept = there[upload.filename].file.sha256
+            raise AlreadyExists(f"File already exists ('{upload.filename}', with sha256 hash '{kept}').")
+        return self.put(upload.filename, content, namespace=str(namespace))
+
+    def yank(
+        self, namespace: Namespace, name: ProjectName, target: str, reason: str | None, caller: Credentials
+    ) -> None:
+        self._asked("yank", caller, str(namespace), name, target, reason)
+        for filename, kept in self._targets(namespace, name, target).items():
+            self._project(namespace, name)[filename].file = replace(kept.file, yanked=reason)
+
+    def delete(self, namespace: Namespace, name: ProjectName, target: str, caller: Credentials) -> None:
+        self._asked("delete", caller, str(namespace), name, target)
+        for filename in self._targets(namespace, name, target):
+            del self._project(namespace, name)[filename]
+
+    def _asked(self, call: str, caller: Credentials, *arguments: Any) -> None:
+        self.calls.append((call, *arguments))
+        if self.failure is not None:
+            raise self.failure
+        allowed = self.password is None or (isinstance(caller, Basic) and caller.password == self.password)
+        if not allowed:
+            raise Unauthorized(
+                "the registry asks for credentials" if caller == Anonymous() else "wrong password"
+            )
+
+    def _files(self, namespace: str, name: ProjectName) -> dict[str, Kept]:
+        return self.kept.setdefault((namespace, name), {})
+
+    def _project(self, namespace: Namespace, name: ProjectName) -> dict[str, Kept]:
+        found = self.kept.get((str(namespace), name))
+        if found is None:
+            raise NotFound(f"there is no project {name} in {namespace}")
+        return found
+
+    def _one(self, namespace: Namespace, name: ProjectName, filename: str) -> Kept:
+        found = self._project(namespace, name).get(filename)
+        if found is None:
+            raise NotFound(f"there is no file {filename} of {name}")
+        return found
+
+    def _targets(self, namespace: Namespace, name: ProjectName, target: str) -> dict[str, Kept]:
+        files = self._project(namespace, name)
+        found = {n: kept for n, kept in files.items() if target in {n, str(kept.file.version)}}
+        if not found:
+            raise NotFound(f"there is no {target} of {name}")
+        return found
+
+
+class Stream(Iterator[bytes]):
+    """Pieces of a file that know whether they were closed. Breaks after `break_after` pieces."""
+
+    def __init__(self, content: bytes, break_after: int | None = None) -> None:
+        self._pieces = [content[i : i + PIECE] for i in range(0, len(content), PIECE)]
+        self._left = break_after
+        self.closed = False
+
+    def __next__(self) -> bytes:
+        if self._left == 0:
+            raise ValueError("the registry hung up at https://user:secret@10.0.0.5/")
+        if self._left is not None:
+            self._left -= 1
+        if not self._pieces:
+            raise StopIteration
+        return self._pieces.pop(0)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def reading(knows: Callable[[str], bool] = lambda text: text in {"local", "lab"}) -> Callable[[str], Place]:
+    """Reads paths as the site does that knows these aliases."""
+    return lambda path: Place.read(path, knows)
