@@ -61,7 +61,7 @@ class Registry:
         return f"{self.origin}/v2/{path}" + (f"?{urlencode(query)}" if query else "")
 
     def __str__(self) -> str:
-        return self.host if self.scheme == "https" else self.origin
+        return self.origin if self.scheme == "http" else self.host
 
 
 @dataclass(frozen=True, slots=True)

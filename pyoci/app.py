@@ -1,0 +1,86 @@
+"""create_app: the only place that wires. Everything below gets plain values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Flask
+
+import pyoci
+from pyoci.config import Settings, WrongSettings
+from pyoci.embedded import Htpasswd, at_the_keyboard, create_blueprint, create_registry_app
+from pyoci.errors import Denied
+from pyoci.events import Events
+from pyoci.net.transport import Proxies, Transport
+from pyoci.oci.references import Registry
+from pyoci.oci.registries import EMBEDDED
+from pyoci.oci.session import Gateway
+from pyoci.store.service import PackageStore
+from pyoci.telemetry.logs import Log
+from pyoci.telemetry.requests import RequestLog
+from pyoci.web.blueprints import register
+from pyoci.web.context import Site
+
+
+def create_app(settings: Settings, log: Log | None = None) -> Flask:
+    """The WSGI application. Raises WrongSettings where the embedded registry can't be opened."""
+    log = log or Log(settings.log.default, settings.log.rooms)
+    for warning in settings.warnings:
+        log.tell(warning, room="config", level="warning")
+    events = Events(log.tell)
+    htpasswd = _htpasswd(settings)
+    transport = Transport(
+        embedded=_embedded(settings, htpasswd, events),
+        proxies=Proxies(settings.proxies, settings.no_proxy),
+        ca_bundle=settings.ca_bundle,
+        host_connections=settings.host_connections,
+        user_agent=f"pyoci/{pyoci.__version__}",
+    )
+    store = PackageStore(Gateway(transport), max_versions=settings.max_versions, events=events)
+
+    def admit(registry: Registry, environ: dict[str, Any]) -> None:
+        # Without passwords the embedded registry is for whoever sits at this machine.
+        obstacle = at_the_keyboard(environ) if registry is EMBEDDED and htpasswd is None else None
+        if obstacle is not None:
+            raise Denied(obstacle)
+
+    app = Flask("pyoci", static_folder=None)
+    if settings.embedded is not None:
+        app.register_blueprint(
+            create_blueprint(settings.embedded, htpasswd=htpasswd, at_door=True, events=events)
+        )
+    site = Site(
+        store=store,
+        registries=settings.registries,
+        max_body=settings.max_body,
+        bearer_username=settings.bearer_username,
+        admit=admit,
+        events=events,
+        path=settings.path,
+    )
+    register(app, site)
+    app.wsgi_app = RequestLog(app.wsgi_app, log)  # type: ignore[method-assign]
+    return app
+
+
+def _htpasswd(settings: Settings) -> Htpasswd | None:
+    if settings.embedded_htpasswd is None:
+        return None
+    try:
+        return Htpasswd(settings.embedded_htpasswd)
+    except ValueError as exc:
+        raise WrongSettings(
+            f"PyOCI can't start with these settings:\n  PYOCI_EMBEDDED_HTPASSWD: {exc}"
+        ) from exc
+
+
+def _embedded(settings: Settings, htpasswd: Htpasswd | None, events: Events) -> Flask | None:
+    """The registry as calls from within this process reach it: past the door, not past the passwords."""
+    if settings.embedded is None:
+        return None
+    try:
+        return create_registry_app(settings.embedded, htpasswd=htpasswd, at_door=False, events=events)
+    except OSError as exc:
+        raise WrongSettings(
+            f"PyOCI can't start with these settings:\n  PYOCI_EMBEDDED: {settings.embedded}: {exc.strerror}"
+        ) from exc

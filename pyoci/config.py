@@ -1,0 +1,186 @@
+"""Settings: everything that the environment says, read once. All mistakes are reported together."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self, TypeVar
+
+from pyoci.errors import InvalidRequest
+from pyoci.oci.registries import Registries
+
+RESERVED = frozenset({"_", "health", "ready", "metrics", "v2", "simple", "pypi", "legacy", "local"})
+LEVELS = ("debug", "info", "warning", "error", "off")
+_LEVEL_NAMES = {**{level: level for level in LEVELS}, "warn": "warning", "trace": "debug"}
+_SHOWN = 80  # characters of a wrong value that are repeated
+
+_Value = TypeVar("_Value")
+
+
+class WrongSettings(Exception):
+    """The environment can't be used; the message has a line for each mistake."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogLevels:
+    """From which level on a room's lines are written: `rooms` by name, else `default`."""
+
+    default: str = "info"
+    rooms: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the operator decided. README.rst describes each variable."""
+
+    port: int = 8080
+    path: str = ""
+    max_body: int = 50_000_000
+    max_versions: int = 1000
+    bearer_username: str | None = None
+    registries: Registries = field(default_factory=Registries)
+    host_connections: int = 16
+    embedded: Path | None = None
+    embedded_htpasswd: Path | None = None
+    log: LogLevels = field(default_factory=LogLevels)
+    workers: int = 1
+    threads: int = 16
+    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
+    no_proxy: str = ""
+    ca_bundle: str | None = None
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Self:
+        """Read the environment. Raises WrongSettings, which lists every mistake in it."""
+        reader = _Reader(environ)
+        log, warnings = reader.log_levels()
+        embedded = reader.get("PYOCI_EMBEDDED", None, _path)
+        settings = cls(
+            port=reader.get("PORT", 8080, _number(1, 65535)),
+            path=reader.get("PYOCI_PATH", "", _prefix),
+            max_body=reader.get("PYOCI_MAX_BODY", 50_000_000, _number(1, 2**63)),
+            max_versions=reader.get("PYOCI_MAX_VERSIONS", 1000, _number(0, 1_000_000)),
+            bearer_username=reader.get("PYOCI_BEARER_USERNAME", None, _username),
+            registries=reader.get(
+                "PYOCI_REGISTRIES",
+                Registries(embedded=embedded is not None),
+                lambda text: Registries.read(text, reserved=RESERVED, embedded=embedded is not None),
+            ),
+            host_connections=reader.get("PYOCI_HOST_CONNECTIONS", 16, _number(1, 1000)),
+            embedded=embedded,
+            embedded_htpasswd=reader.get("PYOCI_EMBEDDED_HTPASSWD", None, _file),
+            log=log,
+            workers=reader.get("WEB_CONCURRENCY", default_workers(), _number(1, 1000)),
+            threads=reader.get("PYOCI_THREADS", 16, _number(1, 1000)),
+            proxies=_proxies(environ),
+            no_proxy=environ.get("no_proxy") or environ.get("NO_PROXY") or "",
+            ca_bundle=environ.get("REQUESTS_CA_BUNDLE") or environ.get("SSL_CERT_FILE") or None,
+            warnings=warnings,
+        )
+        if settings.embedded_htpasswd is not None and settings.embedded is None:
+            reader.mistakes.append("PYOCI_EMBEDDED_HTPASSWD is set without PYOCI_EMBEDDED; expected both")
+        if reader.mistakes:
+            raise WrongSettings("PyOCI can't start with these settings:\n  " + "\n  ".join(reader.mistakes))
+        return settings
+
+
+def default_workers() -> int:
+    """Two processes on a small machine, so that one that hashes doesn't keep the other from answering."""
+    return min(max(os.cpu_count() or 1, 2), 8)
+
+
+class _Reader:
+    """Reads variables one by one and gathers what is wrong with them."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.mistakes: list[str] = []
+
+    def get(self, name: str, default: _Value, parse: Callable[[str], _Value]) -> _Value:
+        """The value of a variable; the default where it is unset, empty or wrong."""
+        text = self._environ.get(name, "").strip()
+        if not text:
+            return default
+        try:
+            return parse(text)
+        except (ValueError, InvalidRequest) as exc:
+            self.mistakes += [f"{name}: {line}" for line in str(exc).splitlines()]
+            return default
+
+    def log_levels(self) -> tuple[LogLevels, tuple[str, ...]]:
+        """PYOCI_LOG, or RUST_LOG in its stead, of which only what has a meaning here is taken."""
+        if self._environ.get("PYOCI_LOG", "").strip():
+            return self.get("PYOCI_LOG", LogLevels(), lambda text: _log_levels(text)[0]), ()
+        text = self._environ.get("RUST_LOG", "").strip()
+        levels, odd = _log_levels(text, strict=False)
+        return levels, tuple(f"RUST_LOG: {part!r} has no meaning here and is ignored" for part in odd)
+
+
+def _log_levels(text: str, *, strict: bool = True) -> tuple[LogLevels, list[str]]:
+    default, rooms, odd = "info", dict[str, str](), []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        room, equals, level = part.rpartition("=")
+        known = _LEVEL_NAMES.get(level.strip().lower())
+        if known is None or not (re.fullmatch(r"pyoci([.:]+[a-z]+)*", room.strip()) or not equals):
+            odd.append(part[:_SHOWN])
+        elif equals:
+            rooms[re.sub(r"[:.]+", ".", room.strip()).removeprefix("pyoci").removeprefix(".")] = known
+        else:
+            default = known
+    if odd and strict:
+        raise ValueError(
+            f"{', '.join(map(repr, odd))} is no level; expected {', '.join(LEVELS)}, or pyoci.oci=debug,info"
+        )
+    return LogLevels(default, rooms), odd
+
+
+def _number(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,19}", text) or not least <= int(text) <= most:
+            raise ValueError(
+                f"{text[:_SHOWN]!r} is not right; expected a whole number from {least} to {most}"
+            )
+        return int(text)
+
+    return parse
+
+
+def _prefix(text: str) -> str:
+    if not re.fullmatch(r"(?:/[A-Za-z0-9._~-]+)+/?|/", text) or "/.." in text:
+        raise ValueError(f"{text[:_SHOWN]!r} is not a path; expected one like /packages")
+    return text.rstrip("/")
+
+
+def _username(text: str) -> str:
+    if ":" in text or not text.isprintable():
+        raise ValueError("this is no user name; expected visible characters without a colon")
+    return text
+
+
+def _path(text: str) -> Path:
+    path = Path(text).expanduser().absolute()
+    if path.exists() and not path.is_dir():
+        raise ValueError(
+            f"{text[:_SHOWN]!r} is not a directory; expected one, or a path where one can be made"
+        )
+    return path
+
+
+def _file(text: str) -> Path:
+    path = Path(text).expanduser().absolute()
+    if not path.is_file():
+        raise ValueError(f"there is no file {text[:_SHOWN]!r}; expected one with lines of user:bcrypt-hash")
+    return path
+
+
+def _proxies(environ: Mapping[str, str]) -> dict[str, str]:
+    """HTTP_PROXY and HTTPS_PROXY in either case; http_proxy first, as everywhere (CGI sets HTTP_PROXY)."""
+    found = {
+        scheme: environ.get(f"{scheme}_proxy") or environ.get(f"{scheme.upper()}_PROXY")
+        for scheme in ("http", "https")
+    }
+    return {scheme: proxy for scheme, proxy in found.items() if proxy}

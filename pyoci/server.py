@@ -1,0 +1,75 @@
+"""gunicorn's configuration, as a module of its settings (`gunicorn -c python:pyoci.server`), and the
+application for a start without a checkout.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pyoci.app import create_app
+from pyoci.config import Settings, WrongSettings
+from pyoci.embedded import gc
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+# What gunicorn is to see: it takes every lower-case name that is one of its settings, and complains of none.
+__all__ = [
+    "bind",
+    "control_socket_disable",
+    "graceful_timeout",
+    "keepalive",
+    "post_worker_init",
+    "preload_app",
+    "proc_name",
+    "threads",
+    "timeout",
+    "worker_class",
+    "worker_tmp_dir",
+    "workers",
+]
+
+
+def _settings() -> Settings:
+    try:
+        return Settings.from_environ(os.environ)
+    except WrongSettings as exc:
+        sys.exit(str(exc))
+
+
+settings = _settings()
+
+# [::] takes IPv4 as well; a machine without IPv6 has only the other.
+bind = f"[::]:{settings.port}" if socket.has_dualstack_ipv6() else f"0.0.0.0:{settings.port}"
+proc_name = "pyoci"
+worker_class = "gthread"
+workers = settings.workers
+threads = settings.threads
+preload_app = True
+# With gthread the worker's own heartbeat is watched, not requests: an upload may take its time.
+timeout = 30
+graceful_timeout = 30
+keepalive = 75
+control_socket_disable = True
+# gunicorn touches a file here every second; on a disk that hangs this would kill the worker.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  # memory, not a temporary file
+
+
+def post_worker_init(worker: Any) -> None:
+    """Collect the embedded registry's garbage in the first worker's background."""
+    directory = settings.embedded
+    if directory is not None and worker.age == 1:
+        threading.Thread(target=gc, args=(directory,), name="gc", daemon=True).start()
+
+
+def application() -> Flask:
+    """The application, for `gunicorn 'pyoci.server:application()'`."""
+    try:
+        return create_app(settings)
+    except WrongSettings as exc:
+        sys.exit(str(exc))

@@ -1,0 +1,68 @@
+"""Log lines with structlog: JSON for machines, colours for a terminal. Facts never hold a credential."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Mapping, MutableMapping
+from typing import Any, TextIO
+
+import structlog
+
+_RANK = {"debug": 10, "info": 20, "warning": 30, "error": 40, "off": 99}
+# User info in a URL, wherever a fact may hold one; the web refuses such addresses, but logs them first.
+_USER_INFO = re.compile(r"//?[^/@\s]*:[^/@\s]*@")
+
+
+class Log:
+    """Writes lines of the rooms whose level allows it. Configures nothing outside itself."""
+
+    def __init__(
+        self, default: str = "info", rooms: Mapping[str, str] | None = None, stream: TextIO | None = None
+    ) -> None:
+        self._default = default
+        self._rooms = dict(rooms or {})
+        stream = stream or sys.stderr
+        renderer: Any = (
+            structlog.dev.ConsoleRenderer(colors=True)
+            if stream.isatty()
+            else structlog.processors.JSONRenderer(ensure_ascii=True)
+        )
+        self._logger = structlog.wrap_logger(
+            structlog.WriteLogger(stream),
+            processors=[
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                _without_user_info,
+                renderer,
+            ],
+            wrapper_class=structlog.BoundLogger,
+        )
+        # urllib3 writes warnings with whole URLs, and a signed one is a credential.
+        logging.getLogger("urllib3").setLevel(logging.CRITICAL)
+
+    def tell(self, event: str, *, room: str, level: str = "info", **facts: object) -> None:
+        """Write a line, if `room` (`oci`, `oci.auth`) is heard at `level`."""
+        if _RANK[level] >= _RANK[self._level(room)]:
+            shown = {key: value for key, value in facts.items() if value is not None}
+            self._logger.info(event, level=level, room=f"pyoci.{room}", **shown)
+
+    def hears(self, room: str, level: str) -> bool:
+        """Whether a line would be written."""
+        return _RANK[level] >= _RANK[self._level(room)]
+
+    def _level(self, room: str) -> str:
+        while room:
+            if room in self._rooms:
+                return self._rooms[room]
+            room = room.rpartition(".")[0]
+        return self._rooms.get("", self._default)
+
+
+def _without_user_info(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    return {
+        key: _USER_INFO.sub("//***@", value) if isinstance(value, str) else value
+        for key, value in event.items()
+    }
