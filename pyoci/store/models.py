@@ -70,6 +70,12 @@ class ProjectPage:
         """The versions that have files, each once, in order."""
         return tuple(dict.fromkeys(file.version for file in self.files))
 
+    @property
+    def latest(self) -> Version | None:
+        """The newest version that is neither yanked nor a pre-release, else the next best."""
+        yanked = {file.version for file in self.files if file.yanked is not None}
+        return max(self.versions, key=lambda v: (v not in yanked, not v.is_prerelease, v), default=None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:

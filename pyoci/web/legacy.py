@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from datetime import UTC
 from typing import Any
 
-from packaging.version import Version
-
 from pyoci.store.models import PackageFile, ProjectPage
 from pyoci.web.rendering import link, timestamp, to_json
 
@@ -23,23 +21,17 @@ def render_legacy(page: ProjectPage, resolve: Callable[[str], str]) -> bytes:
     releases: dict[str, list[dict[str, Any]]] = {}
     for file in page.files:
         releases.setdefault(str(file.version), []).append(_file(file, resolve))
-    latest = _latest(page)
     return to_json(
         {
-            "info": dict(_info(page, latest)),
+            "info": dict(_info(page)),
             "releases": releases,
-            "urls": releases[str(latest)] if latest else [],
+            "urls": releases[str(page.latest)] if page.latest else [],
         }
     )
 
 
-def _latest(page: ProjectPage) -> Version | None:
-    """The version to show: the newest that is neither yanked nor a pre-release, else the next best."""
-    yanked = {file.version for file in page.files if file.yanked is not None}
-    return max(page.versions, key=lambda v: (v not in yanked, not v.is_prerelease, v), default=None)
-
-
-def _info(page: ProjectPage, latest: Version | None) -> Iterator[tuple[str, Any]]:
+def _info(page: ProjectPage) -> Iterator[tuple[str, Any]]:
+    latest = page.latest
     yield "name", page.name.normalized
     yield "summary", ""
     files = [file for file in page.files if file.version == latest]
