@@ -10,6 +10,7 @@ import tarfile
 import zipfile
 from collections.abc import Iterable, Mapping
 
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 _DATE = (2026, 1, 1, 0, 0, 0)
@@ -72,7 +73,7 @@ def make_sdist(
     files: Mapping[str, bytes] | None = None,
 ) -> tuple[str, bytes]:
     """The file name and the content of an sdist that setuptools builds; `files` (path to content) join it."""
-    top = f"{_escaped(name).lower()}-{Version(version)}"
+    top = f"{canonicalize_name(name).replace('-', '_')}-{Version(version)}"  # PEP 625
     content = {
         "pyproject.toml": _PYPROJECT,
         "setup.py": _setup(name, version, tuple(requires), requires_python),

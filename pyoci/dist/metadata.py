@@ -10,22 +10,23 @@ from typing import BinaryIO
 
 from packaging.metadata import RawMetadata, parse_email
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
 from pyoci.dist.archives import read_pkg_info, read_wheel_metadata
-from pyoci.dist.filenames import Distribution, Wheel
+from pyoci.dist.filenames import FILENAME_LIMIT, Distribution, Wheel
 from pyoci.dist.members import METADATA_LIMIT
 from pyoci.dist.names import ProjectName
 from pyoci.errors import InvalidRequest
 
 __all__ = ["METADATA_LIMIT", "CoreMetadata", "read_metadata", "validated_requires_python"]
 
-# parse_email looks through all header lines once for each distinct header name: without these limits,
-# 4 MiB of one-letter headers would keep it busy for hours. Real METADATA has some 30 names and, where a
-# project has very many extras, some thousand lines.
-HEADER_LIMIT = 20_000  # lines that start a header
-HEADER_NAME_LIMIT = 100  # distinct names
-VALUE_LIMIT = 2_000  # characters of a version, a specifier or a URL
+# parse_email needs some twenty times the memory of what it reads, and looks through all headers once for each
+# distinct name: without these limits, 4 MiB of one-letter headers would keep it busy for hours. Real METADATA
+# has some 30 names and some hundred lines; with many extras, or a README among the headers, some thousand.
+HEADERS_LIMIT = 1024 * 1024  # bytes
+HEADER_LINE_LIMIT = 50_000
+HEADER_NAME_LIMIT = 100  # distinct, as parse_email distinguishes them: by case too
+VALUE_LIMIT = 2_000  # characters of a specifier, or of a URL and its label
 URL_COUNT_LIMIT = 100
 
 _NEWLINE = rb"(?:\r\n|\r(?!\n)|\n)"
@@ -107,13 +108,17 @@ def _parse(text: bytes, where: str) -> CoreMetadata:
 
 
 def _parse_headers(text: bytes, where: str) -> tuple[RawMetadata, dict[str, list[str]]]:
-    """The headers alone: below them, a message of many nested parts would exhaust the parser's stack."""
+    """Only the headers: below them, a message of many nested parts would exhaust the parser's stack."""
     end = _HEADERS_END.search(text)
     headers = text[: end.end()] if end else text
-    names = [found[1].lower() for found in _HEADER_NAME.finditer(headers)]
-    if len(names) > HEADER_LIMIT or len(set(names)) > HEADER_NAME_LIMIT:
+    if len(headers) > HEADERS_LIMIT or headers.count(b"\n") + headers.count(b"\r") > HEADER_LINE_LIMIT:
         raise InvalidRequest(
-            f"{where} has too many headers; expected {HEADER_LIMIT} with {HEADER_NAME_LIMIT} names at most"
+            f"{where} has too long headers; expected at most {HEADERS_LIMIT} bytes"
+            f" in {HEADER_LINE_LIMIT} lines"
+        )
+    if len({found[1] for found in _HEADER_NAME.finditer(headers)}) > HEADER_NAME_LIMIT:
+        raise InvalidRequest(
+            f"{where} has over {HEADER_NAME_LIMIT} different headers; expected core metadata"
         )
     try:
         return parse_email(headers)
@@ -131,8 +136,10 @@ def _required(value: str | None, unparsed: dict[str, list[str]], header: str, wh
 
 def _version(text: str, where: str) -> Version:
     try:
-        return Version(text[:VALUE_LIMIT])
-    except ValueError:  # InvalidVersion is one
+        if len(text) > FILENAME_LIMIT:
+            raise InvalidVersion
+        return Version(text)
+    except InvalidVersion:
         raise InvalidRequest(
             f"{where} has version {text[:100]!a}; expected one of PEP 440, like 1.0"
         ) from None

@@ -118,7 +118,8 @@ class _Tar:
 
     def __init__(self, file: io.BufferedReader) -> None:
         self._file = file
-        self._count = 0
+        self._members = 0
+        self._extensions = 0
         self._extension_left = EXTENSION_LIMIT
 
     def next(self) -> _Member | None:
@@ -126,7 +127,11 @@ class _Tar:
         extension: dict[str, str] = {}
         while (header := self._header()) is not None:
             if not self._is_extension(header, extension):
+                self._members += 1
+                check_count(self._members)
                 return _member(header, extension)
+            self._extensions += 1
+            check_count(self._extensions)  # one for each member is what tarfile writes
         return None
 
     def read(self, size: int) -> bytes:
@@ -154,8 +159,6 @@ class _Tar:
         block = self._file.read(tarfile.BLOCKSIZE)
         if block.count(0) == len(block):  # the end mark; a few programs leave it out, and tarfile lets them
             return None
-        self._count += 1
-        check_count(self._count // 2)  # each member may have an extension header
         try:
             return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         except tarfile.HeaderError as error:

@@ -1,0 +1,80 @@
+"""Labels out of classifiers."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyoci.dist.labels import COUNT_LIMIT, KEY_LIMIT, VALUE_LIMIT, labels
+from pyoci.errors import InvalidRequest
+
+
+@pytest.mark.parametrize(
+    ("classifiers", "expected"),
+    [
+        pytest.param([], {}, id="none"),
+        pytest.param(["Topic :: Education", "License :: OSI Approved"], {}, id="other classifiers"),
+        pytest.param(["PyOCI :: Label :: team :: platform"], {"team": "platform"}, id="one"),
+        pytest.param(
+            ["PyOCI :: Label :: a :: 1", "Topic :: X", "PyOCI :: Label :: b :: 2"],
+            {"a": "1", "b": "2"},
+            id="two",
+        ),
+        pytest.param(["PyOCI :: Label :: a :: b :: c"], {"a": "b :: c"}, id="separator in value"),
+        pytest.param(["PyOCI :: Label :: a :: 1", "PyOCI :: Label :: a :: 2"], {"a": "2"}, id="last counts"),
+        pytest.param(["PyOCI :: Label :: a :: "], {"a": ""}, id="empty value"),
+        pytest.param(["PyOCI :: Label :: a"], {}, id="no value"),
+        pytest.param(["PyOCI :: Label ::  :: x"], {}, id="no key"),
+        pytest.param(["pyoci :: label :: a :: 1"], {}, id="other case"),
+        pytest.param(["X PyOCI :: Label :: a :: 1"], {}, id="not at the start"),
+        pytest.param(
+            ["PyOCI :: Label :: org.opencontainers.image.url :: https://example.org/\u00e9"],
+            {"org.opencontainers.image.url": "https://example.org/\u00e9"},
+            id="annotation key",
+        ),
+        pytest.param(
+            ["PyOCI :: Label :: k :: " + "v" * VALUE_LIMIT], {"k": "v" * VALUE_LIMIT}, id="longest value"
+        ),
+    ],
+)
+def test_labels(classifiers: list[str], expected: dict[str, str]) -> None:
+    """`PyOCI :: Label :: key :: value` is a label, split once; everything else is left alone."""
+    assert labels(classifiers) == expected
+
+
+@pytest.mark.parametrize(
+    ("classifier", "sentence"),
+    [
+        pytest.param("k\n :: v", "control", id="newline in key"),
+        pytest.param("k :: a\r\nb", "control", id="line break in value"),
+        pytest.param("k :: \0", "control", id="NUL"),
+        pytest.param("k :: \x85", "control", id="C1"),
+        pytest.param("k :: \u2028", "control", id="line separator"),
+        pytest.param("k :: \ud800", "control", id="surrogate"),
+        pytest.param("k" * (KEY_LIMIT + 1) + " :: v", f"over {KEY_LIMIT}", id="long key"),
+        pytest.param("k :: " + "v" * (VALUE_LIMIT + 1), f"over {VALUE_LIMIT}", id="long value"),
+    ],
+)
+def test_refused(classifier: str, sentence: str) -> None:
+    """What an annotation can't hold is refused."""
+    with pytest.raises(InvalidRequest, match=sentence) as caught:
+        labels([f"PyOCI :: Label :: {classifier}"])
+    assert caught.value.message.isascii()
+    assert caught.value.message.isprintable()
+
+
+def test_too_many() -> None:
+    """There is a limit to the count of labels, and none to that of other classifiers."""
+    many = [f"PyOCI :: Label :: k{number} :: v" for number in range(COUNT_LIMIT)]
+    assert len(labels([*many, *["Topic :: X"] * 1000])) == COUNT_LIMIT
+    with pytest.raises(InvalidRequest, match=str(COUNT_LIMIT)):
+        labels([*many, "PyOCI :: Label :: one :: more"])
+
+
+@given(
+    st.dictionaries(st.from_regex(r"\A[a-z][a-z.]{0,20}\Z"), st.from_regex(r"\A[ -~]{0,40}\Z"), max_size=20)
+)
+def test_inverse(pairs: dict[str, str]) -> None:
+    """What was written as classifiers is read back."""
+    assert labels(f"PyOCI :: Label :: {key} :: {value}" for key, value in pairs.items()) == pairs

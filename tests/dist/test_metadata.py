@@ -1,0 +1,339 @@
+"""CoreMetadata: what the headers say, and that they agree with the file name."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+from pyoci.dist.filenames import parse_filename
+from pyoci.dist.metadata import (
+    HEADER_LINE_LIMIT,
+    HEADER_NAME_LIMIT,
+    HEADERS_LIMIT,
+    METADATA_LIMIT,
+    URL_COUNT_LIMIT,
+    VALUE_LIMIT,
+    read_metadata,
+    validated_requires_python,
+)
+from pyoci.dist.names import ProjectName
+from pyoci.errors import InvalidRequest
+from tests.builders import make_metadata, make_sdist, make_tar, make_wheel, make_zip
+from tests.dist.conftest import Read, Refusal
+from tests.dist.strategies import names, version_texts
+
+WHEEL = "hello_world-1.0-py3-none-any.whl"
+BASE = b"Metadata-Version: 2.1\nName: hello-world\nVersion: 1.0\n"
+
+
+def make_wheel_of(metadata: bytes) -> bytes:
+    """A wheel that holds just this METADATA."""
+    return make_zip({"hello_world-1.0.dist-info/METADATA": metadata})
+
+
+@pytest.mark.parametrize(
+    ("filename", "content"),
+    [
+        pytest.param(*make_wheel(), id="wheel"),
+        pytest.param(*make_wheel(build="1", tag="cp311-cp311-linux_x86_64"), id="platform wheel"),
+        pytest.param(*make_wheel("Hello.World", "1.0"), id="wheel with dots and capitals"),
+        pytest.param(*make_wheel("hello-world", "1.0.0"), id="wheel with another spelling of the version"),
+        pytest.param(*make_sdist(), id="tar.gz"),
+        pytest.param(*make_sdist(ending=".zip"), id="zip"),
+        pytest.param("Hello.World-1.0.tar.gz", make_sdist()[1], id="legacy name"),
+    ],
+)
+def test_kinds(read: Read, filename: str, content: bytes) -> None:
+    """Wheels and sdists of both kinds tell their name and version."""
+    found = read(filename, content)
+    assert (found.name, found.version) == (ProjectName("hello-world"), Version("1.0"))
+
+
+def test_every_field(read: Read) -> None:
+    """The fields that PyOCI uses are read, and the text is kept byte by byte."""
+    headers = (
+        ("Summary", "Says hello"),
+        ("Project-URL", "Source, https://example.org/source,with,commas"),
+        ("Home-page", "https://example.org"),
+        ("Classifier", "Topic :: Education"),
+        ("Classifier", "PyOCI :: Label :: team :: platform"),
+        ("X-Unknown", "kept"),
+    )
+    filename, content = make_wheel(requires=["a>1"], requires_python=">=3.9,<4", extra_headers=headers)
+    found = read(filename, content)
+    assert found.requires_python == ">=3.9,<4"
+    assert found.summary == "Says hello"
+    assert found.classifiers == ("Topic :: Education", "PyOCI :: Label :: team :: platform")
+    assert found.project_urls == (
+        ("Source", "https://example.org/source,with,commas"),
+        ("Homepage", "https://example.org"),
+    )
+    assert found.text == make_metadata(requires=["a>1"], requires_python=">=3.9,<4", extra_headers=headers)
+    assert found.is_utf8
+
+
+def test_bare(read: Read) -> None:
+    """Name and version are enough."""
+    found = read(WHEEL, make_wheel_of(b"Name: hello-world\nVersion: 1.0"))
+    assert (found.requires_python, found.summary, found.project_urls, found.classifiers) == (
+        None,
+        None,
+        (),
+        (),
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(BASE.replace(b"\n", b"\r\n") + b"\r\nbody\r\n", id="CRLF"),
+        pytest.param(BASE.replace(b"\n", b"\r") + b"\rbody", id="CR"),
+        pytest.param(BASE + b"\n" + "h\xe9llo \U0001f600".encode(), id="UTF-8 body"),
+        pytest.param(BASE + b"\nbody\n\n\n", id="newlines last"),
+        pytest.param(BASE + b"\nbody \0 \x1a", id="controls in the body"),
+        pytest.param(BASE + "Summary: h\xe9llo\n".encode(), id="UTF-8 header"),
+        pytest.param(
+            BASE + b"Content-Type: multipart/mixed; boundary=b\n\n--b\n\nName: other\n", id="multipart"
+        ),
+        pytest.param(BASE + b"\n" + b"x" * (METADATA_LIMIT - len(BASE) - 1), id="largest"),
+    ],
+)
+def test_exact_text(read: Read, text: bytes) -> None:
+    """METADATA is kept byte by byte, whatever its line ends and its body."""
+    found = read(WHEEL, make_wheel_of(text))
+    assert found.text == text
+    assert found.is_utf8
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(BASE + b"\nh\xe9llo", id="body"),
+        pytest.param(BASE + b"Summary: h\xe9llo\n", id="summary"),
+        pytest.param(BASE + b"Author: h\xe9llo\n", id="other header"),
+    ],
+)
+def test_latin_1(read: Read, text: bytes) -> None:
+    """METADATA that isn't UTF-8 is accepted where name and version can be read, and says so."""
+    found = read(WHEEL, make_wheel_of(text))
+    assert found.text == text
+    assert not found.is_utf8
+    assert found.summary is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "urls"),
+    [
+        pytest.param([("Home-page", "UNKNOWN")], (), id="unknown home page"),
+        pytest.param([("Home-page", "")], (), id="empty home page"),
+        pytest.param([("Project-URL", "Docs, UNKNOWN")], (), id="unknown URL"),
+        pytest.param([("Project-URL", "Docs,"), ("Project-URL", ", https://x")], (), id="halves"),
+        pytest.param([("Project-URL", "https://example.org")], (), id="no label"),
+        pytest.param(
+            [("Home-page", "https://a"), ("Project-URL", "homepage, https://b")],
+            (("homepage", "https://b"),),
+            id="home page twice",
+        ),
+        pytest.param(
+            [
+                ("Project-URL", "A, https://1"),
+                ("Project-URL", "A, https://2"),
+                ("Project-URL", "B, https://3"),
+            ],
+            (("A", "https://1"), ("B", "https://3")),
+            id="a label twice",
+        ),
+        pytest.param([("Project-URL", "A, https://1\n  /2")], (("A", "https://1 /2"),), id="folded"),
+    ],
+)
+def test_project_urls(read: Read, headers: list[tuple[str, str]], urls: tuple[tuple[str, str], ...]) -> None:
+    """Project URLs are pairs that say something; Home-page joins as Homepage."""
+    assert read(*make_wheel(extra_headers=headers)).project_urls == urls
+
+
+@pytest.mark.parametrize(
+    ("value", "summary"),
+    [
+        pytest.param("UNKNOWN", None, id="unknown"),
+        pytest.param("", None, id="empty"),
+        pytest.param("two\n        lines", "two lines", id="folded"),
+        pytest.param("a\x1b[31mred\x07", "a[31mred", id="controls"),
+    ],
+)
+def test_summary(read: Read, value: str, summary: str | None) -> None:
+    """The summary is one line of printable text."""
+    assert read(*make_wheel(extra_headers=[("Summary", value)])).summary == summary
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", None),
+        ("  ", None),
+        ("UNKNOWN", None),
+        (">=3.9", ">=3.9"),
+        (">=3.9,\n        <4", ">=3.9, <4"),
+        (" >= 3.9 , != 3.10.* ", ">= 3.9 , != 3.10.*"),
+        ("~=3.8", "~=3.8"),
+    ],
+)
+def test_requires_python(text: str, expected: str | None) -> None:
+    """Requires-Python is a specifier set on one line, or says nothing."""
+    assert validated_requires_python(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("3.9", id="no operator"),
+        pytest.param(">=banana", id="no version"),
+        pytest.param(">=3.9;", id="semicolon"),
+        pytest.param("===3\x07", id="control"),
+        pytest.param("===\xe9", id="accent"),
+        pytest.param(">=" + "9" * 5000, id="more digits than int() takes"),
+        pytest.param(">=3" + ",>=3" * VALUE_LIMIT, id="long"),
+    ],
+)
+def test_requires_python_refused(text: str) -> None:
+    """Requires-Python that isn't a specifier set is refused: on a page it would hide the file, or worse."""
+    with pytest.raises(InvalidRequest, match="Requires-Python"):
+        validated_requires_python(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        pytest.param(b"", "no Name", id="empty"),
+        pytest.param(b"\n" + BASE, "no Name", id="headers in the body"),
+        pytest.param(b"\0" * 100, "no Name", id="zeros"),
+        pytest.param(b"Name: hello-world\n", "no Version", id="no version"),
+        pytest.param(b"Version: 1.0\n", "no Name", id="no name"),
+        pytest.param(b"Name:\nVersion: 1.0\n", "no Name", id="empty name"),
+        pytest.param(BASE + b"Name: hello-world\n", "several Name", id="two names"),
+        pytest.param(BASE + b"Version: 1.0\n", "several Version", id="two versions"),
+        pytest.param(b"Name: h\xe9llo\nVersion: 1.0\n", "no Name", id="name in Latin-1"),
+        pytest.param("Name: h\xe9llo\nVersion: 1.0\n".encode(), "not a project name", id="name with accent"),
+        pytest.param(b"Name: other\nVersion: 1.0\n", "that of other", id="another project"),
+        pytest.param(b"Name: hello-world\nVersion: 1.1\n", "version 1.1", id="another version"),
+        pytest.param(b"Name: hello-world\nVersion: 1.0+local\n", "1.0+local", id="a local version"),
+        pytest.param(b"Name: hello-world\nVersion: banana\n", "PEP 440", id="no PEP 440 version"),
+        pytest.param(
+            b"Name: hello-world\nVersion: " + b"9" * 5000, "PEP 440", id="a version of 5,000 digits"
+        ),
+        pytest.param(BASE + b"Requires-Python: 3\n", "Requires-Python", id="wrong Requires-Python"),
+        pytest.param(
+            BASE + b"Requires-Python: >3\n" * 2, "several Requires-Python", id="two Requires-Python"
+        ),
+        pytest.param(BASE + b"Requires-Python: \xe9\n", "Requires-Python", id="Requires-Python in Latin-1"),
+        pytest.param(
+            BASE + b"".join(b"Project-URL: %d, u\n" % n for n in range(URL_COUNT_LIMIT + 1)),
+            "project URLs",
+            id="many URLs",
+        ),
+        pytest.param(BASE + b"Project-URL: a, " + b"u" * VALUE_LIMIT, "project URLs", id="a long URL"),
+        pytest.param(BASE + b"X: y\n" * HEADER_LINE_LIMIT, str(HEADER_LINE_LIMIT), id="many lines"),
+        pytest.param(BASE + b"X: y\r" * HEADER_LINE_LIMIT, str(HEADER_LINE_LIMIT), id="many lines, CR"),
+        pytest.param(BASE + b"X: " + b"y" * HEADERS_LIMIT, str(HEADERS_LIMIT), id="a long header"),
+        pytest.param(
+            BASE + b"".join(b"x%d: y\n" % n for n in range(HEADER_NAME_LIMIT)),
+            "different headers",
+            id="many headers",
+        ),
+        pytest.param(BASE + b"\n" + b"x" * METADATA_LIMIT, str(METADATA_LIMIT), id="too large"),
+    ],
+)
+def test_refused(refusal: Refusal, text: bytes, sentence: str) -> None:
+    """METADATA that can't be read, or is that of another file, is refused with its reason."""
+    assert sentence in refusal(WHEEL, make_wheel_of(text), megabytes=20)
+
+
+def test_worst_headers(read: Read) -> None:
+    """Headers at every limit are read in memory that is bounded."""
+    names = [
+        b"x%d: \xc3\xa9\n" % (number % (HEADER_NAME_LIMIT - 3)) for number in range(HEADER_LINE_LIMIT - 10)
+    ]
+    assert read(WHEEL, make_wheel_of(BASE + b"".join(names))).name.normalized == "hello-world"
+
+
+@pytest.mark.parametrize(
+    "where", ["hello_world-1.1.dist-info", "other-1.0.dist-info", "x.dist-info", ".dist-info"]
+)
+def test_dist_info_of_another(refusal: Refusal, where: str) -> None:
+    """The .dist-info folder bears the name and version of the wheel: pip looks for it by them."""
+    assert "expected the .dist-info of hello-world 1.0" in refusal(
+        WHEEL, make_zip({f"{where}/METADATA": BASE})
+    )
+
+
+@pytest.mark.parametrize("ending", [".tar.gz", ".zip"])
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        pytest.param({"h-1/setup.py": b""}, "no PKG-INFO", id="none"),
+        pytest.param({"h-1/x.egg-info/PKG-INFO": BASE}, "no PKG-INFO", id="only in egg-info"),
+        pytest.param({"PKG-INFO": BASE}, "at its top", id="without a folder"),
+        pytest.param({"h-1/PKG-INFO": BASE, "h-2/PKG-INFO": BASE}, "'h-1' and 'h-2'", id="two folders"),
+        pytest.param({"h-1/PKG-INFO": BASE, "x": b""}, "at its top", id="a file beside the folder"),
+        pytest.param({"h-1/PKG-INFO": BASE, "./h-1/PKG-INFO": BASE}, "twice", id="twice"),
+        pytest.param({"h-1/PKG-INFO": BASE, "h-1/../../x": b""}, "inside", id="parent"),
+        pytest.param({"h-1/PKG-INFO": BASE, "/h-1/x": b""}, "inside", id="absolute"),
+        pytest.param({"h-1/PKG-INFO": b"Name: other\nVersion: 1.0\n"}, "that of other", id="another project"),
+        pytest.param({"h-1/PKG-INFO": BASE.replace(b"1.0", b"2.0")}, "version 2.0", id="another version"),
+        pytest.param(
+            {"h-1/PKG-INFO": BASE + b"\n" + b"x" * METADATA_LIMIT}, str(METADATA_LIMIT), id="too large"
+        ),
+    ],
+)
+def test_sdist_refused(refusal: Refusal, ending: str, files: dict[str, bytes], sentence: str) -> None:
+    """An sdist has one folder at its top, with one PKG-INFO directly in it, its own."""
+    content = make_zip(files) if ending == ".zip" else make_tar(files)
+    assert sentence in refusal(f"hello_world-1.0{ending}", content)
+
+
+@pytest.mark.parametrize("ending", [".tar.gz", ".zip"])
+def test_other_pkg_info(read: Read, ending: str) -> None:
+    """PKG-INFO elsewhere in an sdist, as setuptools writes it, doesn't count."""
+    files = {
+        "./h-1/x.egg-info/PKG-INFO": b"Name: other\n",
+        "./h-1/PKG-INFO": BASE,
+        "h-1/PKG-INFO.txt": b"",
+        "h-1/a/PKG-INFO": b"",
+    }
+    content = make_zip(files) if ending == ".zip" else make_tar(files)
+    assert read(f"hello_world-1.0{ending}", content).text == BASE
+
+
+@given(names.filter(lambda name: ".." not in name), version_texts())
+def test_builders_agree(name: str, version: str) -> None:
+    """Whatever name and version a project has: what its tools build is read."""
+    for filename, content in (make_wheel(name.replace("-", "."), version), make_sdist(name, version)):
+        found = read_metadata(io.BytesIO(content), parse_filename(filename))
+        assert (found.name, found.version) == (ProjectName.parse(name), Version(version))
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes(tail: bytes) -> None:
+    """Any METADATA is read or refused."""
+    try:
+        found = read_metadata(io.BytesIO(make_wheel_of(BASE + tail)), parse_filename(WHEEL))
+    except InvalidRequest:
+        return
+    assert found.text == BASE + tail
+
+
+@given(st.text(max_size=30) | st.from_regex(r"\A(>=|<|~=|===)[ -~\s]{0,10}\Z"))
+def test_requires_python_of_any_text(text: str) -> None:
+    """Whatever passes is a specifier set of visible ASCII on one line."""
+    try:
+        found = validated_requires_python(text)
+    except InvalidRequest:
+        return
+    if found is not None:
+        SpecifierSet(found)
+        assert found.isascii()
+        assert found.isprintable()

@@ -1,0 +1,85 @@
+"""ProjectName: what is a name, how it is normalised, how it turns into an OCI name and back."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from packaging.utils import canonicalize_name
+
+from pyoci.dist.names import NAME_LIMIT, ProjectName
+from pyoci.errors import InvalidRequest
+from tests.dist.strategies import names
+
+
+@pytest.mark.parametrize(
+    ("text", "normalized", "underscored"),
+    [
+        pytest.param("requests", "requests", "requests", id="plain"),
+        pytest.param("Hello.World", "hello-world", "hello_world", id="dots and capitals"),
+        pytest.param("hello__-.world", "hello-world", "hello_world", id="run of separators"),
+        pytest.param("a", "a", "a", id="one letter"),
+        pytest.param("0", "0", "0", id="one digit"),
+        pytest.param("x" * NAME_LIMIT, "x" * NAME_LIMIT, "x" * NAME_LIMIT, id="longest"),
+    ],
+)
+def test_spellings(text: str, normalized: str, underscored: str) -> None:
+    """Every spelling of a name is the same project."""
+    name = ProjectName.parse(text)
+    assert (name.normalized, name.underscored, str(name)) == (normalized, underscored, normalized)
+    assert ProjectName.from_underscored(underscored) == name
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("-hello", id="hyphen first"),
+        pytest.param("hello.", id="dot last"),
+        pytest.param("..", id="dots"),
+        pytest.param("hello world", id="blank"),
+        pytest.param("hello\n", id="newline last"),
+        pytest.param("hello/world", id="slash"),
+        pytest.param("h\xe9llo", id="accent"),
+        pytest.param("\u212aelvin", id="capital that lowers to ASCII"),
+        pytest.param("\u0661", id="digit of another script"),
+        pytest.param("a\0b", id="NUL"),
+        pytest.param("\ud800", id="surrogate"),
+        pytest.param("x" * (NAME_LIMIT + 1), id="too long"),
+    ],
+)
+def test_refused(text: str) -> None:
+    """What is no name is refused in one short line that a header can carry."""
+    with pytest.raises(InvalidRequest) as caught:
+        ProjectName.parse(text)
+    assert re.fullmatch(r"[ -~]{1,400}", caught.value.message)
+    with pytest.raises(InvalidRequest):
+        ProjectName.from_underscored(text)
+
+
+@pytest.mark.parametrize("text", ["hello-world", "hello.world", "Hello_World", "hello__world", "HELLO"])
+def test_foreign_repositories(text: str) -> None:
+    """A repository whose name no project's name turns into is no project's."""
+    with pytest.raises(InvalidRequest, match="repository"):
+        ProjectName.from_underscored(text)
+
+
+@given(names)
+def test_normalises_like_packaging(text: str) -> None:
+    """The normalised form is packaging's, and stable; the underscored form leads back to it."""
+    name = ProjectName.parse(text)
+    assert name.normalized == canonicalize_name(text)
+    assert ProjectName.parse(name.normalized) == name
+    assert ProjectName.from_underscored(name.underscored) == name
+
+
+@given(st.text(max_size=30))
+def test_any_text(text: str) -> None:
+    """Any text is a name that an OCI repository can have, or refused."""
+    try:
+        name = ProjectName.parse(text)
+    except InvalidRequest:
+        return
+    assert re.fullmatch(r"[a-z0-9]+(_[a-z0-9]+)*", name.underscored)
