@@ -102,18 +102,19 @@ def _send(request: Request, response: Response, blob: Blob, span: range | None) 
     except FileNotFoundError as error:  # deleted since it was looked at
         raise Refusal("BLOB_UNKNOWN", "the blob was deleted") from error
     file.seek(span.start if span else 0)
-    if "wsgi.file_wrapper" in request.environ:  # the server may let the system send the file
+    if "wsgi.file_wrapper" in request.environ:  # the server may let the system send the file; it closes it
         response.response = wrap_file(request.environ, file, _PIECE)
+        response.direct_passthrough = True
     else:
         response.response = _pieces(file, blob.size if span is None else len(span))
-    response.call_on_close(file.close)
-    response.direct_passthrough = True
+        response.call_on_close(file.close)  # where the client goes away before the end
 
 
 def _pieces(file: BinaryIO, count: int) -> Iterator[bytes]:
-    while count > 0 and (piece := file.read(min(_PIECE, count))):
-        count -= len(piece)
-        yield piece
+    with file:
+        while count > 0 and (piece := file.read(min(_PIECE, count))):
+            count -= len(piece)
+            yield piece
 
 
 def _mount(registry: EmbeddedRegistry, folder: Folder, digest: Digest, source: str | None) -> bool:

@@ -102,7 +102,7 @@ def create_blueprint(
         except (Busy, Damaged, OSError) as error:
             told.error("embedded", "the registry's directory", problem=str(error) or "busy", path=rest[:300])
             response = _refused(refusal_of(error))
-        if response.content_length == 0 and response.status_code < 300:
+        if response.status_code in {201, 202, 204}:
             del response.headers["Content-Type"]
         response.headers["Docker-Distribution-Api-Version"] = "registry/2.0"
         response.headers["X-Content-Type-Options"] = "nosniff"

@@ -1,0 +1,277 @@
+"""Pushing blobs in one piece, in chunks, as a stream; what goes wrong leaves nothing."""
+
+import errno
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from tests.embedded.builders import Wire, code_of, digest_of
+from tests.embedded.conftest import Steps
+
+CONTENT = b"0123456789" * 300
+DIGEST = digest_of(CONTENT)
+UPLOADS = "/v2/acme/hello/blobs/uploads/"
+
+
+@pytest.fixture
+def location(wire: Wire) -> str:
+    """The place of an open upload."""
+    return str(wire.http.post(UPLOADS).location)
+
+
+def leftovers(directory: Path) -> list[Path]:
+    """Every file that holds bytes of an upload."""
+    return [path for path in directory.rglob("*") if path.is_file() and path.stat().st_size]
+
+
+def test_an_upload_opens_with_a_relative_location(wire: Wire) -> None:
+    """A POST answers 202 with a path, which holds behind any proxy, and the names that docker looks for."""
+    response = wire.http.post(UPLOADS)
+    assert response.status_code == 202
+    assert response.location.startswith("/v2/acme/hello/blobs/uploads/")
+    assert response.headers["Docker-Upload-UUID"] == response.location.rpartition("/")[2]
+    assert response.headers["Range"] == "0-0"
+    assert wire.http.post(UPLOADS.rstrip("/")).status_code == 202
+
+
+def test_post_then_put(wire: Wire, location: str) -> None:
+    """POST and one PUT store a blob; the answer says where it lies."""
+    response = wire.http.put(f"{location}?digest={DIGEST}", data=CONTENT)
+    assert (response.status_code, response.location) == (201, f"/v2/acme/hello/blobs/{DIGEST}")
+    assert response.headers["Docker-Content-Digest"] == DIGEST
+    assert "Content-Type" not in response.headers
+    assert wire.http.get(response.location).data == CONTENT
+
+
+def test_post_alone(wire: Wire) -> None:
+    """A POST with the digest and the bytes stores a blob at once."""
+    response = wire.http.post(f"{UPLOADS}?digest={DIGEST}", data=CONTENT)
+    assert (response.status_code, response.location) == (201, f"/v2/acme/hello/blobs/{DIGEST}")
+    assert wire.http.get(response.location).data == CONTENT
+
+
+@pytest.mark.parametrize("last_with_put", [True, False])
+def test_chunks_in_order(wire: Wire, location: str, last_with_put: bool) -> None:
+    """Chunks arrive one after the other; each answer tells how much is there; the last may come with the PUT."""
+    end = 2000 if last_with_put else 3000
+    for start in range(0, end, 1000):
+        chunk = CONTENT[start : start + 1000]
+        headers = {"Content-Range": f"{start}-{start + 999}"}
+        response = wire.http.patch(location, data=chunk, headers=headers)
+        assert (response.status_code, response.headers["Range"]) == (202, f"0-{start + 999}")
+        location = response.location
+    status = wire.http.get(location)
+    assert (status.status_code, status.headers["Range"], status.location) == (204, f"0-{end - 1}", location)
+    last = {"data": CONTENT[2000:], "headers": {"Content-Range": "2000-2999"}} if last_with_put else {}
+    response = wire.http.put(f"{location}?digest={DIGEST}", **last)
+    assert response.status_code == 201
+    assert wire.http.get(response.location).data == CONTENT
+
+
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+@pytest.mark.parametrize("first", [0, 500, 1001, 2000])
+def test_chunks_out_of_order_are_refused(wire: Wire, location: str, method: str, first: int) -> None:
+    """A chunk that isn't the next one answers 416 with where to go on; what has arrived stays."""
+    wire.http.patch(location, data=CONTENT[:1000], headers={"Content-Range": "0-999"})
+    headers = {"Content-Range": f"{first}-{first + 9}"}
+    response = wire.http.open(f"{location}?digest={DIGEST}", method=method, data=b"x" * 10, headers=headers)
+    assert (response.status_code, code_of(response)) == (416, "BLOB_UPLOAD_INVALID")
+    assert (response.location, response.headers["Range"]) == (location, "0-999")
+    assert wire.http.put(f"{location}?digest={DIGEST}", data=CONTENT[1000:]).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("content_range", "code"),
+    [
+        pytest.param("0-5", "SIZE_INVALID", id="shorter than the chunk"),
+        pytest.param("0-99", "SIZE_INVALID", id="longer than the chunk"),
+        pytest.param("0--1", "BLOB_UPLOAD_INVALID", id="nonsense"),
+        pytest.param("bytes 0-9/x", "BLOB_UPLOAD_INVALID", id="nonsense after a unit"),
+    ],
+)
+def test_a_wrong_content_range_is_refused(wire: Wire, location: str, content_range: str, code: str) -> None:
+    """A Content-Range that isn't one, or isn't the chunk's, answers 400, and the chunk is not kept."""
+    response = wire.http.patch(location, data=b"x" * 10, headers={"Content-Range": content_range})
+    assert (response.status_code, code_of(response)) == (400, code)
+    assert wire.http.get(location).headers["Range"] == "0-0"
+
+
+def test_a_content_range_ends_after_it_starts(wire: Wire, location: str) -> None:
+    """`10-5` after ten bytes answers 400."""
+    wire.http.patch(location, data=b"x" * 10)
+    response = wire.http.patch(location, data=b"x", headers={"Content-Range": "10-5"})
+    assert (response.status_code, code_of(response)) == (400, "BLOB_UPLOAD_INVALID")
+
+
+@pytest.mark.parametrize("content_range", [None, "bytes 0-2999/*", "bytes 0-2999/3000"])
+def test_a_stream_is_one_chunk(wire: Wire, location: str, content_range: str | None) -> None:
+    """docker sends everything in one PATCH of unknown length; others write RFC 9110's Content-Range."""
+    headers = {} if content_range is None else {"Content-Range": content_range}
+    response = wire.stream("PATCH", location, io.BytesIO(CONTENT), **headers)
+    assert (response.status_code, response.headers["Range"]) == (202, "0-2999")
+    assert wire.http.put(f"{location}?digest={DIGEST}").status_code == 201
+
+
+@pytest.mark.parametrize("how", ["post", "put", "patch"])
+def test_a_wrong_digest_stores_nothing(wire: Wire, location: str, directory: Path, how: str) -> None:
+    """Bytes that don't have the digest they came with answer 400, and not one of them stays."""
+    wrong = CONTENT + b"!"
+    if how == "post":
+        response = wire.http.post(f"{UPLOADS}?digest={DIGEST}", data=wrong)
+    elif how == "put":
+        response = wire.http.put(f"{location}?digest={DIGEST}", data=wrong)
+    else:
+        wire.http.patch(location, data=wrong)
+        response = wire.http.put(f"{location}?digest={DIGEST}")
+    assert (response.status_code, code_of(response)) == (400, "DIGEST_INVALID")
+    assert wire.http.head(f"/v2/acme/hello/blobs/{DIGEST}").status_code == 404
+    assert leftovers(directory) == []
+
+
+@pytest.mark.parametrize("digest", ["", "?digest=", "?digest=sha256:0"])
+def test_a_put_needs_a_digest(wire: Wire, location: str, digest: str) -> None:
+    """A PUT without a digest answers 400; the upload stays open."""
+    response = wire.http.put(location + digest, data=CONTENT)
+    assert (response.status_code, code_of(response)) == (400, "DIGEST_INVALID")
+    assert wire.http.get(location).status_code == 204
+
+
+def test_a_cancelled_upload_is_gone(wire: Wire, location: str, directory: Path) -> None:
+    """DELETE of an upload answers 204, and its bytes are gone."""
+    wire.http.patch(location, data=CONTENT)
+    assert wire.http.delete(location).status_code == 204
+    assert wire.http.get(location).status_code == 404
+    assert leftovers(directory) == []
+
+
+@pytest.mark.parametrize("session", ["0" * 32, "..", "x", "tmp-1", "%2e%2e", "0" * 31 + "\n"])
+@pytest.mark.parametrize("method", ["GET", "PATCH", "PUT", "DELETE"])
+def test_an_unknown_upload_is_not_found(wire: Wire, method: str, session: str) -> None:
+    """What was never opened, or has ended, answers 404."""
+    response = wire.http.open(f"{UPLOADS}{session}?digest={DIGEST}", method=method)
+    assert (response.status_code, code_of(response)) == (404, "BLOB_UPLOAD_UNKNOWN")
+
+
+def test_an_upload_belongs_to_its_repository(wire: Wire, location: str) -> None:
+    """An upload can't be finished in another repository."""
+    response = wire.http.put(f"{location.replace('hello', 'other')}?digest={DIGEST}", data=CONTENT)
+    assert (response.status_code, code_of(response)) == (404, "BLOB_UPLOAD_UNKNOWN")
+
+
+def test_an_upload_takes_one_request_at_a_time(app: Flask, wire: Wire, location: str) -> None:
+    """While one request writes, another one to the same upload answers 409, and disturbs nothing."""
+    answers = []
+
+    class Meanwhile(io.RawIOBase):
+        """A body in the midst of which another request arrives."""
+
+        rest = CONTENT
+
+        def read(self, size: int = -1) -> bytes:
+            if not answers:
+                answers.append(app.test_client().patch(location, data=b"other"))
+            piece, self.rest = self.rest[:1000], self.rest[1000:]
+            return piece
+
+    response = wire.stream("PUT", f"{location}?digest={DIGEST}", Meanwhile())
+    assert response.status_code == 201
+    assert (answers[0].status_code, code_of(answers[0])) == (409, "BLOB_UPLOAD_INVALID")
+
+
+class Broken(io.RawIOBase):
+    """A body whose sender goes away after a while."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self._pieces = [CONTENT[:1000], CONTENT[1000:1500]]
+        self._error = error
+
+    def readinto(self, buffer: Any) -> int:
+        if self._pieces:
+            piece = self._pieces.pop(0)
+            buffer[: len(piece)] = piece
+            return len(piece)
+        if self._error is not None:
+            raise self._error
+        return 0
+
+
+@pytest.mark.parametrize(
+    "error", [None, ConnectionResetError(), TimeoutError()], ids=["end", "reset", "timeout"]
+)
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+def test_a_short_body_is_not_kept(wire: Wire, location: str, method: str, error: Exception | None) -> None:
+    """A client that goes away half-way leaves the upload as it was before this request."""
+    wire.http.patch(location, data=b"before")
+    response = wire.stream(method, f"{location}?digest={DIGEST}", Broken(error), 3000)
+    assert (response.status_code, code_of(response)) == (400, "SIZE_INVALID")
+    assert wire.http.get(location).headers["Range"] == "0-5"
+
+
+def test_a_caller_within_the_process_gets_its_own_error(wire: Wire, location: str) -> None:
+    """What a caller's own body raises comes back to that caller, and nothing is kept."""
+
+    class Gone(Exception):
+        pass
+
+    with pytest.raises(Gone):
+        wire.stream("PATCH", location, Broken(Gone()), 3000)
+    assert wire.http.get(location).headers["Range"] == "0-0"
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["by Content-Length", "while it arrives"])
+def test_a_blob_over_the_limit_is_refused(wire: Wire, location: str, directory: Path, told: bool) -> None:
+    """More bytes than the registry takes answer 413, told from Content-Length or on the way."""
+    body = io.BytesIO(bytes(10_000_001))
+    response = wire.stream("PATCH", location, body, 10_000_001 if told else None)
+    assert (response.status_code, code_of(response)) == (413, "SIZE_INVALID")
+    assert leftovers(directory) == []
+    assert body.tell() == (0 if told else 10_000_001)
+
+
+def test_chunks_together_may_not_pass_the_limit(wire: Wire, location: str) -> None:
+    """The limit is the blob's, not the chunk's."""
+    assert wire.http.patch(location, data=bytes(9_000_000)).status_code == 202
+    assert wire.http.patch(location, data=bytes(1_000_001)).status_code == 413
+    assert wire.http.get(location).headers["Range"] == "0-8999999"
+
+
+def test_a_content_length_that_is_no_number_is_refused(wire: Wire, location: str) -> None:
+    """A Content-Length of nonsense answers 400."""
+    response = wire.http.patch(location, data=b"x", environ_overrides={"CONTENT_LENGTH": "-1"})
+    assert (response.status_code, code_of(response)) == (400, "SIZE_INVALID")
+
+
+@pytest.mark.parametrize("operation", ["write", "sync", "mkdir", "rename", "touch"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT], ids=["disk full", "quota"])
+def test_a_full_disk_stores_nothing(
+    wire: Wire, location: str, steps: Steps, operation: str, number: int
+) -> None:
+    """A full disk answers 507 with a sentence; the blob is absent, and once there is room it goes in."""
+    steps.trouble[operation] = OSError(number, "no room")
+    response = wire.http.put(f"{location}?digest={DIGEST}", data=CONTENT)
+    assert (response.status_code, code_of(response)) == (507, "UNKNOWN")
+    assert "disk is full" in response.text
+    assert wire.http.head(f"/v2/acme/hello/blobs/{DIGEST}").status_code == 404
+    steps.trouble.clear()
+    wire.push_blob("acme/hello", CONTENT)
+    assert wire.http.get(f"/v2/acme/hello/blobs/{DIGEST}").data == CONTENT
+
+
+def test_other_trouble_with_the_disk_names_no_path(wire: Wire, directory: Path, steps: Steps) -> None:
+    """A disk that fails answers 500 with a sentence that tells no path."""
+    steps.trouble["create"] = OSError(errno.EIO, "input/output error", str(directory))
+    response = wire.http.post(UPLOADS)
+    assert (response.status_code, code_of(response)) == (500, "UNKNOWN")
+    assert str(directory) not in response.text
+
+
+def test_bytes_reach_the_disk_before_their_name(wire: Wire, location: str, steps: Steps) -> None:
+    """A blob is brought to the disk before it gets its name, and its folder after."""
+    steps.taken.clear()
+    wire.http.put(f"{location}?digest={DIGEST}", data=CONTENT)
+    operations = [operation for operation, _ in steps.taken]
+    assert operations.index("write") < operations.index("sync") < operations.index("rename")
+    assert operations[-1] == "sync folder"
