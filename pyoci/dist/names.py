@@ -24,6 +24,8 @@ class ProjectName:
         if len(text) > NAME_LIMIT:
             raise InvalidRequest(f"the project name {text[:20]!a}... is over {NAME_LIMIT} characters")
         try:
+            if not (text.isascii() and text.isprintable()):  # packaging 25 lets a newline pass at the end
+                raise InvalidName
             return cls(canonicalize_name(text, validate=True))
         except InvalidName:
             raise InvalidRequest(
