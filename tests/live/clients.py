@@ -83,8 +83,8 @@ class Clients:
         return Path(sysconfig.get_path("purelib", vars={"base": str(python.parent.parent)}))
 
     def freeze(self, python: Path) -> list[str]:
-        """What `pip freeze` says of the environment of `python`."""
-        return self.run("pip", "--python", python, "freeze").splitlines()
+        """What `pip freeze` says of the environment of `python`, with setuptools and the like."""
+        return self.run("pip", "--python", python, "freeze", "--all").splitlines()
 
     def _command(self, program: str) -> Sequence[str]:
         if program == "skopeo":

@@ -106,7 +106,7 @@ class Servers:
         """How long each log is by now."""
         return {server.log: server.log.stat().st_size for server in self.running}
 
-    def news(self, sizes: Mapping[Path, int], limit: int = 20_000) -> list[tuple[str, str]]:
+    def news(self, sizes: Mapping[Path, int], limit: int = 8_000) -> list[tuple[str, str]]:
         """What each log says since it had the size given: names and texts, at most `limit` bytes each."""
         found = []
         for server in self.running:

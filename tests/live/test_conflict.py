@@ -10,7 +10,7 @@ import pytest
 from tests.live import packages
 from tests.live.clients import Clients
 from tests.live.indexes import PackageIndex
-from tests.live.publishing import PUBLISHERS, Publisher, published, refused, uv
+from tests.live.publishing import PUBLISHERS, Publisher, hatch, published, refused, uv
 
 
 @pytest.fixture
@@ -30,8 +30,9 @@ def test_other_content(
 
     output = refused(publish(clients, package_index, [second]))
 
-    digest = hashlib.sha256(second.read_bytes()).hexdigest()
-    assert f"File already exists ('{second.name}', with sha256 hash '{digest}')" in output
+    digest = hashlib.sha256(first.read_bytes()).hexdigest()
+    shown = " ".join(output.split())  # twine wraps what it prints
+    assert f"File already exists ('{first.name}', with sha256 hash '{digest}')" in shown
     assert package_index.get(f"hello-world/{first.name}").content == first.read_bytes()
 
 
@@ -39,7 +40,14 @@ def test_other_content(
 def test_hatch_leaves_out_what_is_there(
     clients: Clients, package_index: PackageIndex, rivals: tuple[Path, Path]
 ) -> None:
-    """hatch reads the page and sends nothing whose name stands there."""
+    """hatch reads the page first and doesn't send what stands there: it says so, and the first file stays."""
+    first, second = rivals
+    published(uv(clients, package_index, [first]))
+
+    output = published(hatch(clients, package_index, [second]))
+
+    assert "already exists" in output
+    assert package_index.get(f"hello-world/{first.name}").content == first.read_bytes()
 
 
 @pytest.mark.live("uv")

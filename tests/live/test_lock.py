@@ -63,11 +63,13 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
-def _installed(project: Path) -> set[str]:
-    return {path.name for path in project.glob(".venv/lib/python*/site-packages/*.dist-info")}
+def _installed(clients: Clients, project: Path) -> list[str]:
+    """What is installed, but for pip, which poetry puts into each new environment."""
+    frozen = clients.freeze(project / ".venv" / "bin" / "python")
+    return [line for line in frozen if not line.startswith("pip==")]
 
 
-LOCKED = {"hello_world-1.0.dist-info", "acme_greeting-2.1+local.1.dist-info"}
+LOCKED = ["Acme.Greeting==2.1+local.1", "hello-world==1.0"]
 
 
 def test_uv(clients: Clients, private_packages: PackageIndex, project: Path, tmp_path: Path) -> None:
@@ -87,7 +89,7 @@ def test_uv(clients: Clients, private_packages: PackageIndex, project: Path, tmp
 
     assert first == again == from_nothing
     assert 'name = "acme-greeting"' in first
-    assert _installed(project) == LOCKED
+    assert _installed(clients, project) == LOCKED
 
 
 @pytest.mark.live("poetry")
@@ -109,7 +111,7 @@ def test_poetry(clients: Clients, private_packages: PackageIndex, project: Path,
 
     assert first == again == from_nothing
     assert 'name = "acme-greeting"' in first
-    assert _installed(project) == LOCKED
+    assert _installed(clients, project) == LOCKED
 
 
 @pytest.mark.live("poetry")
@@ -123,4 +125,4 @@ def test_poetry_without_wheels(
     clients.run("poetry", "lock", cwd=project)
     clients.run("poetry", "install", "--no-root", cwd=project)
 
-    assert _installed(project) == {"hello_world-1.0.dist-info"}
+    assert _installed(clients, project) == ["hello-world==1.0"]
