@@ -107,7 +107,8 @@ def _streamed(stream: FileStream, events: Events) -> Response:
     except BaseException:
         stream.close()
         raise
-    answer = Response(_pieces(first, stream, events), direct_passthrough=True)
+    # Not with direct_passthrough: that would never call what is to be called on close.
+    answer = Response(_pieces(first, stream, events))
     answer.call_on_close(stream.close)
     return _dressed(_of(stream.file, answer), stream.file.sha256, stream.size, stream.span)
 

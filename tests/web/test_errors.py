@@ -1,0 +1,177 @@
+"""Failures as HTTP."""
+
+from __future__ import annotations
+
+import pytest
+from flask.testing import FlaskClient
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyoci import errors
+from pyoci.web.addresses import NoRegistry
+from pyoci.web.errors import MESSAGE_LIMIT, STATUS, one_line, status_of
+from tests.web.conftest import Told
+from tests.web.doubles import MemoryStore
+
+PAGE = "/ghcr.io/acme/hello-world/"
+KINDS = {
+    errors.InvalidRequest: 400,
+    errors.NotAcceptable: 406,
+    errors.RangeNotSatisfiable: 416,
+    errors.BodyTimeout: 408,
+    errors.Unauthorized: 401,
+    errors.Denied: 403,
+    errors.NotFound: 404,
+    errors.NotSupported: 405,
+    errors.Withdrawn: 410,
+    errors.AlreadyExists: 409,
+    errors.TooLarge: 413,
+    errors.RateLimited: 429,
+    errors.ProtocolError: 502,
+    errors.Unreachable: 504,
+}
+
+
+def make_error(kind: type[errors.PyOCIError], message: str = "that went wrong") -> errors.PyOCIError:
+    return kind(message, 10) if kind is errors.RangeNotSatisfiable else kind(message)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"), KINDS.items(), ids=lambda value: getattr(value, "__name__", None)
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
+def test_kinds(
+    client: FlaskClient, store: MemoryStore, method: str, kind: type[errors.PyOCIError], status: int
+) -> None:
+    """Each kind has its status; the sentence is body and reason phrase; nobody keeps it."""
+    store.failure = make_error(kind)
+    path = PAGE if method != "DELETE" else f"{PAGE}1.0"
+    answer = client.open(path, method=method)
+    assert answer.status == f"{status} that went wrong"
+    assert answer.text == ("" if method == "HEAD" else "that went wrong")
+    assert answer.headers["Content-Length"] == str(len("that went wrong"))
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert ("WWW-Authenticate" in answer.headers) is (status == 401)
+
+
+def test_every_kind_has_a_status() -> None:
+    """No kind is forgotten, and kinds of other rooms get their ancestor's."""
+
+    def descendants(kind: type) -> set[type]:
+        return {kind}.union(*(descendants(child) for child in kind.__subclasses__()))
+
+    named = {kind for kind in descendants(errors.PyOCIError) if kind.__module__ == "pyoci.errors"}
+    assert named - {errors.PyOCIError} == set(STATUS)
+    assert status_of(NoRegistry) == 404
+
+
+def test_who_are_you(client: FlaskClient, store: MemoryStore) -> None:
+    """401 always says how to come back."""
+    store.password = "secret"
+    for authorization in (None, "Basic dTp3cm9uZw==", "Basic rubbish", "Digest x"):
+        answer = client.get(PAGE, headers={"Authorization": authorization} if authorization else {})
+        assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, 'Basic realm="pyoci"')
+
+
+def test_bearer_username(make_app, store: MemoryStore) -> None:
+    """That user's password is a Bearer token, which the store gets as such."""
+    callers = []
+    app = make_app(bearer_username="token")
+    store.page = lambda namespace, name, caller, fresh=False: callers.append(caller.header())  # type: ignore[method-assign]
+    app.test_client().get(PAGE, auth=("token", "abc"))
+    assert callers == ["Bearer abc"]
+
+
+@pytest.mark.parametrize(("seconds", "header"), [(7, "7"), (0, "0"), (-3, "0"), (None, None)])
+def test_slow_down(client: FlaskClient, store: MemoryStore, seconds: int | None, header: str | None) -> None:
+    """Retry-After is in seconds: a date crashes poetry."""
+    store.failure = errors.RateLimited("the registry asks to wait", seconds)
+    answer = client.get(PAGE)
+    assert (answer.status_code, answer.headers.get("Retry-After")) == (429, header)
+
+
+def test_defects(client: FlaskClient, store: MemoryStore, told: Told) -> None:
+    """A defect is told to the log; the caller gets one sentence, and no more."""
+    store.failure = RuntimeError("secret at 10.0.0.5")
+    answer = client.get(PAGE)
+    assert answer.status_code == 500
+    assert answer.text == "PyOCI failed at this request; its log says more"
+    (line,) = told
+    assert (line["level"], line["error"], line["exc_info"]) == ("error", "RuntimeError", store.failure)
+
+
+def test_defects_while_testing(app, store: MemoryStore) -> None:
+    """Flask's debugging switches change nothing for callers."""
+    app.testing = True
+    store.failure = RuntimeError("secret")
+    assert app.test_client().get(PAGE).status_code == 500
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        pytest.param("a\r\nSet-Cookie: b", "a Set-Cookie: b", id="CRLF"),
+        pytest.param("a\x00b\x7fc\x9fd\xa0e", "a b c d e", id="controls"),
+        pytest.param("na\u00efve \u2603", "na\u00efve ?", id="not Latin-1"),
+        pytest.param("  a  b ", "a b", id="blanks"),
+        pytest.param("x" * 2000, "x" * (MESSAGE_LIMIT - 3) + "...", id="long"),
+    ],
+)
+def test_messages_are_one_line(client: FlaskClient, store: MemoryStore, message: str, line: str) -> None:
+    """Whatever is in a message, it ends as one line of Latin-1, and in no header of its own."""
+    store.failure = errors.ProtocolError(message)
+    answer = client.get(PAGE)
+    assert (answer.status, answer.text) == (f"502 {line}", line)
+    assert "Set-Cookie" not in answer.headers
+
+
+@given(st.text())
+def test_any_message(message: str) -> None:
+    """No message breaks a status line, and cleaning twice changes nothing."""
+    line = one_line(message)
+    assert len(line) <= MESSAGE_LIMIT
+    assert line.isprintable()
+    assert line == line.encode("latin-1").decode("latin-1")
+    assert one_line(line) == line
+
+
+def test_empty_message(client: FlaskClient, store: MemoryStore) -> None:
+    """Without a message the status stands alone."""
+    store.failure = errors.ProtocolError("")
+    assert client.get(PAGE).status_code == 502
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        pytest.param("PUT", PAGE, {"GET", "HEAD", "POST"}, id="page"),
+        pytest.param("OPTIONS", PAGE, {"GET", "HEAD", "POST"}, id="OPTIONS"),
+        pytest.param("BREW", PAGE, {"GET", "HEAD", "POST"}, id="a method that nobody knows"),
+        pytest.param("PUT", f"{PAGE}1.0", {"GET", "HEAD", "POST", "PATCH", "DELETE"}, id="version"),
+        pytest.param("TRACE", f"{PAGE}a-1.0.zip", {"GET", "HEAD", "POST", "PATCH", "DELETE"}, id="file"),
+    ],
+)
+def test_methods(client: FlaskClient, method: str, path: str, allowed: set[str]) -> None:
+    """An unknown method is told which there are."""
+    answer = client.open(path, method=method)
+    assert (answer.status_code, answer.text) == (405, f"{method} is not possible at this address")
+    assert set(answer.headers["Allow"].split(", ")) == allowed
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_bad_host(client: FlaskClient, store: MemoryStore) -> None:
+    """A Host header that is none breaks nothing: it stands in the legacy JSON, quoted, or is refused."""
+    store.put("hello_world-1.0.zip")
+    answer = client.get(f"{PAGE}json", headers={"Host": 'a"b<c>'})
+    assert answer.status_code in {200, 400}
+    assert b'a"b' not in answer.data
+
+
+def test_health_and_home(client: FlaskClient) -> None:
+    """/health answers without asking anybody; the front door leads to the project's home, for now."""
+    assert (client.get("/health").text, client.get("/health").headers["Cache-Control"]) == ("ok", "no-store")
+    home = client.get("/")
+    assert home.status_code == 302
+    assert home.headers["Location"].startswith("https://")
+    assert "Set-Cookie" not in home.headers

@@ -1,0 +1,316 @@
+"""Downloads, metadata, yanks and deletes, through HTTP."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+from flask.testing import FlaskClient
+
+from pyoci.errors import ProtocolError
+from tests.web.conftest import Told
+from tests.web.doubles import PIECE, MemoryStore
+
+PROJECT = "/ghcr.io/acme/hello-world/"
+WHEEL = "hello_world-1.0-py3-none-any.whl"
+LOCAL = "hello_world-1!2.0+cu121-py3-none-any.whl"
+CONTENT = bytes(range(256)) * 64
+TAG = f'"{hashlib.sha256(CONTENT).hexdigest()}"'
+METADATA = "Metadata-Version: 2.1\r\nName: hello-world\nVersion: 1.0\n\nna\u00efve\n".encode()
+
+
+@pytest.fixture(autouse=True)
+def project(store: MemoryStore) -> None:
+    """Three files."""
+    store.put(WHEEL, CONTENT, metadata=METADATA)
+    store.put("hello_world-1.0.tar.gz", b"sdist")
+    store.put("hello_world-2.0.zip", b"zip")
+
+
+class TestDownload:
+    """GET and HEAD of a file."""
+
+    def test_whole(self, client: FlaskClient, store: MemoryStore) -> None:
+        """The bytes pass through; clients may keep them for ever, but nobody between them and us."""
+        answer = client.get(PROJECT + WHEEL)
+        assert (answer.status_code, answer.data) == (200, CONTENT)
+        assert answer.headers["Content-Length"] == str(len(CONTENT))
+        assert answer.headers["ETag"] == TAG
+        assert answer.headers["Cache-Control"] == "private, max-age=31536000, immutable"
+        assert answer.headers["Accept-Ranges"] == "bytes"
+        assert answer.headers["Content-Disposition"] == f'attachment; filename="{WHEEL}"'
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert [call[0] for call in store.calls] == ["open"]
+
+    @pytest.mark.parametrize(
+        ("filename", "content_type"),
+        [
+            (WHEEL, "application/octet-stream"),
+            ("hello_world-1.0.tar.gz", "application/gzip"),
+            ("hello_world-2.0.zip", "application/zip"),
+        ],
+    )
+    def test_type(self, client: FlaskClient, filename: str, content_type: str) -> None:
+        """A file is what it is, never an encoding: a client would unpack the tar.gz."""
+        answer = client.get(PROJECT + filename, headers={"Accept-Encoding": "gzip"})
+        assert answer.headers["Content-Type"] == content_type
+        assert "Content-Encoding" not in answer.headers
+
+    @pytest.mark.parametrize("spelling", [LOCAL, LOCAL.replace("!", "%21").replace("+", "%2B")])
+    def test_encoded_names(self, client: FlaskClient, store: MemoryStore, spelling: str) -> None:
+        """Epochs and local versions arrive percent-encoded, or not."""
+        store.put(LOCAL)
+        answer = client.get(PROJECT + spelling)
+        assert (answer.status_code, store.calls[-1][3]) == (200, LOCAL)
+
+    def test_head(self, client: FlaskClient, store: MemoryStore) -> None:
+        """HEAD says the same, without a byte from the registry, whatever range was asked for."""
+        get = client.get(PROJECT + WHEEL)
+        head = client.head(PROJECT + WHEEL, headers={"Range": "bytes=0-1"})
+        assert (head.status_code, head.data) == (200, b"")
+        assert dict(head.headers) == dict(get.headers)
+        assert [call[0] for call in store.calls] == ["open", "describe"]
+
+    def test_head_of_a_file_without_a_known_size(self, client: FlaskClient, store: MemoryStore) -> None:
+        """Other implementations keep no size; HEAD tells it all the same."""
+        store.put("hello_world-3.0.zip", b"12345", size=None)
+        assert client.head(f"{PROJECT}hello_world-3.0.zip").headers["Content-Length"] == "5"
+        assert client.get(f"{PROJECT}hello_world-3.0.zip").headers["Content-Length"] == "5"
+
+    @pytest.mark.parametrize("method", ["GET", "HEAD"])
+    def test_absent(self, client: FlaskClient, method: str) -> None:
+        """A file that isn't there is a 404 that nobody keeps."""
+        for path in (f"{PROJECT}hello_world-9.0.zip", f"/ghcr.io/acme/other/{WHEEL}"):
+            answer = client.open(path, method=method)
+            assert (answer.status_code, answer.headers["Cache-Control"]) == (404, "no-store")
+
+    def test_stream_is_closed(self, client: FlaskClient, store: MemoryStore) -> None:
+        """The connection to the registry is given back, also when nobody reads on."""
+        assert client.get(PROJECT + WHEEL, buffered=True).data == CONTENT
+        answer = client.get(PROJECT + WHEEL, buffered=False)
+        assert next(answer.iter_encoded()) == CONTENT[:PIECE]
+        answer.close()
+        assert [stream.closed for stream in store.streams] == [True, True]
+
+
+class TestRange:
+    """Range and If-Range."""
+
+    @pytest.mark.parametrize(
+        ("header", "first", "last"),
+        [
+            pytest.param("bytes=0-0", 0, 0, id="one byte"),
+            pytest.param("bytes=100-9999", 100, 9999, id="within"),
+            pytest.param("bytes=16000-", 16000, 16383, id="open end"),
+            pytest.param("bytes=16000-99999", 16000, 16383, id="past the end"),
+            pytest.param("bytes=-10000", 6384, 16383, id="suffix, as poetry asks"),
+            pytest.param("bytes=-99999", 0, 16383, id="long suffix"),
+        ],
+    )
+    def test_part(self, client: FlaskClient, header: str, first: int, last: int) -> None:
+        """A range gets 206 and its place in the whole."""
+        answer = client.get(PROJECT + WHEEL, headers={"Range": header})
+        assert (answer.status_code, answer.data) == (206, CONTENT[first : last + 1])
+        assert answer.headers["Content-Range"] == f"bytes {first}-{last}/{len(CONTENT)}"
+        assert answer.headers["Content-Length"] == str(last - first + 1)
+        assert answer.headers["ETag"] == TAG
+
+    @pytest.mark.parametrize(
+        "header", ["bytes=0-1,5-6", "bytes=5-2", "lines=1-2", "bytes=-", "bytes=x-y", ""]
+    )
+    def test_ignored(self, client: FlaskClient, header: str) -> None:
+        """What is no single range of bytes gets the whole file."""
+        answer = client.get(PROJECT + WHEEL, headers={"Range": header})
+        assert (answer.status_code, answer.data) == (200, CONTENT)
+
+    @pytest.mark.parametrize("header", ["bytes=16384-", "bytes=99999-100000", "bytes=-0"])
+    def test_outside(self, client: FlaskClient, header: str) -> None:
+        """A range that selects nothing is refused, with the file's size."""
+        answer = client.get(PROJECT + WHEEL, headers={"Range": header})
+        assert (answer.status_code, answer.headers["Content-Range"]) == (416, f"bytes */{len(CONTENT)}")
+        assert answer.headers["Cache-Control"] == "no-store"
+
+    @pytest.mark.parametrize(
+        ("condition", "status"),
+        [
+            pytest.param(TAG, 206, id="this file"),
+            pytest.param('"other"', 200, id="another"),
+            pytest.param(f"W/{TAG}", 200, id="weak"),
+            pytest.param("Wed, 21 Oct 2026 07:28:00 GMT", 200, id="a date"),
+        ],
+    )
+    def test_condition(self, client: FlaskClient, condition: str, status: int) -> None:
+        """If-Range goes on with a download only if it is the same file."""
+        headers = {"Range": "bytes=5-9", "If-Range": condition}
+        answer = client.get(PROJECT + WHEEL, headers=headers)
+        assert (answer.status_code, len(answer.data)) == (status, 5 if status == 206 else len(CONTENT))
+
+
+class TestNotModified:
+    """If-None-Match of files."""
+
+    @pytest.mark.parametrize("method", ["GET", "HEAD"])
+    def test_same(self, client: FlaskClient, store: MemoryStore, method: str) -> None:
+        """Who has the file gets 304, once the store has let this caller in."""
+        answer = client.open(PROJECT + WHEEL, method=method, headers={"If-None-Match": TAG})
+        assert (answer.status_code, answer.headers["ETag"]) == (304, TAG)
+        assert [call[0] for call in store.calls] == ["describe"]
+
+    def test_other(self, client: FlaskClient) -> None:
+        """Any other tag gets the file."""
+        assert client.get(PROJECT + WHEEL, headers={"If-None-Match": '"other"'}).data == CONTENT
+
+    @pytest.mark.parametrize("path", [WHEEL, f"{WHEEL}.metadata"])
+    def test_credentials_go_first(self, client: FlaskClient, store: MemoryStore, path: str) -> None:
+        """The right tag opens nothing."""
+        tag = client.get(PROJECT + path).headers["ETag"]
+        store.password = "secret"
+        assert client.get(PROJECT + path, headers={"If-None-Match": tag}).status_code == 401
+
+
+class TestBroken:
+    """Downloads that go wrong."""
+
+    def test_in_the_middle(self, client: FlaskClient, store: MemoryStore, told: Told) -> None:
+        """Once bytes have left, an error is told to the log and cuts the connection; nothing ends quietly."""
+        store.break_after = 2
+        answer = client.get(PROJECT + WHEEL, buffered=False)
+        with pytest.raises(ValueError, match="hung up"):
+            list(answer.iter_encoded())
+        answer.close()
+        (line,) = told
+        assert (line["level"], line["file"], line["error"]) == ("error", WHEEL, "ValueError")
+        assert "secret" not in str(line)
+        assert store.streams[0].closed
+
+    def test_at_once(self, client: FlaskClient, store: MemoryStore) -> None:
+        """A stream that breaks before its first piece is an answer with a status, and is closed."""
+        store.break_after = 0
+        answer = client.get(PROJECT + WHEEL)
+        assert (answer.status_code, store.streams[0].closed) == (500, True)
+        assert "secret" not in answer.text
+        assert "ETag" not in answer.headers
+
+    def test_refused(self, client: FlaskClient, store: MemoryStore) -> None:
+        """What the store says is answered as everywhere."""
+        store.failure = ProtocolError("the registry answered nonsense")
+        answer = client.get(PROJECT + WHEEL)
+        assert (answer.status_code, answer.headers["Cache-Control"]) == (502, "no-store")
+
+
+class TestMetadata:
+    """`<file>.metadata`."""
+
+    def test_exact(self, client: FlaskClient) -> None:
+        """Byte for byte, for ever, never compressed."""
+        answer = client.get(f"{PROJECT}{WHEEL}.metadata", headers={"Accept-Encoding": "gzip"})
+        assert (answer.status_code, answer.data) == (200, METADATA)
+        assert answer.headers["ETag"] == f'"{hashlib.sha256(METADATA).hexdigest()}"'
+        assert answer.headers["Cache-Control"] == "private, max-age=31536000, immutable"
+        assert answer.headers["Content-Length"] == str(len(METADATA))
+        assert answer.headers["Accept-Ranges"] == "bytes"
+        assert "Content-Encoding" not in answer.headers
+
+    def test_head_and_range(self, client: FlaskClient) -> None:
+        """HEAD and Range as for files."""
+        path = f"{PROJECT}{WHEEL}.metadata"
+        head = client.head(path, headers={"Range": "bytes=0-1"})
+        assert (head.status_code, head.data, head.headers["Content-Length"]) == (200, b"", str(len(METADATA)))
+        part = client.get(path, headers={"Range": "bytes=2-3"})
+        assert (part.status_code, part.data) == (206, METADATA[2:4])
+        assert client.get(path, headers={"Range": "bytes=9999-"}).status_code == 416
+
+    def test_not_modified(self, client: FlaskClient) -> None:
+        """Its tag is its own."""
+        path = f"{PROJECT}{WHEEL}.metadata"
+        tag = client.get(path).headers["ETag"]
+        assert client.get(path, headers={"If-None-Match": tag}).status_code == 304
+
+    def test_absent(self, client: FlaskClient, store: MemoryStore) -> None:
+        """An sdist has none; the store is asked for the file's name without the ending."""
+        assert client.get(f"{PROJECT}hello_world-1.0.tar.gz.metadata").status_code == 404
+        assert store.calls[-1][3] == "hello_world-1.0.tar.gz"
+
+
+class TestYank:
+    """PATCH."""
+
+    @pytest.mark.parametrize(
+        ("yanked", "reason", "text"),
+        [
+            pytest.param(True, "", "is yanked", id="without a reason"),
+            pytest.param(" broken <b> \u2603 ", "broken <b> \u2603", "is yanked", id="with a reason"),
+            pytest.param(False, None, "is not yanked any more", id="taken back"),
+        ],
+    )
+    @pytest.mark.parametrize("target", [WHEEL, "1.0"])
+    def test_yank(
+        self,
+        client: FlaskClient,
+        store: MemoryStore,
+        target: str,
+        yanked: object,
+        reason: str | None,
+        text: str,
+    ) -> None:
+        """A file or a version is yanked, with a reason or without, or that is taken back."""
+        answer = client.patch(PROJECT + target, data=json.dumps({"yanked": yanked}))
+        assert (answer.status_code, answer.text) == (200, f"{target} {text}")
+        assert store.calls[-1][3:] == (target, reason)
+
+    @pytest.mark.parametrize(
+        ("body", "status"),
+        [
+            pytest.param(b"", 400, id="empty"),
+            pytest.param(b"yanked", 400, id="not JSON"),
+            pytest.param(b"\xff", 400, id="not UTF-8"),
+            pytest.param(b"[]", 400, id="a list"),
+            pytest.param(b"{}", 400, id="nothing in it"),
+            pytest.param(b'{"yanked": null}', 400, id="null"),
+            pytest.param(b'{"yanked": 1}', 400, id="a number"),
+            pytest.param(b'{"yanked": ""}', 400, id="an empty reason"),
+            pytest.param(b'{"yanked": " "}', 400, id="a blank reason"),
+            pytest.param(b'{"yanked": "a\\nb"}', 400, id="two lines"),
+            pytest.param(b'{"yanked": "a\\u0000b"}', 400, id="NUL"),
+            pytest.param(b'{"yanked": "\\ud800"}', 400, id="half a surrogate pair"),
+            pytest.param(json.dumps({"yanked": "x" * 1001}).encode(), 400, id="long reason"),
+            pytest.param(b'{"yanked": true, "reason": "x"}', 400, id="a key too many"),
+            pytest.param(b"[" * 60_000, 400, id="deep"),
+            pytest.param(b'{"yanked": true}' + b" " * 65_536, 413, id="over 64 KiB"),
+        ],
+    )
+    def test_bad_bodies(self, client: FlaskClient, store: MemoryStore, body: bytes, status: int) -> None:
+        """Anything else is refused with what was expected, and nothing is yanked."""
+        answer = client.patch(PROJECT + WHEEL, data=body)
+        assert answer.status_code == status
+        assert "expected" in answer.text or "limit" in answer.text
+        assert store.calls == []
+
+
+class TestDelete:
+    """DELETE."""
+
+    @pytest.mark.parametrize("target", [WHEEL, "1.0"])
+    def test_delete(self, client: FlaskClient, store: MemoryStore, target: str) -> None:
+        """A file or a version goes, and a short text says so."""
+        answer = client.delete(PROJECT + target)
+        assert (answer.status_code, answer.text) == (200, f"{target} is deleted")
+        assert client.get(PROJECT + WHEEL).status_code == 404
+
+    def test_absent(self, client: FlaskClient) -> None:
+        """What isn't there can't be deleted."""
+        assert client.delete(f"{PROJECT}9.0").status_code == 404
+
+    @pytest.mark.parametrize("method", ["DELETE", "PATCH"])
+    @pytest.mark.parametrize("path", ["/ghcr.io/acme/hello-world/", "/ghcr.io/acme/", "/ghcr.io/acme/1.0/"])
+    def test_not_a_page(self, client: FlaskClient, store: MemoryStore, method: str, path: str) -> None:
+        """An address with a last slash is a page: no slip of the keyboard takes it for a version."""
+        answer = client.open(path, method=method, data=b'{"yanked": true}')
+        assert (answer.status_code, store.calls) == (405, [])
+        assert {"GET", "HEAD", "POST"} <= set(answer.headers["Allow"].split(", "))
+
+    def test_needs_a_project(self, client: FlaskClient, store: MemoryStore) -> None:
+        """Below a namespace alone there is nothing to delete."""
+        assert client.delete("/ghcr.io/acme/1.0").status_code == 404
+        assert store.calls == []

@@ -1,0 +1,120 @@
+"""The legacy JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import urljoin
+
+import pytest
+from flask.testing import FlaskClient
+
+from pyoci.store.models import ProjectPage
+from pyoci.web.legacy import render_legacy
+from tests.web.doubles import MemoryStore, make_file, make_page
+
+BASE = "https://packages.example/ghcr.io/acme/hello-world/json"
+
+
+def read(page: ProjectPage) -> dict[str, Any]:
+    return json.loads(render_legacy(page, lambda link: urljoin(BASE, link)))
+
+
+def test_releases_are_filled() -> None:
+    """Each file stands with what Renovate, Dependabot and pip-compile read."""
+    wheel = make_file(requires_python=">=3.9", yanked="broken")
+    sdist = make_file("hello_world-1.0.tar.gz", size=None, upload_time=None)
+    assert read(make_page(wheel, sdist))["releases"] == {
+        "1.0": [
+            {
+                "filename": wheel.filename,
+                "url": f"https://packages.example/ghcr.io/acme/hello-world/{wheel.filename}",
+                "packagetype": "bdist_wheel",
+                "digests": {"sha256": wheel.sha256},
+                "yanked": True,
+                "yanked_reason": "broken",
+                "requires_python": ">=3.9",
+                "size": 1234,
+                "upload_time": "2026-11-20T08:15:30",
+                "upload_time_iso_8601": "2026-11-20T08:15:30.000000Z",
+            },
+            {
+                "filename": sdist.filename,
+                "url": f"https://packages.example/ghcr.io/acme/hello-world/{sdist.filename}",
+                "packagetype": "sdist",
+                "digests": {"sha256": sdist.sha256},
+                "yanked": False,
+            },
+        ]
+    }
+
+
+@pytest.mark.parametrize(
+    ("files", "version"),
+    [
+        pytest.param({"1.0": None, "2.0": None, "10.0": None}, "10.0", id="the newest"),
+        pytest.param({"1.0": None, "2.0rc1": None}, "1.0", id="no pre-release"),
+        pytest.param({"1.0": None, "2.0": "broken"}, "1.0", id="none that is yanked"),
+        pytest.param({"1.0": "broken", "2.0rc1": None}, "2.0rc1", id="a pre-release before a yanked one"),
+        pytest.param({"1.0": "", "2.0": ""}, "2.0", id="all yanked"),
+    ],
+)
+def test_latest(files: dict[str, str | None], version: str) -> None:
+    """`info` and `urls` are of the version that one would install."""
+    page = make_page(*(make_file(f"hello_world-{v}.zip", yanked=yanked) for v, yanked in files.items()))
+    document = read(page)
+    assert document["info"]["version"] == version
+    assert document["urls"] == document["releases"][version]
+
+
+def test_info() -> None:
+    """`info` tells the project's links and what Python it needs."""
+    urls = {"Source": "https://example.org/s", "homepage": "https://example.org"}
+    page = make_page(make_file(project_urls=urls, requires_python=">=3.9"))
+    assert read(page)["info"] == {
+        "name": "hello-world",
+        "summary": "",
+        "version": "1.0",
+        "yanked": False,
+        "project_urls": urls,
+        "home_page": "https://example.org",
+        "requires_python": ">=3.9",
+    }
+
+
+def test_empty() -> None:
+    """A project without files has no releases, and nothing is null."""
+    document = read(make_page())
+    assert document == {
+        "info": {"name": "hello-world", "summary": "", "project_urls": {}},
+        "releases": {},
+        "urls": [],
+    }
+
+
+def test_through_http(client: FlaskClient, store: MemoryStore) -> None:
+    """Renovate asks for application/json, is answered so, and may keep nothing; links are whole."""
+    file = store.put("hello_world-1!1.0+a-py3-none-any.whl")
+    path = "/ghcr.io/acme/hello-world/json"
+    answer = client.get(path, headers={"Accept": "application/json"}, base_url="https://packages.example")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
+    assert answer.headers["Cache-Control"] == "private, no-cache"
+    url = answer.json["urls"][0]["url"]
+    assert url == "https://packages.example/ghcr.io/acme/hello-world/hello_world-1%211.0%2Ba-py3-none-any.whl"
+    assert client.get(url).headers["ETag"] == f'"{file.sha256}"'
+    tag = answer.headers["ETag"]
+    headers = {"If-None-Match": tag}
+    assert client.get(path, headers=headers, base_url="https://packages.example").status_code == 304
+
+
+def test_url_registry(client: FlaskClient, store: MemoryStore) -> None:
+    """The links lead back also where the registry is a URL."""
+    store.put("hello_world-1.0.zip", namespace="http://localhost:5000/acme")
+    answer = client.get("/http%3A%2F%2Flocalhost%3A5000/acme/hello-world/json")
+    assert client.get(answer.json["urls"][0]["url"]).status_code == 200
+
+
+def test_unknown_project(client: FlaskClient, store: MemoryStore) -> None:
+    """An unknown project is a fast 404: Renovate tries anything else three times."""
+    assert client.get("/ghcr.io/acme/nope/json").status_code == 404
+    assert len(store.calls) == 1

@@ -1,0 +1,275 @@
+"""Pages and roots as bytes, read back by pypi-simple, by hatch's regex, and by a parser of HTML."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pypi_simple import IndexPage as OracleRoot
+from pypi_simple import ProjectPage as OraclePage
+
+from pyoci.dist.names import ProjectName
+from pyoci.store.models import PackageFile, ProjectPage
+from pyoci.web.negotiation import Representation
+from pyoci.web.rendering import render_page, render_root, timestamp
+from tests.web.doubles import make_file, make_page
+
+BASE = "https://packages.example/ghcr.io/acme/hello-world/"
+SHA = "ab" * 32
+
+
+def as_json(page: ProjectPage) -> dict[str, Any]:
+    return json.loads(render_page(page, Representation.JSON))
+
+
+def as_html(page: ProjectPage) -> str:
+    return render_page(page, Representation.HTML).decode()
+
+
+def by_json(page: ProjectPage) -> OraclePage:
+    return OraclePage.from_json_data(as_json(page), BASE)
+
+
+def by_html(page: ProjectPage) -> OraclePage:
+    return OraclePage.from_html("hello-world", as_html(page), BASE)
+
+
+class Links(HTMLParser):
+    """The attributes of each link, and everything that is no plain link."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.links: list[dict[str, str | None]] = []
+        self.tags: set[str] = set()
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        if tag == "a":
+            self.links.append(dict(attrs))
+
+
+class TestJson:
+    """Version 1.4 in JSON."""
+
+    def test_all_that_is_known(self) -> None:
+        """A file with everything has every key; the page has the required ones."""
+        file = make_file(requires_python=">=3.9,<4", core_metadata=SHA, yanked="broken")
+        assert as_json(make_page(file)) == {
+            "meta": {"api-version": "1.4"},
+            "name": "hello-world",
+            "versions": ["1.0"],
+            "files": [
+                {
+                    "filename": file.filename,
+                    "url": file.filename,
+                    "hashes": {"sha256": file.sha256},
+                    "size": 1234,
+                    "upload-time": "2026-11-20T08:15:30.000000Z",
+                    "requires-python": ">=3.9,<4",
+                    "core-metadata": {"sha256": SHA},
+                    "yanked": "broken",
+                }
+            ],
+        }
+
+    def test_nothing_known_is_nothing_said(self) -> None:
+        """uv throws a whole page away for one null: what isn't known has no key."""
+        file = make_file(size=None, upload_time=None, requires_python="")
+        (entry,) = as_json(make_page(file))["files"]
+        assert set(entry) == {"filename", "url", "hashes"}
+
+    def test_yanked_without_a_reason(self) -> None:
+        """PEP 691 has true for that, and a reason is never empty."""
+        assert as_json(make_page(make_file(yanked="")))["files"][0]["yanked"] is True
+
+    def test_versions(self) -> None:
+        """Every version that has a file, once, in the page's order."""
+        names = ["hello_world-1.0.zip", "hello_world-1.0.tar.gz", "hello_world-1!2.0+cu121.zip"]
+        page = make_page(*(make_file(name) for name in names))
+        assert as_json(page)["versions"] == ["1.0", "1!2.0+cu121"]
+
+    def test_empty(self) -> None:
+        """A repository that answers exists, even without versions."""
+        assert as_json(make_page())["files"] == []
+
+
+class TestHtml:
+    """Version 1.4 in HTML."""
+
+    def test_all_that_is_known(self) -> None:
+        """Each link carries what installers read, uv's size and time included."""
+        file = make_file(requires_python=">=3.9", core_metadata=SHA, yanked="broken")
+        (link,) = Links(as_html(make_page(file))).links
+        assert link == {
+            "href": f"{file.filename}#sha256={file.sha256}",
+            "data-requires-python": ">=3.9",
+            "data-core-metadata": f"sha256={SHA}",
+            "data-dist-info-metadata": f"sha256={SHA}",
+            "data-yanked": "broken",
+            "data-size": "1234",
+            "data-upload-time": "2026-11-20T08:15:30.000000Z",
+        }
+
+    def test_nothing_known(self) -> None:
+        """Without more there is the link, with the hash."""
+        file = make_file(size=None, upload_time=None)
+        (link,) = Links(as_html(make_page(file))).links
+        assert set(link) == {"href"}
+
+    def test_yanked_without_a_reason(self) -> None:
+        """PEP 592: the attribute alone says it."""
+        (link,) = Links(as_html(make_page(make_file(yanked="")))).links
+        assert link["data-yanked"] == ""
+
+    def test_epochs_and_local_versions(self) -> None:
+        """`!` and `+` are encoded in the link and stand plain in the text."""
+        html = as_html(make_page(make_file("hello_world-1!2.0+cu121-py3-none-any.whl")))
+        assert 'href="hello_world-1%212.0%2Bcu121-py3-none-any.whl#sha256=' in html
+        assert ">hello_world-1!2.0+cu121-py3-none-any.whl</a>" in html
+
+    def test_hatch(self) -> None:
+        """hatch reads links with a regex: an attribute at least, and no ">" inside one."""
+        file = make_file(requires_python=">=3.9", yanked="a > b")
+        assert re.findall(r"<a [^>]+>([^<]+)</a>", as_html(make_page(file))) == [file.filename]
+
+    def test_version_of_the_api(self) -> None:
+        """PEP 629."""
+        html = as_html(make_page())
+        assert '<meta name="pypi:repository-version" content="1.4">' in html
+        assert html.startswith("<!DOCTYPE html>")
+
+
+class TestRoot:
+    """The list of projects."""
+
+    NAMES = tuple(ProjectName.parse(name) for name in ("a", "hello-world", "zope-interface"))
+
+    def test_json(self) -> None:
+        """The oracle reads the names."""
+        data = json.loads(render_root(self.NAMES, Representation.JSON))
+        assert OracleRoot.from_json_data(data).projects == ["a", "hello-world", "zope-interface"]
+
+    def test_html(self) -> None:
+        """poetry takes the raw link as the name."""
+        html = render_root(self.NAMES, Representation.HTML).decode()
+        assert OracleRoot.from_html(html).projects == ["a", "hello-world", "zope-interface"]
+        assert [link["href"] for link in Links(html).links] == ["a/", "hello-world/", "zope-interface/"]
+
+
+# What other implementations may have written into annotations: anything but what no XML or HTML can hold.
+TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=40)
+FILENAMES = st.sampled_from(
+    ["hello_world-1.0-py3-none-any.whl", "hello-world-1.0.tar.gz", "hello_world-1!2+a.1-py3-none-any.whl"]
+)
+FILES = st.builds(
+    make_file,
+    FILENAMES,
+    size=st.none() | st.integers(0, 10**12),
+    upload_time=st.none() | st.datetimes(min_value=datetime(1970, 1, 2), timezones=st.just(UTC)),  # noqa: DTZ001
+    requires_python=st.none() | TEXTS,
+    core_metadata=st.none() | st.just(SHA),
+    yanked=st.none() | st.just("") | TEXTS,
+)
+
+
+@given(st.lists(FILES, max_size=4))
+def test_oracle_reads_json(files: list[PackageFile]) -> None:
+    """Whatever the store says comes back from the JSON as it was."""
+    page = make_page(*files)
+    packages = by_json(page).packages
+    assert [(p.filename, p.digests, p.size) for p in packages] == [
+        (f.filename, {"sha256": f.sha256}, f.size) for f in files
+    ]
+    assert [(p.requires_python, p.upload_time) for p in packages] == [
+        (f.requires_python, f.upload_time) for f in files
+    ]
+    assert [(p.is_yanked, p.yanked_reason or "") for p in packages] == [
+        (f.yanked is not None, f.yanked or "") for f in files
+    ]
+    assert [p.metadata_digests for p in packages] == [
+        f.core_metadata and {"sha256": f.core_metadata} for f in files
+    ]
+
+
+@given(st.lists(FILES, max_size=4))
+def test_both_say_the_same(files: list[PackageFile]) -> None:
+    """HTML and JSON agree on all that both can say."""
+    page = make_page(*files)
+
+    def facts(oracle: OraclePage) -> list[tuple[Any, ...]]:
+        return [
+            (
+                p.filename,
+                p.url,
+                p.digests,
+                p.requires_python,
+                p.is_yanked,
+                p.yanked_reason or "",
+                p.metadata_digests,
+            )
+            for p in oracle.packages
+        ]
+
+    assert facts(by_html(page)) == facts(by_json(page))
+    assert by_html(page).repository_version == by_json(page).repository_version == "1.4"
+
+
+@given(st.lists(FILES | st.builds(make_file, yanked=st.text(), requires_python=st.text()), max_size=4))
+def test_nothing_breaks_out(files: list[PackageFile]) -> None:
+    """Whatever stands in a reason, the page holds links and nothing else, and hatch finds each."""
+    html = as_html(make_page(*files))
+    parsed = Links(html)
+    assert parsed.tags <= {"html", "head", "meta", "title", "body", "h1", "a", "br"}
+    assert len(parsed.links) == len(files)
+    assert re.findall(r"<a [^>]+>([^<]+)</a>", html) == [file.filename for file in files]
+    assert {name for link in parsed.links for name in link} <= {
+        "href",
+        "data-requires-python",
+        "data-core-metadata",
+        "data-dist-info-metadata",
+        "data-yanked",
+        "data-size",
+        "data-upload-time",
+    }
+
+
+@given(st.text(), st.text())
+def test_any_text_is_written(yanked: str, requires_python: str) -> None:
+    """Control characters and halves of surrogate pairs, which registries may hold, stop no page."""
+    page = make_page(make_file(yanked=yanked, requires_python=requires_python))
+    (entry,) = as_json(page)["files"]
+    assert (entry["yanked"] or True) == (yanked or True)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f]", as_html(page))
+
+
+@pytest.mark.parametrize(
+    ("moment", "text"),
+    [
+        pytest.param(
+            datetime(2026, 11, 20, 8, 15, 30, tzinfo=UTC), "2026-11-20T08:15:30.000000Z", id="seconds"
+        ),
+        pytest.param(datetime(2026, 11, 20, 8, 15, 30, 5, UTC), "2026-11-20T08:15:30.000005Z", id="micros"),
+        pytest.param(
+            datetime(2026, 11, 20, 8, 15, 30, tzinfo=timezone(timedelta(hours=2))),
+            "2026-11-20T06:15:30.000000Z",
+            id="another zone",
+        ),
+    ],
+)
+def test_times(moment: datetime, text: str) -> None:
+    """Times are in UTC, with microseconds and a Z."""
+    assert timestamp(moment) == text
+
+
+def test_surrogates() -> None:
+    """Half of a pair, from a registry's JSON, can be sent in both shapes."""
+    page = make_page(make_file(yanked="a\ud800b"))
+    assert b'"yanked":"a\\ud800b"' in render_page(page, Representation.JSON)
+    assert b'data-yanked="a b"' in render_page(page, Representation.HTML)

@@ -1,0 +1,371 @@
+"""The legacy upload form, through HTTP."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pyoci.errors import InvalidRequest, Withdrawn
+from pyoci.web.body import Patience, RequestBody
+from pyoci.web.forms import TEXT_LIMIT, received
+from pyoci.web.multipart import PARTS_LIMIT
+from tests.web.conftest import Told
+from tests.web.doubles import MemoryStore
+from tests.web.uploads import BOUNDARY, CONTENT, ROOT, WHEEL, make_form, make_part, post
+
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.mark.parametrize("path", [ROOT, ROOT.rstrip("/"), f"{ROOT}b/c", f"{ROOT}+simple/"])
+def test_upload(client: FlaskClient, store: MemoryStore, path: str) -> None:
+    """A form is taken at a root, with and without the last slash, and never redirected."""
+    answer = post(client, make_form(), path)
+    assert (answer.status_code, answer.text) == (200, f"{WHEEL} is published")
+    assert answer.headers["Cache-Control"] == "no-store"
+    (upload,) = store.uploads
+    assert (upload.filename, upload.name, upload.version) == (WHEEL, "hello-world", "1.0")
+    assert (upload.size, upload.filetype) == (len(CONTENT), "bdist_wheel")
+    assert upload.digests == {"sha256": DIGEST}
+
+
+def test_namespace(client: FlaskClient, store: MemoryStore) -> None:
+    """The whole path is the namespace, capitals lowered."""
+    post(client, make_form(), "/ghcr.io/Acme/python/")
+    assert store.calls == [("publish", "ghcr.io/acme/python")]
+
+
+def test_identical_again(client: FlaskClient) -> None:
+    """The same bytes again are a success: skip-existing for free."""
+    assert [post(client, make_form()).status_code for _ in range(2)] == [200, 200]
+
+
+class TestConflict:
+    """Another file of the same name."""
+
+    MESSAGE = f"File already exists ('{WHEEL}', with sha256 hash '{DIGEST}')."
+
+    @pytest.fixture(autouse=True)
+    def _first(self, client: FlaskClient) -> None:
+        post(client, make_form())
+
+    def test_text(self, client: FlaskClient) -> None:
+        """The body and the reason phrase are the text that poetry, pdm and twine show."""
+        answer = post(client, make_form(content=b"other", sha256_digest=None))
+        assert (answer.status, answer.text) == (f"409 {self.MESSAGE}", self.MESSAGE)
+
+    def test_json(self, client: FlaskClient) -> None:
+        """uv reads `code`, from application/json exactly."""
+        accept = "application/json;q=0.9, text/plain;q=0.8, text/html;q=0.7"
+        answer = post(client, make_form(content=b"other", sha256_digest=None), headers={"Accept": accept})
+        assert answer.headers["Content-Type"] == "application/json"
+        assert answer.status == f"409 {self.MESSAGE}"
+        assert answer.json == {"code": f"409 {self.MESSAGE}", "message": self.MESSAGE, "title": "Conflict"}
+
+
+class TestFields:
+    """What the fields mean."""
+
+    def test_all_of_them(self, client: FlaskClient, store: MemoryStore) -> None:
+        """Everything that the store wants to know arrives there."""
+        form = make_form(
+            md5_digest="0" * 32,
+            blake2_256_digest="A" * 64,
+            classifiers=["Programming Language :: Python", "PyOCI :: Label :: a :: b"],
+            project_urls=["Homepage, https://example.org", "Source, https://example.org/s"],
+            requires_python=">=3.9",
+        )
+        post(client, form)
+        (upload,) = store.uploads
+        assert upload.digests == {"sha256": DIGEST, "md5": "0" * 32, "blake2b_256": "a" * 64}
+        assert upload.classifiers == ("Programming Language :: Python", "PyOCI :: Label :: a :: b")
+        assert upload.project_urls == ("Homepage, https://example.org", "Source, https://example.org/s")
+        assert upload.requires_python == ">=3.9"
+
+    @pytest.mark.parametrize("nothing", ["", "UNKNOWN", " UNKNOWN ", "\0", "  "])
+    def test_nothing_by_any_name(self, client: FlaskClient, store: MemoryStore, nothing: str) -> None:
+        """pdm sends "" for None, old tools UNKNOWN: both mean that there is nothing."""
+        form = make_form(
+            sha256_digest=nothing,
+            md5_digest=nothing,
+            requires_python=nothing,
+            classifiers=[nothing, "A", nothing],
+            filetype=nothing,
+        )
+        assert post(client, form).status_code == 200
+        (upload,) = store.uploads
+        assert (upload.digests, upload.requires_python, upload.filetype) == ({}, "", "")
+        assert upload.classifiers == ("A",)
+
+    def test_nul_is_dropped(self, client: FlaskClient, store: MemoryStore) -> None:
+        """NUL can't be stored in most places; it is left out."""
+        post(client, make_form(requires_python=">=3\0.9"))
+        assert store.uploads[0].requires_python == ">=3.9"
+
+    def test_unknown_and_repeated(self, client: FlaskClient, store: MemoryStore) -> None:
+        """Fields that nobody knows, and fields that come twice with one value, are normal."""
+        form = make_form(name=["hello-world", "", "hello-world"], keywords=["a", "b"], nobody_knows="x")
+        assert post(client, form).status_code == 200
+        assert store.uploads[0].name == "hello-world"
+
+    def test_long_readme(self, client: FlaskClient) -> None:
+        """A description of some MB is normal, and so are a thousand parts."""
+        assert (
+            post(client, make_form(description="x" * 3_000_000, classifiers=["a"] * 2000)).status_code == 200
+        )
+
+    def test_readme_in_any_encoding(self, client: FlaskClient) -> None:
+        """Fields that mean nothing here may hold anything."""
+        assert post(client, make_form(description=b"\xff\xfe\x00")).status_code == 200
+
+    @pytest.mark.parametrize("place", ["before", "after"])
+    def test_attestations_and_signatures(self, client: FlaskClient, told: Told, place: str) -> None:
+        """uv sends attestations after the content, twine a signature as a file: taken, and told."""
+        extra = make_part("attestations", "[]") + make_part(
+            "gpg_signature", b"\x01sig", filename=f"{WHEEL}.asc"
+        )
+        assert post(client, make_form(**{place: extra})).status_code == 200
+        (line,) = [line for line in told if line["level"] == "debug"]
+        assert line["fields"] == ("attestations", "gpg_signature")
+
+    def test_content_type_of_content(self, client: FlaskClient, store: MemoryStore) -> None:
+        """uv and flit give the content no type, others do: nobody cares."""
+        part = make_part(
+            "content", CONTENT, filename=WHEEL, headers="Content-Type: application/octet-stream\r\n"
+        )
+        body = make_form().replace(make_part("content", CONTENT, filename=WHEEL), part)
+        assert post(client, body).status_code == 200
+        assert store.uploads[0].size == len(CONTENT)
+
+    def test_preamble_and_epilogue(self, client: FlaskClient) -> None:
+        """What stands before the first boundary and after the last belongs to nobody."""
+        assert post(client, b"hello\r\n" + make_form() + b"bye").status_code == 200
+
+
+# Each of these must be refused with nothing stored; the answer says what was wrong and what was expected.
+BAD_FORMS = [
+    pytest.param(b"", 400, "cut off", id="empty body"),
+    pytest.param(f"--{BOUNDARY}--\r\n".encode(), 400, "no :action", id="empty form"),
+    pytest.param(make_form(action=None), 400, "no :action", id="no action"),
+    pytest.param(make_form(protocol_version=None), 400, "no protocol_version", id="no protocol version"),
+    pytest.param(make_form(name=None), 400, "no name", id="no name"),
+    pytest.param(make_form(name=""), 400, "no name", id="empty name"),
+    pytest.param(make_form(name="UNKNOWN"), 400, "no name", id="UNKNOWN name"),
+    pytest.param(make_form(version=None), 400, "no version", id="no version"),
+    pytest.param(
+        make_form().replace(make_part("content", CONTENT, filename=WHEEL), b""),
+        400,
+        "no content",
+        id="no content",
+    ),
+    pytest.param(make_form(protocol_version="2"), 400, "expected 1", id="wrong protocol version"),
+    pytest.param(make_form(action="delete"), 400, "expected file_upload", id="wrong action"),
+    pytest.param(make_form(action="submit"), 410, "expected file_upload", id="submit"),
+    pytest.param(make_form(action="doc_upload"), 410, "expected file_upload", id="doc_upload"),
+    pytest.param(
+        make_form(after=make_part("content", b"2", filename=WHEEL)), 400, "two parts", id="two contents"
+    ),
+    pytest.param(make_form(name=["a", "b"]), 400, "several values for name", id="two names"),
+    pytest.param(make_form(filename="a/b-1.0.tar.gz"), 400, "not a file name", id="slash in the file name"),
+    pytest.param(make_form(filename="../b-1.0.tar.gz"), 400, "not a file name", id="dots in the file name"),
+    pytest.param(make_form(filename="b\0-1.0.tar.gz"), 400, "not a file name", id="NUL in the file name"),
+    pytest.param(make_form(filename="b\n-1.0.tar.gz"), 400, "line break", id="LF in the file name"),
+    pytest.param(make_form(filename="b\r\n-1.0.tar.gz"), 400, "line break", id="CRLF in the file name"),
+    pytest.param(
+        make_form(filename="c:\\b-1.0.tar.gz"), 400, "not a file name", id="backslash in the file name"
+    ),
+    pytest.param(make_form(filename="b\x7f-1.0.tar.gz"), 400, "not a file name", id="DEL in the file name"),
+    pytest.param(make_form(filename=""), 400, "no file name", id="empty file name"),
+    pytest.param(
+        make_form().replace(f'; filename="{WHEEL}"'.encode(), b""),
+        400,
+        "no file name",
+        id="content as a field",
+    ),
+    pytest.param(make_form(sha256_digest="abc"), 400, "64 hexadecimal", id="short sha256"),
+    pytest.param(make_form(sha256_digest="g" * 64), 400, "64 hexadecimal", id="sha256 that isn't hex"),
+    pytest.param(make_form(blake2_256_digest="0" * 63), 400, "64 hexadecimal", id="short blake2"),
+    pytest.param(make_form(md5_digest="0" * 33), 400, "32 hexadecimal", id="long md5"),
+    pytest.param(make_form(version=b"\xff"), 400, "UTF-8", id="version that isn't UTF-8"),
+    pytest.param(make_form(end=b""), 400, "cut off", id="no last boundary"),
+    pytest.param(make_form()[:-300], 400, "cut off", id="truncated in the content"),
+    pytest.param(make_form()[:200], 400, "cut off", id="truncated in a field"),
+    pytest.param(b"x" * 2_000_000, 400, "can't be read", id="no boundary in two MB"),
+    pytest.param(
+        make_form(before=f"--{BOUNDARY}\r\nX: y\r\n\r\nz\r\n".encode()), 400, "broken", id="no disposition"
+    ),
+    pytest.param(
+        make_form(before=f"--{BOUNDARY}\r\nContent-Disposition: form-data\r\n\r\nz\r\n".encode()),
+        400,
+        "no name",
+        id="a part without a name",
+    ),
+    pytest.param(
+        make_form(before=f"--{BOUNDARY}\r\nX: {'y' * 2_000_000}".encode()),
+        400,
+        "can't be read",
+        id="endless header",
+    ),
+    pytest.param(make_form(description="x" * (TEXT_LIMIT + 1)), 413, str(TEXT_LIMIT), id="too much text"),
+    pytest.param(make_form(keywords=["x"] * PARTS_LIMIT), 413, str(PARTS_LIMIT), id="too many parts"),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "words"), BAD_FORMS)
+def test_bad_forms(client: FlaskClient, store: MemoryStore, body: bytes, status: int, words: str) -> None:
+    """A form that isn't one is refused with a sentence, and nothing is stored."""
+    answer = post(client, body)
+    assert answer.status_code == status
+    assert words in answer.text
+    assert "was ever registered" not in answer.text  # poetry would send `submit` then
+    assert store.uploads == []
+
+
+@pytest.mark.parametrize(
+    ("content_type", "words"),
+    [
+        pytest.param("", "expected multipart/form-data", id="none"),
+        pytest.param("application/json", "expected multipart/form-data", id="JSON"),
+        pytest.param("application/x-www-form-urlencoded", "expected multipart/form-data", id="urlencoded"),
+        pytest.param("multipart/mixed; boundary=x", "expected multipart/form-data", id="another multipart"),
+        pytest.param("multipart/form-data", "no boundary", id="no boundary"),
+        pytest.param('multipart/form-data; boundary=""', "no boundary", id="empty boundary"),
+        pytest.param(f"multipart/form-data; boundary={'x' * 1000}", "boundary can't", id="long boundary"),
+        pytest.param(
+            'multipart/form-data; boundary="\xe9"', "boundary can't", id="boundary that isn't ASCII"
+        ),
+        pytest.param("multipart/form-data; boundary=other", "cut off", id="another boundary"),
+    ],
+)
+def test_bad_content_types(client: FlaskClient, store: MemoryStore, content_type: str, words: str) -> None:
+    """Only multipart/form-data with a usable boundary is a form."""
+    answer = post(client, make_form(), content_type=content_type)
+    assert answer.status_code == 400
+    assert words in answer.text
+    assert store.uploads == []
+
+
+class TestLimit:
+    """PYOCI_MAX_BODY."""
+
+    def test_told_from_the_length(self, make_app, store: MemoryStore) -> None:
+        """A body whose length is over the limit is refused; the limit and its setting are named."""
+        body = make_form()
+        answer = post(make_app(max_body=len(body) - 1).test_client(), body)
+        assert answer.status_code == 413
+        assert f"{len(body)} bytes" in answer.text
+        assert f"{len(body) - 1} bytes (PYOCI_MAX_BODY)" in answer.text
+        assert store.uploads == []
+
+    def test_counted_while_reading(self, make_app, store: MemoryStore) -> None:
+        """A chunked body has no length: it is counted."""
+        client = make_app(max_body=1000).test_client()
+        answer = client.post(
+            ROOT,
+            input_stream=io.BytesIO(make_form(content=b"x" * 1000)),
+            content_type=f"multipart/form-data; boundary={BOUNDARY}",
+            headers={"Transfer-Encoding": "chunked"},
+            environ_overrides={"wsgi.input_terminated": True},
+        )
+        assert answer.status_code == 413
+        assert "the limit is 1000 bytes (PYOCI_MAX_BODY)" in answer.text
+        assert store.uploads == []
+
+    def test_exactly_the_limit(self, make_app) -> None:
+        """The limit itself still fits."""
+        body = make_form()
+        assert post(make_app(max_body=len(body)).test_client(), body).status_code == 200
+
+
+def test_spool(make_app, tmp_path: Path) -> None:
+    """Uploads wait in the directory that the site names; without it there is one sentence and no more."""
+    assert post(make_app(spool=str(tmp_path)).test_client(), make_form()).status_code == 200
+    assert os.listdir(tmp_path) == []
+    answer = post(make_app(spool=str(tmp_path / "gone")).test_client(), make_form())
+    assert answer.status_code == 500
+    assert str(tmp_path) not in answer.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [ROOT, "/ghcr.io/", "/favicon.ico", "/nowhere/acme/", "/health", "/", f"{ROOT}a/+simple/b/c/"],
+    ids=["upload", "no namespace", "reserved", "impossible", "health", "door", "nowhere"],
+)
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "GET", "WHATEVER"])
+def test_every_body_is_read(make_app, path: str, method: str) -> None:
+    """Whatever is wrong with a request, its body is read to the end before it is answered."""
+    stream = io.BytesIO(b"x" * 1_000_000)
+    answer = (
+        make_app(max_body=10)
+        .test_client()
+        .open(path, method=method, input_stream=stream, content_length=1_000_000, buffered=False)
+    )
+    assert stream.tell() == 1_000_000
+    assert "Connection" not in answer.headers
+
+
+def test_hopeless_body_is_not_read(make_app) -> None:
+    """A body beyond any cap is left alone, and the connection closed on it."""
+    stream = io.BytesIO(b"x" * 1000)
+    client = make_app(max_body=100, patience=Patience(cap=10)).test_client()
+    answer = client.post(ROOT, input_stream=stream, content_length=100 * 2 + 1)
+    assert stream.tell() == 0
+    assert (answer.status_code, answer.headers["Connection"]) == (400, "close")
+
+
+class TestReceived:
+    """The form reader without Flask."""
+
+    @staticmethod
+    def read(
+        body: bytes,
+        length: int | None = None,
+        content_type: str = f"multipart/form-data; boundary={BOUNDARY}",
+    ):
+        environ = {
+            "wsgi.input": io.BytesIO(body),
+            "CONTENT_LENGTH": str(len(body) if length is None else length),
+        }
+        with received(RequestBody(environ, Patience()), content_type, 10_000_000) as form:
+            return form, form.upload.content.read()
+
+    def test_body_that_ends_too_soon(self) -> None:
+        """A client that goes away half-way leaves nothing to store."""
+        with pytest.raises(InvalidRequest, match="ended too soon"):
+            self.read(make_form()[:-100], len(make_form()))
+
+    @settings(suppress_health_check=[HealthCheck.differing_executors], max_examples=200)
+    @given(
+        content=st.binary(max_size=300),
+        boundary=st.from_regex(r"[A-Za-z0-9'()+_,./:=?-]{1,70}", fullmatch=True),
+    )
+    def test_any_content(self, content: bytes, boundary: str) -> None:
+        """Whatever bytes a file has, they arrive as they were."""
+        if f"--{boundary}".encode() in content:
+            return
+        body = make_form(content=content).replace(BOUNDARY.encode(), boundary.encode())
+        form, read = self.read(body, content_type=f'multipart/form-data; boundary="{boundary}"')
+        assert (read, form.upload.size) == (content, len(content))
+
+    @settings(suppress_health_check=[HealthCheck.differing_executors], max_examples=300)
+    @given(
+        body=st.binary(max_size=200)
+        | st.builds(
+            lambda cut, junk: make_form()[:cut] + junk + make_form()[cut + 5 :],
+            st.integers(0, len(make_form())),
+            st.binary(max_size=20),
+        )
+    )
+    def test_any_body(self, body: bytes) -> None:
+        """Whatever arrives, it is a form or one of the refusals that a form may get."""
+        try:
+            name = self.read(body)[0].upload.name
+        except (InvalidRequest, Withdrawn) as exc:
+            name = exc.message
+        assert name
