@@ -25,6 +25,9 @@ class PyOCIError(Exception):
         super().__init__(message)
         self.message = message
 
+    def __str__(self) -> str:
+        return self.message
+
 
 class InvalidRequest(PyOCIError):
     """The request can't be met as it stands; the message says what was expected."""

@@ -1,0 +1,104 @@
+"""The embedded registry as tests talk to it: in-process, counting, with the quirks of others switched on."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pyoci.dist.names import ProjectName
+from pyoci.embedded import create_registry_app
+from pyoci.events import Events
+from pyoci.net.transport import Transport
+from pyoci.oci.credentials import Anonymous
+from pyoci.oci.errors import RegistryNotFound
+from pyoci.oci.models import Document
+from pyoci.oci.references import Digest, Repository, Tag
+from pyoci.oci.registries import EMBEDDED
+from pyoci.oci.session import Gateway, OCISession
+from pyoci.store.changes import Changer
+from pyoci.store.models import Namespace
+from pyoci.store.publish import Publisher
+from pyoci.store.service import PackageStore
+
+Refusal = tuple[int, str]  # status and error code
+
+
+@dataclass
+class TestRegistry:
+    """A registry of one test. `refuse` maps a regular expression over `METHOD path` to the answer it gets;
+    `before` is called with each `METHOD path` before it is served.
+    """
+
+    __test__ = False  # pytest: a helper, no test
+
+    directory: Path
+    refuse: dict[str, Refusal] = field(default_factory=dict)
+    before: Callable[[str], None] | None = None
+    calls: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._app = create_registry_app(self.directory, htpasswd=None, at_door=False)
+        self.gateway = Gateway(Transport(embedded=self, sleep=lambda _: None))
+
+    def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
+        line = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO'].removeprefix('/v2/')}"
+        self.calls.append(line)
+        if self.before is not None:
+            self.before(line)
+        for pattern, (status, code) in self.refuse.items():
+            if re.search(pattern, line):
+                body = json.dumps({"errors": [{"code": code, "message": code.lower()}]}).encode()
+                headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+                start_response(f"{status} Refused", headers)
+                return [body]
+        return self._app(environ, start_response)
+
+    def store(self, events: Events | None = None, **settings: Any) -> PackageStore:
+        """A store of its own over this registry, as another process would have."""
+        publisher = Publisher(Changer(sleep=lambda _: None))
+        return PackageStore(self.gateway, publisher=publisher, events=events, **settings)
+
+    def session(self) -> OCISession:
+        return self.gateway.session(EMBEDDED, Anonymous(), publishing=True)
+
+    def document(self, reference: str, name: str = "hello-world", namespace: str = "acme") -> Any:
+        """The JSON behind a tag or digest of a project."""
+        return json.loads(self._pull(reference, name, namespace).body)
+
+    def exists(self, reference: str, name: str = "hello-world", namespace: str = "acme") -> bool:
+        """Whether a tag or digest of a project is there."""
+        try:
+            self._pull(reference, name, namespace)
+        except RegistryNotFound:
+            return False
+        return True
+
+    def put(self, tag: str, document: Any, name: str = "hello-world", namespace: str = "acme") -> Document:
+        """Write a hand-made image index or manifest under a tag."""
+        made = Document(document["mediaType"], json.dumps(document).encode())
+        self.session().push(make_repository(name, namespace), Tag.parse(tag), made)
+        return made
+
+    def put_blob(self, content: bytes, name: str = "hello-world", namespace: str = "acme") -> Digest:
+        """Write a blob; returns its digest."""
+        digest = Digest("sha256", hashlib.sha256(content).hexdigest())
+        self.session().push_blob(make_repository(name, namespace), io.BytesIO(content), len(content), digest)
+        return digest
+
+    def _pull(self, reference: str, name: str, namespace: str) -> Document:
+        parsed = Digest.parse(reference) if ":" in reference else Tag.parse(reference)
+        return self.session().pull(make_repository(name, namespace), parsed)
+
+
+def make_namespace(path: str = "acme") -> Namespace:
+    return Namespace.parse(EMBEDDED, path)
+
+
+def make_repository(name: str = "hello-world", namespace: str = "acme") -> Repository:
+    return make_namespace(namespace).repository(ProjectName.parse(name))

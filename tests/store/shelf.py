@@ -1,0 +1,47 @@
+"""What tests do with a store, in few words."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from pyoci.dist.filenames import parse_filename
+from pyoci.dist.names import ProjectName
+from pyoci.oci.credentials import Anonymous
+from pyoci.store.models import PackageFile, ProjectPage, Upload
+from pyoci.store.service import PackageStore
+from tests.builders import make_wheel
+from tests.registry import make_namespace
+
+NOBODY = Anonymous()
+HELLO = ProjectName.parse("hello-world")
+
+
+def make_upload(filename: str, content: bytes, **overrides: Any) -> Upload:
+    """A form that agrees with its file's name."""
+    try:
+        distribution = parse_filename(filename)
+        told = {"name": str(distribution.name), "version": str(distribution.version)}
+    except Exception:  # noqa: BLE001  # the test wants a file name that can't be read
+        told = {"name": "hello-world", "version": "1.0"}
+    return Upload(filename=filename, content=io.BytesIO(content), size=len(content), **{**told, **overrides})
+
+
+def publish(store: PackageStore, filename: str, content: bytes, **overrides: Any) -> PackageFile:
+    return store.publish(make_namespace(), make_upload(filename, content, **overrides), NOBODY)
+
+
+def publish_wheel(store: PackageStore, version: str = "1.0", **overrides: Any) -> PackageFile:
+    return publish(store, *make_wheel(version=version, **overrides))
+
+
+def page(store: PackageStore, name: ProjectName = HELLO) -> ProjectPage:
+    return store.page(make_namespace(), name, NOBODY)
+
+
+def names(store: PackageStore, name: ProjectName = HELLO) -> list[str]:
+    return [file.filename for file in page(store, name).files]
+
+
+def content(store: PackageStore, filename: str, name: ProjectName = HELLO) -> bytes:
+    return b"".join(store.open(make_namespace(), name, filename, NOBODY))

@@ -1,0 +1,251 @@
+"""Yank, delete, and changes made by several at once."""
+
+from __future__ import annotations
+
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pyoci.errors import InvalidRequest, NotFound, NotSupported, Unreachable
+from pyoci.store.service import PackageStore
+from tests.builders import make_sdist, make_wheel
+from tests.registry import TestRegistry, make_namespace
+from tests.store.shelf import HELLO, NOBODY, content, names, page, publish, publish_wheel
+
+ACME = make_namespace()
+WHEEL, SDIST = make_wheel()[0], make_sdist()[0]
+
+
+def yanked(store: PackageStore) -> dict[str, str | None]:
+    return {file.filename: file.yanked for file in page(store).files}
+
+
+class TestYank:
+    """PEP 592: a yanked file still serves those who locked it."""
+
+    @pytest.fixture(autouse=True)
+    def _published(self, store: PackageStore) -> None:
+        publish(store, *make_wheel())
+        publish(store, *make_sdist())
+
+    def test_a_file(self, store: PackageStore) -> None:
+        """One file, with a reason; the bytes stay."""
+        store.yank(ACME, HELLO, WHEEL, "broken", NOBODY)
+        assert yanked(store) == {WHEEL: "broken", SDIST: None}
+        assert content(store, WHEEL) == make_wheel()[1]
+
+    def test_a_version(self, store: PackageStore) -> None:
+        """All files of a version together, as pip and Renovate want it; without a reason, too."""
+        store.yank(ACME, HELLO, "1.0", "", NOBODY)
+        assert yanked(store) == {WHEEL: "", SDIST: ""}
+
+    def test_and_take_it_back(self, registry: TestRegistry, store: PackageStore) -> None:
+        """The image index is what it was."""
+        before = registry.document("1.0")
+        store.yank(ACME, HELLO, "1.0", "broken", NOBODY)
+        store.yank(ACME, HELLO, "v1.0", None, NOBODY)
+        assert registry.document("1.0") == before
+
+    def test_twice_writes_once(self, registry: TestRegistry, store: PackageStore) -> None:
+        """What is so already needs no write."""
+        store.yank(ACME, HELLO, WHEEL, "broken", NOBODY)
+        registry.calls.clear()
+        store.yank(ACME, HELLO, WHEEL, "broken", NOBODY)
+        assert not [line for line in registry.calls if line.startswith("PUT")]
+
+    @pytest.mark.parametrize("reason", ["a\nb", "x" * 501, "\0"])
+    def test_for_a_reason_that_can_be_shown(self, store: PackageStore, reason: str) -> None:
+        """One line of at most 500 characters."""
+        with pytest.raises(InvalidRequest, match="one line of at most 500"):
+            store.yank(ACME, HELLO, WHEEL, reason, NOBODY)
+        assert yanked(store) == {WHEEL: None, SDIST: None}
+
+    @pytest.mark.parametrize(
+        "target", ["2.0", "hello_world-2.0-py3-none-any.whl", "other-1.0-py3-none-any.whl"]
+    )
+    def test_what_is_not_there(self, store: PackageStore, target: str) -> None:
+        """Unknown files and versions are not found."""
+        with pytest.raises(NotFound):
+            store.yank(ACME, HELLO, target, "", NOBODY)
+
+    def test_what_is_neither_file_nor_version(self, store: PackageStore) -> None:
+        """The sentence tells what was expected."""
+        with pytest.raises(InvalidRequest, match="neither a file name nor a version"):
+            store.yank(ACME, HELLO, "latest", "", NOBODY)
+
+    def test_survives_the_next_upload(self, store: PackageStore) -> None:
+        """Adding a file touches no other."""
+        store.yank(ACME, HELLO, WHEEL, "broken", NOBODY)
+        publish(store, *make_wheel(tag="py2-none-any"))
+        assert yanked(store)[WHEEL] == "broken"
+
+
+class TestDelete:
+    """A file, or a version, by whatever way the registry knows."""
+
+    def test_a_file_leaves_its_neighbours(self, registry: TestRegistry, store: PackageStore) -> None:
+        """The image index is rewritten without it, which works wherever pushing does."""
+        publish(store, *make_wheel())
+        publish(store, *make_sdist())
+        child = registry.document("1.0")["manifests"][0]["digest"]
+        store.delete(ACME, HELLO, WHEEL, NOBODY)
+        assert names(store) == [SDIST]
+        assert not registry.exists(child)
+
+    def test_the_last_file_removes_the_version(self, registry: TestRegistry, store: PackageStore) -> None:
+        """Tag, image index and child are gone; the project is still there, without versions."""
+        publish_wheel(store)
+        publish_wheel(store, "2.0")
+        store.delete(ACME, HELLO, WHEEL, NOBODY)
+        assert not registry.exists("1.0")
+        assert [str(version) for version in page(store).versions] == ["2.0"]
+
+    def test_a_version(self, store: PackageStore) -> None:
+        """All of its files at once, as the Rust PyOCI does it."""
+        publish(store, *make_wheel())
+        publish(store, *make_sdist())
+        store.delete(ACME, HELLO, "1.0", NOBODY)
+        assert names(store) == []
+
+    def test_and_publish_again(self, store: PackageStore) -> None:
+        """Another file may take the name: the registry is the operator's."""
+        publish_wheel(store)
+        store.delete(ACME, HELLO, WHEEL, NOBODY)
+        publish_wheel(store, requires=["other"])
+        assert content(store, WHEEL) == make_wheel(requires=["other"])[1]
+
+    def test_what_is_not_there(self, store: PackageStore) -> None:
+        """Unknown files, versions and projects are not found."""
+        publish_wheel(store)
+        for target in ("2.0", SDIST):
+            with pytest.raises(NotFound):
+                store.delete(ACME, HELLO, target, NOBODY)
+
+    TAG = r"DELETE .*/manifests/[0-9]"
+    DIGEST = r"DELETE .*/manifests/sha256"
+
+    @pytest.mark.parametrize("status", [400, 405])
+    def test_where_tags_cannot_be_deleted(
+        self, registry: TestRegistry, store: PackageStore, status: int
+    ) -> None:
+        """docker-registry 2.8 (400) and Harbor: the image index goes by its digest (quirk 4)."""
+        registry.refuse = {self.TAG: (status, "UNSUPPORTED")}
+        publish_wheel(store)
+        store.delete(ACME, HELLO, WHEEL, NOBODY)
+        assert not registry.exists("1.0")
+
+    def test_where_nothing_can_be_deleted(self, registry: TestRegistry, store: PackageStore) -> None:
+        """ghcr.io and Docker Hub: an image index without manifests takes its place, unlike any other."""
+        registry.refuse = {"DELETE": (405, "UNSUPPORTED")}
+        for version in ("1.0", "2.0"):
+            publish_wheel(store, version)
+            store.delete(ACME, HELLO, version, NOBODY)
+        assert names(store) == []
+        first, second = registry.document("1.0"), registry.document("2.0")
+        assert first["manifests"] == second["manifests"] == []
+        assert json.dumps(first) != json.dumps(second)
+
+    def test_a_version_that_was_emptied_can_be_filled(
+        self, registry: TestRegistry, store: PackageStore
+    ) -> None:
+        """It is shown nowhere, and an upload finds it free."""
+        registry.refuse = {"DELETE": (405, "UNSUPPORTED")}
+        publish_wheel(store)
+        store.delete(ACME, HELLO, WHEEL, NOBODY)
+        with pytest.raises(NotFound):
+            store.delete(ACME, HELLO, "1.0", NOBODY)
+        publish_wheel(store, requires=["other"])
+        assert names(store) == [WHEEL]
+        assert "com.pyoci.emptied" not in registry.document("1.0")["annotations"]
+
+    def test_where_not_even_that_is_allowed(self, registry: TestRegistry, store: PackageStore) -> None:
+        """405 only if every way is refused."""
+        publish_wheel(store)
+        registry.refuse = {"DELETE": (405, "UNSUPPORTED"), r"PUT .*/manifests/1\.0": (405, "UNSUPPORTED")}
+        with pytest.raises(NotSupported):
+            store.delete(ACME, HELLO, WHEEL, NOBODY)
+        assert names(store) == [WHEEL]
+
+    def test_children_that_stay_are_no_failure(self, registry: TestRegistry, store: PackageStore) -> None:
+        """Harbor answers 412 for the child of an image index; the file is gone all the same."""
+        publish(store, *make_wheel())
+        publish(store, *make_sdist())
+        registry.refuse = {self.DIGEST: (412, "DENIED")}
+        store.delete(ACME, HELLO, WHEEL, NOBODY)
+        assert names(store) == [SDIST]
+
+
+class TestTogether:
+    """Several write one version at the same moment."""
+
+    UPLOADS = tuple(make_wheel(tag=f"cp3{minor}-none-any") for minor in range(16))
+
+    def test_in_one_process(self, store: PackageStore) -> None:
+        """Every file that was taken is on the page."""
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(lambda upload: publish(store, *upload), self.UPLOADS))
+        assert len(names(store)) == 16
+
+    def test_in_two_processes_that_know_nothing_of_each_other(self, tmp_path: Path) -> None:
+        """Read-back with jitter finds a change that was lost, and makes it again."""
+        gateways = [TestRegistry(tmp_path / "shared").gateway for _ in range(2)]
+        stores = [PackageStore(gateway) for gateway in gateways]
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda n: publish(stores[n % 2], *self.UPLOADS[n]), range(8)))
+        assert len(names(stores[0])) == 8
+
+    def test_a_change_that_is_overwritten_is_made_again(
+        self, registry: TestRegistry, store: PackageStore
+    ) -> None:
+        """A neighbour who read before we wrote puts back the image index without our file."""
+        publish(store, *make_sdist())
+        old = registry.document("1.0")
+        overwritten = threading.Event()
+
+        def overwrite(line: str) -> None:
+            wrote = [call for call in registry.calls if call.startswith("PUT") and call.endswith("/1.0")]
+            if len(wrote) == 2 and line.startswith("GET") and not overwritten.is_set():
+                overwritten.set()
+                registry.put("1.0", old)
+
+        registry.before = overwrite
+        publish(store, *make_wheel())
+        assert overwritten.is_set()
+        assert sorted(names(store)) == sorted([WHEEL, SDIST])
+
+    def test_a_neighbours_delete_stays_a_delete(self, registry: TestRegistry, store: PackageStore) -> None:
+        """The read-back looks for our own change only."""
+        publish(store, *make_sdist())
+        deleted = threading.Event()
+
+        def delete(line: str) -> None:
+            wrote = [call for call in registry.calls if call.startswith("PUT") and call.endswith("/1.0")]
+            if len(wrote) == 2 and line.startswith("GET") and not deleted.is_set():
+                deleted.set()
+                document = registry.document("1.0")
+                document["manifests"] = document["manifests"][1:]
+                registry.put("1.0", document)
+
+        registry.before = delete
+        publish(store, *make_wheel())
+        assert deleted.is_set()
+        assert names(store) == [WHEEL]
+
+    def test_an_endless_fight_ends(self, registry: TestRegistry, store: PackageStore) -> None:
+        """After five rounds the uploader is told to try again."""
+        publish(store, *make_sdist())
+        old, fighting = registry.document("1.0"), [True]
+
+        def overwrite(line: str) -> None:
+            after_write = registry.calls[-2:-1] and registry.calls[-2].startswith("PUT")
+            if fighting[0] and after_write and line.startswith("GET") and line.endswith("/1.0"):
+                fighting[0] = False
+                registry.put("1.0", old)
+                fighting[0] = True
+
+        registry.before = overwrite
+        with pytest.raises(Unreachable, match="overwritten by others 5 times"):
+            publish(store, *make_wheel())

@@ -1,0 +1,165 @@
+"""Both directions of the stored format, by hand-written documents."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyoci.errors import NotFound
+from pyoci.store.changes import Changer
+from pyoci.store.publish import Publisher
+from pyoci.store.service import PackageStore
+from tests.builders import make_metadata, make_wheel
+from tests.registry import TestRegistry, make_namespace
+from tests.store.shelf import HELLO, NOBODY, content, names, page, publish
+
+GOLDEN = Path(__file__).parent / "golden"
+NOW = datetime(2026, 11, 20, 20, 23, 36, 123456, tzinfo=UTC)
+
+
+def golden(name: str, **values: object) -> Any:
+    text = (GOLDEN / f"{name}.json").read_text()
+    for key, value in values.items():
+        text = text.replace(f"@{key.upper()}@", str(value))
+    return json.loads(text)
+
+
+def put_rust_package(
+    registry: TestRegistry, filename: str, wheel: bytes, tag: str = "1.0", *, with_hash: bool = True
+) -> None:
+    """Publish as the Rust PyOCI does: empty config, no size, no annotation of ours."""
+    sha256 = registry.put_blob(wheel).hex
+    registry.put_blob(b"{}")
+    manifest = golden("rust-manifest", sha256=sha256, size=len(wheel))
+    child = registry.put("temporary", manifest)
+    values = {"manifest": child.digest.hex, "manifest_size": len(child.body)}
+    image_index = golden("rust-image-index", sha256=sha256, **values)
+    annotations = image_index["manifests"][0]["annotations"]
+    if not with_hash:
+        del annotations["com.pyoci.sha256_digest"], annotations["com.pyoci.project_urls"]
+    image_index["manifests"][0]["platform"]["architecture"] = filename.split("-", 2)[2]
+    registry.put(tag, image_index)
+
+
+class TestWhatTheRustPyOCIWrote:
+    """Packages without any annotation of ours list, install and can be deleted."""
+
+    def test_is_listed(self, registry: TestRegistry, store: PackageStore) -> None:
+        """Filename rebuilt, no size, no metadata, its own time and URLs."""
+        filename, wheel = make_wheel()
+        put_rust_package(registry, filename, wheel)
+        (file,) = page(store).files
+        assert file.filename == filename
+        assert file.sha256 == hashlib.sha256(wheel).hexdigest()
+        assert file.size is None
+        assert file.core_metadata is None
+        assert file.upload_time == datetime(2025, 1, 15, 8, 3, 12, tzinfo=UTC)
+        assert file.project_urls == {"Repository": "https://example.org/hello"}
+
+    def test_is_downloaded(self, registry: TestRegistry, store: PackageStore) -> None:
+        """The bytes come by the digest in the annotation; the size from the registry."""
+        filename, wheel = make_wheel()
+        put_rust_package(registry, filename, wheel)
+        assert content(store, filename) == wheel
+        described = store.describe(make_namespace(), HELLO, filename, NOBODY)
+        assert described.size == len(wheel)
+
+    def test_needs_no_child_to_be_downloaded(self, registry: TestRegistry, store: PackageStore) -> None:
+        """Clean-up policies purge the untagged children of an image index (quirk 1)."""
+        filename, wheel = make_wheel()
+        put_rust_package(registry, filename, wheel)
+        child = registry.document("1.0")["manifests"][0]["digest"]
+        registry.calls.clear()
+        assert content(store, filename) == wheel
+        assert not [line for line in registry.calls if child in line]
+
+    def test_of_its_earliest_versions_is_listed(self, registry: TestRegistry, store: PackageStore) -> None:
+        """Without the hash in the annotation the child manifest's layer has it."""
+        filename, wheel = make_wheel()
+        put_rust_package(registry, filename, wheel, with_hash=False)
+        (file,) = page(store).files
+        assert file.sha256 == hashlib.sha256(wheel).hexdigest()
+        assert content(store, filename) == wheel
+
+    @pytest.mark.parametrize(
+        ("tag", "filename"),
+        [
+            ("1.0RC1", "hello_world-1.0RC1-py3-none-any.whl"),
+            ("1.0-ubuntu_1", "hello_world-1.0+ubuntu_1-py3-none-any.whl"),
+        ],
+    )
+    def test_under_an_unnormalised_tag_is_found(
+        self, registry: TestRegistry, store: PackageStore, tag: str, filename: str
+    ) -> None:
+        """A file is looked up under the normalised tag, then under the tag as its name spells it."""
+        put_rust_package(registry, filename, b"wheel", tag)
+        assert names(store) == [filename]
+        assert content(store, filename) == b"wheel"
+        store.delete(make_namespace(), HELLO, filename, NOBODY)
+        assert names(store) == []
+
+    def test_has_no_metadata_to_offer(self, registry: TestRegistry, store: PackageStore) -> None:
+        """What isn't announced is a 404."""
+        filename, wheel = make_wheel()
+        put_rust_package(registry, filename, wheel)
+        with pytest.raises(NotFound, match="download the file"):
+            store.metadata(make_namespace(), HELLO, filename, NOBODY)
+
+    def test_keeps_everything_when_we_add_a_file(self, registry: TestRegistry, store: PackageStore) -> None:
+        """Its entry stands in the image index to the letter."""
+        put_rust_package(registry, *make_wheel())
+        before = registry.document("1.0")
+        other, wheel = make_wheel(tag="py2-none-any")
+        publish(store, other, wheel)
+        after = registry.document("1.0")
+        assert after["manifests"][0] == before["manifests"][0]
+        assert after["annotations"] == before["annotations"]
+        assert sorted(names(store)) == [other, make_wheel()[0]]
+
+    def test_is_deleted_by_version(self, registry: TestRegistry, store: PackageStore) -> None:
+        """The one kind of deletion that the Rust PyOCI knows."""
+        put_rust_package(registry, *make_wheel())
+        store.delete(make_namespace(), HELLO, "1.0", NOBODY)
+        assert names(store) == []
+
+
+def test_what_we_write_is_what_the_contract_says(registry: TestRegistry) -> None:
+    """One layer, the shared annotations, the platform: the golden files, filled in with digests."""
+    store = PackageStore(
+        registry.gateway, publisher=Publisher(Changer(sleep=lambda _: None), now=lambda: NOW)
+    )
+    headers = [
+        ("Project-URL", "Homepage, https://example.org"),
+        ("Classifier", "PyOCI :: Label :: team :: alpha"),
+    ]
+    filename, wheel = make_wheel(requires_python=">=3.9", extra_headers=headers)
+    publish(store, filename, wheel)
+    image_index = registry.document("1.0")
+    manifest_digest = image_index["manifests"][0]["digest"]
+    manifest = registry.document(manifest_digest)
+    metadata = make_metadata(requires_python=">=3.9", extra_headers=headers)
+    config = {
+        "filename": filename,
+        "size": len(wheel),
+        "sha256": hashlib.sha256(wheel).hexdigest(),
+        "filetype": "bdist_wheel",
+        "coreMetadata": metadata.decode(),
+    }
+    config_bytes = json.dumps(config, separators=(",", ":")).encode()
+    values = {
+        "sha256": config["sha256"],
+        "size": len(wheel),
+        "config": hashlib.sha256(config_bytes).hexdigest(),
+        "config_size": len(config_bytes),
+        "metadata": hashlib.sha256(metadata).hexdigest(),
+        "manifest": manifest_digest.removeprefix("sha256:"),
+        "manifest_size": image_index["manifests"][0]["size"],
+    }
+    assert manifest == golden("our-manifest", **values)
+    assert image_index == golden("our-image-index", **values)
+    assert store.metadata(make_namespace(), HELLO, filename, NOBODY) == metadata

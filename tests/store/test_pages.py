@@ -1,0 +1,199 @@
+"""Reading: pages, order, limits, foreign content, ranges, roots."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyoci.dist.names import ProjectName
+from pyoci.errors import NotFound, ProtocolError, RangeNotSatisfiable, RateLimited, Unauthorized
+from pyoci.events import Events
+from pyoci.store.models import ByteRange
+from pyoci.store.service import PackageStore
+from tests.builders import make_wheel
+from tests.registry import TestRegistry, make_namespace
+from tests.store.shelf import HELLO, NOBODY, content, make_upload, names, page, publish, publish_wheel
+from tests.store.test_publish import make_foreign_image
+
+ACME = make_namespace()
+WHEEL, BYTES = make_wheel()
+
+
+def test_a_page_costs_one_request_a_version(registry: TestRegistry, store: PackageStore) -> None:
+    """The tags, then each image index: nothing for its files."""
+    for version in ("1.0", "2.0", "3.0"):
+        publish_wheel(store, version)
+        publish_wheel(store, version, tag="py2-none-any")
+    registry.calls.clear()
+    assert len(page(store).files) == 6
+    assert len(registry.calls) == 4
+
+
+def test_versions_come_in_pep_440_order(store: PackageStore) -> None:
+    """Never in that of the alphabet; the newest last."""
+    versions = ["1.10", "1.9", "1!0.1", "1.10rc1", "1.10.post1", "1.10+local"]
+    for version in versions:
+        publish_wheel(store, version)
+    found = [str(version) for version in page(store).versions]
+    assert found == ["1.9", "1.10rc1", "1.10", "1.10+local", "1.10.post1", "1!0.1"]
+    assert str(page(store).latest) == "1!0.1"
+
+
+def test_a_cap_keeps_the_newest(registry: TestRegistry) -> None:
+    """PYOCI_MAX_VERSIONS counts versions, by PEP 440; 0 is all."""
+    store = registry.store(max_versions=2)
+    for version in ("1.9", "1.10", "1.11"):
+        publish_wheel(store, version)
+    assert [str(version) for version in page(store).versions] == ["1.10", "1.11"]
+    assert len(names(registry.store(max_versions=0))) == 3
+
+
+def test_the_latest_is_neither_yanked_nor_a_pre_release(store: PackageStore) -> None:
+    """Where there is such a version."""
+    for version in ("1.0", "2.0", "3.0rc1"):
+        publish_wheel(store, version)
+    store.yank(ACME, HELLO, "2.0", "", NOBODY)
+    assert str(page(store).latest) == "1.0"
+
+
+def test_foreign_content_is_passed_over(registry: TestRegistry, store: PackageStore) -> None:
+    """Images, signatures and referrer tags among our versions list only ours, and are no error."""
+    publish_wheel(store)
+    image = make_foreign_image(registry)
+    odd = registry.document("1.0") | {"manifests": [], "artifactType": "application/vnd.other"}
+    for tag in ("latest", "2.0", "sha256-" + "a" * 64 + ".sig", "sha256-" + "b" * 64):
+        registry.put(tag, image)
+    registry.put("3.0", odd)
+    assert names(store) == [WHEEL]
+
+
+def test_an_unreadable_image_index_is_told_and_passed_over(registry: TestRegistry) -> None:
+    """Its bytes are what was stored: an oddity of somebody's, and no reason to hide the other versions."""
+    heard: list[tuple[str, dict[str, object]]] = []
+    store = registry.store(Events(lambda event, **facts: heard.append((event, facts))))
+    publish_wheel(store)
+    document = registry.document("1.0")
+    document["manifests"][0]["platform"] = {"os": "any"}
+    registry.put("2.0", document)
+    assert names(store) == [WHEEL]
+    assert [event for event, _ in heard] == ["unreadable image index"]
+
+
+def test_a_version_that_vanishes_meanwhile_is_passed_over(
+    registry: TestRegistry, store: PackageStore
+) -> None:
+    """Between the tags and the image index somebody deleted it."""
+    publish_wheel(store)
+    publish_wheel(store, "2.0")
+    registry.refuse = {"GET .*/manifests/2.0": (404, "MANIFEST_UNKNOWN")}
+    assert names(store) == [WHEEL]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (401, "UNAUTHORIZED", Unauthorized),
+        (429, "TOOMANYREQUESTS", RateLimited),
+        (500, "UNKNOWN", ProtocolError),
+    ],
+)
+def test_a_version_that_cannot_be_read_fails_the_page(
+    registry: TestRegistry, store: PackageStore, status: int, code: str, kind: type[Exception]
+) -> None:
+    """A page that lacks versions would be a wrong page."""
+    publish_wheel(store)
+    publish_wheel(store, "2.0")
+    registry.refuse = {"GET .*/manifests/2.0": (status, code)}
+    with pytest.raises(kind):
+        page(store)
+
+
+def test_a_tag_spelled_twice_counts_once(registry: TestRegistry, store: PackageStore) -> None:
+    """The normalised one, where the Rust PyOCI wrote the other."""
+    publish_wheel(store, "1.0rc1")
+    registry.put("1.0RC1", registry.document("1.0rc1"))
+    assert len(names(store)) == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "start", "stop"),
+    [("bytes=0-9", 0, 10), ("bytes=10-", 10, None), ("bytes=-10000", 0, None), ("bytes=-7", -7, None)],
+)
+def test_a_range_is_served(store: PackageStore, header: str, start: int, stop: int | None) -> None:
+    """As uv and poetry read a wheel's end."""
+    publish_wheel(store)
+    stream = store.open(ACME, HELLO, WHEEL, NOBODY, ByteRange.parse(header))
+    assert b"".join(stream) == BYTES[start:stop]
+    assert stream.span is not None
+    assert stream.size == len(BYTES)
+
+
+@pytest.mark.parametrize(
+    "header", [None, "", "bytes=", "bytes=-", "items=0-1", "bytes=0-1,3-4", "bytes=5-2", "x"]
+)
+def test_a_range_that_makes_no_sense_is_ignored(header: str | None) -> None:
+    """RFC 9110 lets a server ignore what it doesn't understand."""
+    assert ByteRange.parse(header) is None
+
+
+@pytest.mark.parametrize("header", ["bytes=100000-", "bytes=-0"])
+def test_a_range_outside_the_file_is_refused(store: PackageStore, header: str) -> None:
+    """The answer tells the size."""
+    publish_wheel(store)
+    with pytest.raises(RangeNotSatisfiable) as caught:
+        store.open(ACME, HELLO, WHEEL, NOBODY, ByteRange.parse(header))
+    assert caught.value.size == len(BYTES)
+
+
+def test_a_blob_of_another_size_than_the_page_says_is_not_served(
+    registry: TestRegistry, store: PackageStore
+) -> None:
+    """Before the first byte, so that the client gets a status."""
+    publish_wheel(store)
+    document = registry.document("1.0")
+    document["manifests"][0]["annotations"]["com.pyoci.size"] = "5"
+    registry.put("1.0", document)
+    with pytest.raises(ProtocolError, match="has not the size"):
+        content(store, WHEEL)
+
+
+def test_a_blob_that_is_gone_is_not_found(registry: TestRegistry, store: PackageStore) -> None:
+    """Somebody cleaned up at the registry."""
+    publish_wheel(store)
+    registry.refuse = {"(GET|HEAD) .*/blobs/": (404, "BLOB_UNKNOWN")}
+    with pytest.raises(NotFound):
+        content(store, WHEEL)
+
+
+@pytest.mark.parametrize("name", ["other-1.0-py3-none-any.whl", "hello_world-9.0-py3-none-any.whl"])
+def test_a_file_of_another_project_is_not_here(store: PackageStore, name: str) -> None:
+    """A project's path serves its own files alone."""
+    publish_wheel(store)
+    with pytest.raises(NotFound):
+        store.describe(ACME, HELLO, name, NOBODY)
+
+
+class TestRoot:
+    """The projects of a namespace, where the registry can tell."""
+
+    def test_lists_its_own(self, store: PackageStore) -> None:
+        """Sorted, normalised, not those of namespaces below or beside."""
+        for name in ("zeta", "Alpha.Beta"):
+            publish(store, *make_wheel(name))
+        for path in ("acme/below", "acme-other"):
+            store.publish(make_namespace(path), make_upload(*make_wheel()), NOBODY)
+        assert [str(name) for name in store.projects(ACME, NOBODY)] == ["alpha-beta", "zeta"]
+
+    @pytest.mark.parametrize(("status", "code"), [(404, "NAME_UNKNOWN"), (405, "UNSUPPORTED")])
+    def test_says_where_there_is_no_list(
+        self, registry: TestRegistry, store: PackageStore, status: int, code: str
+    ) -> None:
+        """ghcr.io and others have no _catalog."""
+        registry.refuse = {"_catalog": (status, code)}
+        with pytest.raises(NotFound, match="doesn't list its repositories"):
+            store.projects(ACME, NOBODY)
+
+
+def test_an_absent_project_is_not_found(store: PackageStore) -> None:
+    """pip and uv go on to their next package index then."""
+    with pytest.raises(NotFound, match="there is no project nothing here"):
+        page(store, ProjectName.parse("nothing"))

@@ -1,0 +1,144 @@
+"""The house stays in order: who may import whom, how long things may be, what must be documented."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pyoci import errors
+from pyoci.web.errors import STATUS
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "pyoci"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# What a room may import besides itself, errors and events. docs/design.rst draws it.
+LADDER = {
+    "errors": set(),
+    "events": set(),
+    "dist": set(),
+    "net": set(),
+    "oci": {"net"},
+    "upstream": {"net", "dist"},
+    "store": {"dist", "oci", "upstream"},
+    "embedded": {"oci"},
+    "telemetry": {"oci"},
+    "web": {"store", "dist", "oci"},
+    "config": {"oci"},
+    "app": {"config", "web", "telemetry", "embedded", "store", "oci", "net"},
+    "server": {"app", "config", "embedded", "telemetry"},
+    "cli": {"config", "store", "embedded"},
+}
+# Below config everything gets plain values; and of oci it may know the list of registries only.
+FOREIGN = {
+    "flask": {"web", "embedded", "app", "telemetry", "server"},
+    "werkzeug": {"web", "embedded", "app", "telemetry"},
+    "jinja2": {"web"},
+    "requests": {"net", "telemetry"},
+    "urllib3": {"net", "telemetry"},
+    "packaging": {"dist", "store", "upstream"},
+    "structlog": {"telemetry"},
+    "bcrypt": {"embedded"},
+    "gunicorn": {"server", "telemetry"},
+}
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Every module that a file imports, also for types alone: a type is knowledge, too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def functions_of(path: Path) -> Iterator[ast.FunctionDef]:
+    return (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef))
+
+
+def kinds(root: type[Exception] = errors.PyOCIError) -> Iterator[type[Exception]]:
+    for kind in root.__subclasses__():
+        if kind.__module__ == errors.__name__:
+            yield kind
+            yield from kinds(kind)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+class TestModule:
+    def test_imports_only_from_rooms_below(self, path: Path) -> None:
+        """A room knows only those that the ladder puts below it."""
+        room = room_of(path)
+        known = {name.split(".")[1] for name in imports_of(path) if name.startswith("pyoci.")}
+        allowed = {room, "errors", "events"} | LADDER.get(room, set())
+        assert room == "__init__" or known <= allowed
+
+    def test_imports_foreign_packages_only_where_they_belong(self, path: Path) -> None:
+        """Each library has its rooms, and is unknown elsewhere."""
+        known = {name.split(".")[0] for name in imports_of(path)}
+        room = room_of(path)
+        strangers = {name for name in known if room not in FOREIGN.get(name, {room})}
+        assert strangers == set()
+
+    def test_is_short(self, path: Path) -> None:
+        """No module over 400 lines, no function over 50."""
+        assert len(path.read_text().splitlines()) <= 400
+        too_long = [f.name for f in functions_of(path) if (f.end_lineno or 0) - f.lineno >= 50]
+        assert too_long == []
+
+    def test_says_what_lives_there(self, path: Path) -> None:
+        """A module opens with a docstring, and is named for what it is."""
+        assert ast.get_docstring(ast.parse(path.read_text()))
+        assert path.stem not in {"utils", "util", "helpers", "common", "misc", "manager"}
+
+
+def test_config_knows_nothing_of_oci_but_the_list_of_registries() -> None:
+    """Settings hold the parsed list, so that its mistakes are reported with all others."""
+    known = {name for name in imports_of(PACKAGE / "config.py") if name.startswith("pyoci.oci")}
+    assert known == {"pyoci.oci.registries"}
+
+
+def test_every_room_has_a_place_on_the_ladder() -> None:
+    """A new folder or top-level module is a decision, not an accident."""
+    assert {room_of(path) for path in MODULES} - {"__init__"} <= set(LADDER)
+
+
+@pytest.mark.parametrize("kind", sorted(set(kinds()), key=lambda kind: kind.__name__))
+def test_every_kind_of_error_has_a_status(kind: type[Exception]) -> None:
+    """The web room has an answer for each kind, its own or that of the kind it is one of."""
+    assert any(parent in STATUS for parent in kind.__mro__)
+
+
+def test_no_status_stands_below_the_web() -> None:
+    """Kinds carry facts; the number of an answer is the web's business."""
+    assert not [kind for kind in kinds() if "status" in vars(kind)]
+
+
+def test_every_setting_stands_in_the_readme() -> None:
+    """Whatever the environment may say is described at the front door."""
+    readme = (ROOT / "README.rst").read_text()
+    names = {
+        node.value
+        for path in (PACKAGE / "config.py", PACKAGE / "server.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if node.value in {"PORT", "WEB_CONCURRENCY", "RUST_LOG"} or node.value.startswith(("PYOCI_", "OTLP_"))
+        if node.value.replace("_", "").isalnum()
+    }
+    assert {name for name in names if name not in readme} == set()
+
+
+def test_every_dependency_earns_its_place() -> None:
+    """docs/design.rst has a line for each package that setup.cfg asks for."""
+    lines = (ROOT / "setup.cfg").read_text().splitlines()
+    start = lines.index("install_requires =")
+    names = [line.split()[0] for line in lines[start + 1 :] if line.startswith("    ")]
+    runtime = names[: names.index("cachetools") + 1]
+    design = (ROOT / "docs" / "design.rst").read_text()
+    assert {name for name in runtime if f"``{name}``" not in design} == set()
