@@ -16,8 +16,9 @@ from pyoci.embedded.disk import Disk
 from pyoci.embedded.documents import Documents
 from pyoci.embedded.errors import Busy, Damaged, Refusal
 from pyoci.embedded.layout import Folder, Layout
-from pyoci.embedded.lock import try_lock
+from pyoci.embedded.lock import LOCK_LIMIT, try_lock
 from pyoci.embedded.manifests import Document
+from pyoci.errors import InvalidRequest
 from pyoci.oci.references import Digest
 
 _HOUR = timedelta(hours=1)
@@ -43,7 +44,13 @@ class Collected:
         )
 
 
-def gc(directory: Path, *, older_than: timedelta = _HOUR, disk: Disk | None = None) -> Collected:
+def gc(
+    directory: Path,
+    *,
+    older_than: timedelta = _HOUR,
+    disk: Disk | None = None,
+    lock_limit: float = LOCK_LIMIT,
+) -> Collected:
     """Collect the garbage of every repository below `directory`, while others go on reading and writing.
 
     `older_than` is raised to an hour where it is less. A repository that can't be read is left alone.
@@ -51,7 +58,7 @@ def gc(directory: Path, *, older_than: timedelta = _HOUR, disk: Disk | None = No
     collection = _Collection(disk or Disk(), max(older_than, _HOUR).total_seconds())
     collected = Collected()
     if directory.is_dir():
-        for folder in Layout(directory).folders():
+        for folder in Layout(directory, lock_limit).folders():
             collected += collection.of(folder)
     return collected
 
@@ -97,7 +104,7 @@ class _Collection:
     def _sweep_blobs(self, folder: Folder, needed: set[str]) -> Collected:
         blobs = freed = 0
         for path in folder.blobs.glob("*/*"):
-            if str(Digest(path.parent.name, path.name)) not in needed and not self._is_young(path):
+            if _is_garbage(path, needed) and not self._is_young(path):
                 size = path.stat().st_size
                 self._disk.remove(path)
                 blobs, freed = blobs + 1, freed + size
@@ -119,6 +126,14 @@ class _Collection:
 
     def _is_young(self, path: Path) -> bool:
         return self._disk.age(path) < self._age
+
+
+def _is_garbage(blob: Path, needed: set[str]) -> bool:
+    """Whether a file in a folder of blobs is one, and nothing needs it."""
+    try:
+        return str(Digest.parse(f"{blob.parent.name}:{blob.name}")) not in needed
+    except InvalidRequest:
+        return False
 
 
 def _reachable(documents: Mapping[str, Document], roots: frozenset[str]) -> frozenset[str]:

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyoci.embedded.lock import locked
+from pyoci.embedded.lock import LOCK_LIMIT, locked
 from pyoci.oci.references import Digest, Registry, Repository
 
 # The registry that names are parsed for; its name takes little of the 255 characters they may have.
@@ -32,6 +32,7 @@ class Folder:
 
     name: str
     path: Path
+    lock_limit: float = LOCK_LIMIT  # seconds
 
     @property
     def contents(self) -> Path:
@@ -55,8 +56,8 @@ class Folder:
         return self.blobs / digest.algorithm / digest.hex
 
     def lock(self) -> AbstractContextManager[None]:
-        """Keep other writers out. The folder exists. Raises Busy."""
-        return locked(self.path / "_lock")
+        """Keep other writers out. The folder exists. Raises Busy after the limit."""
+        return locked(self.path / "_lock", self.lock_limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +65,13 @@ class Layout:
     """All repositories, below the folder `root`."""
 
     root: Path
+    lock_limit: float = LOCK_LIMIT  # seconds that a writer waits for another
 
     def folder(self, name: str) -> Folder:
         """The folder of a repository, which may not exist yet. Raises InvalidRequest for a bad name."""
         parts = Repository.parse(HERE, name).name.split("/")
-        return Folder(
-            name, self.root.joinpath(*(f"{part}_" if part in _STANDARD else part for part in parts))
-        )
+        path = self.root.joinpath(*(f"{part}_" if part in _STANDARD else part for part in parts))
+        return Folder(name, path, self.lock_limit)
 
     def folders(self) -> Iterator[Folder]:
         """Every folder that holds something of a repository, in the order of their names."""
@@ -86,5 +87,5 @@ class Layout:
                 continue
             name = prefix + child.name.removesuffix("_")
             if any((child / own).exists() for own in ("index.json", "blobs", "_uploads")):
-                yield Folder(name, child)
+                yield Folder(name, child, self.lock_limit)
             yield from self._below(child, f"{name}/")

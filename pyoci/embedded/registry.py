@@ -16,6 +16,7 @@ from pyoci.embedded import blob_views, document_views, list_views
 from pyoci.embedded.access import Htpasswd, at_the_keyboard
 from pyoci.embedded.disk import Disk
 from pyoci.embedded.errors import Busy, Damaged, Refusal, refusal_of
+from pyoci.embedded.lock import LOCK_LIMIT
 from pyoci.embedded.service import BLOB_LIMIT, EmbeddedRegistry
 from pyoci.events import Events
 
@@ -82,15 +83,16 @@ def create_blueprint(
     blob_limit: int = BLOB_LIMIT,
     events: Events | None = None,
     disk: Disk | None = None,
+    lock_limit: float = LOCK_LIMIT,
 ) -> Blueprint:
     """The registry over `directory`, below /v2/.
 
     With `htpasswd` everybody needs a password from it. Without, and `at_door`, only whoever sits at this
     machine is let in; `at_door` is False where requests have passed such a door already. `blob_limit` is in
-    bytes.
+    bytes, `lock_limit` in seconds.
     Raises OSError where `directory` can't be made.
     """
-    registry = EmbeddedRegistry.open(directory, disk, blob_limit)
+    registry = EmbeddedRegistry.open(directory, disk, blob_limit, lock_limit)
     told = events or Events()
 
     def answer(rest: str = "") -> Response:
@@ -123,6 +125,7 @@ def create_registry_app(
     blob_limit: int = BLOB_LIMIT,
     events: Events | None = None,
     disk: Disk | None = None,
+    lock_limit: float = LOCK_LIMIT,
 ) -> Flask:
     """An application that is the registry and nothing else, for calls within this process.
 
@@ -130,11 +133,16 @@ def create_registry_app(
     """
     app = Flask(__name__, static_folder=None)
     app.config["PROPAGATE_EXCEPTIONS"] = True
-    app.register_blueprint(
-        create_blueprint(
-            directory, htpasswd=htpasswd, at_door=at_door, blob_limit=blob_limit, events=events, disk=disk
-        )
+    blueprint = create_blueprint(
+        directory,
+        htpasswd=htpasswd,
+        at_door=at_door,
+        blob_limit=blob_limit,
+        events=events,
+        disk=disk,
+        lock_limit=lock_limit,
     )
+    app.register_blueprint(blueprint)
     return app
 
 

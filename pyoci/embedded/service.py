@@ -12,6 +12,7 @@ from pyoci.embedded.disk import Disk
 from pyoci.embedded.documents import Documents
 from pyoci.embedded.errors import Refusal
 from pyoci.embedded.layout import Folder, Layout
+from pyoci.embedded.lock import LOCK_LIMIT
 from pyoci.embedded.manifests import Child, Document
 from pyoci.embedded.uploads import Uploads
 from pyoci.oci.references import Digest, Reference, Tag
@@ -31,12 +32,20 @@ class EmbeddedRegistry:
     blob_limit: int  # bytes
 
     @classmethod
-    def open(cls, directory: Path, disk: Disk | None = None, blob_limit: int = BLOB_LIMIT) -> Self:
+    def open(
+        cls,
+        directory: Path,
+        disk: Disk | None = None,
+        blob_limit: int = BLOB_LIMIT,
+        lock_limit: float = LOCK_LIMIT,
+    ) -> Self:
         """Raises OSError where `directory` can't be made. Only its owner may look into a new one."""
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         disk = disk or Disk()
         blobs = Blobs(disk)
-        return cls(Layout(directory), disk, Documents(disk), blobs, Uploads(disk, blobs), blob_limit)
+        return cls(
+            Layout(directory, lock_limit), disk, Documents(disk), blobs, Uploads(disk, blobs), blob_limit
+        )
 
     def contents(self, folder: Folder) -> Contents:
         """What a repository lists. Raises Refusal where it doesn't exist."""

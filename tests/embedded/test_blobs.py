@@ -1,5 +1,6 @@
 """Pulling, mounting and deleting blobs: OCI distribution 1.1."""
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import pytest
 
 from pyoci.embedded.blobs import FRESH
 from tests.embedded.builders import Wire, code_of, digest_of
-from tests.embedded.conftest import Clock
+from tests.embedded.conftest import Clock, Steps
 
 CONTENT = bytes(range(256)) * 8
 DIGEST = digest_of(CONTENT)
@@ -206,3 +207,38 @@ def test_head_makes_an_old_blob_young(pushed: Wire, clock: Clock, directory: Pat
     assert clock() - path.stat().st_mtime > FRESH
     pushed.http.head(URL)
     assert clock() - path.stat().st_mtime < 10
+
+
+@pytest.mark.parametrize("number", [errno.EXDEV, errno.EMLINK], ids=["another disk", "too many names"])
+def test_a_blob_that_cant_be_linked_is_copied(pushed: Wire, steps: Steps, number: int) -> None:
+    """A mount works where the file system gives no second name to a file."""
+    steps.trouble["link"] = OSError(number, "no link")
+    response = pushed.http.post(f"/v2/other/place/blobs/uploads/?mount={DIGEST}&from=acme/hello")
+    assert response.status_code == 201
+    assert pushed.http.get(response.location).data == CONTENT
+
+
+def test_a_blob_that_goes_while_it_is_mounted_is_to_be_uploaded(pushed: Wire, steps: Steps) -> None:
+    """Where another request deletes the source meanwhile, a mount answers 202."""
+    steps.trouble["link"] = FileNotFoundError(errno.ENOENT, "gone")
+    response = pushed.http.post(f"/v2/other/place/blobs/uploads/?mount={DIGEST}&from=acme/hello")
+    assert response.status_code == 202
+
+
+def test_trouble_with_a_mount_is_no_success(pushed: Wire, steps: Steps) -> None:
+    """A disk that fails while a blob is mounted answers 500."""
+    steps.trouble["link"] = OSError(errno.EIO, "broken")
+    response = pushed.http.post(f"/v2/other/place/blobs/uploads/?mount={DIGEST}&from=acme/hello")
+    assert response.status_code == 500
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(errno.EROFS, 200), (errno.EACCES, 200), (errno.EPERM, 200), (errno.EIO, 500)]
+)
+def test_a_blob_can_be_read_where_nothing_can_be_written(
+    pushed: Wire, clock: Clock, steps: Steps, number: int, status: int
+) -> None:
+    """HEAD of an old blob answers on a read-only disk too: nothing is collected there."""
+    clock.pass_hours(2)
+    steps.trouble["touch"] = OSError(number, "no")
+    assert pushed.http.head(URL).status_code == status

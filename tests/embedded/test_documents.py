@@ -327,7 +327,7 @@ def test_a_torn_document_is_never_served(wire: Wire, directory: Path, damage: by
 
 @pytest.mark.parametrize("kept", [0, 3], ids=["empty", "short"])
 def test_a_torn_blob_is_not_built_upon(wire: Wire, directory: Path, kept: int) -> None:
-    """A document isn't stored over a blob that lost bytes; the blob counts as absent then, and can be pushed."""
+    """A document isn't stored over a blob that lost bytes; the blob counts as absent, and can be pushed."""
     digest = wire.push_blob(NAME, b"layer")
     wire.push_blob(NAME, b"{}")
     (directory / NAME / "blobs" / digest.replace(":", "/")).write_bytes(b"layer"[:kept])

@@ -55,7 +55,7 @@ def test_post_alone(wire: Wire) -> None:
 
 @pytest.mark.parametrize("last_with_put", [True, False])
 def test_chunks_in_order(wire: Wire, location: str, last_with_put: bool) -> None:
-    """Chunks arrive one after the other; each answer tells how much is there; the last may come with the PUT."""
+    """Chunks arrive one after the other; each answer tells how much is there; the PUT may bring the last."""
     end = 2000 if last_with_put else 3000
     for start in range(0, end, 1000):
         chunk = CONTENT[start : start + 1000]

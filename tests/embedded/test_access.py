@@ -1,0 +1,335 @@
+"""Who may come in: the password file, and the rule for a registry without one."""
+
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import bcrypt
+import pytest
+from flask import Flask
+
+from pyoci.embedded import Htpasswd, at_the_keyboard, create_blueprint, create_registry_app
+from pyoci.embedded.errors import Refusal
+from tests.embedded.builders import Wire, code_of, make_image_index
+
+ANNA, BEN = "anna's password", "ben's password"
+
+
+def hash_of(password: str, prefix: bytes = b"2b") -> str:
+    return (
+        bcrypt.hashpw(password.encode()[:72], bcrypt.gensalt(4))
+        .replace(b"$2b$", b"$" + prefix + b"$")
+        .decode()
+    )
+
+
+def basic(username: str, password: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()}
+
+
+@dataclass
+class Watch:
+    """A monotonic clock that stands until it is turned."""
+
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """A password file to rewrite."""
+
+    path: Path
+    watch: Watch = field(default_factory=Watch)
+
+    def write(self, text: str) -> None:
+        before = self.path.stat().st_mtime_ns if self.path.exists() else 0
+        self.path.write_text(text)
+        if self.path.stat().st_mtime_ns == before:  # the file system's clock ticks coarsely
+            import os
+
+            os.utime(self.path, ns=(before + 1, before + 1))
+
+    def read(self) -> Htpasswd:
+        return Htpasswd(self.path, clock=self.watch)
+
+
+@pytest.fixture
+def accounts(tmp_path: Path) -> Accounts:
+    accounts = Accounts(tmp_path / "htpasswd")
+    accounts.write(f"# people\n\nanna:{hash_of(ANNA)}\nben:{hash_of(BEN, b'2y')}\nanna:{hash_of('second')}\n")
+    return accounts
+
+
+@pytest.mark.parametrize(
+    ("username", "password", "allowed"),
+    [
+        ("anna", ANNA, True),
+        ("ben", BEN, True),
+        ("anna", BEN, False),
+        ("anna", "second", False),
+        ("anna", "", False),
+        ("carl", ANNA, False),
+        ("# people", "", False),
+        ("", "", False),
+    ],
+)
+def test_a_password_lets_its_user_in(accounts: Accounts, username: str, password: str, allowed: bool) -> None:
+    """A user comes in by the password of the first line that bears the name, and by no other."""
+    htpasswd = accounts.read()
+    assert htpasswd.allows(username, password) is allowed
+    assert htpasswd.allows(username, password) is allowed
+
+
+@pytest.mark.parametrize("prefix", [b"2a", b"2b", b"2y"])
+def test_every_spelling_of_bcrypt_is_read(accounts: Accounts, prefix: bytes) -> None:
+    """htpasswd writes $2y$, others $2a$ and $2b$."""
+    accounts.write(f"dora:{hash_of('x', prefix)}")
+    assert accounts.read().allows("dora", "x")
+
+
+def test_a_long_password_counts_to_its_72nd_byte(accounts: Accounts) -> None:
+    """bcrypt knows 72 bytes; htpasswd cuts there when it makes the file, so checks do too."""
+    accounts.write(f"dora:{hash_of('x' * 80)}")
+    assert accounts.read().allows("dora", "x" * 80)
+    assert not accounts.read().allows("dora", "x" * 71)
+
+
+def test_an_unknown_user_costs_as_much_as_a_known_one(accounts: Accounts) -> None:
+    """The time of an answer doesn't tell whether a user exists: bcrypt works for both, at the same cost."""
+    import time
+
+    accounts.write(f"anna:{bcrypt.hashpw(b'x', bcrypt.gensalt(10)).decode()}")
+    htpasswd = accounts.read()
+
+    def seconds(username: str) -> float:
+        start = time.thread_time()
+        htpasswd.allows(username, "wrong")
+        return time.thread_time() - start
+
+    known, unknown = (min(seconds(username) for _ in range(3)) for username in ("anna", "nobody"))
+    assert 0.5 < unknown / known < 2
+
+
+def test_a_success_is_remembered_for_a_while(accounts: Accounts) -> None:
+    """The second check of the same credentials costs no bcrypt, until a minute has passed."""
+    import time
+
+    accounts.write(f"anna:{bcrypt.hashpw(b'x', bcrypt.gensalt(10)).decode()}")
+    htpasswd = accounts.read()
+    costs = []
+    for turn in (0, 0, 61):
+        accounts.watch.now += turn
+        start = time.thread_time()
+        assert htpasswd.allows("anna", "x")
+        costs.append(time.thread_time() - start)
+    assert costs[1] < costs[0] / 10
+    assert costs[1] < costs[2] / 10
+
+
+def test_only_so_many_successes_are_remembered(accounts: Accounts) -> None:
+    """Memory has a bound; whoever falls out of it is checked again and comes in."""
+    password = hash_of("x")
+    accounts.write("\n".join(f"user{number}:{password}" for number in range(1030)))
+    htpasswd = accounts.read()
+    for number in (*range(1030), 0):
+        assert htpasswd.allows(f"user{number}", "x")
+
+
+def test_a_changed_file_counts_at_once(accounts: Accounts) -> None:
+    """Who is taken out of the file stays out, though remembered; who is put in comes in."""
+    htpasswd = accounts.read()
+    assert htpasswd.allows("anna", ANNA)
+    accounts.write(f"carl:{hash_of('new')}")
+    assert not htpasswd.allows("anna", ANNA)
+    assert htpasswd.allows("carl", "new")
+
+
+@pytest.mark.parametrize("damage", ["", "anna:secret", None], ids=["empty", "not bcrypt", "gone"])
+def test_a_broken_file_lets_nobody_in(accounts: Accounts, damage: str | None) -> None:
+    """A file that breaks while the registry runs shuts it, with a sentence, until the file is whole again."""
+    htpasswd = accounts.read()
+    whole = accounts.path.read_text()
+    assert htpasswd.allows("anna", ANNA)
+    if damage is None:
+        accounts.path.unlink()
+    else:
+        accounts.write(damage)
+    with pytest.raises(Refusal) as caught:
+        htpasswd.allows("anna", ANNA)
+    assert (caught.value.code, caught.value.status) == ("UNAVAILABLE", 503)
+    accounts.write(whole)
+    assert htpasswd.allows("anna", ANNA)
+
+
+@pytest.mark.parametrize(
+    ("text", "mistakes"),
+    [
+        ("anna:secret-text\n\nben:{SHA}secret-text", ["line 1 ", "line 3 "]),
+        ("anna", ["line 1 "]),
+        ("anna:$2y$31$" + "a" * 53, ["line 1 "]),
+        ("anna:$2y$04$" + "a" * 52, ["line 1 "]),
+        ("# nobody", ["names nobody"]),
+        ("", ["names nobody"]),
+    ],
+)
+def test_a_wrong_file_stops_the_start(accounts: Accounts, text: str, mistakes: list[str]) -> None:
+    """All wrong lines are named by their numbers in one message, which tells nothing that stands in them."""
+    accounts.write(text)
+    with pytest.raises(ValueError, match="htpasswd") as caught:
+        accounts.read()
+    assert all(mistake in str(caught.value) for mistake in mistakes)
+    assert "secret-text" not in str(caught.value)
+    assert "anna" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [None, b"anna:\xff"], ids=["missing", "no text"])
+def test_an_unreadable_file_stops_the_start(accounts: Accounts, content: bytes | None) -> None:
+    """A file that isn't there, or is no text, is named."""
+    accounts.path.unlink() if content is None else accounts.path.write_bytes(content)
+    with pytest.raises(ValueError, match="can't be read"):
+        accounts.read()
+
+
+@pytest.fixture
+def guarded(directory: Path, accounts: Accounts) -> Wire:
+    app = create_registry_app(directory, htpasswd=accounts.read(), at_door=False)
+    return Wire(app.test_client())
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({}, id="nobody"),
+        pytest.param(basic("anna", "wrong"), id="wrong password"),
+        pytest.param(basic("carl", ANNA), id="unknown user"),
+        pytest.param({"Authorization": "Bearer token"}, id="bearer"),
+        pytest.param({"Authorization": "Basic ???"}, id="no base64"),
+        pytest.param({"Authorization": "Digest x"}, id="another scheme"),
+    ],
+)
+@pytest.mark.parametrize("path", ["", "_catalog", "acme/hello/tags/list", "nonsense"])
+def test_without_a_password_everything_is_401(guarded: Wire, headers: dict[str, str], path: str) -> None:
+    """Wrong credentials, or none, or a token, get 401 and the challenge, whatever was asked."""
+    response = guarded.http.get(f"/v2/{path}", headers=headers)
+    assert (response.status_code, code_of(response)) == (401, "UNAUTHORIZED")
+    assert response.headers["WWW-Authenticate"] == 'Basic realm="pyoci"'
+
+
+def test_with_a_password_the_registry_serves(guarded: Wire) -> None:
+    """Right credentials may read and write."""
+    headers = basic("anna", ANNA)
+    document = {"data": make_image_index(), "headers": headers}
+    assert guarded.http.put("/v2/acme/hello/manifests/1.0", **document).status_code == 201
+    assert guarded.http.get("/v2/acme/hello/tags/list", headers=headers).status_code == 200
+
+
+def keyboard(**overrides: str | None) -> dict[str, str]:
+    """What a program on this machine sends; None leaves a variable out."""
+    environ = {
+        "REMOTE_ADDR": "127.0.0.1",
+        "HTTP_HOST": "127.0.0.1:8080",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "wsgi.url_scheme": "http",
+    } | overrides
+    return {name: value for name, value in environ.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        pytest.param({}, id="plain"),
+        pytest.param({"REMOTE_ADDR": "::1", "HTTP_HOST": "[::1]:8080"}, id="IPv6"),
+        pytest.param({"REMOTE_ADDR": "::ffff:127.0.0.1"}, id="IPv4-mapped peer"),
+        pytest.param({"REMOTE_ADDR": "127.3.2.1"}, id="all of 127/8"),
+        pytest.param({"HTTP_HOST": "localhost"}, id="localhost without port"),
+        pytest.param({"HTTP_HOST": "LOCALHOST:8080"}, id="capitals"),
+        pytest.param({"HTTP_HOST": "[::ffff:127.0.0.1]"}, id="IPv4-mapped Host"),
+        pytest.param({"HTTP_ORIGIN": "http://127.0.0.1:8080"}, id="own origin"),
+        pytest.param({"HTTP_SEC_FETCH_SITE": "none"}, id="typed into a browser"),
+        pytest.param({"HTTP_SEC_FETCH_SITE": "same-origin"}, id="own page"),
+    ],
+)
+def test_whoever_sits_at_the_machine_may_come_in(overrides: dict[str, str]) -> None:
+    """A loopback peer that asks for a loopback Host needs no password."""
+    assert at_the_keyboard(keyboard(**overrides)) is None
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        pytest.param({"REMOTE_ADDR": "192.168.1.2"}, id="the network"),
+        pytest.param({"REMOTE_ADDR": "::ffff:192.168.1.2"}, id="the network, mapped"),
+        pytest.param({"REMOTE_ADDR": ""}, id="a Unix socket"),
+        pytest.param({"REMOTE_ADDR": None}, id="no peer"),
+        pytest.param({"HTTP_HOST": None}, id="no Host"),
+        pytest.param({"HTTP_HOST": "pyoci.example.org"}, id="a name"),
+        pytest.param({"HTTP_HOST": "attacker.example:8080"}, id="DNS rebinding"),
+        pytest.param({"HTTP_HOST": "localhost.example.org"}, id="a name that starts well"),
+        pytest.param({"HTTP_HOST": "localhost@example.org"}, id="user info"),
+        pytest.param({"HTTP_HOST": "localhost:8080:8080"}, id="two ports"),
+        pytest.param({"HTTP_HOST": "0.0.0.0:8080"}, id="every address"),
+        pytest.param({"HTTP_HOST": "[::2]"}, id="another IPv6"),
+        pytest.param({"HTTP_HOST": "[127.0.0.1"}, id="a bracket"),
+        pytest.param({"HTTP_FORWARDED": "for=1.2.3.4"}, id="Forwarded"),
+        pytest.param({"HTTP_X_FORWARDED_FOR": "127.0.0.1"}, id="X-Forwarded-For"),
+        pytest.param({"HTTP_X_FORWARDED_PROTO": "https"}, id="X-Forwarded-Proto"),
+        pytest.param({"HTTP_X_FORWARDED_ANYTHING": ""}, id="X-Forwarded-Anything"),
+        pytest.param({"HTTP_VIA": "1.1 proxy"}, id="Via"),
+        pytest.param({"HTTP_X_REAL_IP": "1.2.3.4"}, id="X-Real-IP"),
+        pytest.param({"SERVER_PROTOCOL": "HTTP/1.0"}, id="nginx without headers"),
+        pytest.param({"HTTP_ORIGIN": "https://example.org"}, id="a page elsewhere"),
+        pytest.param({"HTTP_ORIGIN": "http://127.0.0.1:3000"}, id="a page on another port"),
+        pytest.param({"HTTP_ORIGIN": "null"}, id="a sandboxed page"),
+        pytest.param({"HTTP_SEC_FETCH_SITE": "cross-site"}, id="cross-site"),
+        pytest.param({"HTTP_SEC_FETCH_SITE": "same-site"}, id="same-site"),
+    ],
+)
+def test_everybody_else_is_told_what_to_do(overrides: dict[str, str]) -> None:
+    """The network, a reverse proxy, and a page in a browser are shown the setting that lets them in."""
+    obstacle = at_the_keyboard(keyboard(**overrides))
+    assert obstacle is not None
+    assert "PYOCI_EMBEDDED_HTPASSWD" in obstacle
+
+
+@pytest.fixture
+def doors(directory: Path, accounts: Accounts) -> Iterator[dict[str, Wire]]:
+    """The registry on a public application, open and guarded; and inside, behind another's door."""
+    found = {}
+    for name, htpasswd, at_door in (
+        ("open", None, True),
+        ("guarded", accounts.read(), True),
+        ("inside", None, False),
+    ):
+        app = Flask(name)
+        app.register_blueprint(create_blueprint(directory, htpasswd=htpasswd, at_door=at_door))
+        found[name] = Wire(app.test_client())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("door", "address", "headers", "status"),
+    [
+        ("open", "127.0.0.1", {}, 200),
+        ("open", "10.0.0.1", {}, 403),
+        ("open", "127.0.0.1", {"X-Forwarded-For": "10.0.0.1"}, 403),
+        ("guarded", "10.0.0.1", {}, 401),
+        ("guarded", "127.0.0.1", {}, 401),
+        ("guarded", "10.0.0.1", basic("anna", ANNA), 200),
+        ("inside", "10.0.0.1", {}, 200),
+    ],
+)
+def test_the_door(
+    doors: dict[str, Wire], door: str, address: str, headers: dict[str, str], status: int
+) -> None:
+    """At its own door the registry asks for a password, or for the person at the keyboard; inside not."""
+    response = doors[door].http.get(
+        "/v2/_catalog", headers=headers, environ_overrides={"REMOTE_ADDR": address}
+    )
+    assert response.status_code == status
+    if status == 403:
+        assert code_of(response) == "DENIED"
+        assert "PYOCI_EMBEDDED_HTPASSWD" in response.text

@@ -1,0 +1,88 @@
+"""A process that is killed at any step of a write leaves a registry that is whole."""
+
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from pyoci.embedded import create_registry_app, gc
+from pyoci.embedded.disk import Disk
+from tests.embedded.builders import Wire
+from tests.embedded.conftest import Clock
+from tests.embedded.killing import AFTER, BEFORE, CHANGES, NAME
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """One directory for each step at which a push or a delete was killed."""
+    folder = tmp_path_factory.mktemp("killed")
+    command = [sys.executable, "-m", "tests.embedded.killing", str(folder)]
+    names = subprocess.run(
+        command, cwd=CHECKOUT, check=True, capture_output=True, text=True, timeout=120
+    ).stdout
+    return [folder / name for name in names.split()]
+
+
+def wire_to(directory: Path) -> Wire:
+    return Wire(create_registry_app(directory, htpasswd=None, at_door=False).test_client())
+
+
+def complete(wire: Wire, name: str, tag: str) -> bytes | None:
+    """The document behind a tag, with everything below it read and found whole; None where there is none."""
+    response = wire.http.get(f"/v2/{name}/manifests/{tag}")
+    if response.status_code == 404:
+        return None
+    assert response.status_code == 200
+    document = response.get_json(force=True)
+    for child in document.get("manifests", []):
+        assert complete(wire, name, child["digest"]) is not None
+    for blob in [document["config"], *document["layers"]] if "layers" in document else []:
+        found = wire.http.get(f"/v2/{name}/blobs/{blob['digest']}")
+        assert found.content_length == blob["size"]
+        assert found.status_code == 200
+    return response.data
+
+
+def test_there_was_a_step_to_be_killed_at(killed: list[Path]) -> None:
+    """Each kind of write was killed at every one of its steps, of which there are many."""
+    counts = {change: sum(path.name.startswith(f"{change}-") for path in killed) for change in CHANGES}
+    assert counts["publish"] > 30
+    assert counts["first"] > 30
+    assert counts["delete"] > 4
+
+
+def test_a_kill_leaves_the_old_or_the_new(killed: list[Path]) -> None:
+    """After a kill a tag names the whole document from before or the whole one from after."""
+    seen = set()
+    for directory in killed:
+        wire = wire_to(directory)
+        document = complete(wire, NAME, "1.0")
+        assert document in (BEFORE, AFTER), directory
+        seen.add(document)
+        complete(wire, "acme/first", "1.0")
+        assert wire.tags(NAME) in (["1.0", "old"], ["1.0"]), directory
+    assert seen == {BEFORE, AFTER}
+
+
+def test_the_same_write_succeeds_after_a_kill(killed: list[Path], clock: Clock) -> None:
+    """Whatever a kill left behind, the same write goes through, and the garbage collection tidies up."""
+    for directory in killed:
+        wire = wire_to(directory)
+        CHANGES[directory.name.partition("-")[0]](wire)
+        if directory.name.startswith("publish"):
+            assert complete(wire, NAME, "1.0") == AFTER
+        elif directory.name.startswith("first"):
+            assert complete(wire, "acme/first", "1.0") is not None
+        else:
+            assert wire.tags(NAME) == ["1.0"]
+    clock.pass_hours(2)
+    for directory in killed:
+        collected = gc(directory, older_than=timedelta(hours=1), disk=Disk(clock=clock))
+        assert collected.problems == ()
+        assert list(directory.rglob("_uploads/*")) == []
+        wire = wire_to(directory)
+        assert complete(wire, NAME, "1.0") is not None

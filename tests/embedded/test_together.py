@@ -1,0 +1,137 @@
+"""Several writers at once, in one process and in several, lose nothing."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from pyoci.embedded import create_registry_app, gc
+from pyoci.embedded.errors import Busy
+from pyoci.embedded.lock import locked
+from tests.embedded.builders import Wire, code_of, digest_of, make_image_index, make_manifest
+
+CHECKOUT = Path(__file__).parents[2]
+NAME = "acme/hello"
+
+
+def test_processes_that_push_to_one_repository_lose_nothing(directory: Path) -> None:
+    """Two processes push twenty-five tags each into one repository at the same time: all fifty are there."""
+    command = [sys.executable, "-m", "tests.embedded.pushing", str(directory)]
+    pushing = [
+        subprocess.Popen([*command, prefix, "25"], cwd=CHECKOUT, stdin=subprocess.PIPE)
+        for prefix in ("a", "b")
+    ]
+    for process in pushing:
+        assert process.stdin is not None
+        process.stdin.close()
+    assert [process.wait(60) for process in pushing] == [0, 0]
+    wire = Wire(create_registry_app(directory, htpasswd=None, at_door=False).test_client())
+    assert wire.tags(NAME) == sorted(f"{prefix}{number}" for prefix in "ab" for number in range(25))
+    for tag in wire.tags(NAME):
+        assert wire.http.get(f"/v2/{NAME}/manifests/{tag}").data == make_image_index(annotations={"tag": tag})
+
+
+def test_threads_that_push_to_one_repository_lose_nothing(app: Flask) -> None:
+    """Eight threads push images with shared blobs, and delete tags of their own: all others are there."""
+
+    def push(number: int) -> None:
+        wire = Wire(app.test_client())
+        wire.push_image(NAME, f"kept{number}", content=b"%d" % (number % 3))
+        wire.push(NAME, f"gone{number}", make_image_index(annotations={"number": str(number)}))
+        assert wire.http.delete(f"/v2/{NAME}/manifests/gone{number}").status_code == 202
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(push, range(40)))
+    assert Wire(app.test_client()).tags(NAME) == sorted(f"kept{number}" for number in range(40))
+
+
+def test_a_push_beside_a_collection_loses_nothing(app: Flask, directory: Path) -> None:
+    """While garbage is collected again and again, blobs that HEAD called present can be built upon."""
+    wire = Wire(app.test_client())
+    ended = threading.Event()
+
+    def collect() -> None:
+        while not ended.wait(0.01):
+            assert gc(directory).problems == ()
+
+    with ThreadPoolExecutor(1) as threads:
+        collecting = threads.submit(collect)
+        try:
+            for number in range(30):
+                content = b"%d" % number
+                wire.push_blob(NAME, content)
+                wire.push_blob(NAME, b"{}")
+                for blob in (content, b"{}"):
+                    make_old(directory / NAME / "blobs" / digest_of(blob).replace(":", "/"))
+                    if wire.http.head(f"/v2/{NAME}/blobs/{digest_of(blob)}").status_code == 404:
+                        wire.push_blob(NAME, blob)
+                wire.push(NAME, f"tag{number}", make_manifest(b"{}", content))
+        finally:
+            ended.set()
+        collecting.result(10)
+    assert len(wire.tags(NAME)) == 30
+
+
+def make_old(path: Path) -> None:
+    """Two hours old, and so garbage, unless it is collected already."""
+    two_hours_ago = time.time() - 7200
+    with suppress(FileNotFoundError):
+        os.utime(path, (two_hours_ago, two_hours_ago))
+
+
+def test_a_lock_that_isnt_given_back_is_waited_for_only_so_long(tmp_path: Path) -> None:
+    """Whoever waits for a lock gives up after the limit, by its own clock."""
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    path = tmp_path / "lock"
+    with locked(path), pytest.raises(Busy), locked(path, limit=10.0, clock=lambda: now[0], sleep=sleep):
+        pass
+    assert 10.0 <= now[0] < 10.1
+    with locked(path, limit=0.0):
+        pass
+
+
+def test_a_busy_repository_answers_503(directory: Path) -> None:
+    """Where a repository stays locked, a write answers 503 and asks to come again; reading goes on."""
+    app = create_registry_app(directory, htpasswd=None, at_door=False, lock_limit=0.05)
+    wire = Wire(app.test_client())
+    wire.push(NAME, "1.0", make_image_index())
+    with locked(directory / NAME / "_lock"):
+        response = wire.put(NAME, "2.0", make_image_index())
+        assert wire.tags(NAME) == ["1.0"]
+    assert (response.status_code, code_of(response)) == (503, "UNAVAILABLE")
+    assert response.headers["Retry-After"] == "1"
+
+
+def test_a_holder_that_dies_gives_its_lock_back(tmp_path: Path) -> None:
+    """A lock ends with the process that holds it, however that ends."""
+    path = tmp_path / "lock"
+    program = (
+        "import pathlib, sys, time\n"
+        "from pyoci.embedded.lock import locked\n"
+        "with locked(pathlib.Path(sys.argv[1])):\n"
+        "    print('locked', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, cwd=CHECKOUT
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"locked\n"
+    with pytest.raises(Busy), locked(path, limit=0.0):
+        pass
+    holder.kill()
+    holder.wait(10)
+    holder.stdout.close()
+    with locked(path, limit=1.0):
+        assert os.path.exists(path)
