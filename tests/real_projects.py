@@ -93,12 +93,10 @@ class Row:
 
     def __str__(self) -> str:
         marks = ("yes" if each else "NO" for each in (self.same_file, self.same_with_pip, self.same_with_uv))
-        return f"{self.file.path.name:<90} {self.size / 1e6:>8.2f}  " + "  ".join(
-            f"{mark:>4}" for mark in marks
-        )
+        return f"{self.file.pin:<30} {self.size / 1e6:>8.2f}  " + "  ".join(f"{mark:>4}" for mark in marks)
 
 
-HEADING = f"{'file':<90} {'MB':>8}  {'file':>4}  {'pip':>4}  {'uv':>4}"
+HEADING = f"{'project':<30} {'MB':>8}  {'file':>4}  {'pip':>4}  {'uv':>4}"
 
 
 def download(clients: Clients, folder: Path, projects: Sequence[str] = PROJECTS) -> tuple[RealFile, ...]:

@@ -50,6 +50,8 @@ class Environments:
                     self._known[name] = self._made(name)
             except NotInstalled as error:
                 self._known[name] = error
+            except OSError as error:
+                self._known[name] = NotInstalled(f"the clients can't be installed into {self.root}: {error}")
         found = self._known[name]
         if isinstance(found, NotInstalled):
             raise found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import pytest
@@ -33,6 +33,7 @@ class Requirements:
 
     environments: Environments
     environ: Mapping[str, str]
+    find: Callable[[str], str | None] = find
     skipped: dict[str, list[str]] = field(default_factory=dict)  # where the program comes from, to tests
 
     def check(self, item: pytest.Item) -> None:
@@ -70,6 +71,6 @@ class Requirements:
             pytest.fail(
                 f"the live marker names {program!r}, which tests/live/programs.py doesn't know", pytrace=False
             )
-        if find(program) is None:
+        if self.find(program) is None:
             return package, f"{program} is not installed; Debian's package {package} brings it"
         return None, ""

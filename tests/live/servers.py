@@ -50,10 +50,13 @@ class Server:
     log: Path
     process: subprocess.Popen[bytes]
 
-    def stop(self) -> None:
-        """End the server and everything it started."""
+    def end(self) -> None:
+        """Ask the server to end."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
+
+    def wait(self) -> None:
+        """Wait until it has ended, and everything that it started; kill what takes too long."""
         try:
             self.process.wait(_STOP_LIMIT)
         except subprocess.TimeoutExpired:
@@ -98,9 +101,11 @@ class Servers:
         return server
 
     def stop(self) -> None:
-        """End all servers, the youngest first."""
+        """End all servers, side by side."""
+        for server in self.running:
+            server.end()
         while self.running:
-            self.running.pop().stop()
+            self.running.pop().wait()
 
     def sizes(self) -> dict[Path, int]:
         """How long each log is by now."""
@@ -122,6 +127,13 @@ def start_pyoci(servers: Servers, name: str, port: Port, **settings: str) -> Ser
     command = [sys.executable, "-m", "gunicorn", "wsgi:app"]
     env = _environment() | {"PORT": str(port.number), "PYOCI_LOG": "info"} | settings
     return servers.start(name, command, port.url, ready="/health", env=env, cwd=CHECKOUT)
+
+
+def start_serve(servers: Servers, name: str, port: Port) -> Server:
+    """PyOCI as `make serve` starts it; it keeps its packages beside its log."""
+    command = [sys.executable, "-c", "import sys, pyoci.cli; sys.exit(pyoci.cli.main())", "serve"]
+    env = _environment() | {"PORT": str(port.number)}
+    return servers.start(name, command, port.url, ready="/health", env=env)
 
 
 def start_docker_registry(

@@ -1,0 +1,41 @@
+"""`pyoci serve`, which `make serve` starts: the lines that it prints can be pasted."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.live import packages
+from tests.live.clients import Clients
+from tests.live.servers import Port, Server, Servers, start_serve
+
+
+@pytest.fixture
+def serve(servers: Servers, ports: Callable[[str], Port]) -> Server:
+    """PyOCI as somebody starts it at a desk."""
+    return start_serve(servers, "serve", ports("serve"))
+
+
+def _arguments(server: Server, command: str, **given: object) -> list[str]:
+    """What the printed line of `command` goes on with; `given` fills in its placeholders."""
+    [line] = [line for line in server.log.read_text().splitlines() if f"  {command} " in line]
+    words = shlex.split(line.partition(f"  {command} ")[2])
+    return [str(given.get(word.partition("/")[0], word)) for word in words]
+
+
+@pytest.mark.live("pip", "uv", "twine")
+def test_printed_lines(clients: Clients, serve: Server, tmp_path: Path) -> None:
+    """twine, uv and pip do what the printed lines say, with a file and a name filled in."""
+    wheel, greeting = packages.wheel(tmp_path), packages.wheel(tmp_path, "Acme.Greeting")
+    with_pip, with_uv = clients.new_environment("with-pip"), clients.new_environment("with-uv")
+
+    clients.run("twine", "upload", *_arguments(serve, "twine upload", dist=wheel))
+    clients.run("uv", "publish", *_arguments(serve, "uv publish", dist=greeting))
+    pip, uv = (_arguments(serve, f"{each} install", PACKAGE="hello-world") for each in ("pip", "uv pip"))
+    clients.run("pip", "--python", with_pip, "install", *pip, "acme-greeting")
+    clients.run("uv", "pip", "install", "--python", with_uv, *uv, "acme-greeting")
+
+    assert clients.freeze(with_pip) == clients.freeze(with_uv) == ["Acme.Greeting==1.0", "hello-world==1.0"]
