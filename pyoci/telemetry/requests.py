@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pyoci.oci.credentials import fingerprint
@@ -30,38 +31,21 @@ class RequestLog:
         self._key = secrets.token_bytes(32)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        started = self._clock()
-        seen: dict[str, Any] = {"status": 500, "bytes": 0}
+        seen = _Seen(environ, self._clock())
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            seen["status"] = int(status[:3])
+            seen.status = int(status[:3])
             return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
 
         try:
             body = self._application(environ, start)
         except BaseException:
-            self._write(environ, seen, started, complete=False)
+            self._write(seen)
             raise
-        return self._watched(environ, seen, started, body)
+        return _WatchedBody(body, seen, self._write)
 
-    def _watched(
-        self, environ: WSGIEnvironment, seen: dict[str, Any], started: float, body: Iterable[bytes]
-    ) -> Iterator[bytes]:
-        complete = False
-        try:
-            for piece in body:
-                seen["bytes"] += len(piece)
-                yield piece
-            complete = True
-        finally:
-            close = getattr(body, "close", None)
-            if close is not None:
-                close()
-            self._write(environ, seen, started, complete=complete)
-
-    def _write(
-        self, environ: WSGIEnvironment, seen: dict[str, Any], started: float, *, complete: bool
-    ) -> None:
+    def _write(self, seen: _Seen) -> None:
+        environ = seen.environ
         caller, registry = environ.get("pyoci.caller"), environ.get("pyoci.registry")
         path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         self._log.tell(
@@ -70,11 +54,50 @@ class RequestLog:
             level="info",
             method=str(environ.get("REQUEST_METHOD", ""))[:20],
             path=path.encode("latin-1", "replace").decode("utf-8", "replace")[:_PATH_LIMIT],
-            status=seen["status"],
-            duration=round(self._clock() - started, 4),
-            bytes=seen["bytes"],
+            status=seen.status,
+            duration=round(self._clock() - seen.started, 4),
+            bytes=seen.bytes,
             caller=None if caller is None else fingerprint(caller, self._key),
             registry=None if registry is None else str(registry),
             repository=environ.get("pyoci.path"),
-            complete=None if complete else False,
+            complete=None if seen.complete else False,
         )
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What is known of a request so far."""
+
+    environ: WSGIEnvironment
+    started: float
+    status: int = 500
+    bytes: int = 0
+    complete: bool = False
+
+
+class _WatchedBody:
+    """A response's body on its way out; the server closes it when all is sent, or the client is gone."""
+
+    def __init__(self, body: Iterable[bytes], seen: _Seen, write: Callable[[_Seen], None]) -> None:
+        self._body, self._seen, self._write = body, seen, write
+        self._pieces = iter(body)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            piece = next(self._pieces)
+        except StopIteration:
+            self._seen.complete = True
+            raise
+        self._seen.bytes += len(piece)
+        return piece
+
+    def close(self) -> None:
+        try:
+            close = getattr(self._body, "close", None)
+            if close is not None:
+                close()
+        finally:
+            self._write(self._seen)

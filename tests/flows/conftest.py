@@ -1,0 +1,47 @@
+"""The whole application over an embedded registry of its own."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from pyoci.app import create_app
+from pyoci.config import Settings
+from pyoci.telemetry.logs import Log
+
+MakeClient = Callable[..., FlaskClient]
+
+
+class Lines(io.StringIO):
+    """Where log lines go."""
+
+    def read_lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.getvalue().splitlines()]
+
+
+@pytest.fixture
+def lines() -> Lines:
+    return Lines()
+
+
+@pytest.fixture
+def make_client(tmp_path: Path, lines: Lines) -> MakeClient:
+    """Makes clients of an application with the given environment variables."""
+
+    def make(**environ: str) -> FlaskClient:
+        settings = Settings.from_environ({"PYOCI_EMBEDDED": str(tmp_path / "registry"), **environ})
+        app = create_app(settings, Log(settings.log.default, settings.log.rooms, lines))
+        return app.test_client()
+
+    return make
+
+
+@pytest.fixture
+def client(make_client: MakeClient) -> FlaskClient:
+    return make_client()

@@ -1,0 +1,160 @@
+"""Settings: what the environment may say, and that all its mistakes are told at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyoci.config import LogLevels, Settings, WrongSettings
+from pyoci.errors import Denied, NotFound
+
+VALUES: list[tuple[str, str, str, Any]] = [
+    ("PORT", "9000", "port", 9000),
+    ("PORT", "", "port", 8080),
+    ("PYOCI_PATH", "/packages/", "path", "/packages"),
+    ("PYOCI_PATH", "/", "path", ""),
+    ("PYOCI_MAX_BODY", "1000", "max_body", 1000),
+    ("PYOCI_MAX_VERSIONS", "0", "max_versions", 0),
+    ("PYOCI_BEARER_USERNAME", "__token__", "bearer_username", "__token__"),
+    ("PYOCI_HOST_CONNECTIONS", "4", "host_connections", 4),
+    ("WEB_CONCURRENCY", "3", "workers", 3),
+    ("PYOCI_THREADS", "8", "threads", 8),
+    ("PYOCI_LOG", "debug", "log", LogLevels("debug")),
+    ("PYOCI_LOG", "pyoci.oci=debug,info", "log", LogLevels("info", {"oci": "debug"})),
+    ("PYOCI_LOG", "pyoci=warn", "log", LogLevels("info", {"": "warning"})),
+    ("RUST_LOG", "pyoci::oci=trace,info", "log", LogLevels("info", {"oci": "debug"})),
+    ("HTTPS_PROXY", "http://proxy:3128", "proxies", {"https": "http://proxy:3128"}),
+    ("NO_PROXY", "localhost", "no_proxy", "localhost"),
+    ("SSL_CERT_FILE", "/etc/ca.pem", "ca_bundle", "/etc/ca.pem"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "field", "value"), VALUES, ids=[f"{v[0]}={v[1]}" for v in VALUES])
+def test_a_variable_sets_its_field(name: str, text: str, field: str, value: Any) -> None:
+    """An empty variable is an unset one."""
+    assert getattr(Settings.from_environ({name: text}), field) == value
+
+
+def test_nothing_needs_to_be_set() -> None:
+    """`gunicorn wsgi:app` works as it is."""
+    settings = Settings.from_environ({})
+    assert (settings.max_body, settings.max_versions, settings.path) == (50_000_000, 1000, "")
+    assert settings.registries.anyone
+
+
+def test_all_mistakes_are_told_together(tmp_path: Path) -> None:
+    """One message, a line for each, and what was expected."""
+    environ = {
+        "PORT": "99999",
+        "PYOCI_PATH": "packages",
+        "PYOCI_MAX_BODY": "50MB",
+        "PYOCI_MAX_VERSIONS": "-1",
+        "PYOCI_BEARER_USERNAME": "a:b",
+        "PYOCI_REGISTRIES": "local=ghcr.io, http://, a=b=c",
+        "PYOCI_HOST_CONNECTIONS": "0",
+        "PYOCI_EMBEDDED_HTPASSWD": str(tmp_path / "none"),
+        "PYOCI_LOG": "loud",
+        "PYOCI_THREADS": "many",
+    }
+    with pytest.raises(WrongSettings) as caught:
+        Settings.from_environ(environ)
+    message = str(caught.value)
+    assert {name for name in environ if name not in message} == set()
+    assert len(message.splitlines()) >= len(environ) + 3
+    assert "expected" in message
+
+
+def test_passwords_need_a_registry(tmp_path: Path) -> None:
+    """PYOCI_EMBEDDED_HTPASSWD alone protects nothing."""
+    passwords = tmp_path / "htpasswd"
+    passwords.touch()
+    with pytest.raises(WrongSettings, match="without PYOCI_EMBEDDED"):
+        Settings.from_environ({"PYOCI_EMBEDDED_HTPASSWD": str(passwords)})
+
+
+def test_what_rust_log_says_beyond_us_is_ignored_with_a_warning() -> None:
+    """It may still name crates of the original."""
+    settings = Settings.from_environ({"RUST_LOG": "hyper=debug,pyoci=warn,loud"})
+    assert settings.log == LogLevels("info", {"": "warning"})
+    assert len(settings.warnings) == 2
+
+
+def test_a_proxys_password_is_in_no_repr() -> None:
+    """Settings may end in a log line or a traceback."""
+    assert "hunter2" not in repr(Settings.from_environ({"HTTPS_PROXY": "http://me:hunter2@proxy"}))
+
+
+class TestRegistries:
+    """PYOCI_REGISTRIES: hosts, patterns, URLs and aliases."""
+
+    LIST = "ghcr=ghcr.io, *.azurecr.io, http://127.0.0.1:5000, lab=http://10.0.0.5:5000, reg.example.com"
+
+    @pytest.mark.parametrize(
+        ("text", "origin", "listed"),
+        [
+            ("ghcr", "https://ghcr.io", True),
+            ("ghcr.io", "https://ghcr.io", True),
+            ("GHCR.io", "https://ghcr.io", True),
+            ("team.azurecr.io", "https://team.azurecr.io", True),
+            ("127.0.0.1:5000", "http://127.0.0.1:5000", True),
+            ("http://127.0.0.1:5000", "http://127.0.0.1:5000", True),
+            ("http%3A%2F%2F127.0.0.1%3A5000", "http://127.0.0.1:5000", True),
+            ("lab", "http://10.0.0.5:5000", True),
+            ("https://reg.example.com:443", "https://reg.example.com", True),
+        ],
+    )
+    def test_what_is_listed_may_be_asked(self, text: str, origin: str, listed: bool) -> None:
+        """By any of its names."""
+        registry = Settings.from_environ({"PYOCI_REGISTRIES": self.LIST}).registries.parse(text)
+        assert (registry.origin, registry.listed) == (origin, listed)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "docker.io",
+            "http://reg.example.com",
+            "https://127.0.0.1:5000",
+            "http://x.azurecr.io",
+            "azurecr.io",
+        ],
+    )
+    def test_what_is_not_listed_is_refused_by_the_settings_name(self, text: str) -> None:
+        """403, and the operator knows what to change."""
+        with pytest.raises(Denied, match="PYOCI_REGISTRIES"):
+            Settings.from_environ({"PYOCI_REGISTRIES": self.LIST}).registries.parse(text)
+
+    @pytest.mark.parametrize("listing", ["", "*", "ghcr=ghcr.io, *"])
+    def test_any_https_registry_may_be_asked_where_nothing_says_otherwise(self, listing: str) -> None:
+        """Unlisted: its address will be judged. Plain http still needs the list."""
+        registries = Settings.from_environ({"PYOCI_REGISTRIES": listing}).registries
+        assert not registries.parse("quay.io").listed
+        with pytest.raises(Denied):
+            registries.parse("http://quay.io")
+
+    def test_local_is_the_embedded_registry_and_off_by_default(self, tmp_path: Path) -> None:
+        """PYOCI_EMBEDDED switches it on."""
+        with pytest.raises(NotFound, match="PYOCI_EMBEDDED"):
+            Settings.from_environ({}).registries.parse("local")
+        on = Settings.from_environ({"PYOCI_EMBEDDED": str(tmp_path)}).registries
+        assert on.parse("local").scheme == "embedded"
+
+    @pytest.mark.parametrize(
+        ("listing", "sentence"),
+        [
+            ("v2=ghcr.io", "a name that PyOCI uses itself"),
+            ("local=ghcr.io", "a name that PyOCI uses itself"),
+            ("Up=ghcr.io", "not an alias"),
+            ("a=ghcr.io,a=quay.io", "given twice"),
+            ("ftp://x", "not a registry"),
+            ("user:pw@host", "not a host name"),
+            ("host:99999", "not a port"),
+            ("https://host/path", "not a registry"),
+            ("embedded://local", "not a registry"),
+        ],
+    )
+    def test_a_wrong_entry_stops_the_start(self, listing: str, sentence: str) -> None:
+        """With a sentence that says which, and why."""
+        with pytest.raises(WrongSettings, match=sentence):
+            Settings.from_environ({"PYOCI_REGISTRIES": listing})
