@@ -17,7 +17,7 @@ lint: $(VENV)/.installed-dev
 	$(RUN)/mypy
 
 bench: $(VENV)/.installed-dev
-	$(RUN)/python benchmarks/run.py $(ARGS)
+	$(RUN)/python -m benchmarks $(ARGS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info

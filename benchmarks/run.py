@@ -1,0 +1,66 @@
+"""The command: start the servers, measure row after row, say what came out."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import report
+from benchmarks.peers import NotInstalled
+from benchmarks.results import Missed, Results, Row
+from benchmarks.rows import ROWS
+from benchmarks.servers import Stage
+
+_LIMIT = 600  # seconds for everything
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark; the exit status is 1 where a bar was missed, 2 where nothing could be measured."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--write", action="store_true", help="put the table into benchmarks/README.rst")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each measurement (default: 3)")
+    parser.add_argument("--only", choices=tuple(ROWS), action="append", help="only these; may be repeated")
+    chosen = parser.parse_args(arguments)
+    _limit()
+    try:
+        results = _measured(chosen.only or tuple(ROWS), max(chosen.rounds, 1))
+    except (NotInstalled, Missed, AssertionError, OSError) as exc:
+        print(f"The benchmark broke off: {exc}", file=sys.stderr)
+        return 2
+    print(f"\n{report.text(results)}")
+    report.save(results)
+    if chosen.write:
+        report.write(results)
+    return 1 if results.failures else 0
+
+
+def _measured(chosen: Sequence[str], rounds: int) -> Results:
+    started, busy = time.monotonic(), os.getloadavg()[0]
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="pyoci-bench-") as folder, Stage(Path(folder)) as stage:
+        for name in chosen:
+            print(f"{name} ...", file=sys.stderr, flush=True)
+            with stage.scene():
+                rows += ROWS[name](stage, rounds)
+    return Results(tuple(rows), rounds, report.machine(busy), round(time.monotonic() - started))
+
+
+def _limit() -> None:
+    """End in time, and in order: whatever ends this program, its servers end first."""
+
+    def end(number: int, _frame: object) -> None:
+        sys.exit("The benchmark took too long." if number == signal.SIGALRM else 128 + number)
+
+    for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
+    signal.alarm(_LIMIT)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
