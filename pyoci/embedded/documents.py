@@ -12,6 +12,7 @@ from pyoci.embedded.contents import Contents, Entry
 from pyoci.embedded.disk import Disk
 from pyoci.embedded.errors import Damaged, Refusal
 from pyoci.embedded.layout import OCI_LAYOUT, Folder
+from pyoci.embedded.manifests import DOCUMENT_LIMIT
 from pyoci.oci.references import Digest
 
 _CONTENTS_LIMIT = 64 * 1024 * 1024  # bytes of one index.json: some 200,000 documents
@@ -62,9 +63,12 @@ class Documents:
     def read(self, folder: Folder, entry: Entry) -> bytes:
         """The bytes of a document, verified. Raises Damaged where they are lost or changed."""
         try:
-            body = folder.blob(entry.digest).read_bytes()
+            with folder.blob(entry.digest).open("rb") as file:
+                body = file.read(DOCUMENT_LIMIT + 1)
         except FileNotFoundError as error:
             raise Damaged(f"the document {entry.digest} is lost") from error
+        if len(body) > DOCUMENT_LIMIT:
+            raise Damaged(f"the document {entry.digest} has more than {DOCUMENT_LIMIT} bytes")
         if digest_of(body, entry.digest.algorithm) != entry.digest:
             raise Damaged(f"the bytes of the document {entry.digest} don't match its digest")
         return body

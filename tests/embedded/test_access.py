@@ -1,6 +1,8 @@
 """Who may come in: the password file, and the rule for a registry without one."""
 
 import base64
+import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,8 +51,6 @@ class Accounts:
         before = self.path.stat().st_mtime_ns if self.path.exists() else 0
         self.path.write_text(text)
         if self.path.stat().st_mtime_ns == before:  # the file system's clock ticks coarsely
-            import os
-
             os.utime(self.path, ns=(before + 1, before + 1))
 
     def read(self) -> Htpasswd:
@@ -100,8 +100,6 @@ def test_a_long_password_counts_to_its_72nd_byte(accounts: Accounts) -> None:
 
 def test_an_unknown_user_costs_as_much_as_a_known_one(accounts: Accounts) -> None:
     """The time of an answer doesn't tell whether a user exists: bcrypt works for both, at the same cost."""
-    import time
-
     accounts.write(f"anna:{bcrypt.hashpw(b'x', bcrypt.gensalt(10)).decode()}")
     htpasswd = accounts.read()
 
@@ -116,8 +114,6 @@ def test_an_unknown_user_costs_as_much_as_a_known_one(accounts: Accounts) -> Non
 
 def test_a_success_is_remembered_for_a_while(accounts: Accounts) -> None:
     """The second check of the same credentials costs no bcrypt, until a minute has passed."""
-    import time
-
     accounts.write(f"anna:{bcrypt.hashpw(b'x', bcrypt.gensalt(10)).decode()}")
     htpasswd = accounts.read()
     costs = []

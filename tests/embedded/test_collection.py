@@ -1,5 +1,6 @@
 """Garbage collection: what nothing refers to goes, an hour after; all else stays."""
 
+import fcntl
 import json
 import os
 from datetime import timedelta
@@ -120,8 +121,6 @@ def test_old_uploads_and_temporary_files_go(wire: Wire, directory: Path, disk: D
     wire.http.patch(left, data=b"x" * 100)
     (staging / "tmp-left").write_bytes(b"x" * 11)
     clock.pass_hours(2)
-    import fcntl
-
     with (staging / taken.rpartition("/")[2]).open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert gc(directory, disk=disk) == Collected(uploads=2, freed=111)

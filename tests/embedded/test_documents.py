@@ -1,10 +1,13 @@
 """Pulling, pushing and deleting documents by tag and digest."""
 
+import errno
+import io
 import json
 from pathlib import Path
 
 import pytest
 
+from pyoci.embedded import create_registry_app
 from tests.embedded.builders import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
@@ -219,8 +222,6 @@ def test_a_document_over_4_mib_is_refused(wire: Wire, told: bool) -> None:
     if told:
         response = wire.put(NAME, "1.0", document)
     else:
-        import io
-
         response = wire.stream("PUT", url("1.0"), io.BytesIO(document))
     assert (response.status_code, code_of(response)) == (413, "SIZE_INVALID")
 
@@ -341,8 +342,6 @@ def test_a_torn_blob_is_not_built_upon(wire: Wire, directory: Path, kept: int) -
 @pytest.mark.parametrize("operation", ["create", "write", "sync", "rename", "mkdir"])
 def test_a_full_disk_leaves_the_tag_as_it_was(wire: Wire, steps: Steps, operation: str) -> None:
     """A PUT that finds the disk full answers 507; the tag names what it named."""
-    import errno
-
     wire.push(NAME, "1.0", make_image_index())
     steps.trouble[operation] = OSError(errno.ENOSPC, "no room")
     other = make_image_index(annotations={"a": "b"})
@@ -387,7 +386,7 @@ def test_an_untagged_entry_keeps_what_others_noted(wire: Wire, directory: Path) 
 
 def test_what_another_process_writes_is_seen_at_once(wire: Wire, directory: Path) -> None:
     """The list is read again whenever its file changed, however quickly."""
-    other = Wire(_second_registry(directory))
+    other = Wire(create_registry_app(directory, htpasswd=None, at_door=False).test_client())
     for number in range(30):
         document = make_image_index(annotations={"number": f"{number:03}"})
         writer, reader = (wire, other) if number % 2 else (other, wire)
@@ -395,7 +394,19 @@ def test_what_another_process_writes_is_seen_at_once(wire: Wire, directory: Path
         assert reader.http.get(url("1.0")).data == document
 
 
-def _second_registry(directory: Path):
-    from pyoci.embedded import create_registry_app
+def test_more_repositories_than_memory_keeps(wire: Wire) -> None:
+    """The lists of a few repositories stay in memory; those that don't are read again."""
+    for _ in range(2):
+        for number in range(70):
+            wire.push(f"acme/number{number}", "1.0", make_image_index())
+    assert wire.tags("acme/number0") == ["1.0"]
 
-    return create_registry_app(directory, htpasswd=None, at_door=False).test_client()
+
+def test_a_document_that_others_made_too_large_is_an_error(wire: Wire, directory: Path) -> None:
+    """A document over 4 MiB, which only another program can have put here, isn't read into memory."""
+    digest = wire.push(NAME, "1.0", make_image_index())
+    with (directory / NAME / "blobs" / digest.replace(":", "/")).open("r+b") as file:
+        file.truncate(4_194_305)
+    response = wire.http.get(url("1.0"))
+    assert (response.status_code, code_of(response)) == (500, "UNKNOWN")
+    assert "4194304" in response.text

@@ -163,13 +163,14 @@ SUBJECT = make_manifest(annotations={"the": "subject"})
 
 @pytest.fixture
 def referred(wire: Wire) -> Wire:
-    """A subject with two referrers: an artifact and an image index; and a third, of an image's type."""
+    """A subject with four referrers: an artifact, an image, and image indexes with and without a type."""
     wire.push_blob(NAME, b"{}")
     wire.push(NAME, "subject", SUBJECT)
     descriptor = make_descriptor(SUBJECT, MANIFEST)
     wire.push(NAME, None, make_manifest(artifactType="a/b", annotations={"k": "v"}, subject=descriptor))
     wire.push(NAME, "tagged", make_image_index(artifactType="c/d", subject=descriptor))
     wire.push(NAME, None, make_manifest(subject=descriptor))
+    wire.push(NAME, None, make_image_index(subject=descriptor))
     return wire
 
 
@@ -192,6 +193,7 @@ def test_referrers_are_listed_with_type_and_annotations(referred: Wire) -> None:
         make_manifest(artifactType="a/b", annotations={"k": "v"}, subject=subject): ("a/b", {"k": "v"}),
         make_image_index(artifactType="c/d", subject=subject): ("c/d", None),
         make_manifest(subject=subject): (EMPTY, None),
+        make_image_index(subject=subject): (None, None),
     }
     found = referrers(referred, digest_of(SUBJECT))
     assert set(found) == {digest_of(document) for document in documents}
@@ -199,7 +201,7 @@ def test_referrers_are_listed_with_type_and_annotations(referred: Wire) -> None:
         descriptor = found[digest_of(document)]
         assert descriptor["size"] == len(document)
         assert descriptor["mediaType"] == json.loads(document)["mediaType"]
-        assert (descriptor["artifactType"], descriptor.get("annotations")) == (artifact_type, annotations)
+        assert (descriptor.get("artifactType"), descriptor.get("annotations")) == (artifact_type, annotations)
 
 
 @pytest.mark.parametrize(("artifact_type", "count"), [("a/b", 1), ("c/d", 1), (EMPTY, 1), ("x/y", 0)])

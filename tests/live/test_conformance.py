@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -60,10 +61,10 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def registry(servers: Servers, tmp_path: Path) -> Server:
+def registry(servers: Servers, ports: Callable[[str], Port], tmp_path: Path) -> Server:
     """PyOCI with the embedded registry, open to this machine."""
-    port = Port()
-    return start_pyoci(servers, "conformance", port, PYOCI_EMBEDDED=str(tmp_path / "registry"))
+    directory = str(tmp_path / "registry")
+    return start_pyoci(servers, "conformance", ports("conformance"), PYOCI_EMBEDDED=directory)
 
 
 def settings(registry: Server, results: Path) -> dict[str, str]:
