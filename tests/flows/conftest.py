@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
 from pyoci.app import create_app
 from pyoci.config import Settings
@@ -25,6 +26,13 @@ class Lines(io.StringIO):
         return [json.loads(line) for line in self.getvalue().splitlines()]
 
 
+class ReadingClient(FlaskClient):
+    """Reads every answer to its end and closes it, as a server does."""
+
+    def open(self, *args: Any, **kwargs: Any) -> TestResponse:
+        return super().open(*args, **{"buffered": True, **kwargs})
+
+
 @pytest.fixture
 def lines() -> Lines:
     return Lines()
@@ -37,6 +45,7 @@ def make_client(tmp_path: Path, lines: Lines) -> MakeClient:
     def make(**environ: str) -> FlaskClient:
         settings = Settings.from_environ({"PYOCI_EMBEDDED": str(tmp_path / "registry"), **environ})
         app = create_app(settings, Log(settings.log.default, settings.log.rooms, lines))
+        app.test_client_class = ReadingClient
         return app.test_client()
 
     return make

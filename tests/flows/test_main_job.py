@@ -126,7 +126,7 @@ BAD: list[tuple[str, dict[str, Any], int, str]] = [
     ("slash", {"content": [(BYTES, f"a/{WHEEL}")]}, 400, "file name"),
     ("dots", {"content": [(BYTES, f"..{WHEEL}")]}, 400, "file name"),
     ("not a zip", {"content": [(b"no", WHEEL)], "sha256_digest": None}, 400, "zip"),
-    ("no metadata", {"content": [(make_zip({}), WHEEL)], "sha256_digest": None}, 400, "METADATA"),
+    ("no metadata", {"content": [(make_zip({"a.py": b""}), WHEEL)], "sha256_digest": None}, 400, "METADATA"),
     ("other project", {"name": "other"}, 400, "expected hello-world"),
     ("digest differs", {"sha256_digest": "0" * 64}, 400, "sha256"),
     ("no version of PEP 440", {"version": "one"}, 400, "PEP 440"),
