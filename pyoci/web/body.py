@@ -155,27 +155,27 @@ class _Watch:
     def start(self, seconds: float) -> None:
         """Start, or start again, with `seconds` from now on."""
         self.stop()
-        if self._connection is not None:
-            self._before = self._connection.gettimeout()
-            self._connection.settimeout(self._progress)
-        self._timer = threading.Timer(seconds, self._expire)
+        if self._connection is None:
+            return
+        self._before = self._connection.gettimeout()
+        self._connection.settimeout(self._progress)
+        self._timer = threading.Timer(seconds, self._expire, [self._connection])
         self._timer.daemon = True
         self._timer.start()
 
     def stop(self) -> None:
-        if self._timer is None:
+        if self._timer is None or self._connection is None:
             return
         self._timer.cancel()
         self._timer = None
-        if self._connection is not None and self._connection.fileno() >= 0:
+        with suppress(OSError):  # the server may have closed it already
             self._connection.settimeout(self._before)
 
-    def _expire(self) -> None:
+    def _expire(self, connection: socket.socket) -> None:
         self.expired = True
-        if self._connection is not None:
-            with suppress(OSError):  # the client may be gone already
-                # Not the method of an SSLSocket: that would go on without encryption.
-                socket.socket.shutdown(self._connection, socket.SHUT_RD)
+        with suppress(OSError):  # the client may be gone already
+            # Not the method of an SSLSocket: that would go on without encryption.
+            socket.socket.shutdown(connection, socket.SHUT_RD)
 
 
 class ReadToTheEnd:

@@ -71,11 +71,9 @@ def _known(error: errors.PyOCIError) -> Response:
     return answer
 
 
-def _routing(error: HTTPException) -> Response | HTTPException:
+def _routing(error: HTTPException) -> Response:
     """What routing says, in our words where they help more."""
     status = error.code or 500
-    if status < 400:
-        return error
     message = error.description or error.name
     if status == 404:
         message = f"there is nothing at this address; expected {EXPECTED}"

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from flask import Blueprint, Response, request
 from werkzeug.routing import BaseConverter
 
-from pyoci.errors import NotFound
 from pyoci.events import Events
 from pyoci.store.models import ByteRange, FileStream, PackageFile
 from pyoci.web import answers
@@ -91,8 +90,7 @@ def _unchanged(digest: str) -> Response:
 
 
 def _described(file: PackageFile) -> Response:
-    if file.size is None:
-        raise NotFound(f"the registry doesn't tell the size of {file.filename}")
+    assert file.size is not None  # describe() asks the registry where nothing else tells
     return _dressed(_of(file, Response()), file.sha256, file.size, None)
 
 

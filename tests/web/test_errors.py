@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
+from werkzeug.exceptions import ServiceUnavailable
 
 from pyoci import errors
 from pyoci.web.addresses import NoRegistry
@@ -175,3 +177,16 @@ def test_health_and_home(client: FlaskClient) -> None:
     assert home.status_code == 302
     assert home.headers["Location"].startswith("https://")
     assert "Set-Cookie" not in home.headers
+
+
+def test_other_routes(app: Flask) -> None:
+    """What else the application serves fails in the same way."""
+
+    @app.get("/v2/")
+    def busy() -> None:
+        raise ServiceUnavailable("come back later", retry_after=3)
+
+    answer = app.test_client().get("/v2/")
+    assert (answer.status, answer.text) == ("503 come back later", "come back later")
+    assert answer.headers["Retry-After"] == "3"
+    assert answer.headers["Cache-Control"] == "no-store"

@@ -1,0 +1,234 @@
+"""The request's body, without a server: test_server.py has the same with one."""
+
+from __future__ import annotations
+
+import io
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pyoci.errors import BodyTimeout, InvalidRequest
+from pyoci.web.body import PIECE, Patience, ReadToTheEnd, RequestBody
+
+SHORT = Patience(progress=0.1, start=0.3, slowest=1_000_000, chunked=0.3, refusal=0.3, cap=1000)
+
+
+def make_body(data: bytes = b"", length: int | None = None, **overrides: Any) -> RequestBody:
+    """A body of so many bytes as it claims, or as there are."""
+    environ = {"wsgi.input": io.BytesIO(data), "CONTENT_LENGTH": str(len(data) if length is None else length)}
+    patience = overrides.pop("patience", SHORT)
+    return RequestBody(environ | overrides, patience)
+
+
+def make_chunked(stream: Any, **overrides: Any) -> RequestBody:
+    """A body without a length, from a server that knows its end."""
+    environ = {"wsgi.input": stream, "HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
+    return RequestBody(environ | overrides, SHORT)
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A client's end and a server's end."""
+    client, server = socket.socketpair()
+    with client, server:
+        yield client, server
+
+
+class Connection:
+    """Reads from a socket as gunicorn does: until there are as many bytes as asked for."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def read(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size and (piece := self._connection.recv(size - len(data))):
+            data += piece
+        return data
+
+
+class TestReading:
+    """Reading to the end."""
+
+    def test_pieces(self) -> None:
+        """Pieces, then nothing, as often as asked."""
+        body = make_body(b"abcde")
+        assert [body.read(2), body.read(0), body.read(2), body.read(2), body.read(2)] == [
+            b"ab",
+            b"",
+            b"cd",
+            b"e",
+            b"",
+        ]
+        assert (body.length, body.taken) == (5, 5)
+
+    def test_as_a_file(self) -> None:
+        """It is a file like others for those who want one."""
+        assert make_body(b"ab\ncd").readlines() == [b"ab\n", b"cd"]
+        assert make_body(b"abc").read() == b"abc"
+        assert make_body(b"abc").read(None) == b"abc"
+        assert io.BufferedReader(make_body(b"abc")).read(2) == b"ab"
+
+    def test_stops_at_the_length(self) -> None:
+        """The next request's bytes stay where they are."""
+        assert make_body(b"abcnext", length=3).read() == b"abc"
+
+    def test_chunked(self) -> None:
+        """Without a length the server tells the end."""
+        body = make_chunked(io.BytesIO(b"abc"))
+        assert (body.length, body.read(), body.read(5)) == (None, b"abc", b"")
+
+    @pytest.mark.parametrize(
+        "environ",
+        [{}, {"CONTENT_LENGTH": ""}, {"HTTP_TRANSFER_ENCODING": "chunked"}],
+        ids=["nothing said", "empty length", "chunks from a server that can't read them"],
+    )
+    def test_no_body(self, environ: dict[str, str]) -> None:
+        """Where no length is told, nothing is read: the connection might stay open for ever."""
+        assert RequestBody({"wsgi.input": io.BytesIO(b"abc")} | environ, SHORT).read() == b""
+
+
+class TestFailing:
+    """Bodies that end too soon."""
+
+    def test_too_short(self) -> None:
+        """An end before the length is a failure, again at each read."""
+        body = make_body(b"abc", length=10)
+        assert body.read(3) == b"abc"
+        for _ in range(2):
+            with pytest.raises(InvalidRequest, match="after 3 bytes; expected 10"):
+                body.read(1)
+        assert body.finish() is False
+
+    @pytest.mark.parametrize("error", [ConnectionResetError(104, "reset"), RuntimeError("bad chunk")])
+    def test_server_fails(self, error: Exception) -> None:
+        """Whatever the server raises is the client's connection, not our disk: no OSError comes out."""
+
+        class Failing:
+            def read(self, size: int) -> bytes:
+                raise error
+
+        with pytest.raises(InvalidRequest, match="a whole chunked body") as caught:
+            make_chunked(Failing()).read(1)
+        assert caught.value.__cause__ is error
+
+    def test_stalled(self, pair: tuple[socket.socket, socket.socket]) -> None:
+        """Without a byte for a while it is over, and the connection has its own timeout again."""
+        client, server = pair
+        server.settimeout(7)
+        client.sendall(b"ab")
+        body = make_body(length=10, **{"wsgi.input": Connection(server), "gunicorn.socket": server})
+        with pytest.raises(BodyTimeout, match="too long"):
+            body.read(5)
+        assert server.gettimeout() == 7
+
+    def test_slow(self, pair: tuple[socket.socket, socket.socket]) -> None:
+        """With a byte now and then it is over too; an answer can still be sent."""
+        client, server = pair
+        patience = Patience(progress=5, start=0.2, slowest=1_000_000)
+        environ = {"wsgi.input": Connection(server), "gunicorn.socket": server}
+        body = make_body(length=10, patience=patience, **environ)
+        client.sendall(b"a")
+        started = time.monotonic()
+        assert body.read(5) == b"a"
+        with pytest.raises(BodyTimeout):
+            body.read(5)
+        assert time.monotonic() - started < 4
+        server.sendall(b"sorry")
+        assert client.recv(10) == b"sorry"
+
+    def test_slow_after_the_client_left(self, pair: tuple[socket.socket, socket.socket]) -> None:
+        """The watch finds the connection closed, and says nothing."""
+        _, server = pair
+        environ = {"wsgi.input": io.BytesIO(b"a"), "gunicorn.socket": server}
+        body = make_body(length=10, **environ)
+        assert body.read(1) == b"a"
+        server.close()
+        time.sleep(0.5)
+        with pytest.raises(BodyTimeout):
+            body.read(1)
+
+
+class TestFinishing:
+    """Throwing the rest away."""
+
+    def test_rest_is_read(self) -> None:
+        """What nobody wanted is read."""
+        stream = io.BytesIO(b"x" * 900)
+        body = make_body(length=900, **{"wsgi.input": stream})
+        body.read(10)
+        assert (body.finish(), stream.tell()) == (True, 900)
+        assert body.finish() is True
+
+    def test_too_much_is_not(self) -> None:
+        """Beyond the cap nothing is read."""
+        stream = io.BytesIO(b"x" * 1001)
+        assert (make_body(length=1001, **{"wsgi.input": stream}).finish(), stream.tell()) == (False, 0)
+
+    def test_chunks_without_end(self) -> None:
+        """Chunks are read up to the cap."""
+        stream = io.BytesIO(b"x" * 10 * PIECE)
+        assert make_chunked(stream).finish() is False
+        assert stream.tell() == PIECE
+
+    def test_nothing_to_read(self) -> None:
+        """Most requests have no body, and cost nothing."""
+        assert make_body().finish() is True
+
+
+class TestMiddleware:
+    """ReadToTheEnd around an application."""
+
+    @staticmethod
+    def call(application: Any, stream: io.BytesIO, length: int) -> list[tuple[str, list[tuple[str, str]]]]:
+        started = []
+        environ = {"wsgi.input": stream, "CONTENT_LENGTH": str(length)}
+        wrapped = ReadToTheEnd(application, SHORT)
+        list(wrapped(environ, lambda status, headers, *rest: started.append((status, headers))))  # type: ignore[arg-type]
+        return started
+
+    def test_reads_before_the_answer(self) -> None:
+        """When the answer starts, the body has been read."""
+        stream = io.BytesIO(b"x" * 500)
+        seen = []
+
+        def application(environ: Any, start_response: Any) -> list[bytes]:
+            seen.append((environ["wsgi.input"].read(5), stream.tell()))
+            start_response("200 OK", [("X", "y")])
+            seen.append((b"", stream.tell()))
+            return []
+
+        assert self.call(application, stream, 500) == [("200 OK", [("X", "y")])]
+        assert seen == [(b"xxxxx", 5), (b"", 500)]
+
+    def test_closes_what_it_could_not_read(self) -> None:
+        """Where the rest can't be read, the connection is closed."""
+
+        def application(environ: Any, start_response: Any) -> list[bytes]:
+            start_response("400 no", [])
+            return []
+
+        assert self.call(application, io.BytesIO(), 500) == [("400 no", [("Connection", "close")])]
+
+    def test_application_that_fails(self, pair: tuple[socket.socket, socket.socket]) -> None:
+        """A defect leaves no watch behind."""
+        client, server = pair
+        client.sendall(b"x" * 10)
+
+        def application(environ: Any, start_response: Any) -> list[bytes]:
+            environ["wsgi.input"].read(5)
+            raise RuntimeError("defect")
+
+        environ = {"wsgi.input": Connection(server), "CONTENT_LENGTH": "10", "gunicorn.socket": server}
+        with pytest.raises(RuntimeError):
+            ReadToTheEnd(application, SHORT)(environ, lambda *_: None)  # type: ignore[arg-type]
+        assert server.gettimeout() is None
+
+
+def test_patience() -> None:
+    """A long body has more time than a short one, and chunks have a time of their own."""
+    patience = Patience(start=10, slowest=100, chunked=50)
+    assert [patience.in_all(0), patience.in_all(1000), patience.in_all(None)] == [10, 20, 50]
