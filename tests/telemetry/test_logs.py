@@ -1,0 +1,142 @@
+"""Log lines: who is heard, how they look, what never stands in them."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pytest
+
+from pyoci.oci.credentials import Basic
+from pyoci.telemetry.logs import Log
+from pyoci.telemetry.requests import RequestLog
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is one."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def read(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+LEVELS = [
+    ("info", {}, "web", "info", True),
+    ("info", {}, "web", "debug", False),
+    ("off", {}, "web", "error", False),
+    ("info", {"oci": "debug"}, "oci", "debug", True),
+    ("info", {"oci": "debug"}, "oci.auth", "debug", True),
+    ("info", {"oci": "debug"}, "store", "debug", False),
+    ("info", {"oci": "off"}, "oci.auth", "error", False),
+    ("info", {"": "error"}, "web", "warning", False),
+]
+
+
+@pytest.mark.parametrize(("default", "rooms", "room", "level", "heard"), LEVELS)
+def test_a_room_is_heard_at_its_level(
+    default: str, rooms: dict[str, str], room: str, level: str, heard: bool
+) -> None:
+    """By its own name, the nearest one above it, or the default."""
+    stream = io.StringIO()
+    Log(default, rooms, stream).tell("something", room=room, level=level)
+    assert bool(stream.getvalue()) == heard
+
+
+def test_a_line_is_json_for_machines() -> None:
+    """One object a line, whatever the facts hold; facts that are None are left out."""
+    stream = io.StringIO()
+    Log(stream=stream).tell("an\nevent", room="web", path="/\u2028ü\n", nothing=None)
+    (line,) = read(stream)
+    assert (line["event"], line["room"], line["level"]) == ("an\nevent", "pyoci.web", "info")
+    assert line["path"] == "/\u2028ü\n"
+    assert "nothing" not in line
+    assert line["timestamp"].endswith("Z")
+
+
+def test_a_line_is_coloured_on_a_terminal() -> None:
+    """For the person who ran `make serve`."""
+    stream = Terminal()
+    Log(stream=stream).tell("request", room="web", status=200)
+    assert "\x1b[" in stream.getvalue()
+    assert "request" in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/https://me:secret@ghcr.io/acme/",
+        "/me:secret@ghcr.io/acme/",
+        "/http:/me:secret@host/",
+        "//u:secret@h/",
+    ],
+)
+def test_user_info_is_masked(path: str) -> None:
+    """Somebody will put a password into a URL that ends up as a path."""
+    stream = io.StringIO()
+    Log(stream=stream).tell("request", room="web", path=path)
+    assert "secret" not in stream.getvalue()
+
+
+def answer(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    environ["pyoci.caller"] = Basic("me", "secret")
+    start_response("201 Created", [])
+    return [b"one", b"two"]
+
+
+def make_environ(**overrides: str) -> dict[str, Any]:
+    return {"REQUEST_METHOD": "GET", "SCRIPT_NAME": "", "PATH_INFO": "/x/", **overrides}
+
+
+class TestRequestLine:
+    """It is written when the server closes the answer, however that came about."""
+
+    def run(self, application: Any, stream: io.StringIO, take: int) -> None:
+        times = iter((1.0, 3.5))
+        middleware = RequestLog(application, Log(stream=stream), lambda: next(times))
+        body = middleware(make_environ(), lambda *_: None)
+        for _ in zip(range(take), body, strict=False):
+            pass
+        body.close()
+
+    def test_tells_what_was_sent(self) -> None:
+        """Status, bytes and the time that all of it took."""
+        stream = io.StringIO()
+        self.run(answer, stream, 9)
+        (line,) = read(stream)
+        assert (line["status"], line["bytes"], line["duration"]) == (201, 6, 2.5)
+        assert "complete" not in line
+        assert "secret" not in stream.getvalue()
+
+    def test_tells_that_the_client_was_gone(self) -> None:
+        """It took one piece of two."""
+        stream = io.StringIO()
+        self.run(answer, stream, 1)
+        (line,) = read(stream)
+        assert (line["bytes"], line["complete"]) == (3, False)
+
+    def test_tells_of_an_application_that_failed(self) -> None:
+        """The failure goes on to the server."""
+
+        def fail(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            raise LookupError
+
+        stream = io.StringIO()
+        with pytest.raises(LookupError):
+            self.run(fail, stream, 0)
+        (line,) = read(stream)
+        assert (line["status"], line["complete"]) == (500, False)
+
+    def test_closes_what_it_wraps(self) -> None:
+        """A download gives its connection back."""
+        closed: list[bool] = []
+
+        class Body(list[bytes]):
+            def close(self) -> None:
+                closed.append(True)
+
+        self.run(lambda environ, start: start("200 OK", []) or Body([b"x"]), io.StringIO(), 0)
+        assert closed == [True]
