@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
@@ -87,8 +88,13 @@ def _routing(error: HTTPException) -> Response:
 
 
 def _unknown(error: Exception) -> Response:
-    """A defect, or a disk that is full. The log has it all; the caller gets one sentence."""
-    site().events.error("web", "request failed", error=type(error).__name__, exc_info=error)
+    """A defect, or a disk that is full. The caller gets one sentence.
+
+    The log gets the places that the error came through, not its message: that may hold a URL with a token.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    trace = [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames]
+    site().events.error("web", "request failed", error=type(error).__name__, trace=trace)
     return _answer(500, _BROKEN)
 
 

@@ -100,7 +100,9 @@ def test_defects(client: FlaskClient, store: MemoryStore, told: Told) -> None:
     assert answer.status_code == 500
     assert answer.text == "PyOCI failed at this request; its log says more"
     (line,) = told
-    assert (line["level"], line["error"], line["exc_info"]) == ("error", "RuntimeError", store.failure)
+    assert (line["level"], line["error"]) == ("error", "RuntimeError")
+    assert "doubles.py" in line["trace"][-1]
+    assert "secret" not in str(line)
 
 
 def test_defects_while_testing(app, store: MemoryStore) -> None:
