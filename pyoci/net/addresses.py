@@ -6,18 +6,21 @@ import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 
 from pyoci.errors import Denied, Unreachable
 
 _TRIES = 4  # addresses of one name that are worth a connection attempt
 _RESOLVERS = 16  # names looked up at one time
-# Azure's agent answers virtual machines at an address that is public by its number.
-_PLATFORM = frozenset({ip_address("168.63.129.16")})
+# Where clouds answer their machines with secrets: Azure (public by its number), Alibaba, Amazon.
+_PLATFORM = frozenset(map(ip_address, ("168.63.129.16", "100.100.100.200", "fd00:ec2::254")))
 _NAT64 = IPv6Network("64:ff9b::/96")
 _NAT64_LOCAL = IPv6Network("64:ff9b:1::/48")
 _COMPATIBLE = IPv6Network("::/96")
-_THIS_HOST = IPv4Network("0.0.0.0/8")
+# Python's is_private means "not global", reserved and documentation networks included.
+_PRIVATE = tuple(
+    map(ip_network, ("10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
+) + tuple(map(ip_network, ("::1/128", "fc00::/7")))
 
 Address = IPv4Address | IPv6Address
 Lookup = Callable[[str, int], list[str]]
@@ -27,7 +30,9 @@ class Reach(Enum):
     """How far a call may go. There is one adapter for each, so that no pooled connection changes hands."""
 
     PUBLIC = "public"  # https to public addresses: what any caller may name
-    VOUCHED = "vouched"  # the same, named by a registry that the operator listed; a proxy may be used
+    # Public addresses, named by a registry that the operator listed: a proxy may be used, and plain http
+    # where that registry speaks it itself.
+    VOUCHED = "vouched"
     PRIVATE = "private"  # private and loopback addresses too: named by a listed registry that has one itself
     LISTED = "listed"  # wherever the operator's own list leads
     EMBEDDED = "embedded"  # the registry inside this process, and nothing else
@@ -38,7 +43,9 @@ def permitted(address: Address, reach: Reach) -> bool:
     if reach is Reach.LISTED:
         return True
     inner = _inner(address)
-    return _is_public(inner) or (reach is Reach.PRIVATE and _is_private(inner))
+    if reach is Reach.PRIVATE and _is_private(inner):
+        return True
+    return reach is not Reach.EMBEDDED and _is_public(inner)
 
 
 def _inner(address: Address) -> Address:
@@ -59,10 +66,7 @@ def _is_public(address: Address) -> bool:
 
 def _is_private(address: Address) -> bool:
     """Loopback and private networks; never link-local (cloud metadata), multicast or reserved ones."""
-    if isinstance(address, IPv4Address) and address in _THIS_HOST:
-        return False
-    other = address.is_link_local or address.is_multicast or address.is_unspecified
-    return (address.is_loopback or address.is_private) and not other
+    return address not in _PLATFORM and any(address in network for network in _PRIVATE)
 
 
 def system_lookup(host: str, port: int) -> list[str]:
@@ -76,18 +80,22 @@ class Resolver:
 
     def __init__(self, lookup: Lookup = system_lookup) -> None:
         self._lookup = lookup
-        self._threads = ThreadPoolExecutor(_RESOLVERS, thread_name_prefix="resolve")
+        # Names that callers made up, and that hang, keep nobody from the operator's own registries.
+        self._strangers = ThreadPoolExecutor(_RESOLVERS, thread_name_prefix="resolve")
+        self._listed = ThreadPoolExecutor(_RESOLVERS, thread_name_prefix="resolve-listed")
 
-    def addresses(self, host: str, port: int, timeout: float) -> list[Address]:
+    def addresses(self, host: str, port: int, timeout: float, *, listed: bool = True) -> list[Address]:
         """Every address of `host`. Raises OSError where it has none, Unreachable after `timeout` seconds."""
         host = host.strip("[]").partition("%")[0]
         try:
             return [ip_address(host)]
         except ValueError:
             pass
+        waiting = (self._listed if listed else self._strangers).submit(self._lookup, host, port)
         try:
-            found = self._threads.submit(self._lookup, host, port).result(timeout)
+            found = waiting.result(timeout)
         except TimeoutError:
+            waiting.cancel()
             raise Unreachable(f"the name {host} could not be looked up in time") from None
         except UnicodeError as exc:
             raise OSError(f"{host} is not a host name") from exc
@@ -97,7 +105,7 @@ class Resolver:
         """The addresses to connect to. Raises Denied where **any** address of the name is refused:
         a name with a public and a private address is somebody trying.
         """
-        found = self.addresses(host, port, timeout)
+        found = self.addresses(host, port, timeout, listed=reach is not Reach.PUBLIC)
         if not all(permitted(address, reach) for address in found):
             raise Denied(
                 f"{host} has an address that is not public; only a registry listed in PYOCI_REGISTRIES may"
@@ -111,3 +119,8 @@ class Resolver:
         except (OSError, Unreachable):
             return False
         return any(_is_private(_inner(address)) for address in found)
+
+    def close(self) -> None:
+        """Look nothing up any more."""
+        for threads in (self._strangers, self._listed):
+            threads.shutdown(wait=False, cancel_futures=True)

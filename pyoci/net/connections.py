@@ -4,74 +4,22 @@ watch can cut a call that outlives its time, and an answer that comes early ends
 
 from __future__ import annotations
 
-import select
 import socket
 import ssl
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import time
 from typing import Any
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util import connection as socket_factory
+from urllib3.util.wait import wait_for_read
 
 from pyoci.net.addresses import Reach, Resolver
+from pyoci.net.watch import current_watch
 
 CONNECT_SECONDS = 5.0
 STALL_SECONDS = 60.0  # without progress, for the bytes of a blob
-
-
-class Watch:
-    """Cuts the connection of one call when its time is over."""
-
-    def __init__(self) -> None:
-        self.fired = False
-        self._sockets: list[socket.socket] = []
-        self._lock = threading.Lock()
-
-    def cut(self) -> None:
-        with self._lock:
-            self.fired = True
-            for sock in self._sockets:
-                _shut(sock)
-
-    def follow(self, sock: socket.socket | None) -> None:
-        if sock is None:
-            return
-        with self._lock:
-            self._sockets.append(sock)
-            if self.fired:
-                _shut(sock)
-
-
-def _shut(sock: socket.socket) -> None:
-    # Past the TLS layer: another thread is reading from it at this moment.
-    with suppress(OSError):
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)
-
-
-_current = threading.local()
-
-
-@contextmanager
-def watched(seconds: float) -> Iterator[Watch]:
-    """Everything that this thread sends and reads in the block is cut after `seconds`.
-
-    A socket's own timeout starts again with every byte, so a peer that sends one a second would never
-    meet it.
-    """
-    watch, outer = Watch(), getattr(_current, "watch", None)
-    timer = threading.Timer(seconds, watch.cut)
-    timer.daemon = True
-    timer.start()
-    _current.watch = watch
-    try:
-        yield watch
-    finally:
-        _current.watch = outer
-        timer.cancel()
 
 
 class _Watched:
@@ -84,6 +32,17 @@ class _Watched:
         self._half_sent = False
         super().connect()  # type: ignore[misc]  # the other base is urllib3's
         self._follow()
+
+    def _new_conn(self) -> socket.socket:
+        sock: socket.socket = self._dialled()
+        watch = current_watch()
+        if watch is not None:
+            watch.follow_new(sock)
+        return sock
+
+    def _dialled(self) -> socket.socket:
+        connected: socket.socket = super()._new_conn()  # type: ignore[misc]
+        return connected
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         self._follow()
@@ -106,13 +65,11 @@ class _Watched:
 
     def _answered_early(self) -> bool:
         # Under TLS a readable socket may only hold session tickets; there the peer's closing has to do.
-        if isinstance(self.sock, ssl.SSLSocket):
-            return False
-        return bool(select.select([self.sock], [], [], 0)[0])
+        return not isinstance(self.sock, ssl.SSLSocket) and wait_for_read(self.sock, timeout=0)
 
     def _follow(self) -> None:
-        watch: Watch | None = getattr(_current, "watch", None)
-        if watch is not None:
+        watch = current_watch()
+        if watch is not None and self.sock is not None:
             watch.follow(self.sock)
 
 
@@ -149,26 +106,28 @@ class _Pinned(_Watched):
     timeout: Any
     socket_options: Any
 
-    def _new_conn(self) -> socket.socket:
+    def _dialled(self) -> socket.socket:
         timeout = self.timeout if isinstance(self.timeout, int | float) else CONNECT_SECONDS
+        deadline = time.monotonic() + timeout
         try:
             addresses = self.resolver.permitted(self.host, self.port, self.reach, timeout)
         except socket.gaierror as exc:
             raise NameResolutionError(self.host, self, exc) from exc  # type: ignore[arg-type]
+        except OSError as exc:
+            raise NewConnectionError(self, f"no address of {self.host}: {exc}") from exc  # type: ignore[arg-type]
         failure: OSError = OSError("the name has no address")
-        for address in addresses:
+        for tried, address in enumerate(addresses):
+            # Each of those left gets its share, so that a dead first address costs not all of the time.
+            share = (deadline - time.monotonic()) / (len(addresses) - tried)
             try:
-                return self._dial(address, timeout)
+                return socket_factory.create_connection(
+                    (address, self.port), max(share, 0.01), socket_options=self.socket_options
+                )
             except OSError as exc:
                 failure = exc
         if isinstance(failure, TimeoutError):
             raise ConnectTimeoutError(self, f"no connection to {self.host} in time") from failure
         raise NewConnectionError(self, f"no connection to {self.host}: {failure}") from failure  # type: ignore[arg-type]
-
-    def _dial(self, address: str, timeout: float) -> socket.socket:
-        return socket_factory.create_connection(
-            (address, self.port), timeout, socket_options=self.socket_options
-        )
 
 
 def pinned_pools(resolver: Resolver, reach: Reach) -> dict[str, type[HTTPConnectionPool]]:

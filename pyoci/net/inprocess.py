@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from requests import PreparedRequest, Response
 from requests.adapters import BaseAdapter
@@ -61,6 +61,8 @@ class InProcessAdapter(BaseAdapter):
         pieces = iter(body)
         # A WSGI application may start its response as late as its first piece.
         first = next(pieces, b"") if not started else b""
+        if not started:
+            raise ValueError("the application has not started its response")
         status, headers = started[0]
         return _response(request, status, headers, _Joined(first, pieces, body))
 
@@ -91,7 +93,7 @@ def _environ(request: PreparedRequest) -> WSGIEnvironment:
     environ: WSGIEnvironment = {
         "REQUEST_METHOD": request.method or "GET",
         "SCRIPT_NAME": "",
-        "PATH_INFO": unquote(str(target.path)).encode().decode("latin-1"),
+        "PATH_INFO": unquote_to_bytes(str(target.path)).decode("latin-1"),
         "QUERY_STRING": str(target.query),
         "SERVER_NAME": "localhost",
         "SERVER_PORT": "80",
@@ -120,7 +122,7 @@ def _response(
 ) -> Response:
     response = Response()
     response.status_code = status
-    response.headers.update(headers)
+    response.headers.update(HTTPHeaderDict(headers))
     response.request = request
     response.url = request.url or ""
     response.raw = HTTPResponse(

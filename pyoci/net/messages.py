@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from pyoci.errors import InvalidRequest
 from pyoci.net.addresses import Reach
 
 SEND_PIECE = 256 * 1024  # 64 KiB pieces cost three times the processor time
 READ_PIECE = 1024 * 1024
+ERROR_LIMIT = 64 * 1024  # bytes of a refusal's body that are read
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +29,31 @@ class FileBody:
 
     def __iter__(self) -> Iterator[bytes]:
         self.file.seek(0)
-        while piece := self.file.read(SEND_PIECE):
+        left = self.size
+        while left and (piece := self.file.read(min(SEND_PIECE, left))):
+            left -= len(piece)
             yield piece
+        if left:
+            # The registry would wait for the rest. No OSError: urllib3 would take one for its own.
+            raise InvalidRequest(f"the file ended {left} bytes before its size of {self.size}")
+
+
+@dataclass(frozen=True, slots=True)
+class PacedBody:
+    """A body that tells when bytes of it move, and when the last has gone."""
+
+    body: FileBody
+    moved: Callable[[], None] = field(repr=False)
+    ended: Callable[[], None] = field(repr=False)
+
+    def __len__(self) -> int:
+        return self.body.size
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self.body:
+            self.moved()
+            yield piece
+        self.ended()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

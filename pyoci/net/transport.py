@@ -9,79 +9,47 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
-from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed lacks it
 from weakref import WeakValueDictionary
 
 import requests
-import urllib3
 from requests.adapters import BaseAdapter, HTTPAdapter
 
-from pyoci.errors import Denied, ProtocolError, Unreachable
+from pyoci.errors import Denied, ProtocolError, PyOCIError, Unreachable
+from pyoci.events import Events
 from pyoci.net.addresses import Reach, Resolver
 from pyoci.net.connections import (
     CONNECT_SECONDS,
     STALL_SECONDS,
-    Watch,
     WatchedHTTPPool,
     WatchedHTTPSPool,
     pinned_pools,
-    watched,
 )
 from pyoci.net.inprocess import InProcessAdapter
-from pyoci.net.messages import Answer, Call, Stream
+from pyoci.net.messages import ERROR_LIMIT, Answer, Call, FileBody, PacedBody, Stream
+from pyoci.net.proxies import Proxies
+from pyoci.net.reading import Pace, gathered, is_encoded
+from pyoci.net.translation import FOREIGN, translate
+from pyoci.net.waits import retry_after_seconds
+from pyoci.net.watch import Watch, Watchdog
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
+__all__ = ["DOCUMENT_LIMIT", "DOCUMENT_SECONDS", "Proxies", "Transport"]
+
 DOCUMENT_SECONDS = 10.0  # for a call that moves a document, its retries included
 UPLOAD_ANSWER_SECONDS = 300.0  # from the last byte of a blob to the registry's answer
 DOCUMENT_LIMIT = 4 * 1024 * 1024  # bytes; what the OCI distribution specification asks registries to take
+_ERROR_SECONDS = 2.0  # for the text of a refusal, which is worth no longer wait
 _ATTEMPTS = 3
 _HOSTS = 64  # pools kept for each reach
 _BUSY = frozenset({500, 502, 503, 504})
 
-# What requests and urllib3 raise, most telling first. A test proves that the table is total.
-_TIMEOUTS: tuple[type[Exception], ...] = (
-    requests.Timeout,
-    urllib3.exceptions.TimeoutError,
-    TimeoutError,
-)
-_NONSENSE: tuple[type[Exception], ...] = (
-    requests.exceptions.InvalidURL,
-    requests.exceptions.InvalidSchema,
-    requests.exceptions.InvalidHeader,
-    requests.exceptions.ContentDecodingError,
-    urllib3.exceptions.LocationValueError,
-    urllib3.exceptions.DecodeError,
-    ValueError,
-)
-_FOREIGN: tuple[type[Exception], ...] = (
-    requests.RequestException,
-    urllib3.exceptions.HTTPError,
-    OSError,
-    ValueError,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Proxies:
-    """HTTP(S)_PROXY and NO_PROXY, as the operator set them. A proxy's URL may carry a password."""
-
-    by_scheme: Mapping[str, str] = field(default_factory=dict, repr=False)
-    exempt: str = ""
-
-    def for_url(self, url: str) -> dict[str, str]:
-        """The proxy for `url`, in the form that requests takes; empty where there is none."""
-        scheme, host = urlsplit(url)[:2]
-        proxy = self.by_scheme.get(scheme)
-        if not proxy or proxy_bypass_environment(host, {"no": self.exempt}):
-            return {}
-        return {scheme: proxy}
+_Answered = TypeVar("_Answered", Answer, Stream)
 
 
 class _Adapter(HTTPAdapter):
@@ -108,23 +76,29 @@ class Transport:
         self,
         *,
         embedded: WSGIApplication | None = None,
-        proxies: Proxies = Proxies(),
+        proxies: Proxies | None = None,
         ca_bundle: str | None = None,
         host_connections: int = 16,
         user_agent: str = "pyoci",
         resolver: Resolver | None = None,
+        events: Events | None = None,
         document_seconds: float = DOCUMENT_SECONDS,
         stall_seconds: float = STALL_SECONDS,
+        answer_seconds: float = UPLOAD_ANSWER_SECONDS,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.resolver = resolver or Resolver()
-        self._proxies = proxies
+        self.document_seconds = document_seconds
+        self._proxies = proxies or Proxies()
         self._verify: bool | str = ca_bundle or True
         self._user_agent = user_agent
-        self._document_seconds = document_seconds
+        self._events = events or Events()
         self._stall_seconds = stall_seconds
-        self._sleep, self._jitter = sleep, jitter
+        self._answer_seconds = answer_seconds
+        self._sleep, self._clock, self._jitter = sleep, clock, jitter
+        self._watchdog = Watchdog()
         self._adapters: dict[Reach, BaseAdapter] = {
             reach: _Adapter(reach, self.resolver, 4 * host_connections)
             for reach in Reach
@@ -134,129 +108,207 @@ class Transport:
             self._adapters[Reach.EMBEDDED] = InProcessAdapter(embedded)
         self._gates = _Gates(host_connections)
 
+    def close(self) -> None:
+        """Close what is kept open; calls made later open it again."""
+        for adapter in self._adapters.values():
+            adapter.close()
+        self.resolver.close()
+
     def document(self, call: Call, limit: int = DOCUMENT_LIMIT) -> Answer:
         """Send `call` and read its answer whole, at most `limit` bytes of it.
 
-        The whole takes at most `DOCUMENT_SECONDS`, further attempts after a lost connection or a busy
-        registry included: every call that moves a document may be repeated.
-        Raises Unreachable, ProtocolError, Denied.
+        The whole takes at most `document_seconds`, further attempts after a lost connection, a busy registry
+        or a 429 included: every call that moves a document may be repeated. Of a refusal's body as much is
+        read as an error message needs. Raises Unreachable, ProtocolError, Denied.
         """
-        deadline = time.monotonic() + self._document_seconds
-        with self._gates.passage(urlsplit(call.url).netloc, self._document_seconds):
-            for attempt in range(1, _ATTEMPTS + 1):
-                left = deadline - time.monotonic()
-                pause = 0.2 * 2 ** (attempt - 1) * (0.5 + self._jitter())
-                last = attempt == _ATTEMPTS or left < 2 * pause
-                try:
-                    answer = self._read(call, limit, max(left, 0.1))
-                except Unreachable:
-                    if last or time.monotonic() + pause > deadline:
-                        raise
-                else:
-                    if last or answer.status not in _BUSY or call.reach is Reach.EMBEDDED:
-                        return answer
-                self._sleep(pause)
-        raise AssertionError("the last attempt returns or raises")
+        return self._patiently(call, lambda left: self._read(call, limit, left))
 
     def stream(self, call: Call) -> Stream:
         """Send `call` and leave the body of the answer to be read.
 
-        The head has to come within a minute, and so has each further piece.
-        Raises Unreachable, ProtocolError, Denied; so does reading.
+        The head has to come within a minute, and so has each further piece. A further attempt begins
+        within `document_seconds` or not at all. Raises Unreachable, ProtocolError, Denied; so does reading.
         """
-        with self._translated(call), watched(self._stall_seconds) as watch:
-            response = self._send(call, (CONNECT_SECONDS, self._stall_seconds), watch)
-        return Stream(
-            response.status_code,
-            _headers(response),
-            lambda size: self._pieces(call, response, size),
-            lambda size: self._head(call, response, size),
-            response.close,
-        )
+        return self._patiently(call, lambda _left: self._open(call))
 
     def upload(self, call: Call) -> Answer:
         """Send a call with a large body. It may take as long as bytes move; the answer 300 seconds.
 
         One attempt: what was sent half has to begin anew, which only the caller can do.
         """
-        with self._translated(call):
-            response = self._send(call, (CONNECT_SECONDS, UPLOAD_ANSWER_SECONDS))
-            return _answer(call, response, DOCUMENT_LIMIT)
+        with self._told(call) as facts:
+            with self._timed(call, self._stall_seconds) as watch:
+                response = self._send(call, (CONNECT_SECONDS, self._answer_seconds), self._paced(call, watch))
+                facts["status"] = response.status_code
+                if response.status_code < 300:
+                    return _whole(call, response, DOCUMENT_LIMIT)
+            return self._refused(call, response, watch)
+
+    def rest(self, attempt: int) -> None:
+        """Wait for a moment, longer with each attempt, before something is begun anew."""
+        self._sleep(self._pause(attempt))
+
+    def _pause(self, attempt: int) -> float:
+        return 0.2 * 2.0 ** (attempt - 1) * (0.5 + self._jitter())
+
+    def _patiently(self, call: Call, send: Callable[[float], _Answered]) -> _Answered:
+        """The answer of the first attempt that is one; of the last within the budget otherwise."""
+        deadline = self._clock() + self.document_seconds
+        for attempt in range(1, _ATTEMPTS + 1):
+            pause = self._pause(attempt)
+            last = attempt == _ATTEMPTS or call.reach is Reach.EMBEDDED
+            try:
+                answer = send(max(deadline - self._clock(), 0.1))
+            except Unreachable:
+                if last or self._clock() + pause >= deadline:
+                    raise
+            else:
+                wait = _asked_wait(answer, pause)
+                if last or wait is None or self._clock() + wait >= deadline:
+                    return answer
+                if isinstance(answer, Stream):
+                    answer.close()
+                pause = wait
+            self._sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
 
     def _read(self, call: Call, limit: int, seconds: float) -> Answer:
-        with self._translated(call), watched(seconds) as watch:
-            response = self._send(call, (min(CONNECT_SECONDS, seconds), seconds), watch)
-            return _answer(call, response, limit)
+        host = urlsplit(call.url).netloc
+        with self._gates.passage(host, seconds), self._told(call) as facts:
+            with self._timed(call, seconds) as watch:
+                response = self._send(call, (min(CONNECT_SECONDS, seconds), seconds), call.body)
+                facts["status"] = response.status_code
+                if response.status_code < 300:
+                    return _whole(call, response, limit)
+            return self._refused(call, response, watch)
+
+    def _open(self, call: Call) -> Stream:
+        with self._told(call) as facts, self._timed(call, self._stall_seconds) as watch:
+            response = self._send(call, (CONNECT_SECONDS, self._stall_seconds), call.body)
+            facts["status"] = response.status_code
+        return Stream(
+            response.status_code,
+            _headers(response),
+            lambda size: self._pieces(call, response, watch, size),
+            lambda size: self._head(call, response, watch, size),
+            response.close,
+        )
+
+    def _paced(self, call: Call, watch: Watch) -> bytes | PacedBody:
+        if isinstance(call.body, bytes):
+            watch.allow(self._answer_seconds)
+            return call.body
+        return PacedBody(
+            call.body, lambda: watch.allow(self._stall_seconds), lambda: watch.allow(self._answer_seconds)
+        )
 
     def _send(
-        self, call: Call, timeout: tuple[float, float], watch: Watch | None = None
+        self, call: Call, timeout: tuple[float, float], body: bytes | FileBody | PacedBody
     ) -> requests.Response:
         adapter = self._adapter(call)
         proxies = {} if call.reach is Reach.EMBEDDED else self._proxies.for_url(call.url)
         if proxies and call.reach is Reach.PUBLIC:
             # The proxy resolves the name, so nobody can say where the call would end.
             raise Denied(f"{_host(call)} may not be asked through a proxy unless PYOCI_REGISTRIES lists it")
-        body = call.body if len(call.body) else b""
         headers = {"User-Agent": self._user_agent, "Accept-Encoding": "identity", **call.headers}
-        request = requests.Request(call.method, call.url, headers=headers, data=body).prepare()
-        try:
-            return adapter.send(request, stream=True, timeout=timeout, verify=self._verify, proxies=proxies)
-        except _FOREIGN:
-            if watch is not None and watch.fired:
-                raise TimeoutError from None
-            raise
+        data = body if len(body) else b""
+        request = requests.Request(call.method, call.url, headers=headers, data=data).prepare()
+        if call.url.isascii() and call.url.isprintable() and " " not in call.url:
+            # requests writes a query anew, and a signature may stand in it.
+            request.url = call.url
+        return adapter.send(request, stream=True, timeout=timeout, verify=self._verify, proxies=proxies)
 
     def _adapter(self, call: Call) -> BaseAdapter:
         """The road for `call`, or Denied: `embedded:` is for our own registry alone, http for listed ones."""
         scheme = urlsplit(call.url).scheme
-        plain = {Reach.PRIVATE, Reach.LISTED}
+        plain = {Reach.VOUCHED, Reach.PRIVATE, Reach.LISTED}
         allowed = {"embedded": {Reach.EMBEDDED}, "http": plain, "https": set(Reach) - {Reach.EMBEDDED}}
         adapter = self._adapters.get(call.reach)
         if adapter is None or call.reach not in allowed.get(scheme, ()):
             raise Denied(f"{_host(call)} may not be asked by {scheme}; PYOCI_REGISTRIES lists what may")
         return adapter
 
-    def _pieces(self, call: Call, response: requests.Response, size: int) -> Iterator[bytes]:
+    def _refused(self, call: Call, response: requests.Response, watch: Watch) -> Answer:
+        """An answer that is no success, with the beginning of its body; without where that doesn't come."""
         try:
-            with self._translated(call):
-                while piece := response.raw.read(size, decode_content=False):
-                    yield piece
+            body = self._head(call, response, watch, ERROR_LIMIT)
+        except PyOCIError:
+            body = b""
+        finally:
+            response.close()
+        return Answer(response.status_code, _headers(response), body)
+
+    def _pieces(self, call: Call, response: requests.Response, watch: Watch, size: int) -> Iterator[bytes]:
+        pace = Pace(self._stall_seconds)
+        try:
+            while True:
+                with self._timed(call, self._stall_seconds, watch):
+                    piece = pace.kept(lambda: gathered(response, size))
+                if not piece:
+                    return
+                if pace.too_slow:
+                    raise Unreachable(
+                        f"{_host(call)} sent next to nothing for {self._stall_seconds:g} seconds"
+                    )
+                yield piece
         finally:
             response.close()
 
-    def _head(self, call: Call, response: requests.Response, size: int) -> bytes:
-        with self._translated(call), watched(self._document_seconds):
+    def _head(self, call: Call, response: requests.Response, watch: Watch, size: int) -> bytes:
+        if response.status_code == 416:
+            # docker-registry 2.8 promises a body that never comes.
+            return b""
+        with self._timed(call, min(_ERROR_SECONDS, self.document_seconds), watch):
             return bytes(response.raw.read(size, decode_content=False))
 
     @contextmanager
-    def _translated(self, call: Call) -> Iterator[None]:
+    def _timed(self, call: Call, seconds: float, watch: Watch | None = None) -> Iterator[Watch]:
+        """Cut the block's call after `seconds`, and translate what it raises."""
+        late = Unreachable(f"{_host(call)} did not answer in time")
+        with self._watchdog.watched(seconds, watch) as watch:
+            try:
+                yield watch
+            except FOREIGN as exc:
+                raise (late if watch.fired else translate(exc, _host(call))) from exc
+        if watch.fired:
+            # What was read without a length ends like a whole answer when it is cut.
+            raise late
+
+    @contextmanager
+    def _told(self, call: Call) -> Iterator[dict[str, object]]:
+        """Tell who listens of a call: nothing of its query, its headers or its bodies."""
+        facts: dict[str, object] = {"method": call.method, "host": _host(call)}
+        begun = time.monotonic()
         try:
-            yield
-        except _FOREIGN as exc:
-            raise translate(exc, _host(call)) from exc
+            yield facts
+        except PyOCIError as exc:
+            facts["failure"] = exc.message
+            raise
+        finally:
+            seconds = round(time.monotonic() - begun, 4)
+            self._events.debug("net", "call", **facts, seconds=seconds)
 
 
-def translate(exc: Exception, host: str) -> Unreachable | ProtocolError:
-    """The kind of error behind an exception of requests, urllib3 or the socket."""
-    if isinstance(exc, _TIMEOUTS):
-        return Unreachable(f"{host} did not answer in time")
-    if isinstance(exc, requests.exceptions.SSLError | urllib3.exceptions.SSLError):
-        return Unreachable(f"{host} could not be trusted: its TLS certificate or handshake is not right")
-    if isinstance(exc, _NONSENSE):
-        return ProtocolError(f"{host} sent something that can't be read")
-    return Unreachable(f"{host} could not be reached, or broke off")
+def _asked_wait(answer: Answer | Stream, pause: float) -> float | None:
+    """Seconds to wait before another attempt; None where there is no use in one."""
+    if answer.status not in _BUSY and answer.status != 429:
+        return None
+    asked = retry_after_seconds(answer.headers.get("retry-after"))
+    return pause if asked is None else max(float(asked), pause)
 
 
-def _answer(call: Call, response: requests.Response, limit: int) -> Answer:
-    """The whole response, or ProtocolError where it is longer than `limit` bytes."""
-    body = b""
-    if call.method != "HEAD":
+def _whole(call: Call, response: requests.Response, limit: int) -> Answer:
+    """The answer with all of its body, or ProtocolError where that is more than `limit` bytes."""
+    try:
+        if is_encoded(response) and call.method != "HEAD":
+            raise ProtocolError(f"{_host(call)} sent a compressed answer where nobody asked for one")
+        # Told to read, http.client learns that an answer to HEAD has no body, and the connection is kept.
         body = bytes(response.raw.read(limit + 1, decode_content=False))
-    if len(body) > limit:
+    finally:
+        # Read to its end the connection went back to the pool; otherwise this drops it.
         response.close()
+    if len(body) > limit:
         raise ProtocolError(f"{_host(call)} sent more than {limit} bytes where a document was expected")
-    # Read to its end the connection went back to the pool; otherwise this drops it.
-    response.close()
     return Answer(response.status_code, _headers(response), body)
 
 

@@ -1,0 +1,54 @@
+"""Reading the body of an answer as it comes: in pieces, at a pace. Never decoded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import requests
+
+_SLOWEST = 1024.0  # bytes a second, over the time without progress that is allowed
+_GATHERING = 1.0  # seconds after which a piece goes on as it is: pip waits 15 for its next byte
+
+
+def gathered(response: requests.Response, size: int) -> bytes:
+    """The next piece of the body: `size` bytes, or what came within a second; none at its end."""
+    parts, count, begun = [], 0, time.monotonic()
+    while count < size:
+        part = response.raw.read1(size - count, decode_content=False)
+        if not part:
+            break
+        parts.append(part)
+        count += len(part)
+        if time.monotonic() - begun > _GATHERING:
+            break
+    return b"".join(parts)
+
+
+def is_encoded(response: requests.Response) -> bool:
+    """Whether the body is compressed, though only `identity` was asked for."""
+    return response.headers.get("content-encoding", "").strip().lower() not in {"", "identity"}
+
+
+class Pace:
+    """Whether the bytes of a body come at all: a byte a minute is no progress.
+
+    Only the time spent reading counts. A slow reader on our other side is not the registry's fault.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._count = 0
+        self._spent = 0.0
+        self.too_slow = False
+
+    def kept(self, read: Callable[[], bytes]) -> bytes:
+        """What `read` gives. `too_slow` is set when a stretch of time has ended that brought too little."""
+        begun = time.monotonic()
+        piece = read()
+        self._spent += time.monotonic() - begun
+        self._count += len(piece)
+        if self._spent >= self._seconds:
+            self.too_slow = self._count < _SLOWEST * self._spent
+            self._count, self._spent = 0, 0.0
+        return piece

@@ -1,0 +1,87 @@
+"""Foreign exceptions to our kinds: what requests, urllib3, http.client and sockets raise ends here."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+from collections.abc import Iterator
+
+import requests
+import urllib3
+
+from pyoci.errors import ProtocolError, Unreachable
+
+# Whatever a call may raise that is not ours. A test walks the libraries' exceptions: it is all of them.
+FOREIGN: tuple[type[Exception], ...] = (
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+    http.client.HTTPException,
+    OSError,
+    ValueError,
+)
+_TIMEOUTS: tuple[type[Exception], ...] = (
+    requests.Timeout,
+    urllib3.exceptions.TimeoutError,
+    TimeoutError,
+)
+_TLS: tuple[type[Exception], ...] = (
+    requests.exceptions.SSLError,
+    urllib3.exceptions.SSLError,
+    ssl.SSLError,
+)
+_PROXY: tuple[type[Exception], ...] = (
+    requests.exceptions.ProxyError,
+    requests.exceptions.InvalidProxyURL,
+    urllib3.exceptions.ProxyError,
+    urllib3.exceptions.ProxySchemeUnknown,
+    urllib3.exceptions.ProxySchemeUnsupported,
+)
+_NONSENSE: tuple[type[Exception], ...] = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.InvalidHeader,
+    requests.exceptions.ContentDecodingError,
+    urllib3.exceptions.LocationValueError,
+    urllib3.exceptions.DecodeError,
+    urllib3.exceptions.HeaderParsingError,
+    urllib3.exceptions.ResponseNotChunked,
+    urllib3.exceptions.BodyNotHttplibCompatible,
+)
+# Half an answer is a lost connection, no nonsense.
+_BROKEN = (http.client.RemoteDisconnected, http.client.IncompleteRead)
+
+
+def translate(exc: Exception, host: str) -> Unreachable | ProtocolError:
+    """The kind of error behind an exception of `FOREIGN`. Its own text goes to nobody: it may hold a URL."""
+    if isinstance(exc, _TIMEOUTS):
+        return Unreachable(f"{host} did not answer in time")
+    if isinstance(exc, _PROXY):
+        return Unreachable(f"{host} could not be reached through the proxy")
+    if isinstance(exc, _TLS):
+        return Unreachable(f"{host} could not be trusted: its TLS certificate or handshake is not right")
+    origins = tuple(_origins(exc))
+    if any(isinstance(origin, urllib3.exceptions.NameResolutionError) for origin in origins):
+        return Unreachable(f"{host} could not be reached: its name has no address")
+    if _is_nonsense(exc) or any(_is_garbled(origin) for origin in origins):
+        return ProtocolError(f"{host} sent something that can't be read")
+    return Unreachable(f"{host} could not be reached, or broke off")
+
+
+def _is_nonsense(exc: Exception) -> bool:
+    # requests makes ValueErrors of OSErrors, and the other way round.
+    return isinstance(exc, _NONSENSE) or (isinstance(exc, ValueError) and not isinstance(exc, OSError))
+
+
+def _is_garbled(exc: BaseException) -> bool:
+    """Whether the peer spoke something else than HTTP."""
+    return isinstance(exc, http.client.HTTPException) and not isinstance(exc, _BROKEN)
+
+
+def _origins(exc: BaseException | None) -> Iterator[BaseException]:
+    """`exc` and what it came from; the libraries wrap each other's."""
+    for _ in range(10):
+        if exc is None:
+            return
+        yield exc
+        reason = getattr(exc, "reason", None)
+        exc = exc.__cause__ or exc.__context__ or (reason if isinstance(reason, Exception) else None)
