@@ -102,11 +102,8 @@ def rebuild_filename(name: ProjectName, version_text: str, suffix: str) -> Distr
 
 def filename_version_text(distribution: Distribution) -> str:
     """The version as the file name spells it, `1.0RC1`: the tag may be spelled like that too."""
-    match distribution:
-        case Wheel(tail=tail):
-            stem = distribution.filename.removesuffix(f"-{tail}")
-        case Sdist(ending=ending):
-            stem = distribution.filename.removesuffix(ending)
+    separator = "-" if isinstance(distribution, Wheel) else ""
+    stem = distribution.filename.removesuffix(separator + distribution.suffix)
     known = f"{distribution.name.underscored}-"
     # A rebuilt file name may have a "-" in its version, a legacy sdist may have one in its name: never both.
     return stem.removeprefix(known) if stem.startswith(known) else stem.rpartition("-")[2]

@@ -122,7 +122,12 @@ def _parse_headers(text: bytes, where: str) -> tuple[RawMetadata, dict[str, list
         )
     try:
         return parse_email(headers)
-    except (email.errors.MessageError, ValueError, LookupError, AssertionError):
+    except (
+        email.errors.MessageError,
+        ValueError,
+        LookupError,
+        AssertionError,
+    ):  # packaging 25 asserts a text
         raise InvalidRequest(f"{where} can't be read; expected headers as in an e-mail, in UTF-8") from None
 
 

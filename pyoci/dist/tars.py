@@ -8,6 +8,7 @@ is to parse one header.
 from __future__ import annotations
 
 import io
+import re
 import tarfile
 import zlib
 from dataclasses import dataclass
@@ -25,7 +26,10 @@ EXTENSION_LIMIT = 8 * 1024 * 1024  # bytes of all pax headers and long names in 
 
 _PIECE = 256 * 1024
 _PAX_TYPES = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
-_TOO_LONG = 18  # digits of a number that no archive needs
+_EXTENSION_TYPES = (*_PAX_TYPES, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_NEWLINE = 0x0A
+_PAX_RECORD = re.compile(rb"([0-9]{1,18}) ([^=]+)=")
+_DIGITS_LIMIT = 18  # of a size
 
 
 def read_tar_pkg_info(file: BinaryIO) -> bytes:
@@ -166,17 +170,12 @@ class _Tar:
 
     def _is_extension(self, header: tarfile.TarInfo, extension: dict[str, str]) -> bool:
         """Whether `header` only tells of the next one; what it tells goes into `extension`."""
-        if header.type in _PAX_TYPES:
-            extension |= _pax_records(self._extension(header))
-        elif header.type == tarfile.XGLTYPE:
-            if _pax_records(self._extension(header)):
-                raise InvalidRequest("the sdist gives all members one name or size; expected one for each")
-        elif header.type == tarfile.GNUTYPE_LONGNAME:
-            extension["path"] = self._extension(header).partition(b"\0")[0].decode("utf-8", "surrogateescape")
-        elif header.type == tarfile.GNUTYPE_LONGLINK:
-            self._extension(header)
-        else:
+        if header.type not in _EXTENSION_TYPES:
             return False
+        told = _told(header.type, self._extension(header))
+        if told.keys() & extension.keys():  # tarfile takes the first, other programs the last
+            raise InvalidRequest("the sdist gives a member two names or sizes; expected one")
+        extension |= told
         return True
 
     def _extension(self, header: tarfile.TarInfo) -> bytes:
@@ -186,6 +185,17 @@ class _Tar:
             )
         self._extension_left -= header.size
         return self.read(header.size)
+
+
+def _told(kind: bytes, data: bytes) -> dict[str, str]:
+    """The `path` and `size` of the next member, as far as an extension header of that kind tells them."""
+    if kind in _PAX_TYPES:
+        return _pax_records(data)
+    if kind == tarfile.XGLTYPE and _pax_records(data):
+        raise InvalidRequest("the sdist gives all members one name or size; expected one for each")
+    if kind == tarfile.GNUTYPE_LONGNAME:
+        return {"path": data.partition(b"\0")[0].decode("utf-8", "surrogateescape")}
+    return {}
 
 
 def _member(header: tarfile.TarInfo, extension: dict[str, str]) -> _Member:
@@ -207,20 +217,18 @@ def _pax_records(data: bytes) -> dict[str, str]:
     records: dict[str, str] = {}
     start = 0
     while start < len(data) and data[start]:
-        blank = data.find(b" ", start, start + _TOO_LONG)
-        digits = data[start:blank] if blank > 0 else b""
-        end = start + int(digits) if digits.isdigit() else start
-        keyword, equals, value = data[blank + 1 : end - 1].partition(b"=")
-        if not (blank < end <= len(data) and equals and data[end - 1] == 0x0A):
+        found = _PAX_RECORD.match(data, start)
+        end = start + int(found[1]) if found else 0
+        if found is None or not found.end() < end <= len(data) or data[end - 1] != _NEWLINE:
             raise InvalidRequest("the sdist holds a broken pax header; expected a tar.gz")
-        if keyword in (b"path", b"size"):
-            records[keyword.decode()] = value.decode("utf-8", "surrogateescape")
+        if found[2] in (b"path", b"size"):
+            records[found[2].decode()] = data[found.end() : end - 1].decode("utf-8", "surrogateescape")
         start = end
     return records
 
 
 def _size(text: str) -> int:
-    if text.isascii() and text.isdigit() and len(text) <= _TOO_LONG:
+    if text.isascii() and text.isdigit() and len(text) <= _DIGITS_LIMIT:
         return int(text)
     raise InvalidRequest("the sdist holds a broken pax header; expected a size in digits")
 

@@ -67,7 +67,7 @@ class _Frugal:
         self._size = file.seek(0, io.SEEK_END)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        if whence == io.SEEK_SET and not 0 <= offset <= self._size:
+        if whence == io.SEEK_SET and not 0 <= offset <= self._size:  # the first releases of 3.11 don't look
             raise zipfile.BadZipFile("it points outside itself")
         return self._file.seek(offset, whence)
 
@@ -100,7 +100,8 @@ def _check_layout(members: Sequence[zipfile.ZipInfo], directory: int) -> None:
             raise InvalidRequest("the archive has other data before its first member; expected a plain zip")
         if member.header_offset < end:
             raise InvalidRequest(f"{member.filename[:100]!a} overlaps another member; expected a plain zip")
-        end = member.header_offset + _LOCAL_HEADER_SIZE + member.compress_size
+        # At least that much: in bytes the name may be longer, and an extra field may follow it.
+        end = member.header_offset + _LOCAL_HEADER_SIZE + len(member.orig_filename) + member.compress_size
         if member.orig_filename != member.filename:
             raise InvalidRequest(
                 f"the archive holds {member.orig_filename[:100]!a}; expected names without NUL"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import re
+import tempfile
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -307,6 +310,17 @@ def test_other_pkg_info(read: Read, ending: str) -> None:
     }
     content = make_zip(files) if ending == ".zip" else make_tar(files)
     assert read(f"hello_world-1.0{ending}", content).text == BASE
+
+
+@pytest.mark.parametrize("make", [make_wheel, make_sdist, partial(make_sdist, ending=".zip")])
+def test_file_on_disk(make: Callable[[], tuple[str, bytes]]) -> None:
+    """Wherever a file stands when it is handed in, it is read from its beginning, and stays open."""
+    filename, content = make()
+    with tempfile.SpooledTemporaryFile(max_size=100) as file:
+        file.write(content)
+        assert read_metadata(file, parse_filename(filename)).text == make_metadata()
+        assert read_metadata(file, parse_filename(filename)).text == make_metadata()
+        assert file.seek(0, io.SEEK_END) == len(content)
 
 
 @given(names.map(lambda name: re.sub(r"[-_.]+", ".", name)), version_texts())

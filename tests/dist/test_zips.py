@@ -56,9 +56,11 @@ def end_patched(content: bytes, *, size: int, offset: int, count: int = 1) -> by
 def make_zip_with(method: int, *, force_zip64: bool = False) -> bytes:
     """A wheel whose METADATA is compressed by that method."""
     target = io.BytesIO()
+    info = zipfile.ZipInfo(PATH)
+    info.compress_type = method
     with (
-        zipfile.ZipFile(target, "w", method) as archive,
-        archive.open(zipfile.ZipInfo(PATH), "w", force_zip64=force_zip64) as member,
+        zipfile.ZipFile(target, "w") as archive,
+        archive.open(info, "w", force_zip64=force_zip64) as member,
     ):
         member.write(TEXT)
     return target.getvalue()
@@ -174,8 +176,8 @@ def test_comment(read: Read) -> None:
             id="two names",
         ),
         pytest.param(
-            patched(make_zip({**MEMBERS, "abc": b""}).replace(b"abc", b"\xff\xfe\xfd"), PATH, flags=0x800),
-            "",
+            patched(make_zip({**MEMBERS, "abc": b""}), "abc", flags=0x800).replace(b"abc", b"\xff\xfe\xfd"),
+            "can't be read",
             id="names that are no UTF-8",
         ),
         pytest.param(
@@ -281,8 +283,6 @@ def test_any_damage(data: st.DataObject) -> None:
     del content[data.draw(st.integers(len(content) - 80, len(content))) :]
     try:
         found = read_metadata(io.BytesIO(content), parse_filename(filename))
-    except InvalidRequest as error:
-        assert error.message.isprintable()
-        assert error.message.isascii()
-    else:
-        assert found.name.normalized == "hello-world"
+    except InvalidRequest:
+        return
+    assert found.name.normalized == "hello-world"
