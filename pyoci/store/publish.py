@@ -28,7 +28,7 @@ from pyoci.store.layout import YANKED, Entry, NewFile, digest_of, emptied, entri
 from pyoci.store.models import PackageFile
 from pyoci.store.project import StoredProject, file_tags, version_tags
 
-_REASON_LIMIT = 500  # characters
+REASON_LIMIT = 1000  # characters; it stands on the project's page, once for each file
 _Chosen = Callable[[Entry], bool]
 
 
@@ -75,9 +75,9 @@ class Publisher:
 
     def yank(self, project: StoredProject, target: str, reason: str | None) -> None:
         """Yank a file or a version, for a reason that may be empty; None takes it back (PEP 592)."""
-        if reason is not None and not (len(reason) <= _REASON_LIMIT and (reason.isprintable() or not reason)):
+        if reason is not None and not (len(reason) <= REASON_LIMIT and (reason.isprintable() or not reason)):
             raise InvalidRequest(
-                f"the reason can't be shown; expected one line of at most {_REASON_LIMIT} characters"
+                f"the reason can't be shown; expected one line of at most {REASON_LIMIT} characters"
             )
 
         def rewrite(descriptor: Descriptor) -> Descriptor:

@@ -6,10 +6,10 @@ import json
 import re
 
 from pyoci.errors import InvalidRequest, TooLarge
+from pyoci.store.publish import REASON_LIMIT
 from pyoci.web.body import RequestBody
 
 BODY_LIMIT = 64 * 1024  # bytes
-REASON_LIMIT = 1000  # characters; it stands on the page of the project, once for each file
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _EXPECTED = 'expected JSON, {"yanked": "reason"} or {"yanked": true} or {"yanked": false}'
 

@@ -56,10 +56,10 @@ class TestYank:
         store.yank(ACME, HELLO, WHEEL, "broken", NOBODY)
         assert not [line for line in registry.calls if line.startswith("PUT")]
 
-    @pytest.mark.parametrize("reason", ["a\nb", "x" * 501, "\0"])
+    @pytest.mark.parametrize("reason", ["a\nb", "x" * 1001, "\0"])
     def test_for_a_reason_that_can_be_shown(self, store: PackageStore, reason: str) -> None:
-        """One line of at most 500 characters."""
-        with pytest.raises(InvalidRequest, match="one line of at most 500"):
+        """One line of at most 1000 characters."""
+        with pytest.raises(InvalidRequest, match="one line of at most 1000"):
             store.yank(ACME, HELLO, WHEEL, reason, NOBODY)
         assert yanked(store) == {WHEEL: None, SDIST: None}
 
