@@ -118,26 +118,28 @@ def is_package(image_index: ImageIndex) -> bool:
 
 def entries(image_index: ImageIndex, name: ProjectName, tag: str) -> Iterator[Entry]:
     """The files of the version under `tag`; entries that are no file are passed over."""
-    for descriptor in image_index.manifests if is_package(image_index) else ():
-        distribution = _distribution(descriptor, name, tag)
-        if distribution is not None:
-            yield Entry(descriptor, distribution)
+    version = version_of(tag)
+    if version is None or not is_package(image_index):
+        return
+    for descriptor in image_index.manifests:
+        if descriptor.platform is not None:
+            suffix = descriptor.platform.architecture
+            distribution = _named(descriptor, name, version, suffix) or _rebuilt(name, tag, suffix)
+            if distribution is not None:
+                yield Entry(descriptor, distribution)
 
 
-def _distribution(descriptor: Descriptor, name: ProjectName, tag: str) -> Distribution | None:
-    """By our own annotation where it fits project and version, else rebuilt as the Rust PyOCI does."""
-    if descriptor.platform is None:
-        return None
+def _named(descriptor: Descriptor, name: ProjectName, version: Version, suffix: str) -> Distribution | None:
+    """By our own annotation, where it fits the entry's place."""
     try:
-        rebuilt = rebuild_filename(name, version_text_of(tag), descriptor.platform.architecture)
-        named = parse_filename(descriptor.annotations.get(FILENAME, rebuilt.filename))
+        named = parse_filename(descriptor.annotations.get(FILENAME, ""))
     except InvalidRequest:
-        return _rebuilt(name, tag, descriptor.platform.architecture)
-    same = (named.name, named.version, named.suffix) == (name, rebuilt.version, rebuilt.suffix)
-    return named if same else rebuilt
+        return None
+    return named if (named.name, named.version, named.suffix) == (name, version, suffix) else None
 
 
 def _rebuilt(name: ProjectName, tag: str, suffix: str) -> Distribution | None:
+    """As the Rust PyOCI does it."""
     try:
         return rebuild_filename(name, version_text_of(tag), suffix)
     except InvalidRequest:
