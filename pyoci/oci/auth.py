@@ -7,20 +7,22 @@ All of it stays in this process's memory.
 
 from __future__ import annotations
 
+import copy
+import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from urllib.parse import urlencode, urlsplit, urlunsplit
-from weakref import WeakValueDictionary
 
-from cachetools import LRUCache, TLRUCache
+from cachetools import TLRUCache, TTLCache
 
-from pyoci.errors import ProtocolError, Unauthorized, Unreachable
+from pyoci.errors import ProtocolError, PyOCIError, Unreachable
+from pyoci.events import Events
 from pyoci.net.messages import Answer, Call
-from pyoci.net.transport import DOCUMENT_SECONDS, Transport
+from pyoci.net.transport import Transport
 from pyoci.oci.challenges import Challenge, choose, parse_challenges
 from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials, fingerprint
 from pyoci.oci.errors import registry_error
@@ -29,9 +31,12 @@ from pyoci.oci.references import Registry
 from pyoci.oci.targets import Targets
 
 TOKEN_LIMIT = 64 * 1024  # bytes of a token endpoint's answer
-_LIFETIME = 60.0  # seconds, where the answer has no expires_in
+_LIFETIME = 60.0  # seconds, where the answer has no expires_in (Quay)
 _LONGEST = 3600.0
-_REMEMBERED = 4096
+_CHALLENGES = 4096
+_CHALLENGE_SECONDS = 3600.0  # after which a registry is asked anew how it wants to be asked
+_TOKENS = 16 * 1024 * 1024  # bytes of all tokens that are remembered
+_TOKEN = re.compile(r"[!-~]{1,32768}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,35 +50,59 @@ class Purpose:
 @dataclass(frozen=True, slots=True)
 class _Token:
     value: str = field(repr=False)
-    expires: float  # by the authenticator's clock
+    fetched: float  # by the authenticator's clock, as is the next
+    expires: float
 
 
 class Authenticator:
     """Knows the way in to every registry. One for the process."""
 
     def __init__(
-        self, transport: Transport, targets: Targets, *, clock: Callable[[], float] = time.monotonic
+        self,
+        transport: Transport,
+        targets: Targets,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        events: Events | None = None,
     ) -> None:
         self._transport = transport
         self._targets = targets
-        self._clock = clock
+        self._events = events or Events()
+        self.now = clock
         self._key = secrets.token_bytes(32)
         self._lock = threading.Lock()
-        self._challenges: LRUCache[Hashable, Challenge] = LRUCache(_REMEMBERED)
-        self._tokens: TLRUCache[Hashable, _Token] = TLRUCache(
-            _REMEMBERED, ttu=lambda _key, token, _now: token.expires, timer=clock
+        self._challenges: TTLCache[Hashable, Challenge] = TTLCache(
+            _CHALLENGES, _CHALLENGE_SECONDS, timer=clock
         )
-        self._fetching: WeakValueDictionary[Hashable, _Flight] = WeakValueDictionary()
+        self._tokens: TLRUCache[Hashable, _Token] = TLRUCache(
+            _TOKENS,
+            ttu=lambda _key, token, _now: token.expires,
+            timer=clock,
+            getsizeof=lambda token: 1024 + len(token.value),
+        )
+        self._flights: dict[Hashable, Future[_Token]] = {}
 
     def header(self, registry: Registry, purpose: Purpose, credentials: Credentials) -> str | None:
-        """The Authorization to send at first, by what is remembered; None where nothing is."""
+        """The Authorization to send at first, by what is remembered; None where nothing is.
+
+        Raises Unauthorized and the like where the token endpoint refuses.
+        """
         if isinstance(credentials, Bearer):
             return credentials.header()
+        key = _challenge_key(registry, purpose, credentials)
         with self._lock:
-            challenge = self._challenges.get((registry.origin, purpose))
+            challenge = self._challenges.get(key)
         if challenge is None:
             return None
-        return self._answer(registry, purpose, credentials, challenge)
+        try:
+            return self._answer(registry, purpose, credentials, challenge)
+        except (ProtocolError, Unreachable) as exc:
+            # The registry may want tokens from elsewhere by now: the next call asks it.
+            with self._lock:
+                self._challenges.pop(key, None)
+            if isinstance(exc, Unreachable):
+                raise
+            return None
 
     def answer(
         self,
@@ -83,19 +112,23 @@ class Authenticator:
         headers: Mapping[str, str],
         *,
         sent: str | None,
+        since: float,
     ) -> str | None:
         """The Authorization that answers a 401 with these headers; None where there is nothing better
-        than what was `sent`. Raises Unauthorized where the token endpoint refuses.
+        than what was `sent`. A token that was fetched after `since` isn't fetched again.
+
+        Raises Unauthorized where the token endpoint refuses.
         """
         challenge = choose(parse_challenges(headers.get("www-authenticate")))
         if challenge is None or isinstance(credentials, Bearer):
             return None
         with self._lock:
-            self._challenges[registry.origin, purpose] = challenge
+            self._challenges[_challenge_key(registry, purpose, credentials)] = challenge
         header = self._answer(registry, purpose, credentials, challenge)
         if header == sent and challenge.scheme == "bearer":
             # The token that was remembered is of no use any more: revoked, or its rights have changed.
-            self._forget(self._token_key(registry, purpose, credentials, challenge), sent)
+            if not self._forget(self._token_key(registry, purpose, credentials, challenge), sent, since):
+                return None
             header = self._answer(registry, purpose, credentials, challenge)
         return header if header != sent else None
 
@@ -105,15 +138,43 @@ class Authenticator:
         if challenge.scheme == "basic":
             return credentials.header()
         key = self._token_key(registry, purpose, credentials, challenge)
-        token = self._remembered(key)
-        if token is None:
-            with self._flight(key).turn(registry):
-                token = self._remembered(key)
-                if token is None:
-                    token = self._fetch(registry, purpose, credentials, challenge)
-                    with self._lock:
-                        self._tokens[key] = token
+        with self._lock:
+            token = self._tokens.get(key)
+            flight = self._flights.get(key)
+            if token is None and flight is None:
+                own = self._flights[key] = Future()
+        if token is None and flight is not None:
+            token = self._awaited(registry, flight)
+        elif token is None:
+            token = self._fly(key, own, lambda: self._fetch(registry, purpose, credentials, challenge))
         return f"Bearer {token.value}"
+
+    def _fly(self, key: Hashable, flight: Future[_Token], fetch: Callable[[], _Token]) -> _Token:
+        """Fetch a token for all who wait for it; they share a failure, too, instead of trying in turn."""
+        try:
+            token = fetch()
+        except BaseException as exc:
+            self._land(key, None)
+            flight.set_exception(exc)
+            raise
+        self._land(key, token)
+        flight.set_result(token)
+        return token
+
+    def _land(self, key: Hashable, token: _Token | None) -> None:
+        with self._lock:
+            del self._flights[key]
+            if token is not None:
+                self._tokens[key] = token
+
+    def _awaited(self, registry: Registry, flight: Future[_Token]) -> _Token:
+        try:
+            return flight.result(self._transport.document_seconds)
+        except TimeoutError:
+            raise Unreachable(f"{registry} gave no token in time") from None
+        except PyOCIError as exc:
+            # One exception raised in many threads would grow a traceback of all of them.
+            raise copy.copy(exc) from None
 
     def _token_key(
         self, registry: Registry, purpose: Purpose, credentials: Credentials, challenge: Challenge
@@ -121,36 +182,50 @@ class Authenticator:
         who = fingerprint(credentials, self._key)
         return (registry.origin, challenge.realm, challenge.service, who, scopes(challenge, purpose))
 
-    def _remembered(self, key: Hashable) -> _Token | None:
-        with self._lock:
-            return self._tokens.get(key)
-
-    def _forget(self, key: Hashable, sent: str | None) -> None:
-        """Drop the token that was sent; another thread may have fetched a new one meanwhile."""
+    def _forget(self, key: Hashable, sent: str | None, since: float) -> bool:
+        """Drop the token that was sent, and tell whether there is use in another. Another thread may have
+        fetched a new one meanwhile.
+        """
         with self._lock:
             token = self._tokens.get(key)
             if token is not None and sent == f"Bearer {token.value}":
+                if token.fetched >= since:
+                    return False
                 del self._tokens[key]
-
-    def _flight(self, key: Hashable) -> _Flight:
-        with self._lock:
-            return self._fetching.setdefault(key, _Flight())
+        return True
 
     def _fetch(
         self, registry: Registry, purpose: Purpose, credentials: Credentials, challenge: Challenge
     ) -> _Token:
+        wanted = scopes(challenge, purpose)
+        asked = self.now()
+        answer = self._exchange(registry, credentials, challenge, wanted)
+        without = tuple(scope.replace(",delete", "") for scope in wanted)
+        if answer.status == 400 and without != wanted:
+            # Quay knows no such action.
+            answer = self._exchange(registry, credentials, challenge, without)
+        if answer.status != 200:
+            raise _refusal(registry, credentials, answer)
+        return _token(registry, answer.body, asked)
+
+    def _exchange(
+        self, registry: Registry, credentials: Credentials, challenge: Challenge, wanted: tuple[str, ...]
+    ) -> Answer:
         target = self._targets.target(registry, registry.url(""), challenge.realm, "realm")
         query = [("service", challenge.service)] if challenge.service else []
-        query += [("scope", scope) for scope in scopes(challenge, purpose)]
+        query += [("scope", scope) for scope in wanted]
         headers = {"Accept": "application/json"}
         if isinstance(credentials, Basic):
             headers["Authorization"] = credentials.header()
         call = Call(method="GET", url=_with_query(target.url, query), headers=headers, reach=target.reach)
-        asked = self._clock()
         answer = self._transport.document(call, TOKEN_LIMIT)
-        if answer.status != 200:
-            raise _refusal(registry, credentials, answer)
-        return _token(registry, answer.body, asked)
+        self._events.debug("oci", "token asked for", registry=str(registry), status=answer.status)
+        return answer
+
+
+def _challenge_key(registry: Registry, purpose: Purpose, credentials: Credentials) -> Hashable:
+    # Harbor tells somebody with a bad Bearer to come with Basic, which is no use to who has no password.
+    return (registry.origin, purpose, isinstance(credentials, Anonymous))
 
 
 def scopes(challenge: Challenge, purpose: Purpose) -> tuple[str, ...]:
@@ -170,33 +245,17 @@ def _completed(scope: str, purpose: Purpose) -> str:
     name, _, actions = rest.rpartition(":")
     if kind != "repository" or name != purpose.repository or "*" in actions:
         return scope
-    needed = ["pull"] if "push" in actions else []
-    merged = dict.fromkeys(sorted({*filter(None, actions.split(",")), *needed, *purpose.actions}, key=_rank))
-    return f"{kind}:{name}:{','.join(merged)}"
+    given = set(filter(None, actions.split(",")))
+    # To delete is asked for where the registry says so: Quay refuses the word.
+    needed = {action for action in purpose.actions if action != "delete"}
+    if "push" in given:
+        needed.add("pull")
+    return f"{kind}:{name}:{','.join(sorted(given | needed, key=_rank))}"
 
 
 def _rank(action: str) -> tuple[int, str]:
     order = ("pull", "push", "delete")
     return (order.index(action) if action in order else len(order), action)
-
-
-class _Flight:
-    """Held by whoever fetches a token, so that the others wait for it instead of asking too."""
-
-    __slots__ = ("__weakref__", "_lock")
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-
-    @contextmanager
-    def turn(self, registry: Registry) -> Iterator[None]:
-        """Wait as long as one exchange may take; where it failed, not everybody tries again in turn."""
-        if not self._lock.acquire(timeout=DOCUMENT_SECONDS):
-            raise Unreachable(f"{registry} gave no token in time")
-        try:
-            yield
-        finally:
-            self._lock.release()
 
 
 def _with_query(url: str, pairs: list[tuple[str, str]]) -> str:
@@ -206,11 +265,17 @@ def _with_query(url: str, pairs: list[tuple[str, str]]) -> str:
 
 
 def _refusal(registry: Registry, credentials: Credentials, answer: Answer) -> Exception:
-    """What a token endpoint's no means: ghcr.io says 403 DENIED to somebody who isn't signed in."""
-    error = registry_error("sign in", str(registry), answer.status, answer.headers, answer.body)
-    if answer.status in {400, 401} or (answer.status == 403 and isinstance(credentials, Anonymous)):
-        return Unauthorized(error.message)
-    return error
+    """What a token endpoint's no means: ghcr.io says 403 DENIED to somebody who isn't signed in.
+
+    That the endpoint is absent says nothing about the repository, so a 404 becomes no RegistryNotFound.
+    """
+    status = answer.status
+    judged = status
+    if status == 400 or (status == 403 and isinstance(credentials, Anonymous)):
+        judged = 401
+    elif status not in {401, 403, 429} and status < 500:
+        judged = 502
+    return registry_error("sign in", str(registry), status, answer.headers, answer.body, judged=judged)
 
 
 def _token(registry: Registry, body: bytes, asked: float) -> _Token:
@@ -219,11 +284,14 @@ def _token(registry: Registry, body: bytes, asked: float) -> _Token:
     if not isinstance(document, dict):
         raise ProtocolError(f"{registry} sent a token of the wrong shape; expected a JSON object")
     value = document.get("token") or document.get("access_token")
-    if not isinstance(value, str) or not value.isascii() or not value.isprintable() or " " in value:
+    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
         raise ProtocolError(f"{registry} sent no token; expected a text as token or access_token")
-    lifetime = document.get("expires_in")
-    if isinstance(lifetime, bool) or not isinstance(lifetime, int | float) or not lifetime > 0:
-        lifetime = _LIFETIME
-    lifetime = min(float(lifetime), _LONGEST)
+    lifetime = _lifetime(document.get("expires_in"))
     # The margin is for the way there and for clocks that differ.
-    return _Token(value, asked + lifetime - min(10.0, lifetime / 5))
+    return _Token(value, asked, asked + lifetime - min(10.0, lifetime / 5))
+
+
+def _lifetime(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        return _LIFETIME
+    return float(min(value, _LONGEST))

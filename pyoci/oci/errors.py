@@ -3,9 +3,9 @@ the kinds of `pyoci.errors`, so that nobody above needs to know a registry's cod
 
 RegistryError
 ├── RegistryUnauthorized    401
-├── RegistryDenied          403, and conflicts with the registry's own rules (immutable tags)
+├── RegistryDenied          403, and what the registry's own rules forbid (immutable tags, quotas)
 ├── RegistryNotFound        404
-├── RegistryNotSupported    405, 501, or the code UNSUPPORTED
+├── RegistryNotSupported    405, 501, or the code UNSUPPORTED (docker-registry 2.8 with a 400)
 ├── RegistryTooLarge        413
 ├── RegistryRateLimited     429
 ├── RegistryRefused         any other 4xx
@@ -19,13 +19,17 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from typing import Any
 
 from pyoci import errors
+from pyoci.net.messages import ERROR_LIMIT
+from pyoci.net.waits import LONGEST_WAIT, retry_after_seconds
 
 _TEXT_LIMIT = 200  # characters of a registry's message that are passed on
-ERROR_BODY_LIMIT = 64 * 1024  # bytes of an error body that are read
+_CODES = 10  # entries of an error body that are looked at
+_DURATION = re.compile(
+    r"retry-?after:?\s*((?:[0-9]{1,9}(?:\.[0-9]{1,9})?(?:h|ms|m|us|µs|μs|ns|s))+)", re.IGNORECASE
+)
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
 
 
@@ -69,26 +73,39 @@ class RegistrySilent(RegistryError, errors.Unreachable): ...
 
 _BY_STATUS: dict[int, type[RegistryError]] = {
     401: RegistryUnauthorized,
+    402: RegistryDenied,
     403: RegistryDenied,
     404: RegistryNotFound,
     405: RegistryNotSupported,
+    408: RegistrySilent,
     # Quay answers 409 for an immutable tag. It is no 409 of ours: poetry would skip the file as uploaded.
     409: RegistryDenied,
     412: RegistryDenied,
     413: RegistryTooLarge,
     429: RegistryRateLimited,
+    451: RegistryDenied,
     501: RegistryNotSupported,
     504: RegistrySilent,
 }
 
 
 def registry_error(
-    operation: str, host: str, status: int, headers: Mapping[str, str], body: bytes
+    operation: str,
+    host: str,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    judged: int | None = None,
 ) -> RegistryError:
-    """The error that describes an answer which `operation` did not expect."""
+    """The error that describes an answer which `operation` did not expect.
+
+    `judged` is the status that it comes down to, where a registry's own says something else.
+    """
     codes, text = _parse(body)
-    kind = _BY_STATUS.get(status) or (RegistryRefused if 400 <= status < 500 else RegistryFailed)
-    if "UNSUPPORTED" in codes and status < 500:
+    number = judged or status
+    kind = _BY_STATUS.get(number) or (RegistryRefused if 400 <= number < 500 else RegistryFailed)
+    if "UNSUPPORTED" in codes and kind is RegistryRefused:
         kind = RegistryNotSupported
     message = f"{host} answered {status} when asked to {operation}" + (f": {text}" if text else "")
     error = kind(message)
@@ -103,33 +120,41 @@ def retry_after(header: str | None, text: str = "") -> int | None:
 
     The header is a number or, from some, a date; clients are only ever told a number.
     """
-    if header and re.fullmatch(r"\s*\d{1,9}\s*", header):
-        return int(header)
-    if header:
-        try:
-            wait = parsedate_to_datetime(header) - datetime.now(UTC)
-        except (ValueError, TypeError):
-            return None
-        return max(math.ceil(wait.total_seconds()), 0)
-    found = re.search(r"retry-?after:?\s*((?:\d+(?:\.\d+)?(?:h|ms|m|us|µs|μs|ns|s))+)", text, re.IGNORECASE)
+    asked = retry_after_seconds(header)
+    if asked is not None:
+        return asked
+    found = _DURATION.search(text)
     if found is None:
         return None
-    parts = re.findall(r"(\d+(?:\.\d+)?)(h|ms|m|us|µs|μs|ns|s)", found[1])
-    return max(math.ceil(sum(float(number) * _UNITS[unit] for number, unit in parts)), 1)
+    parts = re.findall(r"([0-9.]+)([hmsuµμn]+)", found[1].lower())
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    return min(max(math.ceil(seconds), 1), LONGEST_WAIT)
+
+
+def cleaned(text: str, limit: int = _TEXT_LIMIT) -> str:
+    """Somebody else's text as part of a message of ours: one line of Latin-1, not too long."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * limit]).split())
+    line = line.encode("latin-1", "replace").decode("latin-1")
+    return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
 def _parse(body: bytes) -> tuple[tuple[str, ...], str]:
-    """Codes and messages of a standard error body; nothing of any other (a proxy's HTML, say)."""
+    """Codes and messages of an error body; nothing of what is none (a proxy's HTML, say)."""
     try:
-        found = json.loads(body[:ERROR_BODY_LIMIT])["errors"]
-        entries = [entry for entry in found if isinstance(entry, dict)][:10]
-    except (ValueError, TypeError, KeyError, RecursionError):
+        document = json.loads(body[:ERROR_LIMIT])
+    except (ValueError, RecursionError):
         return (), ""
-    codes = tuple(str(entry.get("code", ""))[:50].upper() for entry in entries)
-    texts = dict.fromkeys(str(entry.get("message") or entry.get("code") or "") for entry in entries)
-    return codes, _clean("; ".join(filter(None, texts)))
+    if not isinstance(document, dict):
+        return (), ""
+    entries = document.get("errors")
+    if not isinstance(entries, list):
+        return (), cleaned(_first_text(document, "message", "details", "error_description", "error"))
+    entries = [entry for entry in entries if isinstance(entry, dict)][:_CODES]
+    codes = tuple(_first_text(entry, "code")[:50].upper() for entry in entries)
+    texts = dict.fromkeys(_first_text(entry, "message", "code") for entry in entries)
+    return codes, cleaned("; ".join(filter(None, texts)))
 
 
-def _clean(text: str) -> str:
-    text = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * _TEXT_LIMIT]).split())
-    return text if len(text) <= _TEXT_LIMIT else text[: _TEXT_LIMIT - 3] + "..."
+def _first_text(document: dict[str, Any], *keys: str) -> str:
+    """Docker Hub's token server says `details`, OAuth's say `error_description`."""
+    return next((found for key in keys if isinstance(found := document.get(key), str) and found), "")

@@ -13,8 +13,13 @@ from pyoci.oci.errors import RegistryError, RegistryNotFound
 from pyoci.oci.models import parse_json
 
 PAGE = 1000  # entries asked for; ECR answers more with an error, distribution 3.1 caps there
-PAGE_LIMIT = 16 * 1024 * 1024  # bytes; docker-registry 2.8 and Harbor send everything in one page
+PAGE_LIMIT = 4 * 1024 * 1024  # bytes; docker-registry 2.8 and Harbor send everything in one page
 _PAGES = 500
+_ALL_PAGES = 16 * 1024 * 1024  # bytes of all the pages together
+_ENTRIES = 200_000
+_ENTRY = 512  # characters; tags have 128 and names 255, foreign oddities are passed over
+# What is no answer to `n` but to the question.
+_MEANT = frozenset({401, 403, 404, 408, 429})
 _SECONDS = 30.0  # for all the pages together
 
 Fetch = Callable[[str], Answer]
@@ -30,15 +35,19 @@ def read_listing(
     """The texts under `key` on all the pages, each once, in the registry's order.
 
     `fetch` gets a page or raises RegistryError; `follow` turns a Link of the page at a URL into the next
-    URL. Ends where a page brings nothing new: some registries send a Link with every page.
+    URL. Ends where a page brings nothing new: Gitea sends a Link with every page that isn't empty.
     Raises ProtocolError where the pages don't end, Unreachable where they take too long.
     """
     deadline = clock() + _SECONDS
     found: dict[str, None] = {}
+    size = 0
     answer = _first(fetch, url)
     for _ in range(_PAGES):
         before = len(found)
         found.update(dict.fromkeys(_entries(answer.body, key)))
+        size += len(answer.body)
+        if len(found) > _ENTRIES or size > _ALL_PAGES:
+            raise ProtocolError(f"the registry's list of {key} is too long; expected at most {_ENTRIES}")
         link = next_link(answer.headers.get("link", ""))
         if link is None or len(found) == before:
             return tuple(found)
@@ -52,7 +61,7 @@ def read_listing(
 def next_link(header: str) -> str | None:
     """The URL with `rel=next` in a Link header (RFC 8288)."""
     for found in re.finditer(r"<([^<>]{1,4096})>([^<]*)", header[:16384]):
-        if re.search(r';\s*rel\s*=\s*"?next\b', found[2], re.IGNORECASE):
+        if re.search(r';\s*rel\s*=\s*(?:"[^"]*\bnext\b[^"]*"|next\b)', found[2], re.IGNORECASE):
             return found[1]
     return None
 
@@ -62,7 +71,7 @@ def _first(fetch: Fetch, url: str) -> Answer:
     try:
         return fetch(url)
     except RegistryError as exc:
-        if exc.status not in {400, 405, 416, 422}:
+        if exc.status in _MEANT or not 400 <= exc.status < 500:
             raise
     return fetch(urlunsplit(urlsplit(url)._replace(query="")))
 
@@ -83,4 +92,4 @@ def _entries(body: bytes, key: str) -> Iterable[str]:
         return ()
     if not isinstance(entries, list):
         raise ProtocolError(f"the registry sent a list of {key} of the wrong shape; expected a JSON list")
-    return (entry for entry in entries if isinstance(entry, str))
+    return (entry for entry in entries if isinstance(entry, str) and len(entry) <= _ENTRY)

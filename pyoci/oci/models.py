@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -23,6 +24,7 @@ ACCEPT = ", ".join((IMAGE_INDEX, IMAGE_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST))
 DOCUMENT_LIMIT = 4 * 1024 * 1024  # bytes
 
 _Json = dict[str, Any]
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +120,20 @@ class Manifest:
     layers: tuple[Descriptor, ...]
     artifact_type: str | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)
+    other: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, value: object) -> Self:
         """Raises ProtocolError where a required key is missing or of the wrong type."""
         document = _object(value)
+        known = {"schemaVersion", "mediaType", "artifactType", "config", "layers", "annotations"}
         artifact_type = document.get("artifactType")
         return cls(
             config=Descriptor.from_json(document.get("config")),
             layers=tuple(Descriptor.from_json(entry) for entry in _list(document, "layers")),
             artifact_type=artifact_type if isinstance(artifact_type, str) else None,
             annotations=_annotations(document),
+            other={key: value for key, value in document.items() if key not in known},
         )
 
     def to_json(self) -> _Json:
@@ -139,7 +144,7 @@ class Manifest:
         document["layers"] = [descriptor.to_json() for descriptor in self.layers]
         if self.annotations:
             document["annotations"] = dict(self.annotations)
-        return document
+        return document | dict(self.other)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +179,19 @@ class Document:
 def parse_json(body: bytes, what: str) -> Any:
     """`body` as JSON. Raises ProtocolError where it isn't."""
     try:
-        return json.loads(body)
+        # Given bytes, json would let half a character pass that stands there as it is.
+        document = json.loads(body.decode("utf-8-sig"), parse_constant=_no_constant)
+        if _SURROGATE.search(body):
+            # Escaped, it passes all the same, and then nothing that writes text.
+            json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as exc:
         raise ProtocolError(f"the registry sent {what} that is not JSON") from exc
+    return document
+
+
+def _no_constant(name: str) -> None:
+    """NaN and Infinity are Python's, not JSON's: no registry would take them back."""
+    raise ValueError(name)
 
 
 def _object(value: object) -> _Json:

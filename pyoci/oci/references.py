@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from typing import Self
 from urllib.parse import quote, urlencode
 
@@ -20,6 +21,8 @@ _DIGEST = re.compile(r"(sha256):([0-9a-f]{64})|(sha512):([0-9a-f]{128})")
 _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?(?::[0-9]{1,5})?")
 _HOST_V6 = re.compile(r"\[[0-9a-f:.]+\](?::[0-9]{1,5})?")
 _NAME_LIMIT = 255  # OCI distribution 1.1: clients limit host and name together to 255 characters
+_PORTS = {"https": 443, "http": 80}
+_SHOWN = 100  # characters of a wrong text that are repeated
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +39,34 @@ class Registry:
     @classmethod
     def parse(cls, text: str, *, scheme: str = "https", listed: bool = False) -> Self:
         """Read `host`, `host:port` or an http(s) URL without a path. Raises InvalidRequest."""
-        found = re.fullmatch(r"(?:(https?)://)?([^/]*)/?", text.lower())
-        if found is None:
+        # Some letters of other alphabets become ASCII in lower case: U+212A, the Kelvin sign, is one.
+        found = re.fullmatch(r"(?:(https?)://)?([^/]*)/?", text.lower()) if text.isascii() else None
+        if found is None or "@" in text:
             raise InvalidRequest(
-                f"{text!r} is not a registry; expected a host, host:port, or http(s)://host:port"
+                f"{_shown(text)} is not a registry; expected a host, host:port, or http(s)://host:port"
             )
         scheme, host = found[1] or scheme, found[2]
-        if not (_HOST.fullmatch(host) or _HOST_V6.fullmatch(host)):
-            raise InvalidRequest(f"{host!r} is not a host name; expected host or host:port")
-        name, colon, port = host.rpartition(":")
-        if colon and port.isdigit():
-            if not 0 < int(port) < 65536:
+        if len(host) >= _NAME_LIMIT or not (_HOST.fullmatch(host) or _is_bracketed_address(host)):
+            raise InvalidRequest(f"{_shown(host)} is not a host name; expected host or host:port")
+        name, port = _split(host)
+        if port is not None:
+            if not 0 < port < 65536:
                 raise InvalidRequest(f"{port} is not a port; expected 1 to 65535")
-            if int(port) == {"https": 443, "http": 80}[scheme]:
-                host = name
+            host = name if port == _PORTS[scheme] else f"{name}:{port}"
         return cls(scheme, host, listed)
 
     @property
     def origin(self) -> str:
         return f"{self.scheme}://{self.host}"
+
+    @property
+    def hostname(self) -> str:
+        """The host without its port."""
+        return _split(self.host)[0]
+
+    @property
+    def port(self) -> int:
+        return _split(self.host)[1] or _PORTS[self.scheme]
 
     def url(self, path: str, **query: str | int) -> str:
         """The URL of `path` below /v2/."""
@@ -76,7 +88,7 @@ class Repository:
         """Raises InvalidRequest where `name` doesn't obey the grammar."""
         if not _NAME.fullmatch(name) or len(name) + len(registry.host) >= _NAME_LIMIT:
             raise InvalidRequest(
-                f"{name!r} is not a repository name; expected lower case letters and digits,"
+                f"{_shown(name)} is not a repository name; expected lower case letters and digits,"
                 f" joined by one of . _ __ - and separated by /, at most {_NAME_LIMIT} characters in all"
             )
         return cls(registry, name)
@@ -100,7 +112,7 @@ class Tag:
         """Raises InvalidRequest where `text` doesn't obey the grammar."""
         if not _TAG.fullmatch(text):
             raise InvalidRequest(
-                f"{text!r} is not a tag; expected at most 128 letters, digits, . _ and -,"
+                f"{_shown(text)} is not a tag; expected at most 128 letters, digits, . _ and -,"
                 " starting with neither . nor -"
             )
         return cls(text)
@@ -121,7 +133,7 @@ class Digest:
         """Raises InvalidRequest where `text` is no sha256 or sha512 digest."""
         if not _DIGEST.fullmatch(text):
             raise InvalidRequest(
-                f"{text[:100]!r} is not a digest; expected sha256:<64 hex> or sha512:<128 hex>"
+                f"{_shown(text)} is not a digest; expected sha256:<64 hex> or sha512:<128 hex>"
             )
         algorithm, _, value = text.partition(":")
         return cls(algorithm, value)
@@ -131,6 +143,26 @@ class Digest:
 
 
 Reference = Tag | Digest
+
+
+def _split(host: str) -> tuple[str, int | None]:
+    name, colon, port = host.rpartition(":")
+    return (name, int(port)) if colon and port.isdecimal() and not name.endswith(":") else (host, None)
+
+
+def _is_bracketed_address(host: str) -> bool:
+    if not _HOST_V6.fullmatch(host):
+        return False
+    try:
+        IPv6Address(host[1 : host.index("]")])
+    except ValueError:
+        return False
+    return True
+
+
+def _shown(text: str) -> str:
+    """A wrong text for a message: short, in ASCII, and nothing of it where it may hold a password."""
+    return "this" if "@" in text else f"{text[:_SHOWN]!a}"
 
 
 def reference_path(reference: Reference) -> str:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import BinaryIO, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
-from pyoci.errors import ProtocolError, Unreachable
-from pyoci.net.messages import Answer, Call, FileBody, Stream
+from pyoci.errors import ProtocolError, PyOCIError, Unreachable
+from pyoci.events import Events
+from pyoci.net.messages import ERROR_LIMIT, Answer, Call, FileBody, Stream
 from pyoci.net.transport import DOCUMENT_LIMIT, Transport
 from pyoci.oci.auth import Authenticator, Purpose
 from pyoci.oci.blobs import BlobStream, blob_span, content_length, total_size, whole_blob
 from pyoci.oci.credentials import Anonymous, Credentials
 from pyoci.oci.errors import (
-    ERROR_BODY_LIMIT,
     RegistryDenied,
     RegistryError,
     RegistryFailed,
     RegistryNotFound,
     RegistryUnauthorized,
+    cleaned,
     registry_error,
 )
 from pyoci.oci.listing import PAGE, PAGE_LIMIT, read_listing
@@ -30,6 +33,7 @@ from pyoci.oci.targets import Targets
 _CHALLENGES = 3  # 401s that one call answers: Harbor asks for Bearer first and for Basic after that
 _REDIRECTS = 5
 _UPLOAD_ATTEMPTS = 3
+_UPLOAD_SECONDS = 300.0  # after which a failed upload isn't begun anew: nobody waits for it any more
 _REDIRECTED = frozenset({301, 302, 303, 307, 308})
 
 _Answered = TypeVar("_Answered", Answer, Stream)
@@ -38,16 +42,27 @@ _Answered = TypeVar("_Answered", Answer, Stream)
 class Gateway:
     """What sessions share: the road, the way in, and the judge of targets. One for the process."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        events: Events | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.transport = transport
+        self.events = events or Events()
         self.targets = Targets(transport.resolver)
-        self.authenticator = Authenticator(transport, self.targets)
+        self.authenticator = Authenticator(transport, self.targets, clock=clock, events=self.events)
 
     def session(
         self, registry: Registry, credentials: Credentials, *, publishing: bool = False
     ) -> OCISession:
         """A session for one request of `credentials`. `publishing` asks for pull and push together."""
         return OCISession(self, registry, credentials, ("pull", "push") if publishing else ("pull",))
+
+
+class _Expired(RegistryUnauthorized):
+    """The upload was refused for its token, and there is a new one."""
 
 
 class OCISession:
@@ -96,17 +111,20 @@ class OCISession:
         call = self._call("GET", repository.url(reference_path(reference)), {"Accept": ACCEPT})
         answer = self._document(f"read {reference}", call, self._purpose(repository), {200})
         document = Document(self._media_type(answer), answer.body)
-        named = str(reference) if isinstance(reference, Digest) else None
-        for digest in (named, answer.headers.get("docker-content-digest")):
-            if digest and digest.startswith("sha256:") and digest != str(document.digest):
-                raise ProtocolError(f"{self.registry} sent other bytes than those of {digest[:80]}")
+        named = str(reference) if isinstance(reference, Digest) else ""
+        for digest in filter(None, (named, _stored_digest(answer))):
+            if not _matches(document, digest):
+                raise ProtocolError(f"{self.registry} sent other bytes than those of {cleaned(digest, 80)}")
         return document
 
     def push(self, repository: Repository, reference: Reference, document: Document) -> None:
         """Put a document under a tag or its digest."""
         url = repository.url(reference_path(reference))
         call = self._call("PUT", url, {"Content-Type": document.media_type}, document.body)
-        answer = self._document(f"write {reference}", call, self._purpose(repository), {201})
+        # Quay has answered 202. A 200 with HTML is Google's, and no yes.
+        answer = self._document(f"write {reference}", call, self._purpose(repository), {200, 201, 202})
+        if answer.status == 200:
+            self._media_type(answer)
         self._check_digest(answer, document.digest)
 
     def delete(self, repository: Repository, reference: Reference) -> None:
@@ -124,14 +142,21 @@ class OCISession:
         answer = self._send(call, purpose, self._transport.document)
         if answer.status == 404:
             return None
-        if answer.status in _REDIRECTED:
-            # A signed URL is often good for GET alone: ask for one byte, and be told of how many.
-            stream = self._open(replace(call, method="GET", headers={"Range": "bytes=0-0"}), purpose)
-            stream.close()
-            return total_size(stream)
-        if answer.status != 200:
+        size = content_length(answer.headers) if answer.status == 200 else None
+        if size is not None:
+            return size
+        if answer.status not in {200, *_REDIRECTED}:
             raise self._refusal("look at a blob", answer.status, answer)
-        return content_length(answer.headers)
+        # A signed URL is often good for GET alone: ask for one byte, and be told of how many.
+        try:
+            stream = self._open(replace(call, method="GET", headers={"Range": "bytes=0-0"}), purpose)
+        except RegistryNotFound:
+            return None
+        stream.close()
+        size = total_size(stream)
+        if size is None:
+            raise ProtocolError(f"{self.registry} doesn't say how large a blob is")
+        return size
 
     def open_blob(self, repository: Repository, digest: Digest, span: range | None = None) -> BlobStream:
         """The bytes of a blob, or those at the offsets `span`. Redirects are followed."""
@@ -143,17 +168,20 @@ class OCISession:
     def push_blob(self, repository: Repository, file: BinaryIO, size: int, digest: Digest) -> None:
         """Upload `size` bytes of a seekable file in one POST and one PUT, unless the blob is there.
 
-        A broken or expired upload begins anew, three times at most.
+        A broken or expired upload begins anew, and one whose token has expired on the way: three attempts,
+        the last of which begins within five minutes.
         """
         if self._has_blob(repository, digest):
             return
+        deadline = time.monotonic() + _UPLOAD_SECONDS
         for attempt in range(1, _UPLOAD_ATTEMPTS + 1):
             location, base = self._start_upload(repository)
             try:
                 self._finish_upload(repository, location, base, FileBody(file, size), digest)
-            except (Unreachable, RegistryFailed, RegistryNotFound):
-                if attempt == _UPLOAD_ATTEMPTS:
+            except (Unreachable, RegistryFailed, RegistryNotFound, _Expired):
+                if attempt == _UPLOAD_ATTEMPTS or time.monotonic() > deadline:
                     raise
+                self._transport.rest(attempt)
             else:
                 return
 
@@ -187,13 +215,16 @@ class OCISession:
         url = f"{target.url}{'&' if '?' in target.url else '?'}digest={quote(str(digest), safe='')}"
         headers = {"Content-Type": "application/octet-stream"}
         call = Call(method="PUT", url=url, headers=headers, body=body, reach=target.reach)
-        if target.same_origin:
-            answer = self._send(call, self._purpose(repository), self._transport.upload)
-        else:
-            answer = self._transport.upload(call)
-        if answer.status != 201:
-            raise self._refusal("upload a blob", answer.status, answer)
-        self._check_digest(answer, digest)
+        purpose, started = self._purpose(repository), self._gateway.authenticator.now()
+        header = self._first_header(purpose) if target.same_origin else None
+        answer = self._told(_authorized(call, header), self._transport.upload)
+        if answer.status == 201:
+            return self._check_digest(answer, digest)
+        error = self._refusal("upload a blob", answer.status, answer)
+        # The bytes that came before a 401 may lie in the registry: what follows belongs to a new upload.
+        if answer.status == 401 and target.same_origin and self._renewed(purpose, answer, header, started):
+            raise _Expired(error.message) from error
+        raise error
 
     # What all of them need
 
@@ -218,20 +249,48 @@ class OCISession:
 
     def _send(self, call: Call, purpose: Purpose, send: Callable[[Call], _Answered]) -> _Answered:
         """Send `call` with the Authorization that fits, and once more for each 401 that can be answered."""
-        header = self._gateway.authenticator.header(self.registry, purpose, self._credentials)
-        answer = send(_authorized(call, header))
+        started = self._gateway.authenticator.now()
+        header = self._first_header(purpose)
+        answer = self._told(_authorized(call, header), send)
         for _ in range(_CHALLENGES - 1):
             if answer.status != 401:
                 break
-            better = self._gateway.authenticator.answer(
-                self.registry, purpose, self._credentials, answer.headers, sent=header
-            )
+            better = self._renewed(purpose, answer, header, started)
             if better is None:
                 break
-            if isinstance(answer, Stream):
-                answer.close()
+            _drop(answer)
             header = better
-            answer = send(_authorized(call, header))
+            answer = self._told(_authorized(call, header), send)
+        return answer
+
+    def _first_header(self, purpose: Purpose) -> str | None:
+        return self._gateway.authenticator.header(self.registry, purpose, self._credentials)
+
+    def _renewed(
+        self, purpose: Purpose, answer: Answer | Stream, sent: str | None, since: float
+    ) -> str | None:
+        """The Authorization that answers a 401, None where there is none."""
+        try:
+            return self._gateway.authenticator.answer(
+                self.registry, purpose, self._credentials, answer.headers, sent=sent, since=since
+            )
+        except PyOCIError:
+            _drop(answer)
+            raise
+
+    def _told(self, call: Call, send: Callable[[Call], _Answered]) -> _Answered:
+        """Send one request, and tell who listens: nothing of the query or of credentials."""
+        begun = time.monotonic()
+        answer = send(call)
+        self._gateway.events.debug(
+            "oci",
+            "registry call",
+            method=call.method,
+            host=cleaned(urlsplit(call.url).netloc),
+            path=cleaned(urlsplit(call.url).path),
+            status=answer.status,
+            seconds=round(time.monotonic() - begun, 4),
+        )
         return answer
 
     def _open(self, call: Call, purpose: Purpose) -> Stream:
@@ -239,45 +298,76 @@ class OCISession:
         a 401 from elsewhere is not answered.
         """
         stream = self._send(call, purpose, self._transport.stream)
+        at_home = True
         for _ in range(_REDIRECTS):
             if stream.status not in _REDIRECTED:
                 break
-            stream.close()
+            _drop(stream)
             location = stream.headers.get("location", "")
             target = self._targets.target(self.registry, call.url, location, "redirect")
             call = replace(call, url=target.url, reach=target.reach)
-            if target.same_origin:
+            # Who has been sent away and is sent back comes as a stranger.
+            at_home = at_home and target.same_origin
+            if at_home:
                 stream = self._send(call, purpose, self._transport.stream)
             else:
                 stream = self._transport.stream(call)
         if stream.status not in {200, 206}:
-            body = stream.head(ERROR_BODY_LIMIT)
-            stream.close()
-            raise self._refusal("read a blob", stream.status, Answer(stream.status, stream.headers, body))
+            answer = Answer(stream.status, stream.headers, _drop(stream))
+            # What a storage host refuses, it refuses to the registry's signature, not to the caller.
+            raise self._refusal("read a blob", stream.status, answer, ours=at_home)
         return stream
 
-    def _refusal(self, operation: str, status: int, answer: Answer) -> RegistryError:
-        error = registry_error(operation, str(self.registry), status, answer.headers, answer.body)
-        if isinstance(error, RegistryDenied) and status == 403 and isinstance(self._credentials, Anonymous):
+    def _refusal(self, operation: str, status: int, answer: Answer, *, ours: bool = True) -> RegistryError:
+        judged = status
+        if not ours and status in {400, 401, 403}:
+            judged = 502
+        elif status == 403 and isinstance(self._credentials, Anonymous):
             # Nobody has signed in: clients look their credentials up after a 401.
-            return registry_error(operation, str(self.registry), 401, answer.headers, answer.body)
-        return error
+            judged = 401
+        return registry_error(
+            operation, str(self.registry), status, answer.headers, answer.body, judged=judged
+        )
 
     def _media_type(self, answer: Answer) -> str:
         """Content-Type without parameters; a proxy's HTML with 200 is no document."""
         named = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if named in {"text/html", "text/plain"}:
+        if named in {"text/html", "application/xhtml+xml"}:
             raise ProtocolError(f"{self.registry} answered with {named} where a document was expected")
-        if named in {"", "application/json", "application/octet-stream"}:
+        if named in {"", "application/json", "application/octet-stream", "text/plain"}:
             document = parse_json(answer.body, "a document")
             named = document.get("mediaType", "") if isinstance(document, dict) else ""
         return named if isinstance(named, str) else ""
 
     def _check_digest(self, answer: Answer, digest: Digest) -> None:
-        stored = answer.headers.get("docker-content-digest")
+        stored = _stored_digest(answer)
         if stored and stored != str(digest):
-            raise ProtocolError(f"{self.registry} stored {stored[:80]} where {digest} was sent")
+            raise ProtocolError(f"{self.registry} stored {cleaned(stored, 80)} where {digest} was sent")
 
 
 def _authorized(call: Call, header: str | None) -> Call:
     return replace(call, headers={**call.headers, "Authorization": header}) if header else call
+
+
+def _drop(answer: Answer | Stream) -> bytes:
+    """Be done with an answer that is not the one: its beginning, read so that the connection can be kept."""
+    if isinstance(answer, Answer):
+        return answer.body
+    try:
+        return answer.head(ERROR_LIMIT)
+    except PyOCIError:
+        return b""
+    finally:
+        answer.close()
+
+
+def _stored_digest(answer: Answer) -> str:
+    return answer.headers.get("docker-content-digest", "").strip()
+
+
+def _matches(document: Document, digest: str) -> bool:
+    """Whether the document has that digest; a kind of digest that nobody here knows tells nothing."""
+    algorithm, _, value = digest.partition(":")
+    if algorithm not in {"sha256", "sha512"}:
+        return True
+    return hashlib.new(algorithm, document.body).hexdigest() == value

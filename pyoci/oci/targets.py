@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from urllib.parse import urljoin, urlsplit, urlunsplit
+
+from cachetools import TTLCache
 
 from pyoci.errors import InvalidRequest, ProtocolError
 from pyoci.net.addresses import Reach, Resolver
 from pyoci.oci.references import Registry
+
+_PRIVATE_SECONDS = 60.0  # for which it is remembered that a listed registry has a private address
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,8 @@ class Targets:
 
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver
+        self._lock = threading.Lock()
+        self._private: TTLCache[str, bool] = TTLCache(256, _PRIVATE_SECONDS)
 
     def own_reach(self, registry: Registry) -> Reach:
         """How far calls to the registry itself may go."""
@@ -40,6 +47,8 @@ class Targets:
         `what` names where it stood, for the message. Raises ProtocolError for a URL that can't be one.
         Whether its address may be connected to is judged on connecting.
         """
+        if not reference.strip():
+            raise ProtocolError(f"{registry} answered without the {what} that belongs to it")
         if registry.scheme == "embedded":
             if not reference.startswith("/"):
                 raise _bad(registry, what)
@@ -51,7 +60,7 @@ class Targets:
             raise _bad(registry, what) from exc
         if "@" in parts.netloc or there.scheme not in {"http", "https"}:
             raise _bad(registry, what)
-        if there.scheme == "http" and registry.scheme == "https" and _same_host(there, registry):
+        if there.scheme == "http" and registry.scheme == "https" and there.hostname == registry.hostname:
             # Registries behind a proxy that ends TLS often say http in their Location.
             there = Registry("https", registry.host)
         url = urlunsplit((there.scheme, there.host, parts.path, parts.query, ""))
@@ -65,18 +74,18 @@ class Targets:
         """A listed registry in a private network may name others there; nobody else may."""
         if not registry.listed:
             return Reach.PUBLIC
-        host, colon, port = registry.host.rpartition(":")
-        name, number = (host, int(port)) if colon and port.isdigit() else (registry.host, 443)
-        return Reach.PRIVATE if self._resolver.is_private(name, number) else Reach.VOUCHED
+        with self._lock:
+            private = self._private.get(registry.origin)
+        if private is None:
+            private = self._resolver.is_private(registry.hostname, registry.port)
+            with self._lock:
+                self._private[registry.origin] = private
+        return Reach.PRIVATE if private else Reach.VOUCHED
 
 
 def _origin(scheme: str, host: str | None, port: int | None) -> Registry:
     host = f"[{host}]" if host and ":" in host else host or ""
     return Registry.parse(f"{scheme}://{host}" + (f":{port}" if port else ""))
-
-
-def _same_host(one: Registry, other: Registry) -> bool:
-    return one.host.partition(":")[0] == other.host.partition(":")[0]
 
 
 def _bad(registry: Registry, what: str) -> ProtocolError:
