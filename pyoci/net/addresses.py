@@ -15,7 +15,11 @@ _RESOLVERS = 16  # names looked up at one time
 # Where clouds answer their machines with secrets: Azure (public by its number), Alibaba, Amazon.
 _PLATFORM = frozenset(map(ip_address, ("168.63.129.16", "100.100.100.200", "fd00:ec2::254")))
 _NAT64 = IPv6Network("64:ff9b::/96")
-_NAT64_LOCAL = IPv6Network("64:ff9b:1::/48")
+# What some Pythons from 3.11 on call global: Oracle's metadata is in the first, the rest lead nowhere, or
+# where a network's own NAT64 says.
+_NOT_GLOBAL = tuple(
+    map(ip_network, ("192.0.0.0/24", "64:ff9b:1::/48", "2001::/23", "3fff::/20", "5f00::/16", "fec0::/10"))
+)
 _COMPATIBLE = IPv6Network("::/96")
 # Python's is_private means "not global", reserved and documentation networks included.
 _PRIVATE = tuple(
@@ -59,9 +63,7 @@ def _inner(address: Address) -> Address:
 
 def _is_public(address: Address) -> bool:
     local = address.is_multicast or address.is_reserved or address.is_unspecified or address in _PLATFORM
-    if isinstance(address, IPv6Address):
-        local = local or address.is_site_local or address in _NAT64_LOCAL
-    return address.is_global and not local
+    return address.is_global and not local and not any(address in network for network in _NOT_GLOBAL)
 
 
 def _is_private(address: Address) -> bool:

@@ -1,0 +1,203 @@
+"""Which addresses a call of each reach may connect to."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from ipaddress import ip_address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyoci.errors import Denied, Unreachable
+from pyoci.net.addresses import Reach, Resolver, permitted, system_lookup
+
+PUBLIC = {
+    "public": "8.8.8.8",
+    "public v6": "2606:4700::1111",
+    "public inside a mapped address": "::ffff:8.8.8.8",
+    "public inside a compatible address": "::8.8.8.8",
+    "public inside NAT64": "64:ff9b::808:808",
+    "public inside 6to4": "2002:808:808::1",
+}
+PRIVATE = {
+    "loopback": "127.0.0.1",
+    "loopback, another": "127.8.9.10",
+    "ten": "10.0.0.1",
+    "one hundred and seventy-two": "172.31.255.255",
+    "one hundred and ninety-two": "192.168.1.1",
+    "shared by a carrier": "100.64.0.1",
+    "loopback v6": "::1",
+    "unique local": "fd12:3456::1",
+    "mapped loopback": "::ffff:127.0.0.1",
+    "mapped private": "::ffff:10.0.0.1",
+    "compatible private": "::10.0.0.1",
+    "NAT64 private": "64:ff9b::a00:1",
+    "6to4 private": "2002:a00:1::1",
+}
+NOBODYS = {
+    "this network": "0.0.0.0",
+    "this network, another": "0.1.2.3",
+    "unspecified v6": "::",
+    "cloud metadata": "169.254.169.254",
+    "mapped metadata": "::ffff:169.254.169.254",
+    "NAT64 metadata": "64:ff9b::a9fe:a9fe",
+    "NAT64 for local use": "64:ff9b:1::a9fe:a9fe",
+    "6to4 metadata": "2002:a9fe:a9fe::1",
+    "link-local v6": "fe80::1",
+    "site-local v6": "fec0::1",
+    "Azure's platform": "168.63.129.16",
+    "Azure's platform, mapped": "::ffff:168.63.129.16",
+    "Azure's platform, 6to4": "2002:a83f:8110::1",
+    "Alibaba's platform": "100.100.100.200",
+    "Amazon's platform v6": "fd00:ec2::254",
+    "multicast": "224.0.0.1",
+    "multicast v6": "ff02::1",
+    "broadcast": "255.255.255.255",
+    "reserved": "240.0.0.1",
+    "documentation": "192.0.2.1",
+    "documentation v6": "2001:db8::1",
+    "benchmarking": "198.18.0.1",
+    "protocol assignments, Oracle's metadata": "192.0.0.192",
+    "Teredo": "2001::1",
+    "IPv4 translated": "::ffff:0:8.8.8.8",
+    "discard": "100::1",
+}
+EVERYWHERE = PUBLIC | PRIVATE | NOBODYS
+
+
+@pytest.mark.parametrize("address", PUBLIC.values(), ids=PUBLIC)
+@pytest.mark.parametrize("reach", [Reach.PUBLIC, Reach.VOUCHED, Reach.PRIVATE, Reach.LISTED])
+def test_a_public_address_is_for_every_call(address: str, reach: Reach) -> None:
+    """Whoever may call at all may call public addresses, also in their IPv6 disguises."""
+    assert permitted(ip_address(address), reach)
+
+
+@pytest.mark.parametrize("address", PRIVATE.values(), ids=PRIVATE)
+def test_a_private_address_is_for_the_operators_own(address: str) -> None:
+    """Private and loopback addresses are for listed registries, and for what private ones name."""
+    allowed = {reach for reach in Reach if permitted(ip_address(address), reach)}
+    assert allowed == {Reach.PRIVATE, Reach.LISTED}
+
+
+@pytest.mark.parametrize("address", NOBODYS.values(), ids=NOBODYS)
+def test_other_addresses_are_only_for_the_list_itself(address: str) -> None:
+    """Cloud metadata, multicast and reserved addresses are never reached by something a registry named."""
+    allowed = {reach for reach in Reach if permitted(ip_address(address), reach)}
+    assert allowed == {Reach.LISTED}
+
+
+@pytest.mark.parametrize("address", EVERYWHERE.values(), ids=EVERYWHERE)
+def test_the_embedded_registry_has_no_address(address: str) -> None:
+    """A call that stays in this process connects nowhere."""
+    assert not permitted(ip_address(address), Reach.EMBEDDED)
+
+
+@given(st.ip_addresses())
+def test_every_address_is_judged(address: object) -> None:
+    """No address raises, and what the public may reach, everybody may."""
+    judged = {reach for reach in Reach if permitted(address, reach)}  # type: ignore[arg-type]
+    assert Reach.PUBLIC not in judged or judged == set(Reach) - {Reach.EMBEDDED}
+
+
+@pytest.mark.parametrize(
+    "spelling", ["127.0.0.1", "2130706433", "0x7f000001", "0177.0.0.1", "127.1", "0", "[::1]", "localhost"]
+)
+def test_spellings_of_loopback_are_seen_through(spelling: str) -> None:
+    """The system's resolver reads decimal, octal and hexadecimal; it is its answer that is judged."""
+    with pytest.raises((Denied, socket.gaierror)):
+        Resolver().permitted(spelling, 443, Reach.PUBLIC, 5)
+
+
+@pytest.mark.parametrize("private", ["10.0.0.1", "169.254.169.254", "::1"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_name_with_one_refused_address_is_refused(private: str, first: bool) -> None:
+    """A public address beside a private one is a trick."""
+    answers = [private, "8.8.8.8"] if first else ["8.8.8.8", private]
+    with pytest.raises(Denied, match="PYOCI_REGISTRIES"):
+        Resolver(lambda *_: answers).permitted("trick.example", 443, Reach.PUBLIC, 5)
+
+
+def test_at_most_four_addresses_are_tried() -> None:
+    """A name with many addresses costs no more than four attempts."""
+    many = [f"8.8.8.{number}" for number in range(1, 20)]
+    assert Resolver(lambda *_: many).permitted("many.example", 443, Reach.PUBLIC, 5) == many[:4]
+
+
+def test_a_zone_is_taken_off_an_address() -> None:
+    """The resolver may name an interface with a link-local address; the address counts."""
+    with pytest.raises(Denied):
+        Resolver(lambda *_: ["fe80::1%eth0"]).permitted("zone.example", 443, Reach.PUBLIC, 5)
+
+
+def test_a_name_that_hangs_ends_in_time() -> None:
+    """getaddrinfo has no timeout of its own."""
+    release = threading.Event()
+
+    def hang(*_: object) -> list[str]:
+        release.wait(10)
+        return []
+
+    begun = time.monotonic()
+    with pytest.raises(Unreachable, match="in time"):
+        Resolver(hang).permitted("slow.example", 443, Reach.PUBLIC, 0.05)
+    release.set()
+    assert time.monotonic() - begun < 2
+
+
+def test_names_of_strangers_do_not_hold_up_the_operators() -> None:
+    """However many names of callers hang, a listed registry is looked up."""
+    release = threading.Event()
+
+    def lookup(host: str, _port: int) -> list[str]:
+        if host != "own.example":
+            release.wait(10)
+        return ["10.0.0.1"]
+
+    resolver = Resolver(lookup)
+    for number in range(20):
+        with pytest.raises(Unreachable):
+            resolver.permitted(f"slow{number}.example", 443, Reach.PUBLIC, 0.001)
+    assert resolver.permitted("own.example", 443, Reach.LISTED, 5) == ["10.0.0.1"]
+    release.set()
+
+
+def test_a_name_that_is_none_has_no_address() -> None:
+    """A label over 63 characters can't be encoded; that is a name without an address."""
+    with pytest.raises(OSError, match="not a host name"):
+        Resolver().addresses("a" * 64 + ".example", 443, 5)
+
+
+@pytest.mark.parametrize(
+    ("answers", "private"),
+    [(["10.0.0.1"], True), (["::ffff:127.0.0.1"], True), (["8.8.8.8"], False), (["169.254.169.254"], False)],
+)
+def test_the_network_of_a_registry_is_known(answers: list[str], private: bool) -> None:
+    """Whether a listed registry is private decides where it may send us."""
+    assert Resolver(lambda *_: answers).is_private("own.example", 443) is private
+
+
+def test_a_registry_without_an_address_is_not_private() -> None:
+    """Where nothing is known, nothing is allowed."""
+
+    def fail(*_: object) -> list[str]:
+        raise socket.gaierror("no such name")
+
+    assert not Resolver(fail).is_private("gone.example", 443)
+
+
+def test_the_system_knows_this_machine() -> None:
+    """The default lookup gives each address once."""
+    found = system_lookup("localhost", 80)
+    assert "127.0.0.1" in found
+    assert len(found) == len(set(found))
+
+
+def test_a_closed_resolver_looks_nothing_up() -> None:
+    """After the end no thread is left at work."""
+    resolver = Resolver(lambda *_: ["8.8.8.8"])
+    resolver.close()
+    with pytest.raises(RuntimeError):
+        resolver.addresses("late.example", 443, 1)

@@ -1,0 +1,41 @@
+"""Which proxy a URL goes through."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyoci.net.proxies import Proxies
+
+BOTH = {"http": "http://one:3128", "https": "http://user:secret@two:3128"}
+
+
+@pytest.mark.parametrize(
+    ("url", "exempt", "proxy"),
+    [
+        pytest.param("https://ghcr.io/v2/", "", "https", id="https"),
+        pytest.param("http://lab:5000/v2/", "", "http", id="http"),
+        pytest.param("https://ghcr.io/v2/", "ghcr.io", None, id="exempt by name"),
+        pytest.param("https://a.corp.example/v2/", ".corp.example", None, id="exempt by domain"),
+        pytest.param("https://notcorp.example/v2/", "corp.example", "https", id="not a subdomain"),
+        pytest.param("https://lab:5000/", "lab:5000", None, id="exempt by port"),
+        pytest.param("https://lab:5001/", "lab:5000", "https", id="other port"),
+        pytest.param("https://ghcr.io/", "*", None, id="all exempt"),
+        pytest.param("https://10.1.2.3/", "10.0.0.0/8", None, id="exempt by network"),
+        pytest.param("https://[fd00::1]:5000/", "x, fd00::/8", None, id="exempt by v6 network"),
+        pytest.param("https://11.1.2.3/", "10.0.0.0/8, nonsense/99", "https", id="other network"),
+        pytest.param("https://ten.example/", "10.0.0.0/8", "https", id="a name is no address"),
+    ],
+)
+def test_a_url_has_its_proxy(url: str, exempt: str, proxy: str | None) -> None:
+    """By scheme, unless NO_PROXY exempts the host."""
+    assert Proxies(BOTH, exempt).for_url(url) == ({proxy: BOTH[proxy]} if proxy else {})
+
+
+def test_without_proxies_none_is_used() -> None:
+    """The environment is not looked at here."""
+    assert Proxies().for_url("https://ghcr.io/") == {}
+
+
+def test_a_proxys_password_is_not_shown() -> None:
+    """A repr may end in a log."""
+    assert "secret" not in repr(Proxies(BOTH))

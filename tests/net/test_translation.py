@@ -1,0 +1,142 @@
+"""Exceptions of the libraries end at the road's border."""
+
+from __future__ import annotations
+
+import http.client
+import inspect
+import socket
+import ssl
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+import requests.exceptions
+import urllib3.exceptions
+
+from pyoci.errors import ProtocolError, PyOCIError, Unreachable
+from pyoci.net.addresses import Reach
+from pyoci.net.messages import Call
+from pyoci.net.translation import translate
+from pyoci.net.transport import Transport
+
+URL = "embedded://local/v2/?_state=secret"
+
+
+def exceptions_of(module: ModuleType) -> list[type[Exception]]:
+    """Every exception that the module knows; not the warnings, which are filtered and never raised."""
+    found = {
+        value
+        for _, value in inspect.getmembers(module, inspect.isclass)
+        if issubclass(value, Exception) and not issubclass(value, Warning)
+    }
+    return sorted(found, key=lambda value: value.__qualname__)
+
+
+FOREIGN = [
+    *exceptions_of(requests.exceptions),
+    *exceptions_of(urllib3.exceptions),
+    *exceptions_of(http.client),
+    OSError,
+    TimeoutError,
+    ConnectionResetError,
+    BrokenPipeError,
+    socket.gaierror,
+    ssl.SSLError,
+    ssl.SSLCertVerificationError,
+    ValueError,
+    UnicodeError,
+]
+# These can't be shown, and so not be wrapped, without what their constructors set.
+MADE: dict[type[Exception], Exception] = {
+    http.client.IncompleteRead: http.client.IncompleteRead(b"secret"),
+    urllib3.exceptions.IncompleteRead: urllib3.exceptions.IncompleteRead(1, 2),
+    urllib3.exceptions.InvalidChunkLength: urllib3.exceptions.InvalidChunkLength(
+        urllib3.HTTPResponse(), b"secret"
+    ),
+}
+
+
+def make(kind: type[Exception]) -> Exception:
+    """An instance, made without knowing what its constructor wants."""
+    exc = MADE.get(kind) or kind.__new__(kind)
+    exc.args = ("https://user:secret@host/?signature=secret",)
+    return exc
+
+
+def raising(exc: Exception, *, late: bool) -> Any:
+    """An application that raises at once, or while its body is read."""
+
+    def body() -> Iterator[bytes]:
+        yield b"beginning"
+        raise exc
+
+    def application(_environ: Any, start_response: Any) -> Any:
+        if not late:
+            raise exc
+        start_response("200 OK", [])
+        return body()
+
+    return application
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["sending", "reading"])
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_every_foreign_exception_is_translated(kind: type[Exception], late: bool) -> None:
+    """Whatever requests, urllib3, http.client or a socket raises, callers see a kind of ours."""
+    transport = Transport(embedded=raising(make(kind), late=late))
+    call = Call(method="GET", url=URL, reach=Reach.EMBEDDED)
+    with pytest.raises(PyOCIError) as caught:
+        b"".join(transport.stream(call).pieces(1000))
+    assert isinstance(caught.value, Unreachable | ProtocolError)
+    assert caught.value.__cause__ is not None
+    assert "secret" not in caught.value.message
+    with pytest.raises(PyOCIError):
+        transport.document(call)
+    with pytest.raises(PyOCIError):
+        transport.upload(call)
+
+
+def test_defects_are_not_translated() -> None:
+    """What is nobody's answer but a mistake of ours stays what it is."""
+    transport = Transport(embedded=raising(EOFError(), late=False))
+    with pytest.raises(EOFError):
+        transport.document(Call(method="GET", url=URL, reach=Reach.EMBEDDED))
+
+
+def wrapped(inner: Exception) -> Exception:
+    outer = requests.ConnectionError()
+    outer.__context__ = inner
+    return outer
+
+
+@pytest.mark.parametrize(
+    ("exc", "kind", "words"),
+    [
+        (requests.ReadTimeout(), Unreachable, "in time"),
+        (TimeoutError(), Unreachable, "in time"),
+        (requests.exceptions.SSLError(), Unreachable, "TLS"),
+        (ssl.SSLError(), Unreachable, "TLS"),
+        (requests.exceptions.ProxyError(), Unreachable, "proxy"),
+        (requests.exceptions.InvalidProxyURL(), Unreachable, "proxy"),
+        (requests.exceptions.InvalidURL(), ProtocolError, "read"),
+        (ValueError(), ProtocolError, "read"),
+        (wrapped(http.client.BadStatusLine("SSH-2.0")), ProtocolError, "read"),
+        (wrapped(http.client.LineTooLong("header")), ProtocolError, "read"),
+        (wrapped(http.client.RemoteDisconnected()), Unreachable, "broke off"),
+        (wrapped(ConnectionResetError()), Unreachable, "broke off"),
+        (
+            wrapped(urllib3.exceptions.NameResolutionError("h", None, socket.gaierror())),  # type: ignore[arg-type]
+            Unreachable,
+            "no address",
+        ),
+        (requests.ConnectionError(), Unreachable, "broke off"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+def test_the_kind_tells_what_happened(exc: Exception, kind: type[PyOCIError], words: str) -> None:
+    """No answer is Unreachable, a senseless one is a ProtocolError; the sentence names the host."""
+    error = translate(exc, "ghcr.io")
+    assert type(error) is kind
+    assert words in error.message
+    assert error.message.startswith("ghcr.io ")
