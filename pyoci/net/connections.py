@@ -4,6 +4,7 @@ watch can cut a call that outlives its time, and an answer that comes early ends
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import time
@@ -13,7 +14,6 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util import connection as socket_factory
-from urllib3.util.wait import wait_for_read
 
 from pyoci.net.addresses import Reach, Resolver
 from pyoci.net.watch import current_watch
@@ -52,20 +52,27 @@ class _Watched:
         if self.sock is not None:
             # urllib3 leaves the timeout of whatever came before, on a new connection that of connecting.
             self.sock.settimeout(STALL_SECONDS)
-            if self._answered_early():
+        # Under TLS a readable socket may only hold session tickets; there the peer's closing has to do.
+        if self.sock is None or isinstance(self.sock, ssl.SSLSocket) or not isinstance(data, bytes):
+            super().send(data)  # type: ignore[misc]
+            return
+        ready = select.poll()
+        ready.register(self.sock, select.POLLIN | select.POLLOUT)
+        left = memoryview(data)
+        while left:
+            events = ready.poll(STALL_SECONDS * 1000)
+            if not events:
+                raise TimeoutError("the peer takes no bytes")
+            if events[0][1] & ~select.POLLOUT:
                 # urllib3 takes a broken pipe for what it is: it stops sending and reads the answer.
                 self._half_sent = True
                 raise BrokenPipeError("the answer came before the request was sent")
-        super().send(data)  # type: ignore[misc]
+            left = left[self.sock.send(left) :]
 
     @property
     def is_connected(self) -> bool:
         # Half a request lies on this connection: the next one must not follow it.
         return not self._half_sent and bool(super().is_connected)  # type: ignore[misc]
-
-    def _answered_early(self) -> bool:
-        # Under TLS a readable socket may only hold session tickets; there the peer's closing has to do.
-        return not isinstance(self.sock, ssl.SSLSocket) and wait_for_read(self.sock, timeout=0)
 
     def _follow(self) -> None:
         watch = current_watch()

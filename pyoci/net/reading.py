@@ -25,6 +25,18 @@ def gathered(response: requests.Response, size: int) -> bytes:
     return b"".join(parts)
 
 
+def whole(response: requests.Response, limit: int) -> bytes:
+    """All of the body, or its first `limit` bytes.
+
+    Read until nothing comes: only then does a body that is shorter than it should be raise, and http.client
+    learns that an answer to HEAD has none, so that its connection is kept.
+    """
+    body = b""
+    while len(body) < limit and (piece := response.raw.read(limit - len(body), decode_content=False)):
+        body += piece
+    return body
+
+
 def is_encoded(response: requests.Response) -> bool:
     """Whether the body is compressed, though only `identity` was asked for."""
     return response.headers.get("content-encoding", "").strip().lower() not in {"", "identity"}

@@ -31,7 +31,7 @@ from pyoci.net.connections import (
 from pyoci.net.inprocess import InProcessAdapter
 from pyoci.net.messages import ERROR_LIMIT, Answer, Call, FileBody, PacedBody, Stream
 from pyoci.net.proxies import Proxies
-from pyoci.net.reading import Pace, gathered, is_encoded
+from pyoci.net.reading import Pace, gathered, is_encoded, whole
 from pyoci.net.translation import FOREIGN, translate
 from pyoci.net.waits import retry_after_seconds
 from pyoci.net.watch import Watch, Watchdog
@@ -302,8 +302,7 @@ def _whole(call: Call, response: requests.Response, limit: int) -> Answer:
     try:
         if is_encoded(response) and call.method != "HEAD":
             raise ProtocolError(f"{_host(call)} sent a compressed answer where nobody asked for one")
-        # Told to read, http.client learns that an answer to HEAD has no body, and the connection is kept.
-        body = bytes(response.raw.read(limit + 1, decode_content=False))
+        body = whole(response, limit + 1)
     finally:
         # Read to its end the connection went back to the pool; otherwise this drops it.
         response.close()

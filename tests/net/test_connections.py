@@ -1,0 +1,538 @@
+"""Connections over real sockets: pinned, kept, cut in time."""
+
+from __future__ import annotations
+
+import io
+import os
+import resource
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from pyoci.errors import Denied, InvalidRequest, ProtocolError, Unreachable
+from pyoci.net.addresses import Reach
+from pyoci.net.messages import Call, FileBody
+from pyoci.net.transport import Transport
+from tests.net.conftest import Certificate, MakeTransport
+from tests.net.servers import Connection, Server, always, answer
+
+
+def make_call(server: Server, path: str = "/v2/", host: str = "", **overrides: object) -> Call:
+    url = f"{'https' if server.tls else 'http'}://{host or '127.0.0.1'}:{server.port}{path}"
+    return Call(**({"method": "GET", "url": url, "reach": Reach.LISTED} | overrides))  # type: ignore[arg-type]
+
+
+def local(*_: object) -> list[str]:
+    return ["127.0.0.1"]
+
+
+class TestPinning:
+    def test_the_host_keeps_its_name(self, make_transport: MakeTransport) -> None:
+        """The connection goes to the address, the Host header names the registry with its port."""
+        heads: list[bytes] = []
+
+        def handle(connection: Connection) -> None:
+            heads.append(connection.request())
+            connection.send(answer())
+
+        with Server(handle) as server:
+            make_transport(lookup=local).document(make_call(server, host="registry.example"))
+            assert f"Host: registry.example:{server.port}\r\n".encode() in heads[0]
+
+    def test_tls_goes_by_the_name(self, make_transport: MakeTransport, certificate: Certificate) -> None:
+        """SNI and the certificate's check use the host's name, whatever address was dialled."""
+        asked: list[str | None] = []
+        certificate.server.sni_callback = lambda _sock, name, _context: asked.append(name)
+        with Server(always(answer(b"{}")), tls=certificate.server) as server:
+            transport = make_transport(lookup=local, ca_bundle=str(certificate.file))
+            found = transport.document(make_call(server, host="registry.example"))
+            with pytest.raises(Unreachable, match="TLS"):
+                transport.document(make_call(server, host="other.example"))
+        assert found.body == b"{}"
+        assert asked[0] == "registry.example"
+
+    def test_a_name_that_changes_gains_nothing(self, make_transport: MakeTransport) -> None:
+        """The second answer of a rebinding name server is never asked for by the call that was checked."""
+        answers: Iterator[list[str]] = iter([["8.8.8.8"], ["127.0.0.1"]])
+        dialled: list[str] = []
+
+        def lookup(host: str, _port: int) -> list[str]:
+            dialled.append(host)
+            return next(answers)
+
+        with Server(always(answer())) as server:
+            transport = make_transport(lookup=lookup, document_seconds=0.3)
+            call = make_call(server, host="rebind.example", reach=Reach.PRIVATE)
+            with pytest.raises(Unreachable):
+                transport._read(call, 1000, 0.2)
+        assert dialled == ["rebind.example"]
+        assert server.connections == 0
+
+    def test_each_connection_is_checked(self, make_transport: MakeTransport) -> None:
+        """A name that leads into the private network by the next connection is refused there."""
+        answers = iter([["127.0.0.1"], ["169.254.169.254"]])
+        with Server(lambda connection: (connection.request(), connection.send(answer()))[1]) as server:
+            transport = make_transport(lookup=lambda *_: next(answers))
+            call = make_call(server, host="rebind.example", reach=Reach.PRIVATE)
+            assert transport.document(call).status == 200
+            time.sleep(0.1)  # the server has closed its connection by then
+            with pytest.raises(Denied, match="PYOCI_REGISTRIES"):
+                transport.document(call)
+
+    @pytest.mark.parametrize("address", ["127.0.0.1", "localhost", "2130706433", "[::ffff:127.0.0.1]"])
+    def test_a_stranger_reaches_no_loopback(self, make_transport: MakeTransport, address: str) -> None:
+        """Nobody is connected to where the operator has not said so, however the address is spelled."""
+        with Server(always(answer())) as server:
+            call = Call(method="GET", url=f"https://{address}:{server.port}/")
+            with pytest.raises((Denied, Unreachable)):
+                make_transport().document(call)
+        assert server.connections == 0
+
+    def test_a_looser_call_opens_no_door(self, make_transport: MakeTransport) -> None:
+        """A connection that a listed registry opened is not used by a call that may not open one."""
+        with Server(always(answer())) as server:
+            transport = make_transport(lookup=local)
+            assert transport.document(make_call(server, host="own.example")).status == 200
+            with pytest.raises(Denied):
+                transport.document(make_call(server, host="own.example", reach=Reach.VOUCHED))
+
+    def test_a_dead_address_is_passed_over(self, make_transport: MakeTransport) -> None:
+        """Where the first address of a name refuses, the next one is tried."""
+        with Server(always(answer())) as server:
+            transport = make_transport(lookup=lambda *_: ["127.9.9.9", "127.0.0.1"])
+            assert transport.document(make_call(server, host="two.example")).status == 200
+
+    def test_addresses_that_swallow_share_the_time(self, make_transport: MakeTransport) -> None:
+        """Four addresses that never answer take no longer than one."""
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+            port = full.getsockname()[1]
+            stuffed = [socket.socket() for _ in range(4)]
+            for sock in stuffed:
+                sock.setblocking(False)
+                sock.connect_ex(("127.0.0.1", port))
+            transport = make_transport(lookup=lambda *_: ["127.0.0.1"] * 4, document_seconds=0.8)
+            begun = time.monotonic()
+            with pytest.raises(Unreachable, match="in time"):
+                transport.document(Call(method="GET", url=f"http://full.example:{port}/", reach=Reach.LISTED))
+            assert time.monotonic() - begun < 2
+            for sock in stuffed:
+                sock.close()
+
+    @pytest.mark.parametrize(
+        ("found", "words"),
+        [
+            (socket.gaierror(-2, "Name or service not known"), "no address"),
+            (OSError("resolver gone"), "broke off"),
+            (UnicodeError("label too long"), "broke off"),
+            ([], "broke off"),
+        ],
+        ids=["unknown", "broken resolver", "no name", "no address"],
+    )
+    def test_a_name_without_address(
+        self, make_transport: MakeTransport, found: Exception | list[str], words: str
+    ) -> None:
+        """A registry that doesn't resolve is unreachable, in one sentence."""
+
+        def lookup(*_: object) -> list[str]:
+            if isinstance(found, Exception):
+                raise found
+            return found
+
+        call = Call(method="GET", url="https://gone.example/v2/")
+        with pytest.raises(Unreachable, match=words) as caught:
+            make_transport(lookup=lookup).document(call)
+        assert "\n" not in caught.value.message
+
+    def test_a_refusal_is_unreachable(self, make_transport: MakeTransport) -> None:
+        """Nobody listens there."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        with pytest.raises(Unreachable, match="could not be reached"):
+            make_transport().document(Call(method="GET", url=f"http://127.0.0.1:{port}/", reach=Reach.LISTED))
+
+
+class TestKeeping:
+    @pytest.mark.parametrize(
+        ("method", "reply"),
+        [
+            ("GET", answer(b"{}")),
+            ("GET", answer(b"no", "404 Not Found")),
+            ("GET", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"),
+            ("HEAD", answer(length=1_000_000)),
+            ("HEAD", answer(status="404 Not Found", length=100)),
+            ("DELETE", b"HTTP/1.1 204 No Content\r\n\r\n"),
+            ("POST", answer(status="202 Accepted")),
+            ("PUT", answer(status="201 Created")),
+        ],
+        ids=["GET", "GET 404", "chunked", "HEAD", "HEAD 404", "204", "POST", "PUT"],
+    )
+    def test_a_connection_is_used_again(
+        self, make_transport: MakeTransport, method: str, reply: bytes
+    ) -> None:
+        """Every answer that was read leaves its connection to the next call."""
+        with Server(always(reply)) as server:
+            transport = make_transport()
+            for _ in range(5):
+                transport.document(make_call(server, method=method))
+        assert server.connections == 1
+
+    def test_a_stream_read_to_its_end_leaves_its_connection(self, make_transport: MakeTransport) -> None:
+        """Downloads do not cost a handshake each."""
+        with Server(always(answer(b"x" * 100_000))) as server:
+            transport = make_transport()
+            for _ in range(3):
+                assert len(b"".join(transport.stream(make_call(server)).pieces(4096))) == 100_000
+        assert server.connections == 1
+
+    def test_a_stream_left_half_drops_its_connection(self, make_transport: MakeTransport) -> None:
+        """What was not read would be taken for the next answer."""
+        with Server(always(answer(b"x" * 10_000_000))) as server:
+            transport = make_transport()
+            pieces = transport.stream(make_call(server)).pieces(1000)
+            next(pieces)
+            pieces.close()
+            stream = transport.stream(make_call(server))
+            stream.close()
+            assert transport.stream(make_call(server)).head(3) == b"xxx"
+        assert server.connections == 3
+
+    def test_a_connection_closed_meanwhile_is_replaced(self, make_transport: MakeTransport) -> None:
+        """A server may close a kept connection whenever it likes."""
+
+        def once(connection: Connection) -> None:
+            connection.request()
+            connection.send(answer())
+
+        with Server(once) as server:
+            transport = make_transport()
+            for _ in range(3):
+                assert transport.document(make_call(server)).status == 200
+                time.sleep(0.05)
+        assert server.connections == 3
+
+    @pytest.mark.parametrize("kind", ["document", "stream"])
+    def test_a_connection_that_breaks_under_a_request_is_replaced(
+        self, make_transport: MakeTransport, kind: str
+    ) -> None:
+        """Also where the server closes at the very moment of the next request."""
+
+        def handle(connection: Connection) -> None:
+            connection.request()
+            connection.send(answer())
+            if connection.number == 1:
+                connection.request()  # and no answer
+            else:
+                connection.request()
+                connection.send(answer(b"second"))
+
+        with Server(handle) as server:
+            transport = make_transport()
+            call = make_call(server)
+            transport.document(call)
+            found = getattr(transport, kind)(call)
+            assert found.status == 200
+            if kind == "stream":
+                found.close()
+        assert server.connections == 2
+
+    def test_high_file_descriptors_work(self, make_transport: MakeTransport) -> None:
+        """select() breaks from descriptor 1024 on; a busy process has that many."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if hard != resource.RLIM_INFINITY and hard < 2048:
+            pytest.skip("too few file descriptors are allowed here")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+        kept = [os.open("/dev/null", os.O_RDONLY)]
+        try:
+            while kept[-1] < 1100:
+                kept.append(os.dup(kept[0]))
+            with Server(always(answer(b"{}"))) as server:
+                transport = make_transport()
+                upload = make_call(server, method="PUT", body=FileBody(io.BytesIO(b"x" * 10), 10))
+                assert transport.upload(upload).status == 200
+        finally:
+            for descriptor in kept:
+                os.close(descriptor)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+class TestTime:
+    """Each of these would outlive a socket's own timeout, which begins anew with every byte."""
+
+    BUDGET = 0.4
+
+    def read(self, transport: Transport, call: Call) -> None:
+        begun = time.monotonic()
+        with pytest.raises(Unreachable):
+            transport.document(call)
+        assert time.monotonic() - begun < self.BUDGET + 1
+
+    @pytest.mark.parametrize(
+        "reply",
+        [
+            answer(b"x" * 100),
+            b"HTTP/1.1 100 Continue\r\n\r\n" * 20,
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;" + b"x" * 200,
+            b"HTTP/1.0 200 OK\r\n\r\n" + b"x" * 200,
+        ],
+        ids=["head and body", "continue", "chunk size", "body without length"],
+    )
+    def test_a_byte_at_a_time_is_cut(self, make_transport: MakeTransport, reply: bytes) -> None:
+        """A document has its budget, however busily it comes; half of one is not taken for the whole."""
+
+        def handle(connection: Connection) -> None:
+            connection.request()
+            connection.trickle(reply)
+
+        with Server(handle) as server:
+            self.read(make_transport(document_seconds=self.BUDGET), make_call(server))
+
+    def test_a_slow_handshake_is_cut(self, make_transport: MakeTransport) -> None:
+        """TLS that never gets done is part of the call."""
+
+        def handle(connection: Connection) -> None:
+            connection.trickle(b"\x16\x03\x03\x40\x00\x02" + b"\x00" * 1000)
+
+        with Server(handle) as server:
+            transport = make_transport(document_seconds=self.BUDGET)
+            self.read(transport, Call(method="GET", url=f"https://{server.host}/", reach=Reach.LISTED))
+
+    def test_a_silent_server_is_given_up(self, make_transport: MakeTransport) -> None:
+        """It accepts, and says nothing."""
+        with Server(lambda connection: connection.hang()) as server:
+            self.read(make_transport(document_seconds=self.BUDGET), make_call(server))
+
+    def test_a_stream_has_to_begin(self, make_transport: MakeTransport) -> None:
+        """The head of a blob comes within the time without progress."""
+        with Server(lambda connection: (connection.request(), connection.hang())[1]) as server:
+            transport = make_transport(stall_seconds=self.BUDGET, document_seconds=self.BUDGET)
+            with pytest.raises(Unreachable, match="in time"):
+                transport.stream(make_call(server))
+
+    @pytest.mark.parametrize("pause", [None, 0.02], ids=["silence", "a byte now and then"])
+    def test_a_stream_has_to_go_on(self, make_transport: MakeTransport, pause: float | None) -> None:
+        """Neither silence nor next to nothing is progress."""
+
+        def handle(connection: Connection) -> None:
+            connection.request()
+            connection.send(answer(b"begin", length=10_000_000))
+            if pause is None:
+                connection.hang()
+            else:
+                connection.trickle(b"x" * 10_000, pause)
+
+        with Server(handle) as server:
+            transport = make_transport(stall_seconds=self.BUDGET)
+            stream = transport.stream(make_call(server))
+            begun = time.monotonic()
+            with pytest.raises(Unreachable):
+                list(stream.pieces(1024))
+            assert time.monotonic() - begun < 3
+
+    def test_slow_bytes_are_passed_on(self, make_transport: MakeTransport) -> None:
+        """pip gives up after 15 seconds without a byte: a slow registry's are not kept for a full piece."""
+
+        def handle(connection: Connection) -> None:
+            connection.request()
+            connection.send(answer(length=3000))
+            for _ in range(3):
+                connection.send(b"x" * 1000)
+                connection.closing.wait(1.2)
+
+        with Server(handle) as server:
+            pieces = list(make_transport().stream(make_call(server)).pieces(1024 * 1024))
+        assert [len(piece) for piece in pieces] == [2000, 1000]
+
+    def test_a_slow_reader_is_not_the_registrys_fault(self, make_transport: MakeTransport) -> None:
+        """Only the time spent reading counts."""
+        with Server(always(answer(b"x" * 3000))) as server:
+            stream = make_transport(stall_seconds=0.2).stream(make_call(server))
+            read = 0
+            for piece in stream.pieces(1000):
+                time.sleep(0.15)
+                read += len(piece)
+        assert read == 3000
+
+    def test_an_upload_may_take_its_time_while_bytes_move(self, make_transport: MakeTransport) -> None:
+        """The time without progress starts again with every piece."""
+
+        class Slow(io.BytesIO):
+            def read(self, size: int | None = -1) -> bytes:
+                time.sleep(0.15)
+                return super().read(min(size or 0, 1000))
+
+        with Server(always(answer(status="201 Created"))) as server:
+            body = FileBody(Slow(b"x" * 5000), 5000)
+            transport = make_transport(stall_seconds=self.BUDGET)
+            assert transport.upload(make_call(server, method="PUT", body=body)).status == 201
+
+    @pytest.mark.parametrize("trickled", [False, True], ids=["silence", "a byte now and then"])
+    def test_an_uploads_answer_has_its_time(self, make_transport: MakeTransport, trickled: bool) -> None:
+        """After the last byte the registry may think, but not for ever."""
+
+        def handle(connection: Connection) -> None:
+            connection.body(connection.request())
+            if trickled:
+                connection.trickle(answer(b"x" * 100))
+            connection.hang()
+
+        with Server(handle) as server:
+            body = FileBody(io.BytesIO(b"x" * 5000), 5000)
+            transport = make_transport(stall_seconds=0.3, answer_seconds=0.6)
+            begun = time.monotonic()
+            with pytest.raises(Unreachable, match="in time"):
+                transport.upload(make_call(server, method="PUT", body=body))
+            assert 0.5 < time.monotonic() - begun < 2
+
+    def test_a_cut_call_harms_no_other(self, make_transport: MakeTransport) -> None:
+        """Calls that are in time go on beside one that is cut."""
+
+        def handle(connection: Connection) -> None:
+            while head := connection.request():
+                if b"/slow" in head:
+                    connection.hang()
+                connection.closing.wait(0.01)
+                connection.send(answer(b"{}"))
+
+        with Server(handle) as server:
+            transport = make_transport(document_seconds=self.BUDGET)
+            slow = threading.Thread(target=self.read, args=(transport, make_call(server, "/slow")))
+            slow.start()
+            until = time.monotonic() + 2 * self.BUDGET
+            while time.monotonic() < until:
+                assert transport.document(make_call(server)).body == b"{}"
+            slow.join()
+
+
+class TestEarlyAnswers:
+    def test_an_early_answer_ends_the_upload(self, make_transport: MakeTransport) -> None:
+        """A 413 that comes at once is read at once: the rest of the file is not sent."""
+
+        def handle(connection: Connection) -> None:
+            connection.request()
+            connection.send(answer(b"too large", "413 Content Too Large"))
+            connection.closing.wait(1)
+
+        sent = io.BytesIO(b"x" * 50_000_000)
+        with Server(handle) as server:
+            found = make_transport().upload(make_call(server, method="PUT", body=FileBody(sent, 50_000_000)))
+        assert (found.status, found.body) == (413, b"too large")
+        assert sent.tell() < 20_000_000
+
+    def test_half_a_request_poisons_no_other(self, make_transport: MakeTransport) -> None:
+        """The connection that it lies on is not used again, even if the server would take more."""
+
+        def handle(connection: Connection) -> None:
+            head = connection.request()
+            if b"PUT" in head:
+                connection.send(answer(status="401 Unauthorized"))
+                connection.hang(5)
+            connection.send(answer(b"{}"))
+
+        with Server(handle) as server:
+            transport = make_transport()
+            body = FileBody(io.BytesIO(b"x" * 50_000_000), 50_000_000)
+            assert transport.upload(make_call(server, method="PUT", body=body)).status == 401
+            assert transport.document(make_call(server)).body == b"{}"
+        assert server.connections == 2
+
+    def test_a_file_that_is_too_short_is_noticed(self, make_transport: MakeTransport) -> None:
+        """The registry would wait for the rest until the end of its time."""
+        with Server(always(answer())) as server:
+            body = FileBody(io.BytesIO(b"short"), 10)
+            with pytest.raises(InvalidRequest, match="5 bytes before"):
+                make_transport().upload(make_call(server, method="PUT", body=body))
+
+    def test_a_file_that_has_grown_is_sent_up_to_its_size(self) -> None:
+        """Content-Length was said before."""
+        assert b"".join(FileBody(io.BytesIO(b"0123456789"), 4)) == b"0123"
+
+
+class TestGarbage:
+    @pytest.mark.parametrize(
+        "reply",
+        [
+            b"SSH-2.0-OpenSSH_9.2\r\n",
+            b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n",
+            b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
+            b"HTTP/1.1 twohundred OK\r\n\r\n",
+        ],
+        ids=["ssh", "many headers", "huge header", "no status"],
+    )
+    def test_what_is_not_http_is_a_protocol_error(self, make_transport: MakeTransport, reply: bytes) -> None:
+        """It answers, but not as a registry; asking again would not help."""
+
+        def handle(connection: Connection) -> None:
+            connection.request()
+            connection.send(reply)
+            connection.hang(1)
+
+        with Server(handle) as server, pytest.raises(ProtocolError, match="can't be read"):
+            make_transport(document_seconds=2).document(make_call(server))
+        assert server.connections == 1
+
+    def test_no_tls_where_it_was_expected(self, make_transport: MakeTransport) -> None:
+        """A server that speaks plain HTTP on an https port."""
+        with (
+            Server(lambda connection: connection.send(answer())) as server,
+            pytest.raises(Unreachable, match="TLS"),
+        ):
+            make_transport().document(Call(method="GET", url=f"https://{server.host}/", reach=Reach.LISTED))
+
+    @pytest.mark.parametrize("cut", [answer(b"half", length=100), answer(length=9), b""])
+    def test_half_an_answer_is_none(self, make_transport: MakeTransport, cut: bytes) -> None:
+        """Content-Length is believed: fewer bytes are a broken connection."""
+
+        def handle(connection: Connection) -> None:
+            connection.request()
+            connection.send(cut)
+
+        with Server(handle) as server, pytest.raises(Unreachable, match="broke off"):
+            make_transport().document(make_call(server))
+        assert server.connections == 3
+
+    def test_a_reset_is_a_broken_connection(self, make_transport: MakeTransport) -> None:
+        """In the middle of a blob, too."""
+
+        def handle(connection: Connection) -> None:
+            connection.request()
+            connection.send(answer(b"x" * 1000, length=10_000))
+            connection.closing.wait(0.1)
+            connection.reset()
+
+        with Server(handle) as server:
+            stream = make_transport().stream(make_call(server))
+            with pytest.raises(Unreachable, match="broke off"):
+                list(stream.pieces(1024 * 1024))
+
+    def test_compressed_documents_are_refused(self, make_transport: MakeTransport) -> None:
+        """Nobody asked for one, and it may unfold to anything; nothing is unpacked to find out."""
+        with Server(always(answer(b"\x1f\x8b...", "200 OK", "Content-Encoding: gzip"))) as server:
+            with pytest.raises(ProtocolError, match="compressed"):
+                make_transport().document(make_call(server))
+            head = make_transport().document(make_call(server, method="HEAD"))
+            assert head.status == 200
+
+    def test_an_error_may_be_compressed(self, make_transport: MakeTransport) -> None:
+        """Its status is what counts."""
+        reply = answer(b"\x1f\x8b", "401 Unauthorized", "Content-Encoding: gzip")
+        with Server(always(reply)) as server:
+            assert make_transport().document(make_call(server)).status == 401
+
+    def test_a_false_length_of_a_416_is_not_waited_for(self, make_transport: MakeTransport) -> None:
+        """docker-registry 2.8 promises bytes with it that never come."""
+        reply = answer(status="416 Range Not Satisfiable", length=100)
+        with Server(always(reply)) as server:
+            begun = time.monotonic()
+            assert make_transport().stream(make_call(server)).head(100) == b""
+            assert make_transport().document(make_call(server)).status == 416
+            assert time.monotonic() - begun < 1
+
+    def test_an_error_text_that_never_comes_is_left_out(self, make_transport: MakeTransport) -> None:
+        """A refusal is one, with or without its words."""
+        reply = answer(b"half", "403 Forbidden", length=1000)
+        with Server(always(reply)) as server:
+            found = make_transport(document_seconds=0.3).document(make_call(server))
+        assert (found.status, found.body) == (403, b"")
