@@ -112,7 +112,7 @@ def round_trip(clients: Clients, index: PackageIndex, files: Sequence[RealFile])
     url = ("--index-url", index.url_with_credentials)
     local = ("--no-index", "--find-links", files[0].path.parent)
 
-    expected = _pip_installed(clients, "expected", local, pins)
+    expected = _uv_installed(clients, "expected", local, pins)
     with_pip = _pip_installed(clients, "with-pip", url, pins)
     with_uv = _uv_installed(clients, "with-uv", url, pins)
     return tuple(

@@ -8,6 +8,7 @@ import sys
 import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import distributions
 from pathlib import Path
 
 from tests.live.environments import Environments
@@ -81,6 +82,11 @@ class Clients:
     def modules(self, python: Path) -> Path:
         """Where the environment of `python` keeps what is installed into it."""
         return Path(sysconfig.get_path("purelib", vars={"base": str(python.parent.parent)}))
+
+    def installed(self, python: Path) -> list[str]:
+        """What is installed in the environment of `python`, as `pip freeze` says it but in no time."""
+        found = distributions(path=[str(self.modules(python))])
+        return sorted((f"{each.name}=={each.version}" for each in found), key=str.lower)
 
     def freeze(self, python: Path) -> list[str]:
         """What `pip freeze` says of the environment of `python`, with setuptools and the like."""

@@ -84,15 +84,8 @@ class Environments:
                 shutil.rmtree(old)
             _run("venv", "--without-pip", str(target))
             # PIP_* of the machine stay in force here: they may be the only way to PyPI.
-            _run(
-                "pip",
-                "--python",
-                str(target / "bin" / "python"),
-                "install",
-                "--quiet",
-                "-r",
-                str(requirements),
-            )
+            install = ("install", "--quiet", "--no-compile", "-r", str(requirements))
+            _run("pip", "--python", str(target / "bin" / "python"), *install)
             (target / "complete").touch()
         return target
 

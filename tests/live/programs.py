@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -56,8 +57,8 @@ class Requirements:
         for source, tests in sorted(self.skipped.items()):
             remedy = "PyPI can't be reached" if source == PYPI else f"apt-get install {source}"
             terminal.write_line(f"{remedy}: {len(tests)} skipped")
-            for test in sorted(tests):
-                terminal.write_line(f"    {test}")
+            for test, cases in sorted(Counter(test.partition("[")[0] for test in tests).items()):
+                terminal.write_line(f"    {test}" + (f" ({cases} cases)" if cases > 1 else ""))
 
     def _missing(self, program: str) -> tuple[str | None, str]:
         if program in CLIENTS:

@@ -33,4 +33,4 @@ def test_publish_and_install(clients: Clients, index_by_url: PackageIndex, tmp_p
     clients.run("pip", "--python", with_pip, "install", "--index-url", index_by_url.url, "hello-world")
     clients.run("uv", "pip", "install", "--python", with_uv, "--index-url", index_by_url.url, "hello-world")
 
-    assert clients.freeze(with_pip) == clients.freeze(with_uv) == ["hello-world==1.0"]
+    assert clients.installed(with_pip) == clients.installed(with_uv) == ["hello-world==1.0"]

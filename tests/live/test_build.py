@@ -45,7 +45,7 @@ def _check_installed(clients: Clients, index: PackageIndex, *options: str) -> No
     python = clients.new_environment("environment")
     url = ("--index-url", index.url_with_credentials)
     clients.run("uv", "pip", "install", "--python", python, *url, *options, "hello-world")
-    assert clients.freeze(python) == ["Hello.World==1.2.3"]
+    assert clients.installed(python) == ["Hello.World==1.2.3"]
     assert list(python.parent.parent.glob("lib/python*/site-packages/hello/world/__init__.py"))
 
 

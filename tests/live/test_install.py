@@ -55,7 +55,7 @@ def test_wheel(
 
     published(install(clients, package_index, python, "hello-world"))
 
-    assert clients.freeze(python) == ["hello-world==1.0"]
+    assert clients.installed(python) == ["hello-world==1.0"]
     assert "from a wheel" in (clients.modules(python) / "hello_world.py").read_text()
 
 
@@ -67,7 +67,7 @@ def test_sdist(
 
     published(install(clients, package_index, python, "hello-world"))
 
-    assert clients.freeze(python) == ["hello-world==1.0"]
+    assert clients.installed(python) == ["hello-world==1.0"]
     assert "from an sdist" in (clients.modules(python) / "hello_world.py").read_text()
 
 
@@ -118,7 +118,7 @@ def test_names_and_versions(
 
     published(install(clients, package_index, python, asked))
 
-    assert clients.freeze(python) == [frozen]
+    assert clients.installed(python) == [frozen]
 
 
 def test_newest_version(
@@ -130,7 +130,7 @@ def test_newest_version(
 
     published(install(clients, package_index, python, "hello-world"))
 
-    assert clients.freeze(python) == ["hello-world==1.10"]
+    assert clients.installed(python) == ["hello-world==1.10"]
 
 
 def test_private_dependency(
@@ -146,7 +146,7 @@ def test_private_dependency(
 
     published(install(clients, package_index, python, "hello-world"))
 
-    assert clients.freeze(python) == ["Acme.Greeting==2.1", "hello-world==1.0"]
+    assert clients.installed(python) == ["Acme.Greeting==2.1", "hello-world==1.0"]
 
 
 def test_require_hashes(
@@ -165,7 +165,7 @@ def test_require_hashes(
     assert refusal.code != 0
     assert "hash" in refusal.output.lower()
     published(acceptance)
-    assert clients.freeze(python) == ["hello-world==1.0"]
+    assert clients.installed(python) == ["hello-world==1.0"]
 
 
 @pytest.mark.parametrize("yanked", ["hello-world/1.1", "hello-world/hello_world-1.1-py3-none-any.whl"])
@@ -183,11 +183,11 @@ def test_yanked_version(
     package_index.yank(yanked, "wrong on Tuesdays")
 
     published(install(clients, package_index, python, "hello-world>=1"))
-    by_range = clients.freeze(python)
+    by_range = clients.installed(python)
     by_pin = published(install(clients, package_index, python, "hello-world==1.1"))
 
     assert by_range == ["hello-world==1.0"]
-    assert clients.freeze(python) == ["hello-world==1.1"]
+    assert clients.installed(python) == ["hello-world==1.1"]
     assert "wrong on Tuesdays" in by_pin
 
 
@@ -211,4 +211,4 @@ def test_wrong_password(
     published(install(clients, guarded_index, python, "hello-world"))
 
     assert refusal.code != 0
-    assert clients.freeze(python) == ["hello-world==1.0"]
+    assert clients.installed(python) == ["hello-world==1.0"]

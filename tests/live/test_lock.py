@@ -65,7 +65,7 @@ def project(tmp_path: Path) -> Path:
 
 def _installed(clients: Clients, project: Path) -> list[str]:
     """What is installed, but for pip, which poetry puts into each new environment."""
-    frozen = clients.freeze(project / ".venv" / "bin" / "python")
+    frozen = clients.installed(project / ".venv" / "bin" / "python")
     return [line for line in frozen if not line.startswith("pip==")]
 
 

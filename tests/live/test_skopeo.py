@@ -91,5 +91,5 @@ def test_copy_installs(
 
     clients.run("pip", "--python", python, "install", "--index-url", copy.url, "hello-world")
 
-    assert clients.freeze(python) == ["hello-world==1!2.0+local.1"]
+    assert clients.installed(python) == ["hello-world==1!2.0+local.1"]
     assert copy.page("hello-world")["files"] == package_index.page("hello-world")["files"]
