@@ -148,7 +148,7 @@ class TestRegistries:
             ("Up=ghcr.io", "not an alias"),
             ("a=ghcr.io,a=quay.io", "given twice"),
             ("ftp://x", "not a registry"),
-            ("user:pw@host", "not a host name"),
+            ("user:pw@host", "not a registry"),
             ("host:99999", "not a port"),
             ("https://host/path", "not a registry"),
             ("embedded://local", "not a registry"),
