@@ -1,0 +1,155 @@
+"""The in-process adapter: a WSGI application answers as a server would."""
+
+from __future__ import annotations
+
+import io
+import tracemalloc
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pyoci.errors import ProtocolError
+from pyoci.net.addresses import Reach
+from pyoci.net.messages import Call, FileBody
+from pyoci.net.transport import Transport
+
+MIB = 1024 * 1024
+
+
+def make_call(**overrides: Any) -> Call:
+    given = {"method": "GET", "url": "embedded://local/v2/", "reach": Reach.EMBEDDED} | overrides
+    return Call(**given)
+
+
+class Application:
+    """Answers with what it is told, and keeps what it got."""
+
+    def __init__(self, *pieces: bytes, status: str = "200 OK", headers: Any = (), late: bool = False) -> None:
+        self.pieces, self.status, self.headers, self.late = pieces, status, list(headers), late
+        self.environ: dict[str, Any] = {}
+        self.body = b""
+        self.closed = 0
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        self.environ = environ
+        self.body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        if not self.late:
+            start_response(self.status, self.headers)
+        return _Body(self, start_response)
+
+
+class _Body:
+    def __init__(self, application: Application, start_response: Any) -> None:
+        self.application, self.start_response = application, start_response
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self.application.late:
+            self.start_response(self.application.status, self.application.headers)
+        yield from self.application.pieces
+
+    def close(self) -> None:
+        self.application.closed += 1
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "with its first piece"])
+def test_an_application_answers(late: bool) -> None:
+    """It may start its response when called, or as late as its first piece."""
+    application = Application(b"a", b"", b"bc", headers=[("X-One", "1"), ("X-One", "2")], late=late)
+    found = Transport(embedded=application).document(make_call())
+    assert (found.status, found.body, found.headers["x-one"]) == (200, b"abc", "1, 2")
+    assert application.closed == 1
+
+
+def test_the_request_arrives() -> None:
+    """Path decoded as WSGI wants it, query as it is, headers, body and its length."""
+    application = Application()
+    Transport(embedded=application).upload(
+        make_call(
+            method="PUT",
+            url="embedded://local/v2/a%2Fb/%C3%A4/%FF?x=%2B&y",
+            headers={"Content-Type": "text/x", "X-Two": "2"},
+            body=FileBody(io.BytesIO(b"0123456789"), 10),
+        )
+    )
+    environ = application.environ
+    assert environ["PATH_INFO"] == "/v2/a/b/\u00c3\u00a4/\u00ff"
+    assert environ["QUERY_STRING"] == "x=%2B&y"
+    assert (environ["REQUEST_METHOD"], environ["CONTENT_TYPE"], environ["HTTP_X_TWO"]) == (
+        "PUT",
+        "text/x",
+        "2",
+    )
+    assert application.body == b"0123456789"
+
+
+def test_an_answer_to_head_has_no_body() -> None:
+    """Its Content-Length tells of the one that GET would have."""
+    found = Transport(embedded=Application(headers=[("Content-Length", "5")])).document(
+        make_call(method="HEAD")
+    )
+    assert (found.body, found.headers["content-length"]) == (b"", "5")
+
+
+def test_a_body_is_taken_piece_by_piece() -> None:
+    """What nobody reads is not made."""
+    made: list[int] = []
+
+    def application(_environ: Any, start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        return (made.append(number) or bytes(MIB) for number in range(100))
+
+    pieces = Transport(embedded=application).stream(make_call()).pieces(MIB)
+    assert len(next(pieces)) == MIB
+    assert len(made) <= 2
+    pieces.close()
+
+
+def test_memory_is_flat_in_both_directions() -> None:
+    """64 MiB pass, and a few pieces are all that is ever held."""
+
+    class Zeros(io.RawIOBase):
+        def seek(self, *_: Any) -> int:
+            return 0
+
+        def read(self, size: int = -1) -> bytes:
+            return bytes(size)
+
+    def application(environ: Any, start_response: Any) -> Iterator[bytes]:
+        left = int(environ.get("CONTENT_LENGTH") or 0)
+        while left:
+            left -= len(environ["wsgi.input"].read(min(left, MIB)))
+        start_response("200 OK", [])
+        return (bytes(MIB) for _ in range(64 if environ["REQUEST_METHOD"] == "GET" else 0))
+
+    transport = Transport(embedded=application)
+    tracemalloc.start()
+    try:
+        body = FileBody(Zeros(), 64 * MIB)  # type: ignore[arg-type]
+        assert transport.upload(make_call(method="PUT", body=body)).status == 200
+        assert sum(map(len, transport.stream(make_call()).pieces(MIB))) == 64 * MIB
+        assert tracemalloc.get_traced_memory()[1] < 8 * MIB
+    finally:
+        tracemalloc.stop()
+
+
+def test_closing_a_stream_closes_the_application() -> None:
+    """It may hold a file open."""
+    application = Application(*[b"x" * 1000] * 100)
+    transport = Transport(embedded=application)
+    transport.stream(make_call()).close()
+    assert application.closed == 1
+    pieces = transport.stream(make_call()).pieces(1000)
+    next(pieces)
+    pieces.close()
+    assert application.closed == 2
+
+
+def test_an_application_that_never_starts_is_a_protocol_error() -> None:
+    """No status, no answer."""
+
+    def application(_environ: Any, _start_response: Any) -> list[bytes]:
+        return [b"body"]
+
+    with pytest.raises(ProtocolError):
+        Transport(embedded=application).document(make_call())

@@ -1,0 +1,502 @@
+"""Retries within the budget, gates, proxies, what is sent and what is told."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyoci.errors import Denied, ProtocolError, Unreachable
+from pyoci.events import Events
+from pyoci.net.addresses import Reach
+from pyoci.net.messages import Answer, Call, FileBody, Stream
+from pyoci.net.transport import Proxies, Transport
+from tests.net.conftest import Certificate, MakeTransport
+from tests.net.servers import Connection, Server, always, answer
+
+
+@dataclass
+class Clock:
+    """A clock that only sleeping moves."""
+
+    now: float = 1000.0
+    slept: list[float] = field(default_factory=list)
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def make_call(server: Server, **overrides: Any) -> Call:
+    return Call(**({"method": "GET", "url": f"{server.url}/v2/", "reach": Reach.LISTED} | overrides))
+
+
+def in_turn(*replies: bytes) -> Callable[[Connection], None]:
+    """A handler that gives one answer after the other, whatever connection the request comes on."""
+    left = iter(replies)
+
+    def handle(connection: Connection) -> None:
+        while head := connection.request():
+            connection.body(head)
+            reply = next(left)
+            connection.send(reply)
+            if not reply:
+                return
+
+    return handle
+
+
+BUSY = answer(b"busy", "503 Service Unavailable")
+GOOD = answer(b"good")
+
+
+def after(value: object) -> bytes:
+    return answer(b"wait", "429 Too Many Requests", f"Retry-After: {value}")
+
+
+class TestRetries:
+    @pytest.mark.parametrize("kind", ["document", "stream"])
+    @pytest.mark.parametrize(
+        ("replies", "status", "slept"),
+        [
+            pytest.param([GOOD], 200, [], id="good at once"),
+            pytest.param([BUSY, GOOD], 200, [0.2], id="busy once"),
+            pytest.param([BUSY, BUSY, GOOD], 200, [0.2, 0.4], id="busy twice"),
+            pytest.param([BUSY, BUSY, BUSY], 503, [0.2, 0.4], id="busy for ever"),
+            pytest.param([b"", GOOD], 200, [0.2], id="lost once"),
+            pytest.param([answer(status="404 Not Found")], 404, [], id="a no is an answer"),
+            pytest.param([answer(status="501 Not Implemented")], 501, [], id="so is never"),
+            pytest.param([after(3), GOOD], 200, [3], id="429 in seconds"),
+            pytest.param([after(0), GOOD], 200, [0.2], id="429 without wait"),
+            pytest.param([after(3), after(3), GOOD], 200, [3, 3], id="429 twice"),
+            pytest.param([after(60)], 429, [], id="429 beyond the budget"),
+            pytest.param([after(6), after(6)], 429, [6], id="429 beyond what is left"),
+            pytest.param([answer(status="429 Slow Down"), GOOD], 200, [0.2], id="429 without header"),
+            pytest.param([after("soon"), GOOD], 200, [0.2], id="429 with a header of no use"),
+        ],
+    )
+    def test_calls_are_repeated_within_the_budget(
+        self,
+        make_transport: MakeTransport,
+        clock: Clock,
+        kind: str,
+        replies: list[bytes],
+        status: int,
+        slept: list[float],
+    ) -> None:
+        """Lost connections, busy registries and 429, as long as ten seconds and three attempts go."""
+        with Server(in_turn(*replies)) as server:
+            transport = make_transport(sleep=clock.sleep, clock=clock, document_seconds=10)
+            found: Answer | Stream = getattr(transport, kind)(make_call(server))
+            if isinstance(found, Stream):
+                found.head(100)
+                found.close()
+        assert found.status == status
+        assert clock.slept == slept
+
+    def test_429_with_a_date_is_waited_for(self, make_transport: MakeTransport, clock: Clock) -> None:
+        """Some registries name the moment instead of the seconds."""
+        moment = format_datetime(datetime.now(UTC) + timedelta(seconds=4), usegmt=True)
+        with Server(in_turn(after(moment), GOOD)) as server:
+            transport = make_transport(sleep=clock.sleep, clock=clock, document_seconds=10)
+            assert transport.document(make_call(server)).status == 200
+        assert 2 <= clock.slept[0] <= 4
+
+    def test_lost_connections_end_as_unreachable(self, make_transport: MakeTransport, clock: Clock) -> None:
+        """Three attempts, then the caller is told."""
+        with Server(in_turn(b"", b"", b"")) as server, pytest.raises(Unreachable):
+            make_transport(sleep=clock.sleep, clock=clock).document(make_call(server))
+        assert (server.connections, clock.slept) == (3, [0.2, 0.4])
+
+    def test_no_attempt_begins_after_the_budget(self, make_transport: MakeTransport, clock: Clock) -> None:
+        """A pause that would end too late is not begun."""
+        with Server(in_turn(BUSY, BUSY)) as server:
+            transport = make_transport(sleep=clock.sleep, clock=clock, document_seconds=0.5)
+            assert transport.document(make_call(server)).status == 503
+        assert clock.slept == [0.2]
+
+    @pytest.mark.parametrize(("jitter", "pause"), [(0.0, 0.1), (0.999, 0.2998)])
+    def test_pauses_are_spread(
+        self, make_transport: MakeTransport, clock: Clock, jitter: float, pause: float
+    ) -> None:
+        """Those who failed together do not come back together."""
+        with Server(in_turn(BUSY, GOOD)) as server:
+            transport = make_transport(sleep=clock.sleep, clock=clock, jitter=lambda: jitter)
+            transport.document(make_call(server))
+            transport.rest(1)
+        assert clock.slept == [pytest.approx(pause)] * 2
+
+    def test_uploads_are_sent_once(self, make_transport: MakeTransport, clock: Clock) -> None:
+        """What was sent half begins anew with a new upload session, which is not the road's to open."""
+        with Server(in_turn(BUSY)) as server:
+            body = FileBody(io.BytesIO(b"x"), 1)
+            call = make_call(server, method="PUT", body=body)
+            assert make_transport(sleep=clock.sleep).upload(call).status == 503
+        assert clock.slept == []
+
+    def test_the_embedded_registry_is_asked_once(self) -> None:
+        """It is never busy with others: its 500 is a defect, and comes again."""
+        asked: list[str] = []
+
+        def application(environ: Any, start_response: Any) -> list[bytes]:
+            asked.append(environ["PATH_INFO"])
+            start_response("500 Internal Server Error", [])
+            return [b""]
+
+        call = Call(method="GET", url="embedded://local/v2/", reach=Reach.EMBEDDED)
+        assert Transport(embedded=application).document(call).status == 500
+        assert len(asked) == 1
+
+
+class TestBodies:
+    def test_a_document_has_a_limit(self, make_transport: MakeTransport) -> None:
+        """One byte more is one too many; the connection is dropped then."""
+        with Server(always(answer(b"x" * 1001))) as server:
+            transport = make_transport()
+            assert len(transport.document(make_call(server), limit=1001).body) == 1001
+            with pytest.raises(ProtocolError, match="more than 1000 bytes"):
+                transport.document(make_call(server), limit=1000)
+
+    def test_of_a_refusal_the_beginning_is_read(self, make_transport: MakeTransport) -> None:
+        """However long its explanation, the status stands."""
+        with Server(always(answer(b"x" * 1_000_000, "403 Forbidden"))) as server:
+            found = make_transport().document(make_call(server))
+        assert (found.status, len(found.body)) == (403, 64 * 1024)
+
+    @pytest.mark.parametrize("size", [1, 300_000])
+    def test_uploads_have_a_length(self, make_transport: MakeTransport, size: int) -> None:
+        """Google's registry answers 411 to chunks, and to a body without Content-Length."""
+        received: list[tuple[bytes, bytes]] = []
+
+        def handle(connection: Connection) -> None:
+            head = connection.request()
+            received.append((head, connection.body(head)))
+            connection.send(answer(status="201 Created"))
+
+        content = os.urandom(size)
+        with Server(handle) as server:
+            body = FileBody(io.BytesIO(content), size)
+            make_transport().upload(make_call(server, method="PUT", body=body))
+        head, sent = received[0]
+        assert sent == content
+        assert f"Content-Length: {size}\r\n".encode() in head
+        assert b"Transfer-Encoding" not in head
+
+    @pytest.mark.parametrize("body", [b"", FileBody(io.BytesIO(), 0)], ids=["bytes", "file"])
+    def test_an_empty_body_has_a_length(self, make_transport: MakeTransport, body: bytes | FileBody) -> None:
+        """Google's registry wants Content-Length: 0 with the POST that starts an upload."""
+        heads: list[bytes] = []
+
+        def handle(connection: Connection) -> None:
+            heads.append(connection.request())
+            connection.send(answer(status="202 Accepted"))
+
+        with Server(handle) as server:
+            make_transport().upload(make_call(server, method="POST", body=body))
+        assert b"Content-Length: 0\r\n" in heads[0]
+
+
+class TestNothingComesAlong:
+    def heads(self, transport: Transport, reply: bytes, **overrides: Any) -> list[bytes]:
+        heads: list[bytes] = []
+
+        def handle(connection: Connection) -> None:
+            while head := connection.request():
+                heads.append(head)
+                connection.send(reply)
+
+        with Server(handle) as server:
+            for _ in range(2):
+                transport.document(make_call(server, **overrides))
+        return heads
+
+    def test_no_cookie(self, make_transport: MakeTransport) -> None:
+        """Harbor sets cookies, and refuses who brings them back."""
+        heads = self.heads(make_transport(), answer(b"", "200 OK", "Set-Cookie: sid=1; Path=/"))
+        assert not any(b"cookie" in head.lower() for head in heads)
+
+    def test_no_netrc_and_no_proxy_of_the_environment(
+        self, make_transport: MakeTransport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """requests would let ~/.netrc replace an Authorization header; settings are read in one place."""
+        netrc = tmp_path / ".netrc"
+        netrc.write_text("machine 127.0.0.1 login user password secret\ndefault login user password secret\n")
+        netrc.chmod(0o600)
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+            monkeypatch.setenv(name, "http://127.0.0.1:1")
+        monkeypatch.setenv("NETRC", str(netrc))
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere")
+        heads = self.heads(make_transport(), GOOD, headers={"Authorization": "Bearer mine"})
+        assert all(b"Authorization: Bearer mine\r\n" in head for head in heads)
+        heads = self.heads(make_transport(), GOOD)
+        assert not any(b"authorization" in head.lower() for head in heads)
+
+    def test_bytes_as_they_are(self, make_transport: MakeTransport) -> None:
+        """tar.gz files would arrive unpacked."""
+        heads = self.heads(make_transport(user_agent="pyoci/1.0"), GOOD)
+        assert b"Accept-Encoding: identity\r\n" in heads[0]
+        assert b"User-Agent: pyoci/1.0\r\n" in heads[0]
+
+    def test_redirects_are_not_followed(self, make_transport: MakeTransport) -> None:
+        """Where one leads is judged above, before anybody goes there."""
+        heads = self.heads(make_transport(), answer(b"", "307 Temporary Redirect", "Location: /elsewhere"))
+        assert all(head.startswith(b"GET /v2/ ") for head in heads)
+
+    @pytest.mark.parametrize(
+        "query", ["_state=a%2bB%7E%2D==&x=%20", "sig=a/b+c%2F%3d&se=2026-11-20T20%3A23Z", "a=b&a=&&c"]
+    )
+    def test_a_query_stays_as_it_is(self, make_transport: MakeTransport, query: str) -> None:
+        """Signatures are over the bytes; only case of the escapes may change."""
+        heads: list[bytes] = []
+
+        def handle(connection: Connection) -> None:
+            heads.append(connection.request())
+            connection.send(GOOD)
+
+        with Server(handle) as server:
+            make_transport().document(make_call(server, url=f"{server.url}/v2/?{query}"))
+        sent = heads[0].split(b" ")[1].decode().partition("?")[2]
+        assert sent.lower() == query.lower()
+
+    def test_odd_characters_are_escaped(self, make_transport: MakeTransport) -> None:
+        """A Location with letters that no URL has is sent as one that has."""
+        heads: list[bytes] = []
+
+        def handle(connection: Connection) -> None:
+            heads.append(connection.request())
+            connection.send(GOOD)
+
+        with Server(handle) as server:
+            make_transport().document(make_call(server, url=f"{server.url}/v2/ä b?ü"))
+        assert heads[0].startswith(b"GET /v2/%C3%A4%20b?%C3%BC ")
+
+
+class TestRoads:
+    @pytest.mark.parametrize(
+        ("url", "reach"),
+        [
+            ("http://registry.example/", Reach.PUBLIC),
+            ("embedded://local/v2/", Reach.PUBLIC),
+            ("embedded://local/v2/", Reach.LISTED),
+            ("embedded://local/v2/", Reach.EMBEDDED),
+            ("https://registry.example/", Reach.EMBEDDED),
+            ("ftp://registry.example/", Reach.LISTED),
+            ("file:///etc/passwd", Reach.LISTED),
+            ("//registry.example/", Reach.LISTED),
+        ],
+    )
+    def test_only_its_own_road_leads_there(
+        self, make_transport: MakeTransport, url: str, reach: Reach
+    ) -> None:
+        """Plain http is for listed registries, `embedded:` for our own, where there is one."""
+        with pytest.raises(Denied, match="PYOCI_REGISTRIES"):
+            make_transport().document(Call(method="GET", url=url, reach=reach))
+
+    def test_credentials_in_an_address_are_not_repeated(self, make_transport: MakeTransport) -> None:
+        """Should one ever come this far, its message doesn't show it."""
+        call = Call(method="GET", url="http://user:secret@registry.example/")
+        with pytest.raises(Denied) as caught:
+            make_transport().document(call)
+        assert "secret" not in caught.value.message
+        assert "secret" not in repr(call)
+
+    def test_nonsense_is_a_protocol_error(self, make_transport: MakeTransport) -> None:
+        """A URL that requests can't make out."""
+        with pytest.raises(ProtocolError):
+            make_transport().document(Call(method="GET", url="https://:99/", reach=Reach.LISTED))
+
+
+class TestProxies:
+    @pytest.fixture
+    def heads(self) -> list[bytes]:
+        return []
+
+    @pytest.fixture
+    def proxy(self, heads: list[bytes]) -> Iterator[Server]:
+        """Answers everything itself; a CONNECT with a refusal."""
+
+        def handle(connection: Connection) -> None:
+            while head := connection.request():
+                heads.append(head)
+                refused = head.startswith(b"CONNECT")
+                connection.send(answer(b"", "403 Forbidden") if refused else answer(b"by proxy"))
+
+        with Server(handle) as server:
+            yield server
+
+    def lookup(self, *_: object) -> list[str]:
+        raise AssertionError("the proxy resolves names")
+
+    @pytest.mark.parametrize("reach", [Reach.VOUCHED, Reach.PRIVATE, Reach.LISTED])
+    def test_listed_registries_go_through(
+        self, make_transport: MakeTransport, proxy: Server, heads: list[bytes], reach: Reach
+    ) -> None:
+        """The proxy's own address is exempt, and it alone looks the name up."""
+        transport = make_transport(proxies=Proxies({"http": proxy.url}), lookup=self.lookup)
+        call = Call(method="GET", url="http://registry.example/v2/", reach=reach)
+        assert transport.document(call).body == b"by proxy"
+        assert heads[0].startswith(b"GET http://registry.example/v2/ ")
+
+    def test_others_do_not(self, make_transport: MakeTransport, proxy: Server) -> None:
+        """Nobody could say where the call would end."""
+        transport = make_transport(proxies=Proxies({"https": proxy.url}))
+        with pytest.raises(Denied, match="proxy"):
+            transport.document(Call(method="GET", url="https://registry.example/v2/"))
+        assert proxy.connections == 0
+
+    def test_a_refusing_proxy_is_named(
+        self, make_transport: MakeTransport, proxy: Server, heads: list[bytes]
+    ) -> None:
+        """The operator looks for the fault where it is."""
+        transport = make_transport(proxies=Proxies({"https": proxy.url}))
+        call = Call(method="GET", url="https://registry.example/v2/", reach=Reach.LISTED)
+        with pytest.raises(Unreachable, match="proxy"):
+            transport.document(call)
+        assert heads[0].startswith(b"CONNECT registry.example:443 ")
+
+    def test_an_exempt_host_is_called_directly(self, make_transport: MakeTransport, proxy: Server) -> None:
+        """NO_PROXY; address rules hold again."""
+        with Server(always(answer(b"direct"))) as server:
+            transport = make_transport(proxies=Proxies({"http": proxy.url}, "127.0.0.1"))
+            assert transport.document(make_call(server)).body == b"direct"
+        assert proxy.connections == 0
+
+    def test_a_silent_proxy_is_given_up(self, make_transport: MakeTransport) -> None:
+        """The time of a call is that of its tunnel, too."""
+        with Server(lambda connection: connection.trickle(b"HTTP/1.1 200 OK\r\n", 0.1)) as silent:
+            transport = make_transport(proxies=Proxies({"https": silent.url}), document_seconds=0.4)
+            with pytest.raises(Unreachable):
+                transport.document(Call(method="GET", url="https://registry.example/", reach=Reach.LISTED))
+
+
+class TestGates:
+    def test_so_many_calls_to_one_host_at_a_time(self, make_transport: MakeTransport) -> None:
+        """Documents wait at the gate of their host; never more than its width are on the way."""
+        lock, now, most = threading.Lock(), 0, 0
+
+        def handle(connection: Connection) -> None:
+            nonlocal now, most
+            while connection.request():
+                with lock:
+                    now += 1
+                    most = max(most, now)
+                connection.closing.wait(0.02)
+                with lock:
+                    now -= 1
+                connection.send(GOOD)
+
+        with Server(handle) as server:
+            transport = make_transport(host_connections=3)
+            threads = [
+                threading.Thread(target=transport.document, args=(make_call(server),)) for _ in range(12)
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        assert most == 3
+
+    def test_waiting_at_the_gate_has_an_end(self, make_transport: MakeTransport) -> None:
+        """Where all places are taken by calls that hang, the next caller is told."""
+        with Server(lambda connection: connection.hang()) as server:
+            transport = make_transport(host_connections=1, document_seconds=0.4)
+            failures: list[Unreachable] = []
+
+            def ask() -> None:
+                with pytest.raises(Unreachable) as caught:
+                    transport.document(make_call(server))
+                failures.append(caught.value)
+
+            threads = [threading.Thread(target=ask) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(5)
+        assert len(failures) == 3
+        assert any("too many calls" in failure.message for failure in failures)
+
+    def test_other_hosts_have_their_own(self, make_transport: MakeTransport) -> None:
+        """A registry that hangs keeps nobody from another one."""
+        with Server(lambda connection: connection.hang()) as stuck, Server(always(GOOD)) as server:
+            transport = make_transport(host_connections=1, document_seconds=1)
+
+            def ask() -> None:
+                with pytest.raises(Unreachable):
+                    transport.document(make_call(stuck))
+
+            waiting = threading.Thread(target=ask)
+            waiting.start()
+            assert transport.document(make_call(server)).body == b"good"
+            waiting.join()
+
+
+class TestEvents:
+    def test_calls_are_told_without_secrets(self, make_transport: MakeTransport) -> None:
+        """Method, host, status and seconds; nothing of the query, the headers or the address."""
+        told: list[dict[str, object]] = []
+        events = Events(lambda event, **facts: told.append({"event": event, **facts}))
+        with Server(always(GOOD)) as server:
+            transport = make_transport(events=events)
+            call = make_call(
+                server, url=f"{server.url}/v2/?_state=secret", headers={"Authorization": "Basic secret"}
+            )
+            transport.document(call)
+            transport.upload(call)
+            transport.stream(call).close()
+        with pytest.raises(Unreachable):
+            transport.document(call)
+        assert [fact.pop("status", None) for fact in told] == [200, 200, 200, None, None, None]
+        assert {fact["event"] for fact in told} == {"call"}
+        assert {(fact["room"], fact["level"], fact["host"]) for fact in told} == {
+            ("net", "debug", server.host)
+        }
+        assert "failure" in told[-1]
+        assert "secret" not in repr(told)
+
+
+def test_the_bundle_is_what_is_trusted(make_transport: MakeTransport, certificate: Certificate) -> None:
+    """SSL_CERT_FILE and REQUESTS_CA_BUNDLE name it; without, this certificate is a stranger's."""
+    with Server(always(GOOD), tls=certificate.server) as server:
+        call = Call(method="GET", url=f"https://registry.example:{server.port}/", reach=Reach.LISTED)
+        trusting = make_transport(lookup=lambda *_: ["127.0.0.1"], ca_bundle=str(certificate.file))
+        assert trusting.document(call).body == b"good"
+        with pytest.raises(Unreachable, match="TLS"):
+            make_transport(lookup=lambda *_: ["127.0.0.1"]).document(call)
+
+
+def test_uploads_over_tls(make_transport: MakeTransport, certificate: Certificate) -> None:
+    """The same bytes arrive, in pieces that the TLS layer takes."""
+    received: list[bytes] = []
+
+    def handle(connection: Connection) -> None:
+        received.append(connection.body(connection.request()))
+        connection.send(answer(status="201 Created"))
+
+    content = os.urandom(700_000)
+    with Server(handle, tls=certificate.server) as server:
+        call = Call(
+            method="PUT",
+            url=f"https://registry.example:{server.port}/",
+            reach=Reach.LISTED,
+            body=FileBody(io.BytesIO(content), len(content)),
+        )
+        transport = make_transport(lookup=lambda *_: ["127.0.0.1"], ca_bundle=str(certificate.file))
+        assert transport.upload(call).status == 201
+    assert received == [content]
