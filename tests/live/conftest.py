@@ -21,6 +21,7 @@ SERVERS = pytest.StashKey[Servers]()
 LOG_SIZES = pytest.StashKey[dict[Path, int]]()
 
 WRITER = ("writer", "correct horse/battery+staple")  # a password that URLs and forms must quote
+BEARER_USERNAME = "__token__"
 REGISTRIES = (
     pytest.param("embedded", id="embedded"),
     pytest.param("docker-registry", id="docker-registry", marks=pytest.mark.live("docker-registry")),
@@ -128,6 +129,7 @@ def guarded_pyoci(servers: Servers, ports: Callable[[str], Port], settings: dict
         | {
             "PYOCI_EMBEDDED": str(servers.folder / "guarded-embedded"),
             "PYOCI_EMBEDDED_HTPASSWD": str(accounts),
+            "PYOCI_BEARER_USERNAME": BEARER_USERNAME,
             "PYOCI_LOG": "debug",
         },
     )
