@@ -79,7 +79,7 @@ def _basic(value: str, bearer_username: str | None) -> Credentials:
         raise Unauthorized("the Basic credentials can't be read; expected base64 of user:password")
     if bearer_username and username == bearer_username:
         if not _is_token(password):
-            raise Unauthorized("the password is not a token; expected visible ASCII characters")
+            raise Unauthorized("the password is not a token; expected one of visible ASCII characters")
         return Bearer(password)
     return Basic(username, password) if pair != ":" else Anonymous()
 

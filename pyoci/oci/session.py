@@ -4,39 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import replace
-from typing import BinaryIO, TypeVar
-from urllib.parse import quote, urlsplit
+from typing import BinaryIO
+from urllib.parse import quote
 
-from pyoci.errors import ProtocolError, PyOCIError, Unreachable
+from pyoci.errors import ProtocolError, Unreachable
 from pyoci.events import Events
-from pyoci.net.messages import ERROR_LIMIT, Answer, Call, FileBody, Stream
-from pyoci.net.transport import DOCUMENT_LIMIT, Transport
+from pyoci.net.messages import Answer, Call, FileBody, Stream
+from pyoci.net.transport import Transport
 from pyoci.oci.auth import Authenticator, Purpose
 from pyoci.oci.blobs import BlobStream, blob_span, content_length, total_size, whole_blob
-from pyoci.oci.credentials import Anonymous, Credentials
+from pyoci.oci.credentials import Credentials
 from pyoci.oci.errors import (
     RegistryDenied,
-    RegistryError,
     RegistryFailed,
     RegistryNotFound,
     RegistryUnauthorized,
     cleaned,
-    registry_error,
 )
 from pyoci.oci.listing import PAGE, PAGE_LIMIT, read_listing
 from pyoci.oci.models import ACCEPT, Document, parse_json
 from pyoci.oci.references import Digest, Reference, Registry, Repository, reference_path
 from pyoci.oci.targets import Targets
+from pyoci.oci.wire import REDIRECTED, Leave, Wire, authorized
 
-_CHALLENGES = 3  # 401s that one call answers: Harbor asks for Bearer first and for Basic after that
-_REDIRECTS = 5
 _UPLOAD_ATTEMPTS = 3
 _UPLOAD_SECONDS = 300.0  # after which a failed upload isn't begun anew: nobody waits for it any more
-_REDIRECTED = frozenset({301, 302, 303, 307, 308})
-
-_Answered = TypeVar("_Answered", Answer, Stream)
 
 
 class Gateway:
@@ -58,7 +52,8 @@ class Gateway:
         self, registry: Registry, credentials: Credentials, *, publishing: bool = False
     ) -> OCISession:
         """A session for one request of `credentials`. `publishing` asks for pull and push together."""
-        return OCISession(self, registry, credentials, ("pull", "push") if publishing else ("pull",))
+        wire = Wire(self.transport, self.targets, self.authenticator, self.events, registry, credentials)
+        return OCISession(wire, ("pull", "push") if publishing else ("pull",))
 
 
 class _Expired(RegistryUnauthorized):
@@ -68,16 +63,10 @@ class _Expired(RegistryUnauthorized):
 class OCISession:
     """One caller at one registry, for one request. Methods raise RegistryError, and what the road raises."""
 
-    def __init__(
-        self, gateway: Gateway, registry: Registry, credentials: Credentials, actions: tuple[str, ...]
-    ) -> None:
-        self._gateway = gateway
-        self._transport = gateway.transport
-        self._targets = gateway.targets
-        self._credentials = credentials
+    def __init__(self, wire: Wire, actions: tuple[str, ...]) -> None:
+        self._wire = wire
         self._actions = actions
-        self.registry = registry
-        self._reach = self._targets.own_reach(registry)
+        self.registry = wire.registry
 
     # Lists
 
@@ -93,11 +82,11 @@ class OCISession:
         purpose = Purpose(repository, self._actions) if repository else Purpose("", ())
 
         def fetch(page: str) -> Answer:
-            call = self._call("GET", page, {"Accept": "application/json"})
-            return self._document(f"list {key}", call, purpose, {200}, PAGE_LIMIT)
+            call = self._wire.call("GET", page, {"Accept": "application/json"})
+            return self._wire.document(f"list {key}", call, purpose, {200}, PAGE_LIMIT)
 
         def follow(page: str, link: str) -> str:
-            target = self._targets.target(self.registry, page, link, "Link")
+            target = self._wire.targets.target(self.registry, page, link, "Link")
             if not target.same_origin:
                 raise ProtocolError(f"{self.registry} continues its list of {key} at another host")
             return target.url
@@ -108,8 +97,8 @@ class OCISession:
 
     def pull(self, repository: Repository, reference: Reference) -> Document:
         """The manifest or image index behind a tag or digest, its digest verified."""
-        call = self._call("GET", repository.url(reference_path(reference)), {"Accept": ACCEPT})
-        answer = self._document(f"read {reference}", call, self._purpose(repository), {200})
+        call = self._wire.call("GET", repository.url(reference_path(reference)), {"Accept": ACCEPT})
+        answer = self._wire.document(f"read {reference}", call, self._purpose(repository), {200})
         document = Document(self._media_type(answer), answer.body)
         named = str(reference) if isinstance(reference, Digest) else ""
         for digest in filter(None, (named, _stored_digest(answer))):
@@ -120,36 +109,36 @@ class OCISession:
     def push(self, repository: Repository, reference: Reference, document: Document) -> None:
         """Put a document under a tag or its digest."""
         url = repository.url(reference_path(reference))
-        call = self._call("PUT", url, {"Content-Type": document.media_type}, document.body)
+        call = self._wire.call("PUT", url, {"Content-Type": document.media_type}, document.body)
         # Quay has answered 202. A 200 with HTML is Google's, and no yes.
-        answer = self._document(f"write {reference}", call, self._purpose(repository), {200, 201, 202})
+        answer = self._wire.document(f"write {reference}", call, self._purpose(repository), {200, 201, 202})
         if answer.status == 200:
             self._media_type(answer)
         self._check_digest(answer, document.digest)
 
     def delete(self, repository: Repository, reference: Reference) -> None:
         """Delete a tag, or a document by digest and with it every tag on it."""
-        call = self._call("DELETE", repository.url(reference_path(reference)))
+        call = self._wire.call("DELETE", repository.url(reference_path(reference)))
         purpose = Purpose(repository.name, tuple(dict.fromkeys((*self._actions, "delete"))))
-        self._document(f"delete {reference}", call, purpose, {200, 202, 204})
+        self._wire.document(f"delete {reference}", call, purpose, {200, 202, 204})
 
     # Blobs
 
     def blob_size(self, repository: Repository, digest: Digest) -> int | None:
         """The size of a blob in bytes, None where it isn't there."""
-        call = self._call("HEAD", repository.url(f"blobs/{digest}"))
+        call = self._wire.call("HEAD", repository.url(f"blobs/{digest}"))
         purpose = self._purpose(repository)
-        answer = self._send(call, purpose, self._transport.document)
+        answer = self._wire.send(call, purpose, self._wire.transport.document)
         if answer.status == 404:
             return None
         size = content_length(answer.headers) if answer.status == 200 else None
         if size is not None:
             return size
-        if answer.status not in {200, *_REDIRECTED}:
-            raise self._refusal("look at a blob", answer.status, answer)
+        if answer.status not in {200, *REDIRECTED}:
+            raise self._wire.refusal("look at a blob", answer.status, answer)
         # A signed URL is often good for GET alone: ask for one byte, and be told of how many.
         try:
-            stream = self._open(replace(call, method="GET", headers={"Range": "bytes=0-0"}), purpose)
+            stream = self._wire.open(replace(call, method="GET", headers={"Range": "bytes=0-0"}), purpose)
         except RegistryNotFound:
             return None
         stream.close()
@@ -161,9 +150,15 @@ class OCISession:
     def open_blob(self, repository: Repository, digest: Digest, span: range | None = None) -> BlobStream:
         """The bytes of a blob, or those at the offsets `span`. Redirects are followed."""
         headers = {"Range": f"bytes={span.start}-{span.stop - 1}"} if span is not None else {}
-        call = self._call("GET", repository.url(f"blobs/{digest}"), headers)
-        stream = self._open(call, self._purpose(repository))
+        call = self._wire.call("GET", repository.url(f"blobs/{digest}"), headers)
+        stream = self._wire.open(call, self._purpose(repository))
         return whole_blob(stream, digest) if span is None else blob_span(stream, span)
+
+    def open_or_leave(self, repository: Repository, digest: Digest, leave: Leave) -> BlobStream | str:
+        """The bytes of a blob; or the URL that the registry redirects to, where `leave` says yes to it."""
+        call = self._wire.call("GET", repository.url(f"blobs/{digest}"))
+        found = self._wire.open_or_leave(call, self._purpose(repository), leave)
+        return whole_blob(found, digest) if isinstance(found, Stream) else found
 
     def push_blob(self, repository: Repository, file: BinaryIO, size: int, digest: Digest) -> None:
         """Upload `size` bytes of a seekable file in one POST and one PUT, unless the blob is there.
@@ -181,7 +176,7 @@ class OCISession:
             except (Unreachable, RegistryFailed, RegistryNotFound, _Expired):
                 if attempt == _UPLOAD_ATTEMPTS or time.monotonic() > deadline:
                     raise
-                self._transport.rest(attempt)
+                self._wire.transport.rest(attempt)
             else:
                 return
 
@@ -194,9 +189,9 @@ class OCISession:
 
     def _start_upload(self, repository: Repository) -> tuple[str, str]:
         url = repository.url("blobs/uploads/")
-        call = self._call("POST", url)
+        call = self._wire.call("POST", url)
         try:
-            answer = self._document("start an upload", call, self._purpose(repository), {202})
+            answer = self._wire.document("start an upload", call, self._purpose(repository), {202})
         except RegistryNotFound as exc:
             # Amazon's registry, unless create-on-push is on; Harbor without the project.
             exc.message += f"; {repository} has to be made there first"
@@ -211,123 +206,27 @@ class OCISession:
     def _finish_upload(
         self, repository: Repository, location: str, base: str, body: FileBody, digest: Digest
     ) -> None:
-        target = self._targets.target(self.registry, base, location, "Location")
+        target = self._wire.targets.target(self.registry, base, location, "Location")
         url = f"{target.url}{'&' if '?' in target.url else '?'}digest={quote(str(digest), safe='')}"
         headers = {"Content-Type": "application/octet-stream"}
         call = Call(method="PUT", url=url, headers=headers, body=body, reach=target.reach)
-        purpose, started = self._purpose(repository), self._gateway.authenticator.now()
-        header = self._first_header(purpose) if target.same_origin else None
-        answer = self._told(_authorized(call, header), self._transport.upload)
+        purpose, started = self._purpose(repository), self._wire.authenticator.now()
+        header = self._wire.first_header(purpose) if target.same_origin else None
+        answer = self._wire.told(authorized(call, header), self._wire.transport.upload)
         if answer.status == 201:
             return self._check_digest(answer, digest)
-        error = self._refusal("upload a blob", answer.status, answer)
+        error = self._wire.refusal("upload a blob", answer.status, answer)
         # The bytes that came before a 401 may lie in the registry: what follows belongs to a new upload.
-        if answer.status == 401 and target.same_origin and self._renewed(purpose, answer, header, started):
+        if (
+            answer.status == 401
+            and target.same_origin
+            and self._wire.renewed(purpose, answer, header, started)
+        ):
             raise _Expired(error.message) from error
         raise error
 
-    # What all of them need
-
     def _purpose(self, repository: Repository) -> Purpose:
         return Purpose(repository.name, self._actions)
-
-    def _call(self, method: str, url: str, headers: dict[str, str] | None = None, body: bytes = b"") -> Call:
-        return Call(method=method, url=url, headers=headers or {}, body=body, reach=self._reach)
-
-    def _document(
-        self,
-        operation: str,
-        call: Call,
-        purpose: Purpose,
-        expected: Collection[int],
-        limit: int = DOCUMENT_LIMIT,
-    ) -> Answer:
-        answer = self._send(call, purpose, lambda sent: self._transport.document(sent, limit))
-        if answer.status not in expected:
-            raise self._refusal(operation, answer.status, answer)
-        return answer
-
-    def _send(self, call: Call, purpose: Purpose, send: Callable[[Call], _Answered]) -> _Answered:
-        """Send `call` with the Authorization that fits, and once more for each 401 that can be answered."""
-        started = self._gateway.authenticator.now()
-        header = self._first_header(purpose)
-        answer = self._told(_authorized(call, header), send)
-        for _ in range(_CHALLENGES - 1):
-            if answer.status != 401:
-                break
-            better = self._renewed(purpose, answer, header, started)
-            if better is None:
-                break
-            _drop(answer)
-            header = better
-            answer = self._told(_authorized(call, header), send)
-        return answer
-
-    def _first_header(self, purpose: Purpose) -> str | None:
-        return self._gateway.authenticator.header(self.registry, purpose, self._credentials)
-
-    def _renewed(
-        self, purpose: Purpose, answer: Answer | Stream, sent: str | None, since: float
-    ) -> str | None:
-        """The Authorization that answers a 401, None where there is none."""
-        try:
-            return self._gateway.authenticator.answer(
-                self.registry, purpose, self._credentials, answer.headers, sent=sent, since=since
-            )
-        except PyOCIError:
-            _drop(answer)
-            raise
-
-    def _told(self, call: Call, send: Callable[[Call], _Answered]) -> _Answered:
-        """Send one request, and tell who listens: nothing of the query or of credentials."""
-        begun = time.monotonic()
-        answer = send(call)
-        self._gateway.events.debug(
-            "oci",
-            "registry call",
-            method=call.method,
-            host=cleaned(urlsplit(call.url).netloc),
-            path=cleaned(urlsplit(call.url).path),
-            status=answer.status,
-            seconds=round(time.monotonic() - begun, 4),
-        )
-        return answer
-
-    def _open(self, call: Call, purpose: Purpose) -> Stream:
-        """The stream behind `call`, redirects followed. Credentials never leave the registry's origin, and
-        a 401 from elsewhere is not answered.
-        """
-        stream = self._send(call, purpose, self._transport.stream)
-        at_home = True
-        for _ in range(_REDIRECTS):
-            if stream.status not in _REDIRECTED:
-                break
-            _drop(stream)
-            location = stream.headers.get("location", "")
-            target = self._targets.target(self.registry, call.url, location, "redirect")
-            call = replace(call, url=target.url, reach=target.reach)
-            # Who has been sent away and is sent back comes as a stranger.
-            at_home = at_home and target.same_origin
-            if at_home:
-                stream = self._send(call, purpose, self._transport.stream)
-            else:
-                stream = self._transport.stream(call)
-        if stream.status not in {200, 206}:
-            answer = Answer(stream.status, stream.headers, _drop(stream))
-            # What a storage host refuses, it refuses to the registry's signature, not to the caller.
-            raise self._refusal("read a blob", stream.status, answer, ours=at_home)
-        return stream
-
-    def _refusal(self, operation: str, status: int, answer: Answer, *, ours: bool = True) -> RegistryError:
-        judged = status
-        if not ours and status in {400, 401, 403}:
-            judged = 502
-        elif status == 403 and isinstance(self._credentials, Anonymous):
-            # Nobody has signed in: clients look their credentials up after a 401.
-            judged = 401
-        return registry_error(
-            operation, str(self.registry), status, answer.headers, answer.body, judged=judged
-        )
 
     def _media_type(self, answer: Answer) -> str:
         """Content-Type without parameters; a proxy's HTML with 200 is no document."""
@@ -343,22 +242,6 @@ class OCISession:
         stored = _stored_digest(answer)
         if stored and stored != str(digest):
             raise ProtocolError(f"{self.registry} stored {cleaned(stored, 80)} where {digest} was sent")
-
-
-def _authorized(call: Call, header: str | None) -> Call:
-    return replace(call, headers={**call.headers, "Authorization": header}) if header else call
-
-
-def _drop(answer: Answer | Stream) -> bytes:
-    """Be done with an answer that is not the one: its beginning, read so that the connection can be kept."""
-    if isinstance(answer, Answer):
-        return answer.body
-    try:
-        return answer.head(ERROR_LIMIT)
-    except PyOCIError:
-        return b""
-    finally:
-        answer.close()
 
 
 def _stored_digest(answer: Answer) -> str:

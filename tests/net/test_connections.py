@@ -331,6 +331,20 @@ class TestTime:
                 list(stream.pieces(1024))
             assert time.monotonic() - begun < 3
 
+    def test_next_to_nothing_is_no_progress(self, make_transport: MakeTransport) -> None:
+        """A few bytes a second keep no connection, though pieces of them are passed on."""
+
+        def handle(connection: Connection) -> None:
+            connection.request()
+            connection.send(answer(length=10_000_000))
+            connection.trickle(b"x" * 10_000, 0.05)
+
+        with Server(handle) as server:
+            pieces = make_transport(stall_seconds=1.1).stream(make_call(server)).pieces(1024)
+            assert next(pieces)
+            with pytest.raises(Unreachable, match="next to nothing"):
+                list(pieces)
+
     def test_slow_bytes_are_passed_on(self, make_transport: MakeTransport) -> None:
         """pip gives up after 15 seconds without a byte: a slow registry's are not kept for a full piece."""
 

@@ -1,0 +1,175 @@
+"""Wire: one caller's calls at one registry. Authorization, 401s, redirects and refusals are dealt with here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from pyoci.errors import PyOCIError
+from pyoci.events import Events
+from pyoci.net.messages import ERROR_LIMIT, Answer, Call, Stream
+from pyoci.net.transport import DOCUMENT_LIMIT, Transport
+from pyoci.oci.auth import Authenticator, Purpose
+from pyoci.oci.credentials import Anonymous, Credentials
+from pyoci.oci.errors import RegistryError, cleaned, registry_error
+from pyoci.oci.references import Registry
+from pyoci.oci.targets import Targets
+
+_CHALLENGES = 3  # 401s that one call answers: Harbor asks for Bearer first and for Basic after that
+_REDIRECTS = 5
+REDIRECTED = frozenset({301, 302, 303, 307, 308})
+
+Leave = Callable[[str], bool]  # whether the caller may be sent to a URL
+_Answered = TypeVar("_Answered", Answer, Stream)
+
+
+class Wire:
+    """Calls of one caller's `credentials`. Raises RegistryError, and what the road raises."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        targets: Targets,
+        authenticator: Authenticator,
+        events: Events,
+        registry: Registry,
+        credentials: Credentials,
+    ) -> None:
+        self.transport = transport
+        self.targets = targets
+        self.authenticator = authenticator
+        self.registry = registry
+        self._events = events
+        self._credentials = credentials
+        self._reach = targets.own_reach(registry)
+
+    def call(self, method: str, url: str, headers: dict[str, str] | None = None, body: bytes = b"") -> Call:
+        """A call to the registry itself."""
+        return Call(method=method, url=url, headers=headers or {}, body=body, reach=self._reach)
+
+    def document(
+        self,
+        operation: str,
+        call: Call,
+        purpose: Purpose,
+        expected: Collection[int],
+        limit: int = DOCUMENT_LIMIT,
+    ) -> Answer:
+        """Send a call that moves a document. An answer that isn't `expected` is raised as RegistryError."""
+        answer = self.send(call, purpose, lambda sent: self.transport.document(sent, limit))
+        if answer.status not in expected:
+            raise self.refusal(operation, answer.status, answer)
+        return answer
+
+    def send(self, call: Call, purpose: Purpose, send: Callable[[Call], _Answered]) -> _Answered:
+        """Send `call` with the Authorization that fits, and once more for each 401 that can be answered."""
+        started = self.authenticator.now()
+        header = self.first_header(purpose)
+        answer = self.told(authorized(call, header), send)
+        for _ in range(_CHALLENGES - 1):
+            if answer.status != 401:
+                break
+            better = self.renewed(purpose, answer, header, started)
+            if better is None:
+                break
+            _drop(answer)
+            header = better
+            answer = self.told(authorized(call, header), send)
+        return answer
+
+    def first_header(self, purpose: Purpose) -> str | None:
+        """The Authorization that is known to fit."""
+        return self.authenticator.header(self.registry, purpose, self._credentials)
+
+    def renewed(
+        self, purpose: Purpose, answer: Answer | Stream, sent: str | None, since: float
+    ) -> str | None:
+        """The Authorization that answers a 401, None where there is none."""
+        try:
+            return self.authenticator.answer(
+                self.registry, purpose, self._credentials, answer.headers, sent=sent, since=since
+            )
+        except PyOCIError:
+            _drop(answer)
+            raise
+
+    def told(self, call: Call, send: Callable[[Call], _Answered]) -> _Answered:
+        """Send one request, and tell who listens: nothing of the query or of credentials."""
+        begun = time.monotonic()
+        answer = send(call)
+        self._events.debug(
+            "oci",
+            "registry call",
+            method=call.method,
+            host=cleaned(urlsplit(call.url).netloc),
+            path=cleaned(urlsplit(call.url).path),
+            status=answer.status,
+            seconds=round(time.monotonic() - begun, 4),
+        )
+        return answer
+
+    def open(self, call: Call, purpose: Purpose) -> Stream:
+        """The stream behind `call`, redirects followed."""
+        stream = self.open_or_leave(call, purpose, lambda _url: False)
+        assert isinstance(stream, Stream)  # nothing else comes back to who never leaves
+        return stream
+
+    def open_or_leave(self, call: Call, purpose: Purpose, leave: Leave) -> Stream | str:
+        """The stream behind `call`, redirects followed; or the URL of one that `leave` says yes to.
+
+        Credentials never leave the registry's origin, and a 401 from elsewhere is not answered.
+        """
+        stream = self.send(call, purpose, self.transport.stream)
+        at_home = True
+        for _ in range(_REDIRECTS):
+            if stream.status not in REDIRECTED:
+                break
+            _drop(stream)
+            location = stream.headers.get("location", "")
+            target = self.targets.target(self.registry, call.url, location, "redirect")
+            if not target.same_origin and leave(target.url):
+                return target.url
+            call = replace(call, url=target.url, reach=target.reach)
+            # Who has been sent away and is sent back comes as a stranger.
+            at_home = at_home and target.same_origin
+            if at_home:
+                stream = self.send(call, purpose, self.transport.stream)
+            else:
+                stream = self.transport.stream(call)
+        if stream.status not in {200, 206}:
+            answer = Answer(stream.status, stream.headers, _drop(stream))
+            # What a storage host refuses, it refuses to the registry's signature, not to the caller.
+            raise self.refusal("read a blob", stream.status, answer, ours=at_home)
+        return stream
+
+    def refusal(self, operation: str, status: int, answer: Answer, *, ours: bool = True) -> RegistryError:
+        """What an answer means that was not expected; `ours`: it came from the registry itself."""
+        judged = status
+        if not ours and status in {400, 401, 403}:
+            judged = 502
+        elif status == 403 and isinstance(self._credentials, Anonymous):
+            # Nobody has signed in: clients look their credentials up after a 401.
+            judged = 401
+        return registry_error(
+            operation, str(self.registry), status, answer.headers, answer.body, judged=judged
+        )
+
+
+def authorized(call: Call, header: str | None) -> Call:
+    """`call` with that Authorization."""
+    return replace(call, headers={**call.headers, "Authorization": header}) if header else call
+
+
+def _drop(answer: Answer | Stream) -> bytes:
+    """Be done with an answer that is not the one: its beginning, read so that the connection can be kept."""
+    if isinstance(answer, Answer):
+        return answer.body
+    try:
+        return answer.head(ERROR_LIMIT)
+    except PyOCIError:
+        return b""
+    finally:
+        answer.close()

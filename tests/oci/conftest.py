@@ -1,0 +1,120 @@
+"""A gateway whose registries answer what the test says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import responses
+
+from pyoci.events import Events
+from pyoci.net.addresses import Resolver
+from pyoci.net.transport import Transport
+from pyoci.oci.credentials import Anonymous, Basic, Credentials
+from pyoci.oci.models import IMAGE_INDEX
+from pyoci.oci.references import Digest, Registry, Repository, Tag
+from pyoci.oci.session import Gateway, OCISession
+
+REGISTRY = Registry.parse("registry.example")
+REPOSITORY = Repository.parse(REGISTRY, "acme/hello_world")
+BASE = "https://registry.example/v2/acme/hello_world"
+TOKENS = "https://auth.example/token"
+TAG = Tag.parse("1.0")
+SOMEBODY = Basic("user", "secret")
+INDEX_BODY = json.dumps({"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": []}).encode()
+
+
+def sha256(content: bytes) -> Digest:
+    return Digest("sha256", hashlib.sha256(content).hexdigest())
+
+
+@dataclass
+class Clock:
+    """A clock that only sleeping, and the test, move."""
+
+    now: float = 1000.0
+    slept: list[float] = field(default_factory=list)
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+def lookup(host: str, _port: int) -> list[str]:
+    """Private names are private, all others public."""
+    return ["10.0.0.1"] if host.startswith(("private", "10.")) else ["8.8.8.8"]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def told() -> list[dict[str, Any]]:
+    """Every event that was told."""
+    return []
+
+
+@pytest.fixture
+def gateway(clock: Clock, told: list[dict[str, Any]]) -> Iterator[Gateway]:
+    transport = Transport(resolver=Resolver(lookup), sleep=clock.sleep, clock=clock, jitter=lambda: 0.5)
+    events = Events(lambda event, **facts: told.append({"event": event, **facts}))
+    yield Gateway(transport, events=events, clock=clock)
+    transport.close()
+
+
+MakeSession = Callable[..., OCISession]
+
+
+@pytest.fixture
+def make_session(gateway: Gateway) -> MakeSession:
+    def make(
+        credentials: Credentials = SOMEBODY, *, publishing: bool = False, registry: Registry = REGISTRY
+    ) -> OCISession:
+        return gateway.session(registry, credentials, publishing=publishing)
+
+    return make
+
+
+@pytest.fixture
+def session(make_session: MakeSession) -> OCISession:
+    return make_session()
+
+
+@pytest.fixture
+def anonymous(make_session: MakeSession) -> OCISession:
+    return make_session(Anonymous())
+
+
+@pytest.fixture
+def answers() -> Iterator[responses.RequestsMock]:
+    """The answers of registries, in the order in which they are given for one URL."""
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+        yield mock
+
+
+def trips(answers: responses.RequestsMock) -> list[str]:
+    """What was asked, in order: method and path, token requests as `token`."""
+    found = []
+    for call in answers.calls:
+        url = str(call.request.url)
+        path = url.partition("?")[0].removeprefix(BASE)
+        found.append("token" if url.startswith(TOKENS) else f"{call.request.method} {path}")
+    return found
+
+
+def sent(answers: responses.RequestsMock) -> list[str | None]:
+    """The Authorization of each request, in order."""
+    return [call.request.headers.get("Authorization") for call in answers.calls]
+
+
+def bearer(scope: str = "repository:acme/hello_world:pull", realm: str = TOKENS) -> dict[str, str]:
+    return {"WWW-Authenticate": f'Bearer realm="{realm}",service="registry.example",scope="{scope}"'}
