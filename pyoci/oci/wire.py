@@ -1,4 +1,4 @@
-"""Wire: one caller's calls at one registry. Authorization, 401s, redirects and refusals are dealt with here."""
+"""Wire: one caller's calls at one registry: Authorization, 401s, redirects, refusals, telling who listens."""
 
 from __future__ import annotations
 
