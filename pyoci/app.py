@@ -57,6 +57,7 @@ def create_app(settings: Settings, log: Log | None = None) -> Flask:
         admit=admit,
         events=events,
         path=settings.path,
+        redirect=settings.redirect,
     )
     register(app, site)
     app.wsgi_app = RequestLog(app.wsgi_app, log)  # type: ignore[method-assign]

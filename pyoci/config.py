@@ -43,6 +43,7 @@ class Settings:
     bearer_username: str | None = None
     registries: Registries = field(default_factory=Registries)
     host_connections: int = 16
+    redirect: bool = False
     embedded: Path | None = None
     embedded_htpasswd: Path | None = None
     log: LogLevels = field(default_factory=LogLevels)
@@ -71,6 +72,7 @@ class Settings:
                 lambda text: Registries.read(text, reserved=RESERVED, embedded=embedded is not None),
             ),
             host_connections=reader.get("PYOCI_HOST_CONNECTIONS", 16, _number(1, 1000)),
+            redirect=reader.get("PYOCI_REDIRECT", False, _yes_or_no),
             embedded=embedded,
             embedded_htpasswd=reader.get("PYOCI_EMBEDDED_HTPASSWD", None, _file),
             log=log,
@@ -147,6 +149,12 @@ def _number(least: int, most: int) -> Callable[[str], int]:
         return int(text)
 
     return parse
+
+
+def _yes_or_no(text: str) -> bool:
+    if text.lower() not in {"yes", "no"}:
+        raise ValueError(f"{text[:_SHOWN]!r} is not right; expected yes or no")
+    return text.lower() == "yes"
 
 
 def _prefix(text: str) -> str:

@@ -8,11 +8,12 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from cachetools import TTLCache
 
-from pyoci.errors import InvalidRequest, ProtocolError
+from pyoci.errors import InvalidRequest, ProtocolError, Unreachable
 from pyoci.net.addresses import Reach, Resolver
 from pyoci.oci.references import Registry
 
 _PRIVATE_SECONDS = 60.0  # for which it is remembered that a listed registry has a private address
+_LOOKUP_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,19 @@ class Targets:
         if there.scheme == "http" and registry.scheme == "https":
             raise ProtocolError(f"{registry} names a {what} by plain http; expected https")
         return Target(url, self._elsewhere(registry), False)
+
+    def may_be_told(self, target: Target) -> bool:
+        """Whether a client may be sent to `target` itself. Where its name can't be looked up here, no.
+
+        Raises Denied where it may not be asked at all: a redirect of ours leads nobody into their network.
+        """
+        parts = urlsplit(target.url)
+        there = _origin(parts.scheme, parts.hostname, parts.port)
+        try:
+            self._resolver.permitted(there.hostname, there.port, target.reach, _LOOKUP_SECONDS)
+        except (OSError, Unreachable):
+            return False
+        return True
 
     def _elsewhere(self, registry: Registry) -> Reach:
         """A listed registry in a private network may name others there; nobody else may."""

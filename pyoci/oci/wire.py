@@ -130,7 +130,7 @@ class Wire:
             _drop(stream)
             location = stream.headers.get("location", "")
             target = self.targets.target(self.registry, call.url, location, "redirect")
-            if not target.same_origin and leave(target.url):
+            if not target.same_origin and leave(target.url) and self.targets.may_be_told(target):
                 return target.url
             call = replace(call, url=target.url, reach=target.reach)
             # Who has been sent away and is sent back comes as a stranger.

@@ -1,4 +1,6 @@
-"""What the store takes and gives: Namespace, PackageFile, ProjectPage, Upload, ByteRange, FileStream."""
+"""What the store takes and gives: Namespace, PackageFile, ProjectPage, Upload, ByteRange, FileStream,
+FileElsewhere.
+"""
 
 from __future__ import annotations
 
@@ -143,3 +145,13 @@ class FileStream:
         close = getattr(self.pieces, "close", None)
         if close is not None:
             close()
+
+
+@dataclass(frozen=True, slots=True)
+class FileElsewhere:
+    """A file that the caller may fetch by itself, where the registry redirects to. The URL is signed, and as
+    good as a credential: it belongs in no log, and on no page.
+    """
+
+    file: PackageFile
+    url: str = field(repr=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
 
@@ -10,13 +10,22 @@ from pyoci.dist.filenames import parse_filename
 from pyoci.dist.names import ProjectName
 from pyoci.errors import InvalidRequest, NotFound, ProtocolError, Unreachable
 from pyoci.events import Events
+from pyoci.oci.blobs import BlobStream
 from pyoci.oci.credentials import Credentials
 from pyoci.oci.errors import RegistryNotFound, RegistryNotSupported
 from pyoci.oci.references import Digest, Tag
 from pyoci.oci.session import Gateway
 from pyoci.store.changes import Changer
 from pyoci.store.layout import core_metadata_of
-from pyoci.store.models import ByteRange, FileStream, Namespace, PackageFile, ProjectPage, Upload
+from pyoci.store.models import (
+    ByteRange,
+    FileElsewhere,
+    FileStream,
+    Namespace,
+    PackageFile,
+    ProjectPage,
+    Upload,
+)
 from pyoci.store.project import StoredProject
 from pyoci.store.publish import Publisher
 from pyoci.store.verify import verified
@@ -101,12 +110,23 @@ class PackageStore:
         if byte_range is not None:
             file = self._sized(project, file)
             span = byte_range.within(file.size or 0)
-        blob = project.session.open_blob(project.repository, Digest("sha256", file.sha256), span)
-        size = file.size if file.size is not None else blob.size
-        if size is None or blob.size not in {None, size}:
-            blob.close()
-            raise ProtocolError(f"the registry's copy of {filename} has not the size that it should have")
-        return FileStream(file, size, span, blob.pieces)
+        blob = project.session.open_blob(project.repository, _digest(file), span)
+        return _streamed(file, blob, span)
+
+    def open_or_leave(
+        self,
+        namespace: Namespace,
+        name: ProjectName,
+        filename: str,
+        caller: Credentials,
+        leave: Callable[[str], bool],
+    ) -> FileStream | FileElsewhere:
+        """The bytes of a file; or the URL that the registry redirects to, where `leave` says yes to it."""
+        project = self._project(namespace, name, caller)
+        _, entry = project.find(parse_filename(filename))
+        file = project.complete(entry)
+        found = project.session.open_or_leave(project.repository, _digest(file), leave)
+        return FileElsewhere(file, found) if isinstance(found, str) else _streamed(file, found, None)
 
     def metadata(self, namespace: Namespace, name: ProjectName, filename: str, caller: Credentials) -> bytes:
         """METADATA of a wheel, byte-exact (PEP 658). Raises NotFound where it was not kept."""
@@ -158,7 +178,7 @@ class PackageStore:
         """The file with its size; the registry is asked where no annotation tells."""
         if file.size is not None:
             return file
-        size = project.session.blob_size(project.repository, Digest("sha256", file.sha256))
+        size = project.session.blob_size(project.repository, _digest(file))
         if size is None:
             raise NotFound(f"the registry has lost the bytes of {file.filename}")
         return replace(file, size=size)
@@ -181,3 +201,16 @@ def _project_names(paths: Iterator[str]) -> Iterator[ProjectName]:
             yield ProjectName.from_underscored(path)
         except InvalidRequest:
             continue
+
+
+def _digest(file: PackageFile) -> Digest:
+    return Digest("sha256", file.sha256)
+
+
+def _streamed(file: PackageFile, blob: BlobStream, span: range | None) -> FileStream:
+    """Raises ProtocolError where the registry's blob has another size than the page says."""
+    size = file.size if file.size is not None else blob.size
+    if size is None or blob.size not in {None, size}:
+        blob.close()
+        raise ProtocolError(f"the registry's copy of {file.filename} has not the size that it should have")
+    return FileStream(file, size, span, blob.pieces)

@@ -43,7 +43,8 @@ def _anyone(registry: Registry, environ: dict[str, Any]) -> None:
 class Site:
     """Everything that the web room is given. `max_body` is in bytes; `path` is "" or like "/some/prefix".
 
-    `admit` raises Denied where this connection may not use that registry. `spool` is the directory that
+    `admit` raises Denied where this connection may not use that registry. `redirect` sends plain downloads to
+    where the registry redirects. `spool` is the directory that
     uploads wait in; None is the system's own.
     """
 
@@ -54,6 +55,7 @@ class Site:
     admit: Callable[[Registry, dict[str, Any]], None] = _anyone
     events: Events = field(default_factory=Events)
     path: str = ""
+    redirect: bool = False
     spool: str | None = None
     patience: Patience = field(default_factory=Patience)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, request
 from werkzeug.routing import BaseConverter
 
 from pyoci.events import Events
-from pyoci.store.models import ByteRange, FileStream, PackageFile
+from pyoci.store.models import ByteRange, FileElsewhere, FileStream, PackageFile
 from pyoci.web import answers
 from pyoci.web.context import body, site, visit
 from pyoci.web.yanking import read_yank
@@ -42,7 +43,11 @@ def download(place: str, filename: str) -> Response:
         if request.method == "HEAD":
             return _described(file)
         wanted = wanted if _range_holds(file.sha256) else None
-    return _streamed(store.open(namespace, name, filename, guest.caller, wanted), site().events)
+    if site().redirect and "Range" not in request.headers:
+        found = store.open_or_leave(namespace, name, filename, guest.caller, _may_be_sent_to)
+    else:
+        found = store.open(namespace, name, filename, guest.caller, wanted)
+    return _elsewhere(found) if isinstance(found, FileElsewhere) else _streamed(found, site().events)
 
 
 @files.get("/<path:place>/<file:filename>.metadata", provide_automatic_options=False)
@@ -92,6 +97,26 @@ def _unchanged(digest: str) -> Response:
 def _described(file: PackageFile) -> Response:
     assert file.size is not None  # describe() asks the registry where nothing else tells
     return _dressed(_of(file, Response()), file.sha256, file.size, None)
+
+
+def _may_be_sent_to(url: str) -> bool:
+    """Whether a client may be redirected to `url`: never from https to http, and never to the host name that
+    it knows us by, whatever the port: pip and poetry would send the credentials for us there.
+    """
+    target = urlsplit(url)
+    secure = request.scheme == "https" or "https" in request.headers.get("X-Forwarded-Proto", "").lower()
+    hosts = [request.host, *request.headers.get("X-Forwarded-Host", "").split(",")]
+    own = {(urlsplit(f"//{host.strip()}").hostname or "").rstrip(".") for host in hosts}
+    return (target.scheme == "https" or not secure) and (target.hostname or "").rstrip(".") not in own
+
+
+def _elsewhere(found: FileElsewhere) -> Response:
+    """The URL is signed and short-lived: whoever remembers it finds a closed door later, or leaks it."""
+    answer = answers.text("")
+    answer.status_code = 307
+    answer.headers["Location"] = found.url
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
 
 
 def _streamed(stream: FileStream, events: Events) -> Response:
