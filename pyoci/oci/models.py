@@ -237,7 +237,9 @@ def _platform(value: object) -> Platform | None:
 
 
 def _annotations(document: _Json) -> dict[str, str]:
-    value = document.get("annotations") or {}
+    value = document.get("annotations")
+    if value is None:
+        return {}
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
         raise ProtocolError("the registry sent a document of the wrong shape; expected texts as annotations")
     return value

@@ -65,7 +65,7 @@ def test_a_registry_is_read(text: str, origin: str, hostname: str, port: int) ->
         "[:::]",
         "[1.2.3.4]",
         "[fe80::1%eth0]",
-        "gKcr.io",
+        "g\N{KELVIN SIGN}cr.io",
         "münchen.example",
         "a" * 300,
         "http://user:secret@ghcr.io",
@@ -132,7 +132,7 @@ def test_every_name_of_the_grammar_is_a_repository(parts: list[str]) -> None:
         "a%2fb",
         "a\n",
         "a" * 255,
-        "aı",
+        "a\N{LATIN SMALL LETTER DOTLESS I}",
         "a/" * 130,
     ],
 )
