@@ -36,7 +36,7 @@ def create_app(settings: Settings, log: Log | None = None) -> Flask:
         host_connections=settings.host_connections,
         user_agent=f"pyoci/{pyoci.__version__}",
     )
-    store = PackageStore(Gateway(transport), max_versions=settings.max_versions, events=events)
+    store = PackageStore(Gateway(transport, events=events), max_versions=settings.max_versions, events=events)
 
     def admit(registry: Registry, environ: dict[str, Any]) -> None:
         # Without passwords the embedded registry is for whoever sits at this machine.

@@ -29,6 +29,7 @@ from pyoci.oci.references import Digest, Reference, Registry, Repository, refere
 from pyoci.oci.targets import Targets
 from pyoci.oci.wire import REDIRECTED, Leave, Wire, authorized
 
+_SIDE_BY_SIDE = 16
 _UPLOAD_ATTEMPTS = 3
 _UPLOAD_SECONDS = 300.0  # after which a failed upload isn't begun anew: nobody waits for it any more
 
@@ -67,6 +68,11 @@ class OCISession:
         self._wire = wire
         self._actions = actions
         self.registry = wire.registry
+
+    @property
+    def side_by_side(self) -> int:
+        """How many documents are worth reading at a time: one, where there is no way to wait for."""
+        return 1 if self.registry.scheme == "embedded" else _SIDE_BY_SIDE
 
     # Lists
 

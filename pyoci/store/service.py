@@ -31,7 +31,6 @@ from pyoci.store.publish import Publisher
 from pyoci.store.verify import verified
 
 _PAGE_SECONDS = 60.0  # for reading all the versions of a page
-_SIDE_BY_SIDE = 16  # image indexes of one page read at one time
 _CONFIG_LIMIT = 32 * 1024 * 1024  # bytes: METADATA has its own, lower limit; JSON may escape every character
 
 
@@ -161,8 +160,10 @@ class PackageStore:
 
     def _side_by_side(self, project: StoredProject, tags: list[Tag]) -> list[tuple[PackageFile, ...]]:
         """The files of each tag, in the order of the tags. The first failure ends the reading."""
+        if project.session.side_by_side == 1:
+            return [project.files(tag) for tag in tags]
         # Threads of its own, so that a page from a registry that hangs keeps no other page waiting.
-        fetchers = ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="fetch")
+        fetchers = ThreadPoolExecutor(project.session.side_by_side, thread_name_prefix="fetch")
         try:
             waiting = [fetchers.submit(project.files, tag) for tag in tags]
             done, left = wait(waiting, _PAGE_SECONDS, FIRST_EXCEPTION)
