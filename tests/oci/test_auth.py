@@ -1,0 +1,644 @@
+"""Answering a 401: token exchange, what is remembered, and for whom."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+from urllib.parse import parse_qs, parse_qsl, urlsplit
+
+import pytest
+import responses
+
+from pyoci.errors import Denied, ProtocolError, PyOCIError, RateLimited, Unauthorized, Unreachable
+from pyoci.oci.auth import Purpose, scopes
+from pyoci.oci.challenges import Challenge
+from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials
+from pyoci.oci.errors import RegistryUnauthorized
+from pyoci.oci.references import Registry, Repository
+from pyoci.oci.session import Gateway
+from tests.oci.conftest import (
+    BASE,
+    REPOSITORY,
+    SOMEBODY,
+    TAG,
+    TOKENS,
+    Clock,
+    MakeSession,
+    bearer,
+    sent,
+    trips,
+)
+
+TAGS = f"{BASE}/tags/list"
+SCOPE = "repository:acme/hello_world"
+
+
+class TokenServer:
+    """Gives a token for each request, and a registry's list of tags to who brings one that is good."""
+
+    def __init__(self, answers: responses.RequestsMock, challenge: dict[str, str] | None = None) -> None:
+        self.issued: list[str] = []
+        self.queries: list[list[tuple[str, str]]] = []
+        self.good: Callable[[str], bool] = lambda token: token in self.issued
+        self.answer: dict[str, Any] | None = None
+        self._challenge = bearer() if challenge is None else challenge
+        realm = self._challenge["WWW-Authenticate"].partition('realm="')[2].partition('"')[0] or TOKENS
+        answers.add_callback("GET", realm.partition("?")[0], self.token)
+        answers.add_callback("GET", TAGS, self.tags)
+
+    def token(self, request: Any) -> tuple[int, dict[str, str], str]:
+        self.queries.append(parse_qsl(urlsplit(request.url).query))
+        self.issued.append(f"token{len(self.issued) + 1}")
+        given = {"token": self.issued[-1], "expires_in": 300} if self.answer is None else self.answer
+        return 200, {}, json.dumps(given)
+
+    def tags(self, request: Any) -> tuple[int, dict[str, str], str]:
+        header = request.headers.get("Authorization", "")
+        if header.startswith("Bearer ") and self.good(header.removeprefix("Bearer ")):
+            return 200, {}, '{"tags": ["1.0"]}'
+        return 401, self._challenge, ""
+
+
+class TestExchange:
+    @pytest.mark.parametrize(
+        ("answer", "value"),
+        [
+            pytest.param({"token": "abc"}, "abc", id="token, as most"),
+            pytest.param({"access_token": "abc"}, "abc", id="access_token alone, as Azure ACR"),
+            pytest.param({"token": "abc", "access_token": "abc"}, "abc", id="both, as Docker Hub"),
+            pytest.param({"token": "", "access_token": "abc"}, "abc", id="an empty one beside"),
+            pytest.param({"token": None, "access_token": "abc"}, "abc", id="a null beside"),
+            pytest.param({"token": "abc", "expires_in": 300}, "abc", id="expires_in"),
+            pytest.param({"token": "abc", "expires_in": None}, "abc", id="null expires_in"),
+            pytest.param({"token": "abc", "expires_in": "300"}, "abc", id="expires_in as text"),
+            pytest.param({"token": "abc", "expires_in": 10**400}, "abc", id="expires_in for ever"),
+            pytest.param({"token": "abc", "scope": "", "issued_at": "x"}, "abc", id="other keys"),
+        ],
+    )
+    def test_a_token_is_fetched_and_sent(
+        self,
+        answers: responses.RequestsMock,
+        make_session: MakeSession,
+        answer: dict[str, Any],
+        value: str,
+    ) -> None:
+        """401, exchange, the same request with the token: three trips at first."""
+        server = TokenServer(answers)
+        server.answer, server.good = answer, value.__eq__
+        assert make_session().tags(REPOSITORY) == ("1.0",)
+        assert trips(answers) == ["GET /tags/list", "token", "GET /tags/list"]
+        assert sent(answers) == [None, SOMEBODY.header(), f"Bearer {value}"]
+
+    @pytest.mark.parametrize(
+        ("status", "body"),
+        [
+            (200, b"<html>sign in</html>"),
+            (200, b"[]"),
+            (200, b"{}"),
+            (200, b'{"token": ""}'),
+            (200, b'{"token": 1}'),
+            (200, b'{"token": "two words"}'),
+            (200, b'{"token": "line\\nfeed"}'),
+            (200, '{"token": "tökén"}'.encode()),
+            (200, b'{"token": "' + b"x" * 40_000 + b'"}'),
+            (200, b'{"token": "x", "pad": "' + b"x" * 70_000 + b'"}'),
+            (200, b"[" * 60_000),
+            (204, b""),
+            (302, b""),
+            (404, b""),
+            (405, b""),
+            (500, b""),
+        ],
+        ids=lambda value: repr(value)[:24],
+    )
+    def test_an_answer_of_no_use_is_a_protocol_error(
+        self, answers: responses.RequestsMock, make_session: MakeSession, status: int, body: bytes
+    ) -> None:
+        """A 404 of the token endpoint must not look like an absent repository: uv would go on to PyPI."""
+        answers.get(TAGS, status=401, headers=bearer())
+        answers.get(TOKENS, body=body, status=status)
+        with pytest.raises(ProtocolError) as caught:
+            make_session().tags(REPOSITORY)
+        assert "secret" not in caught.value.message
+
+    @pytest.mark.parametrize(
+        ("credentials", "status", "kind"),
+        [
+            pytest.param(SOMEBODY, 401, Unauthorized, id="wrong password"),
+            pytest.param(Anonymous(), 401, Unauthorized, id="ghcr.io, nobody, 401"),
+            pytest.param(Anonymous(), 403, Unauthorized, id="ghcr.io, nobody, DENIED"),
+            pytest.param(SOMEBODY, 403, Denied, id="somebody who may not"),
+            pytest.param(SOMEBODY, 400, Unauthorized, id="bad request"),
+            pytest.param(SOMEBODY, 429, RateLimited, id="too often"),
+            pytest.param(SOMEBODY, 504, Unreachable, id="gateway timeout"),
+        ],
+    )
+    def test_a_refusal_has_its_kind(
+        self,
+        answers: responses.RequestsMock,
+        make_session: MakeSession,
+        credentials: Credentials,
+        status: int,
+        kind: type[PyOCIError],
+    ) -> None:
+        """Quirk 7: ghcr.io says 401 or DENIED to somebody who isn't signed in; both ask for credentials."""
+        answers.get(TAGS, status=401, headers=bearer())
+        denied = json.dumps({"errors": [{"code": "DENIED", "message": "requested access is denied"}]})
+        answers.get(TOKENS, body=denied, status=status, headers={"Retry-After": "77"})
+        with pytest.raises(kind, match=f"registry.example answered {status} .*access is denied"):
+            make_session(credentials).tags(REPOSITORY)
+
+    def test_nobody_sends_no_credentials(
+        self, answers: responses.RequestsMock, make_session: MakeSession
+    ) -> None:
+        """Anonymous pull: a token all the same."""
+        TokenServer(answers)
+        assert make_session(Anonymous()).tags(REPOSITORY) == ("1.0",)
+        assert sent(answers) == [None, None, "Bearer token1"]
+
+    @pytest.mark.parametrize(
+        ("challenge", "query"),
+        [
+            ('service="s",scope="a:b:pull"', [("service", "s"), ("scope", "a:b:pull")]),
+            ('scope="*"', [("scope", "*")]),
+            ('service="s"', [("service", "s"), ("scope", f"{SCOPE}:pull")]),
+            ("", [("scope", f"{SCOPE}:pull")]),
+            ('scope="b:c:d",scope="a:b:c"', [("scope", "a:b:c"), ("scope", "b:c:d")]),
+        ],
+        ids=["all", "Forgejo", "GitLab, no scope", "Gitea, nothing", "Pulp, repeated"],
+    )
+    def test_what_the_challenge_names_is_asked_for(
+        self,
+        answers: responses.RequestsMock,
+        make_session: MakeSession,
+        challenge: str,
+        query: list[tuple[str, str]],
+    ) -> None:
+        """Service and scopes as they came; without a scope that of the repository."""
+        header = f'Bearer realm="{TOKENS}"' + (f",{challenge}" if challenge else "")
+        server = TokenServer(answers, {"WWW-Authenticate": header})
+        make_session().tags(REPOSITORY)
+        assert server.queries == [query]
+
+    def test_the_realms_own_query_stays(
+        self, answers: responses.RequestsMock, make_session: MakeSession
+    ) -> None:
+        """Ours is appended to it."""
+        server = TokenServer(answers, bearer(realm=f"{TOKENS}?tenant=1"))
+        make_session().tags(REPOSITORY)
+        assert server.queries[0][0] == ("tenant", "1")
+        assert len(server.queries[0]) == 3
+
+    @pytest.mark.parametrize(
+        ("listed", "registry", "realm", "allowed"),
+        [
+            (False, "https://registry.example", "https://auth.example/t", True),
+            (False, "https://registry.example", "https://registry.example/t", True),
+            (False, "https://registry.example", "/t", True),
+            (False, "https://registry.example", "http://registry.example/t", True),
+            (False, "https://registry.example", "http://auth.example/t", False),
+            (False, "https://registry.example", "ftp://auth.example/t", False),
+            (False, "https://registry.example", "file:///etc/passwd", False),
+            (False, "https://registry.example", "embedded://local/v2/", False),
+            (False, "https://registry.example", "https://user:pass@auth.example/t", False),
+            (False, "https://registry.example", "https://auth.example:99999/t", False),
+            (False, "https://registry.example", "https://[::1/t", False),
+            (False, "https://registry.example", "https:///t", True),
+            (True, "http://public.example", "http://auth.example/t", True),
+            (True, "http://private.example", "http://private-auth.example/t", True),
+        ],
+    )
+    def test_a_realm_is_judged(
+        self,
+        answers: responses.RequestsMock,
+        make_session: MakeSession,
+        listed: bool,
+        registry: str,
+        realm: str,
+        allowed: bool,
+    ) -> None:
+        """Https, or http for an http registry; no other scheme, no user info. Nothing is sent elsewhere."""
+        named = Registry.parse(registry, listed=listed)
+        url = f"{registry}/v2/acme/hello_world/tags/list"
+        answers.get(url, status=401, headers={"WWW-Authenticate": f'Bearer realm="{realm}"'})
+        answers.get(url, json={"tags": []})
+        for target in ("https://auth.example/t", "http://auth.example/t", f"{registry}/t"):
+            answers.get(target, json={"token": "abc"})
+        answers.get("http://private-auth.example/t", json={"token": "abc"})
+        session = make_session(registry=named)
+        repository = Repository.parse(named, "acme/hello_world")
+        if allowed:
+            assert session.tags(repository) == ()
+        else:
+            with pytest.raises(ProtocolError, match="realm"):
+                session.tags(repository)
+            assert len(answers.calls) == 1
+
+
+class TestScopes:
+    @pytest.mark.parametrize(
+        ("given", "actions", "wanted"),
+        [
+            pytest.param(f"{SCOPE}:pull", ("pull",), f"{SCOPE}:pull", id="read"),
+            pytest.param(f"{SCOPE}:pull", ("pull", "push"), f"{SCOPE}:pull,push", id="first read"),
+            pytest.param(f"{SCOPE}:push,pull", ("pull", "push"), f"{SCOPE}:pull,push", id="any order"),
+            pytest.param(f"{SCOPE}:push", ("push",), f"{SCOPE}:pull,push", id="pull comes with push"),
+            pytest.param(f"{SCOPE}:pull,push", ("pull", "push", "delete"), f"{SCOPE}:pull,push", id="Quay"),
+            pytest.param(f"{SCOPE}:delete", ("pull", "push", "delete"), f"{SCOPE}:pull,push,delete", id="2"),
+            pytest.param(f"{SCOPE}:*", ("pull", "push"), f"{SCOPE}:*", id="everything"),
+            pytest.param("registry:catalog:*", (), "registry:catalog:*", id="catalog"),
+            pytest.param("*", ("pull", "push"), "*", id="Forgejo"),
+            pytest.param("repository:other/name:pull", ("push",), "repository:other/name:pull", id="other"),
+            pytest.param(f"{SCOPE}:metadata,pull", ("pull",), f"{SCOPE}:pull,metadata", id="odd action"),
+            pytest.param("repository:host:5000/a:pull", ("push",), "repository:host:5000/a:pull", id="port"),
+        ],
+    )
+    def test_a_scope_is_completed(self, given: str, actions: tuple[str, ...], wanted: str) -> None:
+        """With what the whole purpose needs; a scope of another kind stays as it is."""
+        challenge = Challenge("bearer", {"realm": TOKENS}, (given,))
+        assert scopes(challenge, Purpose("acme/hello_world", actions)) == (wanted,)
+
+    def test_publishing_needs_one_token(
+        self, answers: responses.RequestsMock, make_session: MakeSession
+    ) -> None:
+        """Quirk 7: pull and push are asked for together, from the first read on."""
+        server = TokenServer(answers)
+        make_session(publishing=True).tags(REPOSITORY)
+        assert ("scope", f"{SCOPE}:pull,push") in server.queries[0]
+
+    def test_quay_is_not_asked_to_delete(
+        self, answers: responses.RequestsMock, make_session: MakeSession
+    ) -> None:
+        """Quay answers a scope with `delete` with 400; without it the token deletes."""
+        asked: list[str] = []
+
+        def token(request: Any) -> tuple[int, dict[str, str], str]:
+            scope = parse_qs(urlsplit(request.url).query)["scope"][0]
+            asked.append(scope)
+            return (400, {}, "") if "delete" in scope else (200, {}, '{"token": "abc"}')
+
+        url = f"{BASE}/manifests/1.0"
+        answers.delete(url, status=401, headers=bearer(f"{SCOPE}:pull,push,delete"))
+        answers.delete(url, status=202)
+        answers.add_callback("GET", TOKENS, token)
+        make_session(publishing=True).delete(REPOSITORY, TAG)
+        assert asked == [f"{SCOPE}:pull,push,delete", f"{SCOPE}:pull,push"]
+
+
+class TestMemory:
+    def test_a_second_request_costs_one_trip(
+        self, answers: responses.RequestsMock, make_session: MakeSession
+    ) -> None:
+        """Challenge and token are remembered; the first three trips are not paid again."""
+        TokenServer(answers)
+        make_session().tags(REPOSITORY)
+        for _ in range(3):
+            make_session().tags(REPOSITORY)
+        assert trips(answers) == ["GET /tags/list", "token", *["GET /tags/list"] * 4]
+
+    @pytest.mark.parametrize(
+        ("expires", "fresh", "stale"),
+        [
+            pytest.param(300, 289, 291, id="five minutes, as GitLab"),
+            pytest.param(60, 49, 51, id="a minute"),
+            pytest.param(5, 3.9, 4.1, id="seconds"),
+            pytest.param(None, 49, 51, id="none said, as Quay: a minute"),
+            pytest.param(0, 49, 51, id="none at all is none said"),
+            pytest.param(-1, 49, 51, id="less than none"),
+            pytest.param(True, 49, 51, id="no number"),
+            pytest.param(86400, 3589, 3591, id="a day is an hour"),
+        ],
+    )
+    def test_a_token_is_used_until_a_margin(
+        self,
+        answers: responses.RequestsMock,
+        make_session: MakeSession,
+        clock: Clock,
+        expires: Any,
+        fresh: float,
+        stale: float,
+    ) -> None:
+        """Ten seconds before its end, or a fifth of a short life, another one is fetched."""
+        server = TokenServer(answers)
+        server.answer = {"token": "abc"} | ({} if expires is None else {"expires_in": expires})
+        server.good = "abc".__eq__
+        start = clock.now
+        make_session().tags(REPOSITORY)
+        for after, tokens in ((fresh, 1), (stale, 2)):
+            clock.now = start + after
+            make_session().tags(REPOSITORY)
+            assert len(server.issued) == tokens
+
+    @pytest.mark.parametrize(
+        "other",
+        [Basic("user", "other"), Basic("other", "secret"), Anonymous()],
+        ids=["password", "user", "nobody"],
+    )
+    def test_a_token_is_its_callers_alone(
+        self, answers: responses.RequestsMock, make_session: MakeSession, other: Credentials
+    ) -> None:
+        """Another password, another token: nobody profits from who asked before."""
+        server = TokenServer(answers)
+        make_session().tags(REPOSITORY)
+        make_session(other).tags(REPOSITORY)
+        assert len(server.issued) == 2
+        assert sent(answers)[-1] == "Bearer token2"
+
+    def test_more_rights_need_another_token(
+        self, answers: responses.RequestsMock, make_session: MakeSession
+    ) -> None:
+        """A token for reading is not used for publishing, nor the other way round."""
+        server = TokenServer(answers)
+        for publishing in (False, True, False, True):
+            make_session(publishing=publishing).tags(REPOSITORY)
+        assert len(server.issued) == 2
+
+    def test_a_revoked_token_is_replaced(
+        self, answers: responses.RequestsMock, make_session: MakeSession, clock: Clock
+    ) -> None:
+        """A remembered token that is refused is fetched anew, once."""
+        server = TokenServer(answers)
+        make_session().tags(REPOSITORY)
+        server.good = "token2".__eq__
+        clock.now += 1
+        make_session().tags(REPOSITORY)
+        assert trips(answers)[3:] == ["GET /tags/list", "token", "GET /tags/list"]
+
+    def test_a_token_that_is_not_enough_ends(
+        self, answers: responses.RequestsMock, make_session: MakeSession, clock: Clock
+    ) -> None:
+        """Docker Hub gives a token with less than was asked for: judged by the request."""
+        server = TokenServer(answers, bearer() | {"X": "insufficient_scope"})
+        server.good = lambda _token: False
+        with pytest.raises(RegistryUnauthorized):
+            make_session().tags(REPOSITORY)
+        assert trips(answers) == ["GET /tags/list", "token", "GET /tags/list"]
+        clock.now += 1
+        with pytest.raises(RegistryUnauthorized):
+            make_session().tags(REPOSITORY)
+        assert len(answers.calls) == 6
+
+    def test_a_registry_that_moved_its_tokens_is_asked_again(
+        self, answers: responses.RequestsMock, make_session: MakeSession, clock: Clock
+    ) -> None:
+        """The remembered realm may be gone; then the registry says where the new one is."""
+        server = TokenServer(answers)
+        make_session().tags(REPOSITORY)
+        answers.remove("GET", TOKENS)
+        answers.get(TOKENS, status=404)
+        server._challenge = bearer(realm="https://new.example/token")
+        answers.add_callback("GET", "https://new.example/token", server.token)
+        clock.now += 1000
+        assert make_session().tags(REPOSITORY) == ("1.0",)
+        assert len(server.issued) == 2
+
+    def test_a_token_host_that_is_down_is_said_at_once(
+        self, answers: responses.RequestsMock, make_session: MakeSession, clock: Clock
+    ) -> None:
+        """Its time is spent; the next call asks the registry."""
+        TokenServer(answers)
+        make_session().tags(REPOSITORY)
+        answers.remove("GET", TOKENS)
+        answers.get(TOKENS, status=504)
+        clock.now += 1000
+        before = len(answers.calls)
+        with pytest.raises(Unreachable):
+            make_session().tags(REPOSITORY)
+        assert set(trips(answers)[before:]) == {"token"}
+
+    def test_how_to_ask_is_asked_again_after_an_hour(
+        self, answers: responses.RequestsMock, make_session: MakeSession, clock: Clock
+    ) -> None:
+        """Registries change."""
+        TokenServer(answers)
+        make_session().tags(REPOSITORY)
+        clock.now += 3601
+        make_session().tags(REPOSITORY)
+        assert trips(answers)[3:] == ["GET /tags/list", "token", "GET /tags/list"]
+
+    def test_memory_is_bounded(self, answers: responses.RequestsMock, gateway: Gateway) -> None:
+        """Thousands of callers with long tokens cost no more than 16 MiB."""
+        server = TokenServer(answers)
+        server.answer = {"token": "x" * 30_000, "expires_in": 3000}
+        server.good = lambda _token: True
+        for number in range(700):
+            gateway.session(REPOSITORY.registry, Basic("user", str(number))).tags(REPOSITORY)
+        kept = gateway.authenticator._tokens
+        assert len(server.issued) == 700
+        assert kept.currsize <= 16 * 1024 * 1024
+        assert 100 < len(kept) < 700
+
+
+class TestSchemes:
+    def basic(self, answers: responses.RequestsMock, *allowed: str) -> None:
+        def tags(request: Any) -> tuple[int, dict[str, str], str]:
+            if request.headers.get("Authorization") in allowed:
+                return 200, {}, '{"tags": []}'
+            return 401, {"WWW-Authenticate": 'Basic realm="https://ecr/",service="ecr.amazonaws.com"'}, ""
+
+        answers.add_callback("GET", TAGS, tags)
+
+    def test_basic_registries_get_the_password(
+        self, answers: responses.RequestsMock, make_session: MakeSession
+    ) -> None:
+        """Quirk 5: AWS ECR knows no token exchange. Remembered, too: one trip from the second call on."""
+        self.basic(answers, SOMEBODY.header())
+        make_session().tags(REPOSITORY)
+        make_session().tags(REPOSITORY)
+        assert sent(answers) == [None, SOMEBODY.header(), SOMEBODY.header()]
+
+    @pytest.mark.parametrize("credentials", [Anonymous(), Basic("user", "wrong")], ids=["nobody", "wrong"])
+    def test_basic_registries_refuse_others(
+        self, answers: responses.RequestsMock, make_session: MakeSession, credentials: Credentials
+    ) -> None:
+        """What was sent once is not sent again."""
+        self.basic(answers, SOMEBODY.header())
+        with pytest.raises(RegistryUnauthorized):
+            make_session(credentials).tags(REPOSITORY)
+        assert len(answers.calls) == (1 if isinstance(credentials, Anonymous) else 2)
+
+    def test_basic_after_a_bad_bearer(
+        self, answers: responses.RequestsMock, make_session: MakeSession
+    ) -> None:
+        """Quirk 6: Harbor refuses the Bearer with a Basic challenge; Basic works, and is remembered."""
+
+        def tags(request: Any) -> tuple[int, dict[str, str], str]:
+            header = request.headers.get("Authorization")
+            if header == SOMEBODY.header():
+                return 200, {}, '{"tags": []}'
+            return 401, {"WWW-Authenticate": 'Basic realm="harbor"'} if header else bearer(), ""
+
+        answers.add_callback("GET", TAGS, tags)
+        answers.get(TOKENS, json={"token": "bad"})
+        make_session().tags(REPOSITORY)
+        make_session().tags(REPOSITORY)
+        basic = SOMEBODY.header()
+        assert sent(answers) == [None, basic, "Bearer bad", basic, basic]
+
+    def test_harbors_basic_is_not_for_nobody(
+        self, answers: responses.RequestsMock, make_session: MakeSession
+    ) -> None:
+        """Who has no password goes on getting the token of a public project."""
+
+        def tags(request: Any) -> tuple[int, dict[str, str], str]:
+            header = request.headers.get("Authorization")
+            if header in {SOMEBODY.header(), "Bearer anybody"}:
+                return 200, {}, '{"tags": []}'
+            return 401, {"WWW-Authenticate": 'Basic realm="harbor"'} if header else bearer(), ""
+
+        def token(request: Any) -> tuple[int, dict[str, str], str]:
+            return (
+                200,
+                {},
+                '{"token": "bad"}' if "Authorization" in request.headers else '{"token": "anybody"}',
+            )
+
+        answers.add_callback("GET", TAGS, tags)
+        answers.add_callback("GET", TOKENS, token)
+        make_session(Anonymous()).tags(REPOSITORY)
+        make_session().tags(REPOSITORY)
+        before = len(answers.calls)
+        make_session(Anonymous()).tags(REPOSITORY)
+        assert len(answers.calls) == before + 1
+
+    def test_a_bearer_goes_through(self, answers: responses.RequestsMock, make_session: MakeSession) -> None:
+        """It is the registry's to judge, at once and in one trip."""
+        answers.get(TAGS, json={"tags": []})
+        make_session(Bearer("abc")).tags(REPOSITORY)
+        assert sent(answers) == ["Bearer abc"]
+
+    def test_a_refused_bearer_is_a_401(
+        self, answers: responses.RequestsMock, make_session: MakeSession
+    ) -> None:
+        """It can't be exchanged for another: the token endpoint is not asked."""
+        answers.get(TAGS, status=401, headers=bearer())
+        with pytest.raises(RegistryUnauthorized):
+            make_session(Bearer("abc")).tags(REPOSITORY)
+        assert trips(answers) == ["GET /tags/list"]
+
+    @pytest.mark.parametrize("header", [{}, {"WWW-Authenticate": ""}, {"WWW-Authenticate": "Negotiate"}])
+    def test_a_401_without_a_challenge_is_final(
+        self, answers: responses.RequestsMock, make_session: MakeSession, header: dict[str, str]
+    ) -> None:
+        """Harbor, for a missing project, sends an empty one."""
+        answers.get(TAGS, status=401, headers=header)
+        with pytest.raises(RegistryUnauthorized):
+            make_session().tags(REPOSITORY)
+        assert len(answers.calls) == 1
+
+    def test_ghcr_with_a_bad_token(self, answers: responses.RequestsMock, make_session: MakeSession) -> None:
+        """ghcr.io says 403 without a challenge: the caller may not."""
+        answers.get(TAGS, status=403)
+        with pytest.raises(Denied):
+            make_session(Bearer("bad")).tags(REPOSITORY)
+
+
+class TestTogether:
+    @pytest.mark.parametrize("works", [True, False], ids=["given", "refused"])
+    def test_fifty_callers_cause_one_exchange(
+        self, answers: responses.RequestsMock, gateway: Gateway, works: bool
+    ) -> None:
+        """Who comes while a token is fetched waits for it, and shares a refusal as well."""
+        fetched = threading.Semaphore(0)
+        count = 50
+
+        def token(_request: Any) -> tuple[int, dict[str, str], str]:
+            fetched.release()
+            time.sleep(0.5)
+            return (200, {}, '{"token": "abc"}') if works else (401, {}, "")
+
+        answers.add_callback("GET", TOKENS, token)
+        challenge = bearer()
+        headers = {"www-authenticate": challenge["WWW-Authenticate"]}
+        together = threading.Barrier(count)
+        found: list[str | None] = []
+
+        def ask() -> None:
+            together.wait()
+            try:
+                found.append(
+                    gateway.authenticator.answer(
+                        REPOSITORY.registry,
+                        Purpose(REPOSITORY.name),
+                        SOMEBODY,
+                        headers,
+                        sent=None,
+                        since=0,
+                    )
+                )
+            except Unauthorized as exc:
+                found.append(exc.message)
+
+        threads = [threading.Thread(target=ask) for _ in range(count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(answers.calls) == 1
+        assert len(found) == count
+        assert len(set(found)) == 1
+        assert (found[0] == "Bearer abc") is works
+
+    def test_another_try_may_follow_a_failure(
+        self, answers: responses.RequestsMock, make_session: MakeSession
+    ) -> None:
+        """A failure is shared by those who waited, and remembered for nobody."""
+        answers.get(TAGS, status=401, headers=bearer())
+        answers.get(TOKENS, status=401)
+        answers.get(TOKENS, json={"token": "abc"})
+        with pytest.raises(Unauthorized):
+            make_session().tags(REPOSITORY)
+        answers.replace("GET", TAGS, json={"tags": []})
+        assert make_session().tags(REPOSITORY) == ()
+
+    def test_waiting_for_a_token_has_an_end(self, answers: responses.RequestsMock, gateway: Gateway) -> None:
+        """Whoever fetches it may hang; who waits is told in time."""
+        gateway.transport.document_seconds = 0.2
+        begun, release = threading.Event(), threading.Event()
+
+        def token(_request: Any) -> tuple[int, dict[str, str], str]:
+            begun.set()
+            release.wait(10)
+            return 200, {}, '{"token": "abc"}'
+
+        answers.add_callback("GET", TOKENS, token)
+        headers = {"www-authenticate": bearer()["WWW-Authenticate"]}
+
+        def ask() -> str | None:
+            return gateway.authenticator.answer(
+                REPOSITORY.registry, Purpose(REPOSITORY.name), SOMEBODY, headers, sent=None, since=0
+            )
+
+        def fetch() -> None:
+            with suppress(Unreachable):
+                ask()
+
+        first = threading.Thread(target=fetch)
+        first.start()
+        begun.wait(10)
+        with pytest.raises(Unreachable, match="no token in time"):
+            ask()
+        release.set()
+        first.join()
+
+
+def test_nothing_of_a_secret_is_told_or_shown(
+    answers: responses.RequestsMock, make_session: MakeSession, gateway: Gateway, told: list[dict[str, Any]]
+) -> None:
+    """Events tell of the exchange; neither password nor token stands in them, nor in a repr."""
+    server = TokenServer(answers)
+    server.answer = {"token": "secret-token", "expires_in": 300}
+    server.good = "secret-token".__eq__
+    make_session().tags(REPOSITORY)
+    events = [(fact["event"], fact["room"], fact["status"]) for fact in told]
+    assert events == [
+        ("registry call", "oci", 401),
+        ("token asked for", "oci", 200),
+        ("registry call", "oci", 200),
+    ]
+    assert "secret" not in repr(told)
+    assert "secret" not in repr(dict(gateway.authenticator._tokens.items()))
