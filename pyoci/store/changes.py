@@ -1,18 +1,16 @@
 """Changing a version's image index so that no neighbour's file is lost.
 
 No registry has compare-and-swap on tags: whoever reads, adds and writes may overwrite what another wrote in
-between. So a change is made under a lock, read back after a moment, and made again where it was lost.
+between. So a change is made under a lock of all our workers, read back after a moment for the sake of writers
+elsewhere, and made again where it was lost.
 """
 
 from __future__ import annotations
 
 import random
-import threading
 import time
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from weakref import WeakValueDictionary
 
 from pyoci.errors import Denied, Unreachable
 from pyoci.oci.errors import RegistryNotFound
@@ -20,9 +18,9 @@ from pyoci.oci.models import Document, ImageIndex
 from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.oci.session import OCISession
 from pyoci.store.layout import is_package
+from pyoci.store.locks import TagLocks
 
 _ROUNDS = 5
-_LOCK_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +45,12 @@ class Change:
 
 
 class Changer:
-    """Makes changes to image indexes. One for the process."""
+    """Makes changes to image indexes. One for the server, made before its workers are forked."""
 
     def __init__(
         self, *, sleep: Callable[[float], None] = time.sleep, jitter: Callable[[], float] = random.random
     ) -> None:
-        self._locks = _TagLocks()
+        self._locks = TagLocks()
         self._sleep = sleep
         self._jitter = jitter
 
@@ -84,26 +82,3 @@ def snapshot(session: OCISession, repository: Repository, tag: Tag) -> Snapshot 
     if image_index is None or not is_package(image_index):
         raise Denied(f"the tag {tag} of {repository} holds something else than a Python package")
     return Snapshot(image_index, document.digest)
-
-
-class _TagLocks:
-    """A lock for each tag that somebody is changing at this moment."""
-
-    def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._locks: WeakValueDictionary[Hashable, threading.Lock] = WeakValueDictionary()
-
-    @contextmanager
-    def held(self, repository: Repository, tag: Tag) -> Iterator[None]:
-        """Wait for the lock, at most half a minute. Raises Unreachable after that."""
-        key = (repository.registry.origin, repository.name, tag)
-        with self._guard:
-            lock = self._locks.get(key)
-            if lock is None:
-                lock = self._locks[key] = threading.Lock()
-        if not lock.acquire(timeout=_LOCK_SECONDS):
-            raise Unreachable(f"others have been writing {repository}:{tag} for too long; try again")
-        try:
-            yield
-        finally:
-            lock.release()

@@ -1,0 +1,69 @@
+"""TagLocks: one writer at a time for each tag, among the threads and the workers of one server."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+
+from pyoci.errors import Unreachable
+from pyoci.oci.references import Repository, Tag
+
+_SECONDS = 30.0
+_PAUSE = 0.005  # seconds between two looks at another worker's lock
+
+
+class TagLocks:
+    """Locks that live as long as somebody is changing their tag. One for the server, made before it forks.
+
+    Threads exclude each other by a lock in memory, processes by one byte of a nameless file that all of them
+    have inherited: POSIX record locks belong to a process and end with it, so a dead worker blocks nobody.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._clock, self._sleep = clock, sleep
+        self._guard = threading.Lock()
+        self._locks: weakref.WeakValueDictionary[Hashable, threading.Lock] = weakref.WeakValueDictionary()
+        with tempfile.TemporaryFile() as nameless:
+            self._file = os.dup(nameless.fileno())
+        weakref.finalize(self, os.close, self._file)
+
+    @contextmanager
+    def held(self, repository: Repository, tag: Tag, seconds: float = _SECONDS) -> Iterator[None]:
+        """Hold the lock of a tag. Raises Unreachable where it isn't to be had in `seconds`."""
+        key = f"{repository.registry.origin} {repository.name}:{tag}"
+        deadline = self._clock() + seconds
+        busy = Unreachable(f"others have been writing {repository}:{tag} for too long; try again")
+        with self._guard:
+            lock = self._locks.get(key)
+            if lock is None:
+                lock = self._locks[key] = threading.Lock()
+        if not lock.acquire(timeout=seconds):
+            raise busy
+        try:
+            byte = int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big")
+            while not self._try(byte):
+                if self._clock() > deadline:
+                    raise busy
+                self._sleep(_PAUSE)
+            try:
+                yield
+            finally:
+                fcntl.lockf(self._file, fcntl.LOCK_UN, 1, byte)
+        finally:
+            lock.release()
+
+    def _try(self, byte: int) -> bool:
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
+        except BlockingIOError:
+            return False
+        return True
