@@ -137,17 +137,28 @@ def start_serve(servers: Servers, name: str, port: Port) -> Server:
 
 
 def start_docker_registry(
-    servers: Servers, name: str, port: Port, auth: Mapping[str, object] | None = None
+    servers: Servers,
+    name: str,
+    port: Port,
+    auth: Mapping[str, object] | None = None,
+    folder: Path | None = None,
+    maintenance: Mapping[str, object] | None = None,
 ) -> Server:
-    """Debian's docker-registry over a folder of its own. `auth` is that section of its configuration."""
+    """Debian's docker-registry over `folder`, or one of its own. `auth` and `maintenance` are those sections
+    of its configuration.
+    """
     program = find("docker-registry")
     assert program is not None, "docker-registry is not installed"
-    folder = servers.folder / name
-    folder.mkdir()
+    folder = folder or servers.folder / name
+    folder.mkdir(exist_ok=True)
     configuration = {
         "version": "0.1",
         "log": {"level": "warn"},
-        "storage": {"delete": {"enabled": True}, "filesystem": {"rootdirectory": str(folder)}},
+        "storage": {
+            "delete": {"enabled": True},
+            "filesystem": {"rootdirectory": str(folder)},
+            "maintenance": dict(maintenance or {}),
+        },
         "http": {"addr": f"127.0.0.1:{port.number}", "secret": "the same in each process"},
     }
     if auth is not None:
