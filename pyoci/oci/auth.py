@@ -217,7 +217,8 @@ class Authenticator:
         headers = {"Accept": "application/json"}
         if isinstance(credentials, Basic):
             headers["Authorization"] = credentials.header()
-        call = Call(method="GET", url=_with_query(target.url, query), headers=headers, reach=target.reach)
+        url = _with_query(target.url, query)
+        call = Call(method="GET", url=url, headers=headers, reach=target.reach, name=str(registry))
         answer = self._transport.document(call, TOKEN_LIMIT)
         self._events.debug("oci", "token asked for", registry=str(registry), status=answer.status)
         return answer

@@ -6,7 +6,7 @@ Grammar: OCI distribution specification 1.1, "Pulling manifests"; OCI image spec
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from typing import Self
 from urllib.parse import quote, urlencode
@@ -35,6 +35,7 @@ class Registry:
     scheme: str
     host: str
     listed: bool = False
+    alias: str = field(default="", compare=False)  # what callers know it by; its address may be internal
 
     @classmethod
     def parse(cls, text: str, *, scheme: str = "https", listed: bool = False) -> Self:
@@ -73,7 +74,7 @@ class Registry:
         return f"{self.origin}/v2/{path}" + (f"?{urlencode(query)}" if query else "")
 
     def __str__(self) -> str:
-        return self.origin if self.scheme == "http" else self.host
+        return self.alias or (self.origin if self.scheme == "http" else self.host)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Self
 from urllib.parse import unquote
@@ -53,7 +53,7 @@ class Registries:
                 registry = Registry.parse(target, listed=True)
                 listed.append(registry)
                 if equals:
-                    aliases[alias] = registry
+                    aliases[alias] = replace(registry, alias=alias)
             except InvalidRequest as exc:
                 mistakes.append(f"{entry!r}: {exc.message}")
         if mistakes:

@@ -215,7 +215,8 @@ class OCISession:
         target = self._wire.targets.target(self.registry, base, location, "Location")
         url = f"{target.url}{'&' if '?' in target.url else '?'}digest={quote(str(digest), safe='')}"
         headers = {"Content-Type": "application/octet-stream"}
-        call = Call(method="PUT", url=url, headers=headers, body=body, reach=target.reach)
+        name = str(self.registry)
+        call = Call(method="PUT", url=url, headers=headers, body=body, reach=target.reach, name=name)
         purpose, started = self._purpose(repository), self._wire.authenticator.now()
         header = self._wire.first_header(purpose) if target.same_origin else None
         answer = self._wire.told(authorized(call, header), self._wire.transport.upload)

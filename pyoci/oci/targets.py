@@ -99,7 +99,7 @@ class Targets:
 
 def _origin(scheme: str, host: str | None, port: int | None) -> Registry:
     host = f"[{host}]" if host and ":" in host else host or ""
-    return Registry.parse(f"{scheme}://{host}" + (f":{port}" if port else ""))
+    return Registry.parse(f"{scheme}://{host}" + ("" if port is None else f":{port}"))
 
 
 def _bad(registry: Registry, what: str) -> ProtocolError:

@@ -48,7 +48,14 @@ class Wire:
 
     def call(self, method: str, url: str, headers: dict[str, str] | None = None, body: bytes = b"") -> Call:
         """A call to the registry itself."""
-        return Call(method=method, url=url, headers=headers or {}, body=body, reach=self._reach)
+        return Call(
+            method=method,
+            url=url,
+            headers=headers or {},
+            body=body,
+            reach=self._reach,
+            name=str(self.registry),
+        )
 
     def document(
         self,

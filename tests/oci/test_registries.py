@@ -1,0 +1,141 @@
+"""Which registries may be asked: PYOCI_REGISTRIES."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyoci.errors import Denied, InvalidRequest, NotFound, PyOCIError
+from pyoci.oci.references import Registry
+from pyoci.oci.registries import EMBEDDED, Registries
+
+TEXT = "ghcr=ghcr.io, *.azurecr.io, http://127.0.0.1:5000, lab=http://10.0.0.5:5000, Quay.io"
+
+
+@pytest.mark.parametrize(
+    ("text", "origin", "listed"),
+    [
+        ("ghcr", "https://ghcr.io", True),
+        ("GHCR", "https://ghcr.io", True),
+        ("ghcr.io", "https://ghcr.io", True),
+        ("https://ghcr.io", "https://ghcr.io", True),
+        ("https%3A%2F%2Fghcr.io", "https://ghcr.io", True),
+        ("acme.azurecr.io", "https://acme.azurecr.io", True),
+        ("a.b.AZURECR.io", "https://a.b.azurecr.io", True),
+        ("127.0.0.1:5000", "http://127.0.0.1:5000", True),
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000", True),
+        ("http%3A%2F%2F127.0.0.1%3A5000", "http://127.0.0.1:5000", True),
+        ("lab", "http://10.0.0.5:5000", True),
+        ("10.0.0.5:5000", "http://10.0.0.5:5000", True),
+        ("quay.io", "https://quay.io", True),
+        ("quay.io:443", "https://quay.io", True),
+    ],
+)
+def test_what_is_listed_may_be_asked(text: str, origin: str, listed: bool) -> None:
+    """By alias, host, URL and pattern, in any case and as a path segment encodes it."""
+    found = Registries.read(TEXT).parse(text)
+    assert (found.origin, found.listed) == (origin, listed)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "docker.io",
+        "azurecr.io",
+        "evilazurecr.io",
+        "acme.azurecr.io.evil.example",
+        "acme.azurecr.io:444",
+        "http://ghcr.io",
+        "http://acme.azurecr.io",
+        "https://127.0.0.1:5000",
+        "127.0.0.1:5001",
+        "127.0.0.1",
+        "10.0.0.5",
+        "ghcr.io:444",
+        "http://quay.io",
+    ],
+)
+def test_what_is_not_listed_is_denied(text: str) -> None:
+    """And the message names the setting."""
+    with pytest.raises(Denied, match="PYOCI_REGISTRIES"):
+        Registries.read(TEXT).parse(text)
+
+
+@pytest.mark.parametrize("setting", ["", " , ", "*", "ghcr.io, *"])
+def test_without_a_list_anybody_may_be_asked_by_https(setting: str) -> None:
+    """Not by plain http; whether the address is public is judged on connecting."""
+    registries = Registries.read(setting)
+    found = registries.parse("registry.example")
+    assert (found.origin, found.listed) == ("https://registry.example", False)
+    with pytest.raises(Denied):
+        registries.parse("http://registry.example")
+
+
+def test_a_star_beside_a_list_leaves_it_listed() -> None:
+    """Listed registries keep their address, their aliases and their plain http."""
+    registries = Registries.read(f"{TEXT}, *")
+    assert registries.parse("lab").origin == "http://10.0.0.5:5000"
+    assert registries.parse("ghcr.io").listed
+    assert not registries.parse("docker.io").listed
+
+
+@pytest.mark.parametrize("text", ["", "a b", "a/b", "user:secret@ghcr.io", "ghcr.io?x", "ftp://x"])
+def test_what_is_no_registry_is_refused(text: str) -> None:
+    """A sentence, without the credentials that may stand in it."""
+    with pytest.raises(InvalidRequest) as caught:
+        Registries.read("").parse(text)
+    assert "secret" not in caught.value.message
+
+
+def test_the_embedded_registry_is_local() -> None:
+    """Where there is one; no URL from outside may name it otherwise."""
+    assert Registries.read("", embedded=True).parse("local") is EMBEDDED
+    assert Registries.read("ghcr.io", embedded=True).parse("LOCAL") is EMBEDDED
+    with pytest.raises(NotFound, match="PYOCI_EMBEDDED"):
+        Registries.read("").parse("local")
+    with pytest.raises(PyOCIError):
+        Registries.read("", embedded=True).parse("embedded://local")
+
+
+def test_aliases_are_known() -> None:
+    """A first path segment without a dot is looked up before it is refused."""
+    registries = Registries.read(TEXT)
+    assert registries.knows("ghcr")
+    assert registries.knows("local")
+    assert not registries.knows("ghcr.io")
+
+
+def test_all_mistakes_are_told_together() -> None:
+    """One line for each."""
+    text = (
+        "a b, Bad!=ghcr.io, local=ghcr.io, v2=ghcr.io, one=ghcr.io, one=quay.io, ftp://x, x=, localhost=a.b"
+    )
+    with pytest.raises(ValueError, match="not a") as caught:
+        Registries.read(text, reserved={"local", "v2"})
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 8
+    assert all(line.isascii() for line in lines)
+
+
+@given(st.text() | st.text(alphabet="abc.*?=,:/ 0", max_size=40))
+def test_any_setting_is_a_list_or_a_mistake(text: str) -> None:
+    """Nothing else happens at the start."""
+    try:
+        registries = Registries.read(text)
+    except ValueError:
+        return
+    for registry in registries.listed:
+        assert registry.listed
+        assert registries.parse(registry.origin) == registry
+
+
+@given(st.text())
+def test_any_segment_is_a_registry_or_an_error_of_ours(text: str) -> None:
+    """It stands in a URL that anybody may write."""
+    registries = Registries.read(TEXT)
+    try:
+        found = registries.parse(text)
+    except PyOCIError:
+        return
+    assert isinstance(found, Registry)
