@@ -65,6 +65,7 @@ class Call:
     headers: Mapping[str, str] = field(repr=False, default_factory=dict)
     body: bytes | FileBody = field(repr=False, default=b"")
     reach: Reach = Reach.PUBLIC
+    name: str = ""  # what messages call the host; empty: by its own name
 
 
 @dataclass(frozen=True, slots=True)

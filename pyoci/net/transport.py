@@ -209,7 +209,7 @@ class Transport:
         proxies = {} if call.reach is Reach.EMBEDDED else self._proxies.for_url(call.url)
         if proxies and call.reach is Reach.PUBLIC:
             # The proxy resolves the name, so nobody can say where the call would end.
-            raise Denied(f"{_host(call)} may not be asked through a proxy unless PYOCI_REGISTRIES lists it")
+            raise Denied(f"{_named(call)} may not be asked through a proxy unless PYOCI_REGISTRIES lists it")
         headers = {"User-Agent": self._user_agent, "Accept-Encoding": "identity", **call.headers}
         data = body if len(body) else b""
         request = requests.Request(call.method, call.url, headers=headers, data=data).prepare()
@@ -225,7 +225,7 @@ class Transport:
         allowed = {"embedded": {Reach.EMBEDDED}, "http": plain, "https": set(Reach) - {Reach.EMBEDDED}}
         adapter = self._adapters.get(call.reach)
         if adapter is None or call.reach not in allowed.get(scheme, ()):
-            raise Denied(f"{_host(call)} may not be asked by {scheme}; PYOCI_REGISTRIES lists what may")
+            raise Denied(f"{_named(call)} may not be asked by {scheme}; PYOCI_REGISTRIES lists what may")
         return adapter
 
     def _refused(self, call: Call, response: requests.Response, watch: Watch) -> Answer:
@@ -248,7 +248,7 @@ class Transport:
                     return
                 if pace.too_slow:
                     raise Unreachable(
-                        f"{_host(call)} sent next to nothing for {self._stall_seconds:g} seconds"
+                        f"{_named(call)} sent next to nothing for {self._stall_seconds:g} seconds"
                     )
                 yield piece
         finally:
@@ -264,12 +264,12 @@ class Transport:
     @contextmanager
     def _timed(self, call: Call, seconds: float, watch: Watch | None = None) -> Iterator[Watch]:
         """Cut the block's call after `seconds`, and translate what it raises."""
-        late = Unreachable(f"{_host(call)} did not answer in time")
+        late = Unreachable(f"{_named(call)} did not answer in time")
         with self._watchdog.watched(seconds, watch) as watch:
             try:
                 yield watch
             except FOREIGN as exc:
-                raise (late if watch.fired else translate(exc, _host(call))) from exc
+                raise (late if watch.fired else translate(exc, _named(call))) from exc
         if watch.fired:
             # What was read without a length ends like a whole answer when it is cut.
             raise late
@@ -301,18 +301,23 @@ def _whole(call: Call, response: requests.Response, limit: int) -> Answer:
     """The answer with all of its body, or ProtocolError where that is more than `limit` bytes."""
     try:
         if is_encoded(response) and call.method != "HEAD":
-            raise ProtocolError(f"{_host(call)} sent a compressed answer where nobody asked for one")
+            raise ProtocolError(f"{_named(call)} sent a compressed answer where nobody asked for one")
         body = whole(response, limit + 1)
     finally:
         # Read to its end the connection went back to the pool; otherwise this drops it.
         response.close()
     if len(body) > limit:
-        raise ProtocolError(f"{_host(call)} sent more than {limit} bytes where a document was expected")
+        raise ProtocolError(f"{_named(call)} sent more than {limit} bytes where a document was expected")
     return Answer(response.status_code, _headers(response), body)
 
 
 def _headers(response: requests.Response) -> dict[str, str]:
     return {name.lower(): value for name, value in response.headers.items()}
+
+
+def _named(call: Call) -> str:
+    """What callers may know the host by: no internal address reaches them."""
+    return call.name or _host(call)
 
 
 def _host(call: Call) -> str:

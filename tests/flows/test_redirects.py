@@ -164,3 +164,20 @@ def test_a_loop_of_redirects_ends(make_published: MakeClient, remote: RegistryWi
     client = make_published()
     remote.locate = lambda url: url.replace(remote.storage_url, "")
     assert client.get(FILE).status_code == 502
+
+
+def test_no_internal_address_reaches_a_caller(make_client: MakeClient, remote: RegistryWithStorage) -> None:
+    """A registry that has an alias is called by it, in refusals as in failures; so is what stands behind it."""
+    with served(remote) as url:
+        client = make_client(PYOCI_REGISTRIES=f"lab={url}, gone=http://127.0.0.1:9")
+        upload(client, url=ROOT)
+        remote.locate = lambda _url: "http://127.0.0.3:9/blob"
+        answers = [
+            client.get("/gone/acme/hello-world/"),
+            client.get(f"{ROOT}nothing/"),
+            client.get(FILE),
+            client.get(f"{ROOT}hello-world/", environ_overrides={"HTTP_AUTHORIZATION": "Basic !"}),
+        ]
+    assert [answer.status_code for answer in answers] == [504, 404, 504, 401]
+    for answer in answers:
+        assert "127.0.0" not in answer.text + answer.status + str(answer.headers)

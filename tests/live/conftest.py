@@ -112,12 +112,6 @@ def small_pyoci(servers: Servers, ports: Callable[[str], Port], settings: dict[s
 
 
 @pytest.fixture(scope="session")
-def lone_pyoci(servers: Servers, ports: Callable[[str], Port], settings: dict[str, str]) -> Server:
-    """PyOCI with one worker, which shares its registries with `pyoci`."""
-    return start_pyoci(servers, "lone-pyoci", ports("lone-pyoci"), WEB_CONCURRENCY="1", **settings)
-
-
-@pytest.fixture(scope="session")
 def guarded_pyoci(servers: Servers, ports: Callable[[str], Port], settings: dict[str, str]) -> Server:
     """PyOCI whose embedded registry asks for a password, and that logs all it can."""
     accounts = htpasswd(servers.folder / "embedded.htpasswd", **dict([WRITER]))
@@ -199,12 +193,6 @@ def package_index(pyoci: Server, registry: tuple[str, str]) -> PackageIndex:
 def small_index(small_pyoci: Server, registry: tuple[str, str]) -> PackageIndex:
     """The same behind PyOCI that takes no more than 1,000,000 bytes."""
     return PackageIndex.new(small_pyoci, *registry)
-
-
-@pytest.fixture
-def lone_index(lone_pyoci: Server, registry: tuple[str, str]) -> PackageIndex:
-    """The same behind PyOCI that has one worker."""
-    return PackageIndex.new(lone_pyoci, *registry)
 
 
 @pytest.fixture(params=GUARDED_REGISTRIES)
