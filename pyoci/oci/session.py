@@ -172,7 +172,7 @@ class OCISession:
         A broken or expired upload begins anew, and one whose token has expired on the way: three attempts,
         the last of which begins within five minutes.
         """
-        if self._has_blob(repository, digest):
+        if self._has_blob(repository, digest, size):
             return
         deadline = time.monotonic() + _UPLOAD_SECONDS
         for attempt in range(1, _UPLOAD_ATTEMPTS + 1):
@@ -186,9 +186,10 @@ class OCISession:
             else:
                 return
 
-    def _has_blob(self, repository: Repository, digest: Digest) -> bool:
+    def _has_blob(self, repository: Repository, digest: Digest, size: int) -> bool:
+        """Whether the blob is there. An answer with another length is somebody's web page."""
         try:
-            return self.blob_size(repository, digest) is not None
+            return self.blob_size(repository, digest) == size
         except (RegistryUnauthorized, RegistryDenied):
             # Some registries say so of a repository that doesn't exist yet; pushing decides.
             return False

@@ -1,0 +1,315 @@
+"""The quirks of real registries, by their number in the list that PyOCI was designed by.
+
+One test for each that this room has to know; 2 and 3 (lost updates, read-after-push lag) are the store's.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pytest
+import responses
+
+from pyoci.errors import Denied, NotFound, NotSupported, ProtocolError, Unauthorized
+from pyoci.net.transport import Transport
+from pyoci.oci.credentials import Anonymous, Bearer
+from pyoci.oci.errors import RegistryRateLimited, RegistryRefused
+from pyoci.oci.models import ACCEPT, IMAGE_INDEX, Document
+from pyoci.oci.references import Registry, Repository
+from pyoci.oci.session import Gateway
+from tests.net.servers import Connection, Server, answer
+from tests.oci.conftest import (
+    BASE,
+    INDEX_BODY,
+    REPOSITORY,
+    SOMEBODY,
+    TAG,
+    TOKENS,
+    Clock,
+    MakeSession,
+    bearer,
+    sent,
+    sha256,
+    trips,
+)
+
+BLOB = b"wheel"
+DIGEST = sha256(BLOB)
+TAGS = f"{BASE}/tags/list"
+MANIFEST = f"{BASE}/manifests/1.0"
+
+
+def refused(code: str, message: str = "words") -> dict[str, Any]:
+    return {"errors": [{"code": code, "message": message}]}
+
+
+def test_1_a_file_needs_no_child_manifest(answers: responses.RequestsMock, make_session: MakeSession) -> None:
+    """Quirk 1, docker-registry 2.8.2 (`garbage-collect --delete-untagged`): a blob is opened by its digest
+    alone, with no look at the manifest that the clean-up has taken.
+    """
+    answers.get(f"{BASE}/manifests/{sha256(b'child')}", status=404)
+    answers.get(f"{BASE}/blobs/{DIGEST}", body=BLOB)
+    assert b"".join(make_session().open_blob(REPOSITORY, DIGEST).pieces) == BLOB
+    assert len(answers.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("registry", "status", "code", "kind"),
+    [
+        ("ghcr.io and Docker Hub", 405, "UNSUPPORTED", NotSupported),
+        ("docker-registry 2.8.2, a tag", 400, "UNSUPPORTED", NotSupported),
+        ("Harbor and Pulp, a tag", 400, "BAD_REQUEST", RegistryRefused),
+        ("Harbor, a child", 412, "PRECONDITION", Denied),
+        ("zot, a child", 405, "", NotSupported),
+        ("Google AR, children first", 400, "GOOGLE_MANIFEST_DANGLING_PARENT_IMAGE", RegistryRefused),
+        ("deleted already", 404, "MANIFEST_UNKNOWN", NotFound),
+    ],
+)
+def test_4_each_way_of_refusing_a_delete_is_told_apart(
+    answers: responses.RequestsMock,
+    make_session: MakeSession,
+    registry: str,
+    status: int,
+    code: str,
+    kind: type[Exception],
+) -> None:
+    """Quirk 4, ghcr.io, Docker Hub, docker-registry 2.8.2, Harbor, Pulp, zot, Google AR."""
+    answers.delete(MANIFEST, json=refused(code), status=status)
+    with pytest.raises(kind):
+        make_session(publishing=True).delete(REPOSITORY, TAG)
+
+
+def test_5_basic_only(answers: responses.RequestsMock, make_session: MakeSession) -> None:
+    """Quirk 5, AWS ECR: no token exchange; the realm that it names is not asked."""
+    answers.get(TAGS, status=401, headers={"WWW-Authenticate": f'Basic realm="{TOKENS}",service="ecr"'})
+    answers.get(TAGS, json={"tags": []})
+    make_session().tags(REPOSITORY)
+    assert sent(answers) == [None, SOMEBODY.header()]
+
+
+def test_6_basic_after_a_bad_bearer(answers: responses.RequestsMock, make_session: MakeSession) -> None:
+    """Quirk 6, Harbor. The table of challenges is in test_challenges.py."""
+    answers.get(TAGS, status=401, headers=bearer())
+    answers.get(TAGS, status=401, headers={"WWW-Authenticate": 'Basic realm="harbor"'})
+    answers.get(TAGS, json={"tags": []})
+    answers.get(TOKENS, json={"token": "bad"})
+    make_session().tags(REPOSITORY)
+    assert sent(answers) == [None, SOMEBODY.header(), "Bearer bad", SOMEBODY.header()]
+
+
+@pytest.mark.parametrize(
+    ("registry", "status", "headers", "credentials", "kind"),
+    [
+        ("ghcr.io, AWS ECR, Quay, zot", 404, {}, SOMEBODY, NotFound),
+        ("Docker Hub", 401, bearer(), SOMEBODY, Unauthorized),
+        ("Harbor, missing project", 401, {"WWW-Authenticate": ""}, SOMEBODY, Unauthorized),
+        ("ghcr.io, bad token", 403, {}, Bearer("bad"), Denied),
+        ("any, nobody signed in", 403, {}, Anonymous(), Unauthorized),
+    ],
+)
+def test_7_no_such_repository(
+    answers: responses.RequestsMock,
+    make_session: MakeSession,
+    registry: str,
+    status: int,
+    headers: dict[str, str],
+    credentials: Any,
+    kind: type[Exception],
+) -> None:
+    """Quirk 7, ghcr.io, Docker Hub, Harbor: 401, 403 and 404 arrive as what they are; the store maps them."""
+    answers.get(MANIFEST, status=status, headers=headers)
+    answers.get(TOKENS, json={"token": "abc"})
+    with pytest.raises(kind):
+        make_session(credentials, publishing=True).pull(REPOSITORY, TAG)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_7_the_first_upload(answers: responses.RequestsMock, make_session: MakeSession, status: int) -> None:
+    """Quirk 7, Docker Hub: a blob goes to a repository that doesn't exist yet, whatever its HEAD says;
+    pull and push are asked for together.
+    """
+    asked: list[str] = []
+
+    def token(request: Any) -> tuple[int, dict[str, str], str]:
+        asked.append(request.params["scope"])
+        return 200, {}, '{"token": "abc"}'
+
+    answers.add_callback("GET", TOKENS, token)
+    answers.head(f"{BASE}/blobs/{DIGEST}", status=status, headers=bearer())
+    answers.post(f"{BASE}/blobs/uploads/", status=202, headers={"Location": "/u"})
+    answers.put("https://registry.example/u", status=201)
+    make_session(publishing=True).push_blob(REPOSITORY, io.BytesIO(BLOB), len(BLOB), DIGEST)
+    assert set(asked) <= {"repository:acme/hello_world:pull,push"}
+    assert trips(answers)[-1] == "PUT https://registry.example/u"
+
+
+def test_8_the_caller_picks_the_host() -> None:
+    """Quirk 8: any registry, unless its address is not public. The table is in test_addresses.py."""
+    transport = Transport()
+    named = Registry.parse("127.0.0.1")
+    with pytest.raises(Denied, match="PYOCI_REGISTRIES"):
+        Gateway(transport).session(named, SOMEBODY).tags(Repository.parse(named, "a/b"))
+    transport.close()
+
+
+@pytest.mark.parametrize(
+    ("registry", "location", "url"),
+    [
+        ("Gitea: relative", "/v2/x/u?a=b", "https://registry.example/v2/x/u?a=b&digest="),
+        ("docker-registry: absolute", f"{BASE}/u?_state=%2B", f"{BASE}/u?_state=%2B&digest="),
+        (
+            "behind a proxy that ends TLS: http",
+            "http://registry.example/u",
+            "https://registry.example/u?digest=",
+        ),
+    ],
+)
+def test_9_locations(
+    answers: responses.RequestsMock, make_session: MakeSession, registry: str, location: str, url: str
+) -> None:
+    """Quirk 9, Gitea, docker-registry: the query stays, the digest is appended, http becomes https."""
+    answers.head(f"{BASE}/blobs/{DIGEST}", status=404)
+    answers.post(f"{BASE}/blobs/uploads/", status=202, headers={"Location": location})
+    answers.put(url.partition("?")[0], status=201)
+    make_session().push_blob(REPOSITORY, io.BytesIO(BLOB), len(BLOB), DIGEST)
+    assert str(answers.calls[-1].request.url).startswith(url)
+
+
+def test_10_bytes_as_they_are(answers: responses.RequestsMock, make_session: MakeSession) -> None:
+    """Quirk 10, Harbor and others: a blob is not unpacked, though the answer calls itself gzip (storage
+    hosts keep that header with tar.gz files); no cookie is sent back.
+    """
+    packed = b"\x1f\x8b\x08\x00packed"
+    headers = {"Content-Encoding": "gzip", "Set-Cookie": "sid=1"}
+    answers.get(f"{BASE}/blobs/{sha256(packed)}", body=packed, headers=headers)
+    for _ in range(2):
+        assert b"".join(make_session().open_blob(REPOSITORY, sha256(packed)).pieces) == packed
+    request = answers.calls[1].request
+    assert request.headers["Accept-Encoding"] == "identity"
+    assert "Cookie" not in request.headers
+
+
+def test_11_the_whole_accept(answers: responses.RequestsMock, make_session: MakeSession) -> None:
+    """Quirk 11, docker-registry 2.8.2: 404 for an image index unless its type is named; parameters of
+    Content-Type are no part of the type (Google AR's 200 with HTML is no document).
+    """
+
+    def manifest(request: Any) -> tuple[int, dict[str, str], bytes]:
+        known = IMAGE_INDEX in request.headers["Accept"]
+        return 200 if known else 404, {"Content-Type": f"{IMAGE_INDEX}; charset=utf-8"}, INDEX_BODY
+
+    answers.add_callback("GET", MANIFEST, manifest)
+    assert make_session().pull(REPOSITORY, TAG).image_index() is not None
+    assert "application/vnd.oci.image.manifest.v1+json" in ACCEPT
+
+
+@pytest.mark.parametrize(
+    ("registry", "body", "tags"),
+    [
+        ("docker-registry 2.8.2, empty", {"tags": None}, ()),
+        ("docker-registry 2.8.2, unsorted", {"tags": ["b", "a"]}, ("b", "a")),
+        ("Artifactory, digests", {"tags": ["sha256:00"]}, ("sha256:00",)),
+        ("Google AR, extra keys", {"tags": ["a"], "child": [], "manifest": {}}, ("a",)),
+    ],
+)
+def test_12_tags(
+    answers: responses.RequestsMock,
+    make_session: MakeSession,
+    registry: str,
+    body: dict[str, Any],
+    tags: tuple[str, ...],
+) -> None:
+    """Quirk 12, docker-registry, Artifactory, Google AR. Pages are in test_listing.py."""
+    answers.get(TAGS, json=body)
+    assert make_session().tags(REPOSITORY) == tags
+    assert answers.calls[0].request.headers["Accept"] == "application/json"
+
+
+def test_12_without_n(answers: responses.RequestsMock, make_session: MakeSession) -> None:
+    """Quirk 12, AWS ECR: an error for a large n; 1000 is asked for at most, and then nothing."""
+    answers.get(f"{TAGS}?n=1000", json=refused("UNSUPPORTED"), status=400)
+    answers.get(TAGS, json={"tags": ["a"]}, match=[responses.matchers.query_param_matcher({})])
+    assert make_session().tags(REPOSITORY) == ("a",)
+
+
+def test_13_one_post_and_one_put(answers: responses.RequestsMock, make_session: MakeSession) -> None:
+    """Quirk 13, ghcr.io (PATCH over 4 MiB: 416), Google AR (411, no chunks), docker-registry 2.8.2 (POST
+    with a digest stores nothing): POST without a body, PUT with its length.
+    """
+    answers.head(f"{BASE}/blobs/{DIGEST}", status=404)
+    answers.post(f"{BASE}/blobs/uploads/", status=202, headers={"Location": "/u"})
+    answers.put("https://registry.example/u", status=201)
+    make_session().push_blob(REPOSITORY, io.BytesIO(BLOB), len(BLOB), DIGEST)
+    lengths = [call.request.headers.get("Content-Length") for call in answers.calls]
+    assert [call.request.method for call in answers.calls] == ["HEAD", "POST", "PUT"]
+    assert lengths == [None, "0", str(len(BLOB))]
+    assert not any("Transfer-Encoding" in call.request.headers for call in answers.calls)
+
+
+def test_14_digests_up_and_down(answers: responses.RequestsMock, make_session: MakeSession) -> None:
+    """Quirk 14, Pulp accepts a wrong digest: what it says that it stored is compared, and what it sends."""
+    session, document = make_session(), Document(IMAGE_INDEX, INDEX_BODY)
+    other = {"Docker-Content-Digest": str(sha256(b"other"))}
+    answers.put(MANIFEST, status=201, headers=other)
+    answers.get(MANIFEST, body=INDEX_BODY, headers=other | {"Content-Type": IMAGE_INDEX})
+    answers.get(f"{BASE}/blobs/{DIGEST}", body=b"other")
+    with pytest.raises(ProtocolError, match="stored"):
+        session.push(REPOSITORY, TAG, document)
+    with pytest.raises(ProtocolError, match="other bytes"):
+        session.pull(REPOSITORY, TAG)
+    with pytest.raises(ProtocolError, match="other bytes"):
+        list(session.open_blob(REPOSITORY, DIGEST).pieces)
+
+
+def test_14_a_range_past_the_end() -> None:
+    """Beside quirk 14, docker-registry 2.8.2: its 416 promises a body that never comes."""
+
+    def handle(connection: Connection) -> None:
+        while connection.request():
+            connection.send(answer(status="416 Range Not Satisfiable", length=1000))
+
+    with Server(handle) as server:
+        transport = Transport()
+        named = Registry.parse(server.url, listed=True)
+        session = Gateway(transport).session(named, Anonymous())
+        with pytest.raises(RegistryRefused, match="416"):
+            session.open_blob(Repository.parse(named, "a/b"), DIGEST, range(10, 20))
+        transport.close()
+
+
+@pytest.mark.parametrize(
+    ("registry", "headers", "message", "seconds"),
+    [
+        ("seconds", {"Retry-After": "90"}, "", 90),
+        ("a date", {"Retry-After": "Fri, 20 Nov 2099 12:00:00 GMT"}, "", 86400),
+        ("ghcr.io", {"Retry-After": "x"}, "retry-after: 1m1.5s, allowed: 44000/minute", 62),
+        ("nothing said", {}, "slow down", None),
+    ],
+)
+def test_15_429(
+    answers: responses.RequestsMock,
+    make_session: MakeSession,
+    clock: Clock,
+    registry: str,
+    headers: dict[str, str],
+    message: str,
+    seconds: int | None,
+) -> None:
+    """Quirk 15, ghcr.io: what doesn't fit into the budget is passed on in whole seconds."""
+    answers.get(TAGS, body=json.dumps(refused("TOOMANYREQUESTS", message)), status=429, headers=headers)
+    with pytest.raises(RegistryRateLimited) as caught:
+        make_session().tags(REPOSITORY)
+    assert caught.value.retry_after == seconds
+    assert sum(clock.slept) < 10
+
+
+def test_15_a_short_429_is_waited_for(
+    answers: responses.RequestsMock, make_session: MakeSession, clock: Clock
+) -> None:
+    """Quirk 15: within the ten seconds of a call the caller notices nothing but the time."""
+    answers.get(TAGS, status=429, headers={"Retry-After": "3"})
+    answers.get(TAGS, json={"tags": ["a"]})
+    assert make_session().tags(REPOSITORY) == ("a",)
+    assert clock.slept == [3]
