@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DOCUMENT_LIMIT", "DOCUMENT_SECONDS", "Proxies", "Transport"]
 
-DOCUMENT_SECONDS = 10.0  # for a call that moves a document, its retries included
+DOCUMENT_SECONDS = 9.5  # for a call that moves a document, retries included: callers are promised ten
 UPLOAD_ANSWER_SECONDS = 300.0  # from the last byte of a blob to the registry's answer
 DOCUMENT_LIMIT = 4 * 1024 * 1024  # bytes; what the OCI distribution specification asks registries to take
 _ERROR_SECONDS = 2.0  # for the text of a refusal, which is worth no longer wait

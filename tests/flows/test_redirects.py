@@ -167,7 +167,7 @@ def test_a_loop_of_redirects_ends(make_published: MakeClient, remote: RegistryWi
 
 
 def test_no_internal_address_reaches_a_caller(make_client: MakeClient, remote: RegistryWithStorage) -> None:
-    """A registry that has an alias is called by it, in refusals as in failures; so is what stands behind it."""
+    """A registry that has an alias is called by it in every message; so is what stands behind it."""
     with served(remote) as url:
         client = make_client(PYOCI_REGISTRIES=f"lab={url}, gone=http://127.0.0.1:9")
         upload(client, url=ROOT)
