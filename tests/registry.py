@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterable
@@ -32,7 +33,8 @@ Refusal = tuple[int, str]  # status and error code
 @dataclass
 class TestRegistry:
     """A registry of one test. `refuse` maps a regular expression over `METHOD path` to the answer it gets;
-    `before` is called with each `METHOD path` before it is served.
+    `before` is called with each `METHOD path` before it is served. An `endless` one
+    sends blobs that never end.
     """
 
     __test__ = False  # pytest: a helper, no test
@@ -40,6 +42,7 @@ class TestRegistry:
     directory: Path
     refuse: dict[str, Refusal] = field(default_factory=dict)
     before: Callable[[str], None] | None = None
+    endless: bool = False
     calls: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -57,6 +60,9 @@ class TestRegistry:
                 headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
                 start_response(f"{status} Refused", headers)
                 return [body]
+        if self.endless and line.startswith("GET") and "/blobs/" in line:
+            start_response("200 OK", [("Content-Type", "application/octet-stream")])
+            return itertools.repeat(b"x" * 65536)
         return self._app(environ, start_response)
 
     def store(self, events: Events | None = None, **settings: Any) -> PackageStore:

@@ -25,12 +25,12 @@ class BlobStream:
     close: Callable[[], None] = field(repr=False)
 
 
-def whole_blob(stream: Stream, digest: Digest) -> BlobStream:
-    """All of a blob, from an answer of 200."""
+def whole_blob(stream: Stream, digest: Digest, expected: int | None = None) -> BlobStream:
+    """All of a blob, from an answer of 200. `expected` is its size in bytes where that is known before."""
     size = content_length(stream.headers)
-    return BlobStream(
-        size, _closing(stream, _verified(stream.pieces(READ_PIECE), digest, size)), stream.close
-    )
+    limit = size if expected is None else expected
+    pieces = _verified(stream.pieces(READ_PIECE), digest, limit)
+    return BlobStream(size, _closing(stream, pieces), stream.close)
 
 
 def blob_span(stream: Stream, span: range) -> BlobStream:
@@ -76,6 +76,8 @@ def _verified(pieces: Iterator[bytes], digest: Digest, size: int | None) -> Iter
             yield held
         seen.update(piece)
         count, held = count + len(piece), piece
+        if size is not None and count > size:
+            break  # it may never end
     if seen.hexdigest() != digest.hex or size not in {None, count}:
         raise ProtocolError(f"the registry sent other bytes than those of {digest}")
     if held:

@@ -153,18 +153,25 @@ class OCISession:
             raise ProtocolError(f"{self.registry} doesn't say how large a blob is")
         return size
 
-    def open_blob(self, repository: Repository, digest: Digest, span: range | None = None) -> BlobStream:
-        """The bytes of a blob, or those at the offsets `span`. Redirects are followed."""
+    def open_blob(
+        self, repository: Repository, digest: Digest, span: range | None = None, size: int | None = None
+    ) -> BlobStream:
+        """The bytes of a blob, or those at the offsets `span`. Redirects are followed.
+
+        `size` is that of the whole blob, where it is known: more than that is an error before its end.
+        """
         headers = {"Range": f"bytes={span.start}-{span.stop - 1}"} if span is not None else {}
         call = self._wire.call("GET", repository.url(f"blobs/{digest}"), headers)
         stream = self._wire.open(call, self._purpose(repository))
-        return whole_blob(stream, digest) if span is None else blob_span(stream, span)
+        return whole_blob(stream, digest, size) if span is None else blob_span(stream, span)
 
-    def open_or_leave(self, repository: Repository, digest: Digest, leave: Leave) -> BlobStream | str:
+    def open_or_leave(
+        self, repository: Repository, digest: Digest, leave: Leave, size: int | None = None
+    ) -> BlobStream | str:
         """The bytes of a blob; or the URL that the registry redirects to, where `leave` says yes to it."""
         call = self._wire.call("GET", repository.url(f"blobs/{digest}"))
         found = self._wire.open_or_leave(call, self._purpose(repository), leave)
-        return whole_blob(found, digest) if isinstance(found, Stream) else found
+        return whole_blob(found, digest, size) if isinstance(found, Stream) else found
 
     def push_blob(self, repository: Repository, file: BinaryIO, size: int, digest: Digest) -> None:
         """Upload `size` bytes of a seekable file in one POST and one PUT, unless the blob is there.

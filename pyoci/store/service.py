@@ -109,7 +109,7 @@ class PackageStore:
         if byte_range is not None:
             file = self._sized(project, file)
             span = byte_range.within(file.size or 0)
-        blob = project.session.open_blob(project.repository, _digest(file), span)
+        blob = project.session.open_blob(project.repository, _digest(file), span, file.size)
         return _streamed(file, blob, span)
 
     def open_or_leave(
@@ -124,7 +124,7 @@ class PackageStore:
         project = self._project(namespace, name, caller)
         _, entry = project.find(parse_filename(filename))
         file = project.complete(entry)
-        found = project.session.open_or_leave(project.repository, _digest(file), leave)
+        found = project.session.open_or_leave(project.repository, _digest(file), leave, file.size)
         return FileElsewhere(file, found) if isinstance(found, str) else _streamed(file, found, None)
 
     def metadata(self, namespace: Namespace, name: ProjectName, filename: str, caller: Credentials) -> bytes:

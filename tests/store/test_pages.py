@@ -156,6 +156,16 @@ def test_a_blob_of_another_size_than_the_page_says_is_not_served(
         content(store, WHEEL)
 
 
+def test_a_blob_that_never_ends_is_cut_off(registry: TestRegistry, store: PackageStore) -> None:
+    """A registry that sends no Content-Length, and more than the file has, for ever."""
+    publish_wheel(store)
+    registry.endless = True
+    taken: list[bytes] = []
+    with pytest.raises(ProtocolError, match="other bytes"):
+        taken.extend(store.open(ACME, HELLO, WHEEL, NOBODY))
+    assert len(b"".join(taken)) <= len(BYTES)
+
+
 def test_a_blob_that_is_gone_is_not_found(registry: TestRegistry, store: PackageStore) -> None:
     """Somebody cleaned up at the registry."""
     publish_wheel(store)
