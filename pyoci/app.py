@@ -15,6 +15,7 @@ from pyoci.net.transport import Proxies, Transport
 from pyoci.oci.references import Registry
 from pyoci.oci.registries import EMBEDDED
 from pyoci.oci.session import Gateway
+from pyoci.store.memory import Memory
 from pyoci.store.service import PackageStore
 from pyoci.telemetry.logs import Log
 from pyoci.telemetry.requests import RequestLog
@@ -35,9 +36,13 @@ def create_app(settings: Settings, log: Log | None = None) -> Flask:
         ca_bundle=settings.ca_bundle,
         host_connections=settings.host_connections,
         user_agent=f"pyoci/{pyoci.__version__}",
-        events=events,
     )
-    store = PackageStore(Gateway(transport, events=events), max_versions=settings.max_versions, events=events)
+    store = PackageStore(
+        Gateway(transport, events=events),
+        max_versions=settings.max_versions,
+        events=events,
+        memory=Memory(ttl=settings.cache_ttl),
+    )
 
     def admit(registry: Registry, environ: dict[str, Any]) -> None:
         # Without passwords the embedded registry is for whoever sits at this machine.

@@ -44,6 +44,7 @@ class Settings:
     registries: Registries = field(default_factory=Registries)
     host_connections: int = 16
     redirect: bool = False
+    cache_ttl: int = 60
     embedded: Path | None = None
     embedded_htpasswd: Path | None = None
     log: LogLevels = field(default_factory=LogLevels)
@@ -73,6 +74,7 @@ class Settings:
             ),
             host_connections=reader.get("PYOCI_HOST_CONNECTIONS", 16, _number(1, 1000)),
             redirect=reader.get("PYOCI_REDIRECT", False, _yes_or_no),
+            cache_ttl=reader.get("PYOCI_CACHE_TTL", 60, _number(0, 86400)),
             embedded=embedded,
             embedded_htpasswd=reader.get("PYOCI_EMBEDDED_HTPASSWD", None, _file),
             log=log,

@@ -22,9 +22,7 @@ from pyoci.oci.models import Document
 from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.oci.registries import EMBEDDED
 from pyoci.oci.session import Gateway, OCISession
-from pyoci.store.changes import Changer
 from pyoci.store.models import Namespace
-from pyoci.store.publish import Publisher
 from pyoci.store.service import PackageStore
 
 Refusal = tuple[int, str]  # status and error code
@@ -67,8 +65,7 @@ class TestRegistry:
 
     def store(self, events: Events | None = None, **settings: Any) -> PackageStore:
         """A store of its own over this registry, as another process would have."""
-        publisher = Publisher(Changer(sleep=lambda _: None))
-        return PackageStore(self.gateway, publisher=publisher, events=events, **settings)
+        return PackageStore(self.gateway, events=events, **{"sleep": lambda _: None, **settings})
 
     def session(self) -> OCISession:
         return self.gateway.session(EMBEDDED, Anonymous(), publishing=True)

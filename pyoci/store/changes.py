@@ -48,8 +48,13 @@ class Changer:
     """Makes changes to image indexes. One for the server, made before its workers are forked."""
 
     def __init__(
-        self, *, sleep: Callable[[float], None] = time.sleep, jitter: Callable[[], float] = random.random
+        self,
+        changed: Callable[[Repository, Tag], None],
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
+        self._changed = changed  # tells all workers, after the registry took a change
         self._locks = TagLocks()
         self._sleep = sleep
         self._jitter = jitter
@@ -58,10 +63,14 @@ class Changer:
         """Make the change stick. Raises Unreachable where others overwrite it again and again."""
         for _ in range(_ROUNDS):
             with self._locks.held(repository, tag):
-                wanted = change.apply(snapshot(session, repository, tag))
-                if wanted is None:
-                    return
-                session.push(repository, tag, Document.of(wanted))
+                try:
+                    wanted = change.apply(snapshot(session, repository, tag))
+                    if wanted is None:
+                        return
+                    session.push(repository, tag, Document.of(wanted))
+                finally:
+                    # Also after a failure: the answer may have been lost, and the change taken.
+                    self._changed(repository, tag)
             # Whoever read before we wrote has written by now, or will find our change.
             self._sleep(0.05 + 0.1 * self._jitter())
             if change.holds(snapshot(session, repository, tag)):

@@ -94,18 +94,23 @@ class Entry:
         except InvalidRequest:
             return None
 
+    @property
+    def has_core_metadata(self) -> bool:
+        """Whether METADATA is on offer: its hash is known, and the blob that holds it."""
+        value = self.descriptor.annotations.get(CORE_METADATA, "")
+        return _HEX.fullmatch(value) is not None and self.config_digest is not None
+
     def file(self, sha256: str) -> PackageFile:
         """The file as the page shows it. What can't be read of the annotations is left out."""
         annotations = self.descriptor.annotations
         size = annotations.get(SIZE, "")
-        core_metadata = annotations.get(CORE_METADATA, "")
         return PackageFile(
             distribution=self.distribution,
             sha256=sha256,
             size=int(size) if re.fullmatch(r"[0-9]{1,18}", size) else None,
             upload_time=_time(annotations.get(CREATED, "")),
             requires_python=annotations.get(REQUIRES_PYTHON) or None,
-            core_metadata=core_metadata if _HEX.fullmatch(core_metadata) and self.config_digest else None,
+            core_metadata=annotations[CORE_METADATA] if self.has_core_metadata else None,
             yanked=annotations.get(YANKED),
             project_urls=_project_urls(annotations.get(PROJECT_URLS, "")),
         )

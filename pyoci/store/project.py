@@ -12,10 +12,11 @@ from pyoci.dist.names import ProjectName
 from pyoci.errors import InvalidRequest, NotFound, ProtocolError
 from pyoci.events import Events
 from pyoci.oci.errors import RegistryNotFound
-from pyoci.oci.models import ImageIndex
+from pyoci.oci.models import Document, ImageIndex
 from pyoci.oci.references import Repository, Tag
 from pyoci.oci.session import OCISession
 from pyoci.store.layout import Entry, entries, is_package, layer_sha256, spelled_tag, tag_of, version_of
+from pyoci.store.memory import Memory
 from pyoci.store.models import PackageFile
 
 
@@ -27,6 +28,7 @@ class StoredProject:
     repository: Repository
     name: ProjectName
     events: Events
+    memory: Memory
 
     def versions(self) -> list[tuple[Version, Tag]]:
         """Version and tag of everything that may be a version, oldest first. Raises NotFound."""
@@ -39,23 +41,43 @@ class StoredProject:
         # A tag that another implementation spelled un-normalised comes after its normalised twin.
         return sorted(found, key=lambda pair: (pair[0], pair[1] != tag_of(pair[0])))
 
-    def files(self, tag: Tag) -> tuple[PackageFile, ...]:
-        """The files of the version under `tag`; none where it is something else, or gone by now."""
-        return tuple(self.complete(entry) for entry in self.entries(tag))
+    def files(self, tag: Tag, *, fresh: bool = False) -> tuple[PackageFile, ...]:
+        """The files of the version under `tag`; none where it is something else, or gone by now.
 
-    def entries(self, tag: Tag) -> tuple[Entry, ...]:
+        What is remembered will do unless `fresh`: the caller was let in by the registry to list the tags.
+        """
+        return tuple(self.complete(entry) for entry in self._entries(tag, fresh=fresh))
+
+    def find(self, distribution: Distribution) -> Entry:
+        """A file's entry, by the registry's word to this caller. Raises NotFound."""
+        found = self._find(distribution, fresh=True)
+        if found is None:
+            raise NotFound(f"{self.name} has no file {distribution.filename}")
+        return found
+
+    def recall(self, distribution: Distribution) -> Entry:
+        """A file's entry, remembered or asked for. Raises NotFound by the registry's word alone.
+
+        Only for those who will ask the registry for the file itself with this caller's credentials: that it
+        is remembered doesn't mean that this caller may know of it.
+        """
+        return self._find(distribution, fresh=False) or self.find(distribution)
+
+    def _find(self, distribution: Distribution, *, fresh: bool) -> Entry | None:
+        if distribution.name != self.name:
+            return None
+        entries_found = (
+            entry for tag in file_tags(distribution) for entry in self._entries(tag, fresh=fresh)
+        )
+        return next(
+            (entry for entry in entries_found if entry.distribution.suffix == distribution.suffix), None
+        )
+
+    def _entries(self, tag: Tag, *, fresh: bool) -> tuple[Entry, ...]:
         """The entries of the version under `tag`; none where it is something else."""
-        image_index = self._image_index(tag)
+        known = None if fresh else self.memory.recall(self.repository, tag)
+        image_index = self._image_index(tag) if known is None else known.image_index
         return () if image_index is None else tuple(entries(image_index, self.name, str(tag)))
-
-    def find(self, distribution: Distribution) -> tuple[Tag, Entry]:
-        """Where a file is. Raises NotFound."""
-        if distribution.name == self.name:
-            for tag in file_tags(distribution):
-                for entry in self.entries(tag):
-                    if entry.distribution.suffix == distribution.suffix:
-                        return tag, entry
-        raise NotFound(f"{self.name} has no file {distribution.filename}")
 
     def complete(self, entry: Entry) -> PackageFile:
         """The file behind an entry. Its hash may stand in the child manifest only."""
@@ -67,10 +89,17 @@ class StoredProject:
         return entry.file(sha256)
 
     def _image_index(self, tag: Tag) -> ImageIndex | None:
+        generation = self.memory.generation(self.repository, tag)
         try:
             document = self.session.pull(self.repository, tag)
         except RegistryNotFound:
             return None
+        image_index = self._read(document)
+        self.memory.keep(self.repository, tag, generation, image_index, len(document.body))
+        return image_index
+
+    def _read(self, document: Document) -> ImageIndex | None:
+        """The image index of a version; None for whatever else stands under a tag that looks like one."""
         try:
             image_index = document.image_index()
         except ProtocolError as exc:

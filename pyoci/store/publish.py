@@ -32,14 +32,14 @@ REASON_LIMIT = 1000  # characters; it stands on the project's page, once for eac
 _Chosen = Callable[[Entry], bool]
 
 
-def _now() -> datetime:
+def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
 class Publisher:
     """Writes versions. One for the process; the project comes with its caller's session."""
 
-    def __init__(self, changer: Changer, *, now: Callable[[], datetime] = _now) -> None:
+    def __init__(self, changer: Changer, *, now: Callable[[], datetime] = utc_now) -> None:
         self._changer = changer
         self.now = now
 

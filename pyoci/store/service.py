@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
+from datetime import datetime
 
 from pyoci.dist.filenames import parse_filename
 from pyoci.dist.names import ProjectName
@@ -17,6 +19,7 @@ from pyoci.oci.references import Digest, Tag
 from pyoci.oci.session import Gateway
 from pyoci.store.changes import Changer
 from pyoci.store.layout import core_metadata_of
+from pyoci.store.memory import Memory
 from pyoci.store.models import (
     ByteRange,
     FileElsewhere,
@@ -27,7 +30,7 @@ from pyoci.store.models import (
     Upload,
 )
 from pyoci.store.project import StoredProject
-from pyoci.store.publish import Publisher
+from pyoci.store.publish import Publisher, utc_now
 from pyoci.store.verify import verified
 
 _PAGE_SECONDS = 60.0  # for reading all the versions of a page
@@ -46,12 +49,15 @@ class PackageStore:
         *,
         max_versions: int = 1000,
         events: Events | None = None,
-        publisher: Publisher | None = None,
+        memory: Memory | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._gateway = gateway
         self._max_versions = max_versions
         self._events = events or Events()
-        self._publisher = publisher or Publisher(Changer())
+        self._memory = memory or Memory()
+        self._publisher = Publisher(Changer(self._memory.changed, sleep=sleep), now=now)
 
     def projects(self, namespace: Namespace, caller: Credentials) -> tuple[ProjectName, ...]:
         """The projects of a namespace, sorted. Raises NotFound where the registry lists no repositories."""
@@ -79,7 +85,9 @@ class PackageStore:
         if self._max_versions:
             versions = versions[-self._max_versions :]
         files = (
-            file for found in self._side_by_side(project, [tag for _, tag in versions]) for file in found
+            file
+            for found in self._side_by_side(project, [tag for _, tag in versions], fresh=fresh)
+            for file in found
         )
         # Two tags may spell one version; the normalised one comes first and counts.
         unique = {file.filename: file for file in reversed(tuple(files))}
@@ -90,8 +98,7 @@ class PackageStore:
     ) -> PackageFile:
         """One file, its size included."""
         project = self._project(namespace, name, caller)
-        _, entry = project.find(parse_filename(filename))
-        return self._sized(project, project.complete(entry))
+        return self._sized(project, project.complete(project.find(parse_filename(filename))))
 
     def open(
         self,
@@ -103,11 +110,12 @@ class PackageStore:
     ) -> FileStream:
         """The bytes of a file, or of a range of it. Raises RangeNotSatisfiable."""
         project = self._project(namespace, name, caller)
-        _, entry = project.find(parse_filename(filename))
-        file = project.complete(entry)
-        span = None
-        if byte_range is not None:
-            file = self._sized(project, file)
+        wanted, span = parse_filename(filename), None
+        if byte_range is None:
+            file = project.complete(project.recall(wanted))
+        else:
+            # A range outside the file is refused without its bytes: the registry has to say that it's there.
+            file = self._sized(project, project.complete(project.find(wanted)))
             span = byte_range.within(file.size or 0)
         blob = project.session.open_blob(project.repository, _digest(file), span, file.size)
         return _streamed(file, blob, span)
@@ -122,15 +130,17 @@ class PackageStore:
     ) -> FileStream | FileElsewhere:
         """The bytes of a file; or the URL that the registry redirects to, where `leave` says yes to it."""
         project = self._project(namespace, name, caller)
-        _, entry = project.find(parse_filename(filename))
-        file = project.complete(entry)
+        file = project.complete(project.recall(parse_filename(filename)))
         found = project.session.open_or_leave(project.repository, _digest(file), leave, file.size)
         return FileElsewhere(file, found) if isinstance(found, str) else _streamed(file, found, None)
 
     def metadata(self, namespace: Namespace, name: ProjectName, filename: str, caller: Credentials) -> bytes:
         """METADATA of a wheel, byte-exact (PEP 658). Raises NotFound where it was not kept."""
         project = self._project(namespace, name, caller)
-        _, entry = project.find(parse_filename(filename))
+        wanted = parse_filename(filename)
+        entry = project.recall(wanted)
+        if not entry.has_core_metadata:
+            entry = project.find(wanted)
         file, config_digest = project.complete(entry), entry.config_digest
         if file.core_metadata is None or config_digest is None:
             raise NotFound(f"there is no metadata of {filename} here; download the file for it")
@@ -156,16 +166,18 @@ class PackageStore:
         self, namespace: Namespace, name: ProjectName, caller: Credentials, *, publishing: bool = False
     ) -> StoredProject:
         session = self._gateway.session(namespace.registry, caller, publishing=publishing)
-        return StoredProject(session, namespace.repository(name), name, self._events)
+        return StoredProject(session, namespace.repository(name), name, self._events, self._memory)
 
-    def _side_by_side(self, project: StoredProject, tags: list[Tag]) -> list[tuple[PackageFile, ...]]:
+    def _side_by_side(
+        self, project: StoredProject, tags: list[Tag], *, fresh: bool
+    ) -> list[tuple[PackageFile, ...]]:
         """The files of each tag, in the order of the tags. The first failure ends the reading."""
         if project.session.side_by_side == 1:
-            return [project.files(tag) for tag in tags]
+            return [project.files(tag, fresh=fresh) for tag in tags]
         # Threads of its own, so that a page from a registry that hangs keeps no other page waiting.
         fetchers = ThreadPoolExecutor(project.session.side_by_side, thread_name_prefix="fetch")
         try:
-            waiting = [fetchers.submit(project.files, tag) for tag in tags]
+            waiting = [fetchers.submit(project.files, tag, fresh=fresh) for tag in tags]
             done, left = wait(waiting, _PAGE_SECONDS, FIRST_EXCEPTION)
             for future in done:
                 future.result()

@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 
 from pyoci.errors import NotFound
-from pyoci.store.changes import Changer
-from pyoci.store.publish import Publisher
 from pyoci.store.service import PackageStore
 from tests.builders import make_metadata, make_wheel
 from tests.registry import TestRegistry, make_namespace
@@ -130,9 +128,7 @@ class TestWhatTheRustPyOCIWrote:
 
 def test_what_we_write_is_what_the_contract_says(registry: TestRegistry) -> None:
     """One layer, the shared annotations, the platform: the golden files, filled in with digests."""
-    store = PackageStore(
-        registry.gateway, publisher=Publisher(Changer(sleep=lambda _: None), now=lambda: NOW)
-    )
+    store = registry.store(now=lambda: NOW)
     headers = [
         ("Project-URL", "Homepage, https://example.org"),
         ("Classifier", "PyOCI :: Label :: team :: alpha"),
