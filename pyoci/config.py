@@ -82,7 +82,7 @@ class Settings:
             threads=reader.get("PYOCI_THREADS", 16, _number(1, 1000)),
             proxies=_proxies(environ),
             no_proxy=environ.get("no_proxy") or environ.get("NO_PROXY") or "",
-            ca_bundle=environ.get("REQUESTS_CA_BUNDLE") or environ.get("SSL_CERT_FILE") or None,
+            ca_bundle=reader.get("REQUESTS_CA_BUNDLE", reader.get("SSL_CERT_FILE", None, _bundle), _bundle),
             warnings=warnings,
         )
         if settings.embedded_htpasswd is not None and settings.embedded is None:
@@ -162,6 +162,8 @@ def _yes_or_no(text: str) -> bool:
 def _prefix(text: str) -> str:
     if not re.fullmatch(r"(?:/[A-Za-z0-9._~-]+)+/?|/", text) or "/.." in text:
         raise ValueError(f"{text[:_SHOWN]!r} is not a path; expected one like /packages")
+    if text.split("/")[1] in RESERVED:
+        raise ValueError(f"{text[:_SHOWN]!r} is an address of PyOCI itself; choose another")
     return text.rstrip("/")
 
 
@@ -185,6 +187,12 @@ def _file(text: str) -> Path:
     if not path.is_file():
         raise ValueError(f"there is no file {text[:_SHOWN]!r}; expected one with lines of user:bcrypt-hash")
     return path
+
+
+def _bundle(text: str) -> str | None:
+    if not Path(text).exists():
+        raise ValueError(f"there is no file {text[:_SHOWN]!r}; expected one with certificates")
+    return text
 
 
 def _proxies(environ: Mapping[str, str]) -> dict[str, str]:

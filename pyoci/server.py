@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "bind",
     "control_socket_disable",
+    "forwarded_allow_ips",
     "graceful_timeout",
     "keepalive",
     "post_worker_init",
@@ -47,6 +48,8 @@ settings = _settings()
 # [::] takes IPv4 as well; a machine without IPv6 has only the other.
 bind = f"[::]:{settings.port}" if socket.has_dualstack_ipv6() else f"0.0.0.0:{settings.port}"
 proc_name = "pyoci"
+# A proxy on this machine says how it was reached; over IPv4 its address is mapped, for the socket is IPv6.
+forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1,::ffff:127.0.0.1")
 worker_class = "gthread"
 workers = settings.workers
 threads = settings.threads

@@ -27,7 +27,7 @@ VALUES: list[tuple[str, str, str, Any]] = [
     ("RUST_LOG", "pyoci::oci=trace,info", "log", LogLevels("info", {"oci": "debug"})),
     ("HTTPS_PROXY", "http://proxy:3128", "proxies", {"https": "http://proxy:3128"}),
     ("NO_PROXY", "localhost", "no_proxy", "localhost"),
-    ("SSL_CERT_FILE", "/etc/ca.pem", "ca_bundle", "/etc/ca.pem"),
+    ("SSL_CERT_FILE", __file__, "ca_bundle", __file__),
 ]
 
 

@@ -71,9 +71,13 @@ def fingerprint(credentials: Credentials, key: bytes) -> str:
 
 def _basic(value: str, bearer_username: str | None) -> Credentials:
     try:
-        pair = base64.b64decode(value, validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError, ValueError):
-        pair = ""
+        raw = base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    try:
+        pair = raw.decode()
+    except UnicodeDecodeError:
+        pair = raw.decode("latin-1")  # what requests, and so pip and twine, make of an é
     username, colon, password = pair.partition(":")
     if not colon or not pair.isprintable():
         raise Unauthorized("the Basic credentials can't be read; expected base64 of user:password")

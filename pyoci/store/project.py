@@ -64,14 +64,17 @@ class StoredProject:
         return self._find(distribution, fresh=False) or self.find(distribution)
 
     def _find(self, distribution: Distribution, *, fresh: bool) -> Entry | None:
+        """The entry that bears the file's name; or the one in its place, which may be spelled otherwise."""
         if distribution.name != self.name:
             return None
-        entries_found = (
-            entry for tag in file_tags(distribution) for entry in self._entries(tag, fresh=fresh)
-        )
-        return next(
-            (entry for entry in entries_found if entry.distribution.suffix == distribution.suffix), None
-        )
+        close: Entry | None = None
+        for tag in file_tags(distribution):
+            for entry in self._entries(tag, fresh=fresh):
+                if entry.distribution.filename == distribution.filename:
+                    return entry
+                if close is None and entry.distribution.suffix == distribution.suffix:
+                    close = entry
+        return close
 
     def _entries(self, tag: Tag, *, fresh: bool) -> tuple[Entry, ...]:
         """The entries of the version under `tag`; none where it is something else."""
@@ -113,19 +116,10 @@ class StoredProject:
 
 def file_tags(distribution: Distribution) -> Iterator[Tag]:
     """Where to look for a file: under its normalised tag, then under the tag as its file name spells it."""
-    return _tags(distribution.version, filename_version_text(distribution))
-
-
-def version_tags(version: Version, text: str) -> Iterator[Tag]:
-    """Where to look for a version: under its normalised tag, then under the tag as it was spelled."""
-    return _tags(version, text)
-
-
-def _tags(version: Version, text: str) -> Iterator[Tag]:
-    normalized = tag_of(version)
+    normalized = tag_of(distribution.version)
     yield normalized
     try:
-        spelled = spelled_tag(text)
+        spelled = spelled_tag(filename_version_text(distribution))
     except InvalidRequest:
         return
     if spelled != normalized:

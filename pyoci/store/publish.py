@@ -26,7 +26,7 @@ from pyoci.oci.references import Digest, Reference, Tag
 from pyoci.store.changes import Change, Changer, Snapshot
 from pyoci.store.layout import YANKED, Entry, NewFile, digest_of, emptied, entries, tag_of, with_entry
 from pyoci.store.models import PackageFile
-from pyoci.store.project import StoredProject, file_tags, version_tags
+from pyoci.store.project import StoredProject, file_tags
 
 REASON_LIMIT = 1000  # characters; it stands on the project's page, once for each file
 _Chosen = Callable[[Entry], bool]
@@ -179,19 +179,22 @@ def _taken(
 
 
 def _aim(project: StoredProject, target: str) -> tuple[Iterable[Tag], _Chosen]:
-    """The tags that a file name or version may be under, and which entries of them are meant."""
+    """The tags that a file name or version is under, and which entries of them are meant.
+
+    A version may be under several tags, as the Rust PyOCI spelled it: it means all of them.
+    """
     if target.endswith((".whl", *SDIST_ENDINGS)):
-        distribution = parse_filename(target)
-        if distribution.name != project.name:
-            raise NotFound(f"{project.name} has no file {target}")
-        return file_tags(distribution), lambda entry: entry.distribution.suffix == distribution.suffix
+        entry_of_file = project.find(parse_filename(target)).distribution
+        return file_tags(entry_of_file), lambda entry: entry.distribution == entry_of_file
     try:
         version = Version(target)
     except (InvalidVersion, ValueError):
         raise InvalidRequest(
             f"{target[:100]!a} is neither a file name nor a version; expected one of them"
         ) from None
-    return version_tags(version, target), lambda _entry: True
+    # 1.0 and 1.0.0 are equal, and two versions all the same.
+    tags = [tag for found, tag in project.versions() if str(found) == str(version)]
+    return tags, lambda _entry: True
 
 
 def _pick(project: StoredProject, tag: Tag, seen: Snapshot | None, chosen: _Chosen) -> set[Digest]:

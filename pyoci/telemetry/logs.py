@@ -7,12 +7,14 @@ import re
 import sys
 from collections.abc import Mapping, MutableMapping
 from typing import Any, TextIO
+from urllib.parse import unquote
 
 import structlog
 
 _RANK = {"debug": 10, "info": 20, "warning": 30, "error": 40, "off": 99}
 # User info in a URL, wherever a fact may hold one; the web refuses such addresses, but logs them first.
-_USER_INFO = re.compile(r"//?[^/@\s]*:[^/@\s]*@")
+_USER_INFO = re.compile(r"[^/\s]*@")
+_ENCODED = re.compile(r"%(?:25)*40", re.IGNORECASE)
 
 
 class Log:
@@ -62,7 +64,13 @@ class Log:
 def _without_user_info(
     _logger: Any, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    return {
-        key: _USER_INFO.sub("//***@", value) if isinstance(value, str) else value
-        for key, value in event.items()
-    }
+    return {key: _masked(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def _masked(text: str) -> str:
+    """`text` without what stands before an `@`, up to the next slash, however often that was encoded."""
+    if "@" not in text and not _ENCODED.search(text):
+        return text
+    while _ENCODED.search(text):
+        text = unquote(text)
+    return _USER_INFO.sub("***@", text)

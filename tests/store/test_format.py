@@ -101,6 +101,23 @@ class TestWhatTheRustPyOCIWrote:
         store.delete(make_namespace(), HELLO, filename, NOBODY)
         assert names(store) == []
 
+    def test_beside_ours_of_the_same_version_is_another_file(
+        self, registry: TestRegistry, store: PackageStore
+    ) -> None:
+        """Each spelling serves its own bytes, and is deleted by itself; a version means both."""
+        ours, theirs = "hello_world-1.0rc1-py3-none-any.whl", "hello_world-1.0RC1-py3-none-any.whl"
+        publish(store, *make_wheel(version="1.0rc1"))
+        put_rust_package(registry, theirs, b"wheel", "1.0RC1")
+        assert names(store) == [ours, theirs]
+        assert content(store, theirs) == b"wheel"
+        assert content(store, ours) == make_wheel(version="1.0rc1")[1]
+        store.yank(make_namespace(), HELLO, "1.0rc1", "both", NOBODY)
+        assert [file.yanked for file in page(store).files] == ["both", "both"]
+        store.delete(make_namespace(), HELLO, theirs, NOBODY)
+        assert names(store) == [ours]
+        store.delete(make_namespace(), HELLO, "1.0RC1", NOBODY)
+        assert names(store) == []
+
     def test_has_no_metadata_to_offer(self, registry: TestRegistry, store: PackageStore) -> None:
         """What isn't announced is a 404."""
         filename, wheel = make_wheel()
