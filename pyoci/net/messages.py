@@ -65,6 +65,7 @@ class Call:
     headers: Mapping[str, str] = field(repr=False, default_factory=dict)
     body: bytes | FileBody = field(repr=False, default=b"")
     reach: Reach = Reach.PUBLIC
+    repeatable: bool = True  # may be sent again, some seconds later, with the same bytes
     name: str = ""  # what messages call the host; empty: by its own name
 
 

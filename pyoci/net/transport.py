@@ -89,6 +89,7 @@ class Transport:
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
+        self._budgets = threading.local()
         self.resolver = resolver or Resolver()
         self.document_seconds = document_seconds
         self._proxies = proxies or Proxies()
@@ -144,6 +145,20 @@ class Transport:
                     return _whole(call, response, DOCUMENT_LIMIT)
             return self._refused(call, response, watch)
 
+    @contextmanager
+    def budget(self) -> Iterator[None]:
+        """Let all the calls that this thread makes in the block share the time of one: an operation may take
+        a challenge, a token and the call itself.
+        """
+        outer = getattr(self._budgets, "deadline", None)
+        if outer is None:
+            self._budgets.deadline = self._clock() + self.document_seconds
+        try:
+            yield
+        finally:
+            if outer is None:
+                del self._budgets.deadline
+
     def rest(self, attempt: int) -> None:
         """Wait for a moment, longer with each attempt, before something is begun anew."""
         self._sleep(self._pause(attempt))
@@ -154,9 +169,10 @@ class Transport:
     def _patiently(self, call: Call, send: Callable[[float], _Answered]) -> _Answered:
         """The answer of the first attempt that is one; of the last within the budget otherwise."""
         deadline = self._clock() + self.document_seconds
+        deadline = min(deadline, getattr(self._budgets, "deadline", deadline))
         for attempt in range(1, _ATTEMPTS + 1):
             pause = self._pause(attempt)
-            last = attempt == _ATTEMPTS or call.reach is Reach.EMBEDDED
+            last = attempt == _ATTEMPTS or call.reach is Reach.EMBEDDED or not call.repeatable
             try:
                 answer = send(max(deadline - self._clock(), 0.1))
             except Unreachable:
@@ -173,8 +189,9 @@ class Transport:
         raise AssertionError("the last attempt returns or raises")
 
     def _read(self, call: Call, limit: int, seconds: float) -> Answer:
-        host = urlsplit(call.url).netloc
+        host, deadline = urlsplit(call.url).netloc, self._clock() + seconds
         with self._gates.passage(host, seconds), self._told(call) as facts:
+            seconds = max(deadline - self._clock(), 0.1)
             with self._timed(call, seconds) as watch:
                 response = self._send(call, (min(CONNECT_SECONDS, seconds), seconds), call.body)
                 facts["status"] = response.status_code

@@ -66,7 +66,8 @@ class Wire:
         limit: int = DOCUMENT_LIMIT,
     ) -> Answer:
         """Send a call that moves a document. An answer that isn't `expected` is raised as RegistryError."""
-        answer = self.send(call, purpose, lambda sent: self.transport.document(sent, limit))
+        with self.transport.budget():
+            answer = self.send(call, purpose, lambda sent: self.transport.document(sent, limit))
         if answer.status not in expected:
             raise self.refusal(operation, answer.status, answer)
         return answer

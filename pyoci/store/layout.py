@@ -35,7 +35,7 @@ REQUIRES_PYTHON = "com.pyoci.requires_python"
 CONFIG_DIGEST = "com.pyoci.config_digest"
 CORE_METADATA = "com.pyoci.core_metadata"
 YANKED = "com.pyoci.yanked"
-EMPTIED = "com.pyoci.emptied"
+CHANGED = "com.pyoci.changed"
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 
@@ -228,19 +228,20 @@ def with_entry(image_index: ImageIndex | None, descriptor: Descriptor, created: 
             manifests=(descriptor,),
             annotations={CREATED: _stamp(created)},
         )
-    kept = {key: value for key, value in image_index.annotations.items() if key != EMPTIED}
-    return replace(image_index, manifests=(*image_index.manifests, descriptor), annotations=kept)
+    return replace(image_index, manifests=(*image_index.manifests, descriptor))
 
 
-def emptied(created: datetime, unique: str) -> ImageIndex:
-    """What stands for a version without files where the registry can't delete.
+def rewritten(
+    image_index: ImageIndex, manifests: tuple[Descriptor, ...], now: datetime, unique: str
+) -> ImageIndex:
+    """The image index with other entries, and like none that ever was.
 
-    It is like no other: two equal documents would share a digest, and deleting one would remove both tags.
+    Without that, what a delete leaves may be what stood there before the upload, and an old answer of a slow
+    registry could not be told from it; and two versions that were emptied would share a digest, so that
+    deleting one by it would remove both tags.
     """
-    return ImageIndex(
-        artifact_type=PACKAGE_TYPE,
-        annotations={CREATED: _stamp(created), EMPTIED: f"{_stamp(created)} {unique}"},
-    )
+    annotations = {**image_index.annotations, CHANGED: f"{_stamp(now)} {unique}"}
+    return replace(image_index, manifests=manifests, annotations=annotations)
 
 
 def core_metadata_of(config: bytes, sha256: str) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import secrets
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import BinaryIO
 
@@ -23,8 +22,8 @@ from pyoci.oci.errors import (
 )
 from pyoci.oci.models import Descriptor, ImageIndex
 from pyoci.oci.references import Digest, Reference, Tag
-from pyoci.store.changes import Change, Changer, Snapshot
-from pyoci.store.layout import YANKED, Entry, NewFile, digest_of, emptied, entries, tag_of, with_entry
+from pyoci.store.changes import Already, Change, Changer, Snapshot
+from pyoci.store.layout import YANKED, Entry, NewFile, digest_of, entries, rewritten, tag_of, with_entry
 from pyoci.store.models import PackageFile
 from pyoci.store.project import StoredProject, file_tags
 
@@ -61,10 +60,10 @@ class Publisher:
         session.push(repository, manifest.digest, manifest)
         descriptor = new.descriptor(config, manifest)
 
-        def apply(seen: Snapshot | None) -> ImageIndex | None:
+        def apply(seen: Snapshot | None) -> ImageIndex | Already:
             image_index = seen.image_index if seen else None
             if _taken(project, tag, image_index, new) is not None:
-                return None
+                return Already.SO
             return with_entry(image_index, descriptor, new.created)
 
         def holds(seen: Snapshot | None) -> bool:
@@ -84,10 +83,14 @@ class Publisher:
             return descriptor.annotated({YANKED: reason})
 
         def change(tag: Tag, chosen: _Chosen, found: list[Digest]) -> Change:
-            def apply(seen: Snapshot | None) -> ImageIndex | None:
+            def apply(seen: Snapshot | None) -> ImageIndex | Already:
                 picked = _pick(project, tag, seen, chosen)
                 found.extend(picked)
-                return _rewritten(seen, picked, rewrite)
+                entries_now = seen.image_index.manifests if seen else ()
+                wanted = tuple(rewrite(entry) if entry.digest in picked else entry for entry in entries_now)
+                if seen is None or wanted == entries_now:
+                    return Already.SO
+                return self._rewritten(seen, wanted)
 
             def holds(seen: Snapshot | None) -> bool:
                 there = seen.image_index.manifests if seen else ()
@@ -101,15 +104,14 @@ class Publisher:
         """Delete a file, or a version with all its files. Blobs stay: other versions may share them."""
 
         def change(tag: Tag, chosen: _Chosen, found: list[Digest]) -> Change:
-            def apply(seen: Snapshot | None) -> ImageIndex | None:
+            def apply(seen: Snapshot | None) -> ImageIndex | Already:
                 picked = _pick(project, tag, seen, chosen)
                 found.extend(picked)
                 if seen is None or not picked:
-                    return None
+                    return Already.SO
                 left = tuple(entry for entry in seen.image_index.manifests if entry.digest not in picked)
-                if left:
-                    return replace(seen.image_index, manifests=left)
-                return self._remove(project, tag, seen)
+                written = self._rewritten(seen, left)
+                return written if left else self._remove(project, tag, seen) or written
 
             def holds(seen: Snapshot | None) -> bool:
                 return seen is None or not _digests(seen.image_index.manifests) & set(found)
@@ -135,18 +137,19 @@ class Publisher:
             raise NotFound(f"{project.name} has no file or version {target[:100]!a}")
         return found
 
-    def _remove(self, project: StoredProject, tag: Tag, seen: Snapshot) -> ImageIndex | None:
+    def _rewritten(self, seen: Snapshot, manifests: tuple[Descriptor, ...]) -> ImageIndex:
+        return rewritten(seen.image_index, manifests, self.now(), secrets.token_hex(8))
+
+    def _remove(self, project: StoredProject, tag: Tag, seen: Snapshot) -> Already | None:
         """Remove the tag of a version that has lost its last file, by whatever way the registry knows.
 
-        None where it is gone; else an image index without manifests, to take its place.
+        None where there is none (ghcr.io, Docker Hub): an image index without manifests takes its place.
         """
         untagged = _attempt(project, tag, RegistryNotSupported, RegistryRefused)
         deleted = _attempt(
             project, seen.digest, *((RegistryError,) if untagged else (RegistryNotSupported, RegistryRefused))
         )
-        if untagged or deleted:
-            return None
-        return emptied(self.now(), secrets.token_hex(8))
+        return Already.REMOVED if untagged or deleted else None
 
     def _present(self, project: StoredProject, new: NewFile) -> PackageFile | None:
         """The file that is there already. What can't be read before the first push is judged after it."""
@@ -200,18 +203,6 @@ def _aim(project: StoredProject, target: str) -> tuple[Iterable[Tag], _Chosen]:
 def _pick(project: StoredProject, tag: Tag, seen: Snapshot | None, chosen: _Chosen) -> set[Digest]:
     found = entries(seen.image_index, project.name, str(tag)) if seen else ()
     return {entry.descriptor.digest for entry in found if chosen(entry)}
-
-
-def _rewritten(
-    seen: Snapshot | None, picked: set[Digest], rewrite: Callable[[Descriptor], Descriptor]
-) -> ImageIndex | None:
-    """The image index with the picked entries rewritten; None where that changes nothing."""
-    if seen is None:
-        return None
-    manifests = tuple(
-        rewrite(entry) if entry.digest in picked else entry for entry in seen.image_index.manifests
-    )
-    return None if manifests == seen.image_index.manifests else replace(seen.image_index, manifests=manifests)
 
 
 def _digests(descriptors: Iterable[Descriptor]) -> set[Digest]:
