@@ -81,6 +81,33 @@ class Authenticator:
             getsizeof=lambda token: 1024 + len(token.value),
         )
         self._flights: dict[Hashable, Future[_Token]] = {}
+        # What the door of a registry asks for; None: it lets everybody in.
+        self._doors: TTLCache[str, Challenge | None] = TTLCache(_CHALLENGES, _CHALLENGE_SECONDS, timer=clock)
+
+    def introduce(self, registry: Registry, purpose: Purpose, credentials: Credentials) -> str | None:
+        """The Authorization by the challenge at the registry's door, /v2/; None where it lets everybody in.
+
+        For a registry that lets strangers read what is public, and hides the rest from them with a 404: it
+        never challenges, and a caller who has credentials would be a stranger, too.
+        """
+        with self._lock:
+            known, challenge = registry.origin in self._doors, self._doors.get(registry.origin)
+        if not known:
+            reach = self._targets.own_reach(registry)
+            call = Call(method="GET", url=registry.url(""), reach=reach, name=str(registry))
+            try:
+                answer = self._transport.document(call, TOKEN_LIMIT)
+            except (ProtocolError, Unreachable):
+                return None  # what was answered stands; the next caller asks again
+            found = parse_challenges(answer.headers.get("www-authenticate"))
+            challenge = choose(found) if answer.status == 401 else None
+            with self._lock:
+                self._doors[registry.origin] = challenge
+        if challenge is None:
+            return None
+        with self._lock:
+            self._challenges[_challenge_key(registry, purpose, credentials)] = challenge
+        return self._answer(registry, purpose, credentials, challenge)
 
     def header(self, registry: Registry, purpose: Purpose, credentials: Credentials) -> str | None:
         """The Authorization to send at first, by what is remembered; None where nothing is.

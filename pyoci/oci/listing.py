@@ -31,25 +31,27 @@ def read_listing(
     key: str,
     follow: Callable[[str, str], str],
     clock: Callable[[], float] = time.monotonic,
+    pages: int | None = None,
 ) -> tuple[str, ...]:
     """The texts under `key` on all the pages, each once, in the registry's order.
 
     `fetch` gets a page or raises RegistryError; `follow` turns a Link of the page at a URL into the next
     URL. Ends where a page brings nothing new: Gitea sends a Link with every page that isn't empty.
+    `pages` ends it after so many, with what they held.
     Raises ProtocolError where the pages don't end, Unreachable where they take too long.
     """
     deadline = clock() + _SECONDS
     found: dict[str, None] = {}
     size = 0
     answer = _first(fetch, url)
-    for _ in range(_PAGES):
+    for number in range(1, _PAGES + 1):
         before = len(found)
         found.update(dict.fromkeys(_entries(answer.body, key)))
         size += len(answer.body)
         if len(found) > _ENTRIES or size > _ALL_PAGES:
             raise ProtocolError(f"the registry's list of {key} is too long; expected at most {_ENTRIES}")
         link = next_link(answer.headers.get("link", ""))
-        if link is None or len(found) == before:
+        if link is None or len(found) == before or number == pages:
             return tuple(found)
         if clock() > deadline:
             raise Unreachable(f"the registry's list of {key} took over {_SECONDS:.0f} seconds")

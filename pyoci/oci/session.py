@@ -30,6 +30,7 @@ from pyoci.oci.targets import Targets
 from pyoci.oci.wire import REDIRECTED, Leave, Wire, authorized
 
 _SIDE_BY_SIDE = 16
+_GLANCE = 100
 _UPLOAD_ATTEMPTS = 3
 _UPLOAD_SECONDS = 300.0  # after which a failed upload isn't begun anew: nobody waits for it any more
 
@@ -84,7 +85,12 @@ class OCISession:
         """Every repository that this caller may see. Many registries don't offer this list."""
         return self._listing(self.registry.url("_catalog", n=PAGE), "", "repositories")
 
-    def _listing(self, url: str, repository: str, key: str) -> tuple[str, ...]:
+    def repositories_after(self, name: str) -> tuple[str, ...]:
+        """The first of them that follow `name`, where the registry sorts them: one request, however many."""
+        url = self.registry.url("_catalog", n=_GLANCE, last=name)
+        return self._listing(url, "", "repositories", pages=1)
+
+    def _listing(self, url: str, repository: str, key: str, pages: int | None = None) -> tuple[str, ...]:
         purpose = Purpose(repository, self._actions) if repository else Purpose("", ())
 
         def fetch(page: str) -> Answer:
@@ -97,7 +103,7 @@ class OCISession:
                 raise ProtocolError(f"{self.registry} continues its list of {key} at another host")
             return target.url
 
-        return read_listing(fetch, url, key, follow)
+        return read_listing(fetch, url, key, follow, pages=pages)
 
     # Documents
 

@@ -13,7 +13,7 @@ from pyoci.events import Events
 from pyoci.net.messages import ERROR_LIMIT, Answer, Call, Stream
 from pyoci.net.transport import DOCUMENT_LIMIT, Transport
 from pyoci.oci.auth import Authenticator, Purpose
-from pyoci.oci.credentials import Anonymous, Credentials
+from pyoci.oci.credentials import Anonymous, Basic, Credentials
 from pyoci.oci.errors import RegistryError, cleaned, registry_error
 from pyoci.oci.references import Registry
 from pyoci.oci.targets import Targets
@@ -77,6 +77,11 @@ class Wire:
         started = self.authenticator.now()
         header = self.first_header(purpose)
         answer = self.told(authorized(call, header), send)
+        if header is None and self._may_be_a_stranger(call, purpose, answer.status):
+            header = self.authenticator.introduce(self.registry, purpose, self._credentials)
+            if header is not None:
+                _drop(answer)
+                answer = self.told(authorized(call, header), send)
         for _ in range(_CHALLENGES - 1):
             if answer.status != 401:
                 break
@@ -87,6 +92,16 @@ class Wire:
             header = better
             answer = self.told(authorized(call, header), send)
         return answer
+
+    def _may_be_a_stranger(self, call: Call, purpose: Purpose, status: int) -> bool:
+        """Whether somebody whose credentials nobody asked for read what may hide something from strangers:
+        an absence, or a list of repositories. Who writes is asked for them soon enough.
+        """
+        if call.method != "GET" or "push" in purpose.actions or not isinstance(self._credentials, Basic):
+            return False
+        return self.registry.scheme != "embedded" and (
+            status == 404 or (status == 200 and not purpose.repository)
+        )
 
     def first_header(self, purpose: Purpose) -> str | None:
         """The Authorization that is known to fit."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from packaging.version import Version
 
@@ -20,6 +21,21 @@ from pyoci.store.memory import Memory
 from pyoci.store.models import PackageFile
 
 
+class Allowance:
+    """How many bytes of documents one request may still read; a hostile registry has no end of them."""
+
+    def __init__(self, size: int = 48 * 1024 * 1024) -> None:
+        self._left = size
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> None:
+        """Raises ProtocolError where nothing is left."""
+        with self._lock:
+            self._left -= size
+            if self._left < 0:
+                raise ProtocolError("the registry's documents of this project are too long to be read")
+
+
 @dataclass(frozen=True, slots=True)
 class StoredProject:
     """The repository of a project, and the session of the caller who asks."""
@@ -29,6 +45,7 @@ class StoredProject:
     name: ProjectName
     events: Events
     memory: Memory
+    allowance: Allowance = field(default_factory=Allowance)
 
     def versions(self) -> list[tuple[Version, Tag]]:
         """Version and tag of everything that may be a version, oldest first. Raises NotFound."""
@@ -97,6 +114,7 @@ class StoredProject:
             document = self.session.pull(self.repository, tag)
         except RegistryNotFound:
             return None
+        self.allowance.take(len(document.body))
         image_index = self._read(document)
         self.memory.keep(self.repository, tag, generation, image_index, len(document.body))
         return image_index

@@ -14,7 +14,7 @@ from pyoci.errors import InvalidRequest, NotFound, ProtocolError, Unreachable
 from pyoci.events import Events
 from pyoci.oci.blobs import BlobStream
 from pyoci.oci.credentials import Credentials
-from pyoci.oci.errors import RegistryNotFound, RegistryNotSupported
+from pyoci.oci.errors import RegistryError, RegistryNotFound, RegistryNotSupported
 from pyoci.oci.references import Digest, Tag
 from pyoci.oci.session import Gateway
 from pyoci.store.changes import Changer
@@ -72,6 +72,19 @@ class PackageStore:
             name.removeprefix(f"{namespace.path}/") for name in names if name.startswith(f"{namespace.path}/")
         )
         return tuple(sorted(_project_names(below)))
+
+    def has_projects(self, namespace: Namespace, caller: Credentials) -> bool:
+        """Whether the registry's list, from where the namespace would stand in it, begins with one of its
+        projects: a glance, for whoever asks for a page that isn't there. False where there is no list.
+        """
+        session = self._gateway.session(namespace.registry, caller)
+        prefix = f"{namespace.path}/"
+        try:
+            names = session.repositories_after(prefix)
+        except RegistryError:
+            return False
+        below = (name.removeprefix(prefix) for name in names if name.startswith(prefix))
+        return any(_project_names(below))
 
     def page(
         self, namespace: Namespace, name: ProjectName, caller: Credentials, *, fresh: bool = False

@@ -69,8 +69,10 @@ def _projects_below(guest: Visit) -> tuple[ProjectName, ...]:
     """The projects of the namespace that is spelled like this page; none where that can't be told."""
     if guest.place.as_root is None:
         return ()
+    store, namespace = site().store, guest.namespace()
     try:
-        return site().store.projects(guest.namespace(), guest.caller)
+        # pip asks for every dependency that lives on PyPI: reading the whole list each time would be much.
+        return store.projects(namespace, guest.caller) if store.has_projects(namespace, guest.caller) else ()
     except PyOCIError:
         return ()
 

@@ -182,6 +182,17 @@ def test_a_file_of_another_project_is_not_here(store: PackageStore, name: str) -
         store.describe(ACME, HELLO, name, NOBODY)
 
 
+def test_documents_without_end_are_not_read(registry: TestRegistry, store: PackageStore) -> None:
+    """A thousand image indexes of four megabytes would fill the memory of any worker."""
+    publish_wheel(store)
+    image_index = registry.document("1.0")
+    image_index["annotations"]["org.example.ballast"] = "x" * 3_900_000
+    for number in range(15):
+        registry.put(f"2.{number}", image_index)
+    with pytest.raises(ProtocolError, match="too long"):
+        page(store)
+
+
 class TestRoot:
     """The projects of a namespace, where the registry can tell."""
 
@@ -192,6 +203,19 @@ class TestRoot:
         for path in ("acme/below", "acme-other"):
             store.publish(make_namespace(path), make_upload(*make_wheel()), NOBODY)
         assert [str(name) for name in store.projects(ACME, NOBODY)] == ["alpha-beta", "zeta"]
+
+    def test_is_told_at_a_glance(self, registry: TestRegistry, store: PackageStore) -> None:
+        """One request, however many repositories there are; and none is an answer as well."""
+        for path in ("acme", "acme/below", "zeta"):
+            store.publish(make_namespace(path), make_upload(*make_wheel()), NOBODY)
+        registry.calls.clear()
+        found = [
+            store.has_projects(make_namespace(path), NOBODY) for path in ("acme", "acme/below", "acm", "b")
+        ]
+        assert found == [True, True, False, False]
+        assert len(registry.calls) == 4
+        registry.refuse = {"_catalog": (404, "NAME_UNKNOWN")}
+        assert not store.has_projects(ACME, NOBODY)
 
     @pytest.mark.parametrize(("status", "code"), [(404, "NAME_UNKNOWN"), (405, "UNSUPPORTED")])
     def test_says_where_there_is_no_list(

@@ -102,6 +102,10 @@ class MemoryStore:
             raise self.catalog
         return tuple(sorted(name for place, name in self.kept if place == str(namespace)))
 
+    def has_projects(self, namespace: Namespace, caller: Credentials) -> bool:
+        self._asked("has_projects", caller, str(namespace))
+        return self.catalog is None and any(place == str(namespace) for place, _ in self.kept)
+
     def page(
         self, namespace: Namespace, name: ProjectName, caller: Credentials, *, fresh: bool = False
     ) -> ProjectPage:
