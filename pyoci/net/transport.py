@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
@@ -20,7 +21,7 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 
 from pyoci.errors import Denied, ProtocolError, PyOCIError, Unreachable
 from pyoci.events import Events
-from pyoci.net.addresses import Reach, Resolver
+from pyoci.net.addresses import Reach, Resolver, permitted
 from pyoci.net.connections import (
     CONNECT_SECONDS,
     STALL_SECONDS,
@@ -224,7 +225,7 @@ class Transport:
     ) -> requests.Response:
         adapter = self._adapter(call)
         proxies = {} if call.reach is Reach.EMBEDDED else self._proxies.for_url(call.url)
-        if proxies and call.reach is Reach.PUBLIC:
+        if proxies and (call.reach is Reach.PUBLIC or not self._may_be_asked_by_number(call)):
             # The proxy resolves the name, so nobody can say where the call would end.
             raise Denied(f"{_named(call)} may not be asked through a proxy unless PYOCI_REGISTRIES lists it")
         headers = {"User-Agent": self._user_agent, "Accept-Encoding": "identity", **call.headers}
@@ -234,6 +235,14 @@ class Transport:
             # requests writes a query anew, and a signature may stand in it.
             request.url = call.url
         return adapter.send(request, stream=True, timeout=timeout, verify=self._verify, proxies=proxies)
+
+    def _may_be_asked_by_number(self, call: Call) -> bool:
+        """Whether the URL names no address, or one within the call's reach: a proxy would connect to any."""
+        host = urlsplit(call.url).hostname or ""
+        try:
+            return permitted(ip_address(host.partition("%")[0]), call.reach)
+        except ValueError:
+            return True
 
     def _adapter(self, call: Call) -> BaseAdapter:
         """The road for `call`, or Denied: `embedded:` is for our own registry alone, http for listed ones."""

@@ -361,6 +361,16 @@ class TestProxies:
             transport.document(Call(method="GET", url="https://registry.example/v2/"))
         assert proxy.connections == 0
 
+    @pytest.mark.parametrize("host", ["169.254.169.254", "[::ffff:127.0.0.1]", "10.0.0.1"])
+    def test_nor_does_a_private_address_that_a_registry_named(
+        self, make_transport: MakeTransport, proxy: Server, host: str
+    ) -> None:
+        """By number it can be judged here, and the proxy would connect to it."""
+        transport = make_transport(proxies=Proxies({"https": proxy.url}))
+        with pytest.raises(Denied, match="proxy"):
+            transport.document(Call(method="GET", url=f"https://{host}/", reach=Reach.VOUCHED))
+        assert proxy.connections == 0
+
     def test_a_refusing_proxy_is_named(
         self, make_transport: MakeTransport, proxy: Server, heads: list[bytes]
     ) -> None:
