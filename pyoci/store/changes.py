@@ -16,16 +16,15 @@ from enum import Enum
 from pyoci.errors import Denied, PyOCIError, Unreachable
 from pyoci.oci.errors import (
     RegistryFailed,
-    RegistryNotFound,
     RegistryRateLimited,
     RegistryRefused,
 )
 from pyoci.oci.models import Document, ImageIndex
-from pyoci.oci.references import Digest, Reference, Repository, Tag
+from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.oci.session import OCISession
 from pyoci.store.layout import is_package
 from pyoci.store.locks import TagLocks
-from pyoci.store.writes import Writes
+from pyoci.store.writes import Writes, present_document
 
 _ROUNDS = 5
 _PATIENCE = 3.0  # seconds; a registry that asks to wait longer is passed on to the caller
@@ -67,13 +66,14 @@ class Changer:
     def __init__(
         self,
         changed: Callable[[Repository, Tag], None],
+        writes: Writes,
         *,
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._changed = changed  # tells all workers, after the registry took a change
         self._locks = TagLocks()
-        self._writes = Writes()
+        self._writes = writes
         self._sleep = sleep
         self._jitter = jitter
 
@@ -124,24 +124,13 @@ class Changer:
         An answer that is older than our own last write is passed over for that. Raises Denied where the tag
         holds something that PyOCI has not written: it stays as it is.
         """
-        document = _pulled(session, repository, tag)
-        if self._writes.is_old(repository, tag, document.digest if document else None):
-            last = self._writes.last(repository, tag)
-            # Where it is gone, somebody deleted it elsewhere: then the first answer is right after all.
-            document = None if last is None else _pulled(session, repository, last) or document
+        document = present_document(session, repository, tag, self._writes)
         if document is None:
             return None
         image_index = document.image_index()
         if image_index is None or not is_package(image_index):
             raise Denied(f"the tag {tag} of {repository} holds something else than a Python package")
         return Snapshot(image_index, document.digest)
-
-
-def _pulled(session: OCISession, repository: Repository, reference: Reference) -> Document | None:
-    try:
-        return session.pull(repository, reference)
-    except RegistryNotFound:
-        return None
 
 
 def _pause(failure: PyOCIError) -> float:

@@ -19,6 +19,7 @@ from pyoci.oci.session import OCISession
 from pyoci.store.layout import Entry, entries, is_package, layer_sha256, spelled_tag, tag_of, version_of
 from pyoci.store.memory import Memory
 from pyoci.store.models import PackageFile
+from pyoci.store.writes import Writes, present_document
 
 
 class Allowance:
@@ -45,6 +46,7 @@ class StoredProject:
     name: ProjectName
     events: Events
     memory: Memory
+    writes: Writes
     allowance: Allowance = field(default_factory=Allowance)
 
     def versions(self) -> list[tuple[Version, Tag]]:
@@ -110,9 +112,8 @@ class StoredProject:
 
     def _image_index(self, tag: Tag) -> ImageIndex | None:
         generation = self.memory.generation(self.repository, tag)
-        try:
-            document = self.session.pull(self.repository, tag)
-        except RegistryNotFound:
+        document = present_document(self.session, self.repository, tag, self.writes)
+        if document is None:
             return None
         self.allowance.take(len(document.body))
         image_index = self._read(document)

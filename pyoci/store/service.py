@@ -32,6 +32,7 @@ from pyoci.store.models import (
 from pyoci.store.project import StoredProject
 from pyoci.store.publish import Publisher, utc_now
 from pyoci.store.verify import verified
+from pyoci.store.writes import Writes
 
 _PAGE_SECONDS = 60.0  # for reading all the versions of a page
 _CONFIG_LIMIT = 32 * 1024 * 1024  # bytes: METADATA has its own, lower limit; JSON may escape every character
@@ -57,7 +58,8 @@ class PackageStore:
         self._max_versions = max_versions
         self._events = events or Events()
         self._memory = memory or Memory()
-        self._publisher = Publisher(Changer(self._memory.changed, sleep=sleep), now=now)
+        self._writes = Writes()
+        self._publisher = Publisher(Changer(self._memory.changed, self._writes, sleep=sleep), now=now)
 
     def projects(self, namespace: Namespace, caller: Credentials) -> tuple[ProjectName, ...]:
         """The projects of a namespace, sorted. Raises NotFound where the registry lists no repositories."""
@@ -179,7 +181,8 @@ class PackageStore:
         self, namespace: Namespace, name: ProjectName, caller: Credentials, *, publishing: bool = False
     ) -> StoredProject:
         session = self._gateway.session(namespace.registry, caller, publishing=publishing)
-        return StoredProject(session, namespace.repository(name), name, self._events, self._memory)
+        repository = namespace.repository(name)
+        return StoredProject(session, repository, name, self._events, self._memory, self._writes)
 
     def _side_by_side(
         self, project: StoredProject, tags: list[Tag], *, fresh: bool

@@ -13,7 +13,10 @@ import struct
 import time
 from collections.abc import Callable
 
-from pyoci.oci.references import Digest, Repository, Tag
+from pyoci.oci.errors import RegistryNotFound
+from pyoci.oci.models import Document
+from pyoci.oci.references import Digest, Reference, Repository, Tag
+from pyoci.oci.session import OCISession
 
 _MINUTES = 5 * 60.0  # seconds for which a write is remembered; lags of that length are not known
 _SLOTS = 2048
@@ -27,7 +30,8 @@ _ABSENT = b"\0" * 32
 class Writes:
     """One for the server, made before its workers are forked: the memory is shared by all of them.
 
-    Whoever records or asks holds the lock of the tag. Two tags that share a slot push each other out.
+    Whoever records holds the lock of the tag; who asks without may, rarely, be told of a digest that never
+    was. Two tags that share a slot push each other out.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -62,6 +66,28 @@ class Writes:
             return []
         begin = offset + _HEAD.size
         return [self._memory[at : at + _SHORT] for at in range(begin, begin + count * _SHORT, _SHORT)]
+
+
+def present_document(
+    session: OCISession, repository: Repository, tag: Tag, writes: Writes
+) -> Document | None:
+    """The document under a tag, None where there is no such tag.
+
+    An answer that is older than our own last write is passed over for that.
+    """
+    document = _pulled(session, repository, tag)
+    if not writes.is_old(repository, tag, document.digest if document else None):
+        return document
+    last = writes.last(repository, tag)
+    # Where it is gone, somebody deleted it elsewhere: then the first answer is right after all.
+    return None if last is None else _pulled(session, repository, last) or document
+
+
+def _pulled(session: OCISession, repository: Repository, reference: Reference) -> Document | None:
+    try:
+        return session.pull(repository, reference)
+    except RegistryNotFound:
+        return None
 
 
 def _place(repository: Repository, tag: Tag) -> tuple[bytes, int]:

@@ -85,7 +85,7 @@ def test_a_version_that_vanishes_meanwhile_is_passed_over(
     publish_wheel(store)
     publish_wheel(store, "2.0")
     registry.refuse = {"GET .*/manifests/2.0": (404, "MANIFEST_UNKNOWN")}
-    assert names(store) == [WHEEL]
+    assert names(registry.store()) == [WHEEL]
 
 
 @pytest.mark.parametrize(
