@@ -12,6 +12,7 @@ KEY_LIMIT = 255  # characters
 VALUE_LIMIT = 4096  # characters; all labels together stay below a manifest's usual limit of 4 MiB
 
 _PREFIX = "PyOCI :: Label :: "
+_RESERVED = "com.pyoci."
 # C0 and C1 controls, line and paragraph separators, and surrogates, which UTF-8 can't carry.
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
@@ -35,6 +36,8 @@ def labels(classifiers: Iterable[str]) -> dict[str, str]:
 def _check(key: str, value: str) -> None:
     if _CONTROLS.search(key) or _CONTROLS.search(value):
         raise InvalidRequest(f"the label {key[:100]!a} holds control characters; expected plain text")
+    if key.startswith(_RESERVED):
+        raise InvalidRequest(f"the label {key[:100]!a} is PyOCI's own; expected another key than {_RESERVED}*")
     if len(key) > KEY_LIMIT:
         raise InvalidRequest(f"the label {key[:20]!a}... has a key over {KEY_LIMIT} characters")
     if len(value) > VALUE_LIMIT:

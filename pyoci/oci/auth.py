@@ -19,13 +19,13 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from cachetools import TLRUCache, TTLCache
 
-from pyoci.errors import ProtocolError, PyOCIError, Unreachable
+from pyoci.errors import Denied, ProtocolError, PyOCIError, Unreachable
 from pyoci.events import Events
 from pyoci.net.messages import Answer, Call
 from pyoci.net.transport import Transport
 from pyoci.oci.challenges import Challenge, choose, parse_challenges
 from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials, fingerprint
-from pyoci.oci.errors import registry_error
+from pyoci.oci.errors import RegistryDenied, RegistryError, registry_error
 from pyoci.oci.models import parse_json
 from pyoci.oci.references import Registry
 from pyoci.oci.targets import Targets
@@ -105,9 +105,28 @@ class Authenticator:
                 self._doors[registry.origin] = challenge
         if challenge is None:
             return None
+        return self._remembered_answer(registry, purpose, credentials, challenge)
+
+    def _remembered_answer(
+        self, registry: Registry, purpose: Purpose, credentials: Credentials, challenge: Challenge
+    ) -> str | None:
+        """The Authorization that answers a challenge, which is remembered unless nobody could answer it: a
+        registry whose realm is wrong for a moment would stay broken for an hour.
+        """
+        try:
+            header = self._answer(registry, purpose, credentials, challenge)
+        except PyOCIError as exc:
+            if isinstance(exc, RegistryError):
+                self._remember(registry, purpose, credentials, challenge)
+            raise
+        self._remember(registry, purpose, credentials, challenge)
+        return header
+
+    def _remember(
+        self, registry: Registry, purpose: Purpose, credentials: Credentials, challenge: Challenge
+    ) -> None:
         with self._lock:
             self._challenges[_challenge_key(registry, purpose, credentials)] = challenge
-        return self._answer(registry, purpose, credentials, challenge)
 
     def header(self, registry: Registry, purpose: Purpose, credentials: Credentials) -> str | None:
         """The Authorization to send at first, by what is remembered; None where nothing is.
@@ -123,11 +142,11 @@ class Authenticator:
             return None
         try:
             return self._answer(registry, purpose, credentials, challenge)
-        except (ProtocolError, Unreachable) as exc:
+        except (ProtocolError, Unreachable, Denied) as exc:
             # The registry may want tokens from elsewhere by now: the next call asks it.
             with self._lock:
                 self._challenges.pop(key, None)
-            if isinstance(exc, Unreachable):
+            if isinstance(exc, Unreachable | RegistryDenied):
                 raise
             return None
 
@@ -149,9 +168,7 @@ class Authenticator:
         challenge = choose(parse_challenges(headers.get("www-authenticate")))
         if challenge is None or isinstance(credentials, Bearer):
             return None
-        with self._lock:
-            self._challenges[_challenge_key(registry, purpose, credentials)] = challenge
-        header = self._answer(registry, purpose, credentials, challenge)
+        header = self._remembered_answer(registry, purpose, credentials, challenge)
         if header == sent and challenge.scheme == "bearer":
             # The token that was remembered is of no use any more: revoked, or its rights have changed.
             if not self._forget(self._token_key(registry, purpose, credentials, challenge), sent, since):

@@ -36,6 +36,7 @@ CONFIG_DIGEST = "com.pyoci.config_digest"
 CORE_METADATA = "com.pyoci.core_metadata"
 YANKED = "com.pyoci.yanked"
 CHANGED = "com.pyoci.changed"
+UPLOAD = "com.pyoci.upload"
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 
@@ -162,6 +163,7 @@ class NewFile:
     project_urls: Mapping[str, str]
     labels: Mapping[str, str]
     created: datetime
+    unique: str  # so that no two uploads share a manifest: deleting one's would take the other's
 
     @property
     def digest(self) -> Digest:
@@ -187,7 +189,7 @@ class NewFile:
     def manifest(self, config: bytes) -> Document:
         """The manifest: one layer, for the Rust PyOCI breaks on more; labels as annotations."""
         layer = Descriptor(media_type=PACKAGE_TYPE, digest=self.digest, size=self.size)
-        annotations = {**self.labels, CREATED: _stamp(self.created)}
+        annotations = {**self.labels, CREATED: _stamp(self.created), UPLOAD: self.unique}
         return Document.of(
             Manifest(
                 artifact_type=PACKAGE_TYPE,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -67,6 +68,7 @@ def verified(upload: Upload, created: datetime) -> NewFile:
         project_urls=_project_urls(upload.project_urls, metadata),
         labels=labels(upload.classifiers or metadata.classifiers),
         created=created,
+        unique=secrets.token_hex(8),
     )
 
 

@@ -170,6 +170,7 @@ def test_what_we_write_is_what_the_contract_says(registry: TestRegistry) -> None
         "config": hashlib.sha256(config_bytes).hexdigest(),
         "config_size": len(config_bytes),
         "metadata": hashlib.sha256(metadata).hexdigest(),
+        "upload": manifest["annotations"]["com.pyoci.upload"],
         "manifest": manifest_digest.removeprefix("sha256:"),
         "manifest_size": image_index["manifests"][0]["size"],
     }

@@ -110,7 +110,7 @@ def test_labels_and_urls_come_from_the_form(registry: TestRegistry, store: Packa
     file = publish(store, *make_wheel(), classifiers=classifiers, project_urls=urls)
     manifest = registry.document(registry.document("1.0")["manifests"][0]["digest"])
     assert manifest["annotations"]["team"] == "a :: b"
-    assert len(manifest["annotations"]) == 2
+    assert len(manifest["annotations"]) == 3
     assert file.project_urls == {"Home": "https://example.org"}
 
 
@@ -145,6 +145,12 @@ BAD: list[tuple[str, str, bytes, dict[str, Any], str]] = [
         *_wheel(version="1.0+" + "a" * 130),
         {},
         "at most 128 characters",
+    ),
+    (
+        "label of ours",
+        *_wheel(),
+        {"classifiers": ("PyOCI :: Label :: com.pyoci.yanked :: x",)},
+        "PyOCI's own",
     ),
     ("control in label", *_wheel(), {"classifiers": ("PyOCI :: Label :: a :: b\n",)}, "control"),
 ]
