@@ -24,6 +24,7 @@ from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.oci.session import OCISession
 from pyoci.store.layout import is_package
 from pyoci.store.locks import TagLocks
+from pyoci.store.repair import repaired
 from pyoci.store.writes import Writes, present_document
 
 _ROUNDS = 5
@@ -81,16 +82,17 @@ class Changer:
         """Make the change stick. Raises Unreachable where others overwrite it again and again, and what the
         registry said last where it doesn't take it.
         """
+        repair = False
         failure: PyOCIError = Unreachable(
             f"{repository}:{tag} was overwritten by others {_ROUNDS} times; try again"
         )
         for _ in range(_ROUNDS):
             try:
-                if self._attempt(session, repository, tag, change) is Already.SO:
+                if self._attempt(session, repository, tag, change, repair=repair) is Already.SO:
                     return
             except (Unreachable, RegistryFailed, RegistryRateLimited, RegistryRefused) as exc:
                 # Its answer may be what was lost, or a neighbour's write came between: look, and try again.
-                failure = exc
+                failure, repair = exc, repair or isinstance(exc, RegistryRefused)
                 self._sleep(_pause(exc))
             # Whoever read before we wrote has written by now, or will find our change.
             self._sleep(0.05 + 0.1 * self._jitter())
@@ -100,7 +102,7 @@ class Changer:
         raise failure
 
     def _attempt(
-        self, session: OCISession, repository: Repository, tag: Tag, change: Change
+        self, session: OCISession, repository: Repository, tag: Tag, change: Change, *, repair: bool
     ) -> Already | None:
         with self._locks.held(repository, tag):
             seen = self.snapshot(session, repository, tag)
@@ -108,8 +110,9 @@ class Changer:
                 wanted = change.apply(seen)
                 if wanted is Already.SO:
                     return wanted
-                document = Document.of(wanted) if isinstance(wanted, ImageIndex) else None
-                if document is not None:
+                document = None
+                if isinstance(wanted, ImageIndex):
+                    document = Document.of(repaired(session, repository, wanted) if repair else wanted)
                     session.push(repository, tag, document)
             finally:
                 # Also after a failure: the answer may have been lost, and the change taken.

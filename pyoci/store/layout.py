@@ -85,15 +85,12 @@ class Entry:
     @property
     def sha256(self) -> str | None:
         """The hex digest of the file; None where the earliest Rust PyOCI wrote, which kept it elsewhere."""
-        value = self.descriptor.annotations.get(SHA256, "")
-        return value if _HEX.fullmatch(value) else None
+        digest = blob_digest(self.descriptor)
+        return digest.hex if digest is not None else None
 
     @property
     def config_digest(self) -> Digest | None:
-        try:
-            return Digest.parse(self.descriptor.annotations.get(CONFIG_DIGEST, ""))
-        except InvalidRequest:
-            return None
+        return config_digest(self.descriptor)
 
     @property
     def has_core_metadata(self) -> bool:
@@ -255,6 +252,20 @@ def core_metadata_of(config: bytes, sha256: str) -> bytes:
     if hashlib.sha256(text).hexdigest() != sha256:
         raise ProtocolError("the registry's core metadata is not the one that was announced")
     return bytes(text)
+
+
+def blob_digest(descriptor: Descriptor) -> Digest | None:
+    """The digest of the file behind an entry, where its annotation tells."""
+    value = descriptor.annotations.get(SHA256, "")
+    return Digest("sha256", value) if _HEX.fullmatch(value) else None
+
+
+def config_digest(descriptor: Descriptor) -> Digest | None:
+    """The digest of the config blob behind an entry, where its annotation tells."""
+    try:
+        return Digest.parse(descriptor.annotations.get(CONFIG_DIGEST, ""))
+    except InvalidRequest:
+        return None
 
 
 def layer_sha256(manifest: Manifest | None) -> str | None:

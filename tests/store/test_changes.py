@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from pyoci.errors import InvalidRequest, NotFound, NotSupported, Unreachable
+from pyoci.oci.references import Digest
 from pyoci.store.service import PackageStore
 from tests.builders import make_sdist, make_wheel
-from tests.registry import TestRegistry, make_namespace
+from tests.registry import TestRegistry, make_namespace, make_repository
 from tests.store.shelf import HELLO, NOBODY, content, names, page, publish, publish_wheel
 
 ACME = make_namespace()
@@ -175,6 +176,58 @@ class TestDelete:
         registry.refuse = {self.DIGEST: (412, "DENIED")}
         store.delete(ACME, HELLO, WHEEL, NOBODY)
         assert names(store) == [SDIST]
+
+
+class TestPurged:
+    """A clean-up policy took the untagged manifest of a file; the registry checks what is referred to."""
+
+    @pytest.fixture(autouse=True)
+    def _purged(self, registry: TestRegistry, store: PackageStore) -> None:
+        publish(store, *make_wheel())
+        publish(store, *make_sdist())
+        child = registry.document("1.0")["manifests"][0]["digest"]
+        registry.session().delete(make_repository(), Digest.parse(child))
+
+    def test_files_are_still_served(self, store: PackageStore) -> None:
+        """By the digest in the entry; metadata, too (quirk 1)."""
+        assert content(store, WHEEL) == make_wheel()[1]
+        assert store.metadata(ACME, HELLO, WHEEL, NOBODY)
+
+    def test_the_version_can_still_be_changed(self, registry: TestRegistry, store: PackageStore) -> None:
+        """The manifest is written anew: upload, yank and delete work, and nothing else changes."""
+        before = page(store).files
+        added = publish(store, *make_wheel(tag="py2-none-any"))
+        assert [file for file in page(store).files if file != added] == list(before)
+        store.yank(ACME, HELLO, WHEEL, "broken", NOBODY)
+        store.delete(ACME, HELLO, SDIST, NOBODY)
+        assert yanked(store) == {WHEEL: "broken", added.filename: None}
+        (child,) = (
+            d for d in registry.document("1.0")["manifests"] if d["annotations"].get("com.pyoci.yanked")
+        )
+        (layer,) = registry.document(child["digest"])["layers"]
+        assert layer["digest"] == f"sha256:{before[0].sha256}"
+        assert content(store, WHEEL) == make_wheel()[1]
+
+    def test_what_has_lost_its_config_too_gets_an_empty_one(
+        self, registry: TestRegistry, store: PackageStore
+    ) -> None:
+        """As the files of the Rust PyOCI have it."""
+        config = registry.document("1.0")["manifests"][0]["annotations"]["com.pyoci.config_digest"]
+        registry.refuse = {f"HEAD .*/blobs/{config}": (404, "BLOB_UNKNOWN")}
+        publish(store, *make_wheel(tag="py2-none-any"))
+        assert len(names(store)) == 3
+
+    def test_a_file_that_is_lost_keeps_its_version_from_changing(
+        self, registry: TestRegistry, store: PackageStore
+    ) -> None:
+        """The registry's refusal is passed on; deleting the lost file mends it."""
+        blob = registry.document("1.0")["manifests"][0]["annotations"]["com.pyoci.sha256_digest"]
+        registry.refuse = {f"HEAD .*/blobs/sha256:{blob}": (404, "BLOB_UNKNOWN")}
+        with pytest.raises(InvalidRequest, match="the repository lacks"):
+            publish(store, *make_wheel(tag="py2-none-any"))
+        store.delete(ACME, HELLO, WHEEL, NOBODY)
+        publish(store, *make_wheel(tag="py2-none-any"))
+        assert set(names(store)) == {SDIST, make_wheel(tag="py2-none-any")[0]}
 
 
 class TestTogether:
