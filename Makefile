@@ -31,5 +31,5 @@ $(VENV)/.installed: setup.cfg pyoci/__init__.py | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.installed-dev: setup.cfg pyoci/__init__.py | $(VENV)/bin/python
-	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[dev]'
 	@touch $@ $(VENV)/.installed
