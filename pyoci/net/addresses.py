@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 
+from cachetools import TTLCache
+
 from pyoci.errors import Denied, Unreachable
 
 _TRIES = 4  # addresses of one name that are worth a connection attempt
+_ANSWERED = 1024  # names
+_ANSWERED_SECONDS = 600.0
 _RESOLVERS = 16  # names looked up at one time
 # Where clouds answer their machines with secrets: Azure (public by its number), Alibaba, Amazon.
 _PLATFORM = frozenset(map(ip_address, ("168.63.129.16", "100.100.100.200", "fd00:ec2::254")))
@@ -82,9 +87,13 @@ class Resolver:
 
     def __init__(self, lookup: Lookup = system_lookup) -> None:
         self._lookup = lookup
-        # Names that callers made up, and that hang, keep nobody from the operator's own registries.
+        # Names that callers made up, and that hang, keep nobody from the operator's own registries, nor from
+        # those that have answered lately.
         self._strangers = ThreadPoolExecutor(_RESOLVERS, thread_name_prefix="resolve")
+        self._known = ThreadPoolExecutor(_RESOLVERS, thread_name_prefix="resolve-known")
         self._listed = ThreadPoolExecutor(_RESOLVERS, thread_name_prefix="resolve-listed")
+        self._lock = threading.Lock()
+        self._answered: TTLCache[str, bool] = TTLCache(_ANSWERED, _ANSWERED_SECONDS)
 
     def addresses(self, host: str, port: int, timeout: float, *, listed: bool = True) -> list[Address]:
         """Every address of `host`. Raises OSError where it has none, Unreachable after `timeout` seconds."""
@@ -93,7 +102,7 @@ class Resolver:
             return [ip_address(host)]
         except ValueError:
             pass
-        waiting = (self._listed if listed else self._strangers).submit(self._lookup, host, port)
+        waiting = self._threads(host, listed).submit(self._lookup, host, port)
         try:
             found = waiting.result(timeout)
         except TimeoutError:
@@ -101,7 +110,15 @@ class Resolver:
             raise Unreachable(f"the name {host} could not be looked up in time") from None
         except UnicodeError as exc:
             raise OSError(f"{host} is not a host name") from exc
+        with self._lock:
+            self._answered[host] = True
         return [ip_address(text.partition("%")[0]) for text in found]
+
+    def _threads(self, host: str, listed: bool) -> ThreadPoolExecutor:
+        if listed:
+            return self._listed
+        with self._lock:
+            return self._known if host in self._answered else self._strangers
 
     def permitted(self, host: str, port: int, reach: Reach, timeout: float) -> list[str]:
         """The addresses to connect to. Raises Denied where **any** address of the name is refused:
@@ -124,5 +141,5 @@ class Resolver:
 
     def close(self) -> None:
         """Look nothing up any more."""
-        for threads in (self._strangers, self._listed):
+        for threads in (self._strangers, self._known, self._listed):
             threads.shutdown(wait=False, cancel_futures=True)
