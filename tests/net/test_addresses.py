@@ -148,7 +148,7 @@ def test_a_name_that_hangs_ends_in_time() -> None:
 
 
 def test_names_of_strangers_do_not_hold_up_others() -> None:
-    """However many names of callers hang, a listed registry is looked up, and one that has answered before."""
+    """However many names of callers hang: a listed registry is looked up, and one that answered before."""
     release = threading.Event()
 
     def lookup(host: str, _port: int) -> list[str]:
