@@ -144,7 +144,7 @@ def test_a_name_that_hangs_ends_in_time() -> None:
     with pytest.raises(Unreachable, match="in time"):
         Resolver(hang).permitted("slow.example", 443, Reach.PUBLIC, 0.05)
     release.set()
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 6
 
 
 def test_names_of_strangers_do_not_hold_up_others() -> None:

