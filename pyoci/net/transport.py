@@ -120,8 +120,8 @@ class Transport:
         """Send `call` and read its answer whole, at most `limit` bytes of it.
 
         The whole takes at most `document_seconds`, further attempts after a lost connection, a busy registry
-        or a 429 included: every call that moves a document may be repeated. Of a refusal's body as much is
-        read as an error message needs. Raises Unreachable, ProtocolError, Denied.
+        or a 429 included; a call that isn't `repeatable` gets one. Of a refusal's body as much is read as an
+        error message needs. Raises Unreachable, ProtocolError, Denied.
         """
         return self._patiently(call, lambda left: self._read(call, limit, left))
 

@@ -1,4 +1,6 @@
-"""TagLocks: one writer at a time for each tag, among the threads and the workers of one server."""
+"""TagLocks: one writer at a time for each tag, among the threads and the workers of one server; RecordLocks,
+which they are made of.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,38 @@ _SECONDS = 30.0
 _PAUSE = 0.005  # seconds between two looks at another worker's lock
 
 
+class RecordLocks:
+    """Locks among the processes that were forked after it was made: each is one byte of a nameless file that
+    all of them have inherited. POSIX record locks belong to a process and end with it: the dead block nobody.
+
+    They don't keep the threads of one process apart.
+    """
+
+    def __init__(self) -> None:
+        with tempfile.TemporaryFile() as nameless:
+            self._file = os.dup(nameless.fileno())
+        weakref.finalize(self, os.close, self._file)
+
+    def lock(self, byte: int) -> None:
+        """Wait for a lock. Only for one that is held for microseconds."""
+        fcntl.lockf(self._file, fcntl.LOCK_EX, 1, byte)
+
+    def try_lock(self, byte: int) -> bool:
+        """Take a lock unless another process has it."""
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
+        except BlockingIOError:
+            return False
+        return True
+
+    def unlock(self, byte: int) -> None:
+        fcntl.lockf(self._file, fcntl.LOCK_UN, 1, byte)
+
+
 class TagLocks:
     """Locks that live as long as somebody is changing their tag. One for the server, made before it forks.
 
-    Threads exclude each other by a lock in memory, processes by one byte of a nameless file that all of them
-    have inherited: POSIX record locks belong to a process and end with it, so a dead worker blocks nobody.
+    Threads exclude each other by a lock in memory, processes by a record lock.
     """
 
     def __init__(
@@ -32,9 +61,7 @@ class TagLocks:
         self._clock, self._sleep = clock, sleep
         self._guard = threading.Lock()
         self._locks: weakref.WeakValueDictionary[Hashable, threading.Lock] = weakref.WeakValueDictionary()
-        with tempfile.TemporaryFile() as nameless:
-            self._file = os.dup(nameless.fileno())
-        weakref.finalize(self, os.close, self._file)
+        self._processes = RecordLocks()
 
     @contextmanager
     def held(self, repository: Repository, tag: Tag, seconds: float = _SECONDS) -> Iterator[None]:
@@ -50,20 +77,13 @@ class TagLocks:
             raise busy
         try:
             byte = int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big")
-            while not self._try(byte):
+            while not self._processes.try_lock(byte):
                 if self._clock() > deadline:
                     raise busy
                 self._sleep(_PAUSE)
             try:
                 yield
             finally:
-                fcntl.lockf(self._file, fcntl.LOCK_UN, 1, byte)
+                self._processes.unlock(byte)
         finally:
             lock.release()
-
-    def _try(self, byte: int) -> bool:
-        try:
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
-        except BlockingIOError:
-            return False
-        return True

@@ -7,15 +7,11 @@ this server writes, the others see at once; what is written elsewhere shows when
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import mmap
-import os
 import struct
-import tempfile
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,6 +19,7 @@ from cachetools import LRUCache
 
 from pyoci.oci.models import ImageIndex
 from pyoci.oci.references import Repository, Tag
+from pyoci.store.locks import RecordLocks
 
 TTL = 60.0  # seconds
 _SIZE = 64 * 1024 * 1024  # bytes of documents that one process remembers
@@ -52,9 +49,7 @@ class Generations:
 
     def __init__(self) -> None:
         self._counters = mmap.mmap(-1, _SLOTS * _COUNTER.size)
-        with tempfile.TemporaryFile() as nameless:
-            self._lock = os.dup(nameless.fileno())
-        weakref.finalize(self, os.close, self._lock)
+        self._processes = RecordLocks()
         self._threads = threading.Lock()
 
     def of(self, repository: Repository, tag: Tag) -> int:
@@ -65,12 +60,12 @@ class Generations:
         """Tell all workers that the tag has changed."""
         slot = _slot(repository, tag)
         with self._threads:
-            fcntl.lockf(self._lock, fcntl.LOCK_EX, 1, 0)  # held for microseconds, and let go by the dead
+            self._processes.lock(0)
             try:
                 count = _COUNTER.unpack_from(self._counters, slot)[0]
                 _COUNTER.pack_into(self._counters, slot, (count + 1) % 2**64)
             finally:
-                fcntl.lockf(self._lock, fcntl.LOCK_UN, 1, 0)
+                self._processes.unlock(0)
 
 
 class Memory:

@@ -82,10 +82,10 @@ class Publisher:
         def rewrite(descriptor: Descriptor) -> Descriptor:
             return descriptor.annotated({YANKED: reason})
 
-        def change(tag: Tag, chosen: _Chosen, found: list[Digest]) -> Change:
+        def change(tag: Tag, chosen: _Chosen, found: set[Digest]) -> Change:
             def apply(seen: Snapshot | None) -> ImageIndex | Already:
                 picked = _pick(project, tag, seen, chosen)
-                found.extend(picked)
+                found.update(picked)
                 entries_now = seen.image_index.manifests if seen else ()
                 wanted = tuple(rewrite(entry) if entry.digest in picked else entry for entry in entries_now)
                 if seen is None or wanted == entries_now:
@@ -103,10 +103,10 @@ class Publisher:
     def delete(self, project: StoredProject, target: str) -> None:
         """Delete a file, or a version with all its files. Blobs stay: other versions may share them."""
 
-        def change(tag: Tag, chosen: _Chosen, found: list[Digest]) -> Change:
+        def change(tag: Tag, chosen: _Chosen, found: set[Digest]) -> Change:
             def apply(seen: Snapshot | None) -> ImageIndex | Already:
                 picked = _pick(project, tag, seen, chosen)
-                found.extend(picked)
+                found.update(picked)
                 if seen is None or not picked:
                     return Already.SO
                 left = tuple(entry for entry in seen.image_index.manifests if entry.digest not in picked)
@@ -114,7 +114,7 @@ class Publisher:
                 return written if left else self._remove(project, tag, seen) or written
 
             def holds(seen: Snapshot | None) -> bool:
-                return seen is None or not _digests(seen.image_index.manifests) & set(found)
+                return seen is None or not _digests(seen.image_index.manifests) & found
 
             return Change(apply, holds)
 
@@ -126,11 +126,11 @@ class Publisher:
         self,
         project: StoredProject,
         target: str,
-        change: Callable[[Tag, _Chosen, list[Digest]], Change],
-    ) -> list[Digest]:
+        change: Callable[[Tag, _Chosen, set[Digest]], Change],
+    ) -> set[Digest]:
         """Make a change for every tag that `target` may be under. Raises NotFound where it is under none."""
         tags, chosen = _aim(project, target)
-        found: list[Digest] = []
+        found: set[Digest] = set()
         for tag in tags:
             self._changer.change(project.session, project.repository, tag, change(tag, chosen, found))
         if not found:

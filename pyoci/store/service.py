@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import datetime
@@ -70,23 +70,18 @@ class PackageStore:
             raise NotFound(
                 f"{namespace.registry} doesn't list its repositories; ask for a project by name"
             ) from exc
-        below = (
-            name.removeprefix(f"{namespace.path}/") for name in names if name.startswith(f"{namespace.path}/")
-        )
-        return tuple(sorted(_project_names(below)))
+        return tuple(sorted(_projects_in(namespace, names)))
 
     def has_projects(self, namespace: Namespace, caller: Credentials) -> bool:
         """Whether the registry's list, from where the namespace would stand in it, begins with one of its
         projects: a glance, for whoever asks for a page that isn't there. False where there is no list.
         """
         session = self._gateway.session(namespace.registry, caller)
-        prefix = f"{namespace.path}/"
         try:
-            names = session.repositories_after(prefix)
+            names = session.repositories_after(f"{namespace.path}/")
         except RegistryError:
             return False
-        below = (name.removeprefix(prefix) for name in names if name.startswith(prefix))
-        return any(_project_names(below))
+        return any(_projects_in(namespace, names))
 
     def page(
         self, namespace: Namespace, name: ProjectName, caller: Credentials, *, fresh: bool = False
@@ -223,11 +218,14 @@ class PackageStore:
         return bytes(config)
 
 
-def _project_names(paths: Iterator[str]) -> Iterator[ProjectName]:
-    """The paths below a namespace that are a project's; deeper ones belong to another namespace."""
-    for path in paths:
+def _projects_in(namespace: Namespace, repositories: Iterable[str]) -> Iterator[ProjectName]:
+    """The projects of a namespace among all repositories; deeper ones belong to another namespace."""
+    prefix = f"{namespace.path}/"
+    for repository in repositories:
+        if not repository.startswith(prefix):
+            continue
         try:
-            yield ProjectName.from_underscored(path)
+            yield ProjectName.from_underscored(repository.removeprefix(prefix))
         except InvalidRequest:
             continue
 
