@@ -24,14 +24,15 @@ LADDER = {
     "events": set(),
     "dist": set(),
     "net": set(),
+    "cache": set(),
     "oci": {"net"},
-    "upstream": {"net", "dist"},
-    "store": {"dist", "oci", "upstream"},
+    "upstream": {"net", "dist", "cache"},
+    "store": {"dist", "oci", "upstream", "cache"},
     "embedded": {"oci"},
     "telemetry": {"oci"},
     "web": {"store", "dist", "oci"},
     "config": {"oci"},
-    "app": {"config", "web", "telemetry", "embedded", "store", "oci", "net"},
+    "app": {"config", "web", "telemetry", "embedded", "store", "oci", "net", "cache"},
     "server": {"app", "config", "embedded", "telemetry"},
     "cli": {"config", "store", "embedded"},
 }
@@ -45,6 +46,7 @@ FOREIGN = {
     "packaging": {"dist", "store", "upstream"},
     "structlog": {"telemetry"},
     "bcrypt": {"embedded"},
+    "redis": {"cache"},
     "gunicorn": {"server", "telemetry"},
 }
 

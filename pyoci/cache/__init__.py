@@ -1,0 +1,1 @@
+"""Kept bytes: where what was asked for is remembered, and how all who share it learn of a change."""
