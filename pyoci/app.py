@@ -15,8 +15,9 @@ from pyoci.net.transport import Proxies, Transport
 from pyoci.oci.references import Registry
 from pyoci.oci.registries import EMBEDDED
 from pyoci.oci.session import Gateway
-from pyoci.store.memory import Memory
+from pyoci.store.cache import Cache
 from pyoci.store.service import PackageStore
+from pyoci.store.state import Terms
 from pyoci.telemetry.logs import Log
 from pyoci.telemetry.requests import RequestLog
 from pyoci.web.blueprints import register
@@ -41,7 +42,7 @@ def create_app(settings: Settings, log: Log | None = None) -> Flask:
         Gateway(transport, events=events),
         max_versions=settings.max_versions,
         events=events,
-        memory=Memory(ttl=settings.cache_ttl),
+        cache=Cache(terms=Terms(ttl=settings.cache_ttl)),
     )
 
     def admit(registry: Registry, environ: dict[str, Any]) -> None:

@@ -22,8 +22,9 @@ class Position:
 class Backend(Protocol):
     """A place that remembers bytes, and loses them whenever it likes: that costs only time.
 
-    No method raises for a place that fails: `get` then has nothing, `put` does nothing, and `position` says
-    None. Keys and names are text of any length and no secret. Made before the server forks; used by all threads.
+    No method raises for a place that fails: `get` then has nothing, `put` does nothing, and `position`
+    says None. Keys and names are text of any length and no secret. One is made before the server forks, and
+    used by all threads.
     """
 
     def get(self, key: str) -> bytes | None:

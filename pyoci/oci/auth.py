@@ -150,6 +150,17 @@ class Authenticator:
                 raise
             return None
 
+    def lasting(self, registry: Registry, purpose: Purpose, credentials: Credentials) -> float | None:
+        """For how many seconds the token that is remembered is good; None where the way in needs none."""
+        if isinstance(credentials, Bearer):
+            return None
+        with self._lock:
+            challenge = self._challenges.get(_challenge_key(registry, purpose, credentials))
+            if challenge is None or challenge.scheme == "basic":
+                return None
+            token = self._tokens.get(self._token_key(registry, purpose, credentials, challenge))
+        return 0.0 if token is None else max(token.expires - self.now(), 0.0)
+
     def answer(
         self,
         registry: Registry,

@@ -62,11 +62,11 @@ def parse_authorization(header: str | None, bearer_username: str | None = None) 
 
 
 def fingerprint(credentials: Credentials, key: bytes) -> str:
-    """A short keyed hash of `credentials`, for log lines and cache keys; without `key` it tells nothing."""
+    """A keyed hash of `credentials`, for log lines and cache keys; without `key` it tells nothing."""
     header = credentials.header()
     if header is None:
         return "anonymous"
-    return hmac.new(key, header.encode(), "sha256").hexdigest()[:16]
+    return hmac.new(key, header.encode(), "sha256").hexdigest()[:32]
 
 
 def _basic(value: str, bearer_username: str | None) -> Credentials:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import BinaryIO
 from urllib.parse import quote
 
-from pyoci.errors import ProtocolError, Unreachable
+from pyoci.errors import InvalidRequest, ProtocolError, Unreachable
 from pyoci.events import Events
 from pyoci.net.messages import Answer, Call, FileBody, Stream
 from pyoci.net.transport import Transport
@@ -25,7 +25,7 @@ from pyoci.oci.errors import (
 )
 from pyoci.oci.listing import PAGE, PAGE_LIMIT, read_listing
 from pyoci.oci.models import ACCEPT, Document, parse_json
-from pyoci.oci.references import Digest, Reference, Registry, Repository, reference_path
+from pyoci.oci.references import Digest, Reference, Registry, Repository, Tag, reference_path
 from pyoci.oci.targets import Targets
 from pyoci.oci.wire import REDIRECTED, Leave, Wire, authorized
 
@@ -117,6 +117,19 @@ class OCISession:
             if not _matches(document, digest):
                 raise ProtocolError(f"{self.registry} sent other bytes than those of {cleaned(digest, 80)}")
         return document
+
+    def digest(self, repository: Repository, tag: Tag) -> Digest | None:
+        """The digest of the document behind a tag, None where the registry doesn't say. RegistryNotFound."""
+        call = self._wire.call("HEAD", repository.url(reference_path(tag)), {"Accept": ACCEPT})
+        answer = self._wire.document(f"look at {tag}", call, self._purpose(repository), {200})
+        try:
+            return Digest.parse(_stored_digest(answer))
+        except InvalidRequest:
+            return None
+
+    def lasting(self, repository: Repository) -> float | None:
+        """For how many seconds the token is good that lets this caller in there; None where there is none."""
+        return self._wire.lasting(self._purpose(repository))
 
     def push(self, repository: Repository, reference: Reference, document: Document) -> None:
         """Put a document under a tag or its digest."""

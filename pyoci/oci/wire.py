@@ -107,6 +107,10 @@ class Wire:
         """The Authorization that is known to fit."""
         return self.authenticator.header(self.registry, purpose, self._credentials)
 
+    def lasting(self, purpose: Purpose) -> float | None:
+        """For how many seconds the token for `purpose` is good; None where none is needed."""
+        return self.authenticator.lasting(self.registry, purpose, self._credentials)
+
     def renewed(
         self, purpose: Purpose, answer: Answer | Stream, sent: str | None, since: float
     ) -> str | None:

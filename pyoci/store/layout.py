@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from packaging.version import InvalidVersion, Version
 
@@ -65,6 +66,7 @@ def version_text_of(tag: str) -> str:
     return text.replace("-", "+", 1)
 
 
+@lru_cache(maxsize=16384)
 def version_of(tag: str) -> Version | None:
     """The version that `tag` stands for; None for `latest`, signatures and whatever else is no version."""
     if len(tag) > 128:
@@ -243,6 +245,14 @@ def rewritten(
     return replace(image_index, manifests=manifests, annotations=annotations)
 
 
+def changed_at(image_index: ImageIndex) -> float:
+    """When the image index was written, by its own annotations, in seconds since the epoch; 0.0: untold."""
+    told = [image_index.annotations.get(CHANGED, "").partition(" ")[0]]
+    told += [image_index.annotations.get(CREATED, "")]
+    told += [entry.annotations.get(CREATED, "") for entry in image_index.manifests]
+    return max((moment.timestamp() for moment in map(_time, told) if moment is not None), default=0.0)
+
+
 def core_metadata_of(config: bytes, sha256: str) -> bytes:
     """METADATA out of a config blob. Raises ProtocolError where it isn't the one that was announced."""
     try:
@@ -283,6 +293,7 @@ def _stamp(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+@lru_cache(maxsize=1024)
 def _time(text: str) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text)

@@ -1,4 +1,4 @@
-"""What the store takes and gives: Namespace, PackageFile, ProjectPage, Upload, ByteRange, FileStream,
+"""What the store takes and gives: Namespace, PackageFile, ProjectPage, Ticket, Upload, ByteRange, FileStream,
 FileElsewhere.
 """
 
@@ -12,6 +12,7 @@ from typing import BinaryIO, Self
 
 from packaging.version import Version
 
+from pyoci.cache.backend import Position
 from pyoci.dist.filenames import Sdist, Wheel
 from pyoci.dist.names import ProjectName
 from pyoci.errors import RangeNotSatisfiable
@@ -61,11 +62,25 @@ class PackageFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Ticket:
+    """What a page stands on: it may be given again to the same caller for as long as this holds."""
+
+    journal: str = field(repr=False)
+    position: Position
+    until: float  # by the cache's own clock
+
+
+@dataclass(frozen=True, slots=True)
 class ProjectPage:
-    """The files of one project, in PEP 440 order, oldest version first."""
+    """The files of one project, in PEP 440 order, oldest version first.
+
+    Two pages of one project with the same `state` are the same; "" tells nothing.
+    """
 
     name: ProjectName
     files: tuple[PackageFile, ...]
+    state: str = field(default="", compare=False)
+    ticket: Ticket | None = field(default=None, compare=False)
 
     @property
     def versions(self) -> tuple[Version, ...]:

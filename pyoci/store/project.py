@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from packaging.version import Version
 
+from pyoci.cache.backend import Position
 from pyoci.dist.filenames import Distribution, filename_version_text
 from pyoci.dist.names import ProjectName
 from pyoci.errors import InvalidRequest, NotFound, ProtocolError
 from pyoci.events import Events
-from pyoci.oci.errors import RegistryNotFound
+from pyoci.oci.errors import RegistryDenied, RegistryNotFound, RegistryUnauthorized
 from pyoci.oci.models import Document, ImageIndex
-from pyoci.oci.references import Repository, Tag
+from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.oci.session import OCISession
-from pyoci.store.layout import Entry, entries, is_package, layer_sha256, spelled_tag, tag_of, version_of
-from pyoci.store.memory import Memory
+from pyoci.store.cache import Cache, Contents
+from pyoci.store.layout import (
+    Entry,
+    changed_at,
+    entries,
+    is_package,
+    layer_sha256,
+    spelled_tag,
+    tag_of,
+    version_of,
+)
 from pyoci.store.models import PackageFile
+from pyoci.store.state import Seen
 from pyoci.store.writes import Writes, present_document
 
 
@@ -38,40 +49,88 @@ class Allowance:
 
 
 @dataclass(frozen=True, slots=True)
+class Listing:
+    """The tags of a repository, as the registry listed them to one caller."""
+
+    position: Position | None  # of the repository's journal, before it was asked
+    at: float  # seconds since the epoch
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StoredProject:
     """The repository of a project, and the session of the caller who asks."""
 
     session: OCISession
     repository: Repository
     name: ProjectName
+    who: str  # what the cache knows the caller by
     events: Events
-    memory: Memory
+    cache: Cache
     writes: Writes
     allowance: Allowance = field(default_factory=Allowance)
 
-    def versions(self) -> list[tuple[Version, Tag]]:
-        """Version and tag of everything that may be a version, oldest first. Raises NotFound."""
+    # By the registry's word
+
+    def listing(self) -> Listing:
+        """The tags, which proves that this caller may read here. Raises NotFound."""
+        position, at = self.cache.position(self.repository), self.cache.now()
         try:
             tags = self.session.tags(self.repository)
         except RegistryNotFound as exc:
+            self.cache.disprove(self.who, self.repository)
             raise NotFound(f"there is no project {self.name} here") from exc
-        parsed = ((version_of(tag), tag) for tag in tags)
-        found = [(version, Tag.parse(tag)) for version, tag in parsed if version is not None]
-        # A tag that another implementation spelled un-normalised comes after its normalised twin.
-        return sorted(found, key=lambda pair: (pair[0], pair[1] != tag_of(pair[0])))
+        except (RegistryUnauthorized, RegistryDenied):
+            self.cache.disprove(self.who, self.repository)
+            raise
+        self.prove()
+        return Listing(position, at, tags)
 
-    def files(self, tag: Tag, *, fresh: bool = False) -> tuple[PackageFile, ...]:
-        """The files of the version under `tag`; none where it is something else, or gone by now.
+    def versions(self) -> list[tuple[Version, Tag]]:
+        """Version and tag of everything that may be a version, oldest first. Raises NotFound."""
+        return versions_among(self.listing().tags)
 
-        What is remembered will do unless `fresh`: the caller was let in by the registry to list the tags.
-        """
-        return tuple(self.complete(entry) for entry in self._entries(tag, fresh=fresh))
+    def look(self, tag: Tag, known: Seen | None = None) -> Seen | None:
+        """What stands under a tag; None where nothing does. A HEAD will do where it is what was known."""
+        at = self.cache.now()
+        if known is not None and self._still_holds(tag, known.digest):
+            return replace(known, looked=at)
+        document = present_document(self.session, self.repository, tag, self.writes)
+        if document is None:
+            return None
+        self.allowance.take(len(document.body))
+        digest = document.digest
+        self.cache.keep_document(self.repository, digest, document)
+        return Seen(digest, at, self._read(str(tag), digest, document).changed)
+
+    def _still_holds(self, tag: Tag, digest: Digest) -> bool:
+        try:
+            found = self.session.digest(self.repository, tag)
+        except RegistryNotFound:
+            return False
+        return found == digest and not self.writes.is_old(self.repository, tag, found)
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether the registry has let this caller read here lately."""
+        return self.cache.is_proven(self.who, self.repository)
+
+    def prove(self) -> None:
+        """Remember that the registry has just let this caller read here."""
+        self.cache.prove(self.who, self.repository, self.session.lasting(self.repository))
+
+    # Files
 
     def find(self, distribution: Distribution) -> Entry:
-        """A file's entry, by the registry's word to this caller. Raises NotFound."""
+        """A file's entry, by the registry's word to this caller, now or a moment ago. Raises NotFound."""
+        if self.is_proven:
+            known = self._find(distribution, fresh=False)
+            if known is not None:
+                return known
         found = self._find(distribution, fresh=True)
         if found is None:
             raise NotFound(f"{self.name} has no file {distribution.filename}")
+        self.prove()
         return found
 
     def recall(self, distribution: Distribution) -> Entry:
@@ -88,39 +147,60 @@ class StoredProject:
             return None
         close: Entry | None = None
         for tag in file_tags(distribution):
-            for entry in self._entries(tag, fresh=fresh):
+            seen = self._seen_now(tag) if fresh else self._remembered(tag)
+            for entry in self.contents(str(tag), seen.digest).entries if seen else ():
                 if entry.distribution.filename == distribution.filename:
                     return entry
                 if close is None and entry.distribution.suffix == distribution.suffix:
                     close = entry
         return close
 
-    def _entries(self, tag: Tag, *, fresh: bool) -> tuple[Entry, ...]:
-        """The entries of the version under `tag`; none where it is something else."""
-        known = None if fresh else self.memory.recall(self.repository, tag)
-        image_index = self._image_index(tag) if known is None else known.image_index
-        return () if image_index is None else tuple(entries(image_index, self.name, str(tag)))
+    def _remembered(self, tag: Tag) -> Seen | None:
+        seen = self.cache.state(self.repository).seen.get(str(tag))
+        return seen if seen is not None and self.cache.terms.holds(seen, self.cache.now()) else None
+
+    def _seen_now(self, tag: Tag) -> Seen | None:
+        position = self.cache.position(self.repository)
+        seen = self.look(tag)
+        if seen is not None:
+            self.cache.keep_seen(self.repository, position, str(tag), seen)
+        return seen
+
+    def contents(self, tag: str, digest: Digest) -> Contents:
+        """What the document under a tag holds: remembered, or read by its digest."""
+        known = self.cache.contents(self.repository, tag, digest)
+        return known if known is not None else self._read(tag, digest, self._pulled(digest))
 
     def complete(self, entry: Entry) -> PackageFile:
         """The file behind an entry. Its hash may stand in the child manifest only."""
         sha256 = entry.sha256
         if sha256 is None:
-            sha256 = layer_sha256(self.session.pull(self.repository, entry.descriptor.digest).manifest())
+            sha256 = layer_sha256(self._pulled(entry.descriptor.digest).manifest())
         if sha256 is None:
             raise ProtocolError(f"the registry has no hash for {entry.distribution.filename}")
         return entry.file(sha256)
 
-    def _image_index(self, tag: Tag) -> ImageIndex | None:
-        generation = self.memory.generation(self.repository, tag)
-        document = present_document(self.session, self.repository, tag, self.writes)
+    def _pulled(self, digest: Digest) -> Document:
+        document = self.cache.document(self.repository, digest)
         if document is None:
-            return None
-        self.allowance.take(len(document.body))
-        image_index = self._read(document)
-        self.memory.keep(self.repository, tag, generation, image_index, len(document.body))
-        return image_index
+            document = self.session.pull(self.repository, digest)
+            self.allowance.take(len(document.body))
+            self.cache.keep_document(self.repository, digest, document)
+        return document
 
-    def _read(self, document: Document) -> ImageIndex | None:
+    def _read(self, tag: str, digest: Digest, document: Document) -> Contents:
+        """What an image index holds: nothing where it is none, or is nobody's version."""
+        image_index = self._image_index(document)
+        if image_index is None:
+            contents = Contents(size=len(document.body))
+        else:
+            found = tuple(entries(image_index, self.name, tag))
+            files = tuple(self.complete(entry) for entry in found)
+            contents = Contents(found, files, changed_at(image_index), len(document.body))
+        self.cache.keep_contents(self.repository, tag, digest, contents)
+        return contents
+
+    def _image_index(self, document: Document) -> ImageIndex | None:
         """The image index of a version; None for whatever else stands under a tag that looks like one."""
         try:
             image_index = document.image_index()
@@ -131,6 +211,14 @@ class StoredProject:
             )
             return None
         return image_index if image_index is not None and is_package(image_index) else None
+
+
+def versions_among(tags: tuple[str, ...]) -> list[tuple[Version, Tag]]:
+    """Version and tag of those that may be versions, oldest first."""
+    parsed = ((version_of(tag), tag) for tag in tags)
+    found = [(version, Tag.parse(tag)) for version, tag in parsed if version is not None]
+    # A tag that another implementation spelled un-normalised comes after its normalised twin.
+    return sorted(found, key=lambda pair: (pair[0], pair[1] != tag_of(pair[0])))
 
 
 def file_tags(distribution: Distribution) -> Iterator[Tag]:

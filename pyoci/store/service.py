@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import datetime
 
 from pyoci.dist.filenames import parse_filename
 from pyoci.dist.names import ProjectName
-from pyoci.errors import InvalidRequest, NotFound, ProtocolError, Unreachable
+from pyoci.errors import InvalidRequest, NotFound, ProtocolError
 from pyoci.events import Events
 from pyoci.oci.blobs import BlobStream
 from pyoci.oci.credentials import Credentials
 from pyoci.oci.errors import RegistryError, RegistryNotFound, RegistryNotSupported
-from pyoci.oci.references import Digest, Tag
+from pyoci.oci.references import Digest
 from pyoci.oci.session import Gateway
+from pyoci.store.cache import Cache
 from pyoci.store.changes import Changer
 from pyoci.store.layout import core_metadata_of
-from pyoci.store.memory import Memory
 from pyoci.store.models import (
     ByteRange,
     FileElsewhere,
@@ -27,14 +26,15 @@ from pyoci.store.models import (
     Namespace,
     PackageFile,
     ProjectPage,
+    Ticket,
     Upload,
 )
+from pyoci.store.pages import Pages
 from pyoci.store.project import StoredProject
 from pyoci.store.publish import Publisher, utc_now
 from pyoci.store.verify import verified
 from pyoci.store.writes import Writes
 
-_PAGE_SECONDS = 60.0  # for reading all the versions of a page
 _CONFIG_LIMIT = 32 * 1024 * 1024  # bytes: METADATA has its own, lower limit; JSON may escape every character
 
 
@@ -50,16 +50,16 @@ class PackageStore:
         *,
         max_versions: int = 1000,
         events: Events | None = None,
-        memory: Memory | None = None,
+        cache: Cache | None = None,
         sleep: Callable[[float], None] = time.sleep,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._gateway = gateway
-        self._max_versions = max_versions
         self._events = events or Events()
-        self._memory = memory or Memory()
+        self._cache = cache or Cache()
+        self._pages = Pages(self._cache, max_versions=max_versions)
         self._writes = Writes()
-        self._publisher = Publisher(Changer(self._memory.changed, self._writes, sleep=sleep), now=now)
+        self._publisher = Publisher(Changer(self._cache.changed, self._writes, sleep=sleep), now=now)
 
     def projects(self, namespace: Namespace, caller: Credentials) -> tuple[ProjectName, ...]:
         """The projects of a namespace, sorted. Raises NotFound where the registry lists no repositories."""
@@ -90,18 +90,11 @@ class PackageStore:
 
         `fresh` asks the registry again whatever is remembered.
         """
-        project = self._project(namespace, name, caller)
-        versions = project.versions()
-        if self._max_versions:
-            versions = versions[-self._max_versions :]
-        files = (
-            file
-            for found in self._side_by_side(project, [tag for _, tag in versions], fresh=fresh)
-            for file in found
-        )
-        # Two tags may spell one version; the normalised one comes first and counts.
-        unique = {file.filename: file for file in reversed(tuple(files))}
-        return ProjectPage(name, tuple(reversed(unique.values())))
+        return self._pages.page(self._project(namespace, name, caller), fresh=fresh)
+
+    def holds(self, ticket: Ticket) -> bool:
+        """Whether the page with this ticket may be given again to the caller who got it."""
+        return self._cache.holds(ticket)
 
     def describe(
         self, namespace: Namespace, name: ProjectName, filename: str, caller: Credentials
@@ -128,6 +121,7 @@ class PackageStore:
             file = self._sized(project, project.complete(project.find(wanted)))
             span = byte_range.within(file.size or 0)
         blob = project.session.open_blob(project.repository, _digest(file), span, file.size)
+        project.prove()
         return _streamed(file, blob, span)
 
     def open_or_leave(
@@ -177,44 +171,34 @@ class PackageStore:
     ) -> StoredProject:
         session = self._gateway.session(namespace.registry, caller, publishing=publishing)
         repository = namespace.repository(name)
-        return StoredProject(session, repository, name, self._events, self._memory, self._writes)
-
-    def _side_by_side(
-        self, project: StoredProject, tags: list[Tag], *, fresh: bool
-    ) -> list[tuple[PackageFile, ...]]:
-        """The files of each tag, in the order of the tags. The first failure ends the reading."""
-        if project.session.side_by_side == 1:
-            return [project.files(tag, fresh=fresh) for tag in tags]
-        # Threads of its own, so that a page from a registry that hangs keeps no other page waiting.
-        fetchers = ThreadPoolExecutor(project.session.side_by_side, thread_name_prefix="fetch")
-        try:
-            waiting = [fetchers.submit(project.files, tag, fresh=fresh) for tag in tags]
-            done, left = wait(waiting, _PAGE_SECONDS, FIRST_EXCEPTION)
-            for future in done:
-                future.result()
-            if left:
-                raise Unreachable(f"{project.repository} has not given its versions in {_PAGE_SECONDS:.0f} s")
-            return [future.result() for future in waiting]
-        finally:
-            fetchers.shutdown(wait=False, cancel_futures=True)
+        who = self._cache.name_of(caller)
+        return StoredProject(session, repository, name, who, self._events, self._cache, self._writes)
 
     def _sized(self, project: StoredProject, file: PackageFile) -> PackageFile:
         """The file with its size; the registry is asked where no annotation tells."""
         if file.size is not None:
             return file
-        size = project.session.blob_size(project.repository, _digest(file))
+        size = self._cache.size(project.repository, _digest(file))
         if size is None:
-            raise NotFound(f"the registry has lost the bytes of {file.filename}")
+            size = project.session.blob_size(project.repository, _digest(file))
+            if size is None:
+                raise NotFound(f"the registry has lost the bytes of {file.filename}")
+            self._cache.keep_size(project.repository, _digest(file), size)
         return replace(file, size=size)
 
     def _config(self, project: StoredProject, digest: Digest) -> bytes:
-        """A config blob, read whole: its METADATA is small."""
+        """A config blob, read whole: its METADATA is small. Whoever isn't known has to be given it anew."""
+        known = self._cache.blob(project.repository, digest) if project.is_proven else None
+        if known is not None:
+            return known
         blob = project.session.open_blob(project.repository, digest)
         config = bytearray()
         for piece in blob.pieces:
             config += piece
             if len(config) > _CONFIG_LIMIT:
                 raise ProtocolError("the registry's config blob is too large to be one")
+        project.prove()
+        self._cache.keep_blob(project.repository, digest, bytes(config))
         return bytes(config)
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pyoci.oci.credentials import fingerprint
 from pyoci.telemetry.logs import Log
 
 if TYPE_CHECKING:
@@ -18,8 +16,8 @@ _PATH_LIMIT = 500  # characters
 
 
 class RequestLog:
-    """WSGI middleware. The path is logged without its query, the caller as a short keyed hash: equal for the
-    requests of one caller while this process lives, and good for nothing else.
+    """WSGI middleware. The path is logged without its query, the caller as the short keyed hash that the web
+    room leaves: equal for the requests of one caller while this server lives, and good for nothing else.
     """
 
     def __init__(
@@ -28,7 +26,6 @@ class RequestLog:
         self._application = application
         self._log = log
         self._clock = clock
-        self._key = secrets.token_bytes(32)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         seen = _Seen(environ, self._clock())
@@ -46,7 +43,7 @@ class RequestLog:
 
     def _write(self, seen: _Seen) -> None:
         environ = seen.environ
-        caller, registry = environ.get("pyoci.caller"), environ.get("pyoci.registry")
+        registry = environ.get("pyoci.registry")
         path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         self._log.tell(
             "request",
@@ -57,7 +54,7 @@ class RequestLog:
             status=seen.status,
             duration=round(self._clock() - seen.started, 4),
             bytes=seen.bytes,
-            caller=None if caller is None else fingerprint(caller, self._key),
+            caller=environ.get("pyoci.caller"),
             registry=None if registry is None else str(registry),
             repository=environ.get("pyoci.path"),
             complete=None if seen.complete else False,

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
+from http import HTTPStatus
 from urllib.parse import quote
 
 from flask import Response, request
 
 from pyoci.web.negotiation import accepts_gzip
+from pyoci.web.rendered import Rendered, is_met
 
-# With any max-age, or with Last-Modified alone, uv and poetry showed one caller's page to the next from
-# their own cache, and kept new releases hidden.
-_PAGE_HEADERS = {
-    "Cache-Control": "private, no-cache",
-    "Vary": "Accept, Accept-Encoding, Authorization",
-    "X-Content-Type-Options": "nosniff",
-}
-_HTML_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "X-Frame-Options": "DENY",
-}
-_WORTH_COMPRESSING = 1024  # bytes
 # What may stand in a query as it is; everything else that got here is encoded once more.
 _QUERY_SAFE = "!$&'()*+,;=:@/?%-._~"
 
@@ -33,23 +19,27 @@ def page(content: bytes, content_type: str) -> Response:
 
     The store was asked before, so a 304 goes only to a caller who may read the page.
     """
-    headers = dict(_PAGE_HEADERS)
-    if content_type.partition(";")[0].endswith("html"):
-        headers |= _HTML_HEADERS
-    if len(content) > _WORTH_COMPRESSING and accepts_gzip(request.headers.get("Accept-Encoding", "")):
-        content = gzip.compress(content, compresslevel=6, mtime=0)
-        headers["Content-Encoding"] = "gzip"
-    tag = hashlib.sha256(content).hexdigest()
-    headers["ETag"] = f'"{tag}"'
-    if unchanged(tag):
-        headers.pop("Content-Encoding", None)
-        return Response(status=304, headers=headers)
-    return Response(content, headers=headers, content_type=content_type)
+    return rendered(Rendered.of(content, content_type, compressed=gzip_is_welcome()))
+
+
+def rendered(page: Rendered) -> Response:
+    """The same for what is rendered already."""
+    status, headers, body = page.answer(request.headers.get("If-None-Match"))
+    answer = Response(body, status=status, headers=headers)
+    if status == HTTPStatus.NOT_MODIFIED:
+        del answer.headers["Content-Type"]
+    return answer
+
+
+def gzip_is_welcome() -> bool:
+    """Whether this client likes it."""
+    return accepts_gzip(request.headers.get("Accept-Encoding", ""))
 
 
 def unchanged(tag: str) -> bool:
     """Whether the client holds the representation with this ETag (RFC 9110, section 13.1.2)."""
-    return bool(request.headers.get("If-None-Match")) and request.if_none_match.contains_weak(tag)
+    condition = request.headers.get("If-None-Match")
+    return condition is not None and is_met(condition, tag)
 
 
 def text(content: str, status: int | str = 200) -> Response:

@@ -13,6 +13,7 @@ from pyoci.web.files import FilenameConverter, files
 from pyoci.web.simple import simple
 from pyoci.web.status import door, health
 from pyoci.web.upload import upload
+from pyoci.web.warm import WarmPages
 
 
 def register(app: Flask, site: Site) -> None:
@@ -33,4 +34,5 @@ def register(app: Flask, site: Site) -> None:
         app.register_blueprint(blueprint, url_prefix=prefix)
     register_errors(app)
     patience = replace(site.patience, cap=max(2 * site.max_body, site.patience.cap))
-    app.wsgi_app = ReadToTheEnd(app.wsgi_app, patience)  # type: ignore[method-assign]
+    reading = ReadToTheEnd(app.wsgi_app, patience)
+    app.wsgi_app = WarmPages(reading, site, site.pages)  # type: ignore[method-assign]

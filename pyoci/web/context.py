@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -11,11 +12,12 @@ from flask import current_app, request
 from pyoci.dist.names import ProjectName
 from pyoci.errors import NotFound
 from pyoci.events import Events
-from pyoci.oci.credentials import Credentials, parse_authorization
+from pyoci.oci.credentials import Credentials, fingerprint, parse_authorization
 from pyoci.oci.references import Registry
 from pyoci.store.models import Namespace
 from pyoci.web.addresses import EXPECTED, Place
 from pyoci.web.body import Patience, RequestBody
+from pyoci.web.rendered import RenderedPages
 
 if TYPE_CHECKING:
     from pyoci.store.service import PackageStore
@@ -58,6 +60,10 @@ class Site:
     redirect: bool = False
     spool: str | None = None
     patience: Patience = field(default_factory=Patience)
+    pages: RenderedPages = field(default_factory=RenderedPages)
+    key: bytes = field(
+        default_factory=lambda: secrets.token_bytes(32), repr=False
+    )  # of the callers in the log
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +107,8 @@ def locate(path: str) -> Place:
 def visit(path: str) -> Visit:
     """Understand a request for `path`. Raises NotFound, Denied, InvalidRequest, Unauthorized.
 
-    The caller and the registry are left in the environ under `pyoci.caller` and `pyoci.registry`, and the
-    path below the registry under `pyoci.path`, for whoever writes the request's log line.
+    The registry and a keyed hash of the caller are left in the environ under `pyoci.registry` and
+    `pyoci.caller`, and the path below the registry under `pyoci.path`, for whoever writes the log line.
     """
     place = locate(path)
     if place.as_root is None and place.as_project is None:
@@ -112,5 +118,6 @@ def visit(path: str) -> Visit:
     registry = environ["pyoci.registry"] = site().registries.parse(place.registry)
     site().admit(registry, environ)
     header = request.headers.get("Authorization")
-    caller = environ["pyoci.caller"] = parse_authorization(header, site().bearer_username)
+    caller = parse_authorization(header, site().bearer_username)
+    environ["pyoci.caller"] = fingerprint(caller, site().key)[:16]
     return Visit(registry, place, caller)

@@ -8,12 +8,14 @@ from flask import Blueprint, Response, request
 
 from pyoci.dist.names import ProjectName
 from pyoci.errors import NotFound, PyOCIError
-from pyoci.store.models import Namespace
+from pyoci.store.models import Namespace, ProjectPage
 from pyoci.web import answers
 from pyoci.web.context import Visit, locate, site, visit
 from pyoci.web.legacy import render_legacy
 from pyoci.web.negotiation import Representation, choose
+from pyoci.web.rendered import Rendered
 from pyoci.web.rendering import render_page, render_root
+from pyoci.web.warm import may_be_given_again
 
 simple = Blueprint("simple", __name__)
 
@@ -57,7 +59,21 @@ def _page_or_root(guest: Visit, shape: Representation) -> Response:
         return answers.page(render_root(projects, shape), shape.value)
     if _last(request.path.rstrip("/")) != name.normalized:
         return answers.moved(f"../{name}/")
-    return answers.page(render_page(page, shape), shape.value)
+    return _page(namespace, page, shape)
+
+
+def _page(namespace: Namespace, page: ProjectPage, shape: Representation) -> Response:
+    """The page, rendered now or before."""
+    compressed = answers.gzip_is_welcome()
+
+    def render() -> Rendered:
+        return Rendered.of(render_page(page, shape), shape.value, compressed=compressed)
+
+    if not page.state:
+        return answers.rendered(render())
+    key = (namespace, page.name, page.state, shape, compressed)
+    may_be_given_again(request.environ, page.ticket, key)
+    return answers.rendered(site().pages.made(key, render))
 
 
 def _root(namespace: Namespace, guest: Visit, shape: Representation) -> Response:

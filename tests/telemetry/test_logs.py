@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from pyoci.oci.credentials import Basic
 from pyoci.telemetry.logs import Log
 from pyoci.telemetry.requests import RequestLog
 
@@ -82,7 +81,7 @@ def test_user_info_is_masked(path: str) -> None:
 
 
 def answer(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-    environ["pyoci.caller"] = Basic("me", "secret")
+    environ["pyoci.caller"] = "0123456789abcdef"
     start_response("201 Created", [])
     return [b"one", b"two"]
 

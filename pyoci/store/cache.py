@@ -1,0 +1,223 @@
+"""Cache: what may be remembered, for whom, and for how long.
+
+Documents are remembered by repository and digest, for as long as there is room; tags, and what stood under
+them, for a minute. That a caller may read a repository is remembered for as long as the token that proved it,
+a minute at most, and in this process alone. A digest alone opens nothing: whoever may push to one repository
+could name another's there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from cachetools import LRUCache, TLRUCache
+
+from pyoci.cache.backend import Backend, Position
+from pyoci.cache.memory import MemoryBackend
+from pyoci.oci.credentials import Credentials, fingerprint
+from pyoci.oci.models import Document
+from pyoci.oci.references import Digest, Repository, Tag
+from pyoci.store.layout import Entry
+from pyoci.store.models import PackageFile, Ticket
+from pyoci.store.state import DRESSED, Seen, State, Terms
+
+_PARSED = 64 * 1024 * 1024  # bytes of documents that one process remembers parsed
+_WEIGHT = 6  # a document parsed takes about so many times its bytes
+_STATES = 32 * 1024 * 1024  # bytes
+_PROOFS = 65536
+_SIZES = 16384
+_ALONE = 60.0  # seconds to wait for another worker that looks at the same repository
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """The files of the image index under one tag; none where it is nobody's version."""
+
+    entries: tuple[Entry, ...] = ()
+    files: tuple[PackageFile, ...] = ()
+    changed: float = 0.0  # seconds since the epoch
+    size: int = 0  # bytes of the document
+
+
+class Cache:
+    """One for the server, made before its workers are forked; each worker then remembers for itself, too."""
+
+    def __init__(
+        self,
+        backend: Backend | None = None,
+        terms: Terms | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.terms = terms or Terms()
+        self.now = now
+        self._backend = backend or MemoryBackend()
+        self._clock = clock
+        self._key = secrets.token_bytes(32)
+        self._guard = threading.Lock()
+        self._proofs: TLRUCache[tuple[str, str], float] = TLRUCache(
+            _PROOFS, ttu=lambda _key, until, _now: until, timer=clock
+        )
+        self._states: LRUCache[str, State] = LRUCache(_STATES, getsizeof=lambda s: 1000 + 200 * len(s.seen))
+        self._contents: LRUCache[tuple[str, str, str], Contents] = LRUCache(
+            _PARSED, getsizeof=lambda contents: 500 + _WEIGHT * contents.size
+        )
+        self._sizes: LRUCache[tuple[str, Digest], int] = LRUCache(_SIZES)
+
+    # Who may read
+
+    def name_of(self, caller: Credentials) -> str:
+        """What a caller is known by in here; it tells nothing outside of this process."""
+        return fingerprint(caller, self._key)
+
+    def prove(self, who: str, repository: Repository, seconds: float | None) -> None:
+        """The registry has just let this caller read there, by a token that is good for so long."""
+        lasting = self.terms.ttl if seconds is None else min(seconds, self.terms.ttl)
+        if lasting > 0:
+            with self._guard:
+                self._proofs[who, _name(repository)] = self._clock() + lasting
+
+    def disprove(self, who: str, repository: Repository) -> None:
+        """The registry has just refused this caller."""
+        with self._guard:
+            self._proofs.pop((who, _name(repository)), None)
+
+    def is_proven(self, who: str, repository: Repository) -> bool:
+        """Whether the registry has let this caller read there lately."""
+        return self._proven_until(who, repository) > 0
+
+    def _proven_until(self, who: str, repository: Repository) -> float:
+        with self._guard:
+            return self._proofs.get((who, _name(repository)), 0.0)
+
+    # What stood there
+
+    def position(self, repository: Repository) -> Position | None:
+        """To be taken before the registry is asked. None: the others can't be heard, so nothing counts."""
+        return self._backend.position(_name(repository))
+
+    def changed(self, repository: Repository, tag: Tag) -> None:
+        """Let everybody forget a tag, once the registry has taken, or may have taken, a change."""
+        self._backend.record(_name(repository), str(tag))
+
+    def dress_anew(self, repository: Repository) -> None:
+        """Let everybody build the page again: something else that stands on it is known now."""
+        self._backend.record(_name(repository), DRESSED)
+
+    def state(self, repository: Repository) -> State:
+        """What is remembered of a repository, as far as it can still be true; an empty state if nothing is.
+
+        Tags that one of us has written since are left out. Where that can't be told, all is in doubt.
+        """
+        name = _name(repository)
+        position = self._backend.position(name)
+        with self._guard:
+            own = self._states.get(name)
+        if own is not None and position is not None and own.position == position and self._is_young(own):
+            return own
+        kept = self._backend.get(f"state\0{name}") if position is not None else None
+        shared = None if kept is None else State.from_json(kept)
+        known = max((s for s in (own, shared) if s is not None), key=lambda s: s.listed, default=State())
+        return self._present(name, known, position)
+
+    def _is_young(self, state: State) -> bool:
+        return self.terms.is_listed(state, self.now())
+
+    def _present(self, name: str, known: State, position: Position | None) -> State:
+        if position is None or known.position is None:
+            return known.doubted(position)
+        if known.position == position:
+            with self._guard:
+                self._states[name] = known
+            return known
+        changed = self._backend.since(name, known.position)
+        return known.doubted(position) if changed is None else known.without(changed, position)
+
+    def keep(self, repository: Repository, state: State, *, share: bool = True) -> None:
+        """Remember a state; `share` it where it is worth the writing."""
+        name = _name(repository)
+        with self._guard:
+            self._states[name] = state
+        if share and state.position is not None:
+            self._backend.put(f"state\0{name}", state.to_json(), 2 * max(self.terms.ttl, self.terms.ttl_old))
+
+    def keep_seen(self, repository: Repository, position: Position | None, tag: str, seen: Seen) -> None:
+        """Remember what stood under one tag, when the journal had come to `position`; for this process."""
+        name = _name(repository)
+        with self._guard:
+            known = self._states.get(name) or State(position)
+            if position is not None and known.position == position:
+                self._states[name] = known.with_seen(tag, seen)
+
+    def looking(self, repository: Repository) -> AbstractContextManager[bool]:
+        """While held, no other worker of this machine looks at the same repository."""
+        return self._backend.lock(f"look\0{_name(repository)}", _ALONE)
+
+    def ticket(self, who: str, repository: Repository, state: State) -> Ticket | None:
+        """What a page made of `state` stands on; None where it has to be made anew each time."""
+        if state.position is None:
+            return None
+        left = state.listed + self.terms.ttl - self.now()
+        until = min(self._proven_until(who, repository), self._clock() + left)
+        return Ticket(_name(repository), state.position, until)
+
+    def holds(self, ticket: Ticket) -> bool:
+        """Whether what stood on this ticket may still be given to the same caller."""
+        return self._clock() < ticket.until and self._backend.position(ticket.journal) == ticket.position
+
+    # What never changes
+
+    def document(self, repository: Repository, digest: Digest) -> Document | None:
+        """A document of a repository by its digest, which is verified."""
+        kept = self._backend.get(f"document\0{_name(repository)}\0{digest}")
+        if kept is None:
+            return None
+        media_type, _, body = kept.partition(b"\n")
+        document = Document(media_type.decode("utf-8", "replace"), body)
+        return document if _is(body, digest) else None
+
+    def keep_document(self, repository: Repository, digest: Digest, document: Document) -> None:
+        kept = b"\n".join((document.media_type.encode(), document.body))
+        self._backend.put(f"document\0{_name(repository)}\0{digest}", kept)
+
+    def blob(self, repository: Repository, digest: Digest) -> bytes | None:
+        """A small blob by its digest, which is verified."""
+        kept = self._backend.get(f"blob\0{_name(repository)}\0{digest}")
+        return kept if kept is not None and _is(kept, digest) else None
+
+    def keep_blob(self, repository: Repository, digest: Digest, content: bytes) -> None:
+        self._backend.put(f"blob\0{_name(repository)}\0{digest}", content)
+
+    def size(self, repository: Repository, digest: Digest) -> int | None:
+        """The size of a blob in bytes, where the registry has told it before."""
+        with self._guard:
+            return self._sizes.get((_name(repository), digest))
+
+    def keep_size(self, repository: Repository, digest: Digest, size: int) -> None:
+        with self._guard:
+            self._sizes[_name(repository), digest] = size
+
+    def contents(self, repository: Repository, tag: str, digest: Digest) -> Contents | None:
+        """What was read of the document under a tag."""
+        with self._guard:
+            return self._contents.get((_name(repository), tag, digest.hex))
+
+    def keep_contents(self, repository: Repository, tag: str, digest: Digest, contents: Contents) -> None:
+        with self._guard:
+            if 500 + _WEIGHT * contents.size <= self._contents.maxsize // 4:
+                self._contents[_name(repository), tag, digest.hex] = contents
+
+
+def _name(repository: Repository) -> str:
+    return f"{repository.registry.origin}\0{repository.name}"
+
+
+def _is(content: bytes, digest: Digest) -> bool:
+    return hashlib.new(digest.algorithm, content).hexdigest() == digest.hex

@@ -1,0 +1,208 @@
+"""Pages: how a project's page is put together from what is remembered and what the registry says.
+
+A caller who was let in a moment ago gets the remembered page. Everybody else asks for the tags with
+credentials of their own, which proves that they may read, and tells what is new. Whoever finds that too much
+time has passed looks at what may have changed; who comes meanwhile gets what is remembered, a while longer.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
+
+from cachetools import LRUCache
+
+from pyoci.errors import Unreachable
+from pyoci.oci.references import Digest, Tag
+from pyoci.store.cache import Cache
+from pyoci.store.flights import Flights
+from pyoci.store.models import PackageFile, ProjectPage
+from pyoci.store.project import Listing, StoredProject, versions_among
+from pyoci.store.state import Seen, State, fingerprint
+
+_SECONDS = 60.0  # for reading all the versions of a page
+_LAG = 300.0  # seconds for which a list of tags may lack what was written, or name what was deleted
+_MADE = 2_000_000  # files on all the pages that one process remembers
+_SORTED = 200_000  # tags whose order one process remembers
+_TRIES = 3  # flights of others that began before we were asked
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+_Made = tuple[State, str, ProjectPage]
+
+
+class Pages:
+    """Makes pages. One for the process."""
+
+    def __init__(self, cache: Cache, *, max_versions: int = 1000) -> None:
+        self._cache = cache
+        self._max_versions = max_versions
+        self._flights = Flights()
+        self._guard = threading.Lock()
+        self._made: LRUCache[str, _Made] = LRUCache(_MADE, getsizeof=lambda made: 1000 + len(made[2].files))
+        # To read and sort a thousand versions takes longer than the rest of a page.
+        self._sorted: LRUCache[tuple[str, ...], list[Tag]] = LRUCache(
+            _SORTED, getsizeof=lambda tags: 10 + len(tags)
+        )
+
+    def page(self, project: StoredProject, *, fresh: bool = False) -> ProjectPage:
+        """The page of a project, for this caller. `fresh` asks the registry again whatever is remembered.
+
+        Raises NotFound, and what the registry says.
+        """
+        cache, repository = self._cache, project.repository
+        position = cache.position(repository)
+        listing = None
+        if fresh or not project.is_proven:
+            key = ("list", str(fresh), project.who, repository)
+            listing = self._flights.share(key, project.who, project.listing, _SECONDS)
+        state = self._settled(project, listing, fresh=fresh)
+        flight = ("page", str(fresh), repository)
+        for _ in range(_TRIES):
+            if state is not None:
+                break
+            if not fresh and self._flights.in_the_air(flight):
+                state = self._good_for_now(project)
+            if state is None:
+                work = partial(self._looked, project, listing, fresh=fresh)
+                found = self._flights.share(flight, project.who, work, _SECONDS)
+                # It may have begun before a change that we were to see.
+                state = found if found.covers(position) else None
+        return self._page(project, state or self._looked(project, listing, fresh=fresh))
+
+    # What is remembered
+
+    def _settled(self, project: StoredProject, listing: Listing | None, *, fresh: bool) -> State | None:
+        """What is remembered, where that will do. A list of tags that says the same makes it last longer."""
+        if fresh:
+            return None
+        remembered = self._cache.state(project.repository)
+        state = remembered if listing is None else _merged(remembered, listing, self._cache.now())
+        if not self._holds(state):
+            return None
+        if state is not remembered:
+            self._cache.keep(project.repository, state)
+        return state
+
+    def _holds(self, state: State) -> bool:
+        now, terms = self._cache.now(), self._cache.terms
+        return terms.is_listed(state, now) and all(
+            (seen := state.seen.get(str(tag))) is not None and terms.holds(seen, now)
+            for tag in self._wanted(state.tags)
+        )
+
+    def _good_for_now(self, project: StoredProject) -> State | None:
+        """What is remembered, where that will do while somebody else is looking."""
+        state = self._cache.state(project.repository)
+        whole = all(str(tag) in state.seen for tag in self._wanted(state.tags))
+        return state if whole and self._cache.terms.bears(state, self._cache.now()) else None
+
+    def _wanted(self, tags: tuple[str, ...]) -> list[Tag]:
+        """The tags of the newest versions, oldest first."""
+        with self._guard:
+            wanted = self._sorted.get(tags)
+        if wanted is None:
+            versions = versions_among(tags)
+            wanted = [tag for _, tag in (versions[-self._max_versions :] if self._max_versions else versions)]
+            with self._guard:
+                self._sorted[tags] = wanted
+        return wanted
+
+    # What the registry says
+
+    def _looked(self, project: StoredProject, listing: Listing | None, *, fresh: bool) -> State:
+        """Ask the registry for what isn't remembered, or no longer counts; and remember it."""
+        cache, repository = self._cache, project.repository
+        with cache.looking(repository):
+            state = cache.state(repository)
+            if listing is None or listing.position != state.position:
+                if not fresh and self._holds(state):
+                    return state  # another worker has looked while we waited
+                listing = project.listing()
+            now = cache.now()
+            state = _merged(state, replace(listing, position=state.position), now)
+            wanted = self._wanted(state.tags)
+            known = {str(tag): state.seen.get(str(tag)) for tag in wanted}
+            stale = [tag for tag in wanted if fresh or not self._counts(known[str(tag)], now)]
+            found = _side_by_side(project, lambda tag: project.look(tag, known[str(tag)]), stale)
+            seen = dict(state.seen)
+            for tag, at_present in zip(stale, found, strict=True):
+                seen.pop(str(tag), None)
+                if at_present is not None:
+                    seen[str(tag)] = at_present
+            gone = {str(tag) for tag in stale} - seen.keys()
+            tags = tuple(tag for tag in state.tags if tag not in gone)
+            state = State(listing.position, listing.at, tags, seen)
+            cache.keep(repository, state)
+            return state
+
+    def _counts(self, seen: Seen | None, now: float) -> bool:
+        return seen is not None and self._cache.terms.holds(seen, now)
+
+    # The page itself
+
+    def _page(self, project: StoredProject, state: State) -> ProjectPage:
+        key = str(project.repository.registry.origin) + "/" + project.repository.name
+        with self._guard:
+            made = self._made.get(key)
+        if made is not None and made[0] is state:
+            page = made[2]
+        else:
+            pairs = [(str(tag), state.seen[str(tag)].digest) for tag in self._wanted(state.tags)]
+            name = fingerprint(pairs)
+            page = (
+                made[2]
+                if made and made[1] == name
+                else ProjectPage(project.name, _files(project, pairs), name)
+            )
+            with self._guard:
+                self._made[key] = (state, name, page)
+        return replace(page, ticket=self._cache.ticket(project.who, project.repository, state))
+
+
+def _merged(state: State, listing: Listing, now: float) -> State:
+    """The state with the tags just listed. One that was written a moment ago may not be there yet."""
+    if listing.position != state.position or listing.at < state.listed:
+        return state
+    late = [
+        tag
+        for tag in state.tags
+        if (now - state.seen[tag].changed < _LAG if tag in state.seen else not state.listed)
+    ]
+    tags = tuple(sorted({*listing.tags, *late}))
+    return replace(state, listed=listing.at, tags=tags)
+
+
+def _files(project: StoredProject, pairs: list[tuple[str, Digest]]) -> tuple[PackageFile, ...]:
+    """The files of some documents, each once: two tags may spell one version, and the first counts."""
+    known = [project.cache.contents(project.repository, tag, digest) for tag, digest in pairs]
+    missing = [pair for pair, contents in zip(pairs, known, strict=True) if contents is None]
+    read = iter(_side_by_side(project, lambda pair: project.contents(*pair), missing))
+    found = (contents or next(read) for contents in known)
+    unique = {file.filename: file for file in reversed([file for each in found for file in each.files])}
+    return tuple(reversed(unique.values()))
+
+
+def _side_by_side(
+    project: StoredProject, work: Callable[[_Item], _Result], items: Sequence[_Item]
+) -> list[_Result]:
+    """The result for each item, in their order. The first failure ends the reading."""
+    width = min(project.session.side_by_side, len(items))
+    if width <= 1:
+        return [work(item) for item in items]
+    # Threads of its own, so that a page from a registry that hangs keeps no other page waiting.
+    fetchers = ThreadPoolExecutor(width, thread_name_prefix="fetch")
+    try:
+        waiting = [fetchers.submit(work, item) for item in items]
+        done, left = wait(waiting, _SECONDS, FIRST_EXCEPTION)
+        for future in done:
+            future.result()
+        if left:
+            raise Unreachable(f"{project.repository} has not given its versions in {_SECONDS:.0f} s")
+        return [future.result() for future in waiting]
+    finally:
+        fetchers.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,126 @@
+"""State: what is remembered of a repository, and for how long it may stand for the registry's word. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from pyoci.cache.backend import Position
+from pyoci.errors import InvalidRequest
+from pyoci.oci.references import Digest
+
+TTL = 60.0  # seconds
+TTL_OLD = 3600.0  # seconds
+_LATELY = 24 * 3600.0  # seconds: what changed within them may well change again
+DRESSED = "+"  # in a journal, no tag: the page has changed, and nothing in the registry has
+_SKEW = 5.0  # seconds that the clocks of two hosts may differ
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What stood under a tag. Times are in seconds since the epoch, for hosts remember together."""
+
+    digest: Digest
+    looked: float  # when the registry was asked
+    changed: float  # when it was written, by its own annotations
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The tags of a repository, and what stood under those that were looked at.
+
+    It holds for the `position` that the repository's journal had before the registry was asked.
+    """
+
+    position: Position | None = None
+    listed: float = 0.0  # when the tags were listed, in seconds since the epoch
+    tags: tuple[str, ...] = ()
+    seen: Mapping[str, Seen] = field(default_factory=dict)
+
+    def without(self, changed: Iterable[str], position: Position) -> Self:
+        """The same after some tags were written: they, and the list, have to be asked for again."""
+        gone = set(changed) - {DRESSED}
+        if not gone:
+            return replace(self, position=position)
+        seen = {tag: seen for tag, seen in self.seen.items() if tag not in gone}
+        # A registry's list may lack for some seconds what was just written: it is looked for all the same.
+        return replace(
+            self, position=position, listed=0.0, tags=tuple(sorted({*self.tags, *gone})), seen=seen
+        )
+
+    def doubted(self, position: Position | None) -> Self:
+        """The same as a guess: every tag has to be looked at again, and most will not have changed."""
+        seen = {tag: replace(seen, looked=0.0) for tag, seen in self.seen.items()}
+        return replace(self, position=position, listed=0.0, seen=seen)
+
+    def with_seen(self, tag: str, seen: Seen) -> Self:
+        return replace(self, seen={**self.seen, tag: seen})
+
+    def covers(self, position: Position | None) -> bool:
+        """Whether the registry was asked when the journal had come to `position`, or later."""
+        mine = self.position
+        if mine is None or position is None:
+            return mine is position
+        return mine.epoch == position.epoch and mine.count >= position.count
+
+    def to_json(self) -> bytes:
+        """As it is kept. Raises ValueError without a position."""
+        if self.position is None:
+            raise ValueError("a state without a position can't be kept")
+        document = {
+            "position": [self.position.epoch, self.position.count],
+            "listed": self.listed,
+            "tags": self.tags,
+            "seen": {tag: [str(seen.digest), seen.looked, seen.changed] for tag, seen in self.seen.items()},
+        }
+        return json.dumps(document, separators=(",", ":")).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Self | None:
+        """What was kept; None for anything else that lies in its place."""
+        try:
+            document = json.loads(text)
+            epoch, count = document["position"]
+            seen = {
+                str(tag): Seen(Digest.parse(digest), float(looked), float(changed))
+                for tag, (digest, looked, changed) in document["seen"].items()
+            }
+            tags = tuple(str(tag) for tag in document["tags"])
+            return cls(Position(str(epoch), int(count)), float(document["listed"]), tags, seen)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, InvalidRequest):
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """For how many seconds a list of tags, and what stood under a tag, may be taken for the present ones.
+
+    A tag that nobody has written for a day is looked at every `ttl_old` seconds only.
+    """
+
+    ttl: float = TTL
+    ttl_old: float = TTL_OLD
+
+    def is_listed(self, state: State, now: float) -> bool:
+        """Whether the list of tags is young enough."""
+        return -_SKEW <= now - state.listed < self.ttl
+
+    def holds(self, seen: Seen, now: float) -> bool:
+        """Whether what stood under a tag still counts."""
+        lately = now - seen.changed < _LATELY
+        return (
+            -_SKEW <= now - seen.looked < (self.ttl if lately else self.ttl and max(self.ttl, self.ttl_old))
+        )
+
+    def bears(self, state: State, now: float) -> bool:
+        """Whether the state will do for whoever finds somebody else looking already."""
+        return -_SKEW <= now - state.listed < 2 * self.ttl
+
+
+def fingerprint(pairs: Iterable[tuple[str, Digest]], *others: str) -> str:
+    """A name for what a page is made of: two pages with the same one are the same."""
+    text = "\n".join([*others, *(f"{tag} {digest}" for tag, digest in pairs)])
+    return hashlib.sha256(text.encode()).hexdigest()

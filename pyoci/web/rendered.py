@@ -1,0 +1,93 @@
+"""Rendered: an answer's bytes and headers, made once and given often."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import threading
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+
+from cachetools import LRUCache
+from werkzeug.http import parse_etags
+
+# With any max-age, or with Last-Modified alone, uv and poetry showed one caller's page to the next from
+# their own cache, and kept new releases hidden.
+_HEADERS = (
+    ("Cache-Control", "private, no-cache"),
+    ("Vary", "Accept, Accept-Encoding, Authorization"),
+    ("X-Content-Type-Options", "nosniff"),
+)
+_HTML_HEADERS = (
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    ("X-Frame-Options", "DENY"),
+)
+_WORTH_COMPRESSING = 1024  # bytes
+_SIZE = 64 * 1024 * 1024  # bytes that one process remembers
+
+Headers = list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """One representation, with a strong ETag over exactly these bytes."""
+
+    body: bytes = field(repr=False)
+    etag: str  # without its quotation marks
+    headers: tuple[tuple[str, str], ...]
+    content_type: str
+    encoding: str = ""  # gzip, or none
+
+    @classmethod
+    def of(cls, content: bytes, content_type: str, *, compressed: bool) -> Rendered:
+        """`content` as it is sent; `compressed` where that is welcome, and worth it."""
+        encoding = "gzip" if compressed and len(content) > _WORTH_COMPRESSING else ""
+        body = gzip.compress(content, compresslevel=6, mtime=0) if encoding else content
+        etag = hashlib.sha256(body).hexdigest()
+        is_html = content_type.partition(";")[0].endswith("html")
+        headers = (*_HEADERS, *(_HTML_HEADERS if is_html else ()), ("ETag", f'"{etag}"'))
+        return cls(body, etag, headers, content_type, encoding)
+
+    def answer(self, condition: str | None) -> tuple[int, Headers, bytes]:
+        """Status, headers and body; 304 for whoever has it already (RFC 9110, section 13.1.2)."""
+        if condition and is_met(condition, self.etag):
+            return 304, list(self.headers), b""
+        headers = [
+            *self.headers,
+            ("Content-Type", self.content_type),
+            ("Content-Length", str(len(self.body))),
+        ]
+        if self.encoding:
+            headers.append(("Content-Encoding", self.encoding))
+        return 200, headers, self.body
+
+
+def is_met(condition: str, etag: str) -> bool:
+    """Whether an If-None-Match names this ETag."""
+    return condition == f'"{etag}"' or parse_etags(condition).contains_weak(etag)
+
+
+class RenderedPages:
+    """Pages by what they are made of, so that each is rendered once. One for the process."""
+
+    def __init__(self, size: int = _SIZE) -> None:
+        self._guard = threading.Lock()
+        self._known: LRUCache[Hashable, Rendered] = LRUCache(size, getsizeof=lambda it: 1000 + len(it.body))
+
+    def get(self, key: Hashable) -> Rendered | None:
+        with self._guard:
+            return self._known.get(key)
+
+    def made(self, key: Hashable, make: Callable[[], Rendered]) -> Rendered:
+        """What is remembered under `key`, or what `make` makes."""
+        known = self.get(key)
+        if known is not None:
+            return known
+        rendered = make()
+        if len(rendered.body) <= self._known.maxsize // 4:
+            with self._guard:
+                self._known[key] = rendered
+        return rendered

@@ -1,0 +1,491 @@
+"""What is remembered, for whom, for how long; and that it never speaks for the registry to a stranger."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import pytest
+
+from pyoci.cache.backend import Position
+from pyoci.cache.memory import MemoryBackend
+from pyoci.errors import Denied, NotFound, RangeNotSatisfiable, RateLimited, Unauthorized
+from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials
+from pyoci.oci.references import Digest, Tag
+from pyoci.store.cache import Cache
+from pyoci.store.models import ByteRange, ProjectPage
+from pyoci.store.service import PackageStore
+from pyoci.store.state import Seen, State, Terms
+from tests.builders import make_sdist, make_wheel
+from tests.registry import TestRegistry, make_namespace, make_repository
+from tests.store.shelf import HELLO, NOBODY, content, make_upload, names, page, publish, publish_wheel
+
+ACME = make_namespace()
+REPOSITORY, TAG = make_repository(), Tag.parse("1.0")
+WHEEL, BYTES = make_wheel()
+LIST = "GET acme/hello_world/tags/list"
+SOMEBODY, ANOTHER = Basic("somebody", "secret"), Basic("another", "secret")
+
+
+class Clock:
+    """Seconds that pass when a test says so; they begin when the wheels of these tests are published."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Deaf(MemoryBackend):
+    """A place that nobody can be heard from, while it is switched off."""
+
+    off = False
+
+    def position(self, name: str) -> Position | None:
+        return None if self.off else super().position(name)
+
+    def get(self, key: str) -> bytes | None:
+        return None if self.off else super().get(key)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def backend(clock: Clock) -> Deaf:
+    return Deaf(clock=clock)
+
+
+@pytest.fixture
+def make_store(registry: TestRegistry, backend: Deaf, clock: Clock) -> Callable[..., PackageStore]:
+    """Makes stores that share a backend, as the workers of one server do."""
+
+    def make(terms: Terms | None = None, **settings: object) -> PackageStore:
+        cache = Cache(backend, terms, clock=clock, now=clock)
+        return registry.store(cache=cache, now=lambda: _moment(clock), **settings)
+
+    return make
+
+
+def _moment(clock: Clock) -> datetime:
+    return datetime.fromtimestamp(clock.now, UTC)
+
+
+@pytest.fixture
+def store(registry: TestRegistry, make_store: Callable[..., PackageStore]) -> PackageStore:
+    """A store with two versions, whose page somebody has read."""
+    store = make_store()
+    publish_wheel(store)
+    publish_wheel(store, "2.0")
+    page(store)
+    registry.calls.clear()
+    return store
+
+
+def read(store: PackageStore, caller: Credentials) -> ProjectPage:
+    return store.page(ACME, HELLO, caller)
+
+
+class TestWhatAPageCosts:
+    """In requests to the registry."""
+
+    def test_nothing_again(self, registry: TestRegistry, store: PackageStore) -> None:
+        """For the caller whom the registry has let in a moment ago."""
+        assert len(names(store)) == 2
+        assert registry.calls == []
+
+    def test_one_for_whoever_is_not_known(self, registry: TestRegistry, store: PackageStore) -> None:
+        """The tags, asked for with credentials of their own."""
+        assert len(read(store, SOMEBODY).files) == 2
+        assert registry.calls == [LIST]
+
+    def test_one_and_a_glance_at_what_changed_lately(
+        self, registry: TestRegistry, store: PackageStore, clock: Clock
+    ) -> None:
+        """When the minute is over."""
+        clock.now += 60
+        page(store)
+        found = sorted(registry.calls)
+        assert found == [LIST, *(f"HEAD acme/hello_world/manifests/{v}" for v in ("1.0", "2.0"))]
+
+    def test_one_for_what_is_old(self, registry: TestRegistry, store: PackageStore, clock: Clock) -> None:
+        """What nobody has written for a day is looked at once an hour."""
+        clock.now += 2 * 24 * 3600
+        page(store)
+        registry.calls.clear()
+        clock.now += 61
+        page(store)
+        assert registry.calls == [LIST]
+        clock.now += 3600
+        registry.calls.clear()
+        page(store)
+        assert len(registry.calls) == 3
+
+    def test_one_for_each_version_where_nothing_is_remembered(
+        self, registry: TestRegistry, make_store: Callable[..., PackageStore], store: PackageStore
+    ) -> None:
+        """PYOCI_CACHE_TTL=0: a glance at each, since documents never change."""
+        never = make_store(Terms(ttl=0))
+        for _ in range(2):
+            registry.calls.clear()
+            page(never)
+            assert registry.calls[0] == LIST
+            assert len(registry.calls) == 3
+
+    def test_what_one_worker_has_read_another_does_not_ask_for(
+        self, registry: TestRegistry, make_store: Callable[..., PackageStore], store: PackageStore
+    ) -> None:
+        """But for the tags, which prove that the caller may read."""
+        assert len(names(make_store())) == 2
+        assert registry.calls == [LIST]
+
+    def test_one_round_for_all_who_come_at_once(
+        self, registry: TestRegistry, make_store: Callable[..., PackageStore], store: PackageStore
+    ) -> None:
+        """A hundred requests of one caller, in two workers that know nothing."""
+        store.delete(ACME, HELLO, "2.0", NOBODY)
+        workers = [make_store(), make_store()]
+        registry.calls.clear()
+        with ThreadPoolExecutor(100) as threads:
+            found = list(
+                threads.map(lambda number: len(read(workers[number % 2], SOMEBODY).files), range(100))
+            )
+        assert found == [1] * 100
+        assert len([call for call in registry.calls if call == LIST]) <= 2
+        assert len(registry.calls) <= 4
+
+
+class TestFiles:
+    """What a file costs after its page."""
+
+    def test_what_is_known_of_it_costs_nothing(self, registry: TestRegistry, store: PackageStore) -> None:
+        """HEAD, and 304."""
+        assert store.describe(ACME, HELLO, WHEEL, NOBODY).size == len(BYTES)
+        assert registry.calls == []
+
+    def test_its_bytes_cost_one(self, registry: TestRegistry, store: PackageStore) -> None:
+        """The blob's, with the caller's own credentials; nothing else for whoever has it."""
+        assert content(store, WHEEL) == BYTES
+        store.describe(ACME, HELLO, WHEEL, NOBODY)
+        assert [line.split("sha256")[0] for line in registry.calls] == ["GET acme/hello_world/blobs/"]
+
+    def test_its_metadata_costs_one_once(self, registry: TestRegistry, store: PackageStore) -> None:
+        """And one for each caller whom nobody knows."""
+        first = store.metadata(ACME, HELLO, WHEEL, NOBODY)
+        assert store.metadata(ACME, HELLO, WHEEL, NOBODY) == first
+        assert len(registry.calls) == 1
+        assert store.metadata(ACME, HELLO, WHEEL, SOMEBODY) == first
+        assert len(registry.calls) == 2
+
+    def test_one_that_is_asked_for_before_its_page(
+        self, registry: TestRegistry, make_store: Callable[..., PackageStore], store: PackageStore
+    ) -> None:
+        """Its version is read, and remembered."""
+        store.delete(ACME, HELLO, "2.0", NOBODY)
+        other = make_store()
+        registry.calls.clear()
+        for _ in range(2):
+            assert other.describe(ACME, HELLO, WHEEL, SOMEBODY).size == len(BYTES)
+        assert registry.calls == ["GET acme/hello_world/manifests/1.0"]
+
+
+class TestChanges:
+    """When they show."""
+
+    def test_what_others_publish_shows_when_the_minute_is_over(
+        self, registry: TestRegistry, store: PackageStore, clock: Clock
+    ) -> None:
+        """A new version, and a new file of a known one."""
+        elsewhere = registry.store()
+        publish_wheel(elsewhere, "3.0")
+        publish(elsewhere, *make_sdist())
+        assert len(names(store)) == 2
+        clock.now += 60
+        assert len(names(store)) == 4
+
+    def test_a_new_version_shows_to_whoever_is_not_known(
+        self, registry: TestRegistry, store: PackageStore
+    ) -> None:
+        """Their list of tags tells of it, and then everybody knows."""
+        publish_wheel(registry.store(), "3.0")
+        assert len(read(store, SOMEBODY).files) == 3
+        assert len(names(store)) == 3
+
+    def test_what_others_delete_goes(self, registry: TestRegistry, store: PackageStore, clock: Clock) -> None:
+        """When the minute is over."""
+        registry.store().delete(ACME, HELLO, "2.0", NOBODY)
+        clock.now += 400
+        assert len(names(store)) == 1
+
+    def test_a_fresh_page_asks_for_everything(self, registry: TestRegistry, store: PackageStore) -> None:
+        """`Cache-Control: no-cache`, which uv sends for --refresh."""
+        publish(registry.store(), *make_sdist())
+        assert len(store.page(ACME, HELLO, NOBODY, fresh=True).files) == 3
+        assert len(names(store)) == 3
+
+    def test_our_own_writes_show_at_once(
+        self, store: PackageStore, make_store: Callable[..., PackageStore]
+    ) -> None:
+        """After an upload, a yank and a delete, in every worker."""
+        other = make_store()
+        for reader in (other, store):
+            assert len(names(reader)) == 2
+        publish(store, *make_sdist())
+        assert len(names(other)) == len(names(store)) == 3
+        store.yank(ACME, HELLO, "2.0", "broken", NOBODY)
+        for reader in (other, store):
+            assert [file.yanked for file in page(reader).files] == [None, None, "broken"]
+        store.delete(ACME, HELLO, WHEEL, NOBODY)
+        for reader in (other, store):
+            assert WHEEL not in names(reader)
+            with pytest.raises(NotFound):
+                content(reader, WHEEL)
+
+    def test_our_own_old_versions_show_at_once(
+        self, store: PackageStore, make_store: Callable[..., PackageStore], clock: Clock
+    ) -> None:
+        """A yank of what nobody has written for days."""
+        other = make_store()
+        clock.now += 5 * 24 * 3600
+        names(other)
+        store.yank(ACME, HELLO, "2.0", "broken", NOBODY)
+        assert [file.yanked for file in page(other).files] == [None, "broken"]
+
+    def test_a_change_that_comes_while_a_page_is_read_is_not_missed(
+        self, registry: TestRegistry, store: PackageStore, make_store: Callable[..., PackageStore]
+    ) -> None:
+        """The journal's position is taken before the registry is asked."""
+        other = make_store()
+
+        def publish_between(line: str) -> None:
+            if line.endswith("manifests/2.0"):
+                registry.before = None
+                store.yank(ACME, HELLO, "1.0", "", NOBODY)
+
+        registry.before = publish_between
+        other.page(ACME, HELLO, SOMEBODY, fresh=True)
+        registry.before = None
+        assert read(other, SOMEBODY).files[0].yanked == ""
+
+    def test_a_list_that_lags_does_not_hide_what_we_wrote(
+        self, registry: TestRegistry, store: PackageStore, make_store: Callable[..., PackageStore]
+    ) -> None:
+        """The tag is looked for even where the registry doesn't list it yet."""
+        state = State(Position("e", 1), 100.0, ("1.0",), {"1.0": Seen(Digest("sha256", "a" * 64), 1, 1)})
+        assert state.without({"2.0"}, Position("e", 2)).tags == ("1.0", "2.0")
+
+    def test_a_page_that_was_made_anew_alone_keeps_what_is_known(self) -> None:
+        """Nothing in the registry has changed by it."""
+        state = State(Position("e", 1), 100.0, ("1.0",), {})
+        assert state.without({"+"}, Position("e", 2)) == State(Position("e", 2), 100.0, ("1.0",), {})
+
+
+def test_whoever_comes_while_somebody_looks_gets_what_is_remembered(
+    registry: TestRegistry, store: PackageStore, clock: Clock
+) -> None:
+    """For another minute; so a slow registry keeps one request waiting, and not a hundred."""
+    looking, go_on = threading.Event(), threading.Event()
+
+    def wait(line: str) -> None:
+        if line.startswith("HEAD"):
+            looking.set()
+            assert go_on.wait(20)
+
+    clock.now += 60
+    publish(registry.store(), *make_sdist())
+    registry.before = wait
+    with ThreadPoolExecutor(1) as threads:
+        slow = threads.submit(names, store)
+        assert looking.wait(20)
+        assert len(names(store)) == 2
+        go_on.set()
+        assert len(slow.result(20)) == 3
+
+
+def test_the_failure_of_one_caller_is_not_that_of_another(
+    registry: TestRegistry, store: PackageStore
+) -> None:
+    """Who waits for somebody else to read a page reads it with credentials of their own where that fails."""
+    other, failing = registry.store(), threading.Event()
+    threads = ThreadPoolExecutor(1)
+
+    def fail_once(line: str) -> None:
+        if line == "GET acme/hello_world/manifests/1.0":
+            registry.before = None
+            waiting.append(threads.submit(read, other, ANOTHER))
+            failing.wait(0.2)
+            raise RateLimited("slow down")
+
+    waiting: list[Future[ProjectPage]] = []
+    registry.before = fail_once
+    with pytest.raises(RateLimited):
+        read(other, SOMEBODY)
+    assert len(waiting[0].result(20).files) == 2
+    threads.shutdown()
+
+
+def test_nothing_shared_is_given_while_nobody_can_be_heard(
+    registry: TestRegistry, store: PackageStore, backend: Deaf
+) -> None:
+    """Another host may have written: the registry is asked each time, and nothing fails."""
+    backend.off = True
+    publish(registry.store(), *make_sdist())
+    assert len(names(store)) == 3
+    registry.calls.clear()
+    assert len(names(store)) == 3
+    assert registry.calls
+    assert page(store).ticket is None
+    backend.off = False
+    assert len(names(store)) == 3
+
+
+@pytest.mark.parametrize("kept", [b"", b"{}", b"[1]", b'{"position":["e",1]}', b"\xff\x00", b"[" * 100_000])
+def test_what_is_no_state_is_none(kept: bytes) -> None:
+    """Whatever lies where one was kept."""
+    assert State.from_json(kept) is None
+
+
+def test_a_state_survives_being_written() -> None:
+    """Every part of it."""
+    seen = {"1.0": Seen(Digest("sha256", "a" * 64), 2.5, 1.5)}
+    state = State(Position("e", 7), 3.5, ("1.0", "latest"), seen)
+    assert State.from_json(state.to_json()) == state
+
+
+def test_a_document_that_was_tampered_with_is_none(backend: Deaf, store: PackageStore) -> None:
+    """Its bytes are hashed again."""
+    cache = Cache(backend)
+    digest = Digest("sha256", "a" * 64)
+    backend.put(f"document\0{REPOSITORY.registry.origin}\0{REPOSITORY.name}\0{digest}", b"x\n{}")
+    backend.put(f"blob\0{REPOSITORY.registry.origin}\0{REPOSITORY.name}\0{digest}", b"x")
+    assert cache.document(REPOSITORY, digest) is None
+    assert cache.blob(REPOSITORY, digest) is None
+
+
+class TestProofs:
+    """That a caller may read."""
+
+    def test_last_no_longer_than_the_token(self, clock: Clock) -> None:
+        """That proved it, and a minute at most."""
+        cache = Cache(clock=clock, now=clock)
+        cache.prove("me", REPOSITORY, 10)
+        cache.prove("you", REPOSITORY, 1000)
+        cache.prove("she", REPOSITORY, 0)
+        assert [cache.is_proven(who, REPOSITORY) for who in ("me", "you", "she")] == [True, True, False]
+        clock.now += 11
+        assert [cache.is_proven(who, REPOSITORY) for who in ("me", "you")] == [False, True]
+        clock.now += 50
+        assert not cache.is_proven("you", REPOSITORY)
+
+    def test_are_for_one_repository(self) -> None:
+        """And for one caller."""
+        cache = Cache()
+        cache.prove("me", REPOSITORY, None)
+        assert not cache.is_proven("you", REPOSITORY)
+        assert not cache.is_proven("me", make_repository("other"))
+
+    def test_end_with_a_refusal(self) -> None:
+        """The registry's last word counts."""
+        cache = Cache()
+        cache.prove("me", REPOSITORY, None)
+        cache.disprove("me", REPOSITORY)
+        assert not cache.is_proven("me", REPOSITORY)
+
+    @pytest.mark.parametrize(
+        "other", [Anonymous(), Basic("me", "wrong"), Basic("you", "secret"), Bearer("secret")], ids=str
+    )
+    def test_tell_callers_apart(self, other: Credentials) -> None:
+        """By all of their credentials, and without a trace of them."""
+        cache = Cache()
+        mine = cache.name_of(Basic("me", "secret"))
+        assert mine != cache.name_of(other)
+        assert "me" not in mine.strip("0123456789abcdef")
+
+
+REFUSALS = [
+    (401, "UNAUTHORIZED", Unauthorized),
+    (403, "DENIED", (Denied, Unauthorized)),
+    (404, "NAME_UNKNOWN", NotFound),
+]
+CALLERS = [
+    pytest.param(ANOTHER, 0, id="a caller without access"),
+    pytest.param(Basic("somebody", "wrong"), 0, id="a wrong password"),
+    pytest.param(Bearer("forged"), 0, id="a forged token"),
+    pytest.param(NOBODY, 61, id="one whose access was revoked a minute ago"),
+]
+
+
+@pytest.mark.parametrize(("status", "code", "kind"), REFUSALS)
+@pytest.mark.parametrize(("caller", "later"), CALLERS)
+class TestACallerWhomTheRegistryRefuses:
+    """Gets the registry's answer to everything, however much is remembered from others."""
+
+    @pytest.fixture(autouse=True)
+    def _refuse(
+        self, registry: TestRegistry, store: PackageStore, clock: Clock, later: int, status: int, code: str
+    ) -> None:
+        content(store, WHEEL)
+        store.metadata(ACME, HELLO, WHEEL, NOBODY)
+        clock.now += later
+        registry.calls.clear()
+        registry.refuse = {"GET|HEAD": (status, code)}
+
+    def test_a_page(self, store: PackageStore, caller: Credentials, kind: type[Exception]) -> None:
+        """Nobody lists the tags for it."""
+        with pytest.raises(kind):
+            read(store, caller)
+
+    def test_a_file(self, store: PackageStore, caller: Credentials, kind: type[Exception]) -> None:
+        """Nobody gives the blob."""
+        with pytest.raises(kind):
+            list(store.open(ACME, HELLO, WHEEL, caller))
+
+    def test_what_is_known_of_a_file(
+        self, registry: TestRegistry, store: PackageStore, caller: Credentials, kind: type[Exception]
+    ) -> None:
+        """HEAD is answered by the registry's word alone."""
+        with pytest.raises(kind):
+            store.describe(ACME, HELLO, WHEEL, caller)
+        assert registry.calls
+
+    def test_metadata(self, store: PackageStore, caller: Credentials, kind: type[Exception]) -> None:
+        """Nobody gives the blob."""
+        with pytest.raises(kind):
+            store.metadata(ACME, HELLO, WHEEL, caller)
+
+    def test_a_range_outside_the_file(
+        self, store: PackageStore, caller: Credentials, kind: type[Exception]
+    ) -> None:
+        """The size of a file is nothing that strangers are told."""
+        with pytest.raises(kind) as caught:
+            store.open(ACME, HELLO, WHEEL, caller, ByteRange.parse("bytes=999999-"))
+        assert not isinstance(caught.value, RangeNotSatisfiable)
+
+    @pytest.mark.parametrize("filename", ["hello_world-2.0-py2-none-any.whl", make_sdist()[0]])
+    def test_what_is_not_there(
+        self,
+        registry: TestRegistry,
+        store: PackageStore,
+        caller: Credentials,
+        kind: type[Exception],
+        filename: str,
+    ) -> None:
+        """That it isn't is the registry's to say, of a file and of its metadata."""
+        with pytest.raises(kind):
+            store.open(ACME, HELLO, filename, caller)
+        with pytest.raises(kind):
+            store.metadata(ACME, HELLO, filename, caller)
+        assert registry.calls
+
+
+def test_an_upload_lets_nobody_read(registry: TestRegistry, store: PackageStore) -> None:
+    """Who may write, and is asked by no page, is known to nobody."""
+    store.publish(ACME, make_upload(*make_sdist()), SOMEBODY)
+    registry.refuse = {"tags/list": (403, "DENIED")}
+    with pytest.raises(Denied):
+        read(store, SOMEBODY)
