@@ -12,7 +12,7 @@ from pyoci.dist.filenames import Sdist, Wheel
 from pyoci.dist.members import TopFolder, split_name
 from pyoci.dist.names import ProjectName
 from pyoci.dist.tars import read_tar_pkg_info
-from pyoci.dist.zips import read_zip_member
+from pyoci.dist.zips import Choose, Seekable, read_distant_zip_member, read_zip_member
 from pyoci.errors import InvalidRequest
 
 _DIST_INFO = ".dist-info"
@@ -20,7 +20,25 @@ _DIST_INFO = ".dist-info"
 
 def read_wheel_metadata(file: BinaryIO, wheel: Wheel) -> bytes:
     """The wheel's METADATA (binary distribution format, ".dist-info directory"). Raises InvalidRequest."""
+    return read_zip_member(file, _metadata_of(wheel))
 
+
+def read_distant_wheel_metadata(file: Seekable, wheel: Wheel) -> bytes:
+    """The same of a wheel that is dear to read."""
+    return read_distant_zip_member(file, _metadata_of(wheel))
+
+
+def read_pkg_info(file: BinaryIO, sdist: Sdist) -> bytes:
+    """The sdist's PKG-INFO (source distribution format, "Source distribution archive features").
+
+    Another one in an .egg-info folder doesn't count. Raises InvalidRequest.
+    """
+    if sdist.ending == ".zip":
+        return read_zip_member(file, _choose_pkg_info)
+    return read_tar_pkg_info(file)
+
+
+def _metadata_of(wheel: Wheel) -> Choose:
     def choose(members: Sequence[zipfile.ZipInfo]) -> zipfile.ZipInfo:
         found = [
             (segments[0], member)
@@ -36,17 +54,7 @@ def read_wheel_metadata(file: BinaryIO, wheel: Wheel) -> bytes:
         _check_dist_info(folder, wheel)
         return member
 
-    return read_zip_member(file, choose)
-
-
-def read_pkg_info(file: BinaryIO, sdist: Sdist) -> bytes:
-    """The sdist's PKG-INFO (source distribution format, "Source distribution archive features").
-
-    Another one in an .egg-info folder doesn't count. Raises InvalidRequest.
-    """
-    if sdist.ending == ".zip":
-        return read_zip_member(file, _choose_pkg_info)
-    return read_tar_pkg_info(file)
+    return choose
 
 
 def _choose_pkg_info(members: Sequence[zipfile.ZipInfo]) -> zipfile.ZipInfo:

@@ -12,13 +12,20 @@ from packaging.metadata import RawMetadata, parse_email
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from pyoci.dist.archives import read_pkg_info, read_wheel_metadata
+from pyoci.dist.archives import read_distant_wheel_metadata, read_pkg_info, read_wheel_metadata
 from pyoci.dist.filenames import FILENAME_LIMIT, Distribution, Wheel
 from pyoci.dist.members import METADATA_LIMIT
 from pyoci.dist.names import ProjectName
+from pyoci.dist.zips import Seekable
 from pyoci.errors import InvalidRequest
 
-__all__ = ["METADATA_LIMIT", "CoreMetadata", "read_metadata", "validated_requires_python"]
+__all__ = [
+    "METADATA_LIMIT",
+    "CoreMetadata",
+    "read_distant_metadata",
+    "read_metadata",
+    "validated_requires_python",
+]
 
 # parse_email needs some twenty times the memory of what it reads, and looks through all headers once for each
 # distinct name: without these limits, 4 MiB of one-letter headers would keep it busy for hours. Real METADATA
@@ -67,16 +74,14 @@ def read_metadata(file: BinaryIO, distribution: Distribution) -> CoreMetadata:
         where, text = "METADATA", read_wheel_metadata(file, distribution)
     else:
         where, text = "PKG-INFO", read_pkg_info(file, distribution)
-    metadata = _parse(text, where)
-    if metadata.name != distribution.name:
-        raise InvalidRequest(
-            f"{where} is that of {metadata.name}; expected {distribution.name}, as the file name says"
-        )
-    if metadata.version != distribution.version:
-        raise InvalidRequest(
-            f"{where} has version {metadata.version}; expected {distribution.version}, as the file name says"
-        )
-    return metadata
+    return _agreeing(text, where, distribution)
+
+
+def read_distant_metadata(file: Seekable, wheel: Wheel) -> CoreMetadata:
+    """The same of a wheel that is dear to read, for each read may be a request: some four of its end and of
+    METADATA do. That it begins as a zip is not looked at.
+    """
+    return _agreeing(read_distant_wheel_metadata(file, wheel), "METADATA", wheel)
 
 
 def validated_requires_python(text: str) -> str | None:
@@ -92,6 +97,20 @@ def validated_requires_python(text: str) -> str | None:
     if not valid:
         raise InvalidRequest(f"{line[:100]!a} is no Requires-Python; expected a specifier like '>=3.9'")
     return line
+
+
+def _agreeing(text: bytes, where: str, distribution: Distribution) -> CoreMetadata:
+    """What `text` says, if it is about this distribution. Raises InvalidRequest."""
+    metadata = _parse(text, where)
+    if metadata.name != distribution.name:
+        raise InvalidRequest(
+            f"{where} is that of {metadata.name}; expected {distribution.name}, as the file name says"
+        )
+    if metadata.version != distribution.version:
+        raise InvalidRequest(
+            f"{where} has version {metadata.version}; expected {distribution.version}, as the file name says"
+        )
+    return metadata
 
 
 def _parse(text: bytes, where: str) -> CoreMetadata:

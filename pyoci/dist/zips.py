@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from pyoci.dist.members import METADATA_LIMIT, check_count, check_size
 from pyoci.errors import InvalidRequest
@@ -39,11 +39,26 @@ _FOREIGN = (
 Choose = Callable[[Sequence[zipfile.ZipInfo]], zipfile.ZipInfo]
 
 
+class Seekable(Protocol):
+    """As much of a binary file as a zip is read with."""
+
+    def seek(self, offset: int, whence: int = ..., /) -> int: ...
+
+    def tell(self) -> int: ...
+
+    def read(self, size: int = ..., /) -> bytes: ...
+
+
 def read_zip_member(file: BinaryIO, choose: Choose) -> bytes:
     """The content of the member that `choose` picks, at most METADATA_LIMIT bytes. Raises InvalidRequest."""
     file.seek(0)
     if file.read(4) != _LOCAL_HEADER:
         raise InvalidRequest("the file is not a zip archive; expected one, as its name says")
+    return read_distant_zip_member(file, choose)
+
+
+def read_distant_zip_member(file: Seekable, choose: Choose) -> bytes:
+    """The same of a file that is dear to read: its first bytes are not looked at."""
     with _translated():
         archive = zipfile.ZipFile(_Frugal(file))
     with archive:
@@ -62,7 +77,7 @@ class _Frugal:
     records at the archive's end, whose counts may lie.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: Seekable) -> None:
         self._file = file
         self._size = file.seek(0, io.SEEK_END)
 

@@ -23,6 +23,7 @@ class BlobStream:
     size: int | None  # of the whole blob, in bytes; None where the registry didn't say
     pieces: Iterator[bytes] = field(repr=False)
     close: Callable[[], None] = field(repr=False)
+    partial: bool = False  # whether the registry sent just the part; otherwise it knows no such ranges
 
 
 def whole_blob(stream: Stream, digest: Digest, expected: int | None = None) -> BlobStream:
@@ -43,7 +44,19 @@ def blob_span(stream: Stream, span: range) -> BlobStream:
     else:
         first, size = 0, content_length(stream.headers)
     pieces = _cut(stream.pieces(READ_PIECE), span.start - first, len(span))
-    return BlobStream(size, _closing(stream, pieces), stream.close)
+    return BlobStream(size, _closing(stream, pieces), stream.close, partial=stream.status == 206)
+
+
+def blob_tail(stream: Stream, digest: Digest, count: int) -> BlobStream:
+    """The last `count` bytes of a blob, from a 206; or all of it, verified, from a 200."""
+    if stream.status != 206:
+        return whole_blob(stream, digest)
+    first, size = _content_range(stream)
+    if size is None or first != max(size - count, 0):
+        stream.close()
+        raise ProtocolError("the registry sent another range of the blob than was asked for")
+    pieces = _cut(stream.pieces(READ_PIECE), 0, size - first)
+    return BlobStream(size, _closing(stream, pieces), stream.close, partial=True)
 
 
 def content_length(headers: Mapping[str, str]) -> int | None:

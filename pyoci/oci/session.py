@@ -14,7 +14,7 @@ from pyoci.events import Events
 from pyoci.net.messages import Answer, Call, FileBody, Stream
 from pyoci.net.transport import Transport
 from pyoci.oci.auth import Authenticator, Purpose
-from pyoci.oci.blobs import BlobStream, blob_span, content_length, total_size, whole_blob
+from pyoci.oci.blobs import BlobStream, blob_span, blob_tail, content_length, total_size, whole_blob
 from pyoci.oci.credentials import Credentials
 from pyoci.oci.errors import (
     RegistryDenied,
@@ -186,6 +186,11 @@ class OCISession:
         call = self._wire.call("GET", repository.url(f"blobs/{digest}"), headers)
         stream = self._wire.open(call, self._purpose(repository))
         return whole_blob(stream, digest, size) if span is None else blob_span(stream, span)
+
+    def open_tail(self, repository: Repository, digest: Digest, count: int) -> BlobStream:
+        """The last `count` bytes of a blob, however many it has; all of it from a registry without ranges."""
+        call = self._wire.call("GET", repository.url(f"blobs/{digest}"), {"Range": f"bytes=-{count}"})
+        return blob_tail(self._wire.open(call, self._purpose(repository)), digest, count)
 
     def open_or_leave(
         self, repository: Repository, digest: Digest, leave: Leave, size: int | None = None

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyoci.dist.filenames import parse_filename
+from pyoci.dist.filenames import Wheel, parse_filename
 from pyoci.dist.members import MEMBER_LIMIT, METADATA_LIMIT
-from pyoci.dist.metadata import read_metadata
+from pyoci.dist.metadata import read_distant_metadata, read_metadata
 from pyoci.dist.zips import DIRECTORY_LIMIT
 from pyoci.errors import InvalidRequest
 from tests.builders import make_metadata, make_sdist, make_wheel, make_zip
@@ -106,6 +106,44 @@ MEBIBYTE = bytes(1024 * 1024)
 def test_accepted(read: Read, content: bytes) -> None:
     """What tools write in their several ways is read."""
     assert read(WHEEL, content).text == TEXT
+
+
+class CountingFile(io.BytesIO):
+    """Remembers from where it was read."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self.reads: list[int] = []
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.reads.append(self.tell())
+        return super().read(size)
+
+
+def test_distant() -> None:
+    """A wheel that is dear to read is read at its end and at METADATA, and nowhere else."""
+    filename, content = make_wheel(files={"a.bin": bytes(range(256)) * 1000})
+    file, wheel = CountingFile(b"xxxx" + content[4:]), parse_filename(filename)
+    assert isinstance(wheel, Wheel)
+    found = read_distant_metadata(file, wheel)
+    assert found == read_metadata(io.BytesIO(content), wheel)
+    assert min(file.reads) >= content.index(b"hello_world-1.0.dist-info/METADATA") - 30
+    assert len(file.reads) <= 8
+
+
+@pytest.mark.parametrize(
+    ("filename", "sentence"),
+    [
+        ("hello_world-1.1-py3-none-any.whl", "expected the .dist-info of hello-world 1.1"),
+        ("goodbye-1.0-py3-none-any.whl", "expected the .dist-info of goodbye 1.0"),
+    ],
+)
+def test_distant_of_another(filename: str, sentence: str) -> None:
+    """It has to be the wheel that its file name says, as one at hand has to be."""
+    wheel = parse_filename(filename)
+    assert isinstance(wheel, Wheel)
+    with pytest.raises(InvalidRequest, match=sentence):
+        read_distant_metadata(io.BytesIO(make_wheel()[1]), wheel)
 
 
 def test_comment(read: Read) -> None:

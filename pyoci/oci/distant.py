@@ -1,0 +1,140 @@
+"""DistantBlob: a blob as a file to seek and read in, which fetches no more than is read, the end first."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+from collections.abc import Callable
+
+from pyoci.errors import InvalidRequest, NotSupported, ProtocolError, Unreachable
+from pyoci.oci.blobs import BlobStream
+from pyoci.oci.errors import RegistryNotFound, RegistryNotSupported, RegistryRefused
+from pyoci.oci.references import Digest, Repository
+from pyoci.oci.session import OCISession
+
+# What a zip ends with: 22 bytes, after them a comment of at most 65,535, before them 76 of zip64.
+TAIL = 66 * 1024
+_AHEAD = 16 * 1024  # bytes that one more request fetches at least: METADATA, mostly
+_REQUESTS = 8
+_SECONDS = 30.0  # after which no further request begins
+
+
+class DistantBlob:
+    """For one reader, who reads little of much. The end is fetched when it is made, the rest as it is read.
+
+    A part can't be verified by the digest of the whole: its bytes are as good as the registry's word. A blob
+    of which the end is everything is verified. At most eight requests (each of which may be redirected),
+    `limit` bytes and 30 seconds. Raises what the registry says, NotSupported where it knows no ranges, and
+    InvalidRequest at a limit.
+    """
+
+    def __init__(
+        self,
+        session: OCISession,
+        repository: Repository,
+        digest: Digest,
+        *,
+        limit: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._session, self._repository, self._digest = session, repository, digest
+        self._clock, self._deadline = clock, clock() + _SECONDS
+        self.requests = 0
+        self.fetched = 0  # bytes
+        self._limit = limit
+        self._known: list[tuple[int, bytes]] = []  # what was fetched, by where it starts
+        self._position = 0
+        self.size = 0
+        self._fetch_end()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
+        if base + offset < 0:
+            raise OSError("a position before the beginning")  # as every file does; zipfile counts on it
+        self._position = base + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next `size` bytes; fewer only at the end."""
+        stop = self.size if size < 0 else min(self._position + size, self.size)
+        pieces = []
+        while self._position < stop:
+            pieces.append(self._piece(stop))
+            self._position += len(pieces[-1])
+        return b"".join(pieces)
+
+    def _piece(self, stop: int) -> bytes:
+        """What is known from the position on, fetched where it isn't."""
+        upto = self.size
+        for start, data in self._known:
+            if start <= self._position < start + len(data):
+                return data[self._position - start : stop - start]
+            if start > self._position:
+                upto = start
+                break
+        span = range(self._position, min(max(stop, self._position + _AHEAD), upto))
+        data = self._fetch(span)
+        self._known = sorted([*self._known, (span.start, data)])
+        return data[: stop - span.start]
+
+    def _fetch_end(self) -> None:
+        """Learn the size and fetch the end: one request does both, where the registry lets it."""
+        self._count()
+        try:
+            blob = self._session.open_tail(self._repository, self._digest, TAIL)
+        except (ProtocolError, RegistryRefused, RegistryNotSupported):
+            # Some servers take `bytes=-500` for nonsense, or for the first 500.
+            self.size = self._asked_size()
+        else:
+            if blob.size is not None and (blob.partial or blob.size <= TAIL):
+                self.size = blob.size
+                return self._keep(self._bytes(blob, min(blob.size, TAIL)))
+            # Azure's storage ignores such a range and sends everything: the size was worth the call.
+            blob.close()
+            self.size = self._asked_size() if blob.size is None else blob.size
+        return self._keep(self._fetch(range(max(self.size - TAIL, 0), self.size)))
+
+    def _keep(self, end: bytes) -> None:
+        if len(end) == self.size and hashlib.new(self._digest.algorithm, end).hexdigest() != self._digest.hex:
+            raise ProtocolError(f"the registry sent other bytes than those of {self._digest}")
+        self._known = [(self.size - len(end), end)]
+
+    def _asked_size(self) -> int:
+        self._count()
+        size = self._session.blob_size(self._repository, self._digest)
+        if size is None:
+            raise RegistryNotFound(f"{self._repository} has no blob {self._digest}")
+        return size
+
+    def _fetch(self, span: range) -> bytes:
+        if not span:
+            return b""
+        self._count(len(span))
+        blob = self._session.open_blob(self._repository, self._digest, span)
+        if not blob.partial:
+            blob.close()
+            raise NotSupported(f"{self._session.registry} doesn't send a part of a blob")
+        if blob.size not in {None, self.size}:
+            blob.close()
+            raise ProtocolError(f"{self._session.registry} gives one blob two sizes")
+        return self._bytes(blob, len(span))
+
+    def _bytes(self, blob: BlobStream, count: int) -> bytes:
+        data = b"".join(blob.pieces)
+        self.fetched += count
+        return data
+
+    def _count(self, wanted: int = TAIL) -> None:
+        """Count one more request for so many bytes. Raises where it would be one too many."""
+        self.requests += 1
+        if self.requests > _REQUESTS or self.fetched + wanted > self._limit:
+            raise InvalidRequest(
+                f"too much of {self._digest} would have to be read; expected at most"
+                f" {_REQUESTS} parts and {self._limit} bytes"
+            )
+        if self._clock() > self._deadline:
+            raise Unreachable(f"{self._session.registry} has not sent what was asked of a blob in time")

@@ -1,0 +1,431 @@
+"""METADATA of wheels whose publisher kept none: read from their ends, once, and remembered."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import random
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from pyoci.cache.memory import MemoryBackend
+from pyoci.dist.filenames import parse_filename
+from pyoci.errors import Denied, NotFound, ProtocolError, PyOCIError, RateLimited, Unauthorized, Unreachable
+from pyoci.events import Events
+from pyoci.net.transport import Transport
+from pyoci.oci.credentials import Anonymous
+from pyoci.oci.references import Registry, Repository
+from pyoci.oci.session import Gateway, OCISession
+from pyoci.store import learned
+from pyoci.store.learned import Learned
+from pyoci.store.models import PackageFile
+from tests.builders import make_metadata, make_sdist, make_wheel, make_zip
+from tests.registry import TestRegistry, make_repository
+from tests.serving import served
+from tests.store.shelf import page
+from tests.store.test_format import put_rust_package
+
+REPOSITORY = make_repository()
+OF = f"{REPOSITORY.registry.origin} {REPOSITORY.name}"  # how the backend's keys name it
+HEX = "a" * 64
+WHEEL, BYTES = make_wheel()
+TEXT = make_metadata()
+PATH = "hello_world-1.0.dist-info/METADATA"
+NOISE = random.Random(1).randbytes(300_000)
+
+
+def make_file(content: bytes = BYTES, filename: str = WHEEL) -> PackageFile:
+    """A file as the page of a project that the Rust PyOCI published has it."""
+    return PackageFile(distribution=parse_filename(filename), sha256=hashlib.sha256(content).hexdigest())
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Forgetful(MemoryBackend):
+    """A place that fails: it keeps nothing."""
+
+    def put(self, key: str, value: bytes, seconds: float | None = None) -> None:
+        """Nothing is kept."""
+
+
+@dataclass
+class Learner:
+    """What is learned of one registry, and who was told."""
+
+    registry: TestRegistry
+    backend: MemoryBackend = field(default_factory=MemoryBackend)
+    clock: Clock = field(default_factory=Clock)
+    changed: list[Repository] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        listening = Events(lambda event, **facts: self.events.append({"event": event, **facts}))
+        self.learned = Learned(self.backend, listening, changed=self.changed.append, clock=self.clock)
+
+    def learn(self, file: PackageFile, repository: Repository = REPOSITORY) -> str | None:
+        return self.learned.learn(self.registry.session(), repository, file)
+
+    def text(self, file: PackageFile, repository: Repository = REPOSITORY) -> bytes | None:
+        return self.learned.text(self.registry.session(), repository, file)
+
+    def known(self, repository: Repository = REPOSITORY) -> dict[str, str]:
+        return dict(self.learned.known(repository))
+
+    @property
+    def blob_reads(self) -> int:
+        return sum("GET" in line and "/blobs/" in line for line in self.registry.calls)
+
+
+@pytest.fixture
+def learner(registry: TestRegistry) -> Learner:
+    return Learner(registry)
+
+
+def sha256(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()
+
+
+def test_what_the_rust_pyoci_published_is_learned(registry: TestRegistry, learner: Learner) -> None:
+    """From one request, once; the page is told to be made anew, once."""
+    put_rust_package(registry, WHEEL, BYTES)
+    (file,) = page(registry.store()).files
+    assert file.core_metadata is None
+    registry.calls.clear()
+    assert learner.known() == {}
+    assert learner.learn(file) == sha256(TEXT)
+    assert learner.learn(file) == sha256(TEXT)
+    assert learner.known() == {file.sha256: sha256(TEXT)}
+    assert learner.text(file) == TEXT
+    assert learner.changed == [REPOSITORY]
+    assert registry.calls == [f"GET acme/hello_world/blobs/sha256:{file.sha256}"]
+    assert [(fact["event"], fact["requests"]) for fact in learner.events] == [("metadata learned", 1)]
+
+
+def zip64(text: bytes) -> bytes:
+    """A wheel larger than what is read of its end, whose METADATA has the fields of zip64."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w") as archive:
+        archive.writestr("a.bin", NOISE)
+        with archive.open(PATH, "w", force_zip64=True) as member:
+            member.write(text)
+    return target.getvalue()
+
+
+def commented(content: bytes, size: int) -> bytes:
+    target = io.BytesIO(content)
+    with zipfile.ZipFile(target, "a") as archive:
+        archive.comment = b"x" * size
+    return target.getvalue()
+
+
+LONG = make_metadata(body=random.Random(2).randbytes(1_500_000).hex())
+MANY = {f"pkg/module_number_{number}.py": b"" for number in range(3000)}
+
+
+@pytest.mark.parametrize(
+    ("content", "text", "requests"),
+    [
+        pytest.param(make_zip({"a.bin": NOISE, PATH: TEXT}), TEXT, 1, id="at the end"),
+        pytest.param(make_zip({PATH: TEXT, "a.bin": NOISE}), TEXT, 2, id="at the start"),
+        pytest.param(make_zip({"a": NOISE, PATH: TEXT, "b": NOISE}), TEXT, 2, id="in the middle"),
+        pytest.param(make_zip({"a.bin": NOISE, PATH: TEXT, **MANY}), TEXT, 3, id="long directory"),
+        pytest.param(commented(make_zip({"a.bin": NOISE, PATH: TEXT}), 60_000), TEXT, 1, id="comment"),
+        pytest.param(
+            commented(make_zip({"a.bin": NOISE, PATH: TEXT}), 65_535), TEXT, 1, id="longest comment"
+        ),
+        pytest.param(make_zip({PATH: LONG, "a.bin": NOISE}), LONG, 3, id="3 MB"),
+        pytest.param(zip64(TEXT), TEXT, 1, id="zip64"),
+        pytest.param(make_zip({PATH: TEXT}), TEXT, 1, id="small"),
+    ],
+)
+def test_a_wheel_costs_few_requests(
+    registry: TestRegistry, learner: Learner, content: bytes, text: bytes, requests: int
+) -> None:
+    """Wherever METADATA stands in it, and however long it is."""
+    registry.put_blob(content)
+    registry.calls.clear()
+    assert learner.learn(make_file(content)) == sha256(text)
+    assert learner.text(make_file(content)) == text
+    assert len(registry.calls) == requests
+
+
+def directory_at(content: bytes, offset: int) -> bytes:
+    """A zip whose end says that the directory is somewhere else."""
+    end = bytearray(content)
+    place = content.rindex(b"PK\x05\x06") + 16
+    end[place : place + 4] = offset.to_bytes(4, "little")
+    return bytes(end)
+
+
+def member_at(content: bytes, offset: int) -> bytes:
+    """A zip whose directory says that METADATA is somewhere else."""
+    changed = bytearray(content)
+    place = content.rindex(PATH.encode()) - 4
+    changed[place : place + 4] = offset.to_bytes(4, "little")
+    return bytes(changed)
+
+
+PLAIN = make_zip({"a.bin": NOISE, PATH: TEXT})
+HOSTILE = [
+    pytest.param(b"", id="nothing"),
+    pytest.param(NOISE, id="noise"),
+    pytest.param(PLAIN[:-30], id="end cut off"),
+    pytest.param(PLAIN[-1000:], id="beginning cut off"),
+    pytest.param(make_zip({"a.bin": NOISE}), id="no METADATA"),
+    pytest.param(make_zip({PATH: make_metadata(version="2.0")}), id="of another version"),
+    pytest.param(make_zip({PATH: make_metadata("other")}), id="of another project"),
+    pytest.param(make_zip({"other-1.0.dist-info/METADATA": TEXT}), id="in another's folder"),
+    pytest.param(make_zip({PATH: make_metadata(body="caf\xe9").decode().encode("latin-1")}), id="not UTF-8"),
+    pytest.param(directory_at(PLAIN, 2**31), id="directory outside"),
+    pytest.param(directory_at(PLAIN, 0), id="directory elsewhere"),
+    pytest.param(member_at(PLAIN, 2**31), id="member outside"),
+    pytest.param(member_at(PLAIN, 0), id="overlapping"),
+    pytest.param(make_zip({PATH: TEXT + bytes(5_000_000)}), id="bomb"),
+    pytest.param(make_zip({PATH: TEXT, **{f"{n:0200}": b"" for n in range(25_000)}}), id="endless directory"),
+]
+
+
+@pytest.mark.parametrize("content", HOSTILE)
+def test_an_odd_archive_has_no_metadata(registry: TestRegistry, learner: Learner, content: bytes) -> None:
+    """Nothing is raised, nothing is announced, at most 5 MB are read, and for an hour nobody tries again."""
+    file = make_file(content)
+    registry.put_blob(content)
+    registry.calls.clear()
+    assert learner.learn(file) is None
+    asked = len(registry.calls)
+    assert 0 < asked <= 8
+    assert learner.learn(file) is learner.text(file) is None
+    assert len(registry.calls) == asked
+    learner.clock.now = 3601
+    assert learner.learn(file) is None
+    assert len(registry.calls) == 2 * asked
+    assert learner.known() == {}
+    assert learner.changed == []
+    assert [fact["event"] for fact in learner.events] == ["metadata not learned"] * 2
+
+
+def test_an_sdist_is_never_asked_for(registry: TestRegistry, learner: Learner) -> None:
+    """Its PKG-INFO is no METADATA. Nor does it get a wheel's, where it was given the digest of one."""
+    registry.put_blob(BYTES)
+    learner.learn(make_file())
+    registry.calls.clear()
+    name, content = make_sdist()
+    for file in (make_file(content, name), make_file(BYTES, name)):
+        assert learner.learn(file) is learner.text(file) is None
+    assert registry.calls == []
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind", "tries_again"),
+    [
+        (401, "UNAUTHORIZED", Unauthorized, True),
+        (403, "DENIED", (Denied, Unauthorized), True),
+        (404, "BLOB_UNKNOWN", NotFound, True),
+        (429, "TOOMANYREQUESTS", RateLimited, False),
+        (500, "UNKNOWN", ProtocolError, False),
+        (504, "UNKNOWN", Unreachable, False),
+    ],
+)
+def test_what_the_registry_refuses(
+    registry: TestRegistry,
+    learner: Learner,
+    status: int,
+    code: str,
+    kind: type[PyOCIError] | tuple[type[PyOCIError], ...],
+    tries_again: bool,
+) -> None:
+    """`text` raises it, `learn` is silent; what was refused to one caller may be given to the next."""
+    registry.put_blob(BYTES)
+    registry.refuse = {"GET|HEAD": (status, code)}
+    file = make_file()
+    with pytest.raises(kind):
+        learner.text(file)
+    assert learner.learn(file) is None
+    registry.refuse = {}
+    assert learner.learn(file) == (sha256(TEXT) if tries_again else None)
+    learner.clock.now = 3601
+    assert learner.learn(file) == sha256(TEXT)
+
+
+def test_what_is_announced_is_read_again_where_it_was_lost(registry: TestRegistry, learner: Learner) -> None:
+    """METADATA alone, the record alone, or both."""
+    registry.put_blob(BYTES)
+    file = make_file()
+    learner.learn(file)
+    keys = [f"METADATA {OF} {file.sha256}", f"learned {OF}"]
+    for lost in ([keys[0]], [keys[1]], keys):
+        for key in lost:
+            assert learner.backend.get(key) is not None
+            learner.backend.discard(key)
+        reads = learner.blob_reads
+        assert learner.text(file) == TEXT
+        assert learner.text(file) == TEXT
+        assert learner.blob_reads == reads + 1
+    assert learner.known() == {file.sha256: sha256(TEXT)}
+
+
+def test_what_was_announced_is_read_however_often_it_failed(registry: TestRegistry, learner: Learner) -> None:
+    """A failure is no reason to keep what a page promises from a client."""
+    registry.put_blob(BYTES)
+    file = make_file()
+    registry.refuse = {"GET|HEAD": (500, "UNKNOWN")}
+    learner.learn(file)
+    registry.refuse = {}
+    Learned(learner.backend).learn(registry.session(), REPOSITORY, file)
+    learner.backend.discard(f"METADATA {OF} {file.sha256}")
+    assert learner.text(file) == TEXT
+
+
+@pytest.mark.parametrize("kept", [b"Name: evil\n", b"", TEXT[:-1]])
+def test_metadata_that_was_changed_is_read_again(
+    registry: TestRegistry, learner: Learner, kept: bytes
+) -> None:
+    """What comes from a file or Redis has the hash that the record says, or is nothing."""
+    registry.put_blob(BYTES)
+    file = make_file()
+    learner.learn(file)
+    learner.backend.put(f"METADATA {OF} {file.sha256}", kept)
+    assert learner.text(file) == TEXT
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"",
+        b"{",
+        b"[" * 100_000,
+        b"\xff",
+        b"[]",
+        b"null",
+        json.dumps({"wheels": {HEX: HEX}}).encode(),
+        json.dumps({"of": f"{OF}_too", "wheels": {HEX: HEX}}).encode(),
+        json.dumps({"of": OF, "wheels": [HEX]}).encode(),
+        json.dumps({"of": OF, "wheels": {HEX: HEX[1:]}}).encode(),
+        json.dumps({"of": OF, "wheels": {HEX: 1}}).encode(),
+        json.dumps({"of": OF, "wheels": {"x": HEX}}).encode(),
+        json.dumps({"of": OF, "wheels": {f"{n:064}": HEX for n in range(20_000)}}).encode(),
+    ],
+)
+def test_a_record_that_is_broken_or_anothers_is_nothing(
+    registry: TestRegistry, learner: Learner, record: bytes
+) -> None:
+    """And is written anew."""
+    registry.put_blob(BYTES)
+    learner.backend.put(f"learned {OF}", record)
+    assert learner.known() == {}
+    assert learner.text(make_file()) == TEXT
+    assert learner.known() == {make_file().sha256: sha256(TEXT)}
+
+
+def test_one_repository_tells_nothing_of_another(registry: TestRegistry, learner: Learner) -> None:
+    """Whoever may push to one could name the digest of a wheel in the other."""
+    registry.put_blob(BYTES)
+    learner.learn(make_file())
+    other = make_repository("other")
+    assert learner.known(other) == {}
+    with pytest.raises(NotFound):
+        learner.text(make_file(), other)
+    assert learner.learn(make_file(), other) is None
+
+
+def test_a_record_has_bounds(registry: TestRegistry, learner: Learner) -> None:
+    """The wheel that was learned first goes first; the newest is there."""
+    old = {f"{number:064}": HEX for number in range(learned.WHEELS)}
+    learner.backend.put(f"learned {OF}", json.dumps({"of": OF, "wheels": old}).encode())
+    registry.put_blob(BYTES)
+    learner.learn(make_file())
+    known = learner.known()
+    assert len(known) == learned.WHEELS
+    assert next(iter(known)) == f"{1:064}"
+    assert list(known)[-1] == make_file().sha256
+
+
+def test_nothing_is_announced_that_is_not_kept(registry: TestRegistry) -> None:
+    """Where the backend fails, METADATA is given and not promised; it isn't read at each download."""
+    learner = Learner(registry, Forgetful())
+    registry.put_blob(BYTES)
+    assert learner.learn(make_file()) is None
+    assert learner.learn(make_file()) is None
+    assert learner.blob_reads == 1
+    assert learner.changed == []
+
+
+def test_one_of_many_reads(registry: TestRegistry, learner: Learner) -> None:
+    """32 threads learn at once: one asks the registry; those who come meanwhile go on without."""
+    registry.put_blob(BYTES)
+    registry.calls.clear()
+    ready = threading.Barrier(32)
+
+    def learn(_: int) -> str | None:
+        ready.wait(10)
+        return learner.learn(make_file())
+
+    with ThreadPoolExecutor(32) as threads:
+        results = set(threads.map(learn, range(32)))
+    assert results <= {None, sha256(TEXT)}
+    assert sha256(TEXT) in results
+    assert len(registry.calls) == 1
+    assert learner.changed == [REPOSITORY]
+
+
+def test_all_of_many_get_the_text(registry: TestRegistry, learner: Learner) -> None:
+    """32 threads want METADATA at once: one asks the registry, all get it."""
+    registry.put_blob(BYTES)
+    registry.calls.clear()
+    ready = threading.Barrier(32)
+
+    def text(_: int) -> bytes | None:
+        ready.wait(10)
+        return learner.text(make_file())
+
+    with ThreadPoolExecutor(32) as threads:
+        assert set(threads.map(text, range(32))) == {TEXT}
+    assert len(registry.calls) == 1
+
+
+def test_many_wheels_of_one_repository_at_once(registry: TestRegistry, learner: Learner) -> None:
+    """None of them is lost from the record."""
+    wheels = [make_wheel(tag=f"py3-none-linux_{number}") for number in range(32)]
+    for _, content in wheels:
+        registry.put_blob(content)
+    with ThreadPoolExecutor(32) as threads:
+        assert None not in list(
+            threads.map(lambda wheel: learner.learn(make_file(wheel[1], wheel[0])), wheels)
+        )
+    assert len(learner.known()) == 32
+
+
+@pytest.fixture
+def distant(registry: TestRegistry) -> Iterator[Callable[[], OCISession]]:
+    """Sessions at the registry over real sockets."""
+    transport = Transport()
+    with served(registry) as url:
+        there = Registry.parse(url, listed=True)
+        yield lambda: Gateway(transport).session(there, Anonymous())
+    transport.close()
+
+
+def test_over_the_wire(registry: TestRegistry, learner: Learner, distant: Callable[[], OCISession]) -> None:
+    """A wheel of 20 MB costs one request and 66 KiB."""
+    content = make_zip({"a.bin": random.Random(4).randbytes(20_000_000), PATH: TEXT})
+    registry.put_blob(content)
+    registry.calls.clear()
+    session = distant()
+    repository = Repository.parse(session.registry, REPOSITORY.name)
+    assert learner.learned.learn(session, repository, make_file(content)) == sha256(TEXT)
+    assert len(registry.calls) == 1
+    assert learner.events[-1]["bytes"] == 66 * 1024
