@@ -30,7 +30,7 @@ _FAILURES = 10_000
 _FAILURE_SECONDS = 3600.0
 _PATIENCE = 15.0  # seconds to wait for another who reads the same METADATA
 _RECORD_PATIENCE = 5.0  # seconds to wait for others who write into the same record
-_HEX = re.compile(r"[0-9a-f]{64}")
+_HEX = re.compile(r"[0-9a-f]*")
 
 
 class Learned:
@@ -202,10 +202,10 @@ def _parsed(record: bytes | None, repository: Repository) -> Mapping[str, str]:
     if not isinstance(document, dict) or document.get("of") != _place(repository):
         return {}
     wheels = document.get("wheels")
-    if not isinstance(wheels, dict) or not all(map(_is_pair, wheels.items())):
-        return {}
-    return wheels
+    return wheels if isinstance(wheels, dict) and _are_hashes([*wheels, *wheels.values()]) else {}
 
 
-def _is_pair(pair: tuple[object, object]) -> bool:
-    return all(isinstance(value, str) and _HEX.fullmatch(value) for value in pair)
+def _are_hashes(values: list[object]) -> bool:
+    """Whether each is the hex of a sha256; all at once, for there may be thousands."""
+    texts = [value for value in values if isinstance(value, str) and len(value) == 64]
+    return len(texts) == len(values) and _HEX.fullmatch("".join(texts)) is not None

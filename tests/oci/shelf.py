@@ -28,7 +28,7 @@ class BlobShelf:
     - `no ranges`: sends everything, always; `no length`: that, without telling how much;
     - `next range`: sends other bytes than were asked for; `half`: ends before the last byte;
     - `two sizes`: says something else with each answer; `other bytes`: sends zeros;
-    - a number: refuses with that status.
+    - `gone`: refuses ranges with 416 and has lost the blob; a number: refuses with that status.
     """
 
     content: bytes
@@ -58,8 +58,9 @@ class BlobShelf:
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         method, asked = environ["REQUEST_METHOD"], environ.get("HTTP_RANGE", "")
         self.asked.append(f"{method} {asked}".strip())
-        if self.quirk.isdigit():
-            start_response(f"{self.quirk} Refused", [("Content-Length", "0")])
+        status = ("404" if method == "HEAD" else "416") if self.quirk == "gone" else self.quirk
+        if status.isdigit():
+            start_response(f"{status} Refused", [("Content-Length", "0")])
             return []
         content = bytes(len(self.content)) if self.quirk == "other bytes" else self.content
         span = None if method == "HEAD" else self._span(asked)

@@ -123,6 +123,7 @@ def test_a_registry_without_ranges_is_given_up(make_shelf: MakeShelf, quirk: str
         pytest.param(SMALL, "half", PyOCIError, id="small and cut short"),
         pytest.param(SMALL, "other bytes", ProtocolError, id="other bytes"),
         pytest.param(LARGE, "404", NotFound, id="404"),
+        pytest.param(LARGE, "gone", NotFound, id="gone"),
         pytest.param(LARGE, "401", Unauthorized, id="401"),
         pytest.param(LARGE, "500", ProtocolError, id="500"),
     ],

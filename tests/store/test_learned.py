@@ -218,6 +218,15 @@ def test_an_odd_archive_has_no_metadata(registry: TestRegistry, learner: Learner
     assert [fact["event"] for fact in learner.events] == ["metadata not learned"] * 2
 
 
+def test_an_odd_archive_has_no_text(registry: TestRegistry, learner: Learner) -> None:
+    """Whoever asks for its METADATA first is told so, and the next without asking the registry."""
+    registry.put_blob(NOISE)
+    registry.calls.clear()
+    assert learner.text(make_file(NOISE)) is None
+    assert learner.text(make_file(NOISE)) is None
+    assert len(registry.calls) == 1
+
+
 def test_an_sdist_is_never_asked_for(registry: TestRegistry, learner: Learner) -> None:
     """Its PKG-INFO is no METADATA. Nor does it get a wheel's, where it was given the digest of one."""
     registry.put_blob(BYTES)
