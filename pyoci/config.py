@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, TypeVar
 
+from pyoci.cache.address import CacheAddress
 from pyoci.errors import InvalidRequest
 from pyoci.oci.registries import Registries
 
@@ -44,7 +45,9 @@ class Settings:
     registries: Registries = field(default_factory=Registries)
     host_connections: int = 16
     redirect: bool = False
+    cache: CacheAddress = field(default_factory=CacheAddress)
     cache_ttl: int = 60
+    cache_ttl_old: int = 3600
     embedded: Path | None = None
     embedded_htpasswd: Path | None = None
     log: LogLevels = field(default_factory=LogLevels)
@@ -74,7 +77,9 @@ class Settings:
             ),
             host_connections=reader.get("PYOCI_HOST_CONNECTIONS", 16, _number(1, 1000)),
             redirect=reader.get("PYOCI_REDIRECT", False, _yes_or_no),
+            cache=reader.get("PYOCI_CACHE_URL", CacheAddress(), CacheAddress.parse),
             cache_ttl=reader.get("PYOCI_CACHE_TTL", 60, _number(0, 86400)),
+            cache_ttl_old=reader.get("PYOCI_CACHE_TTL_OLD", 3600, _number(0, 31_536_000)),
             embedded=embedded,
             embedded_htpasswd=reader.get("PYOCI_EMBEDDED_HTPASSWD", None, _file),
             log=log,
@@ -87,6 +92,11 @@ class Settings:
         )
         if settings.embedded_htpasswd is not None and settings.embedded is None:
             reader.mistakes.append("PYOCI_EMBEDDED_HTPASSWD is set without PYOCI_EMBEDDED; expected both")
+        if settings.cache.place == "memory" and settings.workers > 1:
+            reader.mistakes.append(
+                f"PYOCI_CACHE_URL: memory:// is that of one process, and there are to be {settings.workers}; "
+                "expected WEB_CONCURRENCY=1 with it, or file://"
+            )
         if reader.mistakes:
             raise WrongSettings("PyOCI can't start with these settings:\n  " + "\n  ".join(reader.mistakes))
         return settings

@@ -31,12 +31,12 @@ LADDER = {
     "embedded": {"oci"},
     "telemetry": {"oci"},
     "web": {"store", "dist", "oci"},
-    "config": {"oci"},
+    "config": {"oci", "cache"},
     "app": {"config", "web", "telemetry", "embedded", "store", "oci", "net", "cache"},
     "server": {"app", "config", "embedded", "telemetry"},
     "cli": {"config", "store", "embedded"},
 }
-# Below config everything gets plain values; and of oci it may know the list of registries only.
+# Below config everything gets plain values; of oci and cache it knows only the parsed values that it holds.
 FOREIGN = {
     "flask": {"web", "embedded", "app", "telemetry", "server"},
     "werkzeug": {"web", "embedded", "app", "telemetry"},
@@ -103,10 +103,10 @@ class TestModule:
         assert path.stem not in {"utils", "util", "helpers", "common", "misc", "manager"}
 
 
-def test_config_knows_nothing_of_oci_but_the_list_of_registries() -> None:
-    """Settings hold the parsed list, so that its mistakes are reported with all others."""
-    known = {name for name in imports_of(PACKAGE / "config.py") if name.startswith("pyoci.oci")}
-    assert known == {"pyoci.oci.registries"}
+def test_config_knows_nothing_of_other_rooms_but_two_values() -> None:
+    """Settings hold them parsed, so that their mistakes are reported with all others."""
+    known = {name for name in imports_of(PACKAGE / "config.py") if name.startswith("pyoci.")}
+    assert known == {"pyoci.oci.registries", "pyoci.cache.address", "pyoci.errors"}
 
 
 def test_every_room_has_a_place_on_the_ladder() -> None:

@@ -1,52 +1,20 @@
-"""TagLocks: one writer at a time for each tag, among the threads and the workers of one server; RecordLocks,
-which they are made of.
-"""
+"""TagLocks: one writer at a time for each tag, among the threads and the workers of one server."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
-import tempfile
 import threading
 import time
 import weakref
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 
+from pyoci.cache.locks import RecordLocks as RecordLocks  # store.memory takes it from here
 from pyoci.errors import Unreachable
 from pyoci.oci.references import Repository, Tag
 
 _SECONDS = 30.0
 _PAUSE = 0.005  # seconds between two looks at another worker's lock
-
-
-class RecordLocks:
-    """Locks among the processes that were forked after it was made: each is one byte of a nameless file that
-    all of them have inherited. POSIX record locks belong to a process and end with it: the dead block nobody.
-
-    They don't keep the threads of one process apart.
-    """
-
-    def __init__(self) -> None:
-        with tempfile.TemporaryFile() as nameless:
-            self._file = os.dup(nameless.fileno())
-        weakref.finalize(self, os.close, self._file)
-
-    def lock(self, byte: int) -> None:
-        """Wait for a lock. Only for one that is held for microseconds."""
-        fcntl.lockf(self._file, fcntl.LOCK_EX, 1, byte)
-
-    def try_lock(self, byte: int) -> bool:
-        """Take a lock unless another process has it."""
-        try:
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
-        except BlockingIOError:
-            return False
-        return True
-
-    def unlock(self, byte: int) -> None:
-        fcntl.lockf(self._file, fcntl.LOCK_UN, 1, byte)
 
 
 class TagLocks:

@@ -17,7 +17,12 @@ import pytest
 from tests.live.environments import CLIENTS, Environments, NotInstalled
 
 # The name of a program, as `@pytest.mark.live` has it, to the Debian package that brings it.
-DEBIAN_PACKAGES = {"docker-registry": "docker-registry", "skopeo": "skopeo", "go": "golang-go"}
+DEBIAN_PACKAGES = {
+    "docker-registry": "docker-registry",
+    "skopeo": "skopeo",
+    "go": "golang-go",
+    "redis-server": "redis-server",
+}
 # Debian's Go lies on PATH; the toolchain's own archive unpacks to a folder that often does not.
 SEARCH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/go/bin"))
 PYPI = "PyPI"

@@ -1,0 +1,20 @@
+"""open_backend: the place that an address names, opened before the server forks."""
+
+from __future__ import annotations
+
+from pyoci.cache.address import CacheAddress
+from pyoci.cache.backend import Backend
+from pyoci.cache.files import FileBackend
+from pyoci.cache.memory import MemoryBackend
+from pyoci.events import Events
+
+
+def open_backend(address: CacheAddress, events: Events | None = None) -> Backend:
+    """Raises OSError where the server's own directory can't be made; Redis may be reached later."""
+    if address.place == "redis":
+        from pyoci.cache.redis_backend import RedisBackend  # costs time and memory only where it is wanted
+
+        return RedisBackend(address.url, events)
+    if address.place == "memory":
+        return MemoryBackend()
+    return FileBackend(address.directory)
