@@ -7,6 +7,8 @@ from typing import Any
 from flask import Flask
 
 import pyoci
+from pyoci.cache.backend import Backend
+from pyoci.cache.opening import open_backend
 from pyoci.config import Settings, WrongSettings
 from pyoci.embedded import Htpasswd, at_the_keyboard, create_blueprint, create_registry_app
 from pyoci.errors import Denied
@@ -42,7 +44,7 @@ def create_app(settings: Settings, log: Log | None = None) -> Flask:
         Gateway(transport, events=events),
         max_versions=settings.max_versions,
         events=events,
-        cache=Cache(terms=Terms(ttl=settings.cache_ttl)),
+        cache=Cache(_backend(settings, events), Terms(settings.cache_ttl, settings.cache_ttl_old)),
     )
 
     def admit(registry: Registry, environ: dict[str, Any]) -> None:
@@ -79,6 +81,15 @@ def _htpasswd(settings: Settings) -> Htpasswd | None:
     except ValueError as exc:
         raise WrongSettings(
             f"PyOCI can't start with these settings:\n  PYOCI_EMBEDDED_HTPASSWD: {exc}"
+        ) from exc
+
+
+def _backend(settings: Settings, events: Events) -> Backend:
+    try:
+        return open_backend(settings.cache, events)
+    except OSError as exc:
+        raise WrongSettings(
+            f"PyOCI can't start with these settings:\n  PYOCI_CACHE_URL: no directory for it: {exc.strerror}"
         ) from exc
 
 

@@ -58,7 +58,7 @@ class Cache:
     ) -> None:
         self.terms = terms or Terms()
         self.now = now
-        self._backend = backend or MemoryBackend()
+        self.backend = backend or MemoryBackend()
         self._clock = clock
         self._key = secrets.token_bytes(32)
         self._guard = threading.Lock()
@@ -101,15 +101,15 @@ class Cache:
 
     def position(self, repository: Repository) -> Position | None:
         """To be taken before the registry is asked. None: the others can't be heard, so nothing counts."""
-        return self._backend.position(_name(repository))
+        return self.backend.position(_name(repository))
 
     def changed(self, repository: Repository, tag: Tag) -> None:
         """Let everybody forget a tag, once the registry has taken, or may have taken, a change."""
-        self._backend.record(_name(repository), str(tag))
+        self.backend.record(_name(repository), str(tag))
 
     def dress_anew(self, repository: Repository) -> None:
         """Let everybody build the page again: something else that stands on it is known now."""
-        self._backend.record(_name(repository), DRESSED)
+        self.backend.record(_name(repository), DRESSED)
 
     def state(self, repository: Repository) -> State:
         """What is remembered of a repository, as far as it can still be true; an empty state if nothing is.
@@ -117,12 +117,12 @@ class Cache:
         Tags that one of us has written since are left out. Where that can't be told, all is in doubt.
         """
         name = _name(repository)
-        position = self._backend.position(name)
+        position = self.backend.position(name)
         with self._guard:
             own = self._states.get(name)
         if own is not None and position is not None and own.position == position and self._is_young(own):
             return own
-        kept = self._backend.get(f"state\0{name}") if position is not None else None
+        kept = self.backend.get(f"state\0{name}") if position is not None else None
         shared = None if kept is None else State.from_json(kept)
         known = max((s for s in (own, shared) if s is not None), key=lambda s: s.listed, default=State())
         return self._present(name, known, position)
@@ -137,7 +137,7 @@ class Cache:
             with self._guard:
                 self._states[name] = known
             return known
-        changed = self._backend.since(name, known.position)
+        changed = self.backend.since(name, known.position)
         return known.doubted(position) if changed is None else known.without(changed, position)
 
     def keep(self, repository: Repository, state: State, *, share: bool = True) -> None:
@@ -146,7 +146,7 @@ class Cache:
         with self._guard:
             self._states[name] = state
         if share and state.position is not None:
-            self._backend.put(f"state\0{name}", state.to_json(), 2 * max(self.terms.ttl, self.terms.ttl_old))
+            self.backend.put(f"state\0{name}", state.to_json(), 2 * max(self.terms.ttl, self.terms.ttl_old))
 
     def keep_seen(self, repository: Repository, position: Position | None, tag: str, seen: Seen) -> None:
         """Remember what stood under one tag, when the journal had come to `position`; for this process."""
@@ -158,7 +158,7 @@ class Cache:
 
     def looking(self, repository: Repository) -> AbstractContextManager[bool]:
         """While held, no other worker of this machine looks at the same repository."""
-        return self._backend.lock(f"look\0{_name(repository)}", _ALONE)
+        return self.backend.lock(f"look\0{_name(repository)}", _ALONE)
 
     def ticket(self, who: str, repository: Repository, state: State) -> Ticket | None:
         """What a page made of `state` stands on; None where it has to be made anew each time."""
@@ -170,13 +170,13 @@ class Cache:
 
     def holds(self, ticket: Ticket) -> bool:
         """Whether what stood on this ticket may still be given to the same caller."""
-        return self._clock() < ticket.until and self._backend.position(ticket.journal) == ticket.position
+        return self._clock() < ticket.until and self.backend.position(ticket.journal) == ticket.position
 
     # What never changes
 
     def document(self, repository: Repository, digest: Digest) -> Document | None:
         """A document of a repository by its digest, which is verified."""
-        kept = self._backend.get(f"document\0{_name(repository)}\0{digest}")
+        kept = self.backend.get(f"document\0{_name(repository)}\0{digest}")
         if kept is None:
             return None
         media_type, _, body = kept.partition(b"\n")
@@ -185,15 +185,15 @@ class Cache:
 
     def keep_document(self, repository: Repository, digest: Digest, document: Document) -> None:
         kept = b"\n".join((document.media_type.encode(), document.body))
-        self._backend.put(f"document\0{_name(repository)}\0{digest}", kept)
+        self.backend.put(f"document\0{_name(repository)}\0{digest}", kept)
 
     def blob(self, repository: Repository, digest: Digest) -> bytes | None:
         """A small blob by its digest, which is verified."""
-        kept = self._backend.get(f"blob\0{_name(repository)}\0{digest}")
+        kept = self.backend.get(f"blob\0{_name(repository)}\0{digest}")
         return kept if kept is not None and _is(kept, digest) else None
 
     def keep_blob(self, repository: Repository, digest: Digest, content: bytes) -> None:
-        self._backend.put(f"blob\0{_name(repository)}\0{digest}", content)
+        self.backend.put(f"blob\0{_name(repository)}\0{digest}", content)
 
     def size(self, repository: Repository, digest: Digest) -> int | None:
         """The size of a blob in bytes, where the registry has told it before."""

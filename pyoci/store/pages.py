@@ -8,7 +8,7 @@ time has passed looks at what may have changed; who comes meanwhile gets what is
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
@@ -16,10 +16,12 @@ from typing import TypeVar
 
 from cachetools import LRUCache
 
+from pyoci.dist.filenames import Sdist
 from pyoci.errors import Unreachable
 from pyoci.oci.references import Digest, Tag
 from pyoci.store.cache import Cache
 from pyoci.store.flights import Flights
+from pyoci.store.learned import Learned
 from pyoci.store.models import PackageFile, ProjectPage
 from pyoci.store.project import Listing, StoredProject, versions_among
 from pyoci.store.state import Seen, State, fingerprint
@@ -32,18 +34,21 @@ _TRIES = 3  # flights of others that began before we were asked
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-_Made = tuple[State, str, ProjectPage]
+_Made = tuple[State, ProjectPage]
 
 
 class Pages:
     """Makes pages. One for the process."""
 
-    def __init__(self, cache: Cache, *, max_versions: int = 1000) -> None:
+    def __init__(self, cache: Cache, learned: Learned, *, max_versions: int = 1000) -> None:
         self._cache = cache
+        self._learned = learned
         self._max_versions = max_versions
         self._flights = Flights()
         self._guard = threading.Lock()
-        self._made: LRUCache[str, _Made] = LRUCache(_MADE, getsizeof=lambda made: 1000 + len(made[2].files))
+        self._made: LRUCache[Hashable, _Made] = LRUCache(
+            _MADE, getsizeof=lambda made: 1000 + len(made[1].files)
+        )
         # To read and sort a thousand versions takes longer than the rest of a page.
         self._sorted: LRUCache[tuple[str, ...], list[Tag]] = LRUCache(
             _SORTED, getsizeof=lambda tags: 10 + len(tags)
@@ -146,22 +151,38 @@ class Pages:
     # The page itself
 
     def _page(self, project: StoredProject, state: State) -> ProjectPage:
-        key = str(project.repository.registry.origin) + "/" + project.repository.name
+        key = (project.repository, project.name)
         with self._guard:
             made = self._made.get(key)
-        if made is not None and made[0] is state:
-            page = made[2]
-        else:
-            pairs = [(str(tag), state.seen[str(tag)].digest) for tag in self._wanted(state.tags)]
-            name = fingerprint(pairs)
-            page = (
-                made[2]
-                if made and made[1] == name
-                else ProjectPage(project.name, _files(project, pairs), name)
-            )
+        if made is None or made[0] is not state:
+            made = (state, self._made_of(project, state, made[1] if made else None))
             with self._guard:
-                self._made[key] = (state, name, page)
-        return replace(page, ticket=self._cache.ticket(project.who, project.repository, state))
+                self._made[key] = made
+        return replace(made[1], ticket=self._cache.ticket(project.who, project.repository, state))
+
+    def _made_of(self, project: StoredProject, state: State, before: ProjectPage | None) -> ProjectPage:
+        """The page that the state makes; the one from before where nothing of it has changed."""
+        pairs = [(str(tag), state.seen[str(tag)].digest) for tag in self._wanted(state.tags)]
+        name = fingerprint(pairs)
+        if before is not None and before.state == name:
+            return before
+        files = _files(project, pairs)
+        if all(file.core_metadata or isinstance(file.distribution, Sdist) for file in files):
+            return ProjectPage(project.name, files, name)
+        known = self._learned.known(project.repository)
+        files = tuple(_announced(file, known) for file in files)
+        # What was learned may come and go.
+        name = fingerprint(pairs, *(file.core_metadata or "" for file in files))
+        return (
+            before if before is not None and before.state == name else ProjectPage(project.name, files, name)
+        )
+
+
+def _announced(file: PackageFile, known: Mapping[str, str]) -> PackageFile:
+    """The file with METADATA that was read out of it, where its publisher kept none."""
+    if file.core_metadata is not None or isinstance(file.distribution, Sdist):
+        return file
+    return replace(file, core_metadata=known.get(file.sha256))
 
 
 def _merged(state: State, listing: Listing, now: float) -> State:

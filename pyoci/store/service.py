@@ -19,6 +19,7 @@ from pyoci.oci.session import Gateway
 from pyoci.store.cache import Cache
 from pyoci.store.changes import Changer
 from pyoci.store.layout import core_metadata_of
+from pyoci.store.learned import Learned
 from pyoci.store.models import (
     ByteRange,
     FileElsewhere,
@@ -57,7 +58,8 @@ class PackageStore:
         self._gateway = gateway
         self._events = events or Events()
         self._cache = cache or Cache()
-        self._pages = Pages(self._cache, max_versions=max_versions)
+        self._learned = Learned(self._cache.backend, self._events, changed=self._cache.dress_anew)
+        self._pages = Pages(self._cache, self._learned, max_versions=max_versions)
         self._writes = Writes()
         self._publisher = Publisher(Changer(self._cache.changed, self._writes, sleep=sleep), now=now)
 
@@ -101,7 +103,9 @@ class PackageStore:
     ) -> PackageFile:
         """One file, its size included."""
         project = self._project(namespace, name, caller)
-        return self._sized(project, project.complete(project.find(parse_filename(filename))))
+        file = self._sized(project, project.complete(project.find(parse_filename(filename))))
+        self._learn(project, file)
+        return file
 
     def open(
         self,
@@ -122,6 +126,7 @@ class PackageStore:
             span = byte_range.within(file.size or 0)
         blob = project.session.open_blob(project.repository, _digest(file), span, file.size)
         project.prove()
+        self._learn(project, file)
         return _streamed(file, blob, span)
 
     def open_or_leave(
@@ -136,19 +141,24 @@ class PackageStore:
         project = self._project(namespace, name, caller)
         file = project.complete(project.recall(parse_filename(filename)))
         found = project.session.open_or_leave(project.repository, _digest(file), leave, file.size)
+        project.prove()
+        self._learn(project, file)
         return FileElsewhere(file, found) if isinstance(found, str) else _streamed(file, found, None)
 
     def metadata(self, namespace: Namespace, name: ProjectName, filename: str, caller: Credentials) -> bytes:
-        """METADATA of a wheel, byte-exact (PEP 658). Raises NotFound where it was not kept."""
+        """METADATA of a wheel, byte-exact (PEP 658): as it was kept, or read out of the wheel. NotFound."""
         project = self._project(namespace, name, caller)
         wanted = parse_filename(filename)
         entry = project.recall(wanted)
         if not entry.has_core_metadata:
             entry = project.find(wanted)
         file, config_digest = project.complete(entry), entry.config_digest
-        if file.core_metadata is None or config_digest is None:
+        if file.core_metadata is not None and config_digest is not None:
+            return core_metadata_of(self._config(project, config_digest), file.core_metadata)
+        text = self._learned.text(project.session, project.repository, file)
+        if text is None:
             raise NotFound(f"there is no metadata of {filename} here; download the file for it")
-        return core_metadata_of(self._config(project, config_digest), file.core_metadata)
+        return text
 
     def publish(self, namespace: Namespace, upload: Upload, caller: Credentials) -> PackageFile:
         """Take a file. Raises InvalidRequest with nothing stored, or AlreadyExists."""
@@ -173,6 +183,11 @@ class PackageStore:
         repository = namespace.repository(name)
         who = self._cache.name_of(caller)
         return StoredProject(session, repository, name, who, self._events, self._cache, self._writes)
+
+    def _learn(self, project: StoredProject, file: PackageFile) -> None:
+        """Read METADATA of a wheel that came without, so that the page announces it to whoever comes next."""
+        if file.core_metadata is None:
+            self._learned.learn(project.session, project.repository, file)
 
     def _sized(self, project: StoredProject, file: PackageFile) -> PackageFile:
         """The file with its size; the registry is asked where no annotation tells."""

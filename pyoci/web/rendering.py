@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -21,6 +21,7 @@ from pyoci.store.models import PackageFile, ProjectPage
 from pyoci.web.negotiation import Representation
 
 API_VERSION = "1.4"
+_NEEDS_NO_QUOTING = re.compile(r"[A-Za-z0-9._-]+")
 # HTML has no way to write these down, not even escaped.
 _UNWRITABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -54,35 +55,35 @@ def to_json(document: Any) -> bytes:
 
 def link(file: PackageFile) -> str:
     """The file's URL, relative to its page. It has no query: pip appends `.metadata` to it."""
-    return quote(file.filename, safe="")
+    filename = file.filename
+    return filename if _NEEDS_NO_QUOTING.fullmatch(filename) else quote(filename, safe="")
 
 
 def timestamp(moment: datetime) -> str:
     """`2026-11-20T08:15:30.000000Z`: PEP 700 wants UTC, and uv wants the Z."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _file(file: PackageFile) -> dict[str, Any]:
-    return {
+    """What is known of a file: optional keys only where they have a value."""
+    found: dict[str, Any] = {
         "filename": file.filename,
         "url": link(file),
         "hashes": {"sha256": file.sha256},
-        **dict(_known(file)),
     }
-
-
-def _known(file: PackageFile) -> Iterator[tuple[str, Any]]:
-    """The optional keys that have a value."""
     if file.size is not None:
-        yield "size", file.size
+        found["size"] = file.size
     if file.upload_time is not None:
-        yield "upload-time", timestamp(file.upload_time)
+        found["upload-time"] = timestamp(file.upload_time)
     if file.requires_python:
-        yield "requires-python", file.requires_python
+        found["requires-python"] = file.requires_python
     if file.core_metadata:
-        yield "core-metadata", {"sha256": file.core_metadata}
+        found["core-metadata"] = {"sha256": file.core_metadata}
     if file.yanked is not None:
-        yield "yanked", file.yanked or True
+        found["yanked"] = file.yanked or True
+    return found
 
 
 def _html(template: str, **values: Any) -> bytes:

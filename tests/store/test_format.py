@@ -118,12 +118,29 @@ class TestWhatTheRustPyOCIWrote:
         store.delete(make_namespace(), HELLO, "1.0RC1", NOBODY)
         assert names(store) == []
 
-    def test_has_no_metadata_to_offer(self, registry: TestRegistry, store: PackageStore) -> None:
-        """What isn't announced is a 404."""
+    def test_announces_metadata_once_it_was_read(self, registry: TestRegistry, store: PackageStore) -> None:
+        """By the first who downloads the wheel; announced and then missing would be fatal in pip."""
         filename, wheel = make_wheel()
         put_rust_package(registry, filename, wheel)
+        assert page(store).files[0].core_metadata is None
+        assert content(store, filename) == wheel
+        announced = page(store).files[0].core_metadata
+        text = store.metadata(make_namespace(), HELLO, filename, NOBODY)
+        assert hashlib.sha256(text).hexdigest() == announced
+        registry.calls.clear()
+        content(store, filename)
+        assert len(registry.calls) == 1
+
+    def test_has_no_metadata_where_it_can_not_be_read(
+        self, registry: TestRegistry, store: PackageStore
+    ) -> None:
+        """What isn't announced is a 404."""
+        filename, _ = make_wheel()
+        put_rust_package(registry, filename, b"no wheel")
+        assert content(store, filename) == b"no wheel"
         with pytest.raises(NotFound, match="download the file"):
             store.metadata(make_namespace(), HELLO, filename, NOBODY)
+        assert page(store).files[0].core_metadata is None
 
     def test_keeps_everything_when_we_add_a_file(self, registry: TestRegistry, store: PackageStore) -> None:
         """Its entry stands in the image index to the letter."""
