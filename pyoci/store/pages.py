@@ -8,6 +8,7 @@ time has passed looks at what may have changed; who comes meanwhile gets what is
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
@@ -215,15 +216,27 @@ def _side_by_side(
     width = min(project.session.side_by_side, len(items))
     if width <= 1:
         return [work(item) for item in items]
+    left = deque(enumerate(items))
+    found: dict[int, _Result] = {}
+
+    def fetch() -> None:
+        # One future a thread and not one an item: a page of a thousand versions is some tenth faster.
+        while True:
+            try:
+                number, item = left.popleft()
+            except IndexError:
+                return
+            found[number] = work(item)
+
     # Threads of its own, so that a page from a registry that hangs keeps no other page waiting.
     fetchers = ThreadPoolExecutor(width, thread_name_prefix="fetch")
     try:
-        waiting = [fetchers.submit(work, item) for item in items]
-        done, left = wait(waiting, _SECONDS, FIRST_EXCEPTION)
+        done, late = wait([fetchers.submit(fetch) for _ in range(width)], _SECONDS, FIRST_EXCEPTION)
         for future in done:
             future.result()
-        if left:
+        if late:
             raise Unreachable(f"{project.repository} has not given its versions in {_SECONDS:.0f} s")
-        return [future.result() for future in waiting]
+        return [found[number] for number in range(len(items))]
     finally:
+        left.clear()
         fetchers.shutdown(wait=False, cancel_futures=True)

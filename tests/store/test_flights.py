@@ -1,0 +1,98 @@
+"""Work that many ask for at once is done once, and nobody pays for what another may not do."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from pyoci.errors import Denied, Unreachable
+from pyoci.store.flights import Flights
+
+
+class Work:
+    """Counts how often it is done; waits until it is let go, and then gives or raises what it was told."""
+
+    def __init__(self, result: object = "done") -> None:
+        self.result = result
+        self.count = 0
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def __call__(self) -> object:
+        self.count += 1
+        self.begun.set()
+        assert self.go_on.wait(20)
+        if isinstance(self.result, BaseException):
+            raise self.result
+        return self.result
+
+
+class Clock:
+    """Tells when somebody waits: whoever works asks for the time once, whoever waits once more."""
+
+    def __init__(self, asked: int) -> None:
+        self._left = asked
+        self.waits = threading.Event()
+
+    def __call__(self) -> float:
+        self._left -= 1
+        if not self._left:
+            self.waits.set()
+        return 0.0
+
+
+def test_many_share_one_result() -> None:
+    """Whoever comes while somebody works waits for that."""
+    clock, work = Clock(1 + 2 * 19), Work()
+    flights = Flights(clock)
+    with ThreadPoolExecutor(20) as threads:
+        calls = [threads.submit(flights.share, "key", f"{n}", work, 20) for n in range(20)]
+        assert clock.waits.wait(20)
+        assert flights.in_the_air("key")
+        work.go_on.set()
+        assert [call.result(20) for call in calls] == ["done"] * 20
+    assert work.count == 1
+    assert not flights.in_the_air("key")
+
+
+def test_a_failure_is_shared_by_the_same_caller() -> None:
+    """The registry would say the same again; but each gets an exception of its own."""
+    clock, work = Clock(3), Work(Denied("no"))
+    flights = Flights(clock)
+    with ThreadPoolExecutor(2) as threads:
+        calls = [threads.submit(flights.share, "key", "me", work, 20) for _ in range(2)]
+        assert clock.waits.wait(20)
+        work.go_on.set()
+        failures = [call.exception(20) for call in calls]
+    assert [type(failure) for failure in failures] == [Denied, Denied]
+    assert failures[0] is not failures[1]
+    assert work.count == 1
+
+
+@pytest.mark.parametrize("failure", [Denied("no"), LookupError("a defect"), SystemExit(1)], ids=repr)
+def test_a_failure_is_not_that_of_another_caller(failure: BaseException) -> None:
+    """Who waited tries with credentials of its own."""
+    clock, work, own = Clock(3), Work(failure), Work("mine")
+    own.go_on.set()
+    flights = Flights(clock)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(flights.share, "key", "me", work, 20)
+        assert work.begun.wait(20)
+        second = threads.submit(flights.share, "key", "you", own, 20)
+        assert clock.waits.wait(20)
+        work.go_on.set()
+        assert second.result(20) == "mine"
+        assert first.exception(20) is failure
+
+
+def test_nobody_waits_for_ever() -> None:
+    """A sentence after some seconds; whoever works goes on."""
+    flights, work = Flights(), Work()
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(flights.share, "key", "me", work, 20)
+        assert work.begun.wait(20)
+        with pytest.raises(Unreachable, match="too long"):
+            flights.share("key", "me", work, 0.01)
+        work.go_on.set()
+        assert first.result(20) == "done"

@@ -1,0 +1,174 @@
+"""A page is given again without Flask only where the store says that it may be, to the same caller."""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from pyoci.cache.backend import Position
+from pyoci.dist.names import ProjectName
+from pyoci.errors import Denied
+from pyoci.oci.credentials import Credentials
+from pyoci.oci.references import Registry
+from pyoci.store.models import Namespace, ProjectPage, Ticket
+from tests.web.doubles import MemoryStore
+
+PAGE = "/ghcr.io/acme/hello-world/"
+WHEEL = "hello_world-1.0-py3-none-any.whl"
+JSON = "application/vnd.pypi.simple.v1+json"
+ME = {"Authorization": "Basic bWU6c2VjcmV0"}
+
+
+class TicketStore(MemoryStore):
+    """Hands out tickets that hold until somebody tears them up."""
+
+    torn = False
+    state = "one"
+
+    def page(
+        self, namespace: Namespace, name: ProjectName, caller: Credentials, *, fresh: bool = False
+    ) -> ProjectPage:
+        page = super().page(namespace, name, caller, fresh=fresh)
+        return replace(page, state=self.state, ticket=Ticket("journal", Position("epoch", 1), 10.0))
+
+    def holds(self, ticket: Ticket) -> bool:
+        return not self.torn
+
+
+@pytest.fixture
+def store() -> TicketStore:
+    store = TicketStore()
+    for version in range(20):
+        store.put(f"hello_world-{version}.0-py3-none-any.whl")
+    return store
+
+
+def get(client: FlaskClient, **headers: str) -> Any:
+    return client.get(PAGE, headers=headers)
+
+
+def test_the_same_answer_comes_again(client: FlaskClient, store: TicketStore) -> None:
+    """Byte for byte and header for header, without the store being asked for the page."""
+    first = get(client, **ME)
+    assert len(store.calls) == 1
+    again = get(client, **ME)
+    assert len(store.calls) == 1
+    assert (again.status, again.data, again.headers) == (first.status, first.data, first.headers)
+
+
+def test_head_has_no_body(client: FlaskClient, store: TicketStore) -> None:
+    """And the same headers."""
+    first = get(client)
+    again = client.head(PAGE)
+    assert (len(store.calls), again.data, again.headers) == (1, b"", first.headers)
+
+
+def test_who_has_it_gets_a_304(client: FlaskClient, store: TicketStore) -> None:
+    """With the headers that a 304 has, and no others."""
+    etag = get(client).headers["ETag"]
+    for condition in (etag, f"W/{etag}", f'"other", {etag}', "*"):
+        again = get(client, **{"If-None-Match": condition})
+        assert (again.status_code, again.data) == (304, b"")
+        assert "Content-Length" not in again.headers
+        assert again.headers["ETag"] == etag
+        assert again.headers["Cache-Control"] == "private, no-cache"
+    assert get(client, **{"If-None-Match": '"other"'}).status_code == 200
+    assert len(store.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({"Authorization": "Basic bWU6b3RoZXI="}, id="another password"),
+        pytest.param({"Authorization": "Bearer secret"}, id="a token"),
+        pytest.param({}, id="nobody"),
+        pytest.param({**ME, "Cache-Control": "no-cache"}, id="uv --refresh"),
+        pytest.param({**ME, "Cache-Control": "max-age=0, No-Cache"}, id="no-cache among others"),
+        pytest.param({**ME, "Accept": JSON}, id="another representation"),
+        pytest.param({**ME, "Accept-Encoding": "gzip"}, id="another encoding"),
+    ],
+)
+def test_another_request_is_asked_of_the_store(
+    client: FlaskClient, store: TicketStore, headers: dict[str, str]
+) -> None:
+    """Whatever the answer depends on."""
+    get(client, **ME)
+    get(client, **headers)
+    assert len(store.calls) == 2
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE", "PATCH"])
+def test_other_methods_pass(client: FlaskClient, store: TicketStore, method: str) -> None:
+    """Nothing is given again to somebody who writes."""
+    get(client)
+    assert client.open(PAGE, method=method).status_code != 200
+
+
+def test_a_page_with_a_body_passes(client: FlaskClient, store: TicketStore) -> None:
+    """It has to be read to its end."""
+    get(client)
+    client.get(PAGE, data=b"x")
+    assert len(store.calls) == 2
+
+
+def test_a_ticket_that_holds_no_longer_is_none(client: FlaskClient, store: TicketStore) -> None:
+    """The store says so: a proof has expired, or somebody has written."""
+    get(client)
+    store.torn = True
+    get(client)
+    assert len(store.calls) == 2
+
+
+def test_a_new_state_is_a_new_page(client: FlaskClient, store: TicketStore) -> None:
+    """And an old one is rendered once for all callers."""
+    before = get(client)
+    store.torn, store.state = True, "two"
+    store.put("hello_world-99.0-py3-none-any.whl")
+    assert b"99.0" in get(client).data
+    assert get(client).headers["ETag"] != before.headers["ETag"]
+
+
+def test_gzip_comes_again(client: FlaskClient, store: TicketStore) -> None:
+    """Where it was welcome."""
+    for _ in range(2):
+        answer = client.get(PAGE, headers={"Accept-Encoding": "gzip"})
+        assert b"hello_world" in gzip.decompress(answer.data)
+    assert len(store.calls) == 1
+
+
+def test_a_door_is_asked_each_time(make_app: Any, store: TicketStore) -> None:
+    """The same page from another connection may be refused."""
+    closed: list[bool] = []
+
+    def admit(registry: Registry, environ: dict[str, Any]) -> None:
+        if closed:
+            raise Denied("not from there")
+
+    client = make_app(admit=admit).test_client()
+    assert client.get(PAGE).status_code == 200
+    closed.append(True)
+    assert client.get(PAGE).status_code == 403
+
+
+def test_what_is_logged_of_it_is_the_same(app: Flask, store: TicketStore) -> None:
+    """Caller, registry and path; the caller by a keyed hash."""
+    seen = []
+
+    def watch(environ: Any, start_response: Any) -> Any:
+        body = inner(environ, start_response)
+        seen.append([environ.get(name) for name in ("pyoci.caller", "pyoci.registry", "pyoci.path")])
+        return body
+
+    inner = app.wsgi_app
+    app.wsgi_app = watch  # type: ignore[method-assign]
+    for _ in range(2):
+        app.test_client().get(PAGE, headers=ME)
+    assert len(store.calls) == 1
+    assert seen[0] == seen[1]
+    assert seen[0][2] == "acme/hello-world"
+    assert len(seen[0][0]) == 16
