@@ -9,6 +9,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -136,6 +137,7 @@ def at_the_keyboard(environ: WSGIEnvironment) -> str | None:
     return None
 
 
+@lru_cache(maxsize=256)
 def _is_loopback(address: str) -> bool:
     """A peer on a Unix socket has no address: whoever connects there is a proxy."""
     try:
