@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pyoci.cache.address import CacheAddress
 from pyoci.config import LogLevels, Settings, WrongSettings
 from pyoci.errors import Denied, NotFound
 
@@ -19,6 +20,9 @@ VALUES: list[tuple[str, str, str, Any]] = [
     ("PYOCI_MAX_VERSIONS", "0", "max_versions", 0),
     ("PYOCI_BEARER_USERNAME", "__token__", "bearer_username", "__token__"),
     ("PYOCI_HOST_CONNECTIONS", "4", "host_connections", 4),
+    ("PYOCI_CACHE_URL", "file://", "cache", CacheAddress()),
+    ("PYOCI_CACHE_URL", "file:///a%20b/c", "cache", CacheAddress(directory=Path("/a b/c"))),
+    ("PYOCI_CACHE_TTL_OLD", "60", "cache_ttl_old", 60),
     ("WEB_CONCURRENCY", "3", "workers", 3),
     ("PYOCI_THREADS", "8", "threads", 8),
     ("PYOCI_LOG", "debug", "log", LogLevels("debug")),
@@ -57,6 +61,8 @@ def test_all_mistakes_are_told_together(tmp_path: Path) -> None:
         "PYOCI_EMBEDDED_HTPASSWD": str(tmp_path / "none"),
         "PYOCI_LOG": "loud",
         "PYOCI_THREADS": "many",
+        "PYOCI_CACHE_URL": "memcached://host",
+        "PYOCI_CACHE_TTL_OLD": "soon",
     }
     with pytest.raises(WrongSettings) as caught:
         Settings.from_environ(environ)
@@ -84,6 +90,69 @@ def test_what_rust_log_says_beyond_us_is_ignored_with_a_warning() -> None:
 def test_a_proxys_password_is_in_no_repr() -> None:
     """Settings may end in a log line or a traceback."""
     assert "hunter2" not in repr(Settings.from_environ({"HTTPS_PROXY": "http://me:hunter2@proxy"}))
+
+
+class TestCache:
+    """PYOCI_CACHE_URL: where things are remembered."""
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "redis://cache.example",
+            "redis://cache.example:6380/1",
+            "rediss://me:hunter2%2F@cache.example/0",
+            "redis://:hunter2@[::1]:6379/0",
+        ],
+    )
+    def test_redis_keeps_its_url_and_shows_it_nowhere(self, url: str) -> None:
+        """There may be a password in it."""
+        settings = Settings.from_environ({"PYOCI_CACHE_URL": url})
+        assert (settings.cache.place, settings.cache.url) == ("redis", url)
+        assert "hunter2" not in repr(settings) + str(settings.cache)
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "hunter2",
+            "/hunter2",
+            "memcached://me:hunter2@host",
+            "reddis://me:hunter2@host",
+            "redis:hunter2@host",
+            "redis://me:hunter2@",
+            "redis://me:hunter2@host:port",
+            "redis://me:hunter2@host:99999",
+            "redis://me:hunter2@host/name",
+            "redis://me:hunter2@host/0?password=hunter2",
+            "redis://me:hunter2@host/0#hunter2",
+            "redis://me:hunter2@[::1",
+            "redis://me:hunter2\n@host",
+            "memory://hunter2",
+            "file://hunter2",
+            "file://hunter2/cache",
+            "file:///",
+            "file:///../hunter2",
+            "file:///%00hunter2",
+        ],
+    )
+    def test_a_wrong_one_stops_the_start_and_is_not_repeated(self, url: str) -> None:
+        """The sentence says what was expected."""
+        with pytest.raises(WrongSettings, match=r"PYOCI_CACHE_URL: .*expected .*://") as caught:
+            Settings.from_environ({"PYOCI_CACHE_URL": url})
+        assert "hunter2" not in str(caught.value)
+
+    def test_a_file_is_no_directory(self) -> None:
+        """Neither is what would lie below one."""
+        for path in (__file__, f"{__file__}/cache"):
+            with pytest.raises(WrongSettings, match="a file is in the way"):
+                Settings.from_environ({"PYOCI_CACHE_URL": f"file://{path}"})
+
+    @pytest.mark.parametrize("workers", ["2", ""])
+    def test_memory_is_for_one_process(self, workers: str) -> None:
+        """Unset, there are at least two."""
+        environ = {"PYOCI_CACHE_URL": "memory://", "WEB_CONCURRENCY": workers}
+        with pytest.raises(WrongSettings, match="expected WEB_CONCURRENCY=1"):
+            Settings.from_environ(environ)
+        assert Settings.from_environ(environ | {"WEB_CONCURRENCY": "1"}).cache.place == "memory"
 
 
 class TestRegistries:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
+from contextlib import suppress
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from pyoci.cache.backend import Position
 from pyoci.cache.journals import Missed, mark_of, number_of
@@ -88,13 +91,27 @@ class Streams:
         return self._missed.mend(number, lambda: line.ask(lambda redis: redis.delete(self._key(number))) >= 0)
 
     def _last(self, redis: Redis, number: int) -> int:
-        found: Any = redis.xrevrange(self._key(number), count=1)
-        return _count(found[0][0] if found else self._add(redis, number, {"name": "", "entry": ""}))
+        for _ in range(2):
+            found: Any = redis.xrevrange(self._key(number), count=1)
+            if found:
+                return _count(found[0][0])
+            self._begin(redis, number)
+        raise Refused
 
-    def _add(self, redis: Redis, number: int, fields: dict[str, str | bytes]) -> bytes:
-        added = redis.xadd(self._key(number), fields, maxlen=_ENTRIES, approximate=True)  # type: ignore[arg-type]
-        assert isinstance(added, bytes)
-        return added
+    def _add(self, redis: Redis, number: int, fields: dict[str, str | bytes]) -> None:
+        for _ in range(2):
+            # Only to a stream that was begun as it should be; older servers refuse to look, and then it goes.
+            if redis.xadd(self._key(number), fields, maxlen=_ENTRIES, nomkstream=True) is not None:  # type: ignore[arg-type]
+                return
+            self._begin(redis, number)
+        raise Refused
+
+    def _begin(self, redis: Redis, number: int) -> None:
+        """Add a first entry, whose id no stream of this name has had, also not within this millisecond."""
+        now: Any = redis.time()
+        entry = f"{now[0] * 1000 + now[1] // 1000}-{secrets.randbits(_BITS - 2)}"
+        with suppress(ResponseError):  # somebody else has begun it
+            redis.xadd(self._key(number), {"name": ""}, id=entry)
 
     def _key(self, number: int) -> str:
         return f"{self._prefix}journal:{number:03x}"
