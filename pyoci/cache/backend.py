@@ -9,7 +9,8 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a journal had come. Equal positions: nothing was recorded in between.
+    """How far a journal had come. Equal positions: nothing was recorded in between. Unequal ones don't tell
+    that something was, for names may share a journal: ask `since`.
 
     `epoch` tells one life of the journal from the next: a journal that was lost begins a new one, and no
     position of the old one equals one of the new.
