@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -70,7 +71,7 @@ def _made(parent: Path) -> tuple[Path, int]:
         except (BlockingIOError, FileNotFoundError):
             pass
         os.close(descriptor)
-    raise OSError(f"directories made in {parent} are removed by somebody else at once")
+    raise OSError(errno.EBUSY, f"what is made in {parent} is removed at once by somebody else")
 
 
 def _end(maker: int, path: Path, lock: int) -> None:
