@@ -66,8 +66,8 @@ def here(redis: RedisServer, told: Told) -> Iterator[RedisBackend]:
 
 @pytest.fixture
 def there(redis: RedisServer) -> Iterator[RedisBackend]:
-    """The backend of another host."""
-    backend = RedisBackend(redis.url, pause=PAUSE)
+    """The backend of another host, which gives the first one plenty of time."""
+    backend = RedisBackend(redis.url, pause=5 * PAUSE)
     yield backend
     backend.close()
 
