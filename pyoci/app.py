@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from flask import Flask
@@ -44,7 +45,11 @@ def create_app(settings: Settings, log: Log | None = None) -> Flask:
         Gateway(transport, events=events),
         max_versions=settings.max_versions,
         events=events,
-        cache=Cache(_backend(settings, events), Terms(settings.cache_ttl, settings.cache_ttl_old)),
+        cache=Cache(
+            _backend(settings, events),
+            Terms(settings.cache_ttl, settings.cache_ttl_old),
+            home=f"{socket.gethostname()}:{settings.embedded}",
+        ),
     )
 
     def admit(registry: Registry, environ: dict[str, Any]) -> None:

@@ -53,6 +53,7 @@ class Cache:
         backend: Backend | None = None,
         terms: Terms | None = None,
         *,
+        home: str = "",
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -60,6 +61,7 @@ class Cache:
         self.now = now
         self.backend = backend or MemoryBackend()
         self._clock = clock
+        self._home = home
         self._key = secrets.token_bytes(32)
         self._guard = threading.Lock()
         self._proofs: TLRUCache[tuple[str, str], float] = TLRUCache(
@@ -70,6 +72,13 @@ class Cache:
             _PARSED, getsizeof=lambda contents: 500 + _WEIGHT * contents.size
         )
         self._sizes: LRUCache[tuple[str, Digest], int] = LRUCache(_SIZES)
+
+    def key_of(self, repository: Repository) -> str:
+        """What a repository is kept under. Each server's embedded registry has the same address: there it is
+        this server's `home` that tells one from another's.
+        """
+        home = self._home if repository.registry.scheme == "embedded" else ""
+        return f"{home}{repository.registry.origin}\0{repository.name}"
 
     # Who may read
 
@@ -82,12 +91,12 @@ class Cache:
         lasting = self.terms.ttl if seconds is None else min(seconds, self.terms.ttl)
         if lasting > 0:
             with self._guard:
-                self._proofs[who, _name(repository)] = self._clock() + lasting
+                self._proofs[who, self.key_of(repository)] = self._clock() + lasting
 
     def disprove(self, who: str, repository: Repository) -> None:
         """The registry has just refused this caller."""
         with self._guard:
-            self._proofs.pop((who, _name(repository)), None)
+            self._proofs.pop((who, self.key_of(repository)), None)
 
     def is_proven(self, who: str, repository: Repository) -> bool:
         """Whether the registry has let this caller read there lately."""
@@ -95,28 +104,28 @@ class Cache:
 
     def _proven_until(self, who: str, repository: Repository) -> float:
         with self._guard:
-            return self._proofs.get((who, _name(repository)), 0.0)
+            return self._proofs.get((who, self.key_of(repository)), 0.0)
 
     # What stood there
 
     def position(self, repository: Repository) -> Position | None:
         """To be taken before the registry is asked. None: the others can't be heard, so nothing counts."""
-        return self.backend.position(_name(repository))
+        return self.backend.position(self.key_of(repository))
 
     def changed(self, repository: Repository, tag: Tag) -> None:
         """Let everybody forget a tag, once the registry has taken, or may have taken, a change."""
-        self.backend.record(_name(repository), str(tag))
+        self.backend.record(self.key_of(repository), str(tag))
 
     def dress_anew(self, repository: Repository) -> None:
         """Let everybody build the page again: something else that stands on it is known now."""
-        self.backend.record(_name(repository), DRESSED)
+        self.backend.record(self.key_of(repository), DRESSED)
 
     def state(self, repository: Repository) -> State:
         """What is remembered of a repository, as far as it can still be true; an empty state if nothing is.
 
         Tags that one of us has written since are left out. Where that can't be told, all is in doubt.
         """
-        name = _name(repository)
+        name = self.key_of(repository)
         position = self.backend.position(name)
         with self._guard:
             own = self._states.get(name)
@@ -134,23 +143,27 @@ class Cache:
         if position is None or known.position is None:
             return known.doubted(position)
         if known.position == position:
-            with self._guard:
-                self._states[name] = known
-            return known
+            return self._kept(name, known)
         changed = self.backend.since(name, known.position)
-        return known.doubted(position) if changed is None else known.without(changed, position)
+        if changed is None:
+            return known.doubted(position)
+        return self._kept(name, known.without(changed, position))
 
-    def keep(self, repository: Repository, state: State, *, share: bool = True) -> None:
-        """Remember a state; `share` it where it is worth the writing."""
-        name = _name(repository)
+    def _kept(self, name: str, state: State) -> State:
         with self._guard:
             self._states[name] = state
-        if share and state.position is not None:
+        return state
+
+    def keep(self, repository: Repository, state: State) -> None:
+        """Remember a state, for all who share the cache."""
+        name = self.key_of(repository)
+        self._kept(name, state)
+        if state.position is not None:
             self.backend.put(f"state\0{name}", state.to_json(), 2 * max(self.terms.ttl, self.terms.ttl_old))
 
     def keep_seen(self, repository: Repository, position: Position | None, tag: str, seen: Seen) -> None:
         """Remember what stood under one tag, when the journal had come to `position`; for this process."""
-        name = _name(repository)
+        name = self.key_of(repository)
         with self._guard:
             known = self._states.get(name) or State(position)
             if position is not None and known.position == position:
@@ -158,7 +171,7 @@ class Cache:
 
     def looking(self, repository: Repository) -> AbstractContextManager[bool]:
         """While held, no other worker of this machine looks at the same repository."""
-        return self.backend.lock(f"look\0{_name(repository)}", _ALONE)
+        return self.backend.lock(f"look\0{self.key_of(repository)}", _ALONE)
 
     def ticket(self, who: str, repository: Repository, state: State) -> Ticket | None:
         """What a page made of `state` stands on; None where it has to be made anew each time."""
@@ -166,7 +179,7 @@ class Cache:
             return None
         left = state.listed + self.terms.ttl - self.now()
         until = min(self._proven_until(who, repository), self._clock() + left)
-        return Ticket(_name(repository), state.position, until)
+        return Ticket(self.key_of(repository), state.position, until)
 
     def holds(self, ticket: Ticket) -> bool:
         """Whether what stood on this ticket may still be given to the same caller."""
@@ -176,7 +189,7 @@ class Cache:
 
     def document(self, repository: Repository, digest: Digest) -> Document | None:
         """A document of a repository by its digest, which is verified."""
-        kept = self.backend.get(f"document\0{_name(repository)}\0{digest}")
+        kept = self.backend.get(f"document\0{self.key_of(repository)}\0{digest}")
         if kept is None:
             return None
         media_type, _, body = kept.partition(b"\n")
@@ -185,38 +198,34 @@ class Cache:
 
     def keep_document(self, repository: Repository, digest: Digest, document: Document) -> None:
         kept = b"\n".join((document.media_type.encode(), document.body))
-        self.backend.put(f"document\0{_name(repository)}\0{digest}", kept)
+        self.backend.put(f"document\0{self.key_of(repository)}\0{digest}", kept)
 
     def blob(self, repository: Repository, digest: Digest) -> bytes | None:
         """A small blob by its digest, which is verified."""
-        kept = self.backend.get(f"blob\0{_name(repository)}\0{digest}")
+        kept = self.backend.get(f"blob\0{self.key_of(repository)}\0{digest}")
         return kept if kept is not None and _is(kept, digest) else None
 
     def keep_blob(self, repository: Repository, digest: Digest, content: bytes) -> None:
-        self.backend.put(f"blob\0{_name(repository)}\0{digest}", content)
+        self.backend.put(f"blob\0{self.key_of(repository)}\0{digest}", content)
 
     def size(self, repository: Repository, digest: Digest) -> int | None:
         """The size of a blob in bytes, where the registry has told it before."""
         with self._guard:
-            return self._sizes.get((_name(repository), digest))
+            return self._sizes.get((self.key_of(repository), digest))
 
     def keep_size(self, repository: Repository, digest: Digest, size: int) -> None:
         with self._guard:
-            self._sizes[_name(repository), digest] = size
+            self._sizes[self.key_of(repository), digest] = size
 
     def contents(self, repository: Repository, tag: str, digest: Digest) -> Contents | None:
         """What was read of the document under a tag."""
         with self._guard:
-            return self._contents.get((_name(repository), tag, digest.hex))
+            return self._contents.get((self.key_of(repository), tag, digest.hex))
 
     def keep_contents(self, repository: Repository, tag: str, digest: Digest, contents: Contents) -> None:
         with self._guard:
             if 500 + _WEIGHT * contents.size <= self._contents.maxsize // 4:
-                self._contents[_name(repository), tag, digest.hex] = contents
-
-
-def _name(repository: Repository) -> str:
-    return f"{repository.registry.origin}\0{repository.name}"
+                self._contents[self.key_of(repository), tag, digest.hex] = contents
 
 
 def _is(content: bytes, digest: Digest) -> bool:

@@ -48,18 +48,22 @@ class Learned:
         events: Events | None = None,
         *,
         changed: Callable[[Repository], None] = lambda repository: None,
+        key_of: Callable[[Repository], str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`changed` is called after something new was remembered, so that the project's page shows it."""
+        """`changed` is called after something new was remembered, so that the project's page shows it;
+        `key_of` gives what a repository is kept under.
+        """
         self._backend = backend
         self._events = events or Events()
         self._changed = changed
+        self._key_of = key_of or _plain
         self._guard = threading.Lock()
         self._failures: TTLCache[str, None] = TTLCache(_FAILURES, _FAILURE_SECONDS, clock)
 
     def known(self, repository: Repository) -> Mapping[str, str]:
         """Whose METADATA is remembered: sha256 hex of the wheel to that of its METADATA. One look-up."""
-        return _parsed(self._backend.get(_record_key(repository)), repository)
+        return _parsed(self._backend.get(self._record_key(repository)), self._key_of(repository))
 
     def learn(self, session: OCISession, repository: Repository, file: PackageFile) -> str | None:
         """Read a wheel's METADATA unless it is known, for a caller who has just read of the wheel itself.
@@ -72,7 +76,7 @@ class Learned:
         known = self.known(repository).get(file.sha256)
         if known is not None or self._is_hopeless(repository, file):
             return known
-        with self._backend.lock(_key(repository, file), 0) as mine:
+        with self._backend.lock(self._key(repository, file), 0) as mine:
             if not mine:
                 return None
             known = self.known(repository).get(file.sha256)
@@ -96,7 +100,7 @@ class Learned:
         text = self._recall(repository, file)
         if text is not None or (self._is_hopeless(repository, file) and not self._is_known(repository, file)):
             return text
-        with self._backend.lock(_key(repository, file), _PATIENCE):
+        with self._backend.lock(self._key(repository, file), _PATIENCE):
             text = self._recall(repository, file)
             if text is not None:
                 return text
@@ -130,7 +134,7 @@ class Learned:
 
     def _recall(self, repository: Repository, file: PackageFile) -> bytes | None:
         """METADATA as the backend has it, if it has the hash that the record says."""
-        text = self._backend.get(_key(repository, file))
+        text = self._backend.get(self._key(repository, file))
         if text is None or _sha256(text) != self.known(repository).get(file.sha256):
             return None
         return text
@@ -139,13 +143,13 @@ class Learned:
         """The hash of `text`; None where it wasn't kept, so that no page announces it."""
         sha256 = _sha256(text)
         # First what is announced, then the announcement.
-        self._backend.put(_key(repository, file), text)
-        with self._backend.lock(_record_key(repository), _RECORD_PATIENCE) as mine:
+        self._backend.put(self._key(repository, file), text)
+        with self._backend.lock(self._record_key(repository), _RECORD_PATIENCE) as mine:
             known = dict(self.known(repository)) if mine else {}
             news = known.pop(file.sha256, None) != sha256
             known[file.sha256] = sha256
             if mine:
-                self._backend.put(_record_key(repository), _written(repository, known))
+                self._backend.put(self._record_key(repository), _written(self._key_of(repository), known))
         if self._recall(repository, file) is None:
             self._give_up(repository, file)
             return None
@@ -158,11 +162,17 @@ class Learned:
 
     def _is_hopeless(self, repository: Repository, file: PackageFile) -> bool:
         with self._guard:
-            return _key(repository, file) in self._failures
+            return self._key(repository, file) in self._failures
 
     def _give_up(self, repository: Repository, file: PackageFile) -> None:
         with self._guard:
-            self._failures[_key(repository, file)] = None
+            self._failures[self._key(repository, file)] = None
+
+    def _key(self, repository: Repository, file: PackageFile) -> str:
+        return f"METADATA\0{self._key_of(repository)}\0{file.sha256}"
+
+    def _record_key(self, repository: Repository) -> str:
+        return f"learned\0{self._key_of(repository)}"
 
     def _told_failure(self, repository: Repository, file: PackageFile, exc: PyOCIError) -> None:
         if not isinstance(exc, Unauthorized | Denied | NotFound):  # that is about the caller: another may
@@ -172,34 +182,26 @@ class Learned:
         )
 
 
-def _key(repository: Repository, file: PackageFile) -> str:
-    return f"METADATA {_place(repository)} {file.sha256}"
-
-
-def _record_key(repository: Repository) -> str:
-    return f"learned {_place(repository)}"
-
-
-def _place(repository: Repository) -> str:
-    return f"{repository.registry.origin} {repository.name}"
+def _plain(repository: Repository) -> str:
+    return f"{repository.registry.origin}\0{repository.name}"
 
 
 def _sha256(text: bytes) -> str:
     return hashlib.sha256(text).hexdigest()
 
 
-def _written(repository: Repository, known: Mapping[str, str]) -> bytes:
+def _written(place: str, known: Mapping[str, str]) -> bytes:
     newest = dict(list(known.items())[-WHEELS:])
-    return json.dumps({"of": _place(repository), "wheels": newest}, separators=(",", ":")).encode()
+    return json.dumps({"of": place, "wheels": newest}, separators=(",", ":")).encode()
 
 
-def _parsed(record: bytes | None, repository: Repository) -> Mapping[str, str]:
+def _parsed(record: bytes | None, place: str) -> Mapping[str, str]:
     """What a record says; nothing where it is broken, or another's."""
     try:
         document = json.loads(record) if record and len(record) <= _RECORD_LIMIT else None
     except (ValueError, RecursionError):
         return {}
-    if not isinstance(document, dict) or document.get("of") != _place(repository):
+    if not isinstance(document, dict) or document.get("of") != place:
         return {}
     wheels = document.get("wheels")
     return wheels if isinstance(wheels, dict) and _are_hashes([*wheels, *wheels.values()]) else {}

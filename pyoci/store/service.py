@@ -58,7 +58,12 @@ class PackageStore:
         self._gateway = gateway
         self._events = events or Events()
         self._cache = cache or Cache()
-        self._learned = Learned(self._cache.backend, self._events, changed=self._cache.dress_anew)
+        self._learned = Learned(
+            self._cache.backend,
+            self._events,
+            changed=self._cache.dress_anew,
+            key_of=self._cache.key_of,
+        )
         self._pages = Pages(self._cache, self._learned, max_versions=max_versions)
         self._writes = Writes()
         self._publisher = Publisher(Changer(self._cache.changed, self._writes, sleep=sleep), now=now)

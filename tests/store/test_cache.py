@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +14,7 @@ from pyoci.cache.backend import Position
 from pyoci.cache.memory import MemoryBackend
 from pyoci.errors import Denied, NotFound, RangeNotSatisfiable, RateLimited, Unauthorized
 from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials
-from pyoci.oci.references import Digest, Tag
+from pyoci.oci.references import Digest, Registry, Repository, Tag
 from pyoci.store.cache import Cache
 from pyoci.store.models import ByteRange, ProjectPage
 from pyoci.store.service import PackageStore
@@ -365,6 +366,16 @@ def test_a_document_that_was_tampered_with_is_none(backend: Deaf, store: Package
     backend.put(f"blob\0{REPOSITORY.registry.origin}\0{REPOSITORY.name}\0{digest}", b"x")
     assert cache.document(REPOSITORY, digest) is None
     assert cache.blob(REPOSITORY, digest) is None
+
+
+def test_the_embedded_registries_of_two_servers_are_not_one(backend: Deaf) -> None:
+    """They have one address, and may share a cache."""
+    one, other = (Cache(backend, home=home) for home in ("host:/a", "host:/b"))
+    one.keep_blob(REPOSITORY, Digest("sha256", hashlib.sha256(b"x").hexdigest()), b"x")
+    assert one.blob(REPOSITORY, Digest("sha256", hashlib.sha256(b"x").hexdigest())) == b"x"
+    assert other.blob(REPOSITORY, Digest("sha256", hashlib.sha256(b"x").hexdigest())) is None
+    elsewhere = Repository.parse(Registry("https", "ghcr.io"), "acme/hello_world")
+    assert one.key_of(elsewhere) == other.key_of(elsewhere)
 
 
 class TestProofs:

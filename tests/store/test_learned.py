@@ -33,7 +33,7 @@ from tests.store.shelf import page
 from tests.store.test_format import put_rust_package
 
 REPOSITORY = make_repository()
-OF = f"{REPOSITORY.registry.origin} {REPOSITORY.name}"  # how the backend's keys name it
+OF = f"{REPOSITORY.registry.origin}\0{REPOSITORY.name}"  # how the backend's keys name it
 HEX = "a" * 64
 WHEEL, BYTES = make_wheel()
 TEXT = make_metadata()
@@ -275,7 +275,7 @@ def test_what_is_announced_is_read_again_where_it_was_lost(registry: TestRegistr
     registry.put_blob(BYTES)
     file = make_file()
     learner.learn(file)
-    keys = [f"METADATA {OF} {file.sha256}", f"learned {OF}"]
+    keys = [f"METADATA\0{OF}\0{file.sha256}", f"learned\0{OF}"]
     for lost in ([keys[0]], [keys[1]], keys):
         for key in lost:
             assert learner.backend.get(key) is not None
@@ -295,7 +295,7 @@ def test_what_was_announced_is_read_however_often_it_failed(registry: TestRegist
     learner.learn(file)
     registry.refuse = {}
     Learned(learner.backend).learn(registry.session(), REPOSITORY, file)
-    learner.backend.discard(f"METADATA {OF} {file.sha256}")
+    learner.backend.discard(f"METADATA\0{OF}\0{file.sha256}")
     assert learner.text(file) == TEXT
 
 
@@ -307,7 +307,7 @@ def test_metadata_that_was_changed_is_read_again(
     registry.put_blob(BYTES)
     file = make_file()
     learner.learn(file)
-    learner.backend.put(f"METADATA {OF} {file.sha256}", kept)
+    learner.backend.put(f"METADATA\0{OF}\0{file.sha256}", kept)
     assert learner.text(file) == TEXT
 
 
@@ -334,7 +334,7 @@ def test_a_record_that_is_broken_or_anothers_is_nothing(
 ) -> None:
     """And is written anew."""
     registry.put_blob(BYTES)
-    learner.backend.put(f"learned {OF}", record)
+    learner.backend.put(f"learned\0{OF}", record)
     assert learner.known() == {}
     assert learner.text(make_file()) == TEXT
     assert learner.known() == {make_file().sha256: sha256(TEXT)}
@@ -354,7 +354,7 @@ def test_one_repository_tells_nothing_of_another(registry: TestRegistry, learner
 def test_a_record_has_bounds(registry: TestRegistry, learner: Learner) -> None:
     """The wheel that was learned first goes first; the newest is there."""
     old = {f"{number:064}": HEX for number in range(learned.WHEELS)}
-    learner.backend.put(f"learned {OF}", json.dumps({"of": OF, "wheels": old}).encode())
+    learner.backend.put(f"learned\0{OF}", json.dumps({"of": OF, "wheels": old}).encode())
     registry.put_blob(BYTES)
     learner.learn(make_file())
     known = learner.known()
