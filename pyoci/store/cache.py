@@ -67,7 +67,7 @@ class Cache:
         self._proofs: TLRUCache[tuple[str, str], float] = TLRUCache(
             _PROOFS, ttu=lambda _key, until, _now: until, timer=clock
         )
-        self._states: LRUCache[str, State] = LRUCache(_STATES, getsizeof=lambda s: 1000 + 200 * len(s.seen))
+        self._states: LRUCache[str, State] = LRUCache(_STATES, getsizeof=_weight)
         self._contents: LRUCache[tuple[str, str, str], Contents] = LRUCache(
             _PARSED, getsizeof=lambda contents: 500 + _WEIGHT * contents.size
         )
@@ -100,11 +100,8 @@ class Cache:
 
     def is_proven(self, who: str, repository: Repository) -> bool:
         """Whether the registry has let this caller read there lately."""
-        return self._proven_until(who, repository) > 0
-
-    def _proven_until(self, who: str, repository: Repository) -> float:
         with self._guard:
-            return self._proofs.get((who, self.key_of(repository)), 0.0)
+            return (who, self.key_of(repository)) in self._proofs
 
     # What stood there
 
@@ -177,13 +174,18 @@ class Cache:
         """What a page made of `state` stands on; None where it has to be made anew each time."""
         if state.position is None:
             return None
-        left = state.listed + self.terms.ttl - self.now()
-        until = min(self._proven_until(who, repository), self._clock() + left)
-        return Ticket(self.key_of(repository), state.position, until)
+        until = self._clock() + state.listed + self.terms.ttl - self.now()
+        return Ticket(who, self.key_of(repository), state.position, until)
 
     def holds(self, ticket: Ticket) -> bool:
         """Whether what stood on this ticket may still be given to the same caller."""
-        return self._clock() < ticket.until and self.backend.position(ticket.journal) == ticket.position
+        with self._guard:
+            proven = (ticket.who, ticket.journal) in self._proofs
+        return (
+            proven
+            and self._clock() < ticket.until
+            and self.backend.position(ticket.journal) == ticket.position
+        )
 
     # What never changes
 
@@ -226,6 +228,11 @@ class Cache:
         with self._guard:
             if 500 + _WEIGHT * contents.size <= self._contents.maxsize // 4:
                 self._contents[self.key_of(repository), tag, digest.hex] = contents
+
+
+def _weight(state: State) -> int:
+    """How many bytes it takes, roughly."""
+    return 1000 + 200 * len(state.seen) + 80 * len(state.tags)
 
 
 def _is(content: bytes, digest: Digest) -> bool:

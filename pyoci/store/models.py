@@ -65,6 +65,7 @@ class PackageFile:
 class Ticket:
     """What a page stands on: it may be given again to the same caller for as long as this holds."""
 
+    who: str = field(repr=False)
     journal: str = field(repr=False)
     position: Position
     until: float  # by the cache's own clock

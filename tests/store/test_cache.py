@@ -500,3 +500,14 @@ def test_an_upload_lets_nobody_read(registry: TestRegistry, store: PackageStore)
     registry.refuse = {"tags/list": (403, "DENIED")}
     with pytest.raises(Denied):
         read(store, SOMEBODY)
+
+
+def test_a_ticket_ends_with_the_proof(store: PackageStore, registry: TestRegistry) -> None:
+    """Whom the registry refuses meanwhile gets no remembered page, either."""
+    ticket = page(store).ticket
+    assert ticket is not None
+    assert store.holds(ticket)
+    registry.refuse = {"tags/list": (403, "DENIED")}
+    with pytest.raises((Denied, Unauthorized)):
+        store.page(ACME, HELLO, NOBODY, fresh=True)
+    assert not store.holds(ticket)

@@ -34,7 +34,7 @@ class TicketStore(MemoryStore):
         self, namespace: Namespace, name: ProjectName, caller: Credentials, *, fresh: bool = False
     ) -> ProjectPage:
         page = super().page(namespace, name, caller, fresh=fresh)
-        return replace(page, state=self.state, ticket=Ticket("journal", Position("epoch", 1), 10.0))
+        return replace(page, state=self.state, ticket=Ticket("me", "journal", Position("epoch", 1), 10.0))
 
     def holds(self, ticket: Ticket) -> bool:
         return not self.torn
