@@ -4,6 +4,7 @@ watch can cut a call that outlives its time, and an answer that comes early ends
 
 from __future__ import annotations
 
+import io
 import select
 import socket
 import ssl
@@ -49,13 +50,21 @@ class _Watched:
         super().request(*args, **kwargs)  # type: ignore[misc]
 
     def send(self, data: Any) -> None:
-        if self.sock is not None:
-            # urllib3 leaves the timeout of whatever came before, on a new connection that of connecting.
-            self.sock.settimeout(STALL_SECONDS)
-        # Under TLS a readable socket may only hold session tickets; there the peer's closing has to do.
-        if self.sock is None or isinstance(self.sock, ssl.SSLSocket) or not isinstance(data, bytes):
+        if self.sock is None or not isinstance(data, bytes):
             super().send(data)  # type: ignore[misc]
             return
+        # urllib3 leaves the timeout of whatever came before, on a new connection that of connecting.
+        self.sock.settimeout(STALL_SECONDS)
+        try:
+            if isinstance(self.sock, ssl.SSLSocket):
+                self._send_encrypted(data)
+            else:
+                self._send_plain(data)
+        except OSError:
+            self._half_sent = True
+            raise
+
+    def _send_plain(self, data: bytes) -> None:
         ready = select.poll()
         ready.register(self.sock, select.POLLIN | select.POLLOUT)
         left = memoryview(data)
@@ -64,10 +73,19 @@ class _Watched:
             if not events:
                 raise TimeoutError("the peer takes no bytes")
             if events[0][1] & ~select.POLLOUT:
-                # urllib3 takes a broken pipe for what it is: it stops sending and reads the answer.
-                self._half_sent = True
-                raise BrokenPipeError("the answer came before the request was sent")
+                raise _early()
             left = left[self.sock.send(left) :]
+
+    def _send_encrypted(self, data: bytes) -> None:
+        try:
+            first = _first_byte(self.sock)
+            if first is None:
+                return super().send(data)  # type: ignore[misc, no-any-return]
+        except ssl.SSLError as exc:
+            # Closed without a word, past the handshake: urllib3 would report a bad certificate.
+            raise BrokenPipeError("the peer has closed the connection") from exc
+        self.sock = _PutBack(self.sock, first)
+        raise _early()
 
     @property
     def is_connected(self) -> bool:
@@ -78,6 +96,63 @@ class _Watched:
         watch = current_watch()
         if watch is not None and self.sock is not None:
             watch.follow(self.sock)
+
+
+def _early() -> BrokenPipeError:
+    """urllib3 takes a broken pipe for what it is: it stops sending and reads the answer."""
+    return BrokenPipeError("the answer came before the request was sent")
+
+
+def _first_byte(sock: ssl.SSLSocket) -> bytes | None:
+    """The first byte of an answer that has come, b"" where the peer has closed; None before that.
+
+    A readable socket may only hold session tickets, and TLS knows no peeking: so the byte is really read.
+    """
+    ready = select.poll()
+    ready.register(sock, select.POLLIN)
+    if not ready.poll(0):
+        return None
+    sock.settimeout(0)
+    try:
+        return sock.recv(1)
+    except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        return None
+    finally:
+        sock.settimeout(STALL_SECONDS)
+
+
+class _PutBack:
+    """A socket whose next byte has been read already, for http.client to read its answer from."""
+
+    def __init__(self, sock: ssl.SSLSocket, first: bytes) -> None:
+        self._sock, self._first = sock, first
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def makefile(self, *_: Any, **__: Any) -> io.BufferedReader:
+        return io.BufferedReader(_Rejoined(self._first, self._sock.makefile("rb", buffering=0)))
+
+
+class _Rejoined(io.RawIOBase):
+    """A first byte, and what follows it."""
+
+    def __init__(self, first: bytes, rest: io.RawIOBase) -> None:
+        self._first, self._rest = first, rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        if not self._first:
+            return self._rest.readinto(buffer)
+        count = len(self._first)
+        buffer[:count], self._first = self._first, b""
+        return count
+
+    def close(self) -> None:
+        self._rest.close()
+        super().close()
 
 
 class _WatchedHTTP(_Watched, HTTPConnection):

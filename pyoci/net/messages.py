@@ -1,10 +1,11 @@
-"""What goes out and what comes back: Call, FileBody, Answer, Stream. Nothing of requests shows in them."""
+"""What goes out and what comes back: Call, Body, Answer, Stream. Nothing of requests shows in them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from pyoci.errors import InvalidRequest
 from pyoci.net.addresses import Reach
@@ -14,12 +15,30 @@ READ_PIECE = 1024 * 1024
 ERROR_LIMIT = 64 * 1024  # bytes of a refusal's body that are read
 
 
+class Body(Protocol):
+    """The bytes of a request's body, in pieces. Its length is known before the first of them, so the request
+    has a Content-Length (Google's registry answers 411 without).
+    """
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[bytes]: ...
+
+
+class BodyFailed(Exception):
+    """Where the bytes of a body come from has failed, and not the connection that they go to.
+
+    No OSError: urllib3 would take one for the connection's, and wait for an answer to half a request.
+    """
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__("the body's source has failed")
+        self.cause = cause
+
+
 @dataclass(frozen=True, slots=True)
 class FileBody:
-    """A request body read from a seekable file, from its start, each time it is iterated.
-
-    It has a length, so the request has a Content-Length (Google's registry answers 411 without).
-    """
+    """A request body read from a seekable file, from its start, each time it is iterated."""
 
     file: BinaryIO = field(repr=False)
     size: int
@@ -34,26 +53,35 @@ class FileBody:
             left -= len(piece)
             yield piece
         if left:
-            # The registry would wait for the rest. No OSError: urllib3 would take one for its own.
+            # The registry would wait for the rest.
             raise InvalidRequest(f"the file ended {left} bytes before its size of {self.size}")
 
 
 @dataclass(frozen=True, slots=True)
 class PacedBody:
-    """A body that tells when bytes of it move, and when the last has gone."""
+    """A body on its way: who watches the call is told when its source is waited for, and when the last byte
+    has gone. Iteration raises BodyFailed, whatever the source raises.
+    """
 
-    body: FileBody
-    moved: Callable[[], None] = field(repr=False)
+    body: Body
+    waiting: Callable[[], AbstractContextManager[None]] = field(repr=False)
     ended: Callable[[], None] = field(repr=False)
 
     def __len__(self) -> int:
-        return self.body.size
+        return len(self.body)
 
     def __iter__(self) -> Iterator[bytes]:
-        for piece in self.body:
-            self.moved()
+        pieces = iter(self.body)
+        while (piece := self._next(pieces)) is not None:
             yield piece
         self.ended()
+
+    def _next(self, pieces: Iterator[bytes]) -> bytes | None:
+        with self.waiting():
+            try:
+                return next(pieces, None)
+            except Exception as exc:
+                raise BodyFailed(exc) from exc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +91,7 @@ class Call:
     method: str
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False, default_factory=dict)
-    body: bytes | FileBody = field(repr=False, default=b"")
+    body: bytes | Body = field(repr=False, default=b"")
     reach: Reach = Reach.PUBLIC
     repeatable: bool = True  # may be sent again, some seconds later, with the same bytes
     name: str = ""  # what messages call the host; empty: by its own name

@@ -30,7 +30,7 @@ from pyoci.net.connections import (
     pinned_pools,
 )
 from pyoci.net.inprocess import InProcessAdapter
-from pyoci.net.messages import ERROR_LIMIT, Answer, Call, FileBody, PacedBody, Stream
+from pyoci.net.messages import ERROR_LIMIT, Answer, Body, BodyFailed, Call, PacedBody, Stream
 from pyoci.net.proxies import Proxies
 from pyoci.net.reading import Pace, gathered, is_encoded, whole
 from pyoci.net.translation import FOREIGN, translate
@@ -136,8 +136,17 @@ class Transport:
     def upload(self, call: Call) -> Answer:
         """Send a call with a large body. It may take as long as bytes move; the answer 300 seconds.
 
-        One attempt: what was sent half has to begin anew, which only the caller can do.
+        One attempt: what was sent half has to begin anew, which only the caller can do. What the body raises
+        ends the call and its connection at once, and is raised as it is. The time that the body takes to give
+        a piece is its own: only what the registry takes is counted.
         """
+        try:
+            return self._upload(call)
+        except BodyFailed as failed:
+            failure = failed.cause
+        raise failure
+
+    def _upload(self, call: Call) -> Answer:
         with self._told(call) as facts:
             with self._timed(call, self._stall_seconds) as watch:
                 response = self._send(call, (CONNECT_SECONDS, self._answer_seconds), self._paced(call, watch))
@@ -217,12 +226,12 @@ class Transport:
             watch.allow(self._answer_seconds)
             return call.body
         return PacedBody(
-            call.body, lambda: watch.allow(self._stall_seconds), lambda: watch.allow(self._answer_seconds)
+            call.body,
+            lambda: self._watchdog.suspended(watch, self._stall_seconds),
+            lambda: watch.allow(self._answer_seconds),
         )
 
-    def _send(
-        self, call: Call, timeout: tuple[float, float], body: bytes | FileBody | PacedBody
-    ) -> requests.Response:
+    def _send(self, call: Call, timeout: tuple[float, float], body: bytes | Body) -> requests.Response:
         adapter = self._adapter(call)
         proxies = {} if call.reach is Reach.EMBEDDED else self._proxies.for_url(call.url)
         if proxies and (call.reach is Reach.PUBLIC or not self._may_be_asked_by_number(call)):

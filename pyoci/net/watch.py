@@ -101,6 +101,17 @@ class Watchdog:
                 self._watches.discard(watch)
             watch._drop_copies()
 
+    @contextmanager
+    def suspended(self, watch: Watch, seconds: float) -> Iterator[None]:
+        """Cut nothing of `watch` in the block, which waits for somebody else; it has `seconds` after that."""
+        with self._changed:
+            self._watches.discard(watch)
+        try:
+            yield
+        finally:
+            watch.allow(seconds)
+            self._add(watch)
+
     def _add(self, watch: Watch) -> None:
         with self._changed:
             self._watches.add(watch)

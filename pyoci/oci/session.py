@@ -7,18 +7,16 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import BinaryIO
-from urllib.parse import quote
 
-from pyoci.errors import InvalidRequest, ProtocolError, Unreachable
+from pyoci.errors import InvalidRequest, ProtocolError
 from pyoci.events import Events
-from pyoci.net.messages import Answer, Call, FileBody, Stream
+from pyoci.net.messages import Answer, Body, Stream
 from pyoci.net.transport import Transport
 from pyoci.oci.auth import Authenticator, Purpose
 from pyoci.oci.blobs import BlobStream, blob_span, blob_tail, content_length, total_size, whole_blob
 from pyoci.oci.credentials import Credentials
 from pyoci.oci.errors import (
     RegistryDenied,
-    RegistryFailed,
     RegistryNotFound,
     RegistryUnauthorized,
     cleaned,
@@ -27,12 +25,11 @@ from pyoci.oci.listing import PAGE, PAGE_LIMIT, read_listing
 from pyoci.oci.models import ACCEPT, Document, parse_json
 from pyoci.oci.references import Digest, Reference, Registry, Repository, Tag, reference_path
 from pyoci.oci.targets import Targets
-from pyoci.oci.wire import REDIRECTED, Leave, Wire, authorized
+from pyoci.oci.uploads import Uploads, check_stored, stored_digest
+from pyoci.oci.wire import REDIRECTED, Leave, Wire
 
 _SIDE_BY_SIDE = 16
 _GLANCE = 100
-_UPLOAD_ATTEMPTS = 3
-_UPLOAD_SECONDS = 300.0  # after which a failed upload isn't begun anew: nobody waits for it any more
 
 
 class Gateway:
@@ -56,10 +53,6 @@ class Gateway:
         """A session for one request of `credentials`. `publishing` asks for pull and push together."""
         wire = Wire(self.transport, self.targets, self.authenticator, self.events, registry, credentials)
         return OCISession(wire, ("pull", "push") if publishing else ("pull",))
-
-
-class _Expired(RegistryUnauthorized):
-    """The upload was refused for its token, and there is a new one."""
 
 
 class OCISession:
@@ -113,7 +106,7 @@ class OCISession:
         answer = self._wire.document(f"read {reference}", call, self._purpose(repository), {200})
         document = Document(self._media_type(answer), answer.body)
         named = str(reference) if isinstance(reference, Digest) else ""
-        for digest in filter(None, (named, _stored_digest(answer))):
+        for digest in filter(None, (named, stored_digest(answer))):
             if not _matches(document, digest):
                 raise ProtocolError(f"{self.registry} sent other bytes than those of {cleaned(digest, 80)}")
         return document
@@ -123,7 +116,7 @@ class OCISession:
         call = self._wire.call("HEAD", repository.url(reference_path(tag)), {"Accept": ACCEPT})
         answer = self._wire.document(f"look at {tag}", call, self._purpose(repository), {200})
         try:
-            return Digest.parse(_stored_digest(answer))
+            return Digest.parse(stored_digest(answer))
         except InvalidRequest:
             return None
 
@@ -141,7 +134,7 @@ class OCISession:
         answer = self._wire.document(f"write {reference}", call, self._purpose(repository), {200, 201, 202})
         if answer.status == 200:
             self._media_type(answer)
-        self._check_digest(answer, document.digest)
+        check_stored(self.registry, answer, document.digest)
 
     def delete(self, repository: Repository, reference: Reference) -> None:
         """Delete a tag, or a document by digest and with it every tag on it."""
@@ -201,24 +194,19 @@ class OCISession:
         return whole_blob(found, digest, size) if isinstance(found, Stream) else found
 
     def push_blob(self, repository: Repository, file: BinaryIO, size: int, digest: Digest) -> None:
-        """Upload `size` bytes of a seekable file in one POST and one PUT, unless the blob is there.
+        """Upload `size` bytes of a seekable file, unless the blob is there."""
+        if not self._has_blob(repository, digest, size):
+            self._uploads(repository).send(file, size, digest)
 
-        A broken or expired upload begins anew, and one whose token has expired on the way: three attempts,
-        the last of which begins within five minutes.
+    def pass_blob(self, repository: Repository, body: Body, digest: Digest) -> bool:
+        """Upload a body while it arrives, unless the blob is there: then nothing of it is read.
+
+        False where the upload broke; what was kept of the body is to be pushed then. Raises what `body`
+        raises, and the registry has stored nothing.
         """
-        if self._has_blob(repository, digest, size):
-            return
-        deadline = time.monotonic() + _UPLOAD_SECONDS
-        for attempt in range(1, _UPLOAD_ATTEMPTS + 1):
-            location, base = self._start_upload(repository)
-            try:
-                self._finish_upload(repository, location, base, FileBody(file, size), digest)
-            except (Unreachable, RegistryFailed, RegistryNotFound, _Expired):
-                if attempt == _UPLOAD_ATTEMPTS or time.monotonic() > deadline:
-                    raise
-                self._wire.transport.rest(attempt)
-            else:
-                return
+        return self._has_blob(repository, digest, len(body)) or self._uploads(repository).pass_on(
+            body, digest
+        )
 
     def _has_blob(self, repository: Repository, digest: Digest, size: int) -> bool:
         """Whether the blob is there. An answer with another length is somebody's web page."""
@@ -228,44 +216,8 @@ class OCISession:
             # Some registries say so of a repository that doesn't exist yet; pushing decides.
             return False
 
-    def _start_upload(self, repository: Repository) -> tuple[str, str]:
-        url = repository.url("blobs/uploads/")
-        call = self._wire.call("POST", url)
-        try:
-            answer = self._wire.document("start an upload", call, self._purpose(repository), {202})
-        except RegistryNotFound as exc:
-            # Amazon's registry, unless create-on-push is on; Harbor without the project.
-            exc.message += f"; {repository} has to be made there first"
-            raise
-        location = answer.headers.get("location")
-        if not location:
-            raise ProtocolError(
-                f"{self.registry} started an upload without saying where; expected a Location"
-            )
-        return location, url
-
-    def _finish_upload(
-        self, repository: Repository, location: str, base: str, body: FileBody, digest: Digest
-    ) -> None:
-        target = self._wire.targets.target(self.registry, base, location, "Location")
-        url = f"{target.url}{'&' if '?' in target.url else '?'}digest={quote(str(digest), safe='')}"
-        headers = {"Content-Type": "application/octet-stream"}
-        name = str(self.registry)
-        call = Call(method="PUT", url=url, headers=headers, body=body, reach=target.reach, name=name)
-        purpose, started = self._purpose(repository), self._wire.authenticator.now()
-        header = self._wire.first_header(purpose) if target.same_origin else None
-        answer = self._wire.told(authorized(call, header), self._wire.transport.upload)
-        if answer.status == 201:
-            return self._check_digest(answer, digest)
-        error = self._wire.refusal("upload a blob", answer.status, answer)
-        # The bytes that came before a 401 may lie in the registry: what follows belongs to a new upload.
-        if (
-            answer.status == 401
-            and target.same_origin
-            and self._wire.renewed(purpose, answer, header, started)
-        ):
-            raise _Expired(error.message) from error
-        raise error
+    def _uploads(self, repository: Repository) -> Uploads:
+        return Uploads(self._wire, repository, self._purpose(repository))
 
     def _purpose(self, repository: Repository) -> Purpose:
         return Purpose(repository.name, self._actions)
@@ -279,15 +231,6 @@ class OCISession:
             document = parse_json(answer.body, "a document")
             named = document.get("mediaType", "") if isinstance(document, dict) else ""
         return named if isinstance(named, str) else ""
-
-    def _check_digest(self, answer: Answer, digest: Digest) -> None:
-        stored = _stored_digest(answer)
-        if stored and stored != str(digest):
-            raise ProtocolError(f"{self.registry} stored {cleaned(stored, 80)} where {digest} was sent")
-
-
-def _stored_digest(answer: Answer) -> str:
-    return answer.headers.get("docker-content-digest", "").strip()
 
 
 def _matches(document: Document, digest: str) -> bool:

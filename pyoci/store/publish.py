@@ -6,11 +6,10 @@ import io
 import secrets
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import BinaryIO
 
 from packaging.version import InvalidVersion, Version
 
-from pyoci.dist.filenames import SDIST_ENDINGS, parse_filename
+from pyoci.dist.filenames import SDIST_ENDINGS, Distribution, parse_filename
 from pyoci.errors import AlreadyExists, InvalidRequest, NotFound
 from pyoci.oci.errors import (
     RegistryDenied,
@@ -22,8 +21,9 @@ from pyoci.oci.errors import (
 )
 from pyoci.oci.models import Descriptor, ImageIndex
 from pyoci.oci.references import Digest, Reference, Tag
+from pyoci.store.arrival import Arrival, Misjudged
 from pyoci.store.changes import Already, Change, Changer, Snapshot
-from pyoci.store.layout import YANKED, Entry, NewFile, digest_of, entries, rewritten, tag_of, with_entry
+from pyoci.store.layout import YANKED, Entry, digest_of, entries, rewritten, tag_of, with_entry
 from pyoci.store.models import PackageFile
 from pyoci.store.project import StoredProject, file_tags
 
@@ -42,27 +42,31 @@ class Publisher:
         self._changer = changer
         self.now = now
 
-    def publish(self, project: StoredProject, new: NewFile, content: BinaryIO) -> PackageFile:
+    def publish(self, project: StoredProject, arrival: Arrival) -> PackageFile:
         """Push the file, its config blob and manifest, then the image index that names them: a reader
         never sees a dangling reference. Returns the file that is there already where it is the same one.
 
-        Raises AlreadyExists where it is another.
+        Raises AlreadyExists where it is another, and what is wrong with the upload.
         """
-        tag = tag_of(new.distribution.version)
-        present = self._present(project, new)
+        present = self._present(project, arrival)
         if present is not None:
+            arrival.file()  # it has said so; its bytes have to be those, too
             return present
+        passed = arrival.passes and _passed_on(project, arrival)
+        new = arrival.file()
+        tag = tag_of(new.distribution.version)
         config = new.config()
         manifest = new.manifest(config)
         session, repository = project.session, project.repository
-        session.push_blob(repository, content, new.size, new.digest)
+        if not passed:
+            session.push_blob(repository, arrival.content, new.size, new.digest)
         session.push_blob(repository, io.BytesIO(config), len(config), digest_of(config))
         session.push(repository, manifest.digest, manifest)
         descriptor = new.descriptor(config, manifest)
 
         def apply(seen: Snapshot | None) -> ImageIndex | Already:
             image_index = seen.image_index if seen else None
-            if _taken(project, tag, image_index, new) is not None:
+            if _taken(project, tag, image_index, new.distribution, new.sha256) is not None:
                 return Already.SO
             return with_entry(image_index, descriptor, new.created)
 
@@ -151,29 +155,44 @@ class Publisher:
         )
         return Already.REMOVED if untagged or deleted else None
 
-    def _present(self, project: StoredProject, new: NewFile) -> PackageFile | None:
+    def _present(self, project: StoredProject, arrival: Arrival) -> PackageFile | None:
         """The file that is there already. What can't be read before the first push is judged after it."""
-        for tag in file_tags(new.distribution):
+        for tag in file_tags(arrival.distribution):
             try:
                 document = project.session.pull(project.repository, tag)
             except (RegistryNotFound, RegistryUnauthorized, RegistryDenied):
                 continue
-            taken = _taken(project, tag, document.image_index(), new)
+            image_index = document.image_index()
+            taken = _taken(project, tag, image_index, arrival.distribution, arrival.sha256)
             if taken is not None:
                 return taken
         return None
 
 
+def _passed_on(project: StoredProject, arrival: Arrival) -> bool:
+    """Whether the file's blob has gone to the registry while it arrived. If not, the spool has it."""
+    digest = Digest("sha256", arrival.sha256)
+    try:
+        stored = project.session.pass_blob(project.repository, arrival, digest)
+    except Misjudged:
+        return False
+    return stored and arrival.passed
+
+
 def _taken(
-    project: StoredProject, tag: Tag, image_index: ImageIndex | None, new: NewFile
+    project: StoredProject,
+    tag: Tag,
+    image_index: ImageIndex | None,
+    distribution: Distribution,
+    sha256: str,
 ) -> PackageFile | None:
     """The same file where it is there, None where its place is free. Raises AlreadyExists for another."""
     if image_index is None:
         return None
     for entry in entries(image_index, project.name, str(tag)):
-        if entry.distribution.suffix == new.distribution.suffix:
+        if entry.distribution.suffix == distribution.suffix:
             file = project.complete(entry)
-            if file.sha256 != new.sha256:
+            if file.sha256 != sha256:
                 raise AlreadyExists(
                     f"File already exists ('{file.filename}', with sha256 hash '{file.sha256}')."
                 )

@@ -16,6 +16,7 @@ from pyoci.oci.credentials import Credentials
 from pyoci.oci.errors import RegistryError, RegistryNotFound, RegistryNotSupported
 from pyoci.oci.references import Digest
 from pyoci.oci.session import Gateway
+from pyoci.store.arrival import Arrival, Incoming
 from pyoci.store.cache import Cache
 from pyoci.store.changes import Changer
 from pyoci.store.layout import core_metadata_of
@@ -28,12 +29,10 @@ from pyoci.store.models import (
     PackageFile,
     ProjectPage,
     Ticket,
-    Upload,
 )
 from pyoci.store.pages import Pages
 from pyoci.store.project import StoredProject
 from pyoci.store.publish import Publisher, utc_now
-from pyoci.store.verify import verified
 from pyoci.store.writes import Writes
 
 _CONFIG_LIMIT = 32 * 1024 * 1024  # bytes: METADATA has its own, lower limit; JSON may escape every character
@@ -165,11 +164,14 @@ class PackageStore:
             raise NotFound(f"there is no metadata of {filename} here; download the file for it")
         return text
 
-    def publish(self, namespace: Namespace, upload: Upload, caller: Credentials) -> PackageFile:
-        """Take a file. Raises InvalidRequest with nothing stored, or AlreadyExists."""
-        new = verified(upload, self._publisher.now())
-        project = self._project(namespace, new.distribution.name, caller, publishing=True)
-        return self._publisher.publish(project, new, upload.content)
+    def publish(self, namespace: Namespace, incoming: Incoming, caller: Credentials) -> PackageFile:
+        """Take a file, while it arrives where its form allows that.
+
+        Raises InvalidRequest with nothing stored, or AlreadyExists.
+        """
+        arrival = Arrival(incoming, self._publisher.now())
+        project = self._project(namespace, arrival.distribution.name, caller, publishing=True)
+        return self._publisher.publish(project, arrival)
 
     def yank(
         self, namespace: Namespace, name: ProjectName, target: str, reason: str | None, caller: Credentials

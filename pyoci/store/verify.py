@@ -1,12 +1,11 @@
-"""What is checked of an upload before anything of it goes to the registry."""
+"""What is checked of an upload before the registry has all of it."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from datetime import datetime
 from typing import BinaryIO
 
@@ -25,24 +24,30 @@ _URL_COUNT = 100
 _URL_LENGTH = 2048
 
 
-@dataclass(frozen=True, slots=True)
-class _Digests:
-    given: Mapping[str, str] = field(default_factory=dict)
+class Hashes:
+    """What the bytes of a file hash to, taken as they pass: sha256, and the kinds that are named."""
 
-    def of(self, file: BinaryIO) -> str:
-        """The sha256 hex of `file`; raises InvalidRequest where a digest that was given differs."""
-        seen = {name: _hash(name) for name in {"sha256", *self.given}}
-        file.seek(0)
-        while piece := file.read(_PIECE):
-            for hashed in seen.values():
-                hashed.update(piece)
-        for name, expected in self.given.items():
-            found = seen[name].hexdigest()
-            if found != expected.lower():
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self._taken = {name: _hash(name) for name in {"sha256", *names}}
+
+    def take(self, piece: bytes) -> None:
+        """The next bytes of the file."""
+        for hashed in self._taken.values():
+            hashed.update(piece)
+
+    def agreed(self, upload: Upload) -> str:
+        """The sha256 hex, now that all bytes have passed.
+
+        Of a kind that nobody had named the file is read for. Raises InvalidRequest where a digest that was
+        given differs.
+        """
+        for name, expected in upload.digests.items():
+            hashed = self._taken.get(name) or _hashed(name, upload.content)
+            if (found := hashed.hexdigest()) != expected.lower():
                 raise InvalidRequest(
                     f"the file's {name} digest is {found}; expected {expected[:128]}, as the form says"
                 )
-        return seen["sha256"].hexdigest()
+        return self._taken["sha256"].hexdigest()
 
 
 def _hash(name: str) -> hashlib._Hash:
@@ -51,14 +56,28 @@ def _hash(name: str) -> hashlib._Hash:
     return hashlib.new(name, usedforsecurity=False)
 
 
-def verified(upload: Upload, created: datetime) -> NewFile:
-    """The upload as a file to write down: file name, form, digests, archive and metadata agree.
+def _hashed(name: str, file: BinaryIO) -> hashlib._Hash:
+    hashed = _hash(name)
+    file.seek(0)
+    while piece := file.read(_PIECE):
+        hashed.update(piece)
+    return hashed
 
-    Reads the file twice at most, in pieces. Raises InvalidRequest.
-    """
+
+def agreeing(upload: Upload) -> Distribution:
+    """What the file name says, if the form agrees with it. Raises InvalidRequest."""
     distribution = parse_filename(upload.filename)
     _check_form(upload, distribution)
-    sha256 = _Digests(upload.digests).of(upload.content)
+    return distribution
+
+
+def verified(upload: Upload, hashes: Hashes, created: datetime) -> NewFile:
+    """The upload as a file to write down: file name, form, digests, archive and metadata agree.
+
+    `hashes` has taken all of the file. Raises InvalidRequest.
+    """
+    distribution = agreeing(upload)
+    sha256 = hashes.agreed(upload)
     metadata = read_metadata(upload.content, distribution)
     return NewFile(
         distribution=distribution,

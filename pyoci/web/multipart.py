@@ -21,57 +21,70 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5
 Event = Field | File | Data
 
 
-def read_parts(body: RequestBody, content_type: str, limit: int) -> Iterator[Event]:
-    """The parts of `body`: for each a Field or a File, then its Data, the last of which says so.
+class Parts:
+    """The parts of a body: for each a Field or a File, then its Data, the last of which says so.
 
-    Reads up to `limit` bytes. Raises InvalidRequest for what is no form, and for one that ends too soon;
-    TooLarge, naming PYOCI_MAX_BODY; and what reading the body raises.
+    Reads up to `limit` bytes. Iteration raises InvalidRequest for what is no form, and for one that ends too
+    soon; TooLarge, naming PYOCI_MAX_BODY; and what reading the body raises.
     """
-    decoder = MultipartDecoder(_boundary(content_type), _HELD_LIMIT)
-    parts = 0
-    for event in _events(decoder, body, limit):
-        if isinstance(event, (Field, File)):
-            parts += 1
-            if parts > PARTS_LIMIT:
-                raise TooLarge(f"the form has more than {PARTS_LIMIT} parts, which is the limit")
-            _check(event)
-        yield event
+
+    def __init__(self, body: RequestBody, content_type: str, limit: int) -> None:
+        self._body, self._limit = body, limit
+        self._boundary = _boundary(content_type)
+        self._decoder = MultipartDecoder(self._boundary, _HELD_LIMIT)
+
+    def __iter__(self) -> Iterator[Event]:
+        parts = 0
+        for event in self._events():
+            if isinstance(event, (Field, File)):
+                parts += 1
+                if parts > PARTS_LIMIT:
+                    raise TooLarge(f"the form has more than {PARTS_LIMIT} parts, which is the limit")
+                _check(event)
+            yield event
+
+    def last_size(self) -> int | None:
+        """How many bytes the part has whose Field or File came just now, if it is the last one and the form
+        ends as clients end it; None where the body's length is not known.
+        """
+        if self._body.length is None:
+            return None
+        begun = self._body.taken - len(self._decoder.buffer) + len(b"\r\n")  # which ends the part's headers
+        return self._body.length - begun - len(b"\r\n--" + self._boundary + b"--\r\n")
+
+    def _events(self) -> Iterator[Event]:
+        try:
+            while True:
+                event = self._decoder.next_event()
+                match event:
+                    case NeedData():
+                        self._decoder.receive_data(self._piece())
+                    case Field() | File() | Data():
+                        yield event
+                    case Epilogue():
+                        return
+        except RequestEntityTooLarge as exc:
+            raise InvalidRequest(
+                "the form can't be read; expected parts with short headers between boundaries"
+            ) from exc
+        except ValueError as exc:  # that the text ended too soon, or isn't UTF-8
+            raise InvalidRequest(
+                "the form is cut off or broken; expected parts that end with a last boundary"
+            ) from exc
+
+    def _piece(self) -> bytes | None:
+        if self._body.length is not None and self._body.length > self._limit:
+            raise too_large(self._body.length, self._limit)
+        data = self._body.read(PIECE)
+        if self._body.taken > self._limit:
+            raise too_large(None, self._limit)
+        return data or None
 
 
 def too_large(length: int | None, limit: int) -> TooLarge:
     """The refusal of a body over the limit; None where its length isn't known."""
     size = f"{length} bytes" if length is not None else f"more than {limit} bytes"
     return TooLarge(f"the upload has {size}; the limit is {limit} bytes (PYOCI_MAX_BODY)")
-
-
-def _events(decoder: MultipartDecoder, body: RequestBody, limit: int) -> Iterator[Event]:
-    try:
-        while True:
-            event = decoder.next_event()
-            match event:
-                case NeedData():
-                    decoder.receive_data(_piece(body, limit))
-                case Field() | File() | Data():
-                    yield event
-                case Epilogue():
-                    return
-    except RequestEntityTooLarge as exc:
-        raise InvalidRequest(
-            "the form can't be read; expected parts with short headers between boundaries"
-        ) from exc
-    except ValueError as exc:  # that the text ended too soon, or isn't UTF-8
-        raise InvalidRequest(
-            "the form is cut off or broken; expected parts that end with a last boundary"
-        ) from exc
-
-
-def _piece(body: RequestBody, limit: int) -> bytes | None:
-    if body.length is not None and body.length > limit:
-        raise too_large(body.length, limit)
-    data = body.read(PIECE)
-    if body.taken > limit:
-        raise too_large(None, limit)
-    return data or None
 
 
 def _boundary(content_type: str) -> bytes:

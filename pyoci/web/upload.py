@@ -20,7 +20,7 @@ def publish(place: str) -> Response:
     namespace = guest.namespace()
     here = site()
     with received(body(), request.headers.get("Content-Type", ""), here.max_body, here.spool) as form:
+        file = here.store.publish(namespace, form, guest.caller)
         if form.noted:
             here.events.debug("web", "form fields that are not kept", fields=form.noted)
-        file = here.store.publish(namespace, form.upload, guest.caller)
     return answers.text(f"{file.filename} is published")

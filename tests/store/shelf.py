@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from typing import Any
 
 from pyoci.dist.filenames import parse_filename
@@ -17,14 +18,34 @@ NOBODY = Anonymous()
 HELLO = ProjectName.parse("hello-world")
 
 
-def make_upload(filename: str, content: bytes, **overrides: Any) -> Upload:
+class Posted:
+    """A form that is all there, as `pyoci.store.arrival.Incoming` has it."""
+
+    def __init__(self, upload: Upload) -> None:
+        self.upload = upload
+
+    def ahead(self) -> Upload | None:
+        return None
+
+    def pieces(self) -> Iterator[bytes]:
+        self.upload.content.seek(0)
+        yield self.upload.content.read()
+
+    def whole(self) -> Upload:
+        return self.upload
+
+
+def make_upload(filename: str, content: bytes, **overrides: Any) -> Posted:
     """A form that agrees with its file's name."""
     try:
         distribution = parse_filename(filename)
         told = {"name": str(distribution.name), "version": str(distribution.version)}
     except Exception:  # noqa: BLE001  # the test wants a file name that can't be read
         told = {"name": "hello-world", "version": "1.0"}
-    return Upload(filename=filename, content=io.BytesIO(content), size=len(content), **{**told, **overrides})
+    upload = Upload(
+        filename=filename, content=io.BytesIO(content), size=len(content), **{**told, **overrides}
+    )
+    return Posted(upload)
 
 
 def publish(store: PackageStore, filename: str, content: bytes, **overrides: Any) -> PackageFile:

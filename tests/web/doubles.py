@@ -13,6 +13,7 @@ from pyoci.dist.names import ProjectName
 from pyoci.errors import AlreadyExists, Denied, NotFound, PyOCIError, Unauthorized
 from pyoci.oci.credentials import Anonymous, Basic, Credentials
 from pyoci.oci.references import Registry
+from pyoci.store.arrival import Incoming
 from pyoci.store.models import ByteRange, FileStream, Namespace, PackageFile, ProjectPage, Upload
 from pyoci.web.addresses import Place
 
@@ -144,8 +145,9 @@ class MemoryStore:
             raise NotFound(f"{filename} has no metadata")
         return found
 
-    def publish(self, namespace: Namespace, upload: Upload, caller: Credentials) -> PackageFile:
+    def publish(self, namespace: Namespace, incoming: Incoming, caller: Credentials) -> PackageFile:
         self._asked("publish", caller, str(namespace))
+        upload = incoming.whole()
         self.uploads.append(upload)
         content = upload.content.read()
         assert len(content) == upload.size

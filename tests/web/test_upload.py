@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from pyoci.errors import InvalidRequest, Withdrawn
 from pyoci.web.body import Patience, RequestBody
-from pyoci.web.forms import TEXT_LIMIT, received
+from pyoci.web.fields import TEXT_LIMIT
+from pyoci.web.forms import received
 from pyoci.web.multipart import PARTS_LIMIT
 from tests.web.conftest import Told
 from tests.web.doubles import MemoryStore
@@ -333,7 +334,8 @@ class TestReceived:
             "CONTENT_LENGTH": str(len(body) if length is None else length),
         }
         with received(RequestBody(environ, Patience()), content_type, 10_000_000) as form:
-            return form, form.upload.content.read()
+            upload = form.whole()
+            return upload, upload.content.read()
 
     def test_body_that_ends_too_soon(self) -> None:
         """A client that goes away half-way leaves nothing to store."""
@@ -350,8 +352,8 @@ class TestReceived:
         if f"--{boundary}".encode() in content:
             return
         body = make_form(content=content).replace(BOUNDARY.encode(), boundary.encode())
-        form, read = self.read(body, content_type=f'multipart/form-data; boundary="{boundary}"')
-        assert (read, form.upload.size) == (content, len(content))
+        upload, read = self.read(body, content_type=f'multipart/form-data; boundary="{boundary}"')
+        assert (read, upload.size) == (content, len(content))
 
     @settings(suppress_health_check=[HealthCheck.differing_executors], max_examples=300)
     @given(
@@ -365,7 +367,7 @@ class TestReceived:
     def test_any_body(self, body: bytes) -> None:
         """Whatever arrives, it is a form or one of the refusals that a form may get."""
         try:
-            name = self.read(body)[0].upload.name
+            name = self.read(body)[0].name
         except (InvalidRequest, Withdrawn) as exc:
             name = exc.message
         assert name
