@@ -22,7 +22,7 @@ from pyoci.errors import BodyTimeout, InvalidRequest, PyOCIError
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-PIECE = 256 * 1024  # bytes; a quarter of it costs three times the CPU, four times as much only memory
+PIECE = 512 * 1024  # bytes; half of it costs more CPU, twice as much little less, and 10 MB for one upload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import parse_options_header
@@ -16,6 +17,9 @@ PARTS_LIMIT = 10_000
 BOUNDARY_LIMIT = 200  # characters; RFC 2046 allows 70
 # The decoder holds what it can't yet place: a part's headers, or rubbish where a boundary should be.
 _HELD_LIMIT = PIECE + 64 * 1024
+# The server waits for all of a piece: from a slow client it has to be small, or nothing goes on for minutes.
+_SMALL = 32 * 1024
+_QUICK = 0.5  # seconds for a piece, after which the next one is larger
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2, "token"
 
 Event = Field | File | Data
@@ -28,10 +32,17 @@ class Parts:
     soon; TooLarge, naming PYOCI_MAX_BODY; and what reading the body raises.
     """
 
-    def __init__(self, body: RequestBody, content_type: str, limit: int) -> None:
+    def __init__(
+        self,
+        body: RequestBody,
+        content_type: str,
+        limit: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._body, self._limit = body, limit
         self._boundary = _boundary(content_type)
         self._decoder = MultipartDecoder(self._boundary, _HELD_LIMIT)
+        self._clock, self._size = clock, _SMALL
 
     def __iter__(self) -> Iterator[Event]:
         parts = 0
@@ -75,7 +86,10 @@ class Parts:
     def _piece(self) -> bytes | None:
         if self._body.length is not None and self._body.length > self._limit:
             raise too_large(self._body.length, self._limit)
-        data = self._body.read(PIECE)
+        begun = self._clock()
+        data = self._body.read(self._size)
+        quick = self._clock() - begun < _QUICK
+        self._size = min(2 * self._size, PIECE) if quick else max(self._size // 2, _SMALL)
         if self._body.taken > self._limit:
             raise too_large(None, self._limit)
         return data or None

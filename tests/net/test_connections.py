@@ -8,7 +8,8 @@ import resource
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -462,6 +463,123 @@ class TestEarlyAnswers:
     def test_a_file_that_has_grown_is_sent_up_to_its_size(self) -> None:
         """Content-Length was said before."""
         assert b"".join(FileBody(io.BytesIO(b"0123456789"), 4)) == b"0123"
+
+    def test_an_early_answer_is_seen_under_tls(
+        self, make_transport: MakeTransport, certificate: Certificate
+    ) -> None:
+        """Session tickets come early too, and are no answer; the byte that tells them apart isn't lost."""
+
+        def handle(connection: Connection) -> None:
+            connection.request()
+            connection.send(answer(b"too large", "413 Content Too Large"))
+            connection.hang(5)
+
+        sent = io.BytesIO(b"x" * 50_000_000)
+        with Server(handle, tls=certificate.server) as server:
+            transport = make_transport(lookup=local, ca_bundle=str(certificate.file))
+            body = FileBody(sent, 50_000_000)
+            found = transport.upload(make_call(server, host="registry.example", method="PUT", body=body))
+            assert (found.status, found.body) == (413, b"too large")
+            assert sent.tell() < 40_000_000
+            assert transport.document(make_call(server, host="registry.example")).status == 413
+        assert server.connections == 2
+
+    @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+    def test_a_registry_that_closes_in_the_middle_is_unreachable(
+        self, make_transport: MakeTransport, certificate: Certificate, tls: bool
+    ) -> None:
+        """With or without a word; a certificate is not to blame."""
+
+        def handle(connection: Connection) -> None:
+            connection.request()
+            connection.sock.recv(65536)
+
+        with Server(handle, tls=certificate.server if tls else None) as server:
+            transport = make_transport(lookup=local, ca_bundle=str(certificate.file))
+            body = FileBody(io.BytesIO(b"x" * 50_000_000), 50_000_000)
+            with pytest.raises(Unreachable, match="broke off"):
+                transport.upload(make_call(server, host="registry.example", method="PUT", body=body))
+
+
+@dataclass
+class Arriving:
+    """A body that is there as far as `pieces` go; what stands last may be an exception."""
+
+    pieces: Sequence[bytes | Exception]
+    size: int
+    before: Callable[[], object] = lambda: None  # called before each piece
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self.pieces:
+            self.before()
+            if isinstance(piece, Exception):
+                raise piece
+            yield piece
+
+
+class TestBodiesThatArrive:
+    @pytest.mark.parametrize(
+        "failure",
+        [
+            InvalidRequest("the client left"),
+            ConnectionResetError(104, "reset"),
+            OSError(28, "full"),
+            ValueError(),
+        ],
+        ids=["ours", "reset", "disk full", "a defect"],
+    )
+    @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+    def test_what_a_body_raises_is_raised(
+        self, make_transport: MakeTransport, certificate: Certificate, failure: Exception, tls: bool
+    ) -> None:
+        """At once, and as it is: urllib3 would take an OSError for its own and wait for an answer."""
+        ends: list[bytes] = []
+
+        def handle(connection: Connection) -> None:
+            while head := connection.request():
+                ends.append(connection.body(head))
+                connection.send(answer(b"{}"))
+
+        with Server(handle, tls=certificate.server if tls else None) as server:
+            transport = make_transport(lookup=local, ca_bundle=str(certificate.file))
+            call = make_call(server, host="registry.example", method="PUT")
+            transport.document(call)  # so that there is a connection to go back to
+            body = Arriving([b"x" * 1000, failure], 5000)
+            begun = time.monotonic()
+            with pytest.raises(type(failure)) as caught:
+                transport.upload(replace(call, body=body))
+            assert caught.value is failure
+            assert (
+                time.monotonic() - begun < 30
+            )  # the answer would have been waited for three hundred seconds
+            assert transport.document(replace(call, method="GET")).body == b"{}"
+        assert ends[0] == b""
+        assert b"x" * 1000 in ends
+        assert server.connections == 2
+
+    def test_a_slow_client_is_not_the_registrys_fault(self, make_transport: MakeTransport) -> None:
+        """The time without progress is the registry's own: what the body waits for isn't counted."""
+        with Server(always(answer(status="201 Created"))) as server:
+            body = Arriving([b"x" * 1000] * 3, 3000, before=lambda: time.sleep(0.5))
+            transport = make_transport(stall_seconds=0.2)
+            assert transport.upload(make_call(server, method="PUT", body=body)).status == 201
+
+    def test_a_registry_that_takes_nothing_is_not_the_clients_fault(
+        self, make_transport: MakeTransport
+    ) -> None:
+        """It is given up though more and more comes to be sent."""
+
+        def handle(connection: Connection) -> None:
+            connection.request()
+            connection.hang()
+
+        with Server(handle) as server:
+            body = Arriving([b"x" * 1_000_000] * 100, 100_000_000)
+            with pytest.raises(Unreachable, match="in time"):
+                make_transport(stall_seconds=0.5).upload(make_call(server, method="PUT", body=body))
 
 
 class TestGarbage:

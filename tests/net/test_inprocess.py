@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import tracemalloc
 from collections.abc import Iterator
@@ -131,6 +132,29 @@ def test_memory_is_flat_in_both_directions() -> None:
         assert tracemalloc.get_traced_memory()[1] < 8 * MIB
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("failure", [ConnectionResetError(104, "reset"), OSError(28, "full"), ValueError()])
+def test_what_a_body_raises_is_raised(failure: Exception) -> None:
+    """The application can't take it for trouble of its own."""
+
+    class Failing:
+        def __len__(self) -> int:
+            return 10
+
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"12345"
+            raise failure
+
+    def application(environ: Any, start_response: Any) -> list[bytes]:
+        with contextlib.suppress(OSError):
+            environ["wsgi.input"].read(10)
+        start_response("201 Created", [])
+        return []
+
+    with pytest.raises(type(failure)) as caught:
+        Transport(embedded=application).upload(make_call(method="PUT", body=Failing()))
+    assert caught.value is failure
 
 
 def test_closing_a_stream_closes_the_application() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import os
 from pathlib import Path
 
@@ -12,11 +13,11 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pyoci.errors import InvalidRequest, Withdrawn
-from pyoci.web.body import Patience, RequestBody
+from pyoci.errors import InvalidRequest, Unauthorized, Withdrawn
+from pyoci.web.body import PIECE, Patience, RequestBody
 from pyoci.web.fields import TEXT_LIMIT
 from pyoci.web.forms import received
-from pyoci.web.multipart import PARTS_LIMIT
+from pyoci.web.multipart import PARTS_LIMIT, Parts
 from tests.web.conftest import Told
 from tests.web.doubles import MemoryStore
 from tests.web.uploads import BOUNDARY, CONTENT, ROOT, WHEEL, make_form, make_part, post
@@ -318,6 +319,100 @@ def test_hopeless_body_is_not_read(make_app) -> None:
     answer = client.post(ROOT, input_stream=stream, content_length=100 * 2 + 1)
     assert stream.tell() == 0
     assert (answer.status_code, answer.headers["Connection"]) == (400, "close")
+
+
+class TestAhead:
+    """What is known of a form when its file begins."""
+
+    TYPE = f"multipart/form-data; boundary={BOUNDARY}"
+
+    def make(self, body: bytes, **environ: str | bool) -> RequestBody:
+        given = {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body)), **environ}
+        return RequestBody(given, Patience())
+
+    def test_the_file_is_given_as_it_comes(self) -> None:
+        """The fields ahead of it, the size that it will have, then its bytes, then the whole form."""
+        content = os.urandom(3_000_000)
+        stream = io.BytesIO(make_form(content=content))
+        with received(self.make(stream.getvalue(), **{"wsgi.input": stream}), self.TYPE, 10_000_000) as form:
+            ahead = form.ahead()
+            assert ahead is not None
+            assert (ahead.filename, ahead.size, ahead.name) == (WHEEL, len(content), "hello-world")
+            assert stream.tell() < 200_000
+            pieces = form.pieces()
+            first = next(pieces)
+            assert len(first) + ahead.content.seek(0, os.SEEK_CUR) < 400_000
+            assert first + b"".join(pieces) == content
+            upload = form.whole()
+            assert (upload.content.read(), upload.size) == (content, len(content))
+            assert form.whole() == upload
+
+    @pytest.mark.parametrize("cut", [0, 1, 4095])
+    def test_the_size_is_exact(self, cut: int) -> None:
+        """Wherever the fields end: it is told as the Content-Length of the upload."""
+        body = make_form(content=b"x" * (5000 - cut), summary="y" * cut)
+        with received(self.make(body), self.TYPE, 10_000_000) as form:
+            assert (ahead := form.ahead()) is not None
+            assert (ahead.size, form.whole().size) == (5000 - cut, 5000 - cut)
+
+    @pytest.mark.parametrize(
+        ("form", "environ"),
+        [
+            (make_form(name=None, after=make_part("name", "hello-world")), {}),
+            (make_form(), {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}),
+        ],
+        ids=["a name behind it", "no length"],
+    )
+    def test_too_little_is_nothing(self, form: bytes, environ: dict[str, str | bool]) -> None:
+        """Then the file waits until the form is whole."""
+        if environ:
+            environ = {**environ, "CONTENT_LENGTH": ""}
+        with received(self.make(form, **environ), self.TYPE, 10_000_000) as read:
+            assert read.ahead() is None
+            assert read.whole().content.read() == CONTENT
+
+    @pytest.mark.parametrize(
+        ("body", "words"),
+        [
+            (make_form(content=b"x" * 100_000, after=make_part("name", "other")), "several values for name"),
+            (make_form(content=b"x" * 100_000, after=make_part("content", "x", filename=WHEEL)), "two parts"),
+            (make_form(content=b"x" * 100_000, end=b""), "cut off"),
+        ],
+        ids=["another name", "another file", "no end"],
+    )
+    def test_what_follows_the_file_counts(self, body: bytes, words: str) -> None:
+        """What was promised may turn out wrong at the end."""
+        with received(self.make(body), self.TYPE, 10_000_000) as form:
+            assert form.ahead() is not None
+            with pytest.raises(InvalidRequest, match=words):
+                form.whole()
+
+    def test_a_slow_client_gives_small_pieces(self) -> None:
+        """The server waits for all of a piece: where one takes its time the next is smaller."""
+        stream = io.BytesIO(make_form(content=b"x" * 8_000_000))
+        asked: list[int] = []
+
+        class Asked(RequestBody):
+            def read(self, size: int | None = -1, /) -> bytes:
+                asked.append(size or 0)
+                return super().read(size)
+
+        now = itertools.chain(itertools.repeat(0.0, 24), itertools.count(0.0, 10.0))
+        body = Asked({"wsgi.input": stream, "CONTENT_LENGTH": str(len(stream.getvalue()))}, Patience())
+        assert list(Parts(body, self.TYPE, 10_000_000, lambda: next(now)))
+        assert max(asked) == PIECE
+        assert asked[0] == asked[-1] < PIECE / 8
+
+    @pytest.mark.parametrize(
+        ("limit", "read"), [(1_000_000, 50_000), (40_000, 0)], ids=["taken", "too large"]
+    )
+    def test_a_refused_form_is_read_to_its_end(self, limit: int, read: int) -> None:
+        """In the time that it'd have had otherwise; one over the limit isn't."""
+        stream = io.BytesIO(b"x" * 50_000)
+        body = self.make(stream.getvalue(), **{"wsgi.input": stream})
+        with pytest.raises(Unauthorized), received(body, self.TYPE, limit):
+            raise Unauthorized("the registry asks for credentials")
+        assert stream.tell() == read
 
 
 class TestReceived:

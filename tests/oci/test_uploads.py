@@ -1,0 +1,123 @@
+"""Blobs that are passed on while they arrive: one attempt, and whether another is worth it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import responses
+
+from pyoci.errors import Denied, InvalidRequest, PyOCIError, TooLarge, Unauthorized
+from pyoci.oci.session import OCISession
+from tests.oci.conftest import BASE, REPOSITORY, TOKENS, MakeSession, bearer, sha256, trips
+
+BLOB = b"0123456789" * 100
+DIGEST = sha256(BLOB)
+BLOB_URL = f"{BASE}/blobs/{DIGEST}"
+UPLOADS = f"{BASE}/blobs/uploads/"
+
+
+class Arriving:
+    """A body that can be read once, and tells whether it was."""
+
+    def __init__(self, *pieces: bytes | Exception) -> None:
+        self._pieces = list(pieces or (BLOB,))
+        self.read = False
+
+    def __len__(self) -> int:
+        return len(BLOB)
+
+    def __iter__(self) -> Iterator[bytes]:
+        assert not self.read
+        self.read = True
+        for piece in self._pieces:
+            if isinstance(piece, Exception):
+                raise piece
+            yield piece
+
+
+def expect(answers: responses.RequestsMock, put: Any, headers: dict[str, str] | None = None) -> list[bytes]:
+    """A registry that takes the upload up to its PUT, and answers that so; gives the bodies that came."""
+    bodies: list[bytes] = []
+    answers.head(BLOB_URL, status=404)
+    answers.post(UPLOADS, status=202, headers={"Location": f"{UPLOADS}1"})
+
+    def answer(request: Any) -> tuple[int, dict[str, str], str]:
+        bodies.append(b"".join(request.body))
+        if isinstance(put, Exception):
+            raise put
+        return put, headers or {}, ""
+
+    answers.add_callback("PUT", f"{UPLOADS}1", answer)
+    return bodies
+
+
+def test_a_body_goes_up_as_it_comes(answers: responses.RequestsMock, session: OCISession) -> None:
+    """With its length, in one POST and one PUT."""
+    bodies = expect(answers, 201)
+    assert session.pass_blob(REPOSITORY, Arriving(BLOB[:300], BLOB[300:]), DIGEST)
+    assert bodies == [BLOB]
+    assert answers.calls[-1].request.headers["Content-Length"] == str(len(BLOB))
+
+
+def test_nothing_is_read_for_a_blob_that_is_there(
+    answers: responses.RequestsMock, session: OCISession
+) -> None:
+    """One HEAD; whose body it is reads it to its end by itself."""
+    answers.head(BLOB_URL, headers={"Content-Length": str(len(BLOB))})
+    body = Arriving()
+    assert session.pass_blob(REPOSITORY, body, DIGEST)
+    assert not body.read
+
+
+@pytest.mark.parametrize("put", [500, 503, 404, ConnectionError("reset"), TimeoutError("stalled")])
+def test_an_upload_that_broke_is_told(
+    answers: responses.RequestsMock, session: OCISession, put: int | Exception
+) -> None:
+    """It isn't begun anew here: the body is gone."""
+    expect(answers, put)
+    assert not session.pass_blob(REPOSITORY, Arriving(), DIGEST)
+    assert trips(answers).count("PUT /blobs/uploads/1") == 1
+
+
+def test_a_token_that_expired_on_the_way_is_told(
+    answers: responses.RequestsMock, make_session: MakeSession
+) -> None:
+    """GitLab's live for five minutes: another upload has a new one."""
+    answers.get(TOKENS, json={"token": "abc"})
+    expect(answers, 401, bearer())
+    assert not make_session(publishing=True).pass_blob(REPOSITORY, Arriving(), DIGEST)
+
+
+@pytest.mark.parametrize(("status", "kind"), [(400, InvalidRequest), (403, Denied), (413, TooLarge)])
+def test_a_refusal_is_raised(
+    answers: responses.RequestsMock, session: OCISession, status: int, kind: type[PyOCIError]
+) -> None:
+    """Another upload would meet the same."""
+    expect(answers, status)
+    with pytest.raises(kind, match="upload a blob"):
+        session.pass_blob(REPOSITORY, Arriving(), DIGEST)
+
+
+def test_a_registry_that_wants_no_upload_gets_no_body(
+    answers: responses.RequestsMock, session: OCISession
+) -> None:
+    """Who may not write is told before a byte is sent."""
+    answers.head(BLOB_URL, status=404)
+    answers.post(UPLOADS, status=401)
+    body = Arriving()
+    with pytest.raises(Unauthorized):
+        session.pass_blob(REPOSITORY, body, DIGEST)
+    assert not body.read
+
+
+@pytest.mark.parametrize("failure", [InvalidRequest("the client left"), OSError(28, "full")])
+def test_what_a_body_raises_is_raised(
+    answers: responses.RequestsMock, session: OCISession, failure: Exception
+) -> None:
+    """It is no broken upload."""
+    expect(answers, 201)
+    with pytest.raises(type(failure)) as caught:
+        session.pass_blob(REPOSITORY, Arriving(BLOB[:10], failure), DIGEST)
+    assert caught.value is failure
