@@ -58,8 +58,10 @@ class _Watched:
         try:
             if isinstance(self.sock, ssl.SSLSocket):
                 self._send_encrypted(data)
-            else:
+            elif isinstance(self.sock, socket.socket):
                 self._send_plain(data)
+            else:  # TLS within the TLS of a proxy
+                super().send(data)  # type: ignore[misc]
         except OSError:
             self._half_sent = True
             raise

@@ -22,7 +22,7 @@ class Incoming(Protocol):
     def ahead(self) -> Upload | None:
         """What the form says ahead of its file; None where that is not all that a form must say.
 
-        The size is the one that the file has if nothing follows it.
+        The size is the one that the file has if nothing follows it; its content is still empty.
         """
         ...
 
