@@ -22,7 +22,7 @@ from pyoci.errors import BodyTimeout, InvalidRequest, PyOCIError
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-PIECE = 512 * 1024  # bytes; half of it costs more CPU, twice as much little less, and 10 MB for one upload
+PIECE = 512 * 1024  # bytes; half costs more CPU, double saves little and takes an upload 10 MB more memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

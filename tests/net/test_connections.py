@@ -563,8 +563,8 @@ class TestBodiesThatArrive:
     def test_a_slow_client_is_not_the_registrys_fault(self, make_transport: MakeTransport) -> None:
         """The time without progress is the registry's own: what the body waits for isn't counted."""
         with Server(always(answer(status="201 Created"))) as server:
-            body = Arriving([b"x" * 1000] * 3, 3000, before=lambda: time.sleep(0.5))
-            transport = make_transport(stall_seconds=0.2)
+            body = Arriving([b"x" * 1000] * 2, 2000, before=lambda: time.sleep(1.4))
+            transport = make_transport(stall_seconds=1.0)
             assert transport.upload(make_call(server, method="PUT", body=body)).status == 201
 
     def test_a_registry_that_takes_nothing_is_not_the_clients_fault(

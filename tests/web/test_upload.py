@@ -6,6 +6,7 @@ import hashlib
 import io
 import itertools
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from tests.web.conftest import Told
 from tests.web.doubles import MemoryStore
 from tests.web.uploads import BOUNDARY, CONTENT, ROOT, WHEEL, make_form, make_part, post
 
+MIB = 1024 * 1024
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
@@ -402,6 +404,26 @@ class TestAhead:
         assert list(Parts(body, self.TYPE, 10_000_000, lambda: next(now)))
         assert max(asked) == PIECE
         assert asked[0] == asked[-1] < PIECE / 8
+
+    def test_memory_is_flat(self) -> None:
+        """64 MiB pass, and a few pieces are all that is ever held."""
+        before, after = make_form(content=b"|").split(b"|")
+        parts = [before, *[bytes(MIB)] * 64, after]
+
+        class Rope:
+            def read(self, size: int) -> bytes:
+                piece = parts[0][:size]
+                parts[:1] = [rest] if (rest := parts[0][size:]) else []
+                return piece
+
+        environ = {"wsgi.input": Rope(), "CONTENT_LENGTH": str(sum(map(len, parts)))}
+        tracemalloc.start()
+        try:
+            with received(RequestBody(environ, Patience()), self.TYPE, 100 * MIB) as form:
+                assert sum(map(len, form.pieces())) == form.whole().size == 64 * MIB
+            assert tracemalloc.get_traced_memory()[1] < 12 * MIB
+        finally:
+            tracemalloc.stop()
 
     @pytest.mark.parametrize(
         ("limit", "read"), [(1_000_000, 50_000), (40_000, 0)], ids=["taken", "too large"]
