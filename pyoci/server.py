@@ -5,6 +5,7 @@ application for a start without a checkout.
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import sys
 import threading
@@ -25,12 +26,18 @@ __all__ = [
     "forwarded_allow_ips",
     "graceful_timeout",
     "keepalive",
+    "limit_request_field_size",
+    "limit_request_fields",
+    "limit_request_line",
+    "max_requests",
+    "max_requests_jitter",
     "post_worker_init",
     "preload_app",
     "proc_name",
     "threads",
     "timeout",
     "worker_class",
+    "worker_connections",
     "worker_tmp_dir",
     "workers",
 ]
@@ -50,7 +57,7 @@ bind = f"[::]:{settings.port}" if socket.has_dualstack_ipv6() else f"0.0.0.0:{se
 proc_name = "pyoci"
 # A proxy on this machine says how it was reached; over IPv4 its address is mapped, for the socket is IPv6.
 forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1,::ffff:127.0.0.1")
-worker_class = "gthread"
+worker_class = "pyoci.worker.Worker"
 workers = settings.workers
 threads = settings.threads
 preload_app = True
@@ -58,6 +65,15 @@ preload_app = True
 timeout = 30
 graceful_timeout = 30
 keepalive = 75
+# Each takes a descriptor, and downloads and uploads take another to the registry.
+worker_connections = min(1000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+# A fresh process now and then keeps memory from fragmenting; never all of them at once.
+max_requests = 100_000
+max_requests_jitter = 50_000
+# The longest of each: a URL, and an Authorization with a key file or a token of some cloud as the password.
+limit_request_line = 8190
+limit_request_fields = 100
+limit_request_field_size = 16380
 control_socket_disable = True
 # gunicorn touches a file here every second; on a disk that hangs this would kill the worker.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  # memory, not a temporary file

@@ -34,6 +34,7 @@ LADDER = {
     "config": {"oci", "cache"},
     "app": {"config", "web", "telemetry", "embedded", "store", "oci", "net", "cache"},
     "server": {"app", "config", "embedded", "telemetry"},
+    "worker": set(),
     "cli": {"config", "store", "embedded"},
 }
 # Below config everything gets plain values; of oci and cache it knows only the parsed values that it holds.
@@ -47,7 +48,7 @@ FOREIGN = {
     "structlog": {"telemetry"},
     "bcrypt": {"embedded"},
     "redis": {"cache"},
-    "gunicorn": {"server", "telemetry"},
+    "gunicorn": {"server", "worker", "telemetry"},
 }
 
 
