@@ -100,9 +100,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     # What the loop calls.
 
     def set_accept_enabled(self, enabled: bool) -> None:
-        """Leave new connections to other workers while all threads here are taken."""
+        """Leave new connections to other workers while all threads here are taken. A worker that stops takes
+        those that wait, and refuses others at once: gunicorn lets them wait for its end, and resets them.
+        """
         room = self._busy < self.cfg.threads and time.monotonic() >= self._accept_at
         super().set_accept_enabled(enabled and room)
+        if not self.alive:
+            self._accept_leftovers()
+            for listener in self.sockets:
+                listener.close()
 
     def accept(self, listener: Any) -> bool:
         """Take a connection, without a thread for it yet. False where there is none."""
@@ -278,6 +284,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _accept_leftovers(self) -> None:
         """What no other worker took within a second finds all of them full. It waits here, or is told."""
         for listener in self.sockets:
+            listener.setblocking(False)
             for _ in range(_AT_ONCE):
                 if self.nr_conns >= self.worker_connections or not self.accept(listener):
                     break
