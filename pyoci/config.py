@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -52,7 +53,7 @@ class Settings:
     embedded_htpasswd: Path | None = None
     log: LogLevels = field(default_factory=LogLevels)
     workers: int = 1
-    threads: int = 16
+    threads: int = 80
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
     no_proxy: str = ""
     ca_bundle: str | None = None
@@ -64,6 +65,7 @@ class Settings:
         reader = _Reader(environ)
         log, warnings = reader.log_levels()
         embedded = reader.get("PYOCI_EMBEDDED", None, _path)
+        workers = reader.get("WEB_CONCURRENCY", default_workers(cores()), _number(1, 1000))
         settings = cls(
             port=reader.get("PORT", 8080, _number(1, 65535)),
             path=reader.get("PYOCI_PATH", "", _prefix),
@@ -83,8 +85,8 @@ class Settings:
             embedded=embedded,
             embedded_htpasswd=reader.get("PYOCI_EMBEDDED_HTPASSWD", None, _file),
             log=log,
-            workers=reader.get("WEB_CONCURRENCY", default_workers(), _number(1, 1000)),
-            threads=reader.get("PYOCI_THREADS", 16, _number(1, 1000)),
+            workers=workers,
+            threads=reader.get("PYOCI_THREADS", default_threads(workers), _number(1, 1000)),
             proxies=_proxies(environ),
             no_proxy=environ.get("no_proxy") or environ.get("NO_PROXY") or "",
             ca_bundle=reader.get("REQUESTS_CA_BUNDLE", reader.get("SSL_CERT_FILE", None, _bundle), _bundle),
@@ -102,9 +104,26 @@ class Settings:
         return settings
 
 
-def default_workers() -> int:
+def cores(cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """The processors that this process may use: those of its affinity, and no more than its container's quota
+    comes to, which the file `cpu_max` tells (cgroup v2).
+    """
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = (int(word) for word in cpu_max.read_text().split())  # microseconds; or `max`
+        return max(min(usable, math.ceil(quota / period)), 1)
+    except (OSError, ValueError, ZeroDivisionError):
+        return usable
+
+
+def default_workers(cores: int) -> int:
     """Two processes on a small machine, so that one that hashes doesn't keep the other from answering."""
-    return min(max(os.cpu_count() or 1, 2), 8)
+    return min(max(cores, 2), 8)
+
+
+def default_threads(workers: int) -> int:
+    """Enough for 80 transfers at once in all. Pages would do with eight; more cost them a few per cent."""
+    return max(80 // workers, 16)
 
 
 class _Reader:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pyoci.cache.address import CacheAddress
-from pyoci.config import LogLevels, Settings, WrongSettings
+from pyoci.config import LogLevels, Settings, WrongSettings, cores, default_threads, default_workers
 from pyoci.errors import Denied, NotFound
 
 VALUES: list[tuple[str, str, str, Any]] = [
@@ -46,6 +46,37 @@ def test_nothing_needs_to_be_set() -> None:
     settings = Settings.from_environ({})
     assert (settings.max_body, settings.max_versions, settings.path) == (50_000_000, 1000, "")
     assert settings.registries.anyone
+
+
+@pytest.mark.parametrize(
+    ("cores", "workers", "threads"),
+    [pytest.param(1, 2, 40, id="1 core"), (2, 2, 40), (4, 4, 20), (8, 8, 16), (64, 8, 16)],
+)
+def test_workers_and_threads_fit_the_machine(cores: int, workers: int, threads: int) -> None:
+    """A process for each core, two at least; and threads for 80 transfers at once in all."""
+    assert (default_workers(cores), default_threads(workers)) == (workers, threads)
+
+
+def test_threads_make_up_for_few_workers() -> None:
+    """One process has all the threads."""
+    assert Settings.from_environ({"WEB_CONCURRENCY": "1"}).threads == 80
+
+
+@pytest.mark.parametrize(
+    ("text", "most"),
+    [
+        pytest.param("50000 100000", 1, id="half a core"),
+        pytest.param("100000 100000", 1, id="one"),
+        pytest.param("max 100000", 1000, id="no quota"),
+        pytest.param("0 0", 1000, id="nonsense"),
+        pytest.param(None, 1000, id="no cgroup"),
+    ],
+)
+def test_a_containers_quota_counts(tmp_path: Path, text: str | None, most: int) -> None:
+    """What the container may use, not what the machine has."""
+    if text is not None:
+        (tmp_path / "cpu.max").write_text(text)
+    assert cores(tmp_path / "cpu.max") == min(cores(tmp_path / "none"), most)
 
 
 def test_all_mistakes_are_told_together(tmp_path: Path) -> None:
