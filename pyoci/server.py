@@ -24,6 +24,7 @@ __all__ = [
     "bind",
     "control_socket_disable",
     "forwarded_allow_ips",
+    "forwarder_headers",
     "graceful_timeout",
     "keepalive",
     "limit_request_field_size",
@@ -57,6 +58,8 @@ bind = f"[::]:{settings.port}" if socket.has_dualstack_ipv6() else f"0.0.0.0:{se
 proc_name = "pyoci"
 # A proxy on this machine says how it was reached; over IPv4 its address is mapped, for the socket is IPv6.
 forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1,::ffff:127.0.0.1")
+# No header tells below which path PyOCI is served, as gunicorn would believe of SCRIPT_NAME; PYOCI_PATH does.
+forwarder_headers = ""
 worker_class = "pyoci.worker.Worker"
 workers = settings.workers
 threads = settings.threads

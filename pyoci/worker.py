@@ -8,7 +8,9 @@ a place on the list of connections, or a thread while its body or its answer mak
 from __future__ import annotations
 
 import errno
+import os
 import re
+import signal
 import socket
 import struct
 import sys
@@ -28,7 +30,8 @@ _QUEUE_SECONDS = 10.0  # that a whole request waits for a thread; pip gives up a
 _SEND_SECONDS = 60  # in which a reader has to take something
 _LINGER_SECONDS = 2.0  # that a closed connection is still read, so that the client gets all of its answer
 _LINGER_LIMIT = 1024 * 1024  # bytes
-_STREAM_SECONDS = 3600  # that a worker which is to be replaced gives the streams it still has
+_FINISH_SECONDS = 3600  # that a worker which stops gives its streams; at SIGTERM the arbiter gives fewer
+_ASK_SECONDS = 60.0  # between two requests to be replaced
 _AT_ONCE = 100  # connections accepted in one go
 
 _ENDS = b"\r\n\r\n"
@@ -90,9 +93,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._queue: dict[TConn, float] = {}
         self._lingering: dict[TConn, float] = {}
         self._busy = 0
-        self._look_at = self._accept_at = 0.0
-        # gunicorn would stop accepting in the middle of everything, and cut streams soon after.
+        self._look_at = self._accept_at = self._ask_at = 0.0
+        # gunicorn would stop accepting at once, and start another worker only when this one is gone.
         self._retire_at, self.max_requests = self.max_requests, sys.maxsize
+
+    def init_process(self) -> None:
+        self.cfg.set("graceful_timeout", _FINISH_SECONDS)  # in this process alone
+        super().init_process()
 
     def get_thread_pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(max_workers=self.cfg.threads + 1)  # one more for the probe
@@ -185,7 +192,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if now >= self._look_at:
             self._look_at = now + 1
             self._end_late(now)
-            self._retire()
+            self._retire(now)
             if self.alive and self._busy >= self.cfg.threads and now >= self._accept_at:
                 self._accept_leftovers()
 
@@ -289,14 +296,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 if self.nr_conns >= self.worker_connections or not self.accept(listener):
                     break
 
-    def _retire(self) -> None:
-        """Make room for a fresh process, after so many requests, in a quiet moment; at the latest after twice
-        as many. gunicorn starts the other one only when this one is gone.
+    def _retire(self, now: float) -> None:
+        """After so many requests, have the arbiter start another worker and stop its oldest. Whichever that
+        is finishes what it has while the new one serves; in gunicorn's own way nobody would.
         """
-        if self.alive and self.nr >= self._retire_at and (not self._busy or self.nr >= 2 * self._retire_at):
-            self.log.info("Worker is replaced after %d requests.", self.nr)
-            self.cfg.set("graceful_timeout", _STREAM_SECONDS)
-            self.alive = False
+        if self.alive and self.nr >= self._retire_at and now >= self._ask_at:
+            self._ask_at = now + _ASK_SECONDS
+            os.kill(self.ppid, signal.SIGTTIN)
+            os.kill(self.ppid, signal.SIGTTOU)
 
 
 def _begun(conn: TConn) -> bytes:
