@@ -1,0 +1,152 @@
+"""Slow clients hold places, not the server; too many clients wait, or are told to come again."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.live.servers import Port, Server, Servers, start_pyoci
+from tests.live.sockets import connect, exchange, is_well, make_head, received, statuses
+
+pytestmark = pytest.mark.live()
+
+THREADS, PLACES = 2, 40
+LAST = "Connection: close"
+PAGE = make_head("GET /local/acme/hello/ HTTP/1.1", LAST)
+STALLED = make_head("POST /local/acme/ HTTP/1.1", "Content-Type: multipart/form-data; boundary=b",
+                    "Content-Length: 1000") + b"--b"  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def narrow(servers: Servers, ports: Callable[[str], Port]) -> Server:
+    """PyOCI with one worker of few threads and not many places."""
+    return start_pyoci(
+        servers,
+        "narrow-pyoci",
+        ports("narrow-pyoci"),
+        PYOCI_EMBEDDED=str(servers.folder / "narrow"),
+        WEB_CONCURRENCY="1",
+        PYOCI_THREADS=str(THREADS),
+        GUNICORN_CMD_ARGS=f"--worker-connections {PLACES}",
+    )
+
+
+@pytest.fixture
+def crowd(narrow: Server) -> Iterator[Callable[[int, bytes], list[socket.socket]]]:
+    """Gives so many connections that have sent something, and closes them in the end."""
+    with ExitStack() as stack:
+
+        def gather(count: int, data: bytes) -> list[socket.socket]:
+            connections = [stack.enter_context(connect(narrow)) for _ in range(count)]
+            for connection in connections:
+                connection.sendall(data)
+            return connections
+
+        yield gather
+
+
+def test_slow_heads(narrow: Server, crowd: Callable[[int, bytes], list[socket.socket]]) -> None:
+    """A head that doesn't end holds no thread, and no place for long, however it trickles."""
+    slow = crowd(PLACES - 1, b"GET /health HTTP/1.1\r\nX: ")
+    assert statuses(exchange(narrow, PAGE)) == [404]
+
+    one = slow[0]
+    one.settimeout(0.5)
+    answer = b""
+    while not answer:
+        one.sendall(b"y")
+        try:
+            answer = one.recv(65536)
+        except TimeoutError:
+            continue
+    assert statuses(answer) == [408]
+    assert {tuple(statuses(received(connection))) for connection in slow[1:]} == {(408,)}
+
+
+def test_slow_heads_behind_a_request(narrow: Server) -> None:
+    """Nor does the beginning of a second request that came along with the first one."""
+    with ExitStack() as stack:
+        connections = [stack.enter_context(connect(narrow)) for _ in range(2 * THREADS)]
+        for connection in connections:
+            connection.sendall(make_head() + b"GET /hea")
+            assert statuses(connection.recv(65536)) == [200]
+        assert statuses(exchange(narrow, PAGE)) == [404]
+        connections[0].sendall(make_head(f"lth HTTP/1.1\r\n{LAST}"))
+        assert statuses(received(connections[0])) == [200]
+
+
+def test_all_threads_are_taken(narrow: Server, crowd: Callable[[int, bytes], list[socket.socket]]) -> None:
+    """Who gets no thread in time is told to come again; /health is answered all the same, and it all ends."""
+    taking = crowd(THREADS, STALLED)
+    assert is_well(narrow)
+
+    answer = exchange(narrow, PAGE)
+
+    assert statuses(answer) == [503]
+    assert b"\r\nRetry-After: 5\r\n" in answer
+    assert is_well(narrow)
+    for connection in taking:
+        connection.close()
+    assert statuses(exchange(narrow, PAGE)) == [404]
+
+
+def test_overload(narrow: Server) -> None:
+    """Ten times as many clients as threads, again and again: each is served, or told to come again."""
+    with ThreadPoolExecutor(10 * THREADS + 1) as clients:
+        asked = [clients.submit(exchange, narrow, PAGE) for _ in range(50 * THREADS)]
+        assert is_well(narrow)
+        answers = {tuple(statuses(each.result())) for each in asked}
+    assert answers <= {(404,), (503,)}
+    assert statuses(exchange(narrow, PAGE)) == [404]
+
+
+def test_all_places_are_taken(narrow: Server, crowd: Callable[[int, bytes], list[socket.socket]]) -> None:
+    """Whoever finds no place waits at the door until others have gone."""
+    idle = crowd(2 * PLACES, b"")
+    with connect(narrow) as patient:
+        patient.sendall(PAGE)
+        for connection in idle:
+            connection.close()
+        assert statuses(received(patient)) == [404]
+
+
+def test_closed_connections_that_linger(
+    narrow: Server, crowd: Callable[[int, bytes], list[socket.socket]]
+) -> None:
+    """A client that doesn't close what the server has closed keeps nobody else out."""
+    for _ in crowd(PLACES // 2, PAGE):
+        assert statuses(exchange(narrow, PAGE)) == [404]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of another process")
+def test_no_more_descriptors(narrow: Server, crowd: Callable[[int, bytes], list[socket.socket]]) -> None:
+    """A full table of descriptors stops the accepting, and no more than that."""
+    worker = _worker(narrow)
+    before = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+    crowd(1, b"")
+    assert is_well(narrow)
+    open_now = len(os.listdir(f"/proc/{worker}/fd"))
+    resource.prlimit(worker, resource.RLIMIT_NOFILE, (open_now + 2, before[1]))
+    try:
+        idle = crowd(10, b"")
+        with connect(narrow) as patient:
+            patient.sendall(PAGE)
+            for connection in idle:
+                connection.close()
+            resource.prlimit(worker, resource.RLIMIT_NOFILE, before)
+            assert statuses(received(patient)) == [404]
+    finally:
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, before)
+    assert _worker(narrow) == worker
+
+
+def _worker(server: Server) -> int:
+    return int(Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text())
