@@ -127,6 +127,8 @@ def _is_refused_soon(server: Server) -> bool:
     while time.monotonic() < end:
         try:
             connect(server).close()
+        except ConnectionResetError:
+            continue  # it stood at the door when that was closed
         except ConnectionRefusedError:
             return True
     return False
