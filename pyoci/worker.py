@@ -15,38 +15,44 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from selectors import EVENT_READ
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
 
 _HEAD_SECONDS = 10.0  # from a head's first byte to its last
 _HEAD_LIMIT = 64 * 1024  # bytes
 _QUEUE_SECONDS = 10.0  # that a whole request waits for a thread; pip gives up after 15
-_SEND_SECONDS = 60  # in which a reader has to take something
+_STALL_SECONDS = 60  # in which a reader has to take something; bodies have a stricter rule of their own
 _LINGER_SECONDS = 2.0  # that a closed connection is still read, so that the client gets all of its answer
 _LINGER_LIMIT = 1024 * 1024  # bytes
 _FINISH_SECONDS = 3600  # that a worker which stops gives its streams; at SIGTERM the arbiter gives fewer
 _ASK_SECONDS = 60.0  # between two requests to be replaced
 _AT_ONCE = 100  # connections accepted in one go
 
-_ENDS = b"\r\n\r\n"
+_END = b"\r\n\r\n"
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _PROBE = b"GET /health "  # answered though all threads are taken: whoever asks would restart the server
 _FULL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class ClientSocket(socket.socket):
-    """A client's connection. What has been gathered of a request is received first."""
+    """A client's connection: no wait on it is longer than `seconds` without progress. What has been gathered
+    of a request is received first.
+    """
 
-    def __init__(self, accepted: socket.socket) -> None:
+    def __init__(self, accepted: socket.socket, seconds: int = _STALL_SECONDS) -> None:
         super().__init__(accepted.family, accepted.type, accepted.proto, fileno=accepted.detach())
-        # The kernel's own timeout starts again with every byte that it takes; Python's would be for all.
-        self.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _SEND_SECONDS, 0))
+        # The kernel's own timeouts start again when bytes move; Python's would be for all of them together.
+        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+            self.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", seconds, 0))
         self.gathered = bytearray()
         self.discarded = 0
 
@@ -64,7 +70,10 @@ class ClientSocket(socket.socket):
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
         if not self.gathered:
-            return super().recv(size, flags)
+            try:
+                return super().recv(size, flags)
+            except BlockingIOError as exc:
+                raise _gone("sends") from exc
         piece = bytes(self.gathered[:size])
         del self.gathered[:size]
         return piece
@@ -73,8 +82,7 @@ class ClientSocket(socket.socket):
         try:
             super().sendall(data, flags)
         except BlockingIOError as exc:
-            # gunicorn knows a reset as a client's doing, and logs no traceback.
-            raise ConnectionResetError(errno.ECONNRESET, "the client takes nothing any more") from exc
+            raise _gone("takes") from exc
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
@@ -83,6 +91,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     Over TLS of its own (gunicorn's `certfile`) heads are gunicorn's business as before.
     """
 
+    wsgi: WSGIApplication
     alive: bool
     max_requests: int
 
@@ -103,6 +112,23 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def get_thread_pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(max_workers=self.cfg.threads + 1)  # one more for the probe
+
+    def load_wsgi(self) -> None:
+        """Close the connection where the application says so. gunicorn drops that header, keeps a connection
+        whose body was cut, and would take the rest of the body for a request.
+        """
+        super().load_wsgi()
+        application = self.wsgi
+
+        def heeded(environ: WSGIEnvironment, start_response: Any) -> Iterable[bytes]:
+            def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+                if ("Connection", "close") in headers:
+                    start_response.__self__.force_close()
+                return start_response(status, headers, *exc_info)
+
+            return application(environ, start)
+
+        self.wsgi = heeded
 
     # What the loop calls.
 
@@ -215,7 +241,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _sort(self, conn: TConn) -> None:
         """A whole head goes to a thread, and one that will never be right is answered."""
         head = _begun(conn)
-        if _ENDS in head:
+        if head.find(_END, 0, _HEAD_LIMIT) >= 0:
             self._unwatch(conn, self._heads)
             self.enqueue_req(conn)
         elif len(head) >= _HEAD_LIMIT:
@@ -304,6 +330,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._ask_at = now + _ASK_SECONDS
             os.kill(self.ppid, signal.SIGTTIN)
             os.kill(self.ppid, signal.SIGTTOU)
+
+
+def _gone(verb: str) -> ConnectionResetError:
+    """gunicorn knows a reset as the client's doing, and logs no traceback."""
+    return ConnectionResetError(errno.ECONNRESET, f"the client {verb} nothing any more")
 
 
 def _begun(conn: TConn) -> bytes:

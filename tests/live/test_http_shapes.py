@@ -148,14 +148,18 @@ IN_STEP = {
 @pytest.mark.parametrize("data", FRAMING.values(), ids=FRAMING)
 def test_doubtful_framing(pyoci: Server, data: bytes) -> None:
     """It is refused, and nothing behind it is read as a request."""
-    assert statuses(exchange(pyoci, data + SECOND)) == [400]
+    answer = exchange(pyoci, data + SECOND)
+    assert statuses(answer) == [400]
+    assert b"\r\nConnection: close\r\n" in answer
     assert is_well(pyoci)
 
 
 @pytest.mark.parametrize(("data", "status"), LIMITS.values(), ids=LIMITS)
 def test_limits(pyoci: Server, data: bytes, status: int) -> None:
     """What is too much, or not understood, is refused with its status and ends the connection."""
-    assert statuses(exchange(pyoci, data + SECOND)) == [status]
+    answer = exchange(pyoci, data + SECOND)
+    assert statuses(answer) == [status]
+    assert b"\r\nConnection: close\r\n" in answer
     assert is_well(pyoci)
 
 
