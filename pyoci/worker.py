@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _HEAD_SECONDS = 10.0  # from a head's first byte to its last
 _HEAD_LIMIT = 64 * 1024  # bytes
+_PIECE = 8 * 1024  # bytes that are taken at once; most heads are shorter
 _QUEUE_SECONDS = 10.0  # that a whole request waits for a thread; pip gives up after 15
 _STALL_SECONDS = 60  # in which a reader has to take something; bodies have a stricter rule of their own
 _LINGER_SECONDS = 2.0  # that a closed connection is still read, so that the client gets all of its answer
@@ -58,7 +59,7 @@ class ClientSocket(socket.socket):
 
     def gather(self) -> int:
         """Take what has come; how many bytes that was, 0 at the end. Raises OSError."""
-        piece = super().recv(_HEAD_LIMIT)
+        piece = super().recv(_PIECE)
         self.gathered += piece
         return len(piece)
 
@@ -169,9 +170,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             super().on_client_socket_readable(conn, client)
             return
         self.keepalived_conns.remove(conn)
-        self._heads[conn] = time.monotonic() + _HEAD_SECONDS
-        self.poller.modify(conn.sock, EVENT_READ, partial(self._on_head, conn))
         self._on_head(conn)
+        if conn in self._heads:  # as a rule the head has come whole
+            self.poller.modify(conn.sock, EVENT_READ, partial(self._on_head, conn))
 
     def enqueue_req(self, conn: TConn) -> None:
         """Give a whole request to a thread, or let it wait for one."""
@@ -208,7 +209,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Never long: gunicorn 25 would let its last requests finish without a sign of life."""
-        self.notify()
+        if not self.alive:
+            self.notify()
         super().wait_for_and_dispatch_events(min(timeout, 1.0))
 
     def murder_keepalived(self, *args: Any, **kwargs: Any) -> None:
@@ -337,7 +339,8 @@ def _gone(verb: str) -> ConnectionResetError:
     return ConnectionResetError(errno.ECONNRESET, f"the client {verb} nothing any more")
 
 
-def _begun(conn: TConn) -> bytes:
+def _begun(conn: TConn) -> bytes | bytearray:
     """What has come of the next request."""
-    parsed = b"" if conn.parser is None else conn.parser.unreader.buf.getvalue()
-    return bytes(parsed + conn.sock.gathered)
+    parsed: bytes = b"" if conn.parser is None else conn.parser.unreader.buf.getvalue()
+    gathered: bytearray = conn.sock.gathered
+    return parsed + gathered if parsed else gathered
