@@ -1,57 +1,38 @@
-"""TagLocks: one writer at a time for each tag, among the threads and the workers of one server."""
+"""TagLocks: one writer at a time for each tag, among all who share a place for locks."""
 
 from __future__ import annotations
 
-import hashlib
-import threading
 import time
-import weakref
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
-from pyoci.cache.locks import RecordLocks as RecordLocks  # store.memory takes it from here
+from pyoci.cache.locks import LocalLocks
 from pyoci.errors import Unreachable
 from pyoci.oci.references import Repository, Tag
 
+Lock = Callable[[str, float], AbstractContextManager[bool]]  # by name, for at most so many seconds
+
 _SECONDS = 30.0
-_PAUSE = 0.005  # seconds between two looks at another worker's lock
 
 
 class TagLocks:
-    """Locks that live as long as somebody is changing their tag. One for the server, made before it forks.
+    """Locks of tags. `lock` is that of a cache's backend; without one, the workers of one server take turns.
 
-    Threads exclude each other by a lock in memory, processes by a record lock.
+    One for the server, made before it forks.
     """
 
-    def __init__(
-        self, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
-    ) -> None:
-        self._clock, self._sleep = clock, sleep
-        self._guard = threading.Lock()
-        self._locks: weakref.WeakValueDictionary[Hashable, threading.Lock] = weakref.WeakValueDictionary()
-        self._processes = RecordLocks()
+    def __init__(self, lock: Lock | None = None) -> None:
+        self._lock = lock or _local()
 
     @contextmanager
     def held(self, repository: Repository, tag: Tag, seconds: float = _SECONDS) -> Iterator[None]:
         """Hold the lock of a tag. Raises Unreachable where it isn't to be had in `seconds`."""
-        key = f"{repository.registry.origin} {repository.name}:{tag}"
-        deadline = self._clock() + seconds
-        busy = Unreachable(f"others have been writing {repository}:{tag} for too long; try again")
-        with self._guard:
-            lock = self._locks.get(key)
-            if lock is None:
-                lock = self._locks[key] = threading.Lock()
-        if not lock.acquire(timeout=seconds):
-            raise busy
-        try:
-            byte = int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big")
-            while not self._processes.try_lock(byte):
-                if self._clock() > deadline:
-                    raise busy
-                self._sleep(_PAUSE)
-            try:
-                yield
-            finally:
-                self._processes.unlock(byte)
-        finally:
-            lock.release()
+        with self._lock(f"tag {repository.registry.origin} {repository.name}:{tag}", seconds) as held:
+            if not held:
+                raise Unreachable(f"others have been writing {repository}:{tag} for too long; try again")
+            yield
+
+
+def _local() -> Lock:
+    locks = LocalLocks()
+    return lambda name, seconds: locks.held(name, time.monotonic() + seconds)
