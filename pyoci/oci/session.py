@@ -68,6 +68,10 @@ class OCISession:
         """How many documents are worth reading at a time: one, where there is no way to wait for."""
         return 1 if self.registry.scheme == "embedded" else _SIDE_BY_SIDE
 
+    def same_caller(self, other: OCISession) -> bool:
+        """Whether both speak for the same credentials at the same registry, to do the same things."""
+        return self._actions == other._actions and self._wire.same_caller(other._wire)
+
     # Lists
 
     def tags(self, repository: Repository) -> tuple[str, ...]:

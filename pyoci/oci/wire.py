@@ -46,6 +46,10 @@ class Wire:
         self._credentials = credentials
         self._reach = targets.own_reach(registry)
 
+    def same_caller(self, other: Wire) -> bool:
+        """Whether both make calls of the same credentials at the same registry."""
+        return (self.registry, self._credentials) == (other.registry, other._credentials)
+
     def call(self, method: str, url: str, headers: dict[str, str] | None = None, body: bytes = b"") -> Call:
         """A call to the registry itself."""
         return Call(

@@ -1,64 +1,39 @@
 """Changing a version's image index so that no neighbour's file is lost.
 
 No registry has compare-and-swap on tags: whoever reads, adds and writes may overwrite what another wrote in
-between. So a change is made under a lock of all our workers, read back after a moment for the sake of writers
-elsewhere, and made again where it was lost.
+between. So a change is made under a lock of all who share one, together with those that wait for the same tag
+on behalf of the same caller; it is read back later, twice, for the sake of writers elsewhere, and made again
+where it was lost.
 """
 
 from __future__ import annotations
 
+import copy
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum
 
 from pyoci.errors import Denied, PyOCIError, Unreachable
-from pyoci.oci.errors import (
-    RegistryFailed,
-    RegistryRateLimited,
-    RegistryRefused,
-)
+from pyoci.oci.errors import RegistryFailed, RegistryRateLimited, RegistryRefused
 from pyoci.oci.models import Document, ImageIndex
 from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.oci.session import OCISession
+from pyoci.store.change import Change
+from pyoci.store.durations import Durations
 from pyoci.store.layout import is_package
 from pyoci.store.locks import TagLocks
+from pyoci.store.removal import removed
 from pyoci.store.repair import repaired
+from pyoci.store.turns import Turns, Waiter
 from pyoci.store.writes import Writes, present_document
 
-_ROUNDS = 5
+_ROUNDS = 12
+_SECONDS = 30.0  # after which no further attempt begins, and for which a turn is waited for
+_LOOKS = 2
 _PATIENCE = 3.0  # seconds; a registry that asks to wait longer is passed on to the caller
+_PASSING = (Unreachable, RegistryFailed, RegistryRateLimited)
 # What a registry says of a child that was deleted since the image index was read.
 _CHILD_GONE = frozenset({"MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UNKNOWN"})
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A version's image index as it was read, and the digest that its bytes had in the registry."""
-
-    image_index: ImageIndex
-    digest: Digest
-
-
-class Already(Enum):
-    """What `apply` says instead of an image index to write."""
-
-    SO = "nothing has to be done"
-    REMOVED = "the tag was removed by it"
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One change of an image index.
-
-    `apply` gets the present one (None: no such tag) and returns the wanted one, or why none is to be written.
-    `holds` tells whether the change is in what was read back. A neighbour's changes don't matter: putting
-    back what somebody deleted elsewhere would be as wrong as losing a file.
-    """
-
-    apply: Callable[[Snapshot | None], ImageIndex | Already]
-    holds: Callable[[Snapshot | None], bool]
 
 
 class Changer:
@@ -69,79 +44,148 @@ class Changer:
         changed: Callable[[Repository, Tag], None],
         writes: Writes,
         *,
+        locks: TagLocks | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._changed = changed  # tells all workers, after the registry took a change
-        self._locks = TagLocks()
         self._writes = writes
-        self._sleep = sleep
-        self._jitter = jitter
+        self._locks = locks or TagLocks()
+        self._turns = Turns()
+        self._durations = Durations(clock)
+        self._sleep, self._clock, self._jitter = sleep, clock, jitter
 
     def change(self, session: OCISession, repository: Repository, tag: Tag, change: Change) -> None:
         """Make the change stick. Raises Unreachable where others overwrite it again and again, and what the
         registry said last where it doesn't take it.
         """
-        repair = False
-        failure: PyOCIError = Unreachable(
-            f"{repository}:{tag} was overwritten by others {_ROUNDS} times; try again"
+        waiter, deadline = Waiter(session, change), self._clock() + _SECONDS
+        for attempt in range(_ROUNDS):
+            if attempt and self._clock() > deadline:
+                break
+            waiter.begin()
+            self._take_turn(repository, tag, waiter)
+            if waiter.failure is not None:
+                self._sleep(_pause(waiter, waiter.failure))
+            elif not waiter.lost:
+                return
+            else:
+                # Two servers that overwrite each other would go on doing so in step.
+                self._sleep(self._jitter() * self._moment(repository))
+        raise waiter.failure or Unreachable(
+            f"{repository}:{tag} was overwritten by others again and again; try again"
         )
-        for _ in range(_ROUNDS):
-            try:
-                if self._attempt(session, repository, tag, change, repair=repair) is Already.SO:
-                    return
-            except (Unreachable, RegistryFailed, RegistryRateLimited, RegistryRefused) as exc:
-                # Its answer may be what was lost, or a neighbour's write came between: look, and try again.
-                failure, repair = exc, repair or isinstance(exc, RegistryRefused)
-                self._sleep(_pause(exc))
-            # Whoever read before we wrote has written by now, or will find our change.
-            self._sleep(0.05 + 0.1 * self._jitter())
-            with self._locks.held(repository, tag):
-                if change.holds(self.snapshot(session, repository, tag)):
-                    return
-        raise failure
 
-    def _attempt(
-        self, session: OCISession, repository: Repository, tag: Tag, change: Change, *, repair: bool
-    ) -> Already | None:
-        with self._locks.held(repository, tag):
-            seen = self.snapshot(session, repository, tag)
+    def _take_turn(self, repository: Repository, tag: Tag, waiter: Waiter) -> None:
+        """Have the change made, by whoever is at the head of the line; the waiter tells what became of it."""
+        key = (repository.registry.origin, repository.name, tag.value)
+        if not self._turns.join(key, waiter, _SECONDS):
+            return
+        group = [waiter]
+        try:
             try:
-                wanted = change.apply(seen)
-                if wanted is Already.SO:
-                    return wanted
-                document = None
-                if isinstance(wanted, ImageIndex):
-                    document = Document.of(repaired(session, repository, wanted) if repair else wanted)
-                    session.push(repository, tag, document)
+                with self._locks.held(repository, tag, _SECONDS):
+                    group = self._turns.company(key, waiter)
+                    made = self._make(repository, tag, group)
             finally:
-                # Also after a failure: the answer may have been lost, and the change taken.
-                self._changed(repository, tag)
-            replaced = seen.digest if seen else None
-            self._writes.record(repository, tag, replaced, document.digest if document else None)
-            return None
+                self._turns.leave(key)
+            self._look_back(repository, tag, made)
+        except PyOCIError as exc:
+            _fail(group, exc)
+        except BaseException:
+            _fail(group[1:], Unreachable(f"the change of {repository}:{tag} was broken off; try again"))
+            raise
+        finally:
+            for mate in group[1:]:
+                mate.called.set()
 
-    def snapshot(self, session: OCISession, repository: Repository, tag: Tag) -> Snapshot | None:
-        """The image index under a tag, None where there is no such tag. The caller holds the tag's lock.
+    def _make(self, repository: Repository, tag: Tag, group: list[Waiter]) -> list[Waiter]:
+        """Make all changes of a group in one write. Returns those that have to be looked for after it."""
+        session, begun = group[0].session, self._clock()
+        seen = present_document(session, repository, tag, self._writes)
+        before = present = _package(seen, repository, tag)
+        for waiter in group:
+            present = waiter.apply(present)
+        if present is before or present is None:
+            return []
+        repair = any(waiter.repair for waiter in group)
+        try:
+            written = _write(session, repository, tag, seen, present, repair=repair)
+        except PyOCIError as exc:
+            for waiter in group:
+                waiter.failure, waiter.in_company = copy.copy(exc), len(group) > 1
+            # The answer may be what was lost, and the change taken.
+            return group if isinstance(exc, _PASSING) else []
+        finally:
+            # Also after a failure, for the same reason.
+            self._changed(repository, tag)
+            self._durations.note(repository.registry.origin, self._clock() - begun)
+        self._writes.record(repository, tag, seen.digest if seen else None, written)
+        return [waiter for waiter in group if waiter.failure is None]
 
-        An answer that is older than our own last write is passed over for that. Raises Denied where the tag
-        holds something that PyOCI has not written: it stays as it is.
-        """
-        document = present_document(session, repository, tag, self._writes)
-        if document is None:
-            return None
-        image_index = document.image_index()
-        if image_index is None or not is_package(image_index):
-            raise Denied(f"the tag {tag} of {repository} holds something else than a Python package")
-        return Snapshot(image_index, document.digest)
+    def _look_back(self, repository: Repository, tag: Tag, made: list[Waiter]) -> None:
+        """Look for the changes once whoever read before we wrote must have written, and once more later."""
+        for _ in range(_LOOKS):
+            if not made:
+                return
+            self._sleep(self._moment(repository))
+            seen = present_document(made[0].session, repository, tag, self._writes)
+            present = _package(seen, repository, tag)
+            made = [waiter for waiter in made if waiter.look(present)]
+
+    def _moment(self, repository: Repository) -> float:
+        """Seconds that a change may take another server, and some jitter."""
+        return self._durations.longest(repository.registry.origin) + 0.05 + 0.1 * self._jitter()
 
 
-def _pause(failure: PyOCIError) -> float:
-    """Seconds to wait before the next attempt. Raises the failure again where no attempt would help."""
+def _package(document: Document | None, repository: Repository, tag: Tag) -> ImageIndex | None:
+    """The image index in a document, None where there is no such tag. Raises Denied where the tag holds
+    something that PyOCI has not written: it stays as it is.
+    """
+    if document is None:
+        return None
+    image_index = document.image_index()
+    if image_index is None or not is_package(image_index):
+        raise Denied(f"the tag {tag} of {repository} holds something else than a Python package")
+    return image_index
+
+
+def _write(
+    session: OCISession,
+    repository: Repository,
+    tag: Tag,
+    seen: Document | None,
+    wanted: ImageIndex,
+    *,
+    repair: bool,
+) -> Digest | None:
+    """Write what is wanted, and return its digest; None where a version that is empty now lost its tag."""
+    if not wanted.manifests and (seen is None or removed(session, repository, tag, seen.digest)):
+        return None
+    document = Document.of(repaired(session, repository, wanted) if repair else wanted)
+    session.push(repository, tag, document)
+    return document.digest
+
+
+def _fail(group: list[Waiter], failure: PyOCIError) -> None:
+    """Tell those who don't know yet. One exception raised in many threads would grow a traceback of all."""
+    for waiter in group:
+        if waiter.failure is None and not waiter.lost:
+            waiter.failure = copy.copy(failure)
+
+
+def _pause(waiter: Waiter, failure: PyOCIError) -> float:
+    """Seconds to wait before the next attempt. Raises the failure where no attempt would help."""
     if isinstance(failure, RegistryRateLimited):
         if (failure.retry_after or 0) > _PATIENCE:
             raise failure
         return float(failure.retry_after or 0)
-    if isinstance(failure, RegistryRefused) and not _CHILD_GONE.intersection(failure.codes):
+    if isinstance(failure, _PASSING):
+        return 0.0
+    gone = isinstance(failure, RegistryRefused) and _CHILD_GONE.intersection(failure.codes)
+    if not gone and not waiter.in_company:
         raise failure
+    # What is refused to all together may be taken from each.
+    waiter.repair, waiter.alone = waiter.repair or bool(gone), waiter.in_company
     return 0.0

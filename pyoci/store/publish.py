@@ -11,24 +11,30 @@ from packaging.version import InvalidVersion, Version
 
 from pyoci.dist.filenames import SDIST_ENDINGS, Distribution, parse_filename
 from pyoci.errors import AlreadyExists, InvalidRequest, NotFound
-from pyoci.oci.errors import (
-    RegistryDenied,
-    RegistryError,
-    RegistryNotFound,
-    RegistryNotSupported,
-    RegistryRefused,
-    RegistryUnauthorized,
-)
+from pyoci.oci.errors import RegistryDenied, RegistryError, RegistryNotFound, RegistryUnauthorized
 from pyoci.oci.models import Descriptor, ImageIndex
-from pyoci.oci.references import Digest, Reference, Tag
+from pyoci.oci.references import Digest, Tag
 from pyoci.store.arrival import Arrival, Misjudged
-from pyoci.store.changes import Already, Change, Changer, Snapshot
-from pyoci.store.layout import YANKED, Entry, digest_of, entries, rewritten, tag_of, with_entry
+from pyoci.store.change import Already, Change
+from pyoci.store.changes import Changer
+from pyoci.store.layout import (
+    CREATED,
+    YANKED,
+    Entry,
+    blob_digest,
+    digest_of,
+    entries,
+    rewritten,
+    tag_of,
+    with_entry,
+)
 from pyoci.store.models import PackageFile
 from pyoci.store.project import StoredProject, file_tags
+from pyoci.store.removal import attempted
 
 REASON_LIMIT = 1000  # characters; it stands on the project's page, once for each file
 _Chosen = Callable[[Entry], bool]
+_Mark = tuple[str, Digest, str]
 
 
 def utc_now() -> datetime:
@@ -64,14 +70,13 @@ class Publisher:
         session.push(repository, manifest.digest, manifest)
         descriptor = new.descriptor(config, manifest)
 
-        def apply(seen: Snapshot | None) -> ImageIndex | Already:
-            image_index = seen.image_index if seen else None
-            if _taken(project, tag, image_index, new.distribution, new.sha256) is not None:
+        def apply(there: ImageIndex | None) -> ImageIndex | Already:
+            if _taken(project, tag, there, new.distribution, new.sha256) is not None:
                 return Already.SO
-            return with_entry(image_index, descriptor, new.created)
+            return with_entry(there, descriptor, new.created)
 
-        def holds(seen: Snapshot | None) -> bool:
-            return seen is not None and descriptor.digest in _digests(seen.image_index.manifests)
+        def holds(there: ImageIndex | None) -> bool:
+            return any(_place(entry) == _place(descriptor) for entry in _manifests(there))
 
         self._changer.change(session, repository, tag, Change(apply, holds))
         return Entry(descriptor, new.distribution).file(new.sha256)
@@ -86,19 +91,17 @@ class Publisher:
         def rewrite(descriptor: Descriptor) -> Descriptor:
             return descriptor.annotated({YANKED: reason})
 
-        def change(tag: Tag, chosen: _Chosen, found: set[Digest]) -> Change:
-            def apply(seen: Snapshot | None) -> ImageIndex | Already:
-                picked = _pick(project, tag, seen, chosen)
+        def change(tag: Tag, chosen: _Chosen, found: dict[_Mark, Digest]) -> Change:
+            def apply(present: ImageIndex | None) -> ImageIndex | Already:
+                picked = _pick(project, tag, present, chosen)
                 found.update(picked)
-                entries_now = seen.image_index.manifests if seen else ()
-                wanted = tuple(rewrite(entry) if entry.digest in picked else entry for entry in entries_now)
-                if seen is None or wanted == entries_now:
+                wanted = tuple(rewrite(e) if _mark(e) in picked else e for e in _manifests(present))
+                if present is None or wanted == present.manifests:
                     return Already.SO
-                return self._rewritten(seen, wanted)
+                return self._rewritten(present, wanted)
 
-            def holds(seen: Snapshot | None) -> bool:
-                there = seen.image_index.manifests if seen else ()
-                return all(rewrite(entry) == entry for entry in there if entry.digest in found)
+            def holds(present: ImageIndex | None) -> bool:
+                return all(rewrite(e) == e for e in _manifests(present) if _mark(e) in found)
 
             return Change(apply, holds)
 
@@ -107,53 +110,40 @@ class Publisher:
     def delete(self, project: StoredProject, target: str) -> None:
         """Delete a file, or a version with all its files. Blobs stay: other versions may share them."""
 
-        def change(tag: Tag, chosen: _Chosen, found: set[Digest]) -> Change:
-            def apply(seen: Snapshot | None) -> ImageIndex | Already:
-                picked = _pick(project, tag, seen, chosen)
+        def change(tag: Tag, chosen: _Chosen, found: dict[_Mark, Digest]) -> Change:
+            def apply(present: ImageIndex | None) -> ImageIndex | Already:
+                picked = _pick(project, tag, present, chosen)
                 found.update(picked)
-                if seen is None or not picked:
+                if present is None or not picked:
                     return Already.SO
-                left = tuple(entry for entry in seen.image_index.manifests if entry.digest not in picked)
-                written = self._rewritten(seen, left)
-                return written if left else self._remove(project, tag, seen) or written
+                return self._rewritten(present, tuple(e for e in present.manifests if _mark(e) not in picked))
 
-            def holds(seen: Snapshot | None) -> bool:
-                return seen is None or not _digests(seen.image_index.manifests) & found
+            def holds(present: ImageIndex | None) -> bool:
+                return not any(_mark(entry) in found for entry in _manifests(present))
 
             return Change(apply, holds)
 
         for digest in self._each(project, target, change):
             # Google's registry wants the children gone last; others clean up by themselves, or refuse.
-            _attempt(project, digest, RegistryError)
+            attempted(project.session, project.repository, digest, RegistryError)
 
     def _each(
         self,
         project: StoredProject,
         target: str,
-        change: Callable[[Tag, _Chosen, set[Digest]], Change],
-    ) -> set[Digest]:
+        change: Callable[[Tag, _Chosen, dict[_Mark, Digest]], Change],
+    ) -> Iterable[Digest]:
         """Make a change for every tag that `target` may be under. Raises NotFound where it is under none."""
         tags, chosen = _aim(project, target)
-        found: set[Digest] = set()
+        found: dict[_Mark, Digest] = {}
         for tag in tags:
             self._changer.change(project.session, project.repository, tag, change(tag, chosen, found))
         if not found:
             raise NotFound(f"{project.name} has no file or version {target[:100]!a}")
-        return found
+        return found.values()
 
-    def _rewritten(self, seen: Snapshot, manifests: tuple[Descriptor, ...]) -> ImageIndex:
-        return rewritten(seen.image_index, manifests, self.now(), secrets.token_hex(8))
-
-    def _remove(self, project: StoredProject, tag: Tag, seen: Snapshot) -> Already | None:
-        """Remove the tag of a version that has lost its last file, by whatever way the registry knows.
-
-        None where there is none (ghcr.io, Docker Hub): an image index without manifests takes its place.
-        """
-        untagged = _attempt(project, tag, RegistryNotSupported, RegistryRefused)
-        deleted = _attempt(
-            project, seen.digest, *((RegistryError,) if untagged else (RegistryNotSupported, RegistryRefused))
-        )
-        return Already.REMOVED if untagged or deleted else None
+    def _rewritten(self, present: ImageIndex, manifests: tuple[Descriptor, ...]) -> ImageIndex:
+        return rewritten(present, manifests, self.now(), secrets.token_hex(8))
 
     def _present(self, project: StoredProject, arrival: Arrival) -> PackageFile | None:
         """The file that is there already. What can't be read before the first push is judged after it."""
@@ -219,21 +209,23 @@ def _aim(project: StoredProject, target: str) -> tuple[Iterable[Tag], _Chosen]:
     return tags, lambda _entry: True
 
 
-def _pick(project: StoredProject, tag: Tag, seen: Snapshot | None, chosen: _Chosen) -> set[Digest]:
-    found = entries(seen.image_index, project.name, str(tag)) if seen else ()
-    return {entry.descriptor.digest for entry in found if chosen(entry)}
+def _pick(
+    project: StoredProject, tag: Tag, present: ImageIndex | None, chosen: _Chosen
+) -> dict[_Mark, Digest]:
+    """The entries that are meant, and the digests of their manifests."""
+    found = entries(present, project.name, str(tag)) if present else ()
+    return {_mark(entry.descriptor): entry.descriptor.digest for entry in found if chosen(entry)}
 
 
-def _digests(descriptors: Iterable[Descriptor]) -> set[Digest]:
-    return {descriptor.digest for descriptor in descriptors}
+def _manifests(image_index: ImageIndex | None) -> tuple[Descriptor, ...]:
+    return image_index.manifests if image_index else ()
 
 
-def _attempt(project: StoredProject, reference: Reference, *accepted: type[RegistryError]) -> bool:
-    """Delete and tell whether it went: a refusal of an accepted kind is no, being gone already is yes."""
-    try:
-        project.session.delete(project.repository, reference)
-    except RegistryNotFound:
-        return True
-    except accepted:
-        return False
-    return True
+def _place(entry: Descriptor) -> tuple[str, Digest]:
+    """Where an entry stands in its version, and which file it is. Its manifest may be written anew."""
+    return entry.platform.architecture if entry.platform else "", blob_digest(entry) or entry.digest
+
+
+def _mark(entry: Descriptor) -> _Mark:
+    """What tells an entry from all others, also from one of the same file that was published again."""
+    return *_place(entry), entry.annotations.get(CREATED, "")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -208,6 +210,31 @@ class TestPurged:
         assert layer["digest"] == f"sha256:{before[0].sha256}"
         assert content(store, WHEEL) == make_wheel()[1]
 
+    @pytest.mark.parametrize("change", ["yank", "delete"])
+    def test_a_change_that_was_overwritten_is_noticed_under_another_digest(
+        self, registry: TestRegistry, store: PackageStore, change: str
+    ) -> None:
+        """A neighbour wrote the manifest anew, and then the version as it was before our change."""
+        before, overwritten = registry.document("1.0"), threading.Event()
+
+        def overwrite(line: str) -> None:
+            wrote = any(call.startswith("PUT") and call.endswith("/1.0") for call in registry.calls[begun:])
+            if wrote and line.startswith("GET") and line.endswith("/1.0") and not overwritten.is_set():
+                overwritten.set()
+                anew = registry.document("1.0")["manifests"] if change == "yank" else before["manifests"]
+                for entry in anew:
+                    entry["annotations"].pop("com.pyoci.yanked", None)
+                registry.put("1.0", {**before, "manifests": [*_pushed_anew(registry, anew)]})
+
+        begun, registry.before = len(registry.calls), overwrite
+        if change == "yank":
+            store.yank(ACME, HELLO, WHEEL, "broken", NOBODY)
+            assert yanked(store) == {WHEEL: "broken", SDIST: None}
+        else:
+            store.delete(ACME, HELLO, WHEEL, NOBODY)
+            assert names(store) == [SDIST]
+        assert overwritten.is_set()
+
     def test_what_has_lost_its_config_too_gets_an_empty_one(
         self, registry: TestRegistry, store: PackageStore
     ) -> None:
@@ -228,6 +255,26 @@ class TestPurged:
         store.delete(ACME, HELLO, WHEEL, NOBODY)
         publish(store, *make_wheel(tag="py2-none-any"))
         assert set(names(store)) == {SDIST, make_wheel(tag="py2-none-any")[0]}
+
+
+def _pushed_anew(registry: TestRegistry, entries: list[Any]) -> Iterator[Any]:
+    """The entries, each with a manifest of another digest."""
+    for entry in entries:
+        annotations = entry["annotations"]
+        layer = {
+            "mediaType": "application/pyoci.package.v1",
+            "digest": f"sha256:{annotations['com.pyoci.sha256_digest']}",
+            "size": int(annotations["com.pyoci.size"]),
+        }
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": {**layer, "mediaType": "application/vnd.oci.empty.v1+json"},
+            "layers": [layer],
+            "annotations": {"org.example": "anew"},
+        }
+        made = registry.put("anew", manifest)
+        yield {**entry, "digest": str(made.digest), "size": len(made.body)}
 
 
 class TestTogether:
@@ -287,7 +334,7 @@ class TestTogether:
         assert names(store) == [WHEEL]
 
     def test_an_endless_fight_ends(self, registry: TestRegistry, store: PackageStore) -> None:
-        """After five rounds the uploader is told to try again."""
+        """After some rounds the uploader is told to try again."""
         publish(store, *make_sdist())
         old, fighting = registry.document("1.0"), [True]
 
@@ -300,5 +347,5 @@ class TestTogether:
                 fighting[0] = True
 
         registry.before = overwrite
-        with pytest.raises(Unreachable, match="overwritten by others 5 times"):
+        with pytest.raises(Unreachable, match="overwritten by others again and again"):
             publish(store, *make_wheel())

@@ -1,0 +1,42 @@
+"""Durations: how long changes took lately, from the look at a tag to the write of it, at each registry.
+
+Another server may have looked before we wrote, and overwrite us as much later as such a change takes it:
+looking back any sooner would find nothing wrong.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from cachetools import LRUCache
+
+_REGISTRIES = 1024
+_CHANGES = 64  # of each registry, the latest
+_LATELY = 120.0  # seconds
+_LONGEST = 3.0  # seconds; uploaders don't wait for ever
+
+
+class Durations:
+    """One for the process."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._guard = threading.Lock()
+        self._seen: LRUCache[str, deque[tuple[float, float]]] = LRUCache(_REGISTRIES)
+
+    def note(self, origin: str, seconds: float) -> None:
+        """Remember how long a change took at the registry of that origin."""
+        with self._guard:
+            if origin not in self._seen:
+                self._seen[origin] = deque(maxlen=_CHANGES)
+            self._seen[origin].append((self._clock(), seconds))
+
+    def longest(self, origin: str) -> float:
+        """The longest of them in seconds, at most three; 0 where nothing is known."""
+        since = self._clock() - _LATELY
+        with self._guard:
+            seen = self._seen.get(origin, ())
+            return min(max((seconds for when, seconds in seen if when >= since), default=0.0), _LONGEST)
