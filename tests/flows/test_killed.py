@@ -1,0 +1,17 @@
+"""A process that is killed while it publishes or deletes leaves whole files only, and every neighbour."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyoci.embedded import create_registry_app
+from tests.serving import served
+from tests.torture.survival import kill_at_each_step
+
+
+def test_at_each_request(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """SIGKILL after each request to the registry, of an upload and of the deletion of the last file."""
+    folder = tmp_path_factory.mktemp("registry")
+    with served(create_registry_app(folder, htpasswd=None, at_door=False)) as registry:
+        killed = kill_at_each_step(registry, "acme/killed", "upload", "last delete")
+    assert len(killed) > 12

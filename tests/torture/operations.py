@@ -1,0 +1,133 @@
+"""What is done to a version while something goes wrong, and how a version must look after that."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pyoci.errors import NotFound, PyOCIError
+from pyoci.net.transport import Transport
+from pyoci.oci.credentials import Anonymous
+from pyoci.oci.references import Registry
+from pyoci.oci.session import Gateway
+from pyoci.store.models import Namespace
+from pyoci.store.service import PackageStore
+from tests.builders import make_sdist, make_wheel
+from tests.store.shelf import HELLO, NOBODY, make_upload
+from tests.torture.relay import Fault, Relay
+
+MINE, MINE_BYTES = make_wheel()
+NEIGHBOURS = dict((make_sdist(), make_wheel(tag="py2-none-any")))
+State = dict[str, str | None]  # names of files, and why they are yanked
+BEFORE: State = dict.fromkeys(NEIGHBOURS)
+
+
+@dataclass(frozen=True, slots=True)
+class Packages:
+    """One namespace, as PyOCI would serve it."""
+
+    store: PackageStore
+    namespace: Namespace
+
+    @classmethod
+    def at(cls, url: str, path: str, user_agent: str = "tests") -> Packages:
+        """In the registry at `url`, asked without much patience."""
+
+        def sleep(seconds: float) -> None:
+            time.sleep(min(seconds, 0.02))
+
+        transport = Transport(
+            document_seconds=0.5, stall_seconds=0.5, answer_seconds=0.5, sleep=sleep, user_agent=user_agent
+        )
+        registry = Registry.parse(url, listed=True)
+        return cls(PackageStore(Gateway(transport), sleep=sleep), Namespace.parse(registry, path))
+
+    def publish(self, filename: str, content: bytes) -> None:
+        self.store.publish(self.namespace, make_upload(filename, content), NOBODY)
+
+    def state(self) -> State:
+        """What the page shows; every file on it is there, whole."""
+        try:
+            page = self.store.page(self.namespace, HELLO, Anonymous())
+        except NotFound:
+            return {}
+        for file in page.files:
+            expected = {MINE: MINE_BYTES, **NEIGHBOURS}[file.filename]
+            assert b"".join(self.store.open(self.namespace, HELLO, file.filename, NOBODY)) == expected
+        return {file.filename: file.yanked for file in page.files}
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """Something that is done to a version, from one state to another."""
+
+    before: tuple[str, ...]
+    run: Callable[[Packages], None]
+    after: State
+
+    def prepare(self, packages: Packages) -> None:
+        for filename in self.before:
+            packages.publish(filename, {MINE: MINE_BYTES, **NEIGHBOURS}[filename])
+
+    @property
+    def begun(self) -> State:
+        return dict.fromkeys(self.before)
+
+
+def upload(packages: Packages) -> None:
+    packages.publish(MINE, MINE_BYTES)
+
+
+def yank(packages: Packages) -> None:
+    packages.store.yank(packages.namespace, HELLO, MINE, "broken", NOBODY)
+
+
+def delete(packages: Packages) -> None:
+    packages.store.delete(packages.namespace, HELLO, MINE, NOBODY)
+
+
+OPERATIONS = {
+    "upload": Operation(tuple(NEIGHBOURS), upload, {**BEFORE, MINE: None}),
+    "first upload": Operation((), upload, {MINE: None}),
+    "yank": Operation((*NEIGHBOURS, MINE), yank, {**BEFORE, MINE: "broken"}),
+    "delete": Operation((*NEIGHBOURS, MINE), delete, BEFORE),
+    "last delete": Operation((MINE,), delete, {}),
+}
+
+
+def survives(
+    relay: Relay, registry: str, path: str, operation: Operation, fault: Fault, where: Callable[[int], bool]
+) -> bool:
+    """Run an operation with a fault where it says so, and assert that nothing is lost and nothing half-done
+    shows; that the same again, without a fault, succeeds. Returns whether it succeeded at once.
+    """
+    operation.prepare(Packages.at(registry, path))
+    relay.reset(lambda exchange: fault if where(exchange.number) else None)
+    failure: PyOCIError | None = None
+    try:
+        operation.run(Packages.at(relay.url, path))
+    except PyOCIError as exc:
+        failure = exc
+    relay.reset()
+    assert failure is None or len(failure.message.splitlines()) == 1
+    found = Packages.at(registry, path).state()
+    assert found == operation.after or (failure and found == operation.begun), (found, path, failure)
+    again(operation, Packages.at(relay.url, path))
+    return failure is None
+
+
+def again(operation: Operation, packages: Packages) -> None:
+    """Run an operation that may have been done already."""
+    with contextlib.suppress(NotFound) if operation.run is delete else contextlib.nullcontext():
+        operation.run(packages)
+    assert packages.state() == operation.after
+
+
+def steps(relay: Relay, registry: str, path: str, operation: Operation) -> list[str]:
+    """The requests that an operation makes where nothing goes wrong."""
+    operation.prepare(Packages.at(registry, path))
+    relay.reset()
+    operation.run(Packages.at(relay.url, path))
+    return list(relay.lines)
