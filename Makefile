@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 
-.PHONY: serve test bench lint clean
+.PHONY: serve test torture bench lint clean
 
 serve: $(VENV)/.installed
 	$(RUN)/pyoci serve
 
 test: $(VENV)/.installed-dev
 	$(RUN)/python -m pytest $(ARGS)
+
+torture: $(VENV)/.installed-dev
+	$(RUN)/python -m pytest tests/torture $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(RUN)/ruff check .

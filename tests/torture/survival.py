@@ -14,19 +14,13 @@ _CHECKOUT = Path(__file__).parents[2]
 
 
 def kill_at_each_step(registry: str, namespace: str, *names: str) -> list[str]:
-    """Kill a process at each step of these operations, and assert after each that the file is absent or whole,
-    that every neighbour is there, and that the same again succeeds. Returns the steps.
+    """Kill a process at each step of these operations, and assert after each that the file is absent or
+    whole, that every neighbour is there, and that the same again succeeds. Returns the steps.
     """
-    command = [sys.executable, "-m", "tests.torture.killing"]
     with relay_to(registry) as relay:
         relay.reset(Killer().choose)
-        ran = subprocess.run(
-            [*command, relay.url, namespace, *names],
-            cwd=_CHECKOUT,
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
+        command = [sys.executable, "-m", "tests.torture.killing", relay.url, namespace, *names]
+        ran = subprocess.run(command, cwd=_CHECKOUT, capture_output=True, text=True, timeout=600)
     assert ran.returncode == 0, ran.stderr
     for name, _, step in (line.partition("/") for line in ran.stdout.splitlines()):
         operation, packages = OPERATIONS[name], Packages.at(registry, place(namespace, name, step))

@@ -1,0 +1,63 @@
+"""Every fault at every step of every operation, and kills at every step; servers that share nothing."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from tests.store.apart import course
+from tests.torture.conftest import Tally
+from tests.torture.operations import OPERATIONS, steps, survives
+from tests.torture.relay import FAULTS, Relay, relay_to
+from tests.torture.survival import kill_at_each_step
+
+pytestmark = pytest.mark.timeout(3600)
+
+
+@pytest.fixture
+def relay(registry: str) -> Iterator[Relay]:
+    with relay_to(registry) as relay:
+        yield relay
+
+
+@pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_fault(registry: str, relay: Relay, name: str, lasting: bool, tally: Tally) -> None:
+    """The file is there where that was said, nothing half-done where not; the same again succeeds."""
+    operation, space = OPERATIONS[name], f"acme/n{uuid.uuid4().hex[:12]}"
+    for step in range(len(steps(relay, registry, f"{space}/first", operation))):
+        for number, fault in enumerate(FAULTS.values()):
+            path = f"{space}/s{step}f{number}"
+            try:
+                survives(
+                    relay,
+                    registry,
+                    path,
+                    operation,
+                    fault,
+                    lambda n, step=step: n >= step if lasting else n == step,  # type: ignore[misc]
+                )
+            except Exception as exc:  # noqa: BLE001  # it is counted, and fails the test at its end
+                tally.add(False, (name, step, list(FAULTS)[number], repr(exc)))
+            else:
+                tally.add(True)
+
+
+def test_killed(registry: str, tally: Tally) -> None:
+    """After each request of each operation."""
+    for _ in kill_at_each_step(registry, f"acme/n{uuid.uuid4().hex[:12]}", *OPERATIONS):
+        tally.add(True)
+
+
+@pytest.mark.parametrize("mean", [0.01, 0.1, 0.3, 1.0])
+def test_simulated_servers_apart(mean: float, tally: Tally) -> None:
+    """Two servers that share nothing, three workers each, all writing one version all the time; a call takes
+    an exponential time. What is promised is that hardly any of the files taken is lost: one in a thousand.
+    """
+    for seed in range(200):
+        outcome = course(seed, mean=mean)
+        tally.tried += len(outcome.taken)
+        tally.survived += len(outcome.taken - outcome.lost)
+    assert tally.survived >= tally.tried * 0.999

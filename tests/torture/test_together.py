@@ -1,0 +1,97 @@
+"""Sixty-four uploads of different wheels of one version at once, with deletes and yanks in between."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.builders import make_wheel
+from tests.live.servers import Port, Server, Servers, start_pyoci
+from tests.torture.conftest import Tally
+
+pytestmark = pytest.mark.timeout(3600)
+ROUNDS, UPLOADS, HATCH = 20, 64, 10.0  # seconds that hatch waits for an answer
+FRESH = {"Accept": "application/vnd.pypi.simple.v1+json", "Cache-Control": "no-cache"}
+_numbers = itertools.count()
+
+SET_UPS: dict[str, tuple[int, Callable[[Path], dict[str, str]]]] = {
+    "one server": (1, lambda _folder: {"WEB_CONCURRENCY": "4"}),
+    "two that share a cache": (
+        2,
+        lambda folder: {"WEB_CONCURRENCY": "2", "PYOCI_CACHE_URL": f"file://{folder}"},
+    ),
+    "two that share nothing": (2, lambda _folder: {"WEB_CONCURRENCY": "2"}),
+}
+
+
+@pytest.fixture(params=SET_UPS)
+def indexes(
+    request: pytest.FixtureRequest, servers: Servers, registry: str, tmp_path: Path
+) -> Iterator[list[str]]:
+    """The URL of one namespace at each server of the set-up."""
+    count, environ = SET_UPS[request.param]
+    settings = environ(tmp_path) | {"PYOCI_REGISTRIES": f"lab={registry}"}
+    with ExitStack() as stack:
+        urls = []
+        for _ in range(count):
+            port = Port()
+            stack.callback(port.close)
+            server = start_pyoci(servers, f"torture-{next(_numbers)}", port, **settings)
+            stack.callback(_end, servers, server)
+            urls.append(server.url)
+        path = f"/lab/acme/n{uuid.uuid4().hex[:12]}/"
+        yield [url + path for url in urls]
+
+
+def test_uploads_at_once(indexes: list[str], tally: Tally) -> None:
+    """All is answered with success within hatch's patience, and the page shows all of it."""
+    for number in range(ROUNDS):
+        _round(indexes, f"{number}.0", random.Random(number), tally)
+
+
+def _round(indexes: list[str], version: str, chance: random.Random, tally: Tally) -> None:
+    wheels = [make_wheel(version=version, tag=f"py3-none-manylinux_2_{n}_x86_64") for n in range(UPLOADS)]
+    early = [make_wheel(version=version, tag=f"cp3{n}-none-any") for n in range(4)]
+    for wheel in early:
+        assert _upload(indexes[0], *wheel).status_code == 200
+    jobs = [(_upload, wheel) for wheel in wheels]
+    jobs += [(_delete, early[0]), (_yank, early[1]), (_delete, early[2]), (_yank, early[3])]
+    chance.shuffle(jobs)
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        answers = list(pool.map(lambda job: job[0](chance.choice(indexes), *job[1]), jobs))
+    page = requests.get(f"{indexes[-1]}hello-world/", headers=FRESH, timeout=60)
+    shown = {file["filename"]: file.get("yanked", False) for file in page.json()["files"]}
+    for (what, (filename, _)), answer in zip(jobs, answers, strict=True):
+        fits = {_upload: shown.get(filename) is False, _yank: bool(shown.get(filename))}
+        right = fits.get(what, filename not in shown)
+        in_time = answer.elapsed.total_seconds() < HATCH
+        said = f"{version} {what.__name__} {answer.status_code} {answer.text} after {answer.elapsed}"
+        tally.add(right and answer.ok and in_time, f"{said}; on the page: {right}")
+
+
+def _upload(index: str, filename: str, content: bytes) -> requests.Response:
+    form = {":action": "file_upload", "protocol_version": "1", "name": "hello-world"}
+    form["version"] = filename.split("-")[1]
+    return requests.post(index, data=form, files={"content": (filename, content)}, timeout=60)
+
+
+def _delete(index: str, filename: str, _content: bytes) -> requests.Response:
+    return requests.delete(f"{index}hello-world/{filename}", timeout=60)
+
+
+def _yank(index: str, filename: str, _content: bytes) -> requests.Response:
+    return requests.patch(f"{index}hello-world/{filename}", json={"yanked": "broken"}, timeout=60)
+
+
+def _end(servers: Servers, server: Server) -> None:
+    server.end()
+    server.wait()
+    servers.running.remove(server)
