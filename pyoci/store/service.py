@@ -21,6 +21,7 @@ from pyoci.store.cache import Cache
 from pyoci.store.changes import Changer
 from pyoci.store.layout import core_metadata_of
 from pyoci.store.learned import Learned
+from pyoci.store.locks import TagLocks
 from pyoci.store.models import (
     ByteRange,
     FileElsewhere,
@@ -65,7 +66,9 @@ class PackageStore:
         )
         self._pages = Pages(self._cache, self._learned, max_versions=max_versions)
         self._writes = Writes()
-        self._publisher = Publisher(Changer(self._cache.changed, self._writes, sleep=sleep), now=now)
+        locks = TagLocks(self._cache.backend.lock)
+        changer = Changer(self._cache.changed, self._writes, locks=locks, sleep=sleep)
+        self._publisher = Publisher(changer, now=now)
 
     def projects(self, namespace: Namespace, caller: Credentials) -> tuple[ProjectName, ...]:
         """The projects of a namespace, sorted. Raises NotFound where the registry lists no repositories."""

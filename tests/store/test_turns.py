@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pyoci.cache.locks import LocalLocks
 from pyoci.errors import AlreadyExists, NotFound, PyOCIError, Unreachable
 from pyoci.oci.errors import (
     RegistryDenied,
@@ -24,7 +25,7 @@ from pyoci.oci.models import Document, ImageIndex
 from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.store.change import Already, Change
 from pyoci.store.changes import Changer
-from pyoci.store.locks import ServerLocks, TagLocks
+from pyoci.store.locks import TagLocks
 from pyoci.store.turns import Waiter
 from pyoci.store.writes import Writes
 from tests.store.apart import REPOSITORY, TAG, adding, names_in
@@ -87,14 +88,13 @@ class Crowd:
     """Lets nobody write before all are in line."""
 
     def __init__(self) -> None:
-        self._inner = ServerLocks()
-        self._seconds = [0.0]
+        self._inner = LocalLocks()
         self.changer = Changer(
             lambda _repository, _tag: None,
             Writes(),
             locks=TagLocks(self._lock),
             sleep=lambda _: None,
-            clock=lambda: self._seconds[0],
+            clock=lambda: 0.0,
         )
         self._expected = 0
 
@@ -112,7 +112,7 @@ class Crowd:
     def _lock(self, name: str, seconds: float) -> Iterator[bool]:
         self._until(lambda: self._in_line() >= self._expected)
         self._expected = 0
-        with self._inner.lock(name, seconds) as held:
+        with self._inner.held(name, time.monotonic() + seconds) as held:
             yield held
 
     def _in_line(self) -> int:
