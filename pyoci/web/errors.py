@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import traceback
 
@@ -32,6 +33,8 @@ STATUS: dict[type[errors.PyOCIError], int] = {
 }
 MESSAGE_LIMIT = 500  # characters; it stands in the status line too
 _BROKEN = "PyOCI failed at this request; its log says more"
+_NO_ROOM = "PyOCI has no room left to take this; nothing was stored"
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _WEEK = "public, max-age=604800"
 
 
@@ -88,14 +91,16 @@ def _routing(error: HTTPException) -> Response:
 
 
 def _unknown(error: Exception) -> Response:
-    """A defect, or a disk that is full. The caller gets one sentence.
+    """A defect, or trouble with this machine's disk. The caller gets one sentence.
 
     The log gets the places that the error came through, not its message: that may hold a URL with a token.
     """
+    number = error.errno if isinstance(error, OSError) else None
     frames = traceback.extract_tb(error.__traceback__)
     trace = [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames]
-    site().events.error("web", "request failed", error=type(error).__name__, trace=trace)
-    return _answer(500, _BROKEN)
+    name = errno.errorcode.get(number or 0)
+    site().events.error("web", "request failed", error=type(error).__name__, errno=name, trace=trace)
+    return _answer(507, _NO_ROOM) if number in _FULL else _answer(500, _BROKEN)
 
 
 def _answer(status: int, message: str) -> Response:
