@@ -9,6 +9,7 @@ where it was lost.
 from __future__ import annotations
 
 import copy
+import itertools
 import random
 import time
 from collections.abc import Callable
@@ -27,8 +28,9 @@ from pyoci.store.repair import repaired
 from pyoci.store.turns import Turns, Waiter
 from pyoci.store.writes import Writes, present_document
 
-_ROUNDS = 12
-_SECONDS = 30.0  # after which no further attempt begins, and for which a turn is waited for
+_LOST = (12, 30.0)  # attempts, and seconds after which no further one begins, at what others overwrite
+_FAILED = (5, 10.0)  # the same where the registry fails
+_TURN_SECONDS = 30.0  # for which a turn is waited for
 _LOOKS = 2
 _PATIENCE = 3.0  # seconds; a registry that asks to wait longer is passed on to the caller
 _PASSING = (Unreachable, RegistryFailed, RegistryRateLimited)
@@ -60,12 +62,11 @@ class Changer:
         """Make the change stick. Raises Unreachable where others overwrite it again and again, and what the
         registry said last where it doesn't take it.
         """
-        waiter, deadline = Waiter(session, change), self._clock() + _SECONDS
-        for attempt in range(_ROUNDS):
-            if attempt and self._clock() > deadline:
-                break
+        waiter, begun = Waiter(session, change), self._clock()
+        for attempt in itertools.count(1):
             waiter.begin()
             self._take_turn(repository, tag, waiter)
+            attempts, seconds = _LOST if waiter.lost else _FAILED
             if waiter.failure is not None:
                 self._sleep(_pause(waiter, waiter.failure))
             elif not waiter.lost:
@@ -73,6 +74,8 @@ class Changer:
             else:
                 # Two servers that overwrite each other would go on doing so in step.
                 self._sleep(self._jitter() * self._moment(repository))
+            if attempt >= attempts or self._clock() - begun > seconds:
+                break
         raise waiter.failure or Unreachable(
             f"{repository}:{tag} was overwritten by others again and again; try again"
         )
@@ -80,12 +83,12 @@ class Changer:
     def _take_turn(self, repository: Repository, tag: Tag, waiter: Waiter) -> None:
         """Have the change made, by whoever is at the head of the line; the waiter tells what became of it."""
         key = (repository.registry.origin, repository.name, tag.value)
-        if not self._turns.join(key, waiter, _SECONDS):
+        if not self._turns.join(key, waiter, _TURN_SECONDS):
             return
         group = [waiter]
         try:
             try:
-                with self._locks.held(repository, tag, _SECONDS):
+                with self._locks.held(repository, tag, _TURN_SECONDS):
                     group = self._turns.company(key, waiter)
                     made = self._make(repository, tag, group)
             finally:

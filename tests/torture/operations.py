@@ -32,14 +32,18 @@ class Packages:
     namespace: Namespace
 
     @classmethod
-    def at(cls, url: str, path: str, user_agent: str = "tests") -> Packages:
-        """In the registry at `url`, asked without much patience."""
+    def at(cls, url: str, path: str, seconds: float = 9.5, user_agent: str = "tests") -> Packages:
+        """In the registry at `url`, which gets so many seconds for each answer."""
 
         def sleep(seconds: float) -> None:
             time.sleep(min(seconds, 0.02))
 
         transport = Transport(
-            document_seconds=0.5, stall_seconds=0.5, answer_seconds=0.5, sleep=sleep, user_agent=user_agent
+            document_seconds=seconds,
+            stall_seconds=seconds,
+            answer_seconds=seconds,
+            sleep=sleep,
+            user_agent=user_agent,
         )
         registry = Registry.parse(url, listed=True)
         return cls(PackageStore(Gateway(transport), sleep=sleep), Namespace.parse(registry, path))
@@ -107,7 +111,7 @@ def survives(
     relay.reset(lambda exchange: fault if where(exchange.number) else None)
     failure: PyOCIError | None = None
     try:
-        operation.run(Packages.at(relay.url, path))
+        operation.run(Packages.at(relay.url, path, seconds=0.5))
     except PyOCIError as exc:
         failure = exc
     relay.reset()

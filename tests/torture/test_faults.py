@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.builders import make_wheel
 from tests.store.apart import course
+from tests.store.shelf import HELLO, NOBODY
 from tests.torture.conftest import Tally
-from tests.torture.operations import OPERATIONS, steps, survives
+from tests.torture.lag import Lag
+from tests.torture.operations import OPERATIONS, Packages, steps, survives
 from tests.torture.relay import FAULTS, Relay, relay_to
 from tests.torture.survival import kill_at_each_step
 
@@ -49,6 +53,20 @@ def test_killed(registry: str, tally: Tally) -> None:
     """After each request of each operation."""
     for _ in kill_at_each_step(registry, f"acme/n{uuid.uuid4().hex[:12]}", *OPERATIONS):
         tally.add(True)
+
+
+def test_lag(registry: str, relay: Relay, tally: Tally) -> None:
+    """For three seconds after each write of a tag it reads as before: eight at a time publish one version."""
+    wheels = [make_wheel(tag=f"cp3{number}-none-any") for number in range(32)]
+    relay.reset(Lag(seconds=3.0).choose)
+    packages = Packages.at(relay.url, f"acme/n{uuid.uuid4().hex[:12]}")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda wheel: packages.publish(*wheel), wheels))
+    relay.reset()
+    page = Packages.at(registry, packages.namespace.path).store.page(packages.namespace, HELLO, NOBODY)
+    there = {file.filename for file in page.files}
+    for filename, _ in wheels:
+        tally.add(filename in there, filename)
 
 
 @pytest.mark.parametrize("mean", [0.01, 0.1, 0.3, 1.0])
