@@ -41,7 +41,7 @@ class TestDurations:
         assert durations.longest("https://registry.example") == 0.1
 
     def test_within_reason(self) -> None:
-        """Three seconds at most: an uploader waits twice as long."""
+        """Two seconds at most: an uploader waits twice as long."""
         durations = Durations(lambda: 0.0)
         durations.note("https://registry.example", 60.0)
-        assert durations.longest("https://registry.example") == 3.0
+        assert durations.longest("https://registry.example") == 2.0
