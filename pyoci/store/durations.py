@@ -35,7 +35,7 @@ class Durations:
             self._seen[origin].append((self._clock(), seconds))
 
     def longest(self, origin: str) -> float:
-        """the longest of them in seconds, at most two; 0 where nothing is known."""
+        """The longest of them in seconds, at most two; 0 where nothing is known."""
         since = self._clock() - _LATELY
         with self._guard:
             seen = self._seen.get(origin, ())
