@@ -6,10 +6,12 @@ request costs some 20 microseconds on this side.
 
 from __future__ import annotations
 
+import math
 import re
 import selectors
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 
@@ -17,10 +19,14 @@ from benchmarks.results import Missed
 
 TIMEOUT = 60.0  # seconds that one answer may take
 _PIECE = 256 * 1024
+_CHUNKED = -1
+_LAST_CHUNK = b"0\r\n\r\n"
 # What pip sends. Each server answers it as it answers pip.
+ACCEPT = (
+    "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html; q=0.1, text/html; q=0.01"
+)
 _HEADERS = (
-    "Accept: application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html; q=0.1,"
-    " text/html; q=0.01\r\nAccept-Encoding: gzip, deflate\r\nCache-Control: max-age=0\r\n"
+    f"Accept: {ACCEPT}\r\nAccept-Encoding: gzip, deflate\r\nCache-Control: max-age=0\r\n"
     "Connection: keep-alive\r\nUser-Agent: pyoci-bench\r\n"
 )
 
@@ -41,22 +47,38 @@ class Load:
     def median(self) -> float:
         return median(self.latencies)
 
+    @property
+    def slowest(self) -> float:
+        """The 99th percentile."""
+        ordered = sorted(self.latencies)
+        return ordered[math.ceil(len(ordered) * 0.99) - 1]
 
-def ask(address: tuple[str, int], path: str, *, clients: int, seconds: float) -> Load:
-    """Let `clients` ask for `path` for some seconds, each as soon as it has its answer.
 
-    Raises Missed for any answer but a 200 that tells its length.
+def ask(
+    address: tuple[str, int],
+    path: str,
+    *,
+    clients: int,
+    seconds: float,
+    headers: Mapping[str, str] | None = None,
+    status: int = 200,
+    patience: float = TIMEOUT,
+) -> Load:
+    """Let `clients` ask for `path` for some seconds, each as soon as it has its answer; with 0 seconds once.
+
+    Raises Missed for any other status, and where no answer comes for `patience` seconds.
     """
-    request = f"GET {path} HTTP/1.1\r\nHost: {address[0]}:{address[1]}\r\n{_HEADERS}\r\n".encode()
-    waiting = [_Client(address, request) for _ in range(clients)]
+    more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+    request = f"GET {path} HTTP/1.1\r\nHost: {address[0]}:{address[1]}\r\n{_HEADERS}{more}\r\n".encode()
+    waiting = [_Client(address, request, status) for _ in range(clients)]
     try:
-        return _loop(waiting, seconds)
+        return _loop(waiting, seconds, patience)
     finally:
         for client in waiting:
             client.close()
 
 
-def _loop(clients: list[_Client], seconds: float) -> Load:
+def _loop(clients: list[_Client], seconds: float, patience: float) -> Load:
     latencies: list[float] = []
     with selectors.DefaultSelector() as selector:
         started = ended = time.perf_counter()
@@ -64,9 +86,9 @@ def _loop(clients: list[_Client], seconds: float) -> Load:
             client.ask()
             selector.register(client.socket, selectors.EVENT_READ, client)
         while selector.get_map():
-            ready = selector.select(TIMEOUT)
+            ready = selector.select(patience)
             if not ready:
-                raise Missed(f"a page took more than {TIMEOUT:.0f} seconds")
+                raise Missed(f"a page took more than {patience:.0f} seconds")
             for key, _ in ready:
                 asking: _Client = key.data
                 if not asking.take():
@@ -83,13 +105,15 @@ def _loop(clients: list[_Client], seconds: float) -> Load:
 class _Client:
     """One connection, one request at a time; connects anew where the server closed."""
 
-    def __init__(self, address: tuple[str, int], request: bytes) -> None:
+    def __init__(self, address: tuple[str, int], request: bytes, status: int) -> None:
         self._address = address
+        self._status = status
         self._request = request
         self.socket = self._connected()
         self.asked = 0.0
         self._head = b""
         self._left: int | None = None  # bytes of the body; None while the head is arriving
+        self._tail = b""  # the last bytes of a chunked body
         self._closes = False
 
     def ask(self) -> None:
@@ -104,26 +128,38 @@ class _Client:
         """Read what is there; whether the answer is complete."""
         data = self.socket.recv(_PIECE)
         if not data:
-            raise Missed("a server closed the connection instead of answering")
+            raise Missed("a server closed the connection before its answer was complete")
         if self._left is None:
             self._head += data
-            head, end, body = self._head.partition(b"\r\n\r\n")
+            head, end, data = self._head.partition(b"\r\n\r\n")
             if not end:
                 return False
-            self._left = self._length(head) - len(body)
-        else:
-            self._left -= len(data)
+            self._left = self._length(head)
+        if self._left == _CHUNKED:
+            self._tail = (self._tail + data)[-len(_LAST_CHUNK) :]
+            return self._tail == _LAST_CHUNK
+        self._left -= len(data)
         return self._left <= 0
 
     def close(self) -> None:
         self.socket.close()
 
     def _length(self, head: bytes) -> int:
-        status = head.partition(b"\r\n")[0]
+        """How long the body is; _CHUNKED where its end has to be looked for."""
+        protocol, status, *_ = head.split(b" ", 2)
+        if int(status) != self._status:
+            raise Missed(f"a page was answered with {head[:80]!r}; expected {self._status}")
+        kept = re.search(rb"\r\nconnection: *keep-alive", head, re.IGNORECASE) is not None
+        closes = re.search(rb"\r\nconnection: *close", head, re.IGNORECASE) is not None
+        self._closes = closes or (protocol == b"HTTP/1.0" and not kept)
+        self._tail = b""
+        if self._status == 304:
+            return 0
+        if re.search(rb"\r\ntransfer-encoding: *chunked", head, re.IGNORECASE):
+            return _CHUNKED
         found = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
-        if not re.match(rb"HTTP/1\.1 200 ", status) or found is None:
-            raise Missed(f"a page was answered with {status!r}; expected 200 and a Content-Length")
-        self._closes = re.search(rb"\r\nconnection: *close", head, re.IGNORECASE) is not None
+        if found is None:
+            raise Missed("a page was answered without its length")
         return int(found[1])
 
     def _connected(self) -> socket.socket:

@@ -1,42 +1,102 @@
-"""Other package indexes, each installed from PyPI into an environment of its own: .venv/bench-<name>."""
+"""Package indexes that others wrote, each as its own documents start it."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
+import base64
 
-CHECKOUT = Path(__file__).resolve().parents[1]
-# pypiserver walks its folder for every page unless watchdog, its extra `cache`, is there.
-REQUIREMENTS = {"pypiserver": ("pypiserver[cache] >=2.4, <3", "gunicorn >=25.1, <28")}
-_LIMIT = 240  # seconds for one environment
+import requests
 
+from benchmarks.environments import program_of
+from benchmarks.results import Missed
+from benchmarks.servers import THREADS, WORKERS, Site, Stage
 
-class NotInstalled(Exception):
-    """An environment can't be made: most likely PyPI isn't reachable."""
-
-
-def gunicorn_of(peer: str) -> Path:
-    """The path of gunicorn in the environment of `peer`, which is made where it is missing."""
-    root = CHECKOUT / ".venv" / f"bench-{peer}"
-    complete = root / "complete"
-    wanted = "\n".join((sys.version, *REQUIREMENTS[peer]))
-    if not complete.is_file() or complete.read_text() != wanted:
-        print(f"installing {peer} into {root} ...", file=sys.stderr, flush=True)
-        _run(peer, "venv", "--clear", "--without-pip", str(root))
-        install = ("install", "--quiet", "--disable-pip-version-check", *REQUIREMENTS[peer])
-        _run(peer, "pip", "--python", str(root / "bin" / "python"), *install)
-        complete.write_text(wanted)
-    return root / "bin" / "gunicorn"
+PYPISERVER = "pypiserver, gunicorn"
+PYPISERVER_ALONE = "pypiserver"
+DEVPI = "devpi-server"
+PROXPI = "proxpi"
+_PASSWORD = "benchmark"
+_TIMEOUT = 60  # seconds
 
 
-def _run(peer: str, module: str, *arguments: str) -> None:
-    command = (sys.executable, "-m", module, *arguments)
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT, check=False)
-    except subprocess.TimeoutExpired:
-        raise NotInstalled(f"{peer} can't be installed from PyPI within {_LIMIT} s") from None
-    if done.returncode != 0:
-        raise NotInstalled(
-            f"{peer} can't be installed from PyPI: {(done.stderr or done.stdout)[-800:].strip()}"
-        )
+def pypiserver(stage: Stage, *, workers: int = WORKERS) -> Site:
+    """pypiserver with its extra `cache`, under gunicorn with as many workers and threads as PyOCI."""
+    name, port = stage.name("pypiserver"), stage.port()
+    options = (
+        f"root={str(stage.new_folder(name))!r}, authenticate=[], password_file='.', disable_fallback=True"
+    )
+    command = [*_gunicorn("pypiserver", port.number, workers), f"pypiserver:app({options})"]
+    return Site(
+        label=PYPISERVER,
+        server=stage.start(name, command, port.url, "/health"),
+        port=port.number,
+        upload="/",
+        page="/simple/{project}/",
+        file="/packages/{filename}",
+    )
+
+
+def pypiserver_alone(stage: Stage) -> Site:
+    """pypiserver with its own server and without the extra `cache`, as its README starts it."""
+    name, port = stage.name("pypiserver"), stage.port()
+    command = [program_of("pypiserver", "pypi-server"), "run", "-i", "127.0.0.1", "-p", str(port.number)]
+    command += ["-P", ".", "-a", ".", "--disable-fallback", "--backend", "simple-dir"]
+    return Site(
+        label=PYPISERVER_ALONE,
+        server=stage.start(name, [*command, str(stage.new_folder(name))], port.url, "/health"),
+        port=port.number,
+        upload="/",
+        page="/simple/{project}/",
+        file="/packages/{filename}",
+    )
+
+
+def devpi_server(stage: Stage) -> Site:
+    """devpi-server with one stage that has no bases; its own server and 50 threads, as it starts by itself."""
+    name, port = stage.name("devpi-server"), stage.port()
+    folder = str(stage.new_folder(name))
+    init = [program_of("devpi-server", "devpi-init"), "--serverdir", folder, "--no-root-pypi"]
+    stage.run([*init, "--root-passwd", _PASSWORD])
+    command = [program_of("devpi-server", "devpi-server"), "--serverdir", folder]
+    command += ["--host", "127.0.0.1", "--port", str(port.number)]
+    server = stage.start(name, command, port.url, "/+api")
+    made = requests.put(
+        f"{port.url}/root/bench",
+        json={"type": "stage", "bases": []},
+        auth=("root", _PASSWORD),
+        timeout=_TIMEOUT,
+        proxies={"http": ""},
+    )
+    if made.status_code != 200:
+        raise Missed(f"devpi-server made no stage: {made.status_code} {made.text[:200]!r}")
+    login = base64.b64encode(f"root:{_PASSWORD}".encode()).decode()
+    return Site(
+        label=DEVPI,
+        server=server,
+        port=port.number,
+        upload="/root/bench/",
+        page="/root/bench/+simple/{project}/",
+        file="/root/bench/+f/{project}/{filename}",
+        headers={"Authorization": f"Basic {login}"},
+    )
+
+
+def proxpi(stage: Stage, upstream: Site) -> Site:
+    """proxpi before another package index: it keeps no packages of its own. Its cache is one process's."""
+    name, port = stage.name("proxpi"), stage.port()
+    command = [*_gunicorn("proxpi", port.number, 1), "proxpi.server:app"]
+    environ = {"PROXPI_INDEX_URL": f"{upstream.server.url}{upstream.page.partition('{')[0]}"}
+    return Site(
+        label=PROXPI,
+        server=stage.start(name, command, port.url, "/", environ),
+        port=port.number,
+        upload="",
+        page="/index/{project}/",
+        file="/index/{project}/{filename}",
+    )
+
+
+def _gunicorn(peer: str, port: int, workers: int) -> list[str]:
+    """gunicorn as PyOCI sets it up, out of the peer's own environment."""
+    command = [program_of(peer, "gunicorn"), "--bind", f"127.0.0.1:{port}", "--worker-class", "gthread"]
+    command += ["--workers", str(workers), "--threads", str(THREADS), "--keep-alive", "75"]
+    return [*command, "--worker-tmp-dir", "/dev/shm", "--no-control-socket"]

@@ -16,7 +16,7 @@ def publish_versions(site: Site, project: str, count: int) -> None:
 
     def publish(number: int) -> None:
         for file in small_files(project, f"1.{number}"):
-            upload(site.address, site.upload, file)
+            upload(site.address, site.upload, file, site.headers)
 
     with ThreadPoolExecutor(_AT_ONCE) as publishers:
         list(publishers.map(publish, range(count)))

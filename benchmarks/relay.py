@@ -1,20 +1,36 @@
-"""A relay before a registry: passes requests on, and counts them."""
+"""A relay before a registry, in a process of its own: passes bytes on, late or slowly where it is told to,
+and counts the requests among them.
+
+It moves bytes between sockets and reads no more of them than each request's first line, so that it takes
+little of the cores that it shares. Each request without a body arrives in one piece, and one with a body
+begins a piece: clients that pipeline would be counted wrong, and no client of a registry does that.
+"""
 
 from __future__ import annotations
 
-import http.client
+import argparse
+import heapq
+import itertools
+import json
 import re
-import threading
-from collections import Counter
+import selectors
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from benchmarks.environments import CHECKOUT
+
 _TIMEOUT = 30.0  # seconds
-_PIECE = 256 * 1024
-_OWN = frozenset({"connection", "keep-alive", "transfer-encoding"})  # these end at each hop (RFC 9110, 7.6.1)
-# What a path asks for, in the order in which it is looked at.
+_PIECE = 64 * 1024
+_WINDOW = 4 * 1024 * 1024  # bytes on their way in one direction; a sender waits from there on
+_REQUEST = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE) ([^ ?]+)[^ ]* HTTP/1\.1\r\n")
+# What a request asks for, in the order in which it is looked at.
 _KINDS = {
     "tags": re.compile(r"^GET /v2/.+/tags/list$"),
     "documents": re.compile(r"^(?:GET|HEAD) /v2/.+/manifests/[^/]+$"),
@@ -25,87 +41,246 @@ _KINDS = {
 class Relay:
     """A running relay: its URL, and what came through since `reset`."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self._counts: Counter[str] = Counter()
-        self._lock = threading.Lock()
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self.url = f"http://127.0.0.1:{self._told()}"
 
     def counts(self) -> dict[str, int]:
         """How many requests there were, by what they asked for."""
-        with self._lock:
-            return dict(self._counts)
+        self._tell("counts")
+        found: dict[str, int] = json.loads(self._told())
+        return found
 
     def reset(self) -> None:
-        with self._lock:
-            self._counts.clear()
+        self._tell("reset")
+        self._told()
 
-    def note(self, request: str) -> None:
-        kind = next((name for name, pattern in _KINDS.items() if pattern.match(request)), request)
-        with self._lock:
-            self._counts[kind] += 1
+    def _tell(self, command: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{command}\n")
+        self._process.stdin.flush()
+
+    def _told(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
 
 
 @contextmanager
-def relay_to(registry: str) -> Iterator[Relay]:
-    """Listen on a free port of this machine, and pass on to the registry at that URL."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.daemon_threads = True
-    server.target = urlsplit(registry).netloc  # type: ignore[attr-defined]  # read by the handler
-    server.relay = Relay(f"http://127.0.0.1:{server.server_port}")  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
-        yield server.relay  # type: ignore[attr-defined]
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(_TIMEOUT)
+def relay_to(
+    registry: str, *, delay: float = 0.0, rate: float = 0.0, redirect: str = ""
+) -> Iterator[Relay]:
+    """Listen on a free port of this machine, and pass on to the registry at that URL.
+
+    `delay`: seconds that are added to each round trip, half of them in each direction. `rate`: bytes a
+    second that pass in each direction, for all connections together; 0 is no limit. `redirect`: where blobs
+    that are asked for by GET are, in place of the registry.
+    """
+    target = urlsplit(registry).netloc
+    command = [sys.executable, "-m", "benchmarks.relay", target, str(delay), str(rate), redirect]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT
+    ) as process:
+        try:
+            yield Relay(process)
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()  # that ends it
+            process.wait(_TIMEOUT)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    """One client's connection, and one of its own to the registry."""
+@dataclass(slots=True)
+class _Line:
+    """One direction of the road: how late its bytes come, how many of them pass, when it is free again."""
 
-    protocol_version = "HTTP/1.1"
-    timeout = _TIMEOUT
-    disable_nagle_algorithm = True
-    wbufsize = 64 * 1024
-    upstream: http.client.HTTPConnection
+    delay: float
+    rate: float
+    free: float = 0.0
 
-    def setup(self) -> None:
-        super().setup()
-        self.upstream = http.client.HTTPConnection(self.server.target, timeout=_TIMEOUT)  # type: ignore[attr-defined]
+    def due(self, size: int) -> float:
+        """When the last of `size` bytes that are sent now arrives."""
+        now = time.monotonic()
+        if self.rate:
+            self.free = max(self.free, now) + size / self.rate
+        return max(now, self.free) + self.delay
 
-    def finish(self) -> None:
-        self.upstream.close()
-        super().finish()
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class calls it so
-        """Say nothing."""
+@dataclass(slots=True, eq=False)
+class _End:
+    """One socket, and the bytes that are to leave through it; b"" among them is the end of the other side."""
 
-    def pass_on(self) -> None:
-        self.server.relay.note(f"{self.command} {self.path.partition('?')[0]}")  # type: ignore[attr-defined]
-        self._send()
-        with self.upstream.getresponse() as answer:
-            self.send_response_only(answer.status, answer.reason)
-            for name, value in answer.getheaders():
-                if name.lower() not in _OWN:
-                    self.send_header(name, value)
-            if answer.getheader("Content-Length") is None and answer.status not in {204, 304}:
-                self.send_header("Connection", "close")  # chunked: the end of the connection is its end
-            self.end_headers()
-            while piece := answer.read(_PIECE):
-                self.wfile.write(piece)
-        self.wfile.flush()
+    socket: socket.socket
+    line: _Line
+    faces_client: bool
+    leaving: deque[tuple[float, bytes]] = field(default_factory=deque)
+    held: int = 0
+    blocked: bool = False  # whether the socket takes no more for now
+    reads: bool = True
+    other: _End = field(init=False)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = pass_on  # noqa: N815  # the base class's
+    def take(self, data: bytes) -> float:
+        """Let bytes leave through here when their time has come; gives that time."""
+        due = self.line.due(len(data))
+        self.leaving.append((due, data))
+        self.held += len(data)
+        return due
 
-    def _send(self) -> None:
-        self.upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-        for name, value in self.headers.items():
-            if name.lower() not in _OWN:
-                self.upstream.putheader(name, value)
-        self.upstream.endheaders()
-        left = int(self.headers.get("Content-Length") or 0)
-        while left and (piece := self.rfile.read(min(left, _PIECE))):
-            self.upstream.send(piece)
-            left -= len(piece)
+    def send(self) -> bool:
+        """Send what is due; whether that was everything from that side."""
+        self.blocked = False
+        while self.leaving and self.leaving[0][0] <= time.monotonic():
+            due, data = self.leaving.popleft()
+            if not data:
+                self.socket.shutdown(socket.SHUT_WR)
+                return True
+            try:
+                sent = self.socket.send(data)
+            except BlockingIOError:
+                sent = 0
+            self.held -= sent
+            if sent < len(data):
+                self.leaving.appendleft((due, data[sent:]))
+                self.blocked = True
+                break
+        return False
+
+    def events(self) -> int:
+        reading = selectors.EVENT_READ if self.reads and self.other.held < _WINDOW else 0
+        return reading | (selectors.EVENT_WRITE if self.blocked else 0)
+
+
+class _Loop:
+    """The relay's own process: one thread for all connections."""
+
+    def __init__(self, target: str, delay: float, rate: float, redirect: str) -> None:
+        host, _, port = target.rpartition(":")
+        self._target = (host, int(port))
+        self._redirect = redirect
+        self._there, self._back = _Line(delay / 2, rate), _Line(delay / 2, rate)
+        self._counts: Counter[str] = Counter()
+        self._due: list[tuple[float, int, _End]] = []
+        self._numbers = itertools.count()
+        # Not epoll: that rounds each wait up to a millisecond.
+        self._selector = selectors.SelectSelector()
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+
+    def run(self) -> None:
+        """Serve until standard input ends."""
+        print(self._listener.getsockname()[1], flush=True)
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._selector.register(sys.stdin, selectors.EVENT_READ)
+        while True:
+            wait = max(0.0, self._due[0][0] - time.monotonic()) if self._due else None
+            for key, events in self._selector.select(wait):
+                if key.fileobj is sys.stdin:
+                    if not self._obey(sys.stdin.readline().strip()):
+                        return
+                elif key.fileobj is self._listener:
+                    self._accept()
+                else:
+                    self._serve(key.data, events)
+            while self._due and self._due[0][0] <= time.monotonic():
+                self._sent(heapq.heappop(self._due)[2])
+
+    def _obey(self, command: str) -> bool:
+        if command == "counts":
+            print(json.dumps(self._counts), flush=True)
+        elif command == "reset":
+            self._counts.clear()
+            print(flush=True)
+        return bool(command)
+
+    def _accept(self) -> None:
+        client, _ = self._listener.accept()
+        registry = socket.create_connection(self._target, _TIMEOUT)
+        ends = _End(client, self._back, faces_client=True), _End(registry, self._there, faces_client=False)
+        ends[0].other, ends[1].other = ends[1], ends[0]
+        for end in ends:
+            end.socket.setblocking(False)
+            end.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._selector.register(end.socket, selectors.EVENT_READ, end)
+
+    def _serve(self, end: _End, events: int) -> None:
+        if end.socket.fileno() < 0:
+            return
+        if events & selectors.EVENT_WRITE:
+            self._sent(end)
+        if events & selectors.EVENT_READ and end.socket.fileno() >= 0:
+            self._read(end)
+
+    def _read(self, end: _End) -> None:
+        try:
+            data = end.socket.recv(_PIECE)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._close(end)
+            return
+        end.reads = bool(data)
+        answer = self._noted(data) if end.faces_client else None
+        to = end if answer else end.other
+        due = to.take(answer or data)
+        heapq.heappush(self._due, (due, next(self._numbers), to))
+        self._watch(end)
+
+    def _noted(self, data: bytes) -> bytes | None:
+        """Count a request; the relay's own answer to it, where it has one."""
+        found = _REQUEST.match(data)
+        if found is None:
+            return None
+        method, path = found[1].decode(), found[2].decode()
+        request = f"{method} {path}"
+        kind = next((name for name, pattern in _KINDS.items() if pattern.match(request)), request)
+        self._counts[kind] += 1
+        if self._redirect and kind == "blobs" and method == "GET":
+            location = f"{self._redirect}{path}"
+            return (
+                f"HTTP/1.1 307 Temporary Redirect\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"
+            ).encode()
+        return None
+
+    def _sent(self, end: _End) -> None:
+        if end.socket.fileno() < 0:
+            return
+        try:
+            over = end.send() and not end.reads
+        except OSError:
+            over = True
+        if over:
+            self._close(end)
+            return
+        self._watch(end)
+        self._watch(end.other)
+
+    def _watch(self, end: _End) -> None:
+        """Ask the selector for what an end can do now."""
+        if end.socket.fileno() < 0:
+            return
+        events = end.events()
+        known = end.socket in self._selector.get_map()
+        if events and known:
+            self._selector.modify(end.socket, events, end)
+        elif events:
+            self._selector.register(end.socket, events, end)
+        elif known:
+            self._selector.unregister(end.socket)
+
+    def _close(self, end: _End) -> None:
+        for side in (end, end.other):
+            if side.socket.fileno() >= 0:
+                if side.socket in self._selector.get_map():
+                    self._selector.unregister(side.socket)
+                side.socket.close()
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("target")
+    parser.add_argument("delay", type=float)
+    parser.add_argument("rate", type=float)
+    parser.add_argument("redirect")
+    chosen = parser.parse_args()
+    _Loop(chosen.target, chosen.delay, chosen.rate, chosen.redirect).run()
+
+
+if __name__ == "__main__":
+    _main()

@@ -12,13 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.results import Results, Row
-from benchmarks.servers import CORES, PYOCI, PYPISERVER
+from benchmarks.servers import CORES
 
 _FOLDER = Path(__file__).parent
 _README = _FOLDER / "README.rst"
 _RESULTS = _FOLDER / "results.json"
 _START = ".. written by make bench ARGS=--write; what stands from here to the end is replaced"
-_BETTER = {True: ", more is better", False: ", less is better", None: ""}
 
 
 def machine(busy: float) -> dict[str, object]:
@@ -38,7 +37,8 @@ def text(results: Results) -> str:
     facts = results.machine
     head = (
         f"{facts['date']}: {facts['cores']} cores ({facts['processor']}), Python {facts['python']}."
-        f" Medians of {results.rounds} runs."
+        f" Medians of {results.rounds} runs,"
+        f" {results.seconds} s in all."
     )
     missed = "".join(f"\n- MISSED: {failure}" for failure in results.failures)
     return f"{head}\n\n{_table(_lines(results))}\n{missed}"
@@ -46,11 +46,15 @@ def text(results: Results) -> str:
 
 def save(results: Results) -> None:
     """Write results.json."""
-    rows = [{**asdict(row), "medians": row.medians} for row in results.rows]
+    rows = [
+        {**asdict(row), "median": row.value, "other": row.other, "compared": row.compared, "bar": _bar(row)}
+        for row in results.rows
+    ]
     document = {
         "machine": results.machine,
         "rounds": results.rounds,
         "seconds": results.seconds,
+        "failures": results.failures,
         "rows": rows,
     }
     _RESULTS.write_text(json.dumps(document, indent=1) + "\n")
@@ -63,26 +67,24 @@ def write(results: Results) -> None:
 
 
 def _lines(results: Results) -> list[list[str]]:
-    labels = results.labels
-    lines = [["", *labels, f"{PYOCI} / {PYPISERVER}", "bar"]]
+    lines = [["row", "PyOCI", "beside", "", "PyOCI / beside", "bar", ""]]
     for row in results.rows:
-        unit = f" ({row.unit}{_BETTER[row.more_is_better]})" if row.unit else ""
-        medians = row.medians
-        values = [_number(medians[label]) if label in medians else "" for label in labels]
-        lines.append([f"{row.name}{unit}", *values, _ratio(medians), _bar(row)])
+        unit = f" ({row.unit})" if row.unit else ""
+        other = "" if row.other is None else _number(row.other)
+        compared = "" if row.other is None else _compared(row)
+        verdict = "" if row.bar is None else "MISSED" if row.failure else "ok"
+        lines.append([f"{row.name}{unit}", _number(row.value), row.beside, other, compared, _bar(row), verdict])
     return lines
 
 
-def _ratio(medians: dict[str, float]) -> str:
-    if PYOCI not in medians or medians.get(PYPISERVER, 0) <= 0:
-        return ""
-    return _number(medians[PYOCI] / medians[PYPISERVER])
+def _compared(row: Row) -> str:
+    if row.bar is not None and row.bar.difference:
+        return f"{row.compared:+.3g}"
+    return _number(row.compared)
 
 
 def _bar(row: Row) -> str:
-    if not row.barred:
-        return ""
-    return "MISSED" if row.failures else "ok"
+    return "" if row.bar is None else str(row.bar)
 
 
 def _number(value: float) -> str:
@@ -93,8 +95,8 @@ def _number(value: float) -> str:
 
 
 def _table(lines: Sequence[Sequence[str]]) -> str:
-    """A simple table of reStructuredText; an empty first cell would join a line to the one above it."""
-    filled = [[line[0] or "row", *(cell or "-" for cell in line[1:])] for line in lines]
+    """A simple table of reStructuredText. No cell is empty."""
+    filled = [[cell or "-" for cell in line] for line in lines]
     widths = [max(len(cell) for cell in column) for column in zip(*filled, strict=True)]
     rule = "  ".join("=" * width for width in widths)
     written = [

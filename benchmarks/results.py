@@ -1,4 +1,4 @@
-"""What was measured: rows of medians, and the bars that they have to clear."""
+"""What was measured: rows that each hold PyOCI beside one other thing, and the bars that they have to clear."""
 
 from __future__ import annotations
 
@@ -15,40 +15,96 @@ class Missed(Exception):
     """A measurement makes no sense: a server answered something else than what was to be measured."""
 
 
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """What a row has to reach: its ratio, its difference, or where it stands beside nothing its value."""
+
+    limit: float
+    at_least: bool
+    unit: str = ""
+    difference: bool = False
+
+    def holds(self, found: float) -> bool:
+        return found >= self.limit if self.at_least else found <= self.limit
+
+    def __str__(self) -> str:
+        sign = "+" if self.difference else ""
+        return f"{'>=' if self.at_least else '<='} {sign}{self.limit:g}{self.unit and f' {self.unit}'}"
+
+
+def times(limit: float, *, at_least: bool = False) -> Bar:
+    """A bar for the ratio to what stands beside it."""
+    return Bar(limit, at_least, "x")
+
+
+def more(limit: float, unit: str) -> Bar:
+    """A bar for how much more it may be than what stands beside it."""
+    return Bar(limit, at_least=False, unit=unit, difference=True)
+
+
+def at_most(limit: float, unit: str = "") -> Bar:
+    """A bar for the value itself."""
+    return Bar(limit, at_least=False, unit=unit)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One line of the table. `runs` holds every single measurement, by the label of what was measured."""
+    """One line of the table. `runs` and `others` hold every single measurement, in the order of the rounds."""
 
     name: str
-    unit: str
-    runs: Mapping[str, tuple[float, ...]]
-    more_is_better: bool | None = None  # None: there is nothing to win
-    failures: tuple[str, ...] = ()
-    barred: bool = False  # whether there is a bar at all
+    unit: str = ""
+    runs: tuple[float, ...]
+    beside: str = ""  # what it is compared with; empty: with nothing
+    others: tuple[float, ...] = ()
+    bar: Bar | None = None
     details: Mapping[str, object] = field(default_factory=dict)  # for results.json alone
 
     @property
-    def medians(self) -> dict[str, float]:
-        return {label: median(values) for label, values in self.runs.items()}
+    def value(self) -> float:
+        return median(self.runs)
+
+    @property
+    def other(self) -> float | None:
+        return median(self.others) if self.others else None
+
+    @property
+    def compared(self) -> float:
+        """What the bar is held against. Both of a round are compared, for the machine changes from one round
+        to the next; the median of that counts.
+        """
+        if not self.others:
+            return self.value
+        if len(self.runs) != len(self.others):
+            return self._compared(self.value, median(self.others))
+        return median(self._compared(*pair) for pair in zip(self.runs, self.others, strict=True))
+
+    @property
+    def failure(self) -> str | None:
+        """What the bar says, where it was missed."""
+        if self.bar is None or self.bar.holds(self.compared):
+            return None
+        beside = f", beside {self.beside}" if self.beside else ""
+        return f"{self.name}{beside}: {self.compared:.3g}; expected {self.bar}"
+
+    def _compared(self, value: float, other: float) -> float:
+        if self.bar is not None and self.bar.difference:
+            return value - other
+        return value / other if other else float("inf")
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """All rows of one run of the benchmark, and what it ran on."""
+    """All rows of one run of the benchmark, and what it ran on; `broken` says which parts gave none."""
 
     rows: tuple[Row, ...]
+    broken: tuple[str, ...]
     rounds: int
     machine: Mapping[str, object]
     seconds: int
 
     @property
     def failures(self) -> list[str]:
-        return [failure for row in self.rows for failure in row.failures]
-
-    @property
-    def labels(self) -> list[str]:
-        """What was measured, in the order in which it first appears."""
-        return list(dict.fromkeys(label for row in self.rows for label in row.runs))
+        return [*self.broken, *(row.failure for row in self.rows if row.failure is not None)]
 
 
 def alternate(

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from benchmarks.peers import gunicorn_of
+from benchmarks.environments import CHECKOUT
+from benchmarks.results import Missed
+from pyoci.config import Settings
 from tests.live.programs import find
-from tests.live.servers import Port, Server, Servers, start_docker_registry, start_pyoci
+from tests.live.servers import Port, Server, Servers, htpasswd, start_docker_registry, start_pyoci
 
-PYOCI = "PyOCI"
-PYOCI_ON_DOCKER = "PyOCI + docker-registry"
-PYPISERVER = "pypiserver"
 CORES = len(os.sched_getaffinity(0))
-WORKERS = min(max(CORES, 2), 8)  # as PyOCI chooses by itself
-THREADS = 16
+# As PyOCI chooses by itself; the others get as many.
+WORKERS, THREADS = Settings.from_environ({}).workers, Settings.from_environ({}).threads
 _MAX_BODY = "2000000000"
 
 
@@ -34,6 +35,7 @@ class Site:
     upload: str
     page: str
     file: str
+    headers: Mapping[str, str] = field(default_factory=dict)  # that an upload needs
 
     @property
     def address(self) -> tuple[str, int]:
@@ -65,7 +67,7 @@ class Stage:
 
     @contextmanager
     def scene(self) -> Iterator[None]:
-        """End what was started in here, and remove what it wrote: 200 MB files add up."""
+        """End what was started in here, and remove what it wrote: files of 1 GB add up."""
         try:
             yield
         finally:
@@ -74,31 +76,37 @@ class Stage:
                 if path.is_dir():
                     shutil.rmtree(path)
 
-    def everybody(self, workers: int = WORKERS) -> list[Site]:
-        """PyOCI, PyOCI before Debian's docker-registry where that is installed, and pypiserver."""
-        found = [self.pyoci(workers=workers)]
-        if find("docker-registry") is not None:
-            registry = self.docker_registry()
-            found.append(self.pyoci(label=PYOCI_ON_DOCKER, registry=registry, workers=workers))
-        return [*found, self.pypiserver(workers=workers)]
+    def docker_registry(self, **accounts: str) -> str:
+        """The URL of a registry of its own; one that asks for a password where there are accounts."""
+        if find("docker-registry") is None:
+            raise Missed("docker-registry is not installed; Debian's package of that name brings it")
+        name, port = self.name("docker-registry"), self.port()
+        auth = None
+        if accounts:
+            path = htpasswd(self.folder / f"{name}.htpasswd", **accounts)
+            auth = {"htpasswd": {"realm": "bench", "path": str(path)}}
+        return start_docker_registry(self._servers, name, port, auth).url
 
-    def registry(self) -> str:
-        """The URL of a registry that is asked over HTTP, one that others wrote where there is one."""
-        return self.docker_registry() if find("docker-registry") else self.pyoci().server.url
-
-    def docker_registry(self) -> str:
-        port = self._port()
-        return start_docker_registry(self._servers, self._name("docker-registry"), port).url
-
-    def pyoci(self, *, label: str = PYOCI, registry: str | None = None, workers: int = WORKERS) -> Site:
-        """PyOCI over its embedded registry, or over the one at the URL `registry`."""
-        name, port = self._name("pyoci"), self._port()
-        folder = self._folder(name)
+    def pyoci(
+        self, registry: str | None = None, *, label: str = "PyOCI", workers: int = WORKERS, **settings: str
+    ) -> Site:
+        """PyOCI before the registry at a URL, or with its embedded one; it remembers nothing at first."""
+        name, port = self.name("pyoci"), self.port()
+        folder = self.new_folder(name)
         source = (
-            {"PYOCI_EMBEDDED": str(folder)} if registry is None else {"PYOCI_REGISTRIES": f"it={registry}"}
+            {"PYOCI_EMBEDDED": str(folder / "packages")}
+            if registry is None
+            else {"PYOCI_REGISTRIES": f"it={registry}"}
         )
-        settings = {"PYOCI_MAX_BODY": _MAX_BODY, "TMPDIR": str(folder), **_concurrency(workers)}
-        server = start_pyoci(self._servers, name, port, **settings, **source)
+        environ = {
+            "PYOCI_MAX_BODY": _MAX_BODY,
+            "PYOCI_CACHE_URL": f"file://{folder}/cache",
+            "TMPDIR": str(folder),
+            "WEB_CONCURRENCY": str(workers),
+            **source,
+            **settings,
+        }
+        server = start_pyoci(self._servers, name, port, **environ)
         root = f"/{'local' if registry is None else 'it'}/bench/"
         return Site(
             label=label,
@@ -109,38 +117,49 @@ class Stage:
             file=root + "{project}/{filename}",
         )
 
-    def pypiserver(self, *, workers: int = WORKERS) -> Site:
-        """pypiserver under gunicorn too, with as many workers and threads; its own default is one thread."""
-        name, port = self._name("pypiserver"), self._port()
-        folder = self._folder(name)
-        spool = self._folder(f"{name}-spool")
-        options = f"root={str(folder)!r}, authenticate=[], password_file='.', disable_fallback=True"
-        command = [str(gunicorn_of("pypiserver")), "--bind", f"127.0.0.1:{port.number}"]
-        command += ["--workers", str(workers), "--threads", str(THREADS), "--keep-alive", "75"]
-        command += ["--worker-class", "gthread", "--worker-tmp-dir", "/dev/shm", "--no-control-socket"]
-        env = {"PATH": os.defpath, "HOME": str(folder), "TMPDIR": str(spool)}
-        server = self._servers.start(
-            name, [*command, f"pypiserver:app({options})"], port.url, ready="/health", env=env
-        )
-        return Site(
-            label=PYPISERVER,
-            server=server,
-            port=port.number,
-            upload="/",
-            page="/simple/{project}/",
-            file="/packages/{filename}",
-        )
+    def flask(self, application: str, **environ: str) -> Server:
+        """An application of `benchmarks.bare` under the same gunicorn with PyOCI's own configuration."""
+        name, port = self.name("flask"), self.port()
+        command = [sys.executable, "-m", "gunicorn", f"benchmarks.bare:{application}"]
+        environ = {"PORT": str(port.number), "WEB_CONCURRENCY": str(WORKERS), **environ}
+        return self.start(name, command, port.url, "/ready", environ, cwd=CHECKOUT)
 
-    def _name(self, kind: str) -> str:
+    def start(
+        self,
+        name: str,
+        command: list[str],
+        url: str,
+        ready: str,
+        environ: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> Server:
+        """Start any server, with little in its environment; it ends with the scene."""
+        env = {"PATH": os.defpath, "HOME": str(self.folder), "TMPDIR": str(self.folder), **(environ or {})}
+        return self._servers.start(name, command, url, ready, env, cwd)
+
+    def run(self, command: list[str]) -> None:
+        """Run a command that prepares something, and wait for it. Raises Missed where it fails."""
+        env = {"PATH": os.defpath, "HOME": str(self.folder), "TMPDIR": str(self.folder)}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env, check=False)
+        if done.returncode != 0:
+            raise Missed(f"{' '.join(command[:2])} failed: {(done.stderr or done.stdout)[-800:].strip()}")
+
+    def end(self, server: Server) -> None:
+        """End one server before the others."""
+        server.end()
+        server.wait()
+        self._servers.running.remove(server)
+
+    def name(self, kind: str) -> str:
         self._count += 1
         return f"{self._count}-{kind}"
 
-    def _folder(self, name: str) -> Path:
+    def new_folder(self, name: str) -> Path:
         folder = self.folder / name
         folder.mkdir()
         return folder
 
-    def _port(self) -> Port:
+    def port(self) -> Port:
         port = Port()
         self._ports.append(port)
         return port
@@ -149,7 +168,3 @@ class Stage:
         self._servers.stop()
         while self._ports:
             self._ports.pop().close()
-
-
-def _concurrency(workers: int) -> dict[str, str]:
-    return {"WEB_CONCURRENCY": str(workers), "PYOCI_THREADS": str(THREADS)}

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPResponse
 
@@ -32,13 +33,16 @@ class Transfer:
         return self.size / self.seconds / 1e6
 
 
-def upload(address: tuple[str, int], path: str, file: File) -> Transfer:
+def upload(
+    address: tuple[str, int], path: str, file: File, headers: Mapping[str, str] | None = None
+) -> Transfer:
     """Send the legacy upload form, fields first and the file last, as twine does. Raises Missed."""
     before, after = _around(file)
+    more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
     head = (
         f"POST {path} HTTP/1.1\r\nHost: {address[0]}:{address[1]}\r\nUser-Agent: pyoci-bench\r\n"
         f"Content-Type: multipart/form-data; boundary={_BOUNDARY}\r\n"
-        f"Content-Length: {len(before) + file.size + len(after)}\r\nConnection: close\r\n\r\n"
+        f"Content-Length: {len(before) + file.size + len(after)}\r\nConnection: close\r\n{more}\r\n"
     ).encode()
     with file.opened() as content, socket.create_connection(address, _TIMEOUT) as connection:
         started = time.perf_counter()

@@ -4,12 +4,8 @@ from collections.abc import Callable
 
 from benchmarks.results import Row
 from benchmarks.rows.pages import page_rows
-from benchmarks.rows.requests import request_rows
-from benchmarks.rows.transfers import transfer_rows
 from benchmarks.servers import Stage
 
 ROWS: dict[str, Callable[[Stage, int], list[Row]]] = {
     "pages": page_rows,
-    "transfers": transfer_rows,
-    "requests": request_rows,
 }

@@ -2,50 +2,139 @@
 
 from __future__ import annotations
 
-from benchmarks.load import Load, ask
+import http.client
+import json
+from dataclasses import dataclass
+
+from benchmarks import peers
+from benchmarks.load import ACCEPT, Load, ask
 from benchmarks.publishing import publish_versions
-from benchmarks.results import Row, alternate
+from benchmarks.results import Missed, Row, alternate, times
 from benchmarks.servers import Site, Stage
 
 VERSIONS = 100
-CLIENTS = 8
-_SECONDS = 4.0  # of each run; a page that takes longer is waited for
+CLIENTS = 32
+_SECONDS = 2.0  # of each run; a page that takes longer is waited for
 _PROJECT = "pages"
+_FLASK = "Flask view"
+_EMBEDDED = "PyOCI's own registry"
+_HOP = frozenset({"connection", "date", "server", "transfer-encoding", "content-length"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Something that gives the page; `etag` where it is asked whether the page is another one by now."""
+
+    label: str
+    address: tuple[str, int]
+    path: str
+    etag: str = ""
+
+    def load(self, clients: int, seconds: float = _SECONDS) -> Load:
+        """Let some clients ask."""
+        headers, status = ({"If-None-Match": self.etag}, 304) if self.etag else ({}, 200)
+        return ask(
+            self.address, self.path, clients=clients, seconds=seconds, headers=headers, status=status
+        )
 
 
 def page_rows(stage: Stage, rounds: int) -> list[Row]:
     """Pages a second, and how long one takes."""
-    sites = stage.everybody()
-    for site in sites:
-        publish_versions(site, _PROJECT, VERSIONS)
-        _load(site, CLIENTS, 1.0)  # every worker and thread has done it once
-    many = alternate(sites, rounds, lambda site, _: _load(site, CLIENTS, _SECONDS))
-    one = alternate(sites, rounds, lambda site, _: _load(site, 1, _SECONDS / 2))
-    about = f"page of {VERSIONS} versions x 2 files"
+    pyoci, others = _targets(stage)
+    etag, flask = _flask(stage, pyoci)
+    again = _Target("If-None-Match", pyoci.address, pyoci.path, etag)
+    targets = [pyoci, again, flask, *others]
+    for target in targets:
+        target.load(CLIENTS, 0.5)  # every worker and thread has done it once
+    many = _runs(targets, rounds, CLIENTS)
+    one = _runs([pyoci, *others], rounds, 1)
     return [
-        Row(
-            name=f"{about}, {CLIENTS} clients",
-            unit="1/s",
-            more_is_better=True,
-            runs={site.label: tuple(load.rate for load in loads) for site, loads in many},
-        ),
-        Row(
-            name=f"{about}, {CLIENTS} clients, median latency",
-            unit="ms",
-            more_is_better=False,
-            runs={site.label: _medians(loads) for site, loads in many},
-        ),
-        Row(
-            name=f"{about}, one client, median latency",
-            unit="ms",
-            more_is_better=False,
-            runs={site.label: _medians(loads) for site, loads in one},
+        *_rates(many, peer=_better(many)),
+        *(
+            Row(
+                name="warm page, one client, median latency",
+                unit="ms",
+                runs=_medians(one[pyoci.label]),
+                beside=other.label,
+                others=_medians(one[other.label]),
+            )
+            for other in others
         ),
     ]
 
 
-def _load(site: Site, clients: int, seconds: float) -> Load:
-    return ask(site.address, site.page_of(_PROJECT), clients=clients, seconds=seconds)
+def _targets(stage: Stage) -> tuple[_Target, list[_Target]]:
+    """PyOCI before a registry; and what stands beside it, each with the same files."""
+    sites = [
+        stage.pyoci(stage.docker_registry()),
+        stage.pyoci(label=_EMBEDDED),
+        peers.pypiserver(stage),
+        peers.pypiserver_alone(stage),
+        peers.devpi_server(stage),
+    ]
+    for site in sites:
+        publish_versions(site, _PROJECT, VERSIONS)
+    sites.append(peers.proxpi(stage, sites[2]))
+    first, *others = (_Target(site.label, site.address, site.page_of(_PROJECT)) for site in sites)
+    return first, others
+
+
+def _flask(stage: Stage, pyoci: _Target) -> tuple[str, _Target]:
+    """The page's ETag, and a Flask view that gives the same bytes with the same headers."""
+    road = http.client.HTTPConnection(*pyoci.address, timeout=30)
+    try:
+        road.request("GET", pyoci.path, headers={"Accept": ACCEPT, "Accept-Encoding": "gzip, deflate"})
+        answer = road.getresponse()
+        body, etag = answer.read(), answer.getheader("ETag")
+    finally:
+        road.close()
+    if answer.status != 200 or etag is None:
+        raise Missed(f"PyOCI's page was answered with {answer.status}; expected 200 and an ETag")
+    headers = {name: value for name, value in answer.getheaders() if name.lower() not in _HOP}
+    path = stage.folder / "answer.json"
+    path.write_text(json.dumps(headers))
+    path.with_suffix(".body").write_bytes(body)
+    server = stage.flask("page()", BENCH_ANSWER=str(path))
+    port = int(server.url.rpartition(":")[2])
+    return etag, _Target(_FLASK, ("127.0.0.1", port), f"/it/bench/{_PROJECT}/")
+
+
+def _runs(targets: list[_Target], rounds: int, clients: int) -> dict[str, list[Load]]:
+    measured = alternate(targets, rounds, lambda target, _: target.load(clients))
+    return {target.label: loads for target, loads in measured}
+
+
+def _better(runs: dict[str, list[Load]]) -> str:
+    """The way to start pypiserver that is faster here: the bar counts for that one."""
+    return max(
+        (peers.PYPISERVER, peers.PYPISERVER_ALONE),
+        key=lambda label: sorted(load.rate for load in runs[label])[len(runs[label]) // 2],
+    )
+
+
+def _rates(runs: dict[str, list[Load]], peer: str) -> list[Row]:
+    about = f"warm page of {VERSIONS} versions x 2 files, {CLIENTS} clients"
+    rates = {label: tuple(load.rate for load in loads) for label, loads in runs.items()}
+    pyoci, again = rates.pop("PyOCI"), rates.pop("If-None-Match")
+    bars = {
+        _FLASK: times(0.65, at_least=True),
+        peers.DEVPI: times(20, at_least=True),
+        peer: times(20, at_least=True),
+    }
+    return [
+        *(
+            Row(name=about, unit="1/s", runs=pyoci, beside=label, others=rate, bar=bars.get(label))
+            for label, rate in rates.items()
+        ),
+        Row(
+            name=f"{about}, If-None-Match",
+            unit="1/s",
+            runs=again,
+            beside="PyOCI without",
+            others=pyoci,
+            bar=times(1, at_least=True),
+        ),
+    ]
 
 
 def _medians(loads: list[Load]) -> tuple[float, ...]:

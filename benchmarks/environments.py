@@ -1,0 +1,47 @@
+"""Other package indexes, each installed from PyPI into an environment of its own: .venv/bench-<name>."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+REQUIREMENTS = {
+    # Its extra `cache` is watchdog, without which it walks its folder for every page.
+    "pypiserver": ("pypiserver[cache] >=2.4, <3", "gunicorn >=25.1, <28"),
+    "devpi-server": ("devpi-server >=6.14, <7",),
+    "proxpi": ("proxpi >=1.2, <2", "gunicorn >=25.1, <28"),
+}
+_LIMIT = 240  # seconds for one environment
+
+
+class NotInstalled(Exception):
+    """An environment can't be made: most likely PyPI isn't reachable."""
+
+
+def program_of(peer: str, program: str) -> str:
+    """The path of a program in the environment of `peer`, which is made where it is missing."""
+    root = CHECKOUT / ".venv" / f"bench-{peer}"
+    complete = root / "complete"
+    # An environment holds absolute paths: one that was moved is of no use.
+    wanted = "\n".join((sys.version, str(root), *REQUIREMENTS[peer]))
+    if not complete.is_file() or complete.read_text() != wanted:
+        print(f"installing {peer} into {root} ...", file=sys.stderr, flush=True)
+        _run(peer, "venv", "--clear", "--without-pip", str(root))
+        install = ("install", "--quiet", "--disable-pip-version-check", *REQUIREMENTS[peer])
+        _run(peer, "pip", "--python", str(root / "bin" / "python"), *install)
+        complete.write_text(wanted)
+    return str(root / "bin" / program)
+
+
+def _run(peer: str, module: str, *arguments: str) -> None:
+    command = (sys.executable, "-m", module, *arguments)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT, check=False)
+    except subprocess.TimeoutExpired:
+        raise NotInstalled(f"{peer} can't be installed from PyPI within {_LIMIT} s") from None
+    if done.returncode != 0:
+        raise NotInstalled(
+            f"{peer} can't be installed from PyPI: {(done.stderr or done.stdout)[-800:].strip()}"
+        )
