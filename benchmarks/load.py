@@ -83,22 +83,26 @@ def _loop(clients: list[_Client], seconds: float, patience: float) -> Load:
     with selectors.DefaultSelector() as selector:
         started = ended = time.perf_counter()
         for client in clients:
-            client.ask()
-            selector.register(client.socket, selectors.EVENT_READ, client)
+            awaited = client.ask()
+            selector.register(client.socket, awaited, client)
         while selector.get_map():
             ready = selector.select(patience)
             if not ready:
                 raise Missed(f"a page took more than {patience:.0f} seconds")
-            for key, _ in ready:
+            for key, events in ready:
                 asking: _Client = key.data
+                if events & selectors.EVENT_WRITE:
+                    asking.send()
+                    selector.modify(asking.socket, selectors.EVENT_READ, asking)
+                    continue
                 if not asking.take():
                     continue
                 ended = time.perf_counter()
                 latencies.append(ended - asking.asked)
                 selector.unregister(asking.socket)
                 if ended - started < seconds:
-                    asking.ask()
-                    selector.register(asking.socket, selectors.EVENT_READ, asking)
+                    awaited = asking.ask()
+                    selector.register(asking.socket, awaited, asking)
         return Load(ended - started, tuple(latencies))
 
 
@@ -107,21 +111,34 @@ class _Client:
 
     def __init__(self, address: tuple[str, int], request: bytes, status: int) -> None:
         self._address = address
-        self._status = status
         self._request = request
-        self.socket = self._connected()
+        self._status = status
+        self.socket = socket.socket()
         self.asked = 0.0
         self._head = b""
         self._left: int | None = None  # bytes of the body; None while the head is arriving
         self._tail = b""  # the last bytes of a chunked body
-        self._closes = False
+        self._connected = False
 
-    def ask(self) -> None:
-        if self._closes:
-            self.socket.close()
-            self.socket = self._connected()
-        self._head, self._left, self._closes = b"", None, False
+    def ask(self) -> int:
+        """Send the request, or connect for it; gives what to wait for.
+
+        A connection is not waited for: a server that does one thing at a time would wait for the others'.
+        """
+        self._head, self._left = b"", None
         self.asked = time.perf_counter()
+        if self._connected:
+            self.send()
+            return selectors.EVENT_READ
+        self.socket.close()
+        self.socket = socket.socket()
+        self.socket.setblocking(False)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.connect_ex(self._address)
+        return selectors.EVENT_WRITE
+
+    def send(self) -> None:
+        self._connected = True
         self.socket.sendall(self._request)
 
     def take(self) -> bool:
@@ -151,7 +168,7 @@ class _Client:
             raise Missed(f"a page was answered with {head[:80]!r}; expected {self._status}")
         kept = re.search(rb"\r\nconnection: *keep-alive", head, re.IGNORECASE) is not None
         closes = re.search(rb"\r\nconnection: *close", head, re.IGNORECASE) is not None
-        self._closes = closes or (protocol == b"HTTP/1.0" and not kept)
+        self._connected = not closes and (protocol != b"HTTP/1.0" or kept)
         self._tail = b""
         if self._status == 304:
             return 0
@@ -161,8 +178,3 @@ class _Client:
         if found is None:
             raise Missed("a page was answered without its length")
         return int(found[1])
-
-    def _connected(self) -> socket.socket:
-        connection = socket.create_connection(self._address, TIMEOUT)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return connection
