@@ -22,9 +22,7 @@ _PIECE = 256 * 1024
 _CHUNKED = -1
 _LAST_CHUNK = b"0\r\n\r\n"
 # What pip sends. Each server answers it as it answers pip.
-ACCEPT = (
-    "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html; q=0.1, text/html; q=0.01"
-)
+ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html; q=0.1, text/html; q=0.01"
 _HEADERS = (
     f"Accept: {ACCEPT}\r\nAccept-Encoding: gzip, deflate\r\nCache-Control: max-age=0\r\n"
     "Connection: keep-alive\r\nUser-Agent: pyoci-bench\r\n"

@@ -81,9 +81,7 @@ def _devpi_login(url: str) -> str:
         answer.raise_for_status()
         login = base64.b64encode(f"root:{answer.json()['result']['password']}".encode()).decode()
         stage = {"type": "stage", "bases": []}
-        made = session.put(
-            f"{url}/root/bench", json=stage, headers={"X-Devpi-Auth": login}, timeout=_TIMEOUT
-        )
+        made = session.put(f"{url}/root/bench", json=stage, headers={"X-Devpi-Auth": login}, timeout=_TIMEOUT)
         made.raise_for_status()
     return login
 

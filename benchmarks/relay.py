@@ -66,9 +66,7 @@ class Relay:
 
 
 @contextmanager
-def relay_to(
-    registry: str, *, delay: float = 0.0, rate: float = 0.0, redirect: str = ""
-) -> Iterator[Relay]:
+def relay_to(registry: str, *, delay: float = 0.0, rate: float = 0.0, redirect: str = "") -> Iterator[Relay]:
     """Listen on a free port of this machine, and pass on to the registry at that URL.
 
     `delay`: seconds that are added to each round trip, half of them in each direction. `rate`: bytes a

@@ -73,7 +73,9 @@ def _lines(results: Results) -> list[list[str]]:
         other = "" if row.other is None else _number(row.other)
         compared = "" if row.other is None else _compared(row)
         verdict = "" if row.bar is None else "MISSED" if row.failure else "ok"
-        lines.append([f"{row.name}{unit}", _number(row.value), row.beside, other, compared, _bar(row), verdict])
+        lines.append(
+            [f"{row.name}{unit}", _number(row.value), row.beside, other, compared, _bar(row), verdict]
+        )
     return lines
 
 

@@ -32,7 +32,9 @@ Send = Callable[[str, str, dict[str, str], bytes], object]
 Basic = tuple[str, str]
 
 
-def seed(registry: str, repository: str, versions: int, *, files: int = 2, caller: Basic | None = None) -> None:
+def seed(
+    registry: str, repository: str, versions: int, *, files: int = 2, caller: Basic | None = None
+) -> None:
     """Give a repository of the registry at that URL versions 1.0 to 1.<versions - 1>. Raises Missed."""
     with requests.Session() as session:
         session.trust_env = False
@@ -60,7 +62,9 @@ def push_file(send: Send) -> dict[str, object]:
         digest = _digest(content)
         location = str(send("POST", "blobs/uploads/", {}, b""))
         joint = "&" if "?" in location else "?"
-        send("PUT", f"{location}{joint}digest={digest}", {"Content-Type": "application/octet-stream"}, content)
+        send(
+            "PUT", f"{location}{joint}digest={digest}", {"Content-Type": "application/octet-stream"}, content
+        )
     body = json.dumps(
         {
             "schemaVersion": 2,
@@ -88,9 +92,7 @@ def image_indexes(
             "schemaVersion": 2,
             "mediaType": INDEX,
             "artifactType": _PACKAGE,
-            "manifests": [
-                {**manifest, **_entry(project, version, suffix)} for suffix in _SUFFIXES[:files]
-            ],
+            "manifests": [{**manifest, **_entry(project, version, suffix)} for suffix in _SUFFIXES[:files]],
             "annotations": {"org.opencontainers.image.created": _CREATED},
         }
         yield version, json.dumps(document, separators=(",", ":")).encode()

@@ -3,9 +3,13 @@
 from collections.abc import Callable
 
 from benchmarks.results import Row
+from benchmarks.rows.cold import cold_rows
+from benchmarks.rows.crowd import crowd_rows
 from benchmarks.rows.pages import page_rows
 from benchmarks.servers import Stage
 
 ROWS: dict[str, Callable[[Stage, int], list[Row]]] = {
     "pages": page_rows,
+    "cold": cold_rows,
+    "crowd": crowd_rows,
 }

@@ -33,9 +33,7 @@ class _Target:
     def load(self, clients: int, seconds: float = _SECONDS) -> Load:
         """Let some clients ask."""
         headers, status = ({"If-None-Match": self.etag}, 304) if self.etag else ({}, 200)
-        return ask(
-            self.address, self.path, clients=clients, seconds=seconds, headers=headers, status=status
-        )
+        return ask(self.address, self.path, clients=clients, seconds=seconds, headers=headers, status=status)
 
 
 def page_rows(stage: Stage, rounds: int) -> list[Row]:
