@@ -5,6 +5,7 @@ from collections.abc import Callable
 from benchmarks.results import Row
 from benchmarks.rows.cold import cold_rows
 from benchmarks.rows.crowd import crowd_rows
+from benchmarks.rows.many import many_rows
 from benchmarks.rows.pages import page_rows
 from benchmarks.servers import Stage
 
@@ -12,4 +13,5 @@ ROWS: dict[str, Callable[[Stage, int], list[Row]]] = {
     "pages": page_rows,
     "cold": cold_rows,
     "crowd": crowd_rows,
+    "many": many_rows,
 }
