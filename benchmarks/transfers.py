@@ -1,15 +1,20 @@
 """One file up or down over a socket, with as little work on this side as can be: the kernel sends the file,
-and what arrives is counted and dropped.
+and what arrives is counted and dropped. Or by curl, where a row says so.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 import socket
+import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPResponse
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from benchmarks.results import Missed
 from benchmarks.wheels import File
@@ -57,6 +62,72 @@ def upload(
     return Transfer(file.size, ended - started, ended - sent)
 
 
+def send_form(url: str, file: File, folder: Path) -> float:
+    """The same form by curl, which sends its parts in the order given. Gives the seconds."""
+    form = [part for name, value in _fields(file).items() for part in ("--form-string", f"{name}={value}")]
+    form += ["--form", f"content=@{file.source};type=application/octet-stream"]
+    return _curl(["--output", str(folder / "answer"), *form, url], {200})
+
+
+def put_blob(registry: str, repository: str, file: File) -> Transfer:
+    """A blob straight into a registry, as PyOCI would at best: POST, then one PUT. By a bare socket."""
+    host = urlsplit(registry).netloc
+    with file.opened() as content, socket.create_connection(_address(host), _TIMEOUT) as connection:
+        started = time.perf_counter()
+        connection.sendall(_put_head("POST", f"/v2/{repository}/blobs/uploads/", host, 0))
+        with HTTPResponse(connection) as answer:
+            answer.begin()
+            answer.read()
+            location = urlsplit(answer.headers["Location"])
+        path = f"{location.path}?{location.query}&digest=sha256:{file.sha256}"
+        connection.sendall(_put_head("PUT", path, host, file.size))
+        connection.sendfile(content)
+        sent = time.perf_counter()
+        status, text = _answer(connection)
+        ended = time.perf_counter()
+    if status != 201:
+        raise Missed(f"the registry answered {status} {text[:200]!r} for a blob; expected 201")
+    return Transfer(file.size, ended - started, ended - sent)
+
+
+def put_blob_by_curl(registry: str, repository: str, file: File, folder: Path) -> float:
+    """The same by curl; gives the seconds of both requests."""
+    head = folder / "head"
+    url = f"{registry}/v2/{repository}/blobs/uploads/"
+    seconds = _curl(["--request", "POST", "--dump-header", str(head), "--output", os.devnull, url], {202})
+    found = re.search(r"^location: *(\S+)", head.read_text(), re.IGNORECASE | re.MULTILINE)
+    if found is None:
+        raise Missed("the registry named no Location for an upload")
+    url = f"{found[1]}&digest=sha256:{file.sha256}"
+    body = ["--upload-file", str(file.source), "--header", "Content-Type: application/octet-stream"]
+    return seconds + _curl(["--output", os.devnull, *body, url], {201})
+
+
+def _curl(arguments: list[str], expected: set[int]) -> float:
+    """Run curl; gives the seconds that the transfer took by its own count."""
+    command = ["curl", "--silent", "--show-error", "--noproxy", "*", "--header", "Expect:"]
+    command += ["--max-time", f"{_TIMEOUT:.0f}", "--write-out", "%{http_code} %{time_total}", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=2 * _TIMEOUT, check=False)
+    if done.returncode != 0:
+        raise Missed(f"curl ended with {done.returncode}: {done.stderr.strip()[-500:]}")
+    status, seconds = done.stdout.split()
+    if int(status) not in expected:
+        raise Missed(f"curl was answered with {status}; expected {expected}")
+    return float(seconds)
+
+
+def _put_head(method: str, path: str, host: str, length: int) -> bytes:
+    return (
+        f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/octet-stream\r\n"
+        f"Content-Length: {length}\r\n\r\n"
+    ).encode()
+
+
+def _address(host: str) -> tuple[str, int]:
+    name, _, port = host.rpartition(":")
+    return name, int(port)
+
+
 def download(address: tuple[str, int], path: str, file: File, *, verify: bool = False) -> Transfer:
     """Read a file to its end, and see that it has the right length; or, slower, the right bytes."""
     head = f"GET {path} HTTP/1.1\r\nHost: {address[0]}:{address[1]}\r\nConnection: close\r\n\r\n"
@@ -79,9 +150,9 @@ def download(address: tuple[str, int], path: str, file: File, *, verify: bool = 
     return Transfer(file.size, seconds)
 
 
-def _around(file: File) -> tuple[bytes, bytes]:
-    """What stands in the form before and after the file's bytes."""
-    fields = {
+def _fields(file: File) -> dict[str, str]:
+    """What stands in the form beside the file."""
+    return {
         ":action": "file_upload",
         "protocol_version": "1",
         "metadata_version": "2.1",
@@ -91,9 +162,13 @@ def _around(file: File) -> tuple[bytes, bytes]:
         "pyversion": "py3" if file.filetype == "bdist_wheel" else "source",
         "sha256_digest": file.sha256,
     }
+
+
+def _around(file: File) -> tuple[bytes, bytes]:
+    """What stands in the form before and after the file's bytes."""
     parts = "".join(
         f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
-        for name, value in fields.items()
+        for name, value in _fields(file).items()
     )
     parts += (
         f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="content"; filename="{file.name}"\r\n'

@@ -34,6 +34,11 @@ class File:
     def opened(self) -> BinaryIO:
         return io.BytesIO(self.source) if isinstance(self.source, bytes) else self.source.open("rb")
 
+    def remove(self) -> None:
+        """Free the disk."""
+        if isinstance(self.source, Path):
+            self.source.unlink()
+
 
 def small_files(project: str, version: str) -> Iterator[File]:
     """A wheel and an sdist of one version."""

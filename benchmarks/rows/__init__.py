@@ -7,6 +7,7 @@ from benchmarks.rows.cold import cold_rows
 from benchmarks.rows.crowd import crowd_rows
 from benchmarks.rows.many import many_rows
 from benchmarks.rows.pages import page_rows
+from benchmarks.rows.uploads import upload_rows
 from benchmarks.servers import Stage
 
 ROWS: dict[str, Callable[[Stage, int], list[Row]]] = {
@@ -14,4 +15,5 @@ ROWS: dict[str, Callable[[Stage, int], list[Row]]] = {
     "cold": cold_rows,
     "crowd": crowd_rows,
     "many": many_rows,
+    "uploads": upload_rows,
 }
