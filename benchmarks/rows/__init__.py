@@ -5,8 +5,10 @@ from collections.abc import Callable
 from benchmarks.results import Row
 from benchmarks.rows.cold import cold_rows
 from benchmarks.rows.crowd import crowd_rows
+from benchmarks.rows.downloads import download_rows
 from benchmarks.rows.many import many_rows
 from benchmarks.rows.pages import page_rows
+from benchmarks.rows.slow import slow_rows
 from benchmarks.rows.uploads import upload_rows
 from benchmarks.servers import Stage
 
@@ -16,4 +18,6 @@ ROWS: dict[str, Callable[[Stage, int], list[Row]]] = {
     "crowd": crowd_rows,
     "many": many_rows,
     "uploads": upload_rows,
+    "downloads": download_rows,
+    "slow": slow_rows,
 }

@@ -1,0 +1,93 @@
+"""Many downloads at once by clients that read slowly: pages still have to be answered."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from benchmarks.load import Load, ask
+from benchmarks.results import Missed, Row, times
+from benchmarks.servers import Site, Stage
+from benchmarks.transfers import upload
+from benchmarks.wheels import MB, File, large_wheel
+
+_READERS = 64
+_SIZE = 100  # MB
+_SPEED = 64 * 1024  # bytes a second that each of them reads
+_PAUSE = 0.25  # seconds
+_SECONDS = 3.0  # of each run
+_PATIENCE = 10.0  # seconds that a page may take; more is no answer
+_PROJECT = "slow"
+
+
+def slow_rows(stage: Stage, rounds: int) -> list[Row]:
+    """The 99th percentile of one client's pages, in turns without and with the others."""
+    site = stage.pyoci(stage.docker_registry())
+    file = large_wheel(stage.folder, _PROJECT, "1.0", _SIZE * MB)
+    upload(site.address, site.upload, file)
+    _pages(site)
+    idle, busy = [], []
+    for _ in range(rounds):
+        idle.append(_slowest(site))
+        with _readers(site, file):
+            busy.append(_slowest(site))
+    return [
+        Row(
+            name=f"warm page during {_READERS} slow downloads, 99th percentile",
+            unit="ms",
+            runs=tuple(busy),
+            beside="without them",
+            others=tuple(idle),
+            bar=times(3),
+        )
+    ]
+
+
+def _slowest(site: Site) -> float:
+    """In ms; as long as one was willing to wait where no answer came at all."""
+    try:
+        return _pages(site).slowest * 1000
+    except Missed:
+        return _PATIENCE * 1000
+
+
+def _pages(site: Site) -> Load:
+    return ask(site.address, site.page_of(_PROJECT), clients=1, seconds=_SECONDS, patience=_PATIENCE)
+
+
+@contextmanager
+def _readers(site: Site, file: File) -> Iterator[None]:
+    """Let slow readers download during the block; they begin before it and never end by themselves."""
+    request = f"GET {site.file_of(_PROJECT, file.name)} HTTP/1.1\r\nHost: slow\r\nConnection: close\r\n\r\n"
+    readers = []
+    for _ in range(_READERS):
+        reader = socket.socket()
+        # A small window: what the kernel takes in for the reader, the server need not wait for.
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SPEED)
+        reader.connect(site.address)
+        reader.sendall(request.encode())
+        reader.setblocking(False)
+        readers.append(reader)
+    over = threading.Event()
+    reading = threading.Thread(target=_read, args=(readers, over), daemon=True)
+    reading.start()
+    try:
+        over.wait(1.0)  # all of them are under way
+        yield
+    finally:
+        over.set()
+        reading.join()
+        for reader in readers:
+            reader.close()
+
+
+def _read(readers: list[socket.socket], over: threading.Event) -> None:
+    """Take a little from each, again and again."""
+    while not over.wait(_PAUSE):
+        for reader in readers:
+            try:
+                reader.recv(int(_SPEED * _PAUSE))
+            except OSError:
+                continue
