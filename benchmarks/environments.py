@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parents[1]
+from tests.live.environments import CHECKOUT, NotInstalled
+
 REQUIREMENTS = {
     # Its extra `cache` is watchdog, without which it walks its folder for every page.
     "pypiserver": ("pypiserver[cache] >=2.4, <3", "gunicorn >=25.1, <28"),
     "devpi-server": ("devpi-server >=6.14, <7",),
     "proxpi": ("proxpi >=1.2, <2", "gunicorn >=25.1, <28"),
 }
+__all__ = ["CHECKOUT", "NotInstalled", "program_of"]
 _LIMIT = 240  # seconds for one environment
-
-
-class NotInstalled(Exception):
-    """An environment can't be made: most likely PyPI isn't reachable."""
 
 
 def program_of(peer: str, program: str) -> str:

@@ -6,12 +6,13 @@ import hashlib
 import io
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from tests.builders import make_metadata, make_sdist, make_wheel
+from tests.live.packages import wheel
 
 MB = 1_000_000
 _PIECE = os.urandom(MB)
@@ -75,4 +76,20 @@ def large_wheel(folder: Path, project: str, version: str, size: int) -> File:
         sha256 = hashlib.file_digest(content, "sha256").hexdigest()
     return File(
         project=project, version=version, name=name, sha256=sha256, size=path.stat().st_size, source=path
+    )
+
+
+def wheel_of(
+    folder: Path, project: str, version: str, *, requires: Iterable[str] = (), ballast: int = 0
+) -> File:
+    """A wheel that installs, written to `folder`; `ballast` bytes of it don't compress."""
+    path = wheel(folder, project, version, requires=requires, ballast=ballast)
+    content = path.read_bytes()
+    return File(
+        project=project,
+        version=version,
+        name=path.name,
+        sha256=hashlib.sha256(content).hexdigest(),
+        size=len(content),
+        source=path,
     )

@@ -6,6 +6,7 @@ from benchmarks.results import Row
 from benchmarks.rows.cold import cold_rows
 from benchmarks.rows.crowd import crowd_rows
 from benchmarks.rows.downloads import download_rows
+from benchmarks.rows.install import install_rows
 from benchmarks.rows.many import many_rows
 from benchmarks.rows.pages import page_rows
 from benchmarks.rows.slow import slow_rows
@@ -17,6 +18,7 @@ ROWS: dict[str, Callable[[Stage, int], list[Row]]] = {
     "cold": cold_rows,
     "crowd": crowd_rows,
     "many": many_rows,
+    "install": install_rows,
     "uploads": upload_rows,
     "downloads": download_rows,
     "slow": slow_rows,
