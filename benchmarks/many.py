@@ -70,7 +70,8 @@ def _change(client: Client, turn: int) -> None:
 def _get(client: Client, shape: str) -> bytes:
     answer = client.get(_PAGE, headers={"Accept": shape}, environ_overrides=_HERE)
     assert answer.status_code == 200, answer.text
-    return answer.data
+    data: bytes = answer.data
+    return data
 
 
 def _seconds(work: Callable[[], object]) -> float:

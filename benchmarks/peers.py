@@ -50,7 +50,7 @@ def pypiserver_alone(stage: Stage) -> Site:
 
 
 def devpi_server(stage: Stage) -> Site:
-    """devpi-server with one stage that has no bases; its own server and 50 threads, as it starts by itself."""
+    """devpi-server with one stage that has no bases; on its own server and 50 threads, as it starts."""
     name, port = stage.name("devpi-server"), stage.port()
     folder = str(stage.new_folder(name))
     init = [program_of("devpi-server", "devpi-init"), "--serverdir", folder, "--no-root-pypi"]

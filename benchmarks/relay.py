@@ -165,11 +165,11 @@ class _Loop:
         """Serve until standard input ends."""
         print(self._listener.getsockname()[1], flush=True)
         self._selector.register(self._listener, selectors.EVENT_READ)
-        self._selector.register(sys.stdin, selectors.EVENT_READ)
+        self._selector.register(sys.stdin, selectors.EVENT_READ, "commands")
         while True:
             wait = max(0.0, self._due[0][0] - time.monotonic()) if self._due else None
             for key, events in self._selector.select(wait):
-                if key.fileobj is sys.stdin:
+                if key.data == "commands":
                     if not self._obey(sys.stdin.readline().strip()):
                         return
                 elif key.fileobj is self._listener:

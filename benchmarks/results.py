@@ -1,4 +1,4 @@
-"""What was measured: rows that each hold PyOCI beside one other thing, and the bars that they have to clear."""
+"""What was measured: rows that each hold PyOCI beside one other thing, and the bars to clear."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def at_most(limit: float, unit: str = "") -> Bar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One line of the table. `runs` and `others` hold every single measurement, in the order of the rounds."""
+    """One line of the table. `runs` and `others` hold every single measurement, as the rounds gave them."""
 
     name: str
     unit: str = ""

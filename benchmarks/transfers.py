@@ -65,7 +65,7 @@ def upload(
 def send_form(url: str, file: File, folder: Path) -> float:
     """The same form by curl, which sends its parts in the order given. Gives the seconds."""
     form = [part for name, value in _fields(file).items() for part in ("--form-string", f"{name}={value}")]
-    form += ["--form", f"content=@{file.source};type=application/octet-stream"]
+    form += ["--form", f"content=@{file.path};type=application/octet-stream"]
     return _curl(["--output", str(folder / "answer"), *form, url], {200})
 
 
@@ -99,7 +99,7 @@ def put_blob_by_curl(registry: str, repository: str, file: File, folder: Path) -
     if found is None:
         raise Missed("the registry named no Location for an upload")
     url = f"{found[1]}&digest=sha256:{file.sha256}"
-    body = ["--upload-file", str(file.source), "--header", "Content-Type: application/octet-stream"]
+    body = ["--upload-file", str(file.path), "--header", "Content-Type: application/octet-stream"]
     return seconds + _curl(["--output", os.devnull, *body, url], {201})
 
 

@@ -35,10 +35,11 @@ class File:
     def opened(self) -> BinaryIO:
         return io.BytesIO(self.source) if isinstance(self.source, bytes) else self.source.open("rb")
 
-    def remove(self) -> None:
-        """Free the disk."""
-        if isinstance(self.source, Path):
-            self.source.unlink()
+    @property
+    def path(self) -> Path:
+        """Where a large one lies."""
+        assert isinstance(self.source, Path), f"{self.name} lies nowhere"
+        return self.source
 
 
 def small_files(project: str, version: str) -> Iterator[File]:

@@ -10,6 +10,7 @@ from benchmarks.rows.install import install_rows
 from benchmarks.rows.many import many_rows
 from benchmarks.rows.pages import page_rows
 from benchmarks.rows.slow import slow_rows
+from benchmarks.rows.transfers import transfer_rows
 from benchmarks.rows.uploads import upload_rows
 from benchmarks.servers import Stage
 
@@ -22,4 +23,5 @@ ROWS: dict[str, Callable[[Stage, int], list[Row]]] = {
     "uploads": upload_rows,
     "downloads": download_rows,
     "slow": slow_rows,
+    "transfers": transfer_rows,
 }

@@ -1,4 +1,4 @@
-"""A wheel of 1 GB out of PyOCI, beside what a bare loop in Python makes of it, and beside the road's speed."""
+"""A wheel of 1 GB out of PyOCI, beside what a bare Python loop makes of it, and what its road passes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def download_rows(stage: Stage, rounds: int) -> list[Row]:
     large = large_wheel(stage.folder, _PROJECT, "1.0", _SIZE * MB)
     for file in (small, large):
         upload(site.address, site.upload, file)
-        file.remove()
+        file.path.unlink()
     return [
         *_at_full_speed(stage, registry, site, (small, large), rounds),
         _on_a_road(stage, registry, large, max(rounds - 1, 1)),
@@ -80,7 +80,7 @@ def _on_a_road(stage: Stage, registry: str, file: File, rounds: int) -> Row:
 
 
 def _elsewhere(stage: Stage, registry: str, file: File, rounds: int) -> Row:
-    """With PYOCI_REDIRECT=yes, from a registry that keeps its blobs at another host, as the hosted ones do."""
+    """With PYOCI_REDIRECT=yes, before a registry that keeps its blobs elsewhere, as the hosted ones do."""
     storage = registry.replace("127.0.0.1", "localhost")
     with relay_to(registry, redirect=storage) as relay:
         site = stage.pyoci(relay.url, PYOCI_REDIRECT="yes")
@@ -90,9 +90,9 @@ def _elsewhere(stage: Stage, registry: str, file: File, rounds: int) -> Row:
         runs = alternate(
             targets,
             rounds,
-            lambda target, _: ask(
-                site.address, target[0], clients=1, seconds=_REDIRECTED, status=target[1]
-            ).median,
+            lambda target, _: (
+                ask(site.address, target[0], clients=1, seconds=_REDIRECTED, status=target[1]).median
+            ),
         )
         stage.end(site.server)
     redirected, page = (tuple(seconds * 1000 for seconds in found) for _, found in runs)

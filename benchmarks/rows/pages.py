@@ -10,7 +10,8 @@ from benchmarks import peers
 from benchmarks.load import ACCEPT, Load, ask
 from benchmarks.publishing import publish_versions
 from benchmarks.results import Missed, Row, alternate, times
-from benchmarks.servers import Site, Stage
+from benchmarks.seeding import seed
+from benchmarks.servers import Stage
 
 VERSIONS = 100
 CLIENTS = 32
@@ -45,7 +46,8 @@ def page_rows(stage: Stage, rounds: int) -> list[Row]:
     for target in targets:
         target.load(CLIENTS, 0.5)  # every worker and thread has done it once
     many = _runs(targets, rounds, CLIENTS)
-    one = _runs([pyoci, *others], rounds, 1)
+    alone = [pyoci, *(other for other in others if other.label in {peers.PYPISERVER, peers.DEVPI})]
+    one = _runs(alone, rounds, 1)
     return [
         *_rates(many, peer=_better(many)),
         *(
@@ -56,24 +58,21 @@ def page_rows(stage: Stage, rounds: int) -> list[Row]:
                 beside=other.label,
                 others=_medians(one[other.label]),
             )
-            for other in others
+            for other in alone[1:]
         ),
     ]
 
 
 def _targets(stage: Stage) -> tuple[_Target, list[_Target]]:
     """PyOCI before a registry; and what stands beside it, each with the same files."""
-    sites = [
-        stage.pyoci(stage.docker_registry()),
-        stage.pyoci(label=_EMBEDDED),
-        peers.pypiserver(stage),
-        peers.pypiserver_alone(stage),
-        peers.devpi_server(stage),
-    ]
+    registry = stage.docker_registry()
+    seed(registry, f"bench/{_PROJECT}", VERSIONS)
+    served = peers.pypiserver(stage)
+    sites = [stage.pyoci(label=_EMBEDDED), served, peers.pypiserver_alone(stage), peers.devpi_server(stage)]
     for site in sites:
         publish_versions(site, _PROJECT, VERSIONS)
-    sites.append(peers.proxpi(stage, sites[2]))
-    first, *others = (_Target(site.label, site.address, site.page_of(_PROJECT)) for site in sites)
+    everybody = [stage.pyoci(registry), *sites, peers.proxpi(stage, served)]
+    first, *others = (_Target(site.label, site.address, site.page_of(_PROJECT)) for site in everybody)
     return first, others
 
 

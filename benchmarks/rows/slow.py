@@ -17,22 +17,24 @@ _READERS = 64
 _SIZE = 100  # MB
 _SPEED = 64 * 1024  # bytes a second that each of them reads
 _PAUSE = 0.25  # seconds
+_CLIENTS = 8  # of pages: on so many connections that every worker has some
 _SECONDS = 3.0  # of each run
 _PATIENCE = 10.0  # seconds that a page may take; more is no answer
 _PROJECT = "slow"
 
 
 def slow_rows(stage: Stage, rounds: int) -> list[Row]:
-    """The 99th percentile of one client's pages, in turns without and with the others."""
+    """The 99th percentile of some clients' pages, in turns without and with the slow ones."""
     site = stage.pyoci(stage.docker_registry())
     file = large_wheel(stage.folder, _PROJECT, "1.0", _SIZE * MB)
     upload(site.address, site.upload, file)
     _pages(site)
-    idle, busy = [], []
+    idle, busy, served = [], [], []
     for _ in range(rounds):
         idle.append(_slowest(site))
-        with _readers(site, file):
+        with _readers(site, file) as under_way:
             busy.append(_slowest(site))
+        served.append(len(under_way))
     return [
         Row(
             name=f"warm page during {_READERS} slow downloads, 99th percentile",
@@ -41,7 +43,8 @@ def slow_rows(stage: Stage, rounds: int) -> list[Row]:
             beside="without them",
             others=tuple(idle),
             bar=times(3),
-        )
+        ),
+        Row(name=f"slow downloads under way, of {_READERS}", runs=tuple(served)),
     ]
 
 
@@ -54,12 +57,14 @@ def _slowest(site: Site) -> float:
 
 
 def _pages(site: Site) -> Load:
-    return ask(site.address, site.page_of(_PROJECT), clients=1, seconds=_SECONDS, patience=_PATIENCE)
+    return ask(site.address, site.page_of(_PROJECT), clients=_CLIENTS, seconds=_SECONDS, patience=_PATIENCE)
 
 
 @contextmanager
-def _readers(site: Site, file: File) -> Iterator[None]:
-    """Let slow readers download during the block; they begin before it and never end by themselves."""
+def _readers(site: Site, file: File) -> Iterator[set[int]]:
+    """Let slow readers download during the block; they begin before it and never end by themselves. Gives
+    which of them have had something.
+    """
     request = f"GET {site.file_of(_PROJECT, file.name)} HTTP/1.1\r\nHost: slow\r\nConnection: close\r\n\r\n"
     readers = []
     for _ in range(_READERS):
@@ -71,11 +76,12 @@ def _readers(site: Site, file: File) -> Iterator[None]:
         reader.setblocking(False)
         readers.append(reader)
     over = threading.Event()
-    reading = threading.Thread(target=_read, args=(readers, over), daemon=True)
+    under_way: set[int] = set()
+    reading = threading.Thread(target=_read, args=(readers, over, under_way), daemon=True)
     reading.start()
     try:
-        over.wait(1.0)  # all of them are under way
-        yield
+        over.wait(1.0)  # they are under way, or wait for it
+        yield under_way
     finally:
         over.set()
         reading.join()
@@ -83,11 +89,12 @@ def _readers(site: Site, file: File) -> Iterator[None]:
             reader.close()
 
 
-def _read(readers: list[socket.socket], over: threading.Event) -> None:
+def _read(readers: list[socket.socket], over: threading.Event, under_way: set[int]) -> None:
     """Take a little from each, again and again."""
     while not over.wait(_PAUSE):
-        for reader in readers:
+        for number, reader in enumerate(readers):
             try:
-                reader.recv(int(_SPEED * _PAUSE))
+                if reader.recv(int(_SPEED * _PAUSE)):
+                    under_way.add(number)
             except OSError:
                 continue

@@ -71,7 +71,7 @@ def _both(
         file = large_wheel(stage.folder, _PROJECT, f"{major}.{turn}", _SIZE * MB)
         for way in ((0, 1), (1, 0))[turn % 2]:
             found[way].append((pyoci, direct)[way](file))
-        file.remove()
+        file.path.unlink()
     return found
 
 
