@@ -1,0 +1,94 @@
+"""The relay of the benchmark: what it counts must be right, for bars are exact counts."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+import requests
+from werkzeug.wrappers import Request, Response
+
+from benchmarks.relay import relay_to
+from tests.serving import served
+
+
+@Request.application
+def echo(request: Request) -> Response:
+    """Tells what arrived; a path that ends in a number gives so many bytes."""
+    last = request.path.rpartition("/")[2]
+    body = b"x" * int(last) if last.isdecimal() else request.get_data()
+    return Response(body, headers={"X-Asked": f"{request.method} {request.path}"})
+
+
+@pytest.fixture
+def registry() -> Iterator[str]:
+    with served(echo) as url:
+        yield url
+
+
+@pytest.fixture
+def session() -> Iterator[requests.Session]:
+    with requests.Session() as session:
+        session.trust_env = False
+        yield session
+
+
+def test_requests_are_counted_by_what_they_ask_for(registry: str, session: requests.Session) -> None:
+    """On one connection, with bodies between them, until the counts are set back."""
+    with relay_to(registry) as relay:
+        session.get(f"{relay.url}/v2/a/b/tags/list?n=5", timeout=10)
+        session.head(f"{relay.url}/v2/a/b/manifests/1.0", timeout=10)
+        session.get(f"{relay.url}/v2/a/b/manifests/1.1", timeout=10)
+        session.get(f"{relay.url}/v2/a/b/blobs/sha256:00", timeout=10)
+        session.put(f"{relay.url}/v2/a/b/blobs/uploads/1", data=b"GET of a body", timeout=10)
+        counts = relay.counts()
+        relay.reset()
+        assert counts == {"tags": 1, "documents": 2, "blobs": 1, "PUT /v2/a/b/blobs/uploads/1": 1}
+        assert relay.counts() == {}
+
+
+@pytest.mark.parametrize("size", [0, 1, 10_000_000], ids=["empty", "one byte", "more than the window"])
+def test_bytes_arrive_whole_both_ways(registry: str, session: requests.Session, size: int) -> None:
+    """Also when more is under way than the relay holds."""
+    with relay_to(registry, delay=0.002) as relay:
+        assert len(session.get(f"{relay.url}/{size}", timeout=30).content) == size
+        assert session.put(f"{relay.url}/put", data=b"y" * size, timeout=30).content == b"y" * size
+
+
+def test_a_delay_is_added_to_each_round_trip_and_makes_none_wait_for_another(registry: str) -> None:
+    """Sixteen at once take one delay at least, and far less than sixteen."""
+    with relay_to(registry, delay=0.5) as relay:
+        askers = [
+            threading.Thread(target=requests.get, args=(f"{relay.url}/1",), kwargs={"timeout": 30})
+            for _ in range(16)
+        ]
+        started = time.monotonic()
+        for asker in askers:
+            asker.start()
+        for asker in askers:
+            asker.join()
+        assert 0.5 <= time.monotonic() - started < 6
+
+
+def test_no_more_bytes_pass_than_the_rate_lets(registry: str, session: requests.Session) -> None:
+    """Two million bytes at four million a second take half a second, or longer on a busy machine."""
+    with relay_to(registry, rate=4e6) as relay:
+        started = time.monotonic()
+        session.get(f"{relay.url}/2000000", timeout=30)
+        assert time.monotonic() - started >= 0.5
+
+
+def test_blobs_are_elsewhere_where_a_redirect_is_wanted(registry: str, session: requests.Session) -> None:
+    """GET is answered with the other address, and is counted; HEAD and documents go to the registry."""
+    with relay_to(registry, redirect="http://storage.test:1") as relay:
+        blob = f"{relay.url}/v2/a/blobs/sha256:00"
+        answer = session.get(blob, allow_redirects=False, timeout=10)
+        assert (answer.status_code, answer.headers["Location"]) == (
+            307,
+            "http://storage.test:1/v2/a/blobs/sha256:00",
+        )
+        assert session.head(blob, timeout=10).headers["X-Asked"] == "HEAD /v2/a/blobs/sha256:00"
+        assert session.get(f"{relay.url}/v2/a/manifests/1", timeout=10).status_code == 200
+        assert relay.counts() == {"blobs": 2, "documents": 1}
