@@ -12,6 +12,7 @@ import selectors
 import socket
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from statistics import median
 
@@ -93,6 +94,11 @@ def _loop(clients: list[_Client], seconds: float, patience: float) -> Load:
                     asking.send()
                     selector.modify(asking.socket, selectors.EVENT_READ, asking)
                     continue
+                if asking.lost():
+                    selector.unregister(asking.socket)
+                    awaited = asking.connect()
+                    selector.register(asking.socket, awaited, asking)
+                    continue
                 if not asking.take():
                     continue
                 ended = time.perf_counter()
@@ -117,6 +123,7 @@ class _Client:
         self._left: int | None = None  # bytes of the body; None while the head is arriving
         self._tail = b""  # the last bytes of a chunked body
         self._connected = False
+        self._kept = False  # whether the request went out on a connection that had carried others
 
     def ask(self) -> int:
         """Send the request, or connect for it; gives what to wait for.
@@ -126,8 +133,15 @@ class _Client:
         self._head, self._left = b"", None
         self.asked = time.perf_counter()
         if self._connected:
-            self.send()
+            self._kept = True
+            with suppress(OSError):  # lost, as it will turn out
+                self.socket.sendall(self._request)
             return selectors.EVENT_READ
+        return self.connect()
+
+    def connect(self) -> int:
+        """Begin a new connection; gives what to wait for."""
+        self._kept = False
         self.socket.close()
         self.socket = socket.socket()
         self.socket.setblocking(False)
@@ -138,6 +152,15 @@ class _Client:
     def send(self) -> None:
         self._connected = True
         self.socket.sendall(self._request)
+
+    def lost(self) -> bool:
+        """Whether a kept connection was closed under the request: a worker ended, and pip would ask again."""
+        if not self._kept or self._head:
+            return False
+        try:
+            return not self.socket.recv(1, socket.MSG_PEEK)
+        except OSError:
+            return True
 
     def take(self) -> bool:
         """Read what is there; whether the answer is complete."""
