@@ -7,7 +7,7 @@ import base64
 import requests
 
 from benchmarks.environments import program_of
-from benchmarks.servers import THREADS, WORKERS, Site, Stage
+from benchmarks.servers import WORKERS, Site, Stage
 
 PYPISERVER = "pypiserver, gunicorn"
 PYPISERVER_ALONE = "pypiserver"
@@ -15,10 +15,11 @@ DEVPI = "devpi-server"
 PROXPI = "proxpi"
 _PASSWORD = "benchmark"
 _TIMEOUT = 60  # seconds
+_THREADS = 16  # of each worker: more would only get into each other's way on a page
 
 
 def pypiserver(stage: Stage, *, workers: int = WORKERS) -> Site:
-    """pypiserver with its extra `cache`, under gunicorn with as many workers and threads as PyOCI."""
+    """pypiserver with its extra `cache`, under gunicorn with as many workers as PyOCI."""
     name, port = stage.name("pypiserver"), stage.port()
     options = (
         f"root={str(stage.new_folder(name))!r}, authenticate=[], password_file='.', disable_fallback=True"
@@ -104,5 +105,5 @@ def proxpi(stage: Stage, upstream: Site) -> Site:
 def _gunicorn(peer: str, port: int, workers: int) -> list[str]:
     """gunicorn as PyOCI sets it up, out of the peer's own environment."""
     command = [program_of(peer, "gunicorn"), "--bind", f"127.0.0.1:{port}", "--worker-class", "gthread"]
-    command += ["--workers", str(workers), "--threads", str(THREADS), "--keep-alive", "75"]
+    command += ["--workers", str(workers), "--threads", str(_THREADS), "--keep-alive", "75"]
     return [*command, "--worker-tmp-dir", "/dev/shm", "--no-control-socket"]

@@ -20,8 +20,7 @@ from tests.live.programs import find
 from tests.live.servers import Port, Server, Servers, htpasswd, start_docker_registry, start_pyoci
 
 CORES = len(os.sched_getaffinity(0))
-# As PyOCI chooses by itself; the others get as many.
-WORKERS, THREADS = Settings.from_environ({}).workers, Settings.from_environ({}).threads
+WORKERS = Settings.from_environ({}).workers  # as PyOCI chooses by itself; the others get as many
 _MAX_BODY = "2000000000"
 
 
