@@ -1,7 +1,7 @@
 """What is left of a Python server when everything is taken away: limits that PyOCI is held against.
 
-`page` is a Flask view under PyOCI's own gunicorn configuration. As a program, this is a loop over one socket
-a thread, that reads a blob from a registry, hashes it and writes it out.
+`page` is a Flask view and `wsgi` a bare function, both under PyOCI's own gunicorn configuration. As a program,
+this is a loop over one socket a thread, that reads a blob from a registry, hashes it and writes it out.
 """
 
 from __future__ import annotations
@@ -14,20 +14,39 @@ import socket
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from flask import Flask, Response
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 _PIECE = 1024 * 1024
 _TIMEOUT = 60.0  # seconds
 
 
-def page() -> Flask:
-    """A view that answers every path with the bytes and headers of BENCH_ANSWER, a file in JSON, and of the
-    file beside it.
-    """
+def _answer() -> tuple[dict[str, str], bytes]:
+    """Headers and body: BENCH_ANSWER, a file in JSON, and the file beside it."""
     path = Path(os.environ["BENCH_ANSWER"])
-    headers, body = json.loads(path.read_text()), path.with_suffix(".body").read_bytes()
+    return json.loads(path.read_text()), path.with_suffix(".body").read_bytes()
+
+
+def wsgi() -> WSGIApplication:
+    """A function that answers everything alike: no Python under this gunicorn can do less."""
+    headers, body = _answer()
+    given = [*headers.items(), ("Content-Length", str(len(body)))]
+
+    def answer(_environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        start_response("200 OK", given)
+        return [body]
+
+    return answer
+
+
+def page() -> Flask:
+    """A view that answers every path alike."""
+    headers, body = _answer()
     app = Flask(__name__)
 
     @app.get("/<path:place>/")

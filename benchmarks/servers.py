@@ -116,9 +116,9 @@ class Stage:
             file=root + "{project}/{filename}",
         )
 
-    def flask(self, application: str, **environ: str) -> Server:
+    def bare(self, application: str, **environ: str) -> Server:
         """An application of `benchmarks.bare` under the same gunicorn with PyOCI's own configuration."""
-        name, port = self.name("flask"), self.port()
+        name, port = self.name("bare"), self.port()
         command = [sys.executable, "-m", "gunicorn", f"benchmarks.bare:{application}"]
         environ = {"PORT": str(port.number), "WEB_CONCURRENCY": str(WORKERS), **environ}
         return self.start(name, command, port.url, "/ready", environ, cwd=CHECKOUT)

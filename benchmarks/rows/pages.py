@@ -18,6 +18,7 @@ CLIENTS = 32
 _SECONDS = 2.0  # of each run; a page that takes longer is waited for
 _PROJECT = "pages"
 _FLASK = "Flask view"
+_WSGI = "bare WSGI function"
 _EMBEDDED = "PyOCI's own registry"
 _HOP = frozenset({"connection", "date", "server", "transfer-encoding", "content-length"})
 
@@ -40,9 +41,9 @@ class _Target:
 def page_rows(stage: Stage, rounds: int) -> list[Row]:
     """Pages a second, and how long one takes."""
     pyoci, others = _targets(stage)
-    etag, flask = _flask(stage, pyoci)
+    etag, limits = _limits(stage, pyoci)
     again = _Target("If-None-Match", pyoci.address, pyoci.path, etag)
-    targets = [pyoci, again, flask, *others]
+    targets = [pyoci, again, *limits, *others]
     for target in targets:
         target.load(CLIENTS, 0.5)  # every worker and thread has done it once
     many = _runs(targets, rounds, CLIENTS)
@@ -76,8 +77,8 @@ def _targets(stage: Stage) -> tuple[_Target, list[_Target]]:
     return first, others
 
 
-def _flask(stage: Stage, pyoci: _Target) -> tuple[str, _Target]:
-    """The page's ETag, and a Flask view that gives the same bytes with the same headers."""
+def _limits(stage: Stage, pyoci: _Target) -> tuple[str, list[_Target]]:
+    """The page's ETag, and what gives the same bytes with the same headers: a Flask view, a WSGI function."""
     road = http.client.HTTPConnection(*pyoci.address, timeout=30)
     try:
         road.request("GET", pyoci.path, headers={"Accept": ACCEPT, "Accept-Encoding": "gzip, deflate"})
@@ -91,9 +92,12 @@ def _flask(stage: Stage, pyoci: _Target) -> tuple[str, _Target]:
     path = stage.folder / "answer.json"
     path.write_text(json.dumps(headers))
     path.with_suffix(".body").write_bytes(body)
-    server = stage.flask("page()", BENCH_ANSWER=str(path))
-    port = int(server.url.rpartition(":")[2])
-    return etag, _Target(_FLASK, ("127.0.0.1", port), f"/it/bench/{_PROJECT}/")
+    limits = []
+    for label, application in ((_FLASK, "page()"), (_WSGI, "wsgi()")):
+        server = stage.bare(application, BENCH_ANSWER=str(path))
+        port = int(server.url.rpartition(":")[2])
+        limits.append(_Target(label, ("127.0.0.1", port), f"/it/bench/{_PROJECT}/"))
+    return etag, limits
 
 
 def _runs(targets: list[_Target], rounds: int, clients: int) -> dict[str, list[Load]]:
