@@ -1,7 +1,7 @@
 """What is left of a Python server when everything is taken away: limits that PyOCI is held against.
 
-`page` is a Flask view and `wsgi` a bare function, both under PyOCI's own gunicorn configuration. As a program,
-this is a loop over one socket a thread, that reads a blob from a registry, hashes it and writes it out.
+`page` is a Flask view and `wsgi` a bare function, both under PyOCI's own gunicorn configuration. As a
+program, this is a loop over one socket a thread, that reads a blob from a registry, hashes it and writes it.
 """
 
 from __future__ import annotations
