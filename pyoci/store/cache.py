@@ -128,10 +128,16 @@ class Cache:
             own = self._states.get(name)
         if own is not None and position is not None and own.position == position and self._is_young(own):
             return own
-        kept = self.backend.get(f"state\0{name}") if position is not None else None
-        shared = None if kept is None else State.from_json(kept)
+        shared = self._shared(name, position, needed=own is None)
         known = max((s for s in (own, shared) if s is not None), key=lambda s: s.listed, default=State())
         return self._present(name, known, position)
+
+    def _shared(self, name: str, position: Position | None, *, needed: bool) -> State | None:
+        """What another worker remembers; where it isn't `needed`, only if it is younger than any change."""
+        kept = self.backend.get(f"state\0{name}") if position is not None else None
+        if kept is None or position is None or not (needed or kept.startswith(State.head(position))):
+            return None
+        return State.from_json(kept)
 
     def _is_young(self, state: State) -> bool:
         return self.terms.is_listed(state, self.now())

@@ -140,7 +140,9 @@ def _named(descriptor: Descriptor, name: ProjectName, version: Version, suffix: 
         named = parse_filename(descriptor.annotations.get(FILENAME, ""))
     except InvalidRequest:
         return None
-    return named if (named.name, named.version, named.suffix) == (name, version, suffix) else None
+    if (named.name, named.version, named.suffix) != (name, version, suffix):
+        return None
+    return replace(named, version=version)  # the files of a version share it
 
 
 def _rebuilt(name: ProjectName, tag: str, suffix: str) -> Distribution | None:

@@ -86,7 +86,12 @@ class ProjectPage:
     @property
     def versions(self) -> tuple[Version, ...]:
         """The versions that have files, each once, in order."""
-        return tuple(dict.fromkeys(file.version for file in self.files))
+        found: list[Version] = []
+        for file in self.files:
+            # Files of one version share it as a rule; to hash that of each would take as long as their JSON.
+            if not found or file.version is not found[-1]:
+                found.append(file.version)
+        return tuple(dict.fromkeys(found))
 
     @property
     def latest(self) -> Version | None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Any, Self
 
 from pyoci.cache.backend import Position
 from pyoci.errors import InvalidRequest
@@ -66,6 +66,11 @@ class State:
             return mine is position
         return mine.epoch == position.epoch and mine.count >= position.count
 
+    @staticmethod
+    def head(position: Position) -> bytes:
+        """How a state of that position begins, when it is written down."""
+        return _dumped({"position": [position.epoch, position.count]})[:-1]
+
     def to_json(self) -> bytes:
         """As it is kept. Raises ValueError without a position."""
         if self.position is None:
@@ -76,7 +81,7 @@ class State:
             "tags": self.tags,
             "seen": {tag: [str(seen.digest), seen.looked, seen.changed] for tag, seen in self.seen.items()},
         }
-        return json.dumps(document, separators=(",", ":")).encode()
+        return _dumped(document)
 
     @classmethod
     def from_json(cls, text: bytes) -> Self | None:
@@ -92,6 +97,10 @@ class State:
             return cls(Position(str(epoch), int(count)), float(document["listed"]), tags, seen)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, InvalidRequest):
             return None
+
+
+def _dumped(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,23 +71,27 @@ def is_met(condition: str, etag: str) -> bool:
 
 
 class RenderedPages:
-    """Pages by what they are made of, so that each is rendered once. One for the process."""
+    """Each page in each shape as it was rendered last. One for the process."""
 
     def __init__(self, size: int = _SIZE) -> None:
         self._guard = threading.Lock()
-        self._known: LRUCache[Hashable, Rendered] = LRUCache(size, getsizeof=lambda it: 1000 + len(it.body))
+        self._known: LRUCache[Hashable, tuple[str, Rendered]] = LRUCache(
+            size, getsizeof=lambda entry: 1000 + len(entry[1].body)
+        )
 
-    def get(self, key: Hashable) -> Rendered | None:
+    def get(self, key: Hashable, state: str) -> Rendered | None:
+        """What is remembered under `key`, if it shows that state."""
         with self._guard:
-            return self._known.get(key)
+            known = self._known.get(key)
+        return known[1] if known is not None and known[0] == state else None
 
-    def made(self, key: Hashable, make: Callable[[], Rendered]) -> Rendered:
-        """What is remembered under `key`, or what `make` makes."""
-        known = self.get(key)
+    def made(self, key: Hashable, state: str, make: Callable[[], Rendered]) -> Rendered:
+        """What is remembered under `key` for that state, or what `make` makes."""
+        known = self.get(key, state)
         if known is not None:
             return known
         rendered = make()
         if len(rendered.body) <= self._known.maxsize // 4:
             with self._guard:
-                self._known[key] = rendered
+                self._known[key] = (state, rendered)
         return rendered

@@ -71,9 +71,9 @@ def _page(namespace: Namespace, page: ProjectPage, shape: Representation) -> Res
 
     if not page.state:
         return answers.rendered(render())
-    key = (namespace, page.name, page.state, shape, compressed)
-    may_be_given_again(request.environ, page.ticket, key)
-    return answers.rendered(site().pages.made(key, render))
+    key = (namespace, page.name, shape, compressed)
+    may_be_given_again(request.environ, page.ticket, key, page.state)
+    return answers.rendered(site().pages.made(key, page.state, render))
 
 
 def _root(namespace: Namespace, guest: Visit, shape: Representation) -> Response:

@@ -40,6 +40,7 @@ class _Given:
 
     ticket: Ticket
     page: Hashable
+    state: str
     facts: dict[str, Any]
 
 
@@ -50,6 +51,7 @@ class _Asked:
     key: Hashable = field(repr=False)
     ticket: Ticket | None = None
     page: Hashable = None
+    state: str = ""
 
 
 class WarmPages:
@@ -85,7 +87,7 @@ class WarmPages:
             given = self._given.get(key)
         if given is None or not self._site.store.holds(given.ticket):
             return None
-        page = self._pages.get(given.page)
+        page = self._pages.get(given.page, given.state)
         if page is None:
             return None
         try:
@@ -97,7 +99,9 @@ class WarmPages:
 
     def _keep(self, asked: _Asked, environ: WSGIEnvironment) -> None:
         if asked.ticket is not None:
-            given = _Given(asked.ticket, asked.page, {name: environ.get(name) for name in _FACTS})
+            given = _Given(
+                asked.ticket, asked.page, asked.state, {name: environ.get(name) for name in _FACTS}
+            )
             with self._guard:
                 self._given[asked.key] = given
 
@@ -115,8 +119,10 @@ class WarmPages:
         return (who, *parts) if sum(map(len, parts)) <= _LONGEST else None
 
 
-def may_be_given_again(environ: WSGIEnvironment, ticket: Ticket | None, page: Hashable) -> None:
-    """Tell WarmPages that the answer is what RenderedPages knows as `page`, and stands on `ticket`."""
+def may_be_given_again(environ: WSGIEnvironment, ticket: Ticket | None, page: Hashable, state: str) -> None:
+    """Tell WarmPages that the answer is what RenderedPages knows as `page` in that state, and stands on
+    `ticket`.
+    """
     asked = environ.get(_ENVIRON)
     if asked is not None:
-        asked.ticket, asked.page = ticket, page
+        asked.ticket, asked.page, asked.state = ticket, page, state
