@@ -12,7 +12,7 @@ import hashlib
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -25,6 +25,7 @@ from pyoci.oci.models import Document
 from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.store.layout import Entry
 from pyoci.store.models import PackageFile, Ticket
+from pyoci.store.packs import packed, unpacked
 from pyoci.store.state import DRESSED, Seen, State, Terms
 
 _PARSED = 64 * 1024 * 1024  # bytes of documents that one process remembers parsed
@@ -32,6 +33,7 @@ _WEIGHT = 6  # a document parsed takes about so many times its bytes
 _STATES = 32 * 1024 * 1024  # bytes
 _PROOFS = 65536
 _SIZES = 16384
+_PACKS = 64  # of one repository; each write adds one
 _ALONE = 60.0  # seconds to wait for another worker that looks at the same repository
 
 
@@ -194,6 +196,29 @@ class Cache:
         )
 
     # What never changes
+
+    def documents(self, repository: Repository, packs: Iterable[str]) -> dict[Digest, Document]:
+        """What is still there of some packs, verified."""
+        kept = (self.backend.get(f"pack\0{self.key_of(repository)}\0{name}") for name in packs)
+        return dict(pair for pack in kept if pack is not None for pair in unpacked(pack))
+
+    def keep_documents(
+        self, repository: Repository, documents: Mapping[Digest, Document], state: State
+    ) -> tuple[str, ...]:
+        """Remember documents beside those of a state; the packs of both. A great many packs become few."""
+        if not documents:
+            return state.packs
+        packs = state.packs
+        if len(packs) > _PACKS:
+            wanted = {seen.digest for seen in state.seen.values()}
+            known = self.documents(repository, packs)
+            documents = {**{digest: known[digest] for digest in wanted & known.keys()}, **documents}
+            packs = ()
+        for pack in packed(documents.items()):
+            name = hashlib.sha256(pack).hexdigest()[:32]
+            self.backend.put(f"pack\0{self.key_of(repository)}\0{name}", pack)
+            packs = (*packs, name)
+        return packs
 
     def document(self, repository: Repository, digest: Digest) -> Document | None:
         """A document of a repository by its digest, which is verified."""

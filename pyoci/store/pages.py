@@ -142,7 +142,8 @@ class Pages:
                     seen[str(tag)] = at_present
             gone = {str(tag) for tag in stale} - seen.keys()
             tags = tuple(tag for tag in state.tags if tag not in gone)
-            state = State(listing.position, listing.at, tags, seen)
+            packs = cache.keep_documents(repository, project.found, replace(state, seen=seen))
+            state = State(listing.position, listing.at, tags, seen, packs)
             cache.keep(repository, state)
             return state
 
@@ -167,7 +168,7 @@ class Pages:
         name = fingerprint(pairs)
         if before is not None and before.state == name:
             return before
-        files = _files(project, pairs)
+        files = _files(project, pairs, state.packs)
         if all(file.core_metadata or isinstance(file.distribution, Sdist) for file in files):
             return ProjectPage(project.name, files, name)
         known = self._learned.known(project.repository)
@@ -199,11 +200,14 @@ def _merged(state: State, listing: Listing, now: float) -> State:
     return replace(state, listed=listing.at, tags=tags)
 
 
-def _files(project: StoredProject, pairs: list[tuple[str, Digest]]) -> tuple[PackageFile, ...]:
+def _files(
+    project: StoredProject, pairs: list[tuple[str, Digest]], packs: tuple[str, ...]
+) -> tuple[PackageFile, ...]:
     """The files of some documents, each once: two tags may spell one version, and the first counts."""
     known = [project.cache.contents(project.repository, tag, digest) for tag, digest in pairs]
     missing = [pair for pair, contents in zip(pairs, known, strict=True) if contents is None]
-    read = iter(_side_by_side(project, lambda pair: project.contents(*pair), missing))
+    documents = project.cache.documents(project.repository, packs) if missing else {}
+    read = iter(_side_by_side(project, lambda pair: project.contents(*pair, documents), missing))
     found = (contents or next(read) for contents in known)
     unique = {file.filename: file for file in reversed([file for each in found for file in each.files])}
     return tuple(reversed(unique.values()))

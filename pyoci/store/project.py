@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from packaging.version import Version
@@ -69,6 +69,7 @@ class StoredProject:
     cache: Cache
     writes: Writes
     allowance: Allowance = field(default_factory=Allowance)
+    found: dict[Digest, Document] = field(default_factory=dict)  # what was read in this request
 
     # By the registry's word
 
@@ -100,7 +101,7 @@ class StoredProject:
             return None
         self.allowance.take(len(document.body))
         digest = document.digest
-        self.cache.keep_document(self.repository, digest, document)
+        self.found[digest] = document
         return Seen(digest, at, self._read(str(tag), digest, document).changed)
 
     def _still_holds(self, tag: Tag, digest: Digest) -> bool:
@@ -166,10 +167,15 @@ class StoredProject:
             self.cache.keep_seen(self.repository, position, str(tag), seen)
         return seen
 
-    def contents(self, tag: str, digest: Digest) -> Contents:
-        """What the document under a tag holds: remembered, or read by its digest."""
+    def contents(
+        self, tag: str, digest: Digest, documents: Mapping[Digest, Document] | None = None
+    ) -> Contents:
+        """What the document under a tag holds: remembered, among `documents`, or read by its digest."""
         known = self.cache.contents(self.repository, tag, digest)
-        return known if known is not None else self._read(tag, digest, self._pulled(digest))
+        if known is not None:
+            return known
+        document = documents.get(digest) if documents else None
+        return self._read(tag, digest, document or self._pulled(digest))
 
     def complete(self, entry: Entry) -> PackageFile:
         """The file behind an entry. Its hash may stand in the child manifest only."""

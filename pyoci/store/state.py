@@ -39,6 +39,7 @@ class State:
     listed: float = 0.0  # when the tags were listed, in seconds since the epoch
     tags: tuple[str, ...] = ()
     seen: Mapping[str, Seen] = field(default_factory=dict)
+    packs: tuple[str, ...] = ()  # where the documents are kept
 
     def without(self, changed: Iterable[str], position: Position) -> Self:
         """The same after some tags were written: they, and the list, have to be asked for again."""
@@ -80,6 +81,7 @@ class State:
             "listed": self.listed,
             "tags": self.tags,
             "seen": {tag: [str(seen.digest), seen.looked, seen.changed] for tag, seen in self.seen.items()},
+            "packs": self.packs,
         }
         return _dumped(document)
 
@@ -93,8 +95,8 @@ class State:
                 str(tag): Seen(Digest.parse(digest), float(looked), float(changed))
                 for tag, (digest, looked, changed) in document["seen"].items()
             }
-            tags = tuple(str(tag) for tag in document["tags"])
-            return cls(Position(str(epoch), int(count)), float(document["listed"]), tags, seen)
+            tags, packs = (tuple(str(name) for name in document[key]) for key in ("tags", "packs"))
+            return cls(Position(str(epoch), int(count)), float(document["listed"]), tags, seen, packs)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, InvalidRequest):
             return None
 

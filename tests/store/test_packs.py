@@ -1,0 +1,71 @@
+"""Documents kept together come back as they were, or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyoci.cache.backend import Position
+from pyoci.cache.memory import MemoryBackend
+from pyoci.oci.models import Document
+from pyoci.oci.references import Digest
+from pyoci.store.cache import Cache
+from pyoci.store.packs import packed, unpacked
+from pyoci.store.state import Seen, State
+from tests.registry import make_repository
+
+REPOSITORY = make_repository()
+
+
+def make_document(body: bytes, media_type: str = "application/json") -> tuple[Digest, Document]:
+    return Digest("sha256", hashlib.sha256(body).hexdigest()), Document(media_type, body)
+
+
+@given(st.lists(st.binary(max_size=200)), st.sampled_from(["", "application/json"]))
+def test_they_come_back(bodies: list[bytes], media_type: str) -> None:
+    """Whatever they hold, also what looks like the head of another."""
+    documents = [make_document(body, media_type) for body in [*bodies, b"sha256:" + b"a" * 64 + b"  3\nabc"]]
+    (pack,) = packed(documents)
+    assert list(unpacked(pack)) == documents
+
+
+def test_a_pack_has_a_size() -> None:
+    """A few MiB, whatever comes."""
+    documents = [make_document(bytes([number]) * 1_500_000) for number in range(7)]
+    packs = list(packed(documents))
+    assert [len(list(unpacked(pack))) for pack in packs] == [2, 2, 2, 1]
+    assert list(packed([])) == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "left"),
+    [
+        pytest.param(lambda pack: pack[:-1], 1, id="torn"),
+        pytest.param(lambda pack: pack.replace(b"two", b"TWO"), 1, id="other bytes"),
+        pytest.param(lambda pack: b"x" + pack, 0, id="something before"),
+        pytest.param(lambda pack: pack + b"\xff\n", 2, id="something behind"),
+        pytest.param(lambda pack: pack.replace(b" 3\n", b" 999999999\n", 1), 0, id="a size that is none"),
+        pytest.param(lambda pack: b"", 0, id="nothing"),
+    ],
+)
+def test_what_is_broken_is_left_out(spoil: Callable[[bytes], bytes], left: int) -> None:
+    """A cache may hold anything."""
+    (pack,) = packed([make_document(b"one"), make_document(b"two")])
+    assert len(list(unpacked(spoil(pack)))) == left
+
+
+def test_a_great_many_become_few() -> None:
+    """Each upload adds one; what no tag names any more goes."""
+    cache, state = Cache(MemoryBackend()), State(Position("e", 1))
+    for number in range(200):
+        digest, document = make_document(b"%d" % number)
+        state = state.with_seen(f"{number % 10}", Seen(digest, 1.0, 1.0))
+        packs = cache.keep_documents(REPOSITORY, {digest: document}, state)
+        state = State(state.position, 1.0, (), state.seen, packs)
+    assert len(state.packs) <= 66
+    wanted = {seen.digest for seen in state.seen.values()}
+    assert wanted <= cache.documents(REPOSITORY, state.packs).keys()
