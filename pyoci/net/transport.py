@@ -239,7 +239,8 @@ class Transport:
             raise Denied(f"{_named(call)} may not be asked through a proxy unless PYOCI_REGISTRIES lists it")
         headers = {"User-Agent": self._user_agent, "Accept-Encoding": "identity", **call.headers}
         data = body if len(body) else b""
-        request = requests.Request(call.method, call.url, headers=headers, data=data).prepare()
+        request = requests.PreparedRequest()
+        request.prepare(call.method, call.url, headers=headers, data=data)
         if call.url.isascii() and call.url.isprintable() and " " not in call.url:
             # requests writes a query anew, and a signature may stand in it.
             request.url = call.url
