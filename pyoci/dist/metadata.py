@@ -39,6 +39,9 @@ URL_COUNT_LIMIT = 100
 _NEWLINE = rb"(?:\r\n|\r(?!\n)|\n)"
 _HEADERS_END = re.compile(rb"(?:\A|" + _NEWLINE + rb")(?=[\r\n])")
 _HEADER_NAME = re.compile(rb"(?:\A|(?<=[\r\n]))([^\s:]+):")
+# The first of several counts. One of the archive's own would make the parser look for parts, with a regular
+# expression that it compiles from their boundary and that `re` remembers: 16 MB for each upload.
+_NO_PARTS = b"Content-Type: text/plain\n"
 _UNKNOWN = "UNKNOWN"  # what old setuptools wrote where an author said nothing
 
 
@@ -89,14 +92,19 @@ def validated_requires_python(text: str) -> str | None:
     line = " ".join(text.split())
     if not line or line == _UNKNOWN:
         return None
-    try:
-        SpecifierSet(line)
-        valid = line.isascii() and line.isprintable() and len(line) <= VALUE_LIMIT
-    except (InvalidSpecifier, ValueError):  # a ValueError is what int() says to 5,000 digits
-        valid = False
-    if not valid:
+    if not _is_specifier_set(line):
         raise InvalidRequest(f"{line[:100]!a} is no Requires-Python; expected a specifier like '>=3.9'")
     return line
+
+
+def _is_specifier_set(line: str) -> bool:
+    if len(line) > VALUE_LIMIT or not (line.isascii() and line.isprintable()):
+        return False  # before it is read: a megabyte takes seconds
+    try:
+        SpecifierSet(line)
+    except (InvalidSpecifier, ValueError):  # a ValueError is what int() says to 5,000 digits
+        return False
+    return True
 
 
 def _agreeing(text: bytes, where: str, distribution: Distribution) -> CoreMetadata:
@@ -140,7 +148,7 @@ def _parse_headers(text: bytes, where: str) -> tuple[RawMetadata, dict[str, list
             f"{where} has over {HEADER_NAME_LIMIT} different headers; expected core metadata"
         )
     try:
-        return parse_email(headers)
+        return parse_email(_NO_PARTS + headers)
     except (
         email.errors.MessageError,
         ValueError,

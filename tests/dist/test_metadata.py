@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import tempfile
+import tracemalloc
 from collections.abc import Callable
 from functools import partial
 
@@ -254,6 +255,32 @@ def test_requires_python_refused(text: str) -> None:
 def test_refused(refusal: Refusal, text: bytes, sentence: str) -> None:
     """METADATA that can't be read, or is that of another file, is refused with its reason."""
     assert sentence in refusal(WHEEL, make_wheel_of(text), megabytes=20)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(b"Content-Type: multipart/mixed; boundary=" + b"b" * 1_000_000, id="boundary"),
+        pytest.param(b"content-type: message/rfc822\nA: b" * 10_000, id="message"),
+        pytest.param(b"Content-Transfer-Encoding: base64\nX: " + b"y" * 1_000_000, id="encoding"),
+    ],
+)
+def test_parts_of_a_message(read: Read, text: bytes) -> None:
+    """METADATA is no message: nothing is made of what says how to take one apart, nor remembered of it."""
+    tracemalloc.start()
+    try:
+        assert read(WHEEL, make_wheel_of(BASE + text + b"\n")).version == Version("1.0")
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 1_000_000
+    assert peak < 20_000_000
+
+
+def test_long_requires_python(refusal: Refusal) -> None:
+    """A megabyte of specifiers is refused by its length, before one of them is read."""
+    text = BASE + b"Requires-Python: " + b">=3," * (HEADERS_LIMIT // 5)
+    assert "Requires-Python" in refusal(WHEEL, make_wheel_of(text), megabytes=20)
 
 
 def test_worst_headers(read: Read) -> None:
