@@ -13,6 +13,9 @@ from pyoci.errors import InvalidRequest, TooLarge, Withdrawn
 from pyoci.store.models import Upload
 
 TEXT_LIMIT = 8 * 1024 * 1024  # bytes of all fields but `content`: a README may well have half a megabyte
+SINGLE_LIMIT = (
+    4096  # bytes of a field that has one value: millions of digits are a version that takes seconds
+)
 _NOTED = ("attestations", "gpg_signature")  # accepted, and not kept
 _DIGESTS = {
     "sha256_digest": ("sha256", 64),
@@ -89,6 +92,8 @@ class Fields:
 
     def _single(self, name: str) -> str:
         """The value of a field that has one, "" where it is missing or empty. The same twice is fine."""
+        if any(len(raw) > SINGLE_LIMIT for raw in self._texts[name]):
+            raise InvalidRequest(f"the field {name} is too long; expected at most {SINGLE_LIMIT} bytes")
         values = set(self._list(name))
         if len(values) > 1:
             raise InvalidRequest(f"the form has several values for {name}; expected one")

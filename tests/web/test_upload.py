@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pyoci.errors import InvalidRequest, Unauthorized, Withdrawn
 from pyoci.web.body import PIECE, Patience, RequestBody
-from pyoci.web.fields import TEXT_LIMIT
+from pyoci.web.fields import SINGLE_LIMIT, TEXT_LIMIT
 from pyoci.web.forms import received
 from pyoci.web.multipart import PARTS_LIMIT, Parts
 from tests.web.conftest import Told
@@ -216,6 +216,10 @@ BAD_FORMS = [
         "can't be read",
         id="endless header",
     ),
+    pytest.param(
+        make_form(version="1." * SINGLE_LIMIT + "1"), 400, "field version is too long", id="long version"
+    ),
+    pytest.param(make_form(action="a" * 10_000), 400, "field :action is too long", id="long action"),
     pytest.param(make_form(description="x" * (TEXT_LIMIT + 1)), 413, str(TEXT_LIMIT), id="too much text"),
     pytest.param(make_form(keywords=["x"] * PARTS_LIMIT), 413, str(PARTS_LIMIT), id="too many parts"),
 ]
