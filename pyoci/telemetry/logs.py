@@ -26,17 +26,17 @@ class Log:
         self._default = default
         self._rooms = dict(rooms or {})
         stream = stream or sys.stderr
-        renderer: Any = (
-            structlog.dev.ConsoleRenderer(colors=True)
+        renderers: tuple[Any, ...] = (
+            (_without_controls, structlog.dev.ConsoleRenderer(colors=True))
             if stream.isatty()
-            else structlog.processors.JSONRenderer(ensure_ascii=True)
+            else (structlog.processors.JSONRenderer(ensure_ascii=True),)
         )
         self._logger = structlog.wrap_logger(
             structlog.WriteLogger(stream),
             processors=[
                 structlog.processors.TimeStamper(fmt="iso", utc=True),
                 _without_user_info,
-                renderer,
+                *renderers,
             ],
             wrapper_class=structlog.BoundLogger,
         )
@@ -65,6 +65,19 @@ def _without_user_info(
     _logger: Any, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
     return {key: _masked(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def _without_controls(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """A terminal obeys what a path or a registry's message may hold."""
+    return {key: _escaped(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def _escaped(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _masked(text: str) -> str:

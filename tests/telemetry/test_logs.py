@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from typing import Any
 
 import pytest
@@ -139,3 +140,25 @@ class TestRequestLine:
 
         self.run(lambda environ, start: start("200 OK", []) or Body([b"x"]), io.StringIO(), 0)
         assert closed == [True]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("/a\x1b[2J", id="escape"),
+        pytest.param("/a\x9b2J", id="one byte for it"),
+        pytest.param("/a\u202egnp.exe", id="right to left"),
+        pytest.param("/a\r\nrequest", id="lines"),
+        pytest.param("/a\x00\x07\x08", id="controls"),
+        pytest.param("/a\ud800", id="half a pair"),
+    ],
+)
+@pytest.mark.parametrize("kind", [io.StringIO, Terminal], ids=["machine", "terminal"])
+def test_what_a_terminal_would_obey(kind: type[io.StringIO], text: str) -> None:
+    """Control and direction characters from outside are written down, and neither obeyed nor a new line."""
+    stream = kind()
+    Log(stream=stream).tell("request", room="web", path=text)
+    (line,) = stream.getvalue().splitlines()
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", line)  # our own colours
+    assert plain.isprintable()
+    assert "/a" in plain
