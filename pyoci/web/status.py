@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, redirect
-from werkzeug.wrappers import Response as WerkzeugResponse
+from flask import Blueprint, Response
 
 from pyoci.web import answers
 
@@ -20,5 +19,7 @@ def alive() -> Response:
 
 
 @door.get("/", provide_automatic_options=False, strict_slashes=False)
-def home() -> WerkzeugResponse:
-    return redirect(HOME)
+def home() -> Response:
+    answer = answers.text("PyOCI's home is elsewhere", 302)
+    answer.headers["Location"] = HOME
+    return answer

@@ -178,6 +178,8 @@ def test_health_and_home(client: FlaskClient) -> None:
     home = client.get("/")
     assert home.status_code == 302
     assert home.headers["Location"].startswith("https://")
+    assert home.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert home.headers["X-Content-Type-Options"] == "nosniff"
     assert "Set-Cookie" not in home.headers
 
 
