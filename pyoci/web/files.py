@@ -106,7 +106,10 @@ def _may_be_sent_to(url: str) -> bool:
     target = urlsplit(url)
     secure = request.scheme == "https" or "https" in request.headers.get("X-Forwarded-Proto", "").lower()
     hosts = [request.host, *request.headers.get("X-Forwarded-Host", "").split(",")]
-    own = {(urlsplit(f"//{host.strip()}").hostname or "").rstrip(".") for host in hosts}
+    try:
+        own = {(urlsplit(f"//{host.strip()}").hostname or "").rstrip(".") for host in hosts}
+    except ValueError:  # "[", say: then what we are called is not known
+        return False
     return (target.scheme == "https" or not secure) and (target.hostname or "").rstrip(".") not in own
 
 
