@@ -8,6 +8,7 @@ a place on the list of connections, or a thread while its body or its answer mak
 from __future__ import annotations
 
 import errno
+import html
 import os
 import re
 import signal
@@ -269,6 +270,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             if deadline <= now:
                 self._drop(conn, self._lingering)
 
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """gunicorn's own refusals are HTML without the headers that all HTML has here: make them text."""
+        super().handle_error(req, _AsText(client), addr, exc)
+
     def _refuse(self, conn: TConn, place: dict[TConn, float], status: str, headers: str = "") -> None:
         """Answer in a thread's stead, as far as the socket takes it at once."""
         self._unwatch(conn, place)
@@ -332,6 +337,26 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._ask_at = now + _ASK_SECONDS
             os.kill(self.ppid, signal.SIGTTIN)
             os.kill(self.ppid, signal.SIGTTOU)
+
+
+class _AsText:
+    """A socket whose next answer, a page of HTML, goes out as the text that stands on it."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def sendall(self, answer: bytes) -> None:
+        head, _, page = answer.partition(_END)
+        status = head.partition(b"\r\n")[0]
+        body = page.partition(b"<body>")[2] or status.partition(b" ")[2]
+        text = b" ".join(html.unescape(re.sub(r"<[^>]*>", " ", body.decode("latin-1"))).encode().split())
+        self._sock.sendall(
+            b"%s\r\nContent-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n"
+            b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (status, len(text), text)
+        )
 
 
 def _gone(verb: str) -> ConnectionResetError:

@@ -160,6 +160,8 @@ def test_limits(pyoci: Server, data: bytes, status: int) -> None:
     answer = exchange(pyoci, data + SECOND)
     assert statuses(answer) == [status]
     assert b"\r\nConnection: close\r\n" in answer
+    assert b"\r\nContent-Type: text/plain" in answer
+    assert b"<" not in answer
     assert is_well(pyoci)
 
 
