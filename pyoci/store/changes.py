@@ -111,8 +111,11 @@ class Changer:
         for waiter in group:
             present = waiter.apply(present)
         if present is before or present is None:
-            return []
+            # It was lost, and is there again: so two states take turns, and the other one may come back.
+            return [waiter for waiter in group if waiter.made and waiter.failure is None]
         repair = any(waiter.repair for waiter in group)
+        for waiter in group:
+            waiter.made = True
         try:
             written = _write(session, repository, tag, seen, present, repair=repair)
         except PyOCIError as exc:

@@ -29,6 +29,7 @@ class Waiter:
     change: Change
     repair: bool = False  # manifests that are gone are to be written anew
     alone: bool = False  # it is to be made by itself: in company it was refused
+    made: bool = False  # it was in a write, this time or before
     # What became of it this time:
     head: bool = False
     lost: bool = False  # it was made, and overwritten by somebody elsewhere

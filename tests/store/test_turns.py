@@ -38,6 +38,7 @@ class Shelf:
     """A registry of one tag, which notes who called."""
 
     refuse: Refuse = lambda _caller, _names: None
+    before_read: Callable[[int], None] = lambda _number: None  # the first is 1
     tag: Digest | None = None
     documents: dict[str, Document] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
@@ -59,6 +60,7 @@ class Caller:
 
     def pull(self, _repository: Repository, reference: Any) -> Document:
         self.shelf.calls.append(f"read by {self.name}")
+        self.shelf.before_read(len([call for call in self.shelf.calls if call.startswith("read")]))
         digest = self.shelf.tag if isinstance(reference, Tag) else reference
         if digest is None:
             raise RegistryNotFound("no such tag")
@@ -255,6 +257,27 @@ def test_emptied_and_filled_at_once(shelf: Shelf) -> None:
     assert not [call for call in shelf.calls if call.startswith("delete")]
     crowd.change((anna, gone))
     assert shelf.tag is None
+
+
+def test_what_comes_back_by_itself_may_be_lost_again(shelf: Shelf) -> None:
+    """Two neighbours who overwrite each other: one has seen our change, the other has not. It is looked for
+    again before anybody is told that it is there.
+    """
+    anna, ours = Caller(shelf, "anna"), adding("ours").apply(None)
+    assert isinstance(ours, ImageIndex)
+    theirs = adding("theirs").apply(None)
+    assert isinstance(theirs, ImageIndex)
+    states = {2: theirs, 3: ours, 4: theirs}  # by the number of the read
+
+    def neighbour(number: int) -> None:
+        if number in states:
+            document = Document.of(states[number])
+            shelf.documents[str(document.digest)] = document
+            shelf.tag = document.digest
+
+    shelf.before_read = neighbour
+    assert Crowd().change((anna, adding("ours"))) == [None]
+    assert shelf.names == {"ours", "theirs"}
 
 
 def test_a_turn_that_never_comes_is_not_waited_for(shelf: Shelf) -> None:
