@@ -12,7 +12,7 @@ from tests.live.servers import Port, Server, Servers, start_docker_registry, sta
 
 __all__ = ["SERVERS", "ports", "servers"]
 
-ROWS = pytest.StashKey[list[tuple[str, int, int]]]()
+ROWS = pytest.StashKey[list[tuple[str, int, int, float]]]()
 REGISTRIES = ("embedded", "docker")
 
 
@@ -29,8 +29,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """The rows of docs/reliability.rst."""
     if config.stash.get(ROWS, []):
         terminalreporter.section("tried and survived")
-        for name, tried, survived in config.stash[ROWS]:
-            terminalreporter.write_line(f"{name:<78} {tried:>7} {survived:>7}")
+        for name, tried, survived, slowest in config.stash[ROWS]:
+            seconds = f"{slowest:>7.1f} s" if slowest else ""
+            terminalreporter.write_line(f"{name:<68} {tried:>7} {survived:>7} {seconds}")
 
 
 class Tally:
@@ -38,6 +39,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.tried = self.survived = 0
+        self.slowest = 0.0  # seconds, where that is of interest
         self.failures: list[str] = []
 
     def add(self, survived: bool, what: object = "") -> None:
@@ -53,7 +55,7 @@ def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
     tally = Tally()
     yield tally
     name = request.node.nodeid.partition("::")[2].removeprefix("test_").replace("_", " ")
-    request.config.stash.setdefault(ROWS, []).append((name, tally.tried, tally.survived))
+    request.config.stash.setdefault(ROWS, []).append((name, tally.tried, tally.survived, tally.slowest))
     assert tally.failures == []
 
 
