@@ -121,6 +121,8 @@ def _check_layout(members: Sequence[zipfile.ZipInfo], directory: int) -> None:
             raise InvalidRequest(
                 f"the archive holds {member.orig_filename[:100]!a}; expected names without NUL"
             )
+        if not member.filename:  # which zipfile can't tell from a folder without an IndexError
+            raise InvalidRequest("the archive holds a member without a name; expected a plain zip")
     if end > directory:
         raise InvalidRequest("the archive's last member reaches into its directory; expected a plain zip")
 

@@ -180,6 +180,7 @@ def test_comment(read: Read) -> None:
         pytest.param(make_zip({**MEMBERS, "../x": b""}), "stay inside", id="parent"),
         pytest.param(make_zip({**MEMBERS, "/etc/x": b""}), "stay inside", id="absolute"),
         pytest.param(make_zip({**MEMBERS, "a_b": b""}).replace(b"a_b", b"a\0b"), "without NUL", id="NUL"),
+        pytest.param(make_zip({**MEMBERS, "": b""}), "without a name", id="no name"),
         pytest.param(make_zip({f"{PATH}/": b""}), "regular file", id="METADATA is a folder"),
         pytest.param(
             patched(make_zip(MEMBERS), PATH, attributes=0o120777 << 16), "regular file", id="a link"
