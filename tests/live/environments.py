@@ -26,6 +26,7 @@ CLIENTS = {
     "poetry": "poetry",
     "hatch": "hatch",
     "token-server": "token-server",
+    "atheris": "atheris",
 }
 _TIME_LIMIT = 240  # seconds for one environment; below pytest's limit for a test, which would say less
 
