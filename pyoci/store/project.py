@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from packaging.version import Version
@@ -77,15 +78,22 @@ class StoredProject:
         """The tags, which proves that this caller may read here. Raises NotFound."""
         position, at = self.cache.position(self.repository), self.cache.now()
         try:
-            tags = self.session.tags(self.repository)
+            with self.heeding():
+                tags = self.session.tags(self.repository)
         except RegistryNotFound as exc:
-            self.cache.disprove(self.who, self.repository)
+            self.disprove()
             raise NotFound(f"there is no project {self.name} here") from exc
-        except (RegistryUnauthorized, RegistryDenied):
-            self.cache.disprove(self.who, self.repository)
-            raise
         self.prove()
         return Listing(position, at, tags)
+
+    @contextmanager
+    def heeding(self) -> Iterator[None]:
+        """A refusal in here ends what was proven before."""
+        try:
+            yield
+        except (RegistryUnauthorized, RegistryDenied):
+            self.disprove()
+            raise
 
     def versions(self) -> list[tuple[Version, Tag]]:
         """Version and tag of everything that may be a version, oldest first. Raises NotFound."""
@@ -116,6 +124,10 @@ class StoredProject:
         """Whether the registry has let this caller read here lately."""
         return self.cache.is_proven(self.who, self.repository)
 
+    def disprove(self) -> None:
+        """Forget that the registry has let this caller read here."""
+        self.cache.disprove(self.who, self.repository)
+
     def prove(self) -> None:
         """Remember that the registry has just let this caller read here."""
         self.cache.prove(self.who, self.repository, self.session.lasting(self.repository))
@@ -123,24 +135,21 @@ class StoredProject:
     # Files
 
     def find(self, distribution: Distribution) -> Entry:
-        """A file's entry, by the registry's word to this caller, now or a moment ago. Raises NotFound."""
+        """A file's entry, by the registry's word to this caller, now or a moment ago. Raises NotFound.
+
+        What is remembered counts for nobody else, not even for those who will be asked by the registry when
+        they ask for the file itself: it would refuse them in other words than for a file that isn't there.
+        """
         if self.is_proven:
             known = self._find(distribution, fresh=False)
             if known is not None:
                 return known
-        found = self._find(distribution, fresh=True)
+        with self.heeding():
+            found = self._find(distribution, fresh=True)
         if found is None:
             raise NotFound(f"{self.name} has no file {distribution.filename}")
         self.prove()
         return found
-
-    def recall(self, distribution: Distribution) -> Entry:
-        """A file's entry, remembered or asked for. Raises NotFound by the registry's word alone.
-
-        Only for those who will ask the registry for the file itself with this caller's credentials: that it
-        is remembered doesn't mean that this caller may know of it.
-        """
-        return self._find(distribution, fresh=False) or self.find(distribution)
 
     def _find(self, distribution: Distribution, *, fresh: bool) -> Entry | None:
         """The entry that bears the file's name; or the one in its place, which may be spelled otherwise."""

@@ -126,12 +126,12 @@ class PackageStore:
         project = self._project(namespace, name, caller)
         wanted, span = parse_filename(filename), None
         if byte_range is None:
-            file = project.complete(project.recall(wanted))
+            file = project.complete(project.find(wanted))
         else:
-            # A range outside the file is refused without its bytes: the registry has to say that it's there.
             file = self._sized(project, project.complete(project.find(wanted)))
             span = byte_range.within(file.size or 0)
-        blob = project.session.open_blob(project.repository, _digest(file), span, file.size)
+        with project.heeding():
+            blob = project.session.open_blob(project.repository, _digest(file), span, file.size)
         project.prove()
         self._learn(project, file)
         return _streamed(file, blob, span)
@@ -146,8 +146,9 @@ class PackageStore:
     ) -> FileStream | FileElsewhere:
         """The bytes of a file; or the URL that the registry redirects to, where `leave` says yes to it."""
         project = self._project(namespace, name, caller)
-        file = project.complete(project.recall(parse_filename(filename)))
-        found = project.session.open_or_leave(project.repository, _digest(file), leave, file.size)
+        file = project.complete(project.find(parse_filename(filename)))
+        with project.heeding():
+            found = project.session.open_or_leave(project.repository, _digest(file), leave, file.size)
         project.prove()
         self._learn(project, file)
         return FileElsewhere(file, found) if isinstance(found, str) else _streamed(file, found, None)
@@ -155,10 +156,7 @@ class PackageStore:
     def metadata(self, namespace: Namespace, name: ProjectName, filename: str, caller: Credentials) -> bytes:
         """METADATA of a wheel, byte-exact (PEP 658): as it was kept, or read out of the wheel. NotFound."""
         project = self._project(namespace, name, caller)
-        wanted = parse_filename(filename)
-        entry = project.recall(wanted)
-        if not entry.has_core_metadata:
-            entry = project.find(wanted)
+        entry = project.find(parse_filename(filename))
         file, config_digest = project.complete(entry), entry.config_digest
         if file.core_metadata is not None and config_digest is not None:
             return core_metadata_of(self._config(project, config_digest), file.core_metadata)
@@ -216,7 +214,8 @@ class PackageStore:
         known = self._cache.blob(project.repository, digest) if project.is_proven else None
         if known is not None:
             return known
-        blob = project.session.open_blob(project.repository, digest)
+        with project.heeding():
+            blob = project.session.open_blob(project.repository, digest)
         config = bytearray()
         for piece in blob.pieces:
             config += piece
