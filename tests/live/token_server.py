@@ -4,7 +4,9 @@
 
 It writes `token.crt` into FOLDER (docker-registry's `rootcertbundle`), appends each token that it issues to
 `issued.txt` there, and takes ACCOUNTS, JSON of user names and passwords. Who signs in may pull and push; who
-doesn't may do nothing. Tokens live for SECONDS, 300 if not given.
+doesn't may do nothing. Where FOLDER holds `rights.json`, that decides: JSON of user names, of what their
+repositories' names begin with, and of actions, read anew for each token. Tokens live for SECONDS, 300 if not
+given.
 
 Specification: distribution.github.io, "Token Authentication Specification" and "Implementation".
 """
@@ -60,8 +62,22 @@ class TokenServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), Handler)
         self.signer = Signer(folder)
         self.issued = folder / "issued.txt"
+        self.rights = folder / "rights.json"
         self.accounts = accounts
         self.seconds = seconds
+
+    def access(self, scope: str, user: str) -> dict[str, object]:
+        """What of `scope` is granted: `repository:acme/hello:pull,push`."""
+        kind, _, rest = scope.partition(":")
+        name, _, actions = rest.rpartition(":")
+        granted = [action for action in actions.split(",") if user and self._grants(user, name, action)]
+        return {"type": kind, "name": name, "actions": granted}
+
+    def _grants(self, user: str, name: str, action: str) -> bool:
+        if not self.rights.exists():
+            return True
+        rights = json.loads(self.rights.read_text()).get(user, {})
+        return any(name.startswith(start) and action in actions for start, actions in rights.items())
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -87,7 +103,9 @@ class Handler(BaseHTTPRequestHandler):
                 "nbf": now - 5,
                 "exp": now + self.server.seconds,
                 "jti": uuid.uuid4().hex,
-                "access": [_access(scope, user) for scope in " ".join(query.get("scope", [])).split()],
+                "access": [
+                    self.server.access(scope, user) for scope in " ".join(query.get("scope", [])).split()
+                ],
             }
         )
         with self.server.issued.open("a") as issued:
@@ -113,13 +131,6 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-
-
-def _access(scope: str, user: str) -> dict[str, object]:
-    """What of `scope` is granted: `repository:acme/hello:pull,push`."""
-    kind, _, rest = scope.partition(":")
-    name, _, actions = rest.rpartition(":")
-    return {"type": kind, "name": name, "actions": actions.split(",") if user else []}
 
 
 def main(port: str, folder: str, accounts: str, seconds: str = "300") -> None:
