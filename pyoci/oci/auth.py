@@ -24,7 +24,7 @@ from pyoci.events import Events
 from pyoci.net.messages import Answer, Call
 from pyoci.net.transport import Transport
 from pyoci.oci.challenges import Challenge, choose, parse_challenges
-from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials, fingerprint
+from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials, fingerprint, secrets_of
 from pyoci.oci.errors import RegistryDenied, RegistryError, registry_error
 from pyoci.oci.models import parse_json
 from pyoci.oci.references import Registry
@@ -331,7 +331,10 @@ def _refusal(registry: Registry, credentials: Credentials, answer: Answer) -> Ex
         judged = 401
     elif status not in {401, 403, 429} and status < 500:
         judged = 502
-    return registry_error("sign in", str(registry), status, answer.headers, answer.body, judged=judged)
+    secrets = secrets_of(credentials.header())
+    return registry_error(
+        "sign in", str(registry), status, answer.headers, answer.body, judged=judged, secrets=secrets
+    )
 
 
 def _token(registry: Registry, body: bytes, asked: float) -> _Token:

@@ -5,9 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from urllib.parse import quote, quote_plus
 
 from pyoci.errors import Unauthorized
+
+_SHORTEST = 4  # characters of a secret that is looked for
+_URL_SAFE = str.maketrans("+/", "-_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,34 @@ def fingerprint(credentials: Credentials, key: bytes) -> str:
     if header is None:
         return "anonymous"
     return hmac.new(key, header.encode(), "sha256").hexdigest()[:32]
+
+
+def secrets_of(header: str | None) -> frozenset[str]:
+    """What of an Authorization of ours no text may show: password and token, as URLs and forms spell them.
+
+    Those of less than four characters are in half of all words, and left out.
+    """
+    scheme, _, value = (header or "").partition(" ")
+    found = {value}
+    if scheme == "Basic":
+        found.add(base64.b64decode(value).decode().partition(":")[2])
+    spelled = {spelling for secret in found for spelling in _spellings(secret)}
+    return frozenset(spelling for spelling in spelled if len(spelling) >= _SHORTEST)
+
+
+def without(secrets: Iterable[str], text: str) -> str:
+    """Somebody else's text, with asterisks where it repeats one of these secrets."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        if secret in text:
+            text = text.replace(secret, "***")
+    return text
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    bare = secret.rstrip("=")
+    yield from (secret, bare, bare.translate(_URL_SAFE), json.dumps(secret)[1:-1])
+    yield from (quote(secret), quote(secret, safe=""), quote_plus(secret))
+    yield base64.b64encode(secret.encode()).decode().rstrip("=")
 
 
 def _basic(value: str, bearer_username: str | None) -> Credentials:

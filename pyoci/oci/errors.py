@@ -18,12 +18,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pyoci import errors
 from pyoci.net.messages import ERROR_LIMIT
 from pyoci.net.waits import LONGEST_WAIT, retry_after_seconds
+from pyoci.oci.credentials import without
 
 _TEXT_LIMIT = 200  # characters of a registry's message that are passed on
 _CODES = 10  # entries of an error body that are looked at
@@ -97,12 +98,14 @@ def registry_error(
     body: bytes,
     *,
     judged: int | None = None,
+    secrets: Iterable[str] = (),
 ) -> RegistryError:
     """The error that describes an answer which `operation` did not expect.
 
-    `judged` is the status that it comes down to, where a registry's own says something else.
+    `judged` is the status that it comes down to, where a registry's own says something else. `secrets` are
+    left out of its text, should it repeat them: messages end in logs and in status lines.
     """
-    codes, text = _parse(body)
+    codes, text = _parse(body, secrets)
     number = judged or status
     kind = _BY_STATUS.get(number) or (RegistryRefused if 400 <= number < 500 else RegistryFailed)
     if "UNSUPPORTED" in codes and kind is RegistryRefused:
@@ -138,7 +141,7 @@ def cleaned(text: str, limit: int = _TEXT_LIMIT) -> str:
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
-def _parse(body: bytes) -> tuple[tuple[str, ...], str]:
+def _parse(body: bytes, secrets: Iterable[str]) -> tuple[tuple[str, ...], str]:
     """Codes and messages of an error body; nothing of what is none (a proxy's HTML, say)."""
     try:
         document = json.loads(body[:ERROR_LIMIT])
@@ -148,11 +151,12 @@ def _parse(body: bytes) -> tuple[tuple[str, ...], str]:
         return (), ""
     entries = document.get("errors")
     if not isinstance(entries, list):
-        return (), cleaned(_first_text(document, "message", "details", "error_description", "error"))
+        text = _first_text(document, "message", "details", "error_description", "error")
+        return (), cleaned(without(secrets, text))
     entries = [entry for entry in entries if isinstance(entry, dict)][:_CODES]
     codes = tuple(_first_text(entry, "code")[:50].upper() for entry in entries)
     texts = dict.fromkeys(_first_text(entry, "message", "code") for entry in entries)
-    return codes, cleaned("; ".join(filter(None, texts)))
+    return codes, cleaned(without(secrets, "; ".join(filter(None, texts))))
 
 
 def _first_text(document: dict[str, Any], *keys: str) -> str:

@@ -19,7 +19,6 @@ from pyoci.oci.errors import (
     RegistryDenied,
     RegistryNotFound,
     RegistryUnauthorized,
-    cleaned,
 )
 from pyoci.oci.listing import PAGE, PAGE_LIMIT, read_listing
 from pyoci.oci.models import ACCEPT, Document, parse_json
@@ -112,7 +111,9 @@ class OCISession:
         named = str(reference) if isinstance(reference, Digest) else ""
         for digest in filter(None, (named, stored_digest(answer))):
             if not _matches(document, digest):
-                raise ProtocolError(f"{self.registry} sent other bytes than those of {cleaned(digest, 80)}")
+                raise ProtocolError(
+                    f"{self.registry} sent other bytes than those of the digest that it names"
+                )
         return document
 
     def digest(self, repository: Repository, tag: Tag) -> Digest | None:

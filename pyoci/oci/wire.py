@@ -13,7 +13,7 @@ from pyoci.events import Events
 from pyoci.net.messages import ERROR_LIMIT, Answer, Call, Stream
 from pyoci.net.transport import DOCUMENT_LIMIT, Transport
 from pyoci.oci.auth import Authenticator, Purpose
-from pyoci.oci.credentials import Anonymous, Basic, Credentials
+from pyoci.oci.credentials import Anonymous, Basic, Credentials, secrets_of, without
 from pyoci.oci.errors import RegistryError, cleaned, registry_error
 from pyoci.oci.references import Registry
 from pyoci.oci.targets import Targets
@@ -44,6 +44,7 @@ class Wire:
         self.registry = registry
         self._events = events
         self._credentials = credentials
+        self._secrets: dict[str, frozenset[str]] = {}  # by each Authorization that was sent
         self._reach = targets.own_reach(registry)
 
     def same_caller(self, other: Wire) -> bool:
@@ -130,13 +131,15 @@ class Wire:
     def told(self, call: Call, send: Callable[[Call], _Answered]) -> _Answered:
         """Send one request, and tell who listens: nothing of the query or of credentials."""
         begun = time.monotonic()
+        self._note(call)
         answer = send(call)
+        secrets = self._noted()
         self._events.debug(
             "oci",
             "registry call",
             method=call.method,
-            host=cleaned(urlsplit(call.url).netloc),
-            path=cleaned(urlsplit(call.url).path),
+            host=cleaned(without(secrets, urlsplit(call.url).netloc)),
+            path=cleaned(without(secrets, urlsplit(call.url).path)),
             status=answer.status,
             seconds=round(time.monotonic() - begun, 4),
         )
@@ -185,8 +188,23 @@ class Wire:
             # Nobody has signed in: clients look their credentials up after a 401.
             judged = 401
         return registry_error(
-            operation, str(self.registry), status, answer.headers, answer.body, judged=judged
+            operation,
+            str(self.registry),
+            status,
+            answer.headers,
+            answer.body,
+            judged=judged,
+            secrets=self._noted(),
         )
+
+    def _note(self, call: Call) -> None:
+        """Remember what the registry is told and nobody else may hear, should its answer repeat it."""
+        header = call.headers.get("Authorization")
+        if header is not None and header not in self._secrets:
+            self._secrets[header] = secrets_of(header)
+
+    def _noted(self) -> list[str]:
+        return [secret for secrets in list(self._secrets.values()) for secret in secrets]
 
 
 def authorized(call: Call, header: str | None) -> Call:

@@ -187,7 +187,7 @@ class TestPush:
     def test_another_digest_is_a_lie(self, answers: responses.RequestsMock, session: OCISession) -> None:
         """What was stored is not what was sent; the header is cleaned for the message."""
         answers.put(MANIFEST_URL, status=201, headers={"Docker-Content-Digest": "sha256:" + "x" * 5000})
-        with pytest.raises(ProtocolError, match="stored sha256:xxx") as caught:
+        with pytest.raises(ProtocolError, match="stored something else") as caught:
             session.push(REPOSITORY, TAG, self.document)
         assert len(caught.value.message) < 300
 

@@ -1,0 +1,149 @@
+"""No secret stands in the repr of anything that the application is made of."""
+
+from __future__ import annotations
+
+import base64
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+from types import FunctionType
+
+import pytest
+from flask import Flask
+
+from pyoci.app import create_app
+from pyoci.config import Settings
+from pyoci.dist.names import ProjectName
+from pyoci.events import Events
+from pyoci.net.messages import Answer, Call
+from pyoci.net.transport import Transport
+from pyoci.oci.credentials import Basic, Bearer
+from pyoci.oci.references import Registry, Repository
+from pyoci.oci.session import Gateway
+from pyoci.store.cache import Cache
+from pyoci.store.project import StoredProject
+from pyoci.store.writes import Writes
+from pyoci.web.addresses import Place
+from pyoci.web.context import EXTENSION, Site, Visit
+from tests.live.servers import htpasswd
+from tests.net.servers import Connection, Server, answer
+
+PASSWORD, TOKEN = "password-of-a-caller", "token-of-a-caller"
+FETCHED = "token-that-was-fetched"
+PROXY, REDIS = "password-of-the-proxy", "password-of-redis"
+PAIR = base64.b64encode(f"somebody:{PASSWORD}".encode()).decode()
+SECRETS = (PASSWORD, TOKEN, FETCHED, PROXY, REDIS, PAIR)
+OURS = ("pyoci", "redis", "urllib3", "requests", "flask", "cachetools")
+
+
+def reachable(root: object) -> Iterator[object]:
+    """Everything that hangs on an object, but for modules, classes and what hangs on those."""
+    seen, left = {id(root)}, [root]
+    while left:
+        thing = left.pop()
+        yield thing
+        # A function hangs on the whole of its module.
+        held = [thing.__closure__, thing.__defaults__] if isinstance(thing, FunctionType) else None
+        for other in held or gc.get_referents(thing):
+            if id(other) not in seen and not isinstance(other, type | type(gc)):
+                seen.add(id(other))
+                left.append(other)
+
+
+def shown(root: object) -> list[str]:
+    """The secrets that the reprs of objects of ours, and of the libraries that hold them, show."""
+    return [
+        f"{type(thing).__qualname__} shows {secret}"
+        for thing in reachable(root)
+        if type(thing).__module__.startswith(OURS)
+        for secret in SECRETS
+        if secret in repr(thing)
+    ]
+
+
+CHALLENGE = answer(b"", "401 Unauthorized", 'WWW-Authenticate: Bearer realm="/token",service="lab"')
+DENIED = answer(b'{"errors": [{"code": "DENIED", "message": "no"}]}', "403 Forbidden")
+
+
+def guarded(connection: Connection) -> None:
+    """A registry with a token server beside it; it lists tags, and has nothing else."""
+    while head := connection.request():
+        connection.body(head)
+        line, told = head.partition(b"\r\n")[0], head.lower()
+        if line.startswith(b"GET /token"):
+            connection.send(answer(b'{"token": "%s"}' % FETCHED.encode()))
+        elif b"authorization: bearer" not in told:
+            connection.send(CHALLENGE)
+        elif b"/tags/list" in line:
+            connection.send(answer(b'{"tags": []}'))
+        else:
+            connection.send(DENIED)
+
+
+@pytest.fixture
+def registry() -> Iterator[Server]:
+    with Server(guarded) as server:
+        yield server
+
+
+@pytest.fixture
+def settings(registry: Server, tmp_path: Path) -> Settings:
+    accounts = htpasswd(tmp_path / "accounts", somebody=PASSWORD)
+    return Settings.from_environ(
+        {
+            "PYOCI_CACHE_URL": f"redis://user:{REDIS}@127.0.0.1:1/0",
+            "PYOCI_REGISTRIES": f"lab={registry.url}",
+            "PYOCI_EMBEDDED": str(tmp_path / "embedded"),
+            "PYOCI_EMBEDDED_HTPASSWD": str(accounts),
+            "HTTPS_PROXY": f"http://user:{PROXY}@127.0.0.1:2",
+            "PYOCI_LOG": "off",
+        }
+    )
+
+
+@pytest.fixture
+def used(settings: Settings) -> Flask:
+    """An application that has had callers."""
+    app = create_app(settings)
+    client = app.test_client()
+    for header in (f"Basic {PAIR}", f"Bearer {TOKEN}", None):
+        headers = {} if header is None else {"Authorization": header}
+        for registry in ("lab", "local"):
+            for path in ("", "json", "hello_world-1.0-py3-none-any.whl"):
+                client.get(f"/{registry}/acme/hello-world/{path}", headers=headers)
+    return app
+
+
+def test_an_application_that_was_used_shows_none(settings: Settings, used: Flask) -> None:
+    """Nor do its settings."""
+    assert site_of(used).registries is settings.registries
+    assert shown([settings, used, site_of(used)]) == []
+    things = list(reachable([settings, used]))
+    assert {FETCHED, REDIS} <= {thing for thing in things if isinstance(thing, str)}  # the walk goes deep
+    for name in ("Cache", "Gateway", "Transport", "Authenticator", "RedisBackend", "WarmPages", "Htpasswd"):
+        assert name in {type(thing).__name__ for thing in things}
+
+
+@pytest.mark.parametrize("caller", [Basic("somebody", PASSWORD), Bearer(TOKEN)], ids=["basic", "bearer"])
+def test_a_request_shows_none(caller: Basic | Bearer, registry: Server) -> None:
+    """Neither what it holds, nor what is sent and comes back."""
+    gateway, lab = Gateway(Transport()), Registry.parse(registry.url, listed=True)
+    session = gateway.session(lab, caller)
+    repository = Repository.parse(lab, "acme/hello_world")
+    session.tags(repository)
+    headers = {"Authorization": caller.header(), "Location": f"/?{TOKEN}"}
+    said = [
+        Call(method="GET", url=f"http://x/?{TOKEN}", headers=headers),
+        Answer(401, headers, TOKEN.encode()),
+    ]
+    visit = Visit(lab, Place("lab", ("acme", "hello-world")), caller)
+    project = StoredProject(
+        session, repository, ProjectName.parse("hello-world"), "who", Events(), Cache(), Writes()
+    )
+    assert shown([session, project, visit, said]) == []
+    gateway.transport.close()
+
+
+def site_of(app: Flask) -> Site:
+    found: Site = app.extensions[EXTENSION]
+    return found
