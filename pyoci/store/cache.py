@@ -34,6 +34,7 @@ _STATES = 32 * 1024 * 1024  # bytes
 _PROOFS = 65536
 _SIZES = 16384
 _PACKS = 64  # of one repository; each write adds one
+_UNPACKED = 48 * 1024 * 1024  # bytes of them that one request may read: as many as from the registry
 _ALONE = 60.0  # seconds to wait for another worker that looks at the same repository
 
 
@@ -69,7 +70,7 @@ class Cache:
         self._proofs: TLRUCache[tuple[str, str], float] = TLRUCache(
             _PROOFS, ttu=lambda _key, until, _now: until, timer=clock
         )
-        self._states: LRUCache[str, State] = LRUCache(_STATES, getsizeof=_weight)
+        self._states: LRUCache[str, State] = LRUCache(_STATES, getsizeof=lambda state: state.weight)
         self._contents: LRUCache[tuple[str, str, str], Contents] = LRUCache(
             _PARSED, getsizeof=lambda contents: 500 + _WEIGHT * contents.size
         )
@@ -156,8 +157,14 @@ class Cache:
 
     def _kept(self, name: str, state: State) -> State:
         with self._guard:
-            self._states[name] = state
+            self._remember(name, state)
         return state
+
+    def _remember(self, name: str, state: State) -> None:
+        """In this process, unless it is so large that it would push the others out. The guard is held."""
+        self._states.pop(name, None)
+        if state.weight <= self._states.maxsize // 4:
+            self._states[name] = state
 
     def keep(self, repository: Repository, state: State) -> None:
         """Remember a state, for all who share the cache."""
@@ -172,7 +179,7 @@ class Cache:
         with self._guard:
             known = self._states.get(name) or State(position)
             if position is not None and known.position == position:
-                self._states[name] = known.with_seen(tag, seen)
+                self._remember(name, known.with_seen(tag, seen))
 
     def looking(self, repository: Repository) -> AbstractContextManager[bool]:
         """While held, no other worker of this machine looks at the same repository."""
@@ -198,9 +205,16 @@ class Cache:
     # What never changes
 
     def documents(self, repository: Repository, packs: Iterable[str]) -> dict[Digest, Document]:
-        """What is still there of some packs, verified."""
-        kept = (self.backend.get(f"pack\0{self.key_of(repository)}\0{name}") for name in packs)
-        return dict(pair for pack in kept if pack is not None for pair in unpacked(pack))
+        """What is still there of some packs, verified; of the newest, where they are very large."""
+        found: dict[Digest, Document] = {}
+        left = _UNPACKED
+        for name in reversed(tuple(packs)):
+            pack = self.backend.get(f"pack\0{self.key_of(repository)}\0{name}")
+            left -= len(pack or b"")
+            if left < 0:
+                break
+            found.update(unpacked(pack or b""))
+        return found
 
     def keep_documents(
         self, repository: Repository, documents: Mapping[Digest, Document], state: State
@@ -259,11 +273,6 @@ class Cache:
         with self._guard:
             if 500 + _WEIGHT * contents.size <= self._contents.maxsize // 4:
                 self._contents[self.key_of(repository), tag, digest.hex] = contents
-
-
-def _weight(state: State) -> int:
-    """How many bytes it takes, roughly."""
-    return 1000 + 200 * len(state.seen) + 80 * len(state.tags)
 
 
 def _is(content: bytes, digest: Digest) -> bool:

@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -29,13 +29,30 @@ from pyoci.store.state import Seen, State, fingerprint
 
 _SECONDS = 60.0  # for reading all the versions of a page
 _LAG = 300.0  # seconds for which a list of tags may lack what was written, or name what was deleted
-_MADE = 2_000_000  # files on all the pages that one process remembers
-_SORTED = 200_000  # tags whose order one process remembers
+_MADE = 128 * 1024 * 1024  # bytes, roughly, of all the pages that one process remembers
+_WEIGHT = 3  # the files of a document take about so many times its bytes
+_SORTED = 400_000  # tags whose order one process remembers
 _TRIES = 3  # flights of others that began before we were asked
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-_Made = tuple[State, ProjectPage]
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A page, and the state that it was made of; `weight` is that of its files, in bytes."""
+
+    state: State
+    page: ProjectPage
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Sorted:
+    """Of so many tags, those of the newest versions, oldest first."""
+
+    count: int
+    wanted: list[Tag]
 
 
 class Pages:
@@ -48,11 +65,11 @@ class Pages:
         self._flights = Flights()
         self._guard = threading.Lock()
         self._made: LRUCache[Hashable, _Made] = LRUCache(
-            _MADE, getsizeof=lambda made: 1000 + len(made[1].files)
+            _MADE, getsizeof=lambda made: made.state.weight + made.weight
         )
         # To read and sort a thousand versions takes longer than the rest of a page.
-        self._sorted: LRUCache[tuple[str, ...], list[Tag]] = LRUCache(
-            _SORTED, getsizeof=lambda tags: 10 + len(tags)
+        self._sorted: LRUCache[tuple[str, ...], _Sorted] = LRUCache(
+            _SORTED, getsizeof=lambda known: 10 + known.count
         )
 
     def page(self, project: StoredProject, *, fresh: bool = False) -> ProjectPage:
@@ -110,12 +127,14 @@ class Pages:
     def _wanted(self, tags: tuple[str, ...]) -> list[Tag]:
         """The tags of the newest versions, oldest first."""
         with self._guard:
-            wanted = self._sorted.get(tags)
-        if wanted is None:
-            versions = versions_among(tags)
-            wanted = [tag for _, tag in (versions[-self._max_versions :] if self._max_versions else versions)]
+            known = self._sorted.get(tags)
+        if known is not None:
+            return known.wanted
+        versions = versions_among(tags)
+        wanted = [tag for _, tag in (versions[-self._max_versions :] if self._max_versions else versions)]
+        if len(tags) <= self._sorted.maxsize // 4:
             with self._guard:
-                self._sorted[tags] = wanted
+                self._sorted[tags] = _Sorted(len(tags), wanted)
         return wanted
 
     # What the registry says
@@ -156,28 +175,29 @@ class Pages:
         key = (project.repository, project.name)
         with self._guard:
             made = self._made.get(key)
-        if made is None or made[0] is not state:
-            made = (state, self._made_of(project, state, made[1] if made else None))
+        if made is None or made.state is not state:
+            made = self._made_of(project, state, made)
             with self._guard:
-                self._made[key] = made
-        return replace(made[1], ticket=self._cache.ticket(project.who, project.repository, state))
+                self._made.pop(key, None)
+                if made.state.weight + made.weight <= self._made.maxsize // 2:
+                    self._made[key] = made
+        return replace(made.page, ticket=self._cache.ticket(project.who, project.repository, state))
 
-    def _made_of(self, project: StoredProject, state: State, before: ProjectPage | None) -> ProjectPage:
+    def _made_of(self, project: StoredProject, state: State, before: _Made | None) -> _Made:
         """The page that the state makes; the one from before where nothing of it has changed."""
         pairs = [(str(tag), state.seen[str(tag)].digest) for tag in self._wanted(state.tags)]
         name = fingerprint(pairs)
-        if before is not None and before.state == name:
-            return before
-        files = _files(project, pairs, state.packs)
-        if all(file.core_metadata or isinstance(file.distribution, Sdist) for file in files):
-            return ProjectPage(project.name, files, name)
-        known = self._learned.known(project.repository)
-        files = tuple(_announced(file, known) for file in files)
-        # What was learned may come and go.
-        name = fingerprint(pairs, *(file.core_metadata or "" for file in files))
-        return (
-            before if before is not None and before.state == name else ProjectPage(project.name, files, name)
-        )
+        if before is not None and before.page.state == name:
+            return replace(before, state=state)
+        files, size = _files(project, pairs, state.packs)
+        if not all(file.core_metadata or isinstance(file.distribution, Sdist) for file in files):
+            known = self._learned.known(project.repository)
+            files = tuple(_announced(file, known) for file in files)
+            # What was learned may come and go.
+            name = fingerprint(pairs, *(file.core_metadata or "" for file in files))
+            if before is not None and before.page.state == name:
+                return replace(before, state=state)
+        return _Made(state, ProjectPage(project.name, files, name), _WEIGHT * size)
 
 
 def _announced(file: PackageFile, known: Mapping[str, str]) -> PackageFile:
@@ -202,15 +222,17 @@ def _merged(state: State, listing: Listing, now: float) -> State:
 
 def _files(
     project: StoredProject, pairs: list[tuple[str, Digest]], packs: tuple[str, ...]
-) -> tuple[PackageFile, ...]:
-    """The files of some documents, each once: two tags may spell one version, and the first counts."""
+) -> tuple[tuple[PackageFile, ...], int]:
+    """The files of some documents, each once: two tags may spell one version, and the first counts. And how
+    many bytes these documents have.
+    """
     known = [project.cache.contents(project.repository, tag, digest) for tag, digest in pairs]
     missing = [pair for pair, contents in zip(pairs, known, strict=True) if contents is None]
     documents = project.cache.documents(project.repository, packs) if missing else {}
     read = iter(_side_by_side(project, lambda pair: project.contents(*pair, documents), missing))
-    found = (contents or next(read) for contents in known)
+    found = [contents or next(read) for contents in known]
     unique = {file.filename: file for file in reversed([file for each in found for file in each.files])}
-    return tuple(reversed(unique.values()))
+    return tuple(reversed(unique.values())), sum(contents.size for contents in found)
 
 
 def _side_by_side(

@@ -57,6 +57,11 @@ class State:
         seen = {tag: replace(seen, looked=0.0) for tag, seen in self.seen.items()}
         return replace(self, position=position, listed=0.0, seen=seen)
 
+    @property
+    def weight(self) -> int:
+        """How many bytes of memory it takes, roughly."""
+        return 1000 + 200 * len(self.seen) + 80 * len(self.tags)
+
     def with_seen(self, tag: str, seen: Seen) -> Self:
         return replace(self, seen={**self.seen, tag: seen})
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _ANSWERS = 16384
-_LONGEST = 4096  # characters of a key; a longer one is no client that we know
+_LONGEST = 1000  # characters of a key; a longer one is no client that we know, and would fill the memory
 # What the representation, and the right to see it, depend on. The credentials come hashed.
 _PARTS = ("SCRIPT_NAME", "PATH_INFO", "QUERY_STRING", "HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING")
 _FACTS = ("pyoci.caller", "pyoci.registry", "pyoci.path")

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from pyoci.cache.backend import Position
 from pyoci.cache.memory import MemoryBackend
 from pyoci.errors import Denied, NotFound, RangeNotSatisfiable, RateLimited, Unauthorized
+from pyoci.net.transport import Transport
 from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials
+from pyoci.oci.models import Document
 from pyoci.oci.references import Digest, Registry, Repository, Tag
+from pyoci.oci.session import Gateway
 from pyoci.store.cache import Cache
 from pyoci.store.models import ByteRange, ProjectPage
 from pyoci.store.service import PackageStore
@@ -416,6 +421,83 @@ class TestProofs:
         mine = cache.name_of(Basic("me", "secret"))
         assert mine != cache.name_of(other)
         assert "me" not in mine.strip("0123456789abcdef")
+
+
+@pytest.mark.parametrize("refused", ["tags/list", "manifests", "blobs"])
+def test_a_refusal_of_anything_ends_the_proof(
+    registry: TestRegistry, store: PackageStore, refused: str
+) -> None:
+    """Of the page, of a version that isn't remembered, of a file's bytes: the page isn't given after it."""
+    asked = {
+        "tags/list": lambda: store.page(ACME, HELLO, NOBODY, fresh=True),
+        "manifests": lambda: store.describe(ACME, HELLO, make_wheel(version="7.0")[0], NOBODY),
+        "blobs": lambda: store.open(ACME, HELLO, WHEEL, NOBODY),
+    }
+    ticket = page(store).ticket
+    assert ticket is not None
+    registry.refuse = {refused: (403, "DENIED")}
+    with pytest.raises((Denied, Unauthorized)):
+        asked[refused]()
+    assert not store.holds(ticket)
+
+
+def test_a_stranger_asks_the_same_of_what_is_remembered(registry: TestRegistry, store: PackageStore) -> None:
+    """As of what isn't there: neither the requests nor the words tell the one from the other."""
+    content(store, WHEEL)
+    store.metadata(ACME, HELLO, WHEEL, NOBODY)
+    registry.refuse = {"": (403, "DENIED")}
+    found = []
+    for version in ("1.0", "7.0"):
+        filename = make_wheel(version=version)[0]
+        registry.calls.clear()
+        for ask in (store.open, store.metadata, store.describe):
+            with pytest.raises(Denied) as caught:
+                ask(ACME, HELLO, filename, SOMEBODY)
+            registry.calls.append(caught.value.message)
+        found.append([line.replace("7.0", "1.0") for line in registry.calls])
+    assert found[0] == found[1]
+
+
+class TestBounds:
+    """A registry that lists without end takes no memory for good, and breaks nothing."""
+
+    def test_a_state_that_is_too_large_is_not_kept_here(self) -> None:
+        """The others stay."""
+        cache, large = Cache(), tuple(f"tag-{number}" for number in range(200_000))
+        position = cache.position(REPOSITORY)
+        small = State(position, cache.now(), ("1.0",), {})
+        cache.keep(REPOSITORY, small)
+        cache.keep(make_repository("large"), State(position, cache.now(), large, {}))
+        assert cache.state(REPOSITORY) is small
+
+    def test_no_request_reads_more_than_it_might_from_the_registry(self) -> None:
+        """Of what is packed together: the newest first."""
+        cache = Cache(MemoryBackend(size=1024 * 1024 * 1024))
+        state, every = State(), []
+        for number in range(16):
+            document = Document("x", b"%d" % number * 4_000_000)
+            every.append(document.digest)
+            packs = cache.keep_documents(REPOSITORY, {document.digest: document}, state)
+            state = State(packs=packs)
+        found = cache.documents(REPOSITORY, state.packs)
+        assert every[-1] in found
+        assert every[0] not in found
+        assert sum(len(document.body) for document in found.values()) <= 48 * 1024 * 1024
+
+    def test_a_page_of_all_the_tags_that_may_be_listed(
+        self, registry: TestRegistry, store: PackageStore
+    ) -> None:
+        """None of which but one is a version."""
+        tags = ["1.0", *(f"sha-{number}" for number in range(199_999))]
+
+        def listing(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+            if not environ["PATH_INFO"].endswith("/tags/list"):
+                return registry(environ, start_response)
+            body = json.dumps({"tags": tags}).encode()
+            start_response("200 OK", [("Content-Length", str(len(body)))])
+            return [body]
+
+        assert len(page(PackageStore(Gateway(Transport(embedded=listing)))).files) == 1
 
 
 REFUSALS = [

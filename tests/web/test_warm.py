@@ -172,3 +172,10 @@ def test_what_is_logged_of_it_is_the_same(app: Flask, store: TicketStore) -> Non
     assert seen[0] == seen[1]
     assert seen[0][2] == "acme/hello-world"
     assert len(seen[0][0]) == 16
+
+
+def test_a_long_address_is_not_remembered(client: FlaskClient, store: TicketStore) -> None:
+    """Whoever makes up a thousand of them fills no memory."""
+    for _ in range(2):
+        client.get(f"{PAGE}?{'x' * 1000}", headers=ME)
+    assert len(store.calls) == 2
