@@ -42,6 +42,7 @@ _AT_ONCE = 100  # connections accepted in one go
 _END = b"\r\n\r\n"
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _PROBE = b"GET /health "  # answered though all threads are taken: whoever asks would restart the server
+_QUOTED = ("hdr", "req", "method", "line", "expect", "data", "term", "version", "reason", "info")
 _FULL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
@@ -207,6 +208,17 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             waiting = next(iter(self._queue))
             del self._queue[waiting]
             self.enqueue_req(waiting)
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
+        """gunicorn quotes what it can't read, in its answer and in the log: it may be an Authorization. Of a
+        request that fails it logs the query, too.
+        """
+        for name in _QUOTED:
+            if isinstance(getattr(exc, name, None), str | bytes):
+                setattr(exc, name, "...")
+        if req is not None and isinstance(getattr(req, "uri", None), str):
+            req.uri = req.uri.partition("?")[0]
+        super().handle_error(req, client, addr, exc)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Never long: gunicorn 25 would let its last requests finish without a sign of life."""

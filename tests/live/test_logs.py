@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -16,23 +14,10 @@ from tests.live.conftest import WRITER
 from tests.live.indexes import PackageIndex
 from tests.live.publishing import published, refused, twine, uv
 from tests.live.servers import Server, Servers
+from tests.live.spelling import spellings, spellings_of_account
 
 STRANGER = ("stranger", "open sesame/lentils+barley")
 BEARER = "tok-4f1d2c9e8b7a6053/abc+def=="
-
-
-def _spellings(secret: str) -> Iterator[bytes]:
-    """How a secret may look in a log: as it is, quoted for a URL or a form, or base64 of either kind."""
-    yield secret.encode()
-    yield quote(secret, safe="").encode()
-    yield quote_plus(secret).encode()
-    yield base64.b64encode(secret.encode()).rstrip(b"=")
-    yield base64.urlsafe_b64encode(secret.encode()).rstrip(b"=")
-
-
-def _secrets(username: str, password: str) -> Iterator[bytes]:
-    yield from _spellings(password)
-    yield base64.b64encode(f"{username}:{password}".encode()).rstrip(b"=")
 
 
 @pytest.mark.live("twine", "uv", "pip")
@@ -58,6 +43,6 @@ def test_no_credentials(
     assert b"/hello-world/" in log
     issued = servers.folder / "token-server" / "issued.txt"
     tokens = issued.read_text().split() if issued.exists() else []
-    planted = [*_secrets(*WRITER), *_secrets(*STRANGER), *_spellings(BEARER)]
-    planted += [spelling for token in tokens for spelling in _spellings(token)]
+    planted = [*spellings_of_account(*WRITER), *spellings_of_account(*STRANGER), *spellings(BEARER)]
+    planted += [spelling for token in tokens for spelling in spellings(token)]
     assert [secret for secret in planted if secret in log] == []

@@ -1,0 +1,22 @@
+"""How a secret may be spelled where it shouldn't be."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from urllib.parse import quote, quote_plus
+
+
+def spellings(secret: str) -> Iterator[bytes]:
+    """As it is, quoted for a URL or a form, or base64 of either kind."""
+    yield secret.encode()
+    yield quote(secret, safe="").encode()
+    yield quote_plus(secret).encode()
+    yield base64.b64encode(secret.encode()).rstrip(b"=")
+    yield base64.urlsafe_b64encode(secret.encode()).rstrip(b"=")
+
+
+def spellings_of_account(username: str, password: str) -> Iterator[bytes]:
+    """Those of the password, and of both together, as Basic has them."""
+    yield from spellings(password)
+    yield base64.b64encode(f"{username}:{password}".encode()).rstrip(b"=")
