@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from typing import Any
 
 from flask import Flask
@@ -11,7 +10,7 @@ import pyoci
 from pyoci.cache.backend import Backend
 from pyoci.cache.opening import open_backend
 from pyoci.config import Settings, WrongSettings
-from pyoci.embedded import Htpasswd, at_the_keyboard, create_blueprint, create_registry_app
+from pyoci.embedded import Htpasswd, at_the_keyboard, create_blueprint, create_registry_app, identity
 from pyoci.errors import Denied
 from pyoci.events import Events
 from pyoci.net.transport import Proxies, Transport
@@ -48,7 +47,7 @@ def create_app(settings: Settings, log: Log | None = None) -> Flask:
         cache=Cache(
             _backend(settings, events),
             Terms(settings.cache_ttl, settings.cache_ttl_old),
-            home=f"{socket.gethostname()}:{settings.embedded}",
+            home=identity(settings.embedded) if settings.embedded else "",
         ),
     )
 
