@@ -218,7 +218,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 setattr(exc, name, "...")
         if req is not None and isinstance(getattr(req, "uri", None), str):
             req.uri = req.uri.partition("?")[0]
-        super().handle_error(req, client, addr, exc)
+        # Its refusals are HTML, without the headers that all HTML has here.
+        super().handle_error(req, _AsText(client), addr, exc)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Never long: gunicorn 25 would let its last requests finish without a sign of life."""
@@ -281,10 +282,6 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         for conn, deadline in list(self._lingering.items()):
             if deadline <= now:
                 self._drop(conn, self._lingering)
-
-    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
-        """gunicorn's own refusals are HTML without the headers that all HTML has here: make them text."""
-        super().handle_error(req, _AsText(client), addr, exc)
 
     def _refuse(self, conn: TConn, place: dict[TConn, float], status: str, headers: str = "") -> None:
         """Answer in a thread's stead, as far as the socket takes it at once."""
