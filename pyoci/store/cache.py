@@ -71,8 +71,8 @@ class Cache:
             _PROOFS, ttu=lambda _key, until, _now: until, timer=clock
         )
         self._states: LRUCache[str, State] = LRUCache(_STATES, getsizeof=lambda state: state.weight)
-        self._contents: LRUCache[tuple[str, str, str], Contents] = LRUCache(
-            _PARSED, getsizeof=lambda contents: 500 + _WEIGHT * contents.size
+        self._contents: LRUCache[tuple[str, str], tuple[Digest, Contents]] = LRUCache(
+            _PARSED, getsizeof=lambda known: 500 + _WEIGHT * known[1].size
         )
         self._sizes: LRUCache[tuple[str, Digest], int] = LRUCache(_SIZES)
 
@@ -115,6 +115,17 @@ class Cache:
     def changed(self, repository: Repository, tag: Tag) -> None:
         """Let everybody forget a tag, once the registry has taken, or may have taken, a change."""
         self.backend.record(self.key_of(repository), str(tag))
+
+    def mark(self, repository: Repository) -> str:
+        """How far the repository's journal has come; "" where that can't be told."""
+        position = self.position(repository)
+        return "" if position is None else f"{position.count} {position.epoch}"
+
+    def is_touched(self, repository: Repository, tag: Tag, mark: str) -> bool:
+        """Whether somebody has surely changed the tag since the journal was at `mark`."""
+        count, _, epoch = mark.partition(" ")
+        changed = self.backend.since(self.key_of(repository), Position(epoch, int(count)))
+        return changed is not None and str(tag) in changed
 
     def dress_anew(self, repository: Repository) -> None:
         """Let everybody build the page again: something else that stands on it is known now."""
@@ -265,14 +276,15 @@ class Cache:
             self._sizes[self.key_of(repository), digest] = size
 
     def contents(self, repository: Repository, tag: str, digest: Digest) -> Contents | None:
-        """What was read of the document under a tag."""
+        """What was read of the document under a tag, if it was that one which was read last."""
         with self._guard:
-            return self._contents.get((self.key_of(repository), tag, digest.hex))
+            known = self._contents.get((self.key_of(repository), tag))
+        return known[1] if known is not None and known[0] == digest else None
 
     def keep_contents(self, repository: Repository, tag: str, digest: Digest, contents: Contents) -> None:
         with self._guard:
             if 500 + _WEIGHT * contents.size <= self._contents.maxsize // 4:
-                self._contents[self.key_of(repository), tag, digest.hex] = contents
+                self._contents[self.key_of(repository), tag] = (digest, contents)
 
 
 def _is(content: bytes, digest: Digest) -> bool:

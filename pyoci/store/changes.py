@@ -106,6 +106,7 @@ class Changer:
     def _make(self, repository: Repository, tag: Tag, group: list[Waiter]) -> list[Waiter]:
         """Make all changes of a group in one write. Returns those that have to be looked for after it."""
         session, begun = group[0].session, self._clock()
+        self._writes.heed(repository, tag)
         seen = present_document(session, repository, tag, self._writes)
         before = present = _package(seen, repository, tag)
         for waiter in group:
@@ -123,11 +124,13 @@ class Changer:
                 waiter.failure, waiter.in_company = copy.copy(exc), len(group) > 1
             # The answer may be what was lost, and the change taken.
             return group if isinstance(exc, _PASSING) else []
+        else:
+            self._writes.record(repository, tag, seen.digest if seen else None, written)
         finally:
             # Also after a failure, for the same reason.
             self._changed(repository, tag)
             self._durations.note(repository.registry.origin, self._clock() - begun)
-        self._writes.record(repository, tag, seen.digest if seen else None, written)
+        self._writes.settle(repository, tag)
         return [waiter for waiter in group if waiter.failure is None]
 
     def _look_back(self, repository: Repository, tag: Tag, made: list[Waiter]) -> None:

@@ -65,7 +65,7 @@ class PackageStore:
             key_of=self._cache.key_of,
         )
         self._pages = Pages(self._cache, self._learned, max_versions=max_versions)
-        self._writes = Writes()
+        self._writes = Writes(journal=self._cache)
         locks = TagLocks(self._cache.backend.lock)
         changer = Changer(self._cache.changed, self._writes, locks=locks, sleep=sleep)
         self._publisher = Publisher(changer, now=now)

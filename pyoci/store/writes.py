@@ -12,47 +12,83 @@ import mmap
 import struct
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.models import Document
 from pyoci.oci.references import Digest, Reference, Repository, Tag
 from pyoci.oci.session import OCISession
 
+_ABSENCE = 30.0  # seconds for which the absence of a tag that we wrote is taken for lag
 _MINUTES = 5 * 60.0  # seconds for which a write is remembered; lags of that length are not known
 _SLOTS = 2048
 _REPLACED = 120  # digests remembered for one tag: a matrix of wheels writes its tag as often
 _HEAD = struct.Struct("<16sd32sH")  # whose slot, when, what was written last, how many were replaced
 _SIZE = 4096
 _SHORT = 16  # bytes of a replaced digest that are kept
+_MARK = 160  # bytes of a mark in the journal
+_MARKS = _SIZE - _MARK
 _ABSENT = b"\0" * 32
+
+
+class Journal(Protocol):
+    """What all who share a cache have changed."""
+
+    def mark(self, repository: Repository) -> str:
+        """How far it has come; "" where that can't be told."""
+        ...
+
+    def is_touched(self, repository: Repository, tag: Tag, mark: str) -> bool:
+        """Whether somebody has surely changed the tag since."""
+        ...
 
 
 class Writes:
     """One for the server, made before its workers are forked: the memory is shared by all of them.
 
-    Whoever records holds the lock of the tag; who asks without may, rarely, be told of a digest that never
-    was. Two tags that share a slot push each other out.
+    What another server wrote that shares the journal ends what is known of the tag. Whoever records holds the
+    lock of the tag; who asks without may, rarely, be told of a digest that never was. Two tags that share a
+    slot push each other out.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, journal: Journal | None = None) -> None:
         self._clock = clock
+        self._journal = journal
         self._memory = mmap.mmap(-1, _SLOTS * _SIZE)
+
+    def heed(self, repository: Repository, tag: Tag) -> None:
+        """Forget what is known of a tag, before it is changed, if somebody else has changed it."""
+        key, offset = _place(repository, tag)
+        if _HEAD.unpack_from(self._memory, offset)[0] == key and not self._replaced(repository, tag):
+            _HEAD.pack_into(self._memory, offset, key, 0.0, _ABSENT, 0)
 
     def record(
         self, repository: Repository, tag: Tag, replaced: Digest | None, written: Digest | None
     ) -> None:
-        """Remember a write that the registry took; None stands for no tag."""
+        """Remember a write that the registry took and the journal doesn't have yet; None: no tag."""
         key, offset = _place(repository, tag)
         new = _bytes(written)
-        old = (*self._replaced(key, offset), _bytes(replaced)[:_SHORT])
+        old = (*self._known(key, offset), _bytes(replaced)[:_SHORT])
         kept = [entry for entry in dict.fromkeys(old) if entry != new[:_SHORT]][-_REPLACED:]
+        self._mark(offset, "")
         self._memory[offset + _HEAD.size : offset + _HEAD.size + len(kept) * _SHORT] = b"".join(kept)
         _HEAD.pack_into(self._memory, offset, key, self._clock(), new, len(kept))
 
+    def settle(self, repository: Repository, tag: Tag) -> None:
+        """The journal has our write: what comes behind it is somebody else's."""
+        key, offset = _place(repository, tag)
+        if self._journal is not None and _HEAD.unpack_from(self._memory, offset)[0] == key:
+            self._mark(offset, self._journal.mark(repository))
+
+    def _mark(self, offset: int, mark: str) -> None:
+        self._memory[offset + _MARKS : offset + _SIZE] = mark.encode()[:_MARK].ljust(_MARK, b"\0")
+
     def is_old(self, repository: Repository, tag: Tag, digest: Digest | None) -> bool:
         """Whether an answer with this digest (None: no such tag) is one that our own writes replaced."""
-        key, offset = _place(repository, tag)
-        return _bytes(digest)[:_SHORT] in self._replaced(key, offset)
+        _, offset = _place(repository, tag)
+        if digest is None and self._clock() - _HEAD.unpack_from(self._memory, offset)[1] > _ABSENCE:
+            return False  # no lag of that length is known, and others may have deleted it
+        return _bytes(digest)[:_SHORT] in self._replaced(repository, tag)
 
     def last(self, repository: Repository, tag: Tag) -> Digest | None:
         """What was written last; None where the tag was removed. Ask `is_old` first."""
@@ -60,7 +96,15 @@ class Writes:
         written: bytes = _HEAD.unpack_from(self._memory, offset)[2]
         return None if written == _ABSENT else Digest("sha256", written.hex())
 
-    def _replaced(self, key: bytes, offset: int) -> list[bytes]:
+    def _replaced(self, repository: Repository, tag: Tag) -> list[bytes]:
+        key, offset = _place(repository, tag)
+        known = self._known(key, offset)
+        mark = self._memory[offset + _MARKS : offset + _SIZE].rstrip(b"\0").decode()
+        if known and mark and self._journal is not None and self._journal.is_touched(repository, tag, mark):
+            return []
+        return known
+
+    def _known(self, key: bytes, offset: int) -> list[bytes]:
         owner, when, _, count = _HEAD.unpack_from(self._memory, offset)
         if owner != key or self._clock() - when > _MINUTES:
             return []

@@ -593,3 +593,15 @@ def test_a_ticket_ends_with_the_proof(store: PackageStore, registry: TestRegistr
     with pytest.raises((Denied, Unauthorized)):
         store.page(ACME, HELLO, NOBODY, fresh=True)
     assert not store.holds(ticket)
+
+
+def test_what_another_server_deleted_does_not_come_back(
+    registry: TestRegistry, make_store: Callable[..., PackageStore]
+) -> None:
+    """That the tag is gone is no old answer where somebody else has written since we made it."""
+    left, right = make_store(), make_store()
+    publish_wheel(left)
+    publish(right, *make_sdist())
+    right.delete(ACME, HELLO, "1.0", NOBODY)
+    added = publish_wheel(left, tag="cp311-none-any")
+    assert names(left) == names(right) == [added.filename]
