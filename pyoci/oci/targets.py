@@ -13,6 +13,9 @@ from pyoci.net.addresses import Reach, Resolver
 from pyoci.oci.references import Registry
 
 _PRIVATE_SECONDS = 60.0  # for which it is remembered that a listed registry has a private address
+_TOLD_SECONDS = (
+    60.0  # for which a client may be sent to a host that was looked up; the client looks itself, too
+)
 _LOOKUP_SECONDS = 5.0
 
 
@@ -35,6 +38,7 @@ class Targets:
         self._resolver = resolver
         self._lock = threading.Lock()
         self._private: TTLCache[str, bool] = TTLCache(256, _PRIVATE_SECONDS)
+        self._told: TTLCache[tuple[str, int, Reach], bool] = TTLCache(256, _TOLD_SECONDS)
 
     def own_reach(self, registry: Registry) -> Reach:
         """How far calls to the registry itself may go."""
@@ -78,10 +82,16 @@ class Targets:
         """
         parts = urlsplit(target.url)
         there = _origin(parts.scheme, parts.hostname, parts.port)
+        key = (there.hostname, there.port, target.reach)
+        with self._lock:
+            if key in self._told:
+                return True
         try:
             self._resolver.permitted(there.hostname, there.port, target.reach, _LOOKUP_SECONDS)
         except (OSError, Unreachable):
             return False
+        with self._lock:
+            self._told[key] = True
         return True
 
     def _elsewhere(self, registry: Registry) -> Reach:
