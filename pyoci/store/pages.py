@@ -162,7 +162,8 @@ class Pages:
             gone = {str(tag) for tag in stale} - seen.keys()
             tags = tuple(tag for tag in state.tags if tag not in gone)
             packs = cache.keep_documents(repository, project.found, replace(state, seen=seen))
-            state = State(listing.position, listing.at, tags, seen, packs)
+            # For the position from before: the list may be younger than what was remembered of old versions.
+            state = State(state.position, listing.at, tags, seen, packs)
             cache.keep(repository, state)
             return state
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import threading
 from collections.abc import Callable, Iterable
@@ -46,14 +47,17 @@ class Clock:
 
 
 class Deaf(MemoryBackend):
-    """A place that nobody can be heard from, while it is switched off."""
+    """A place that nobody can be heard from, while it is switched off; `before` is told what is looked up."""
 
     off = False
+    before: Callable[[str], None] | None = None
 
     def position(self, name: str) -> Position | None:
         return None if self.off else super().position(name)
 
     def get(self, key: str) -> bytes | None:
+        if self.before is not None:
+            self.before(key)
         return None if self.off else super().get(key)
 
 
@@ -277,6 +281,33 @@ class TestChanges:
         other.page(ACME, HELLO, SOMEBODY, fresh=True)
         registry.before = None
         assert read(other, SOMEBODY).files[0].yanked == ""
+
+    @pytest.mark.parametrize("number", [1, 2])
+    def test_a_change_that_comes_while_memory_is_searched_is_not_missed(
+        self,
+        store: PackageStore,
+        make_store: Callable[..., PackageStore],
+        backend: Deaf,
+        clock: Clock,
+        number: int,
+    ) -> None:
+        """What was remembered before it does not count as known after it, though it is an old version's."""
+        other = make_store()
+        clock.now += 2 * 24 * 3600
+        page(store)
+        clock.now += 61
+        content(store, WHEEL)  # which lets the caller in, and lists nothing
+        searches = itertools.count(1)
+
+        def yank_between(key: str) -> None:
+            if key.startswith("state\0") and next(searches) == number:
+                backend.before = None
+                other.yank(ACME, HELLO, "1.0", "", NOBODY)
+
+        backend.before = yank_between
+        page(store)
+        assert backend.before is None
+        assert page(store).files[0].yanked == ""
 
     def test_a_list_that_lags_does_not_hide_what_we_wrote(
         self, registry: TestRegistry, store: PackageStore, make_store: Callable[..., PackageStore]
