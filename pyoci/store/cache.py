@@ -124,6 +124,8 @@ class Cache:
     def is_touched(self, repository: Repository, tag: Tag, mark: str) -> bool:
         """Whether somebody has surely changed the tag since the journal was at `mark`."""
         count, _, epoch = mark.partition(" ")
+        if not count.isdecimal():
+            return False  # another process is writing the mark anew
         changed = self.backend.since(self.key_of(repository), Position(epoch, int(count)))
         return changed is not None and str(tag) in changed
 
@@ -142,7 +144,8 @@ class Cache:
             own = self._states.get(name)
         if own is not None and position is not None and own.position == position and self._is_young(own):
             return own
-        shared = self._shared(name, position, needed=own is None)
+        # Without tags it is what downloads left here: one version or a few.
+        shared = self._shared(name, position, needed=own is None or not own.tags)
         known = max((s for s in (own, shared) if s is not None), key=lambda s: s.listed, default=State())
         return self._present(name, known, position)
 

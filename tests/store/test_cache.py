@@ -154,6 +154,17 @@ class TestWhatAPageCosts:
         assert len(names(make_store())) == 2
         assert registry.calls == [LIST]
 
+    def test_what_another_worker_has_read_counts_after_a_file(
+        self, registry: TestRegistry, make_store: Callable[..., PackageStore], store: PackageStore
+    ) -> None:
+        """A worker that knows one version only, and comes after a change, still asks for what is new alone."""
+        publish_wheel(store, "3.0")
+        other = make_store()
+        other.describe(ACME, HELLO, WHEEL, SOMEBODY)
+        registry.calls.clear()
+        assert len(read(other, SOMEBODY).files) == 3
+        assert sorted(registry.calls) == ["GET acme/hello_world/manifests/3.0", LIST]
+
     def test_one_round_for_all_who_come_at_once(
         self, registry: TestRegistry, make_store: Callable[..., PackageStore], store: PackageStore
     ) -> None:
@@ -381,7 +392,24 @@ def test_nothing_shared_is_given_while_nobody_can_be_heard(
     assert len(names(store)) == 3
 
 
-@pytest.mark.parametrize("kept", [b"", b"{}", b"[1]", b'{"position":["e",1]}', b"\xff\x00", b"[" * 100_000])
+@pytest.mark.parametrize("mark", ["", "\0\0 e", "x", "1\0 e"])
+def test_a_mark_that_is_being_written_tells_nothing(mark: str) -> None:
+    """Other workers write marks into the memory that all share, and nobody waits for them."""
+    assert not Cache().is_touched(REPOSITORY, TAG, mark)
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        b"",
+        b"{}",
+        b"[1]",
+        b'{"position":["e",1]}',
+        b'{"position":["e",1e999],"listed":0,"tags":[],"seen":{},"packs":[]}',
+        b"\xff\x00",
+        b"[" * 100_000,
+    ],
+)
 def test_what_is_no_state_is_none(kept: bytes) -> None:
     """Whatever lies where one was kept."""
     assert State.from_json(kept) is None
