@@ -209,7 +209,9 @@ def _announced(file: PackageFile, known: Mapping[str, str]) -> PackageFile:
 
 
 def _merged(state: State, listing: Listing, now: float) -> State:
-    """The state with the tags just listed. One that was written a moment ago may not be there yet."""
+    """The state with the tags just listed. One that was written a moment ago may not be there yet; of one that
+    is gone nothing is known any more, for it may come back as another.
+    """
     if listing.position != state.position or listing.at < state.listed:
         return state
     late = [
@@ -218,7 +220,8 @@ def _merged(state: State, listing: Listing, now: float) -> State:
         if (now - state.seen[tag].changed < _LAG if tag in state.seen else not state.listed)
     ]
     tags = tuple(sorted({*listing.tags, *late}))
-    return replace(state, listed=listing.at, tags=tags)
+    seen = {tag: state.seen[tag] for tag in tags if tag in state.seen}
+    return replace(state, listed=listing.at, tags=tags, seen=seen)
 
 
 def _files(

@@ -243,6 +243,21 @@ class TestChanges:
         clock.now += 400
         assert len(names(store)) == 1
 
+    def test_what_others_publish_in_the_place_of_what_they_deleted_shows(
+        self, registry: TestRegistry, store: PackageStore, clock: Clock
+    ) -> None:
+        """What left the list is known no more, however old it was: neither its files nor what it held."""
+        clock.now += 2 * 24 * 3600
+        page(store)
+        registry.store().delete(ACME, HELLO, "1.0", NOBODY)
+        clock.now += 61
+        assert len(names(store)) == 1
+        with pytest.raises(NotFound):
+            store.describe(ACME, HELLO, WHEEL, NOBODY)
+        sdist = publish(registry.store(), *make_sdist())
+        clock.now += 61
+        assert names(store)[0] == sdist.filename
+
     def test_a_fresh_page_asks_for_everything(self, registry: TestRegistry, store: PackageStore) -> None:
         """`Cache-Control: no-cache`, which uv sends for --refresh."""
         publish(registry.store(), *make_sdist())
