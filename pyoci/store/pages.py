@@ -19,6 +19,7 @@ from cachetools import LRUCache
 
 from pyoci.dist.filenames import Sdist
 from pyoci.errors import Unreachable
+from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.references import Digest, Tag
 from pyoci.store.cache import Cache
 from pyoci.store.flights import Flights
@@ -95,7 +96,11 @@ class Pages:
                 found = self._flights.share(flight, project.who, work, _SECONDS)
                 # It may have begun before a change that we were to see.
                 state = found if found.covers(position) else None
-        return self._page(project, state or self._looked(project, listing, fresh=fresh))
+        try:
+            return self._page(project, state or self._looked(project, listing, fresh=fresh))
+        except RegistryNotFound:
+            # What stood under a tag, and is known here by its digest alone, was replaced and cleaned away.
+            return self._page(project, self._looked(project, None, fresh=True))
 
     # What is remembered
 
@@ -209,8 +214,9 @@ def _announced(file: PackageFile, known: Mapping[str, str]) -> PackageFile:
 
 
 def _merged(state: State, listing: Listing, now: float) -> State:
-    """The state with the tags just listed. One that was written a moment ago may not be there yet; of one that
-    is gone nothing is known any more, for it may come back as another.
+    """The state with the tags just listed. One that was written a moment ago may not be there yet.
+
+    Of one that is gone nothing is known any more: it may come back as another.
     """
     if listing.position != state.position or listing.at < state.listed:
         return state

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from packaging.version import Version
@@ -141,9 +141,12 @@ class StoredProject:
         they ask for the file itself: it would refuse them in other words than for a file that isn't there.
         """
         if self.is_proven:
-            known = self._find(distribution, fresh=False)
-            if known is not None:
-                return known
+            with suppress(
+                RegistryNotFound
+            ):  # what stood under the tag was replaced elsewhere, and cleaned away
+                known = self._find(distribution, fresh=False)
+                if known is not None:
+                    return known
         with self.heeding():
             found = self._find(distribution, fresh=True)
         if found is None:
@@ -195,6 +198,17 @@ class StoredProject:
             raise ProtocolError(f"the registry has no hash for {entry.distribution.filename}")
         return entry.file(sha256)
 
+    def _shown(self, entry: Entry) -> PackageFile | None:
+        """The file behind an entry; None where its hash stood in a manifest that a clean-up has taken: the
+        project's other files are to be shown all the same.
+        """
+        try:
+            return self.complete(entry)
+        except RegistryNotFound:
+            filename = entry.distribution.filename
+            self.events.warning("store", "manifest gone", repository=str(self.repository), file=filename)
+            return None
+
     def _pulled(self, digest: Digest) -> Document:
         document = self.cache.document(self.repository, digest)
         if document is None:
@@ -210,7 +224,7 @@ class StoredProject:
             contents = Contents(size=len(document.body))
         else:
             found = tuple(entries(image_index, self.name, tag))
-            files = tuple(self.complete(entry) for entry in found)
+            files = tuple(file for entry in found if (file := self._shown(entry)) is not None)
             contents = Contents(found, files, changed_at(image_index), len(document.body))
         self.cache.keep_contents(self.repository, tag, digest, contents)
         return contents

@@ -102,7 +102,15 @@ class State:
             }
             tags, packs = (tuple(str(name) for name in document[key]) for key in ("tags", "packs"))
             return cls(Position(str(epoch), int(count)), float(document["listed"]), tags, seen, packs)
-        except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError, InvalidRequest):
+        except (
+            ValueError,
+            TypeError,
+            KeyError,
+            AttributeError,
+            ArithmeticError,
+            RecursionError,
+            InvalidRequest,
+        ):
             return None
 
 

@@ -50,6 +50,7 @@ class Deaf(MemoryBackend):
     """A place that nobody can be heard from, while it is switched off; `before` is told what is looked up."""
 
     off = False
+    lost: tuple[str, ...] = ()  # kinds of values
     before: Callable[[str], None] | None = None
 
     def position(self, name: str) -> Position | None:
@@ -58,7 +59,8 @@ class Deaf(MemoryBackend):
     def get(self, key: str) -> bytes | None:
         if self.before is not None:
             self.before(key)
-        return None if self.off else super().get(key)
+        lost = key.startswith(self.lost)
+        return None if self.off or lost else super().get(key)
 
 
 @pytest.fixture
@@ -157,7 +159,7 @@ class TestWhatAPageCosts:
     def test_what_another_worker_has_read_counts_after_a_file(
         self, registry: TestRegistry, make_store: Callable[..., PackageStore], store: PackageStore
     ) -> None:
-        """A worker that knows one version only, and comes after a change, still asks for what is new alone."""
+        """A worker that knows one version only, and comes after a change, asks for what is new alone."""
         publish_wheel(store, "3.0")
         other = make_store()
         other.describe(ACME, HELLO, WHEEL, SOMEBODY)
@@ -257,6 +259,24 @@ class TestChanges:
         sdist = publish(registry.store(), *make_sdist())
         clock.now += 61
         assert names(store)[0] == sdist.filename
+
+    def test_a_document_that_others_replaced_and_cleaned_away_is_not_missed(
+        self,
+        registry: TestRegistry,
+        store: PackageStore,
+        make_store: Callable[..., PackageStore],
+        backend: Deaf,
+    ) -> None:
+        """Where its bytes are remembered nowhere any more either, the tag is looked at again."""
+        replaced = registry.session().digest(REPOSITORY, TAG)
+        assert replaced is not None
+        publish(registry.store(), *make_sdist())
+        registry.session().delete(REPOSITORY, replaced)
+        backend.lost = ("pack", "document")
+        assert len(names(make_store())) == 3
+        other = make_store()
+        other.describe(ACME, HELLO, make_wheel(version="2.0")[0], NOBODY)
+        assert other.describe(ACME, HELLO, WHEEL, NOBODY).filename == WHEEL
 
     def test_a_fresh_page_asks_for_everything(self, registry: TestRegistry, store: PackageStore) -> None:
         """`Cache-Control: no-cache`, which uv sends for --refresh."""

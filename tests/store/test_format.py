@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from pyoci.errors import NotFound
+from pyoci.oci.references import Digest
 from pyoci.store.service import PackageStore
 from tests.builders import make_metadata, make_wheel
-from tests.registry import TestRegistry, make_namespace
-from tests.store.shelf import HELLO, NOBODY, content, names, page, publish
+from tests.registry import TestRegistry, make_namespace, make_repository
+from tests.store.shelf import HELLO, NOBODY, content, names, page, publish, publish_wheel
 
 GOLDEN = Path(__file__).parent / "golden"
 NOW = datetime(2026, 11, 20, 20, 23, 36, 123456, tzinfo=UTC)
@@ -83,6 +84,16 @@ class TestWhatTheRustPyOCIWrote:
         (file,) = page(store).files
         assert file.sha256 == hashlib.sha256(wheel).hexdigest()
         assert content(store, filename) == wheel
+
+    def test_of_its_earliest_versions_hides_no_other_when_it_is_cleaned_away(
+        self, registry: TestRegistry, store: PackageStore
+    ) -> None:
+        """Without the manifest nobody knows its hash, and no client could check what it downloads."""
+        put_rust_package(registry, *make_wheel(), with_hash=False)
+        child = Digest.parse(registry.document("1.0")["manifests"][0]["digest"])
+        registry.session().delete(make_repository(), child)
+        kept = publish_wheel(store, "2.0")
+        assert names(store) == [kept.filename]
 
     @pytest.mark.parametrize(
         ("tag", "filename"),
