@@ -16,9 +16,8 @@ from pathlib import Path
 from pyoci.cache.folders import Folder, opened
 from pyoci.cache.locks import encoded
 
-_HEAD = struct.Struct(
-    "<8s32sdQI"
-)  # magic, hash of the key, seconds since 1970 when it is too old, size, CRC-32
+# Magic, hash of the key, seconds since 1970 when it is too old, size, CRC-32.
+_HEAD = struct.Struct("<8s32sdQI")
 _MAGIC = b"pyoci-1\n"
 _BLOCK = 4096  # what a file takes at least
 _USED = 60.0  # seconds; how exactly it is known when a value was last used

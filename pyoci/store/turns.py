@@ -16,9 +16,8 @@ from pyoci.oci.models import ImageIndex
 from pyoci.oci.session import OCISession
 from pyoci.store.change import Already, Change
 
-_SERVED_SECONDS = (
-    120.0  # for whoever makes the change: some calls to the registry, each of which ends by itself
-)
+# For whoever makes the change: some calls to the registry, each of which ends by itself.
+_SERVED_SECONDS = 120.0
 
 
 @dataclass(slots=True, eq=False)
@@ -72,9 +71,8 @@ class Turns:
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._lines: dict[
-            Hashable, deque[Waiter]
-        ] = {}  # those who wait; there is a line while somebody leads
+        # Those who wait; there is a line while somebody leads it.
+        self._lines: dict[Hashable, deque[Waiter]] = {}
 
     def join(self, key: Hashable, waiter: Waiter, seconds: float) -> bool:
         """Stand in line. True: the waiter is its head now and has to `leave` it; False: it was served.

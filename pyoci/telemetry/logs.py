@@ -49,10 +49,6 @@ class Log:
             shown = {key: value for key, value in facts.items() if value is not None}
             self._logger.info(event, level=level, room=f"pyoci.{room}", **shown)
 
-    def hears(self, room: str, level: str) -> bool:
-        """Whether a line would be written."""
-        return _RANK[level] >= _RANK[self._level(room)]
-
     def _level(self, room: str) -> str:
         while room:
             if room in self._rooms:

@@ -46,8 +46,8 @@ class Site:
     """Everything that the web room is given. `max_body` is in bytes; `path` is "" or like "/some/prefix".
 
     `admit` raises Denied where this connection may not use that registry. `redirect` sends plain downloads to
-    where the registry redirects. `spool` is the directory that
-    uploads wait in; None is the system's own.
+    where the registry redirects. `spool` is the directory that uploads wait in; None is the system's own.
+    `key` is that of the callers in the log.
     """
 
     store: PackageStore
@@ -61,9 +61,7 @@ class Site:
     spool: str | None = None
     patience: Patience = field(default_factory=Patience)
     pages: RenderedPages = field(default_factory=RenderedPages)
-    key: bytes = field(
-        default_factory=lambda: secrets.token_bytes(32), repr=False
-    )  # of the callers in the log
+    key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
 
 
 @dataclass(frozen=True, slots=True)

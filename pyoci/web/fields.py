@@ -13,9 +13,7 @@ from pyoci.errors import InvalidRequest, TooLarge, Withdrawn
 from pyoci.store.models import Upload
 
 TEXT_LIMIT = 8 * 1024 * 1024  # bytes of all fields but `content`: a README may well have half a megabyte
-SINGLE_LIMIT = (
-    4096  # bytes of a field that has one value: millions of digits are a version that takes seconds
-)
+SINGLE_LIMIT = 4096  # bytes of a field with one value: millions of digits are a version that takes seconds
 _NOTED = ("attestations", "gpg_signature")  # accepted, and not kept
 _DIGESTS = {
     "sha256_digest": ("sha256", 64),
