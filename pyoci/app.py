@@ -39,6 +39,7 @@ def create_app(settings: Settings, log: Log | None = None) -> Flask:
         ca_bundle=settings.ca_bundle,
         host_connections=settings.host_connections,
         user_agent=f"pyoci/{pyoci.__version__}",
+        events=events,
     )
     store = PackageStore(
         Gateway(transport, events=events),
