@@ -40,6 +40,7 @@ CHANGED = "com.pyoci.changed"
 UPLOAD = "com.pyoci.upload"
 
 _HEX = re.compile(r"[0-9a-f]{64}")
+_WEB_URL = re.compile(r"https?://[!-~]{1,2048}", re.IGNORECASE)
 
 
 def tag_of(version: Version) -> Tag:
@@ -311,4 +312,11 @@ def _project_urls(text: str) -> dict[str, str]:
         return {}
     if not isinstance(found, dict):
         return {}
-    return {label: url for label, url in found.items() if isinstance(label, str) and isinstance(url, str)}
+    return {label: url for label, url in found.items() if isinstance(url, str) and is_web_url(url)}
+
+
+def is_web_url(text: str) -> bool:
+    """Whether it may become a link: whoever shows project URLs makes them one, and `javascript:` is a URL as
+    well. Other writers than ours check none.
+    """
+    return _WEB_URL.fullmatch(text) is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import secrets
 from collections.abc import Iterable
 from datetime import datetime
@@ -16,12 +15,11 @@ from pyoci.dist.labels import labels
 from pyoci.dist.metadata import CoreMetadata, read_metadata
 from pyoci.dist.names import ProjectName
 from pyoci.errors import InvalidRequest
-from pyoci.store.layout import NewFile
+from pyoci.store.layout import NewFile, is_web_url
 from pyoci.store.models import Upload
 
 _PIECE = 1024 * 1024
 _URL_COUNT = 100
-_URL_LENGTH = 2048
 
 
 class Hashes:
@@ -121,10 +119,5 @@ def _project_urls(given: tuple[str, ...], metadata: CoreMetadata) -> dict[str, s
     """Label to URL, from the form where it has any, else from the metadata; odd ones are left out."""
     pairs = [(label.strip(), url.strip()) for label, _, url in (text.partition(",") for text in given)]
     found = dict(pairs or metadata.project_urls)
-    fitting = {label: url for label, url in found.items() if label and _is_web_url(url)}
+    fitting = {label: url for label, url in found.items() if label and is_web_url(url)}
     return dict(list(fitting.items())[:_URL_COUNT])
-
-
-def _is_web_url(url: str) -> bool:
-    # Whoever shows them makes links of them, and `javascript:` is a URL as well.
-    return len(url) <= _URL_LENGTH and re.fullmatch(r"https?://[!-~]+", url) is not None

@@ -6,7 +6,6 @@ whose list is empty: so they are filled.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from datetime import UTC
 from typing import Any
@@ -15,9 +14,6 @@ from pyoci.store.models import PackageFile, ProjectPage
 from pyoci.web.rendering import link, timestamp, to_json
 
 _HOME_LABELS = ("homepage", "home", "home page", "home-page")
-
-# Renovate puts links into what people click on, and other writers than ours check no URL.
-_WEB_URL = re.compile(r"https?://[!-~]{1,2048}", re.IGNORECASE)
 
 
 def render_legacy(page: ProjectPage, resolve: Callable[[str], str]) -> bytes:
@@ -42,7 +38,7 @@ def _info(page: ProjectPage) -> Iterator[tuple[str, Any]]:
     if latest is not None:
         yield "version", str(latest)
         yield "yanked", any(file.yanked is not None for file in files)
-    urls = next((found for file in files if (found := _web_urls(file))), {})
+    urls = next((dict(file.project_urls) for file in files if file.project_urls), {})
     yield "project_urls", urls
     home = next((url for label, url in urls.items() if label.strip().lower() in _HOME_LABELS), None)
     if home:
@@ -50,10 +46,6 @@ def _info(page: ProjectPage) -> Iterator[tuple[str, Any]]:
     requires = next((file.requires_python for file in files if file.requires_python), None)
     if requires:
         yield "requires_python", requires
-
-
-def _web_urls(file: PackageFile) -> dict[str, str]:
-    return {label: url for label, url in file.project_urls.items() if _WEB_URL.fullmatch(url)}
 
 
 def _file(file: PackageFile, resolve: Callable[[str], str]) -> dict[str, Any]:

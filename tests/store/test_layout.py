@@ -106,7 +106,11 @@ ODD_ANNOTATIONS: list[tuple[dict[str, str], str, Any]] = [
     ({"org.opencontainers.image.created": "yesterday"}, "upload_time", None),
     ({"com.pyoci.project_urls": "[1]"}, "project_urls", {}),
     ({"com.pyoci.project_urls": "{"}, "project_urls", {}),
-    ({"com.pyoci.project_urls": '{"a": 1, "b": "c"}'}, "project_urls", {"b": "c"}),
+    (
+        {"com.pyoci.project_urls": '{"a": 1, "b": "HTTPS://example.org"}'},
+        "project_urls",
+        {"b": "HTTPS://example.org"},
+    ),
     ({"com.pyoci.core_metadata": "short"}, "core_metadata", None),
     ({"com.pyoci.core_metadata": HEX}, "core_metadata", None),  # without a config blob to take it from
     ({"com.pyoci.yanked": ""}, "yanked", ""),
@@ -132,6 +136,17 @@ def test_an_annotation_that_makes_no_sense_is_left_out(
     """Others write what they like; the page shows what can be believed."""
     (entry,) = entries(ImageIndex.from_json(make_document(annotations)), NAME, "1.0")
     assert getattr(entry.file(HEX), field) == expected
+
+
+@pytest.mark.parametrize(
+    "url", ["javascript:alert(1)", "data:text/html,x", "//x", "https://a b", "https://a\nb", "x", ""]
+)
+def test_what_is_no_link(url: str) -> None:
+    """What somebody else published may hold anything; only what leads to the web is handed on as a link."""
+    urls = json.dumps({"Homepage": url, "Source": "https://example.org"})
+    document = make_document({"com.pyoci.project_urls": urls})
+    (entry,) = entries(ImageIndex.from_json(document), NAME, "1.0")
+    assert entry.file(HEX).project_urls == {"Source": "https://example.org"}
 
 
 def test_a_time_is_read_with_its_zone() -> None:

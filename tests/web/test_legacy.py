@@ -82,16 +82,6 @@ def test_info() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    "url", ["javascript:alert(1)", "data:text/html,x", "//x", "https://a b", "https://a\nb", "x", ""]
-)
-def test_what_is_no_link(url: str) -> None:
-    """What somebody else published may hold anything; only what leads to the web is handed on as a link."""
-    info = read(make_page(make_file(project_urls={"Homepage": url, "Source": "https://example.org"})))["info"]
-    assert info["project_urls"] == {"Source": "https://example.org"}
-    assert "home_page" not in info
-
-
 def test_empty() -> None:
     """A project without files has no releases, and nothing is null."""
     document = read(make_page())
