@@ -68,14 +68,15 @@ class Changer:
             self._take_turn(repository, tag, waiter)
             attempts, seconds = _LOST if waiter.lost else _FAILED
             if waiter.failure is not None:
-                self._sleep(_pause(waiter, waiter.failure))
+                pause = _pause(waiter, waiter.failure, attempt, self._jitter())
             elif not waiter.lost:
                 return
             else:
                 # Two servers that overwrite each other would go on doing so in step.
-                self._sleep(self._jitter() * self._moment(repository))
+                pause = self._jitter() * self._moment(repository)
             if attempt >= attempts or self._clock() - begun > seconds:
                 break
+            self._sleep(pause)
         raise waiter.failure or Unreachable(
             f"{repository}:{tag} was overwritten by others again and again; try again"
         )
@@ -184,14 +185,15 @@ def _fail(group: list[Waiter], failure: PyOCIError) -> None:
             waiter.failure = copy.copy(failure)
 
 
-def _pause(waiter: Waiter, failure: PyOCIError) -> float:
-    """Seconds to wait before the next attempt. Raises the failure where no attempt would help."""
-    if isinstance(failure, RegistryRateLimited):
-        if (failure.retry_after or 0) > _PATIENCE:
-            raise failure
-        return float(failure.retry_after or 0)
+def _pause(waiter: Waiter, failure: PyOCIError, attempt: int, jitter: float) -> float:
+    """Seconds to wait before the next attempt, longer each time: the registry may need them. Raises the
+    failure where no attempt would help.
+    """
+    if isinstance(failure, RegistryRateLimited) and (failure.retry_after or 0) > _PATIENCE:
+        raise failure
     if isinstance(failure, _PASSING):
-        return 0.0
+        asked = failure.retry_after if isinstance(failure, RegistryRateLimited) else None
+        return float(asked or 0.2 * 2.0 ** (attempt - 1) * (0.5 + jitter))
     gone = isinstance(failure, RegistryRefused) and _CHILD_GONE.intersection(failure.codes)
     if not gone and not waiter.in_company:
         raise failure

@@ -151,7 +151,8 @@ class Learned:
             if mine:
                 self._backend.put(self._record_key(repository), _written(self._key_of(repository), known))
         if self._recall(repository, file) is None:
-            self._give_up(repository, file)
+            if mine:  # else others were writing for too long, and the next download tries again
+                self._give_up(repository, file)
             return None
         if news:
             self._changed(repository)

@@ -130,10 +130,10 @@ class PackageStore:
         else:
             file = self._sized(project, project.complete(project.find(wanted)))
             span = byte_range.within(file.size or 0)
+        self._learn(project, file)
         with project.heeding():
             blob = project.session.open_blob(project.repository, _digest(file), span, file.size)
         project.prove()
-        self._learn(project, file)
         return _streamed(file, blob, span)
 
     def open_or_leave(
@@ -147,10 +147,10 @@ class PackageStore:
         """The bytes of a file; or the URL that the registry redirects to, where `leave` says yes to it."""
         project = self._project(namespace, name, caller)
         file = project.complete(project.find(parse_filename(filename)))
+        self._learn(project, file)
         with project.heeding():
             found = project.session.open_or_leave(project.repository, _digest(file), leave, file.size)
         project.prove()
-        self._learn(project, file)
         return FileElsewhere(file, found) if isinstance(found, str) else _streamed(file, found, None)
 
     def metadata(self, namespace: Namespace, name: ProjectName, filename: str, caller: Credentials) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pyoci.errors import InvalidRequest, NotFound, NotSupported, Unreachable
+from pyoci.errors import InvalidRequest, NotFound, NotSupported, PyOCIError, Unreachable
 from pyoci.oci.references import Digest
 from pyoci.store.service import PackageStore
 from tests.builders import make_sdist, make_wheel
@@ -349,3 +349,16 @@ class TestTogether:
         registry.before = overwrite
         with pytest.raises(Unreachable, match="overwritten by others again and again"):
             publish(store, *make_wheel())
+
+
+def test_a_registry_that_fails_is_given_time(registry: TestRegistry) -> None:
+    """Further attempts come after pauses that grow: at once they would only make it worse."""
+    slept: list[float] = []
+    store = registry.store(sleep=slept.append)
+    registry.refuse = {r"PUT acme/hello_world/manifests/1\.0$": (503, "UNAVAILABLE")}
+    with pytest.raises(PyOCIError):
+        publish_wheel(store)
+    assert sum(slept) > 1
+    registry.refuse = {}
+    publish_wheel(store)
+    assert len(names(store)) == 1
