@@ -35,7 +35,6 @@ _PROOFS = 65536
 _SIZES = 16384
 _PACKS = 64  # of one repository; each write adds one
 _UNPACKED = 48 * 1024 * 1024  # bytes of them that one request may read: as many as from the registry
-_ALONE = 60.0  # seconds to wait for another worker that looks at the same repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,9 +194,9 @@ class Cache:
             if position is not None and known.position == position:
                 self._remember(name, known.with_seen(tag, seen))
 
-    def looking(self, repository: Repository) -> AbstractContextManager[bool]:
-        """While held, no other worker of this machine looks at the same repository."""
-        return self.backend.lock(f"look\0{self.key_of(repository)}", _ALONE)
+    def looking(self, repository: Repository, seconds: float) -> AbstractContextManager[bool]:
+        """While held, nobody else who shares the cache looks at the same repository; waits so long for it."""
+        return self.backend.lock(f"look\0{self.key_of(repository)}", seconds)
 
     def ticket(self, who: str, repository: Repository, state: State) -> Ticket | None:
         """What a page made of `state` stands on; None where it has to be made anew each time."""

@@ -28,7 +28,6 @@ from pyoci.store.models import PackageFile, ProjectPage
 from pyoci.store.project import Listing, StoredProject, versions_among
 from pyoci.store.state import Seen, State, fingerprint
 
-_SECONDS = 60.0  # for reading all the versions of a page
 _LAG = 300.0  # seconds for which a list of tags may lack what was written, or name what was deleted
 _MADE = 128 * 1024 * 1024  # bytes, roughly, of all the pages that one process remembers
 _WEIGHT = 3  # the files of a document take about so many times its bytes
@@ -83,7 +82,7 @@ class Pages:
         listing = None
         if fresh or not project.is_proven:
             key = ("list", str(fresh), project.who, repository)
-            listing = self._flights.share(key, project.who, project.listing, _SECONDS)
+            listing = self._flights.share(key, project.who, project.listing, project.seconds_left)
         state = self._settled(project, listing, fresh=fresh)
         flight = ("page", str(fresh), repository)
         for _ in range(_TRIES):
@@ -93,7 +92,7 @@ class Pages:
                 state = self._good_for_now(project)
             if state is None:
                 work = partial(self._looked, project, listing, fresh=fresh)
-                found = self._flights.share(flight, project.who, work, _SECONDS)
+                found = self._flights.share(flight, project.who, work, project.seconds_left)
                 # It may have begun before a change that we were to see.
                 state = found if found.covers(position) else None
         try:
@@ -147,7 +146,7 @@ class Pages:
     def _looked(self, project: StoredProject, listing: Listing | None, *, fresh: bool) -> State:
         """Ask the registry for what isn't remembered, or no longer counts; and remember it."""
         cache, repository = self._cache, project.repository
-        with cache.looking(repository):
+        with cache.looking(repository, project.seconds_left):
             state = cache.state(repository)
             if listing is None or listing.position != state.position:
                 if not fresh and self._holds(state):
@@ -252,7 +251,7 @@ def _side_by_side(
     width = min(project.session.side_by_side, len(items))
     if width <= 1:
         return [work(item) for item in items]
-    left = deque(enumerate(items))
+    left, seconds = deque(enumerate(items)), project.seconds_left
     found: dict[int, _Result] = {}
 
     def fetch() -> None:
@@ -267,11 +266,11 @@ def _side_by_side(
     # Threads of its own, so that a page from a registry that hangs keeps no other page waiting.
     fetchers = ThreadPoolExecutor(width, thread_name_prefix="fetch")
     try:
-        done, late = wait([fetchers.submit(fetch) for _ in range(width)], _SECONDS, FIRST_EXCEPTION)
+        done, late = wait([fetchers.submit(fetch) for _ in range(width)], seconds, FIRST_EXCEPTION)
         for future in done:
             future.result()
         if late:
-            raise Unreachable(f"{project.repository} has not given its versions in {_SECONDS:.0f} s")
+            raise Unreachable(f"{project.repository} has not given its versions in time")
         return [found[number] for number in range(len(items))]
     finally:
         left.clear()

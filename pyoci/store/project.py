@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,8 @@ from pyoci.store.layout import (
 from pyoci.store.models import PackageFile
 from pyoci.store.state import Seen
 from pyoci.store.writes import Writes, present_document
+
+_SECONDS = 60.0  # for reading all the versions of a page
 
 
 class Allowance:
@@ -71,6 +74,12 @@ class StoredProject:
     writes: Writes
     allowance: Allowance = field(default_factory=Allowance)
     found: dict[Digest, Document] = field(default_factory=dict)  # what was read in this request
+    ends: float = field(default_factory=lambda: time.monotonic() + _SECONDS)
+
+    @property
+    def seconds_left(self) -> float:
+        """How long this request may still wait for a page to be read, by itself or by others."""
+        return max(self.ends - time.monotonic(), 0.1)
 
     # By the registry's word
 
