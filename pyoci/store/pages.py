@@ -20,7 +20,7 @@ from cachetools import LRUCache
 from pyoci.dist.filenames import Sdist
 from pyoci.errors import Unreachable
 from pyoci.oci.errors import RegistryNotFound
-from pyoci.oci.references import Digest, Tag
+from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.store.cache import Cache
 from pyoci.store.flights import Flights
 from pyoci.store.learned import Learned
@@ -49,9 +49,9 @@ class _Made:
 
 @dataclass(frozen=True, slots=True)
 class _Sorted:
-    """Of so many tags, those of the newest versions, oldest first."""
+    """The tags of a repository, and those of them that are of the newest versions, oldest first."""
 
-    count: int
+    tags: tuple[str, ...]
     wanted: list[Tag]
 
 
@@ -68,8 +68,8 @@ class Pages:
             _MADE, getsizeof=lambda made: made.state.weight + made.weight
         )
         # To read and sort a thousand versions takes longer than the rest of a page.
-        self._sorted: LRUCache[tuple[str, ...], _Sorted] = LRUCache(
-            _SORTED, getsizeof=lambda known: 10 + known.count
+        self._sorted: LRUCache[Repository, _Sorted] = LRUCache(
+            _SORTED, getsizeof=lambda known: 10 + len(known.tags)
         )
 
     def page(self, project: StoredProject, *, fresh: bool = False) -> ProjectPage:
@@ -109,36 +109,37 @@ class Pages:
             return None
         remembered = self._cache.state(project.repository)
         state = remembered if listing is None else _merged(remembered, listing, self._cache.now())
-        if not self._holds(state):
+        if not self._holds(project, state):
             return None
         if state is not remembered:
             self._cache.keep(project.repository, state)
         return state
 
-    def _holds(self, state: State) -> bool:
+    def _holds(self, project: StoredProject, state: State) -> bool:
         now, terms = self._cache.now(), self._cache.terms
         return terms.is_listed(state, now) and all(
             (seen := state.seen.get(str(tag))) is not None and terms.holds(seen, now)
-            for tag in self._wanted(state.tags)
+            for tag in self._wanted(project, state.tags)
         )
 
     def _good_for_now(self, project: StoredProject) -> State | None:
         """What is remembered, where that will do while somebody else is looking."""
         state = self._cache.state(project.repository)
-        whole = all(str(tag) in state.seen for tag in self._wanted(state.tags))
+        whole = all(str(tag) in state.seen for tag in self._wanted(project, state.tags))
         return state if whole and self._cache.terms.bears(state, self._cache.now()) else None
 
-    def _wanted(self, tags: tuple[str, ...]) -> list[Tag]:
+    def _wanted(self, project: StoredProject, tags: tuple[str, ...]) -> list[Tag]:
         """The tags of the newest versions, oldest first."""
         with self._guard:
-            known = self._sorted.get(tags)
-        if known is not None:
+            known = self._sorted.get(project.repository)
+        if known is not None and known.tags == tags:
             return known.wanted
         versions = versions_among(tags)
         wanted = [tag for _, tag in (versions[-self._max_versions :] if self._max_versions else versions)]
         if len(tags) <= self._sorted.maxsize // 4:
             with self._guard:
-                self._sorted[tags] = _Sorted(len(tags), wanted)
+                self._sorted.pop(project.repository, None)
+                self._sorted[project.repository] = _Sorted(tags, wanted)
         return wanted
 
     # What the registry says
@@ -149,12 +150,12 @@ class Pages:
         with cache.looking(repository, project.seconds_left):
             state = cache.state(repository)
             if listing is None or listing.position != state.position:
-                if not fresh and self._holds(state):
+                if not fresh and self._holds(project, state):
                     return state  # another worker has looked while we waited
                 listing = project.listing()
             now = cache.now()
             state = _merged(state, replace(listing, position=state.position), now)
-            wanted = self._wanted(state.tags)
+            wanted = self._wanted(project, state.tags)
             known = {str(tag): state.seen.get(str(tag)) for tag in wanted}
             stale = [tag for tag in wanted if fresh or not self._counts(known[str(tag)], now)]
             found = _side_by_side(project, lambda tag: project.look(tag, known[str(tag)]), stale)
@@ -190,7 +191,7 @@ class Pages:
 
     def _made_of(self, project: StoredProject, state: State, before: _Made | None) -> _Made:
         """The page that the state makes; the one from before where nothing of it has changed."""
-        pairs = [(str(tag), state.seen[str(tag)].digest) for tag in self._wanted(state.tags)]
+        pairs = [(str(tag), state.seen[str(tag)].digest) for tag in self._wanted(project, state.tags)]
         name = fingerprint(pairs)
         if before is not None and before.page.state == name:
             return replace(before, state=state)
