@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cachetools import LRUCache, TLRUCache
 
@@ -145,7 +145,12 @@ class Cache:
             return own
         # Without tags it is what downloads left here: one version or a few.
         shared = self._shared(name, position, needed=own is None or not own.tags)
-        known = max((s for s in (own, shared) if s is not None), key=lambda s: s.listed, default=State())
+        # Of two that are as old, the one that had to be announced since.
+        known = max(
+            (state for state in (own, shared) if state is not None),
+            key=lambda state: (state.listed, state.position is None, state.position == position),
+            default=State(),
+        )
         return self._present(name, known, position)
 
     def _shared(self, name: str, position: Position | None, *, needed: bool) -> State | None:
@@ -193,6 +198,17 @@ class Cache:
             known = self._states.get(name) or State(position)
             if position is not None and known.position == position:
                 self._remember(name, known.with_seen(tag, seen))
+
+    def announced(self, repository: Repository, state: State) -> State:
+        """The state, after all who remember an older one were told to forget that: else it would depend on
+        the worker, for as long as each remembers, what a page shows that somebody had looked up anew.
+        """
+        self.dress_anew(repository)
+        position = self.position(repository)
+        if position is None or state.position is None:
+            return state
+        told = self.backend.since(self.key_of(repository), state.position)
+        return replace(state, position=position) if told == frozenset({DRESSED}) else state
 
     def looking(self, repository: Repository, seconds: float) -> AbstractContextManager[bool]:
         """While held, nobody else who shares the cache looks at the same repository; waits so long for it."""

@@ -148,7 +148,7 @@ class Pages:
         """Ask the registry for what isn't remembered, or no longer counts; and remember it."""
         cache, repository = self._cache, project.repository
         with cache.looking(repository, project.seconds_left):
-            state = cache.state(repository)
+            before = state = cache.state(repository)
             if listing is None or listing.position != state.position:
                 if not fresh and self._holds(project, state):
                     return state  # another worker has looked while we waited
@@ -169,6 +169,8 @@ class Pages:
             packs = cache.keep_documents(repository, project.found, replace(state, seen=seen))
             # For the position from before: the list may be younger than what was remembered of old versions.
             state = State(state.position, listing.at, tags, seen, packs)
+            if before.differs_from(state):
+                state = cache.announced(repository, state)
             cache.keep(repository, state)
             return state
 

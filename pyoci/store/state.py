@@ -77,6 +77,13 @@ class State:
         """How a state of that position begins, when it is written down."""
         return _dumped({"position": [position.epoch, position.count]})[:-1]
 
+    def differs_from(self, later: Self) -> bool:
+        """Whether pages that were made of this one, which somebody may still give, are wrong by now."""
+        told = [
+            tag for tag in self.seen if tag in later.seen and self.seen[tag].digest != later.seen[tag].digest
+        ]
+        return self.listed > 0 and (bool(told) or set(self.tags) != set(later.tags))
+
     def to_json(self) -> bytes:
         """As it is kept. Raises ValueError without a position."""
         if self.position is None:

@@ -284,6 +284,22 @@ class TestChanges:
         assert len(store.page(ACME, HELLO, NOBODY, fresh=True).files) == 3
         assert len(names(store)) == 3
 
+    def test_what_one_has_looked_up_all_show(
+        self, registry: TestRegistry, store: PackageStore, make_store: Callable[..., PackageStore]
+    ) -> None:
+        """It doesn't depend on the worker what a page shows: nobody goes back to what was."""
+        other = make_store()
+        old = [page(worker).ticket for worker in (store, other)]
+        registry.store().yank(ACME, HELLO, "1.0", "broken", NOBODY)
+        assert store.page(ACME, HELLO, SOMEBODY, fresh=True).files[0].yanked == "broken"
+        for worker, ticket in zip((store, other), old, strict=True):
+            assert ticket is not None
+            assert not worker.holds(ticket)
+            assert page(worker).files[0].yanked == "broken"
+        registry.calls.clear()
+        assert [page(worker).files[0].yanked for worker in (store, other)] == ["broken"] * 2
+        assert registry.calls == []
+
     def test_our_own_writes_show_at_once(
         self, store: PackageStore, make_store: Callable[..., PackageStore]
     ) -> None:
