@@ -25,6 +25,7 @@ from pyoci.net.messages import Answer, Call
 from pyoci.net.transport import Transport
 from pyoci.oci.challenges import Challenge, choose, parse_challenges
 from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials, fingerprint, secrets_of
+from pyoci.oci.doors import Doors, grants
 from pyoci.oci.errors import RegistryDenied, RegistryError, registry_error
 from pyoci.oci.models import parse_json
 from pyoci.oci.references import Registry
@@ -81,8 +82,7 @@ class Authenticator:
             getsizeof=lambda token: 1024 + len(token.value),
         )
         self._flights: dict[Hashable, Future[_Token]] = {}
-        # What the door of a registry asks for; None: it lets everybody in.
-        self._doors: TTLCache[str, Challenge | None] = TTLCache(_CHALLENGES, _CHALLENGE_SECONDS, timer=clock)
+        self._doors = Doors(transport, targets, clock=clock)
 
     def introduce(self, registry: Registry, purpose: Purpose, credentials: Credentials) -> str | None:
         """The Authorization by the challenge at the registry's door, /v2/; None where it lets everybody in.
@@ -90,19 +90,10 @@ class Authenticator:
         For a registry that lets strangers read what is public, and hides the rest from them with a 404: it
         never challenges, and a caller who has credentials would be a stranger, too.
         """
-        with self._lock:
-            known, challenge = registry.origin in self._doors, self._doors.get(registry.origin)
-        if not known:
-            reach = self._targets.own_reach(registry)
-            call = Call(method="GET", url=registry.url(""), reach=reach, name=str(registry))
-            try:
-                answer = self._transport.document(call, TOKEN_LIMIT)
-            except (ProtocolError, Unreachable):
-                return None  # what was answered stands; the next caller asks again
-            found = parse_challenges(answer.headers.get("www-authenticate"))
-            challenge = choose(found) if answer.status == 401 else None
-            with self._lock:
-                self._doors[registry.origin] = challenge
+        try:
+            challenge = self._doors.challenge(registry)
+        except (ProtocolError, Unreachable):
+            return None  # what was answered stands; the next caller asks again
         if challenge is None:
             return None
         return self._remembered_answer(registry, purpose, credentials, challenge)
@@ -127,6 +118,23 @@ class Authenticator:
     ) -> None:
         with self._lock:
             self._challenges[_challenge_key(registry, purpose, credentials)] = challenge
+
+    def is_accepted(self, registry: Registry, purpose: Purpose, credentials: Credentials) -> bool:
+        """Whether the registry knows who asks: it has given these credentials a token for just this, has let
+        them in at its door, or lets everybody in. Only then does a 404 say that something isn't there.
+
+        Raises what the road raises, and Unauthorized and the like where the token endpoint refuses.
+        """
+        if self._doors.is_open(registry):
+            return True
+        if isinstance(credentials, Anonymous):
+            return False
+        with self._lock:
+            challenge = self._challenges.get(_challenge_key(registry, purpose, credentials))
+        if isinstance(credentials, Basic) and challenge is not None and challenge.scheme == "bearer":
+            header = self._answer(registry, purpose, credentials, challenge) or ""
+            return grants(header.removeprefix("Bearer "), purpose.repository)
+        return self._doors.lets_in(registry, credentials)
 
     def header(self, registry: Registry, purpose: Purpose, credentials: Credentials) -> str | None:
         """The Authorization to send at first, by what is remembered; None where nothing is.

@@ -129,6 +129,12 @@ class OCISession:
         """For how many seconds the token is good that lets this caller in there; None where there is none."""
         return self._wire.lasting(self._purpose(repository))
 
+    def is_accepted(self, repository: Repository) -> bool:
+        """Whether the registry knows this caller there. Then its 404 tells of an absence; to a stranger some
+        say so to hide a repository.
+        """
+        return self._wire.is_accepted(self._purpose(repository))
+
     def push(self, repository: Repository, reference: Reference, document: Document) -> None:
         """Put a document under a tag or its digest."""
         url = repository.url(reference_path(reference))

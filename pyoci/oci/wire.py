@@ -116,6 +116,11 @@ class Wire:
         """For how many seconds the token for `purpose` is good; None where none is needed."""
         return self.authenticator.lasting(self.registry, purpose, self._credentials)
 
+    def is_accepted(self, purpose: Purpose) -> bool:
+        """Whether the registry knows this caller, so that a 404 of its means that nothing is there."""
+        with self.transport.budget():
+            return self.authenticator.is_accepted(self.registry, purpose, self._credentials)
+
     def renewed(
         self, purpose: Purpose, answer: Answer | Stream, sent: str | None, since: float
     ) -> str | None:
