@@ -36,7 +36,7 @@ class LogLevels:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the operator decided. README.rst describes each variable."""
+    """What the operator decided. pyoci/variables.py describes each variable."""
 
     port: int = 8080
     path: str = ""

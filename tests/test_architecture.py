@@ -32,6 +32,7 @@ LADDER = {
     "telemetry": {"oci"},
     "web": {"store", "dist", "oci"},
     "config": {"oci", "cache"},
+    "variables": set(),
     "app": {"config", "web", "telemetry", "embedded", "store", "oci", "net", "cache"},
     "server": {"app", "config", "embedded", "telemetry"},
     "worker": set(),

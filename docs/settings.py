@@ -1,0 +1,50 @@
+"""Writes settings.rst beside it from pyoci/variables.py, as `make docs` does."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+from pyoci.variables import TOPICS, Variable
+
+_HEAD = """\
+.. Made from pyoci/variables.py by docs/settings.py; edit that, and run `make docs`.
+
+Settings
+========
+
+Settings are environment variables, and there is no other place for them. None has to be set; an empty one
+counts as unset. They are read once, at the start: a wrong value stops it, with a line for each mistake
+and what was expected.
+"""
+
+
+def written() -> str:
+    """The text of settings.rst."""
+    return "\n".join(line.rstrip() for line in _lines()) + "\n"
+
+
+def _lines() -> Iterator[str]:
+    yield from _HEAD.splitlines()
+    for topic in TOPICS:
+        yield from ("", topic.title, "-" * len(topic.title))
+        for variable in topic.variables:
+            yield from _entry(variable)
+
+
+def _entry(variable: Variable) -> Iterator[str]:
+    """The directive takes a name a line; the default stands first in the text."""
+    yield ""
+    first, *others = variable.names
+    yield f".. envvar:: {first}"
+    yield from (f"            {name}" for name in others)
+    yield ""
+    if default := f"``{variable.default}``" if variable.default else variable.unset:
+        yield from textwrap.wrap(f"Default: {default}.", 110, initial_indent="   ", subsequent_indent="   ")
+        yield ""
+    yield from textwrap.indent(variable.meaning, "   ").splitlines()
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("settings.rst").write_text(written())

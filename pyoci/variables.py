@@ -1,0 +1,179 @@
+"""What each variable of the environment means, for operators: docs/settings.rst is made of this."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variable:
+    """`meaning` is reStructuredText. `default` is a value that sets what holds without the variable; where no
+    single value does, `unset` says in words what holds.
+    """
+
+    names: tuple[str, ...]
+    meaning: str
+    default: str = ""
+    unset: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """Variables that an operator thinks of together."""
+
+    title: str
+    variables: tuple[Variable, ...]
+
+
+def _one(name: str, meaning: str, *, default: str = "", unset: str = "") -> Variable:
+    return Variable(names=(name,), meaning=meaning, default=default, unset=unset)
+
+
+_INDEXES = Topic(
+    "Package indexes",
+    (
+        _one("PYOCI_PATH", "A path below which package indexes are served, ``/packages`` for example."),
+        _one(
+            "PYOCI_MAX_BODY",
+            "The largest upload in bytes. More is answered with 413.",
+            default="50000000",
+        ),
+        _one(
+            "PYOCI_MAX_VERSIONS",
+            "How many versions a page shows; the newest ones count. 0 shows all.",
+            default="1000",
+        ),
+        _one("PYOCI_BEARER_USERNAME", "The user whose password is passed on as a Bearer token."),
+    ),
+)
+
+_REGISTRIES = Topic(
+    "Registries",
+    (
+        _one(
+            "PYOCI_REGISTRIES",
+            """\
+Which registries may be asked: a list of hosts, patterns, URLs and aliases, as in
+``ghcr=ghcr.io, *.azurecr.io, http://127.0.0.1:5000, lab=http://10.0.0.5:5000``. Empty, or with ``*`` in it:
+any registry that is served by https from a public address. Plain http and private addresses need to be
+listed, always; so does every registry when a proxy is set, since the proxy looks up the names. An alias
+stands in the URL for its registry: ``/lab/acme/``.""",
+        ),
+        _one(
+            "PYOCI_HOST_CONNECTIONS",
+            "How many documents one process reads from one registry at a time.",
+            default="16",
+        ),
+        _one(
+            "PYOCI_REDIRECT",
+            """\
+Some registries answer downloads with a redirect to their storage. By default PyOCI follows it, verifies the
+bytes and passes them on: every client works, can cache files and read parts of them, and the traffic is
+PyOCI's. With ``yes`` a plain download is answered with that redirect (307), and costs PyOCI nothing; but pip
+and pdm then download such files anew each time, PyOCI verifies nothing, and clients have to reach the
+storage. Parts of files and metadata still come from here, and so does everything whose redirect leads from
+https to http, or to the host name of PyOCI itself.""",
+            default="no",
+        ),
+    ),
+)
+
+_CACHE = Topic(
+    "What is remembered",
+    (
+        _one(
+            "PYOCI_CACHE_URL",
+            """\
+Where what the registry said is remembered: ``file:///directory`` for the workers of one machine, ``file://``
+for a directory of the server's own that goes with it, ``redis://host:port/number`` or ``rediss://…`` for
+several hosts, ``memory://`` for a single worker (``WEB_CONCURRENCY=1``). Losing it costs time and nothing
+else; while Redis is away every page is asked for anew. No credential is ever in it, but whoever can read it
+reads what private packages are called and need.""",
+            default="file://",
+        ),
+        _one(
+            "PYOCI_CACHE_TTL",
+            """\
+For how many seconds a project's tags count, what stands under them, and that a caller may read them. A page
+then costs the registry nothing, and one request for a caller whom it has not let in within that time. What is
+published, yanked or deleted through this server, or one that shares its cache, shows at once; what others
+change shows within twice that time, or when a client sends ``Cache-Control: no-cache`` (``uv --refresh``).
+0 asks each time.""",
+            default="60",
+        ),
+        _one(
+            "PYOCI_CACHE_TTL_OLD",
+            """\
+The same for versions that nobody has changed for a day: a file that somebody adds to one of them past this
+server shows after so many seconds.""",
+            default="3600",
+        ),
+    ),
+)
+
+_EMBEDDED = Topic(
+    "The embedded registry",
+    (
+        _one(
+            "PYOCI_EMBEDDED",
+            """\
+A directory for the embedded registry, which is called ``local``; ``make serve`` and ``pyoci serve`` use
+``./pyoci-data``. It speaks the OCI distribution API at ``/v2/``, so that ``skopeo`` and ``oras`` can talk to
+it. It is for trying, and for one machine. ``pyoci gc`` removes what nothing refers to any more; so does every
+start.""",
+            unset="off",
+        ),
+        _one(
+            "PYOCI_EMBEDDED_HTPASSWD",
+            """\
+A file of users and bcrypt hashes (``htpasswd -B``) for the embedded registry. Without one it serves nobody
+but this machine itself: no other peer, no reverse proxy, and no web page of another site.""",
+        ),
+    ),
+)
+
+_SERVER = Topic(
+    "The server",
+    (
+        _one("PORT", "The port to listen on, for IPv6 and IPv4.", default="8080"),
+        Variable(
+            names=("WEB_CONCURRENCY", "PYOCI_THREADS"),
+            meaning="""\
+Processes, and threads in each. A request takes a thread once its head has come; every transfer that is going
+on takes one, for as long as bytes move. Who finds none waits ten seconds, and gets a 503 with ``Retry-After``
+then.""",
+            unset="a process for each core that may be used, 2 to 8; 80 threads divided by them, at least 16",
+        ),
+        _one(
+            "FORWARDED_ALLOW_IPS",
+            "The proxies whose ``X-Forwarded-Proto`` is believed, as gunicorn has it.",
+            unset="this machine",
+        ),
+        Variable(
+            names=("PYOCI_LOG", "RUST_LOG"),
+            meaning="""\
+A level (debug, info, warning, error, off), or levels by room: ``pyoci.oci=debug,info``. ``RUST_LOG`` counts
+where ``PYOCI_LOG`` is not set; what of it has no meaning here is ignored.""",
+            default="info",
+        ),
+    ),
+)
+
+_NETWORK = Topic(
+    "The network",
+    (
+        Variable(
+            names=("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
+            meaning="As everywhere, in capitals or not. With a proxy only listed registries may be asked.",
+        ),
+        Variable(
+            names=("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"),
+            meaning="""\
+A file with the certificates of those who may sign for registries; ``REQUESTS_CA_BUNDLE`` comes first. A
+registry's certificate is always checked.""",
+            unset="those that come with requests",
+        ),
+    ),
+)
+
+TOPICS = (_INDEXES, _REGISTRIES, _CACHE, _EMBEDDED, _SERVER, _NETWORK)
