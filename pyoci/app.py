@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from flask import Flask
@@ -52,23 +53,18 @@ def create_app(settings: Settings, log: Log | None = None) -> Flask:
         ),
     )
 
-    def admit(registry: Registry, environ: dict[str, Any]) -> None:
-        # Without passwords the embedded registry is for whoever sits at this machine.
-        obstacle = at_the_keyboard(environ) if registry is EMBEDDED and htpasswd is None else None
-        if obstacle is not None:
-            raise Denied(obstacle)
-
     app = Flask("pyoci", static_folder=None)
-    if settings.embedded is not None:
+    if settings.embedded is not None and not settings.short_urls.alone:
         app.register_blueprint(
             create_blueprint(settings.embedded, htpasswd=htpasswd, at_door=True, events=events)
         )
     site = Site(
         store=store,
         registries=settings.registries,
+        short_urls=settings.short_urls,
         max_body=settings.max_body,
         bearer_username=settings.bearer_username,
-        admit=admit,
+        admit=_door(htpasswd),
         events=events,
         path=settings.path,
         redirect=settings.redirect,
@@ -76,6 +72,17 @@ def create_app(settings: Settings, log: Log | None = None) -> Flask:
     register(app, site)
     app.wsgi_app = RequestLog(app.wsgi_app, log)  # type: ignore[method-assign]
     return app
+
+
+def _door(htpasswd: Htpasswd | None) -> Callable[[Registry, dict[str, Any]], None]:
+    """Without passwords the embedded registry is for whoever sits at this machine."""
+
+    def admit(registry: Registry, environ: dict[str, Any]) -> None:
+        obstacle = at_the_keyboard(environ) if registry is EMBEDDED and htpasswd is None else None
+        if obstacle is not None:
+            raise Denied(obstacle)
+
+    return admit
 
 
 def _htpasswd(settings: Settings) -> Htpasswd | None:

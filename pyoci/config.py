@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, TypeVar
+from urllib.parse import urlsplit
 
 from pyoci.cache.address import CacheAddress
-from pyoci.errors import InvalidRequest
+from pyoci.dist.private import PrivateProjects
+from pyoci.errors import PyOCIError
 from pyoci.oci.registries import Registries
+from pyoci.oci.short_urls import DEFAULT, ShortUrl, ShortUrls
 
 RESERVED = frozenset({"_", "health", "ready", "metrics", "v2", "simple", "pypi", "legacy", "local"})
 LEVELS = ("debug", "info", "warning", "error", "off")
@@ -44,6 +47,11 @@ class Settings:
     max_versions: int = 1000
     bearer_username: str | None = None
     registries: Registries = field(default_factory=Registries)
+    short_urls: ShortUrls = field(default_factory=ShortUrls)
+    upstream_url: str | None = field(default=None, repr=False)  # there may be a password in it
+    upstream_auth: str | None = field(default=None, repr=False)
+    upstream_on_denied: bool = False
+    private_projects: PrivateProjects = field(default_factory=PrivateProjects)
     host_connections: int = 16
     redirect: bool = False
     cache: CacheAddress = field(default_factory=CacheAddress)
@@ -66,17 +74,23 @@ class Settings:
         log, warnings = reader.log_levels()
         embedded = reader.get("PYOCI_EMBEDDED", None, _path)
         workers = reader.get("WEB_CONCURRENCY", default_workers(cores()), _number(1, 1000))
+        registries = reader.get(
+            "PYOCI_REGISTRIES",
+            Registries(embedded=embedded is not None),
+            lambda text: Registries.read(text, reserved=RESERVED, embedded=embedded is not None),
+        )
         settings = cls(
             port=reader.get("PORT", 8080, _number(1, 65535)),
             path=reader.get("PYOCI_PATH", "", _prefix),
             max_body=reader.get("PYOCI_MAX_BODY", 50_000_000, _number(1, 2**63)),
             max_versions=reader.get("PYOCI_MAX_VERSIONS", 1000, _number(0, 1_000_000)),
             bearer_username=reader.get("PYOCI_BEARER_USERNAME", None, _username),
-            registries=reader.get(
-                "PYOCI_REGISTRIES",
-                Registries(embedded=embedded is not None),
-                lambda text: Registries.read(text, reserved=RESERVED, embedded=embedded is not None),
-            ),
+            registries=registries,
+            short_urls=reader.short_urls(registries),
+            upstream_url=reader.get("PYOCI_UPSTREAM_INDEX", None, _url),
+            upstream_auth=reader.get("PYOCI_UPSTREAM_AUTH", None, _header),
+            upstream_on_denied=reader.get("PYOCI_UPSTREAM_ON_DENIED", False, _yes_or_no),
+            private_projects=reader.get("PYOCI_PRIVATE_PROJECTS", PrivateProjects(), PrivateProjects.parse),
             host_connections=reader.get("PYOCI_HOST_CONNECTIONS", 16, _number(1, 1000)),
             redirect=reader.get("PYOCI_REDIRECT", False, _yes_or_no),
             cache=reader.get("PYOCI_CACHE_URL", CacheAddress(), CacheAddress.parse),
@@ -92,16 +106,20 @@ class Settings:
             ca_bundle=reader.get("REQUESTS_CA_BUNDLE", reader.get("SSL_CERT_FILE", None, _bundle), _bundle),
             warnings=warnings,
         )
-        if settings.embedded_htpasswd is not None and settings.embedded is None:
-            reader.mistakes.append("PYOCI_EMBEDDED_HTPASSWD is set without PYOCI_EMBEDDED; expected both")
-        if settings.cache.place == "memory" and settings.workers > 1:
-            reader.mistakes.append(
-                f"PYOCI_CACHE_URL: memory:// is that of one process, and there are to be {settings.workers}; "
-                "expected WEB_CONCURRENCY=1 with it, or file://"
-            )
+        reader.mistakes += settings._contradictions()
         if reader.mistakes:
             raise WrongSettings("PyOCI can't start with these settings:\n  " + "\n  ".join(reader.mistakes))
         return settings
+
+    def _contradictions(self) -> Iterator[str]:
+        """What is wrong with settings that are right by themselves."""
+        if self.embedded_htpasswd is not None and self.embedded is None:
+            yield "PYOCI_EMBEDDED_HTPASSWD is set without PYOCI_EMBEDDED; expected both"
+        if self.cache.place == "memory" and self.workers > 1:
+            yield (
+                f"PYOCI_CACHE_URL: memory:// is that of one process, and there are to be {self.workers}; "
+                "expected WEB_CONCURRENCY=1 with it, or file://"
+            )
 
 
 def cores(cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
@@ -140,9 +158,24 @@ class _Reader:
             return default
         try:
             return parse(text)
-        except (ValueError, InvalidRequest) as exc:
+        except (ValueError, PyOCIError) as exc:
             self.mistakes += [f"{name}: {line}" for line in str(exc).splitlines()]
             return default
+
+    def short_urls(self, registries: Registries) -> ShortUrls:
+        """PYOCI_DEFAULT_INDEX and PYOCI_INDEXES, and whether nothing but them is served."""
+        sound = len(self.mistakes)
+        default = self.get("PYOCI_DEFAULT_INDEX", None, lambda text: ShortUrl.parse(text, registries))
+        named = self.get(
+            "PYOCI_INDEXES", ShortUrls(), lambda text: ShortUrls.read(text, registries, reserved=RESERVED)
+        )
+        urls = {**({DEFAULT: default} if default else {}), **named.urls}
+        alone = self.get("PYOCI_ONLY_INDEXES", False, _yes_or_no)
+        if alone and not urls and len(self.mistakes) == sound:
+            self.mistakes.append(
+                "PYOCI_ONLY_INDEXES: nothing would be served; expected PYOCI_DEFAULT_INDEX or PYOCI_INDEXES"
+            )
+        return ShortUrls(urls, alone)
 
     def log_levels(self) -> tuple[LogLevels, tuple[str, ...]]:
         """PYOCI_LOG, or RUST_LOG in its stead, of which only what has a meaning here is taken."""
@@ -186,6 +219,24 @@ def _yes_or_no(text: str) -> bool:
     if text.lower() not in {"yes", "no"}:
         raise ValueError(f"{text[:_SHOWN]!r} is not right; expected yes or no")
     return text.lower() == "yes"
+
+
+def _url(text: str) -> str:
+    """An http(s) URL; wrong ones are not repeated, for there may be a password in them."""
+    try:
+        parts = urlsplit(text)
+        sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none, or half an IPv6 address
+        sound = False
+    if not sound or not text.isascii() or re.search(r"[\s?#]", text):
+        raise ValueError("this is not the URL of a simple API; expected one like https://host/simple/")
+    return text
+
+
+def _header(text: str) -> str:
+    if not (text.isascii() and text.isprintable()):
+        raise ValueError("this is no Authorization header; expected one in visible characters, as Basic ...")
+    return text
 
 
 def _prefix(text: str) -> str:

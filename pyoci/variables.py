@@ -44,6 +44,52 @@ _INDEXES = Topic(
             default="1000",
         ),
         _one("PYOCI_BEARER_USERNAME", "The user whose password is passed on as a Bearer token."),
+        _one(
+            "PYOCI_DEFAULT_INDEX",
+            """\
+A registry and a namespace, ``ghcr.io/acme``: that package index is also served where clients look for PyPI's, at
+``/simple/`` (and ``/pypi/<project>/json``), and takes uploads at ``/simple/`` and ``/legacy/``. The registry may
+be an alias or a URL, and has to be one that may be asked.""",
+        ),
+        _one(
+            "PYOCI_INDEXES",
+            "The same by names of your own, ``team=ghcr.io/acme/python, lab=local/lab``: at ``/team/`` and ``/lab/``.",
+        ),
+        _one(
+            "PYOCI_ONLY_INDEXES",
+            "With ``yes`` nothing but those is served: no other registry, and no ``/v2/``.",
+            default="no",
+        ),
+    ),
+)
+
+_UPSTREAM = Topic(
+    "PyPI behind it",
+    (
+        _one(
+            "PYOCI_UPSTREAM_INDEX",
+            """\
+The URL of another package index's simple API, PyPI's for instance, that is asked for projects that the registry
+doesn't have. Off when empty. A user and a password may stand in it, or in ``PYOCI_UPSTREAM_AUTH``.""",
+        ),
+        _one(
+            "PYOCI_UPSTREAM_AUTH",
+            "The credentials for it: ``user:password``, or a whole header, ``Basic …`` or ``Bearer …``.",
+        ),
+        _one(
+            "PYOCI_UPSTREAM_ON_DENIED",
+            """\
+With ``yes`` it is also asked where the registry doesn't tell whether a project is absent or forbidden: to callers
+without credentials at most registries, and to everybody at Docker Hub. Set ``PYOCI_PRIVATE_PROJECTS`` first: any
+other name may then come from PyPI for whoever may not read it here.""",
+            default="no",
+        ),
+        _one(
+            "PYOCI_PRIVATE_PROJECTS",
+            """\
+Names and patterns, ``acme-*, secret-tool``: projects that it is never asked for, in any spelling. They can't be
+taken over there, even before you publish them here.""",
+        ),
     ),
 )
 
@@ -176,4 +222,4 @@ registry's certificate is always checked.""",
     ),
 )
 
-TOPICS = (_INDEXES, _REGISTRIES, _CACHE, _EMBEDDED, _SERVER, _NETWORK)
+TOPICS = (_INDEXES, _UPSTREAM, _REGISTRIES, _CACHE, _EMBEDDED, _SERVER, _NETWORK)

@@ -9,7 +9,9 @@ import pytest
 
 from pyoci.cache.address import CacheAddress
 from pyoci.config import LogLevels, Settings, WrongSettings, cores, default_threads, default_workers
+from pyoci.dist.private import PrivateProjects
 from pyoci.errors import Denied, NotFound
+from pyoci.oci.short_urls import ShortUrl
 
 VALUES: list[tuple[str, str, str, Any]] = [
     ("PORT", "9000", "port", 9000),
@@ -23,6 +25,15 @@ VALUES: list[tuple[str, str, str, Any]] = [
     ("PYOCI_CACHE_URL", "file://", "cache", CacheAddress()),
     ("PYOCI_CACHE_URL", "file:///a%20b/c", "cache", CacheAddress(directory=Path("/a b/c"))),
     ("PYOCI_CACHE_TTL_OLD", "60", "cache_ttl_old", 60),
+    (
+        "PYOCI_UPSTREAM_INDEX",
+        "https://me:pw@host:8443/simple/",
+        "upstream_url",
+        "https://me:pw@host:8443/simple/",
+    ),
+    ("PYOCI_UPSTREAM_AUTH", "Basic bWU6cHc=", "upstream_auth", "Basic bWU6cHc="),
+    ("PYOCI_UPSTREAM_ON_DENIED", "yes", "upstream_on_denied", True),
+    ("PYOCI_PRIVATE_PROJECTS", "Acme_*, tool", "private_projects", PrivateProjects(("acme-*", "tool"))),
     ("WEB_CONCURRENCY", "3", "workers", 3),
     ("PYOCI_THREADS", "8", "threads", 8),
     ("PYOCI_LOG", "debug", "log", LogLevels("debug")),
@@ -94,6 +105,13 @@ def test_all_mistakes_are_told_together(tmp_path: Path) -> None:
         "PYOCI_THREADS": "many",
         "PYOCI_CACHE_URL": "memcached://host",
         "PYOCI_CACHE_TTL_OLD": "soon",
+        "PYOCI_DEFAULT_INDEX": "ghcr.io",
+        "PYOCI_INDEXES": "team",
+        "PYOCI_ONLY_INDEXES": "perhaps",
+        "PYOCI_UPSTREAM_INDEX": "host",
+        "PYOCI_UPSTREAM_AUTH": "Basic\nx",
+        "PYOCI_UPSTREAM_ON_DENIED": "perhaps",
+        "PYOCI_PRIVATE_PROJECTS": "a b -x",
     }
     with pytest.raises(WrongSettings) as caught:
         Settings.from_environ(environ)
@@ -258,3 +276,149 @@ class TestRegistries:
         """With a sentence that says which, and why."""
         with pytest.raises(WrongSettings, match=sentence):
             Settings.from_environ({"PYOCI_REGISTRIES": listing})
+
+
+class TestShortUrls:
+    """PYOCI_DEFAULT_INDEX, PYOCI_INDEXES, PYOCI_ONLY_INDEXES."""
+
+    REGISTRIES = "ghcr=ghcr.io, http://127.0.0.1:5000, lab=http://10.0.0.5:5000"
+
+    @pytest.mark.parametrize(
+        ("text", "registry", "path"),
+        [
+            ("ghcr.io/acme", "ghcr.io", ("acme",)),
+            ("GHCR.io/Acme/Python/", "ghcr.io", ("acme", "python")),
+            ("https://ghcr.io/acme", "https://ghcr.io", ("acme",)),
+            ("ghcr/acme", "ghcr", ("acme",)),
+            ("lab/acme", "lab", ("acme",)),
+            ("127.0.0.1:5000/acme", "127.0.0.1:5000", ("acme",)),
+            ("HTTP://127.0.0.1:5000/acme", "http://127.0.0.1:5000", ("acme",)),
+        ],
+    )
+    def test_the_default(self, text: str, registry: str, path: tuple[str, ...]) -> None:
+        """An alias, a host or a URL, and a namespace."""
+        environ = {"PYOCI_REGISTRIES": self.REGISTRIES, "PYOCI_DEFAULT_INDEX": text}
+        short = Settings.from_environ(environ).short_urls
+        assert (short.urls, short.alone) == ({"simple": ShortUrl(registry, path)}, False)
+
+    def test_names(self, tmp_path: Path) -> None:
+        """A list, beside the default."""
+        environ = {
+            "PYOCI_EMBEDDED": str(tmp_path),
+            "PYOCI_DEFAULT_INDEX": "local/main",
+            "PYOCI_INDEXES": "team=ghcr.io/acme/python, lab = local/lab,",
+            "PYOCI_ONLY_INDEXES": "yes",
+        }
+        short = Settings.from_environ(environ).short_urls
+        assert short.alone
+        assert short.urls == {
+            "simple": ShortUrl("local", ("main",)),
+            "team": ShortUrl("ghcr.io", ("acme", "python")),
+            "lab": ShortUrl("local", ("lab",)),
+        }
+
+    @pytest.mark.parametrize(
+        ("text", "sentence"),
+        [
+            pytest.param("ghcr.io", "expected <registry>/<namespace>", id="a registry alone"),
+            pytest.param("ghcr.io/", "expected <registry>/<namespace>", id="a registry and a slash"),
+            pytest.param("/acme", "expected <registry>/<namespace>", id="no registry"),
+            pytest.param("https://ghcr.io", "expected <registry>/<namespace>", id="a URL alone"),
+            pytest.param("acme/python", "'acme' is not a registry", id="no alias"),
+            pytest.param("local/main", "PYOCI_EMBEDDED", id="nothing embedded"),
+            pytest.param("quay.io/acme", "PYOCI_REGISTRIES", id="not listed"),
+            pytest.param("http://ghcr.io/acme", "PYOCI_REGISTRIES", id="not by http"),
+            pytest.param("ftp://ghcr.io/acme", "expected <registry>/<namespace>", id="not by ftp"),
+            pytest.param("ghcr.io/a b", "not a repository name", id="a blank"),
+            pytest.param("ghcr.io/acme/../x", "not a repository name", id="dots"),
+            pytest.param("ghcr.io/a//b", "not a repository name", id="an empty segment"),
+            pytest.param("ghcr.io/acme/+simple", "not a repository name", id="+simple"),
+            pytest.param("me:hunter2@ghcr.io/acme", "not a registry", id="a password"),
+            pytest.param("https://me:hunter2@ghcr.io/acme", "not a registry", id="a password in a URL"),
+            pytest.param("ghcr.io/acme@hunter2", "not a repository name", id="something with @"),
+        ],
+    )
+    def test_a_wrong_target_stops_the_start(self, text: str, sentence: str) -> None:
+        """As default and by name, with no password in the sentence."""
+        for name, value in (("PYOCI_DEFAULT_INDEX", text), ("PYOCI_INDEXES", f"team={text}")):
+            with pytest.raises(WrongSettings, match=f"{name}: .*{sentence}") as caught:
+                Settings.from_environ({"PYOCI_REGISTRIES": self.REGISTRIES, name: value})
+            assert "hunter2" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("name", "sentence"),
+        [
+            *((name, "PyOCI uses itself") for name in ("simple", "pypi", "legacy", "local", "localhost")),
+            *((name, "PyOCI uses itself") for name in ("health", "ready", "metrics", "v2")),
+            ("ghcr", "PYOCI_REGISTRIES has an alias of that name"),
+            ("ghcr.io", "not a short URL's name"),
+            ("host:5000", "not a short URL's name"),
+            ("Team", "not a short URL's name"),
+            ("a/b", "not a short URL's name"),
+            ("_", "not a short URL's name"),
+            ("robots.txt", "not a short URL's name"),
+            ("", "not a short URL's name"),
+        ],
+    )
+    def test_a_name_that_means_something_else_stops_the_start(self, name: str, sentence: str) -> None:
+        """An address of our own, an alias, or what could be a registry."""
+        environ = {"PYOCI_REGISTRIES": self.REGISTRIES, "PYOCI_INDEXES": f"{name}=ghcr.io/acme"}
+        with pytest.raises(WrongSettings, match=f"PYOCI_INDEXES: .*{sentence}"):
+            Settings.from_environ(environ)
+
+    def test_all_its_mistakes_are_told(self) -> None:
+        """One a line."""
+        text = "a=ghcr.io/a, a=ghcr.io/b, v2=ghcr.io/c, team, b=x/y, ok=ghcr.io/ok"
+        with pytest.raises(WrongSettings, match="'a' is given twice") as caught:
+            Settings.from_environ({"PYOCI_INDEXES": text})
+        assert str(caught.value).count("PYOCI_INDEXES: ") == 4
+
+    @pytest.mark.parametrize("environ", [{}, {"PYOCI_INDEXES": " , "}], ids=["unset", "empty"])
+    def test_nothing_but_nothing_stops_the_start(self, environ: dict[str, str]) -> None:
+        """PYOCI_ONLY_INDEXES needs a name."""
+        with pytest.raises(WrongSettings, match="PYOCI_ONLY_INDEXES: nothing would be served"):
+            Settings.from_environ(environ | {"PYOCI_ONLY_INDEXES": "yes"})
+
+    def test_a_mistake_in_the_names_is_told_once(self) -> None:
+        """Not also that there are none."""
+        with pytest.raises(WrongSettings, match="PYOCI_INDEXES") as caught:
+            Settings.from_environ({"PYOCI_INDEXES": "team", "PYOCI_ONLY_INDEXES": "yes"})
+        assert "PYOCI_ONLY_INDEXES" not in str(caught.value)
+
+
+class TestUpstream:
+    """PYOCI_UPSTREAM_INDEX and what belongs to it."""
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "hunter2",
+            "//me:hunter2@host/simple/",
+            "ftp://me:hunter2@host/simple/",
+            "https://me:hunter2@/simple/",
+            "https://me:hunter2@host:port/simple/",
+            "https://me:hunter2@host:99999/simple/",
+            "https://me:hunter2@[::1/simple/",
+            "https://host/simple/?token=hunter2",
+            "https://host/simple/#hunter2",
+            "https://host/hunter2 /",
+        ],
+    )
+    def test_a_wrong_url_stops_the_start_and_is_not_repeated(self, url: str) -> None:
+        """There may be a password in it."""
+        with pytest.raises(WrongSettings, match=r"PYOCI_UPSTREAM_INDEX: .*expected .*https://") as caught:
+            Settings.from_environ({"PYOCI_UPSTREAM_INDEX": url})
+        assert "hunter2" not in str(caught.value)
+
+    def test_its_credentials_are_in_no_repr(self) -> None:
+        """Neither those of the URL nor the header."""
+        environ = {
+            "PYOCI_UPSTREAM_INDEX": "https://me:hunter2@host/",
+            "PYOCI_UPSTREAM_AUTH": "Bearer hunter2",
+        }
+        assert "hunter2" not in repr(Settings.from_environ(environ))
+
+    def test_what_belongs_to_it_does_no_harm_alone(self) -> None:
+        """Somebody switched it off for a while."""
+        environ = {"PYOCI_UPSTREAM_ON_DENIED": "yes", "PYOCI_PRIVATE_PROJECTS": "acme-*"}
+        assert Settings.from_environ(environ).upstream_url is None

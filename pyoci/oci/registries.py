@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Self
@@ -14,7 +14,7 @@ from pyoci.oci.references import Registry
 
 LOCAL = "local"
 EMBEDDED = Registry("embedded", LOCAL, listed=True)
-_ALIAS = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _PATTERN = re.compile(r"[a-z0-9*?._:-]*[*?][a-z0-9*?._:-]*")
 
 
@@ -46,7 +46,7 @@ class Registries:
             alias, equals, target = (part.strip() for part in entry.rpartition("="))
             try:
                 if equals:
-                    _check_alias(alias, reserved, aliases)
+                    check_name(alias, reserved, aliases, "an alias")
                 if not equals and _PATTERN.fullmatch(target.lower()):
                     patterns.append(target.lower())
                     continue
@@ -88,10 +88,18 @@ class Registries:
         raise Denied(f"{named} may not be asked here; PYOCI_REGISTRIES lists the registries that may")
 
 
-def _check_alias(alias: str, reserved: Iterable[str], known: dict[str, Registry]) -> None:
-    if not _ALIAS.fullmatch(alias):
-        raise InvalidRequest(f"{alias!r} is not an alias; expected lower case letters, digits, - and _")
-    if alias in reserved or alias == "localhost":
-        raise InvalidRequest(f"the alias {alias!r} is a name that PyOCI uses itself; choose another")
-    if alias in known:
-        raise InvalidRequest(f"the alias {alias!r} is given twice")
+def could_be_a_host(text: str) -> bool:
+    """Whether a URL's first segment may be a registry's host: most of what scanners and typing errors ask for
+    can't.
+    """
+    return "/" not in text and ("." in text or ":" in text or text.lower() == "localhost")
+
+
+def check_name(name: str, reserved: Iterable[str], known: Container[str], kind: str) -> None:
+    """Whether `name` may stand first in a URL. Raises InvalidRequest where it can't, or does already."""
+    if not _NAME.fullmatch(name):
+        raise InvalidRequest(f"{name!r} is not {kind}; expected lower case letters, digits, - and _")
+    if name in reserved or name == "localhost":
+        raise InvalidRequest(f"{name!r} is a name that PyOCI uses itself; choose another")
+    if name in known:
+        raise InvalidRequest(f"{name!r} is given twice")

@@ -1,5 +1,7 @@
 """Where a request points: a decoded URL path taken apart into registry, namespace and project. Pure.
 
+A short URL is what it stands for from here on: nobody below knows by which of its URLs a page was asked for.
+
 WSGI decodes the path before it gets here, and some proxies merge double slashes, so a registry that was
 written as a URL arrives in several shapes; all of them are read.
 """
@@ -13,6 +15,8 @@ from typing import Self
 from urllib.parse import unquote
 
 from pyoci.errors import NotFound
+from pyoci.oci.registries import could_be_a_host
+from pyoci.oci.short_urls import DEFAULT, ShortUrls
 
 EXPECTED = "/<registry>/<namespace>/ or /<registry>/<namespace>/<project>/"
 # hatch asks here. "+" can't stand in an OCI name, so this hides nobody's namespace.
@@ -20,7 +24,7 @@ SIMPLE = "+simple"
 # What clients and browsers probe for: uv and pdm, PEP 807, and whatever has an icon or a robot.
 PROBED = frozenset({"_", ".well-known", "favicon.ico", "robots.txt"})
 # First segments that are, or may become, pages of PyOCI itself. No alias may be called so.
-OWN = frozenset({"health", "ready", "metrics", "v2", "simple", "pypi", "legacy"})
+OWN = frozenset({"health", "ready", "metrics", "v2", DEFAULT, "pypi", "legacy"})
 RESERVED = PROBED | OWN | {"local"}
 
 _URL = re.compile(r"(https?):/{0,2}([^/]+)/?", re.IGNORECASE)
@@ -46,8 +50,13 @@ class Place:
     below: tuple[str, ...] | None = None
 
     @classmethod
-    def read(cls, path: str, knows: Callable[[str], bool]) -> Self:
-        """Take a decoded path without its outer slashes apart; `knows` tells aliases. Raises NoRegistry."""
+    def read(cls, path: str, knows: Callable[[str], bool], short: ShortUrls | None = None) -> Self:
+        """Take a decoded path without its outer slashes apart; `knows` tells aliases. Raises NoRegistry.
+
+        What follows a short URL's name stands after `+simple/`: no namespace further down can be meant.
+        """
+        if short is not None and (found := _shortened(path, short)) is not None:
+            return cls(*found)
         registry, rest = _registry(path, knows)
         segments = tuple(rest.split("/")) if rest else ()
         if SIMPLE not in segments:
@@ -70,6 +79,18 @@ class Place:
         return ("/".join(above), name[0]) if above and len(name) == 1 else None
 
 
+def _shortened(path: str, short: ShortUrls) -> tuple[str, tuple[str, ...], tuple[str, ...]] | None:
+    """What a short URL stands for, and the segments below it; None for another path that may be asked for."""
+    first, slash, rest = path.partition("/")
+    meant = short.find(first)
+    if meant is not None:
+        below = tuple(rest.split("/")) if slash else ()
+        return meant.registry, meant.path, below[1:] if below[:1] == (SIMPLE,) else below
+    if short.alone and first not in PROBED:
+        raise NoRegistry("there is no package index at this address")
+    return None
+
+
 def _registry(path: str, knows: Callable[[str], bool]) -> tuple[str, str]:
     """Split off the registry."""
     first, _, rest = path.partition("/")
@@ -82,11 +103,6 @@ def _registry(path: str, knows: Callable[[str], bool]) -> tuple[str, str]:
         first = unquote(first)  # a proxy in front encoded it once more
     if url := _URL.fullmatch(first):
         return f"{url[1].lower()}://{url[2]}", rest
-    if not _possible(first) and not knows(first.lower()):
+    if not could_be_a_host(first) and not knows(first.lower()):
         raise NoRegistry(f"{first[:100]!a} is not a registry; expected {EXPECTED}")
     return first, rest
-
-
-def _possible(text: str) -> bool:
-    """Whether `text` may be a host: most of what scanners and typing errors ask for can't."""
-    return "/" not in text and ("." in text or ":" in text or text.lower() == "localhost")

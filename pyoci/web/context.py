@@ -14,6 +14,7 @@ from pyoci.errors import NotFound
 from pyoci.events import Events
 from pyoci.oci.credentials import Credentials, fingerprint, parse_authorization
 from pyoci.oci.references import Registry
+from pyoci.oci.short_urls import ShortUrls
 from pyoci.store.models import Namespace
 from pyoci.web.addresses import EXPECTED, Place
 from pyoci.web.body import Patience, RequestBody
@@ -52,6 +53,7 @@ class Site:
 
     store: PackageStore
     registries: Registries
+    short_urls: ShortUrls = field(default_factory=ShortUrls)
     max_body: int = 50_000_000
     bearer_username: str | None = None
     admit: Callable[[Registry, dict[str, Any]], None] = _anyone
@@ -99,7 +101,7 @@ def body() -> RequestBody:
 
 def locate(path: str) -> Place:
     """The place that a path points to, before anybody is asked. Raises NoRegistry."""
-    return Place.read(path, site().registries.knows)
+    return Place.read(path, site().registries.knows, site().short_urls)
 
 
 def visit(path: str) -> Visit:
@@ -112,7 +114,7 @@ def visit(path: str) -> Visit:
     if place.as_root is None and place.as_project is None:
         raise NotFound(f"there is nothing at this address; expected {EXPECTED}")
     environ = request.environ
-    environ["pyoci.path"] = "/".join(place.segments)
+    environ["pyoci.path"] = "/".join((*place.segments, *(place.below or ())))
     registry = environ["pyoci.registry"] = site().registries.parse(place.registry)
     site().admit(registry, environ)
     header = request.headers.get("Authorization")

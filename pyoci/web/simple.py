@@ -8,6 +8,7 @@ from flask import Blueprint, Response, request
 
 from pyoci.dist.names import ProjectName
 from pyoci.errors import NotFound, PyOCIError
+from pyoci.oci.short_urls import DEFAULT
 from pyoci.store.models import Namespace, ProjectPage
 from pyoci.web import answers
 from pyoci.web.context import Visit, locate, site, visit
@@ -39,12 +40,23 @@ def show_legacy(place: str) -> Response:
     """The legacy JSON of one project. Where only a namespace stands before it, `json` is a project itself."""
     if locate(place).as_project is None:
         return answers.moved("json/")
-    guest = visit(place)
+    return _legacy(visit(place), "./")
+
+
+@simple.get("/pypi/<name>/json", provide_automatic_options=False)
+def show_pypi(name: str) -> Response:
+    """The same where PyPI has it; Dependabot makes this address of one that ends in /simple/."""
+    return _legacy(visit(f"{DEFAULT}/{name}"), f"../../{DEFAULT}/{name}/")
+
+
+def _legacy(guest: Visit, beside: str) -> Response:
+    """The legacy JSON; `beside` leads from its address to the page, which the files' links start from."""
     namespace, name = guest.project()
-    if _last(place) != name.normalized:
+    if _last(request.path.removesuffix("/json")) != name.normalized:
         return answers.moved(f"../{name}/json")
     page = site().store.page(namespace, name, guest.caller, fresh=_fresh())
-    return answers.page(render_legacy(page, lambda link: urljoin(request.base_url, link)), "application/json")
+    there = urljoin(request.base_url, beside)
+    return answers.page(render_legacy(page, lambda link: urljoin(there, link)), "application/json")
 
 
 def _page_or_root(guest: Visit, shape: Representation) -> Response:

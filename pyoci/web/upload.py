@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, request
 
+from pyoci.oci.short_urls import DEFAULT
 from pyoci.web import answers
 from pyoci.web.context import body, site, visit
 from pyoci.web.forms import received
@@ -24,3 +25,10 @@ def publish(place: str) -> Response:
         if form.noted:
             here.events.debug("web", "form fields that are not kept", fields=form.noted)
     return answers.text(f"{file.filename} is published")
+
+
+@upload.post("/legacy", strict_slashes=False, provide_automatic_options=False)
+@upload.post("/legacy/", strict_slashes=False, provide_automatic_options=False)
+def publish_to_default() -> Response:
+    """The same where PyPI takes uploads."""
+    return publish(DEFAULT)

@@ -15,6 +15,7 @@ from pyoci.dist.names import ProjectName
 from pyoci.errors import Denied
 from pyoci.oci.credentials import Credentials
 from pyoci.oci.references import Registry
+from pyoci.oci.short_urls import ShortUrl, ShortUrls
 from pyoci.store.models import Namespace, ProjectPage, Ticket
 from tests.web.doubles import MemoryStore
 
@@ -179,3 +180,12 @@ def test_a_long_address_is_not_remembered(client: FlaskClient, store: TicketStor
     for _ in range(2):
         client.get(f"{PAGE}?{'x' * 1000}", headers=ME)
     assert len(store.calls) == 2
+
+
+def test_a_short_url_has_answers_of_its_own(make_app, store: TicketStore) -> None:
+    """Given again like all others, the same bytes as at the long URL."""
+    client = make_app(short_urls=ShortUrls({"simple": ShortUrl("ghcr.io", ("acme",))})).test_client()
+    long = get(client)
+    short = [client.get("/simple/hello-world/") for _ in range(2)]
+    assert len(store.calls) == 2
+    assert [(again.data, again.headers) for again in short] == [(long.data, long.headers)] * 2
