@@ -17,12 +17,12 @@ from typing import TypeVar
 
 from cachetools import LRUCache
 
+from pyoci.cache.flights import Flights
 from pyoci.dist.filenames import Sdist
 from pyoci.errors import Unreachable
 from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.store.cache import Cache
-from pyoci.store.flights import Flights
 from pyoci.store.learned import Learned
 from pyoci.store.models import PackageFile, ProjectPage
 from pyoci.store.project import Listing, StoredProject, versions_among

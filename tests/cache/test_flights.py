@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from pyoci.cache.flights import Flights
 from pyoci.errors import Denied, Unreachable
-from pyoci.store.flights import Flights
 
 
 class Work:
