@@ -1,11 +1,15 @@
-"""Reading the body of an answer as it comes: in pieces, at a pace. Never decoded."""
+"""Reading the body of an answer as it comes: in pieces, at a pace. Decoded only for who asked for gzip."""
 
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Callable
 
 import requests
+
+from pyoci.errors import ProtocolError
+from pyoci.net.messages import Answer
 
 _SLOWEST = 1024.0  # bytes a second, over the time without progress that is allowed
 _GATHERING = 1.0  # seconds after which a piece goes on as it is: pip waits 15 for its next byte
@@ -40,6 +44,33 @@ def whole(response: requests.Response, limit: int) -> bytes:
 def is_encoded(response: requests.Response) -> bool:
     """Whether the body is compressed, though only `identity` was asked for."""
     return response.headers.get("content-encoding", "").strip().lower() not in {"", "identity"}
+
+
+def decoded(answer: Answer, limit: int) -> bytes:
+    """The body of an answer to a call that takes gzip, at most `limit` bytes. Raises ProtocolError.
+
+    Of several members the first counts: nobody sends more, and each could be a bomb.
+    """
+    coding = answer.headers.get("content-encoding", "").strip().lower()
+    if coding in {"", "identity"}:
+        body, whole_body = answer.body, True
+    elif coding in {"gzip", "x-gzip"}:
+        body, whole_body = _unzipped(answer.body, limit + 1)
+    else:
+        raise ProtocolError("the answer is compressed in a way that nobody asked for; expected gzip")
+    if len(body) > limit:
+        raise ProtocolError(f"the answer has more than {limit} bytes")
+    if not whole_body:
+        raise ProtocolError("the answer is no whole gzip")
+    return body
+
+
+def _unzipped(body: bytes, limit: int) -> tuple[bytes, bool]:
+    unpacking = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    try:
+        return unpacking.decompress(body, limit), unpacking.eof
+    except zlib.error:
+        return b"", False
 
 
 class Pace:

@@ -117,7 +117,8 @@ class Transport:
         self.resolver.close()
 
     def document(self, call: Call, limit: int = DOCUMENT_LIMIT) -> Answer:
-        """Send `call` and read its answer whole, at most `limit` bytes of it.
+        """Send `call` and read its answer whole, at most `limit` bytes of it. A call that has an Accept-Encoding
+        of its own gets the body as it was encoded: `decoded` is for that.
 
         The whole takes at most `document_seconds`, further attempts after a lost connection, a busy registry
         or a 429 included; a call that isn't `repeatable` gets one. Of a refusal's body as much is read as an
@@ -200,7 +201,7 @@ class Transport:
 
     def _read(self, call: Call, limit: int, seconds: float) -> Answer:
         host, deadline = urlsplit(call.url).netloc, self._clock() + seconds
-        with self._gates.passage(host, seconds), self._told(call) as facts:
+        with self._gates.passage(host, _named(call), seconds), self._told(call) as facts:
             seconds = max(deadline - self._clock(), 0.1)
             with self._timed(call, seconds) as watch:
                 response = self._send(call, (min(CONNECT_SECONDS, seconds), seconds), call.body)
@@ -336,7 +337,7 @@ def _asked_wait(answer: Answer | Stream, pause: float) -> float | None:
 def _whole(call: Call, response: requests.Response, limit: int) -> Answer:
     """The answer with all of its body, or ProtocolError where that is more than `limit` bytes."""
     try:
-        if is_encoded(response) and call.method != "HEAD":
+        if is_encoded(response) and call.method != "HEAD" and "Accept-Encoding" not in call.headers:
             raise ProtocolError(f"{_named(call)} sent a compressed answer where nobody asked for one")
         body = whole(response, limit + 1)
     finally:
@@ -371,14 +372,14 @@ class _Gates:
         self._gates: WeakValueDictionary[str, threading.BoundedSemaphore] = WeakValueDictionary()
 
     @contextmanager
-    def passage(self, host: str, seconds: float) -> Iterator[None]:
-        """Wait at the gate of `host`, at most `seconds`; raises Unreachable after that."""
+    def passage(self, host: str, name: str, seconds: float) -> Iterator[None]:
+        """Wait at the gate of `host`, at most `seconds`; raises Unreachable after that, which says `name`."""
         with self._lock:
             gate = self._gates.get(host)
             if gate is None:
                 gate = self._gates[host] = threading.BoundedSemaphore(self._width)
         if not gate.acquire(timeout=seconds):
-            raise Unreachable(f"too many calls to {host} at once; none ended in time")
+            raise Unreachable(f"too many calls to {name} at once; none ended in time")
         try:
             yield
         finally:
