@@ -26,7 +26,7 @@ LADDER = {
     "net": set(),
     "cache": set(),
     "oci": {"net"},
-    "upstream": {"net", "dist", "cache"},
+    "upstream": {"net", "cache"},
     "store": {"dist", "oci", "upstream", "cache"},
     "embedded": {"oci"},
     "telemetry": {"oci"},

@@ -1,0 +1,98 @@
+"""UpstreamAddress: the simple API that is asked, as PYOCI_UPSTREAM_INDEX and PYOCI_UPSTREAM_AUTH name it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from dataclasses import dataclass, field
+from typing import Self
+from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
+
+_EXPECTED = "expected the https URL of a simple API, like https://packages.example/simple/"
+_EXPECTED_AUTH = "expected user:password, or a whole header: Basic … or Bearer …"
+_HEADER = re.compile(r"(Basic|Bearer) +([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamAddress:
+    """`url` is without credentials and ends with a slash; `authorization` is a whole Authorization header."""
+
+    url: str
+    authorization: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def parse(cls, url: str, authorization: str | None = None) -> Self:
+        """Read the URL, which may have credentials in it, or have them apart: `user:password`, or the whole
+        header, `Basic …` or `Bearer …`. Raises ValueError, which repeats nothing that may be a password.
+        """
+        parts = _split(url.strip())
+        inside = _inside(parts)
+        if inside and authorization:
+            raise ValueError("the URL has credentials in it, and others stand apart; expected one of the two")
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
+        netloc = host if parts.port is None else f"{host}:{parts.port}"
+        path = parts.path if parts.path.endswith("/") else f"{parts.path}/"
+        return cls(
+            urlunsplit((parts.scheme, netloc, path, "", "")),
+            inside or (_header(authorization.strip()) if authorization else None),
+        )
+
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        """Scheme, host and port: where credentials may go."""
+        return origin_of(urlsplit(self.url))
+
+    @property
+    def key(self) -> str:
+        """What pages are remembered under. Other credentials may be shown other pages, and sixteen bits tell
+        two of an operator's apart, but nobody a password.
+        """
+        who = hashlib.blake2b((self.authorization or "").encode(), digest_size=2).hexdigest()
+        return f"{self.url}\0{who}"
+
+    def page_url(self, name: str) -> str:
+        """Where the page of a project stands, by its normalised name."""
+        return f"{self.url}{quote(name, safe='')}/"
+
+
+def origin_of(parts: SplitResult) -> tuple[str, str, int]:
+    """Scheme, host and port of a URL. Raises ValueError for a port that is none."""
+    return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise ValueError(f"this is no URL; {_EXPECTED}") from None
+    plain = url.isascii() and url.isprintable() and " " not in url and "\\" not in url
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not plain:
+        raise ValueError(f"this is no URL of a package index; {_EXPECTED}")
+    if parts.query or parts.fragment:
+        raise ValueError(f"the URL has a query or a fragment; {_EXPECTED}")
+    return parts
+
+
+def _inside(parts: SplitResult) -> str | None:
+    """The header that the URL's own credentials make."""
+    if "@" not in parts.netloc:
+        return None
+    return _basic(unquote(parts.username or ""), unquote(parts.password or ""))
+
+
+def _header(text: str) -> str:
+    found = _HEADER.fullmatch(text)
+    if found:
+        return f"{found[1].capitalize()} {found[2]}"
+    user, colon, password = text.partition(":")
+    if not colon:
+        raise ValueError(f"these are no credentials; {_EXPECTED_AUTH}")
+    return _basic(user, password)
+
+
+def _basic(user: str, password: str) -> str:
+    if not (user + password).isprintable() or not user + password:
+        raise ValueError(f"these are no credentials; {_EXPECTED_AUTH}")
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode("ascii")

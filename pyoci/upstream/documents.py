@@ -1,0 +1,108 @@
+"""A page's JSON, read and written (PEP 691, 700, 714, 740, 792). Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
+from packaging.version import Version
+
+from pyoci.errors import ProtocolError
+from pyoci.upstream import fields
+from pyoci.upstream.models import UpstreamFile, UpstreamPage
+
+_FILES = 100_000
+_VERSIONS = 100_000
+_VERSION = 200  # characters
+
+
+def read_json(body: bytes, name: str, base: str) -> UpstreamPage:
+    """The page of the project `name`, as JSON that came from the URL `base`.
+
+    What is broken in it is left out, and so is what nobody knows. Raises ProtocolError where it is no page.
+    """
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        raise ProtocolError("the upstream package index sent JSON that can't be read") from None
+    if not isinstance(document, dict) or not isinstance(document.get("files"), list):
+        raise ProtocolError("the upstream package index sent JSON that is no project's page")
+    meta = document.get("meta")
+    check_version(meta.get("api-version") if isinstance(meta, dict) else None)
+    told = document.get("name")
+    if isinstance(told, str) and canonicalize_name(told) != name:
+        raise ProtocolError("the upstream package index sent another project's page")
+    return page_of(document, name, base)
+
+
+def write_json(page: UpstreamPage) -> bytes:
+    """The page as JSON that `read_json` reads."""
+    return json.dumps(page.document(), separators=(",", ":")).encode()
+
+
+def page_of(document: Mapping[str, Any], name: str, base: str) -> UpstreamPage:
+    """The page that a document of the right shape tells."""
+    entries = document["files"]
+    if len(entries) > _FILES:
+        raise ProtocolError(f"the upstream package index lists more than {_FILES} files of {name}")
+    files = tuple(file for file in (_file(entry, base) for entry in entries) if file is not None)
+    versions = _told(document.get("versions"))
+    page = UpstreamPage(
+        name=name,
+        files=files,
+        versions=_derived(files) if versions is None else versions,
+        status=fields.status(document.get("project-status")),
+    )
+    return replace(page, state=hashlib.sha256(write_json(page)).hexdigest()[:32])
+
+
+def check_version(told: object) -> None:
+    """PEP 629: another major version is another language. Raises ProtocolError."""
+    if isinstance(told, str) and told.partition(".")[0] not in {"1", ""}:
+        raise ProtocolError("the upstream package index speaks another version of the simple API; expected 1")
+
+
+def _file(entry: object, base: str) -> UpstreamFile | None:
+    if not isinstance(entry, Mapping):
+        return None
+    filename, url = fields.filename(entry.get("filename")), fields.url(entry.get("url"), base)
+    if filename is None or url is None:
+        return None
+    return UpstreamFile(
+        filename=filename,
+        url=url,
+        hashes=fields.hashes(entry.get("hashes")),
+        size=fields.size(entry.get("size")),
+        upload_time=fields.upload_time(entry.get("upload-time")),
+        requires_python=fields.text(entry.get("requires-python")),
+        core_metadata=fields.core_metadata(entry),
+        yanked=fields.yanked(entry.get("yanked")),
+        provenance=fields.url(entry.get("provenance"), ""),
+        gpg_sig=fields.flag(entry.get("gpg-sig")),
+    )
+
+
+def _told(value: object) -> tuple[str, ...] | None:
+    if not isinstance(value, list):
+        return None
+    good = (text for text in value[:_VERSIONS] if isinstance(text, str) and len(text) <= _VERSION)
+    return tuple(dict.fromkeys(text for text in good if text and text.isascii() and text.isprintable()))
+
+
+def _derived(files: Iterable[UpstreamFile]) -> tuple[str, ...]:
+    """The versions of those file names that tell one, in PEP 440 order."""
+    found = {version for version in (_version(file.filename) for file in files) if version is not None}
+    return tuple(map(str, sorted(found)))
+
+
+def _version(filename: str) -> Version | None:
+    try:
+        if filename.endswith(".whl"):
+            return parse_wheel_filename(filename)[1]
+        return parse_sdist_filename(filename)[1]
+    except ValueError:  # every one of packaging's is one, and so is what int() says to 5,000 digits
+        return None
