@@ -19,10 +19,12 @@ from pyoci.oci.references import Registry
 from pyoci.oci.registries import EMBEDDED
 from pyoci.oci.session import Gateway
 from pyoci.store.cache import Cache
+from pyoci.store.lookup import Rules
 from pyoci.store.service import PackageStore
 from pyoci.store.state import Terms
 from pyoci.telemetry.logs import Log
 from pyoci.telemetry.requests import RequestLog
+from pyoci.upstream.service import Upstream
 from pyoci.web.blueprints import register
 from pyoci.web.context import Site
 
@@ -42,12 +44,16 @@ def create_app(settings: Settings, log: Log | None = None) -> Flask:
         user_agent=f"pyoci/{pyoci.__version__}",
         events=events,
     )
+    backend = _backend(settings, events)
+    upstream = Upstream(settings.upstream, transport, backend, events=events) if settings.upstream else None
     store = PackageStore(
         Gateway(transport, events=events),
         max_versions=settings.max_versions,
         events=events,
+        upstream=upstream,
+        rules=Rules(settings.private_projects, settings.upstream_on_denied),
         cache=Cache(
-            _backend(settings, events),
+            backend,
             Terms(settings.cache_ttl, settings.cache_ttl_old),
             home=identity(settings.embedded) if settings.embedded else "",
         ),

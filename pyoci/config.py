@@ -6,16 +6,16 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self, TypeVar
-from urllib.parse import urlsplit
 
 from pyoci.cache.address import CacheAddress
 from pyoci.dist.private import PrivateProjects
 from pyoci.errors import PyOCIError
 from pyoci.oci.registries import Registries
 from pyoci.oci.short_urls import DEFAULT, ShortUrl, ShortUrls
+from pyoci.upstream.address import UpstreamAddress, authorization_of
 
 RESERVED = frozenset({"_", "health", "ready", "metrics", "v2", "simple", "pypi", "legacy", "local"})
 LEVELS = ("debug", "info", "warning", "error", "off")
@@ -48,8 +48,7 @@ class Settings:
     bearer_username: str | None = None
     registries: Registries = field(default_factory=Registries)
     short_urls: ShortUrls = field(default_factory=ShortUrls)
-    upstream_url: str | None = field(default=None, repr=False)  # there may be a password in it
-    upstream_auth: str | None = field(default=None, repr=False)
+    upstream: UpstreamAddress | None = None
     upstream_on_denied: bool = False
     private_projects: PrivateProjects = field(default_factory=PrivateProjects)
     host_connections: int = 16
@@ -87,8 +86,7 @@ class Settings:
             bearer_username=reader.get("PYOCI_BEARER_USERNAME", None, _username),
             registries=registries,
             short_urls=reader.short_urls(registries),
-            upstream_url=reader.get("PYOCI_UPSTREAM_INDEX", None, _url),
-            upstream_auth=reader.get("PYOCI_UPSTREAM_AUTH", None, _header),
+            upstream=reader.upstream(),
             upstream_on_denied=reader.get("PYOCI_UPSTREAM_ON_DENIED", False, _yes_or_no),
             private_projects=reader.get("PYOCI_PRIVATE_PROJECTS", PrivateProjects(), PrivateProjects.parse),
             host_connections=reader.get("PYOCI_HOST_CONNECTIONS", 16, _number(1, 1000)),
@@ -106,10 +104,19 @@ class Settings:
             ca_bundle=reader.get("REQUESTS_CA_BUNDLE", reader.get("SSL_CERT_FILE", None, _bundle), _bundle),
             warnings=warnings,
         )
+        settings = replace(settings, warnings=(*warnings, *settings._doubts()))
         reader.mistakes += settings._contradictions()
         if reader.mistakes:
             raise WrongSettings("PyOCI can't start with these settings:\n  " + "\n  ".join(reader.mistakes))
         return settings
+
+    def _doubts(self) -> Iterator[str]:
+        """What is hardly meant."""
+        if self.upstream is not None and self.upstream_on_denied and not self.private_projects.patterns:
+            yield (
+                "PYOCI_UPSTREAM_ON_DENIED without PYOCI_PRIVATE_PROJECTS: who may not read a private project "
+                "gets the one of that name from upstream, whoever published it there"
+            )
 
     def _contradictions(self) -> Iterator[str]:
         """What is wrong with settings that are right by themselves."""
@@ -177,6 +184,11 @@ class _Reader:
             )
         return ShortUrls(urls, alone)
 
+    def upstream(self) -> UpstreamAddress | None:
+        """PYOCI_UPSTREAM_INDEX with the credentials that stand in it or beside it."""
+        header = self.get("PYOCI_UPSTREAM_AUTH", None, authorization_of)
+        return self.get("PYOCI_UPSTREAM_INDEX", None, lambda text: UpstreamAddress.parse(text, header))
+
     def log_levels(self) -> tuple[LogLevels, tuple[str, ...]]:
         """PYOCI_LOG, or RUST_LOG in its stead, of which only what has a meaning here is taken."""
         if self._environ.get("PYOCI_LOG", "").strip():
@@ -219,24 +231,6 @@ def _yes_or_no(text: str) -> bool:
     if text.lower() not in {"yes", "no"}:
         raise ValueError(f"{text[:_SHOWN]!r} is not right; expected yes or no")
     return text.lower() == "yes"
-
-
-def _url(text: str) -> str:
-    """An http(s) URL; wrong ones are not repeated, for there may be a password in them."""
-    try:
-        parts = urlsplit(text)
-        sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is none, or half an IPv6 address
-        sound = False
-    if not sound or not text.isascii() or re.search(r"[\s?#]", text):
-        raise ValueError("this is not the URL of a simple API; expected one like https://host/simple/")
-    return text
-
-
-def _header(text: str) -> str:
-    if not (text.isascii() and text.isprintable()):
-        raise ValueError("this is no Authorization header; expected one in visible characters, as Basic ...")
-    return text
 
 
 def _prefix(text: str) -> str:

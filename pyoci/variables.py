@@ -47,13 +47,13 @@ _INDEXES = Topic(
         _one(
             "PYOCI_DEFAULT_INDEX",
             """\
-A registry and a namespace, ``ghcr.io/acme``: that package index is also served where clients look for PyPI's, at
-``/simple/`` (and ``/pypi/<project>/json``), and takes uploads at ``/simple/`` and ``/legacy/``. The registry may
-be an alias or a URL, and has to be one that may be asked.""",
+A registry and a namespace, ``ghcr.io/acme``: that package index is also served where clients look for
+PyPI's, at ``/simple/`` (and ``/pypi/<project>/json``), and takes uploads at ``/simple/`` and
+``/legacy/``. The registry may be an alias or a URL, and has to be one that may be asked.""",
         ),
         _one(
             "PYOCI_INDEXES",
-            "The same by names of your own, ``team=ghcr.io/acme/python, lab=local/lab``: at ``/team/`` and ``/lab/``.",
+            "Others by name: at ``/team/`` and ``/lab/`` with ``team=ghcr.io/acme/python, lab=local/lab``.",
         ),
         _one(
             "PYOCI_ONLY_INDEXES",
@@ -69,8 +69,9 @@ _UPSTREAM = Topic(
         _one(
             "PYOCI_UPSTREAM_INDEX",
             """\
-The URL of another package index's simple API, PyPI's for instance, that is asked for projects that the registry
-doesn't have. Off when empty. A user and a password may stand in it, or in ``PYOCI_UPSTREAM_AUTH``.""",
+The URL of another package index's simple API, PyPI's for instance, that is asked for projects that the
+registry doesn't have. Off when empty. A user and a password may stand in it, or in
+``PYOCI_UPSTREAM_AUTH``.""",
         ),
         _one(
             "PYOCI_UPSTREAM_AUTH",
@@ -79,16 +80,16 @@ doesn't have. Off when empty. A user and a password may stand in it, or in ``PYO
         _one(
             "PYOCI_UPSTREAM_ON_DENIED",
             """\
-With ``yes`` it is also asked where the registry doesn't tell whether a project is absent or forbidden: to callers
-without credentials at most registries, and to everybody at Docker Hub. Set ``PYOCI_PRIVATE_PROJECTS`` first: any
-other name may then come from PyPI for whoever may not read it here.""",
+With ``yes`` it is also asked where the registry doesn't tell whether a project is absent or forbidden: to
+callers without credentials at most registries, and to everybody at Docker Hub. Set
+``PYOCI_PRIVATE_PROJECTS`` first: any other name may then come from PyPI for whoever may not read it here.""",
             default="no",
         ),
         _one(
             "PYOCI_PRIVATE_PROJECTS",
             """\
-Names and patterns, ``acme-*, secret-tool``: projects that it is never asked for, in any spelling. They can't be
-taken over there, even before you publish them here.""",
+Names and patterns, ``acme-*, secret-tool``: projects that it is never asked for, in any spelling. They
+can't be taken over there, even before you publish them here.""",
         ),
     ),
 )

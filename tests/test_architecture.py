@@ -30,10 +30,10 @@ LADDER = {
     "store": {"dist", "oci", "upstream", "cache"},
     "embedded": {"oci"},
     "telemetry": {"oci"},
-    "web": {"store", "dist", "oci"},
-    "config": {"oci", "cache", "dist"},
+    "web": {"store", "dist", "oci", "upstream"},
+    "config": {"oci", "cache", "dist", "upstream"},
     "variables": set(),
-    "app": {"config", "web", "telemetry", "embedded", "store", "oci", "net", "cache"},
+    "app": {"config", "web", "telemetry", "embedded", "store", "upstream", "oci", "net", "cache"},
     "server": {"app", "config", "embedded", "telemetry"},
     "worker": set(),
     "cli": {"config", "store", "embedded"},
@@ -105,7 +105,7 @@ class TestModule:
         assert path.stem not in {"utils", "util", "helpers", "common", "misc", "manager"}
 
 
-def test_config_knows_nothing_of_other_rooms_but_four_values() -> None:
+def test_config_knows_nothing_of_other_rooms_but_five_values() -> None:
     """Settings hold them parsed, so that their mistakes are reported with all others."""
     known = {name for name in imports_of(PACKAGE / "config.py") if name.startswith("pyoci.")}
     values = {
@@ -113,6 +113,7 @@ def test_config_knows_nothing_of_other_rooms_but_four_values() -> None:
         "pyoci.oci.short_urls",
         "pyoci.dist.private",
         "pyoci.cache.address",
+        "pyoci.upstream.address",
     }
     assert known == values | {"pyoci.errors"}
 

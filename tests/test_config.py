@@ -12,6 +12,7 @@ from pyoci.config import LogLevels, Settings, WrongSettings, cores, default_thre
 from pyoci.dist.private import PrivateProjects
 from pyoci.errors import Denied, NotFound
 from pyoci.oci.short_urls import ShortUrl
+from pyoci.upstream.address import UpstreamAddress
 
 VALUES: list[tuple[str, str, str, Any]] = [
     ("PORT", "9000", "port", 9000),
@@ -28,10 +29,9 @@ VALUES: list[tuple[str, str, str, Any]] = [
     (
         "PYOCI_UPSTREAM_INDEX",
         "https://me:pw@host:8443/simple/",
-        "upstream_url",
-        "https://me:pw@host:8443/simple/",
+        "upstream",
+        UpstreamAddress("https://host:8443/simple/", "Basic bWU6cHc="),
     ),
-    ("PYOCI_UPSTREAM_AUTH", "Basic bWU6cHc=", "upstream_auth", "Basic bWU6cHc="),
     ("PYOCI_UPSTREAM_ON_DENIED", "yes", "upstream_on_denied", True),
     ("PYOCI_PRIVATE_PROJECTS", "Acme_*, tool", "private_projects", PrivateProjects(("acme-*", "tool"))),
     ("WEB_CONCURRENCY", "3", "workers", 3),
@@ -412,13 +412,32 @@ class TestUpstream:
 
     def test_its_credentials_are_in_no_repr(self) -> None:
         """Neither those of the URL nor the header."""
+        url = {"PYOCI_UPSTREAM_INDEX": "https://me:hunter2@host/"}
+        apart = {"PYOCI_UPSTREAM_INDEX": "https://host/", "PYOCI_UPSTREAM_AUTH": "me:hunter2"}
+        for environ in (url, apart):
+            settings = Settings.from_environ(environ)
+            assert settings.upstream == UpstreamAddress("https://host/", "Basic bWU6aHVudGVyMg==")
+            assert "hunter2" not in repr(settings)
+            assert "bWU6" not in repr(settings)
+
+    def test_its_credentials_stand_in_one_place(self) -> None:
+        """Two of them are a mistake of somebody's."""
         environ = {
             "PYOCI_UPSTREAM_INDEX": "https://me:hunter2@host/",
             "PYOCI_UPSTREAM_AUTH": "Bearer hunter2",
         }
-        assert "hunter2" not in repr(Settings.from_environ(environ))
+        with pytest.raises(WrongSettings, match="expected one of the two") as caught:
+            Settings.from_environ(environ)
+        assert "hunter2" not in str(caught.value)
+
+    def test_denials_that_count_as_absences_want_private_names(self) -> None:
+        """Without them every private name may be taken over, for whoever may not read it."""
+        environ = {"PYOCI_UPSTREAM_INDEX": "https://host/", "PYOCI_UPSTREAM_ON_DENIED": "yes"}
+        assert any("PYOCI_PRIVATE_PROJECTS" in warning for warning in Settings.from_environ(environ).warnings)
+        environ["PYOCI_PRIVATE_PROJECTS"] = "acme-*"
+        assert Settings.from_environ(environ).warnings == ()
 
     def test_what_belongs_to_it_does_no_harm_alone(self) -> None:
         """Somebody switched it off for a while."""
         environ = {"PYOCI_UPSTREAM_ON_DENIED": "yes", "PYOCI_PRIVATE_PROJECTS": "acme-*"}
-        assert Settings.from_environ(environ).upstream_url is None
+        assert Settings.from_environ(environ).upstream is None

@@ -117,8 +117,8 @@ class Transport:
         self.resolver.close()
 
     def document(self, call: Call, limit: int = DOCUMENT_LIMIT) -> Answer:
-        """Send `call` and read its answer whole, at most `limit` bytes of it. A call that has an Accept-Encoding
-        of its own gets the body as it was encoded: `decoded` is for that.
+        """Send `call` and read its answer whole, at most `limit` bytes of it. A call that has an
+        Accept-Encoding of its own gets the body as it was encoded: `decoded` is for that.
 
         The whole takes at most `document_seconds`, further attempts after a lost connection, a busy registry
         or a 429 included; a call that isn't `repeatable` gets one. Of a refusal's body as much is read as an

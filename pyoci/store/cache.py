@@ -33,6 +33,7 @@ _WEIGHT = 6  # a document parsed takes about so many times its bytes
 _STATES = 32 * 1024 * 1024  # bytes
 _PROOFS = 65536
 _SIZES = 16384
+_EXISTING = 16384
 _PACKS = 64  # of one repository; each write adds one
 _UNPACKED = 48 * 1024 * 1024  # bytes of them that one request may read: as many as from the registry
 
@@ -74,6 +75,7 @@ class Cache:
             _PARSED, getsizeof=lambda known: 500 + _WEIGHT * known[1].size
         )
         self._sizes: LRUCache[tuple[str, Digest], int] = LRUCache(_SIZES)
+        self._existing: LRUCache[str, bool] = LRUCache(_EXISTING)
 
     def key_of(self, repository: Repository) -> str:
         """What a repository is kept under. Each server's embedded registry has the same address: there it is
@@ -90,7 +92,8 @@ class Cache:
 
     def prove(self, who: str, repository: Repository, seconds: float | None) -> None:
         """The registry has just let this caller read there, by a token that is good for so long."""
-        lasting = self.terms.ttl if seconds is None else min(seconds, self.terms.ttl)
+        self._keep_existing(self.key_of(repository))
+        lasting = self.terms.lasting(seconds)
         if lasting > 0:
             with self._guard:
                 self._proofs[who, self.key_of(repository)] = self._clock() + lasting
@@ -105,6 +108,30 @@ class Cache:
         with self._guard:
             return (who, self.key_of(repository)) in self._proofs
 
+    def has_existed(self, repository: Repository) -> bool:
+        """Whether somebody who shares this cache has read or written the repository: the name is the
+        registry's then, even if it is empty or gone by now.
+        """
+        name = self.key_of(repository)
+        with self._guard:
+            if name in self._existing:
+                return True
+        return self.backend.get(f"existing\0{name}") is not None
+
+    def _keep_existing(self, name: str) -> None:
+        with self._guard:
+            known = self._existing.get(name)
+            self._existing[name] = True
+        if known is None:
+            self.backend.put(f"existing\0{name}", b"1")
+
+    def is_unchanged(self, repository: Repository, since: Position) -> bool:
+        """Whether nobody has surely written there since the journal was at that position."""
+        position = self.position(repository)
+        return position is not None and (
+            position == since or self.backend.since(self.key_of(repository), since) == frozenset()
+        )
+
     # What stood there
 
     def position(self, repository: Repository) -> Position | None:
@@ -113,6 +140,7 @@ class Cache:
 
     def changed(self, repository: Repository, tag: Tag) -> None:
         """Let everybody forget a tag, once the registry has taken, or may have taken, a change."""
+        self._keep_existing(self.key_of(repository))
         self.backend.record(self.key_of(repository), str(tag))
 
     def mark(self, repository: Repository) -> str:

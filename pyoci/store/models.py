@@ -1,5 +1,5 @@
-"""What the store takes and gives: Namespace, PackageFile, ProjectPage, Ticket, Upload, ByteRange, FileStream,
-FileElsewhere.
+"""What the store takes and gives: Namespace, PackageFile, ProjectPage, ForeignPage, Root, Ticket, Upload,
+ByteRange, FileStream, FileElsewhere.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pyoci.dist.filenames import Sdist, Wheel
 from pyoci.dist.names import ProjectName
 from pyoci.errors import RangeNotSatisfiable
 from pyoci.oci.references import Registry, Repository
+from pyoci.upstream.models import UpstreamPage
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ class Ticket:
     journal: str = field(repr=False)
     position: Position
     until: float  # by the cache's own clock
+    absent: bool = False  # it stands on the registry's word that there is no such project
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,21 @@ class ProjectPage:
         """The newest version that is neither yanked nor a pre-release, else the next best."""
         yanked = {file.version for file in self.files if file.yanked is not None}
         return max(self.versions, key=lambda v: (v not in yanked, not v.is_prerelease, v), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignPage:
+    """The page of a project that the registry lacks, as the upstream package index gave it."""
+
+    page: UpstreamPage
+    ticket: Ticket | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """The projects of a namespace, sorted."""
+
+    projects: tuple[ProjectName, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

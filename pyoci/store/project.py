@@ -19,6 +19,7 @@ from pyoci.oci.errors import RegistryDenied, RegistryNotFound, RegistryUnauthori
 from pyoci.oci.models import Document, ImageIndex
 from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.oci.session import OCISession
+from pyoci.store.absent import Absent
 from pyoci.store.cache import Cache, Contents
 from pyoci.store.layout import (
     Entry,
@@ -84,14 +85,14 @@ class StoredProject:
     # By the registry's word
 
     def listing(self) -> Listing:
-        """The tags, which proves that this caller may read here. Raises NotFound."""
+        """The tags, which proves that this caller may read here. Raises Absent."""
         position, at = self.cache.position(self.repository), self.cache.now()
         try:
             with self.heeding():
                 tags = self.session.tags(self.repository)
         except RegistryNotFound as exc:
             self.disprove()
-            raise NotFound(f"there is no project {self.name} here") from exc
+            raise Absent.by(f"there is no project {self.name} here", exc) from exc
         self.prove()
         return Listing(position, at, tags)
 

@@ -9,26 +9,30 @@ from datetime import datetime
 
 from pyoci.dist.filenames import parse_filename
 from pyoci.dist.names import ProjectName
-from pyoci.errors import InvalidRequest, NotFound, ProtocolError
+from pyoci.errors import InvalidRequest, NotFound, ProtocolError, PyOCIError
 from pyoci.events import Events
 from pyoci.oci.blobs import BlobStream
 from pyoci.oci.credentials import Credentials
-from pyoci.oci.errors import RegistryError, RegistryNotFound, RegistryNotSupported
+from pyoci.oci.errors import RegistryNotFound, RegistryNotSupported
 from pyoci.oci.references import Digest
 from pyoci.oci.session import Gateway
+from pyoci.store.absences import Absences
 from pyoci.store.arrival import Arrival, Incoming
 from pyoci.store.cache import Cache
 from pyoci.store.changes import Changer
 from pyoci.store.layout import core_metadata_of
 from pyoci.store.learned import Learned
 from pyoci.store.locks import TagLocks
+from pyoci.store.lookup import Lookup, Rules, Upstream
 from pyoci.store.models import (
     ByteRange,
     FileElsewhere,
     FileStream,
+    ForeignPage,
     Namespace,
     PackageFile,
     ProjectPage,
+    Root,
     Ticket,
 )
 from pyoci.store.pages import Pages
@@ -52,6 +56,8 @@ class PackageStore:
         max_versions: int = 1000,
         events: Events | None = None,
         cache: Cache | None = None,
+        upstream: Upstream | None = None,
+        rules: Rules | None = None,
         sleep: Callable[[float], None] = time.sleep,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
@@ -65,6 +71,8 @@ class PackageStore:
             key_of=self._cache.key_of,
         )
         self._pages = Pages(self._cache, self._learned, max_versions=max_versions)
+        self._absences = Absences(self._cache)
+        self._lookup = Lookup(self._pages, self._absences, upstream, rules or Rules())
         self._writes = Writes(journal=self._cache)
         locks = TagLocks(self._cache.backend.lock)
         changer = Changer(self._cache.changed, self._writes, locks=locks, sleep=sleep)
@@ -81,16 +89,18 @@ class PackageStore:
             ) from exc
         return tuple(sorted(_projects_in(namespace, names)))
 
-    def has_projects(self, namespace: Namespace, caller: Credentials) -> bool:
-        """Whether the registry's list, from where the namespace would stand in it, begins with one of its
-        projects: a glance, for whoever asks for a page that isn't there. False where there is no list.
+    def _projects_if_any(self, namespace: Namespace, caller: Credentials) -> tuple[ProjectName, ...]:
+        """The projects of a namespace; none where that can't be told.
+
+        The list is read only if, from where the namespace would stand in it, it begins with one of its
+        projects: pip asks for every dependency that lives on PyPI, and the whole would be much each time.
         """
         session = self._gateway.session(namespace.registry, caller)
         try:
             names = session.repositories_after(f"{namespace.path}/")
-        except RegistryError:
-            return False
-        return any(_projects_in(namespace, names))
+            return self.projects(namespace, caller) if any(_projects_in(namespace, names)) else ()
+        except PyOCIError:
+            return ()
 
     def page(
         self, namespace: Namespace, name: ProjectName, caller: Credentials, *, fresh: bool = False
@@ -101,9 +111,27 @@ class PackageStore:
         """
         return self._pages.page(self._project(namespace, name, caller), fresh=fresh)
 
+    def find(
+        self,
+        namespace: Namespace,
+        name: ProjectName,
+        caller: Credentials,
+        *,
+        below: Namespace | None = None,
+        fresh: bool = False,
+    ) -> ProjectPage | Root | ForeignPage:
+        """What stands at the address of a project: its page; if the registry lacks it, the root of the
+        namespace `below`, which is spelled like it; or else the page of the upstream package index.
+        """
+
+        def glance() -> tuple[ProjectName, ...]:
+            return self._projects_if_any(below, caller) if below is not None else ()
+
+        return self._lookup.find(self._project(namespace, name, caller), glance, fresh=fresh)
+
     def holds(self, ticket: Ticket) -> bool:
         """Whether the page with this ticket may be given again to the caller who got it."""
-        return self._cache.holds(ticket)
+        return self._absences.holds(ticket) if ticket.absent else self._cache.holds(ticket)
 
     def describe(
         self, namespace: Namespace, name: ProjectName, filename: str, caller: Credentials

@@ -23,8 +23,8 @@ class UpstreamAddress:
 
     @classmethod
     def parse(cls, url: str, authorization: str | None = None) -> Self:
-        """Read the URL, which may have credentials in it, or have them apart: `user:password`, or the whole
-        header, `Basic …` or `Bearer …`. Raises ValueError, which repeats nothing that may be a password.
+        """Read the URL, which may have credentials in it; or they stand apart, as `authorization_of` reads
+        them. Raises ValueError, which repeats nothing that may be a password.
         """
         parts = _split(url.strip())
         inside = _inside(parts)
@@ -35,7 +35,7 @@ class UpstreamAddress:
         path = parts.path if parts.path.endswith("/") else f"{parts.path}/"
         return cls(
             urlunsplit((parts.scheme, netloc, path, "", "")),
-            inside or (_header(authorization.strip()) if authorization else None),
+            inside or (authorization_of(authorization) if authorization else None),
         )
 
     @property
@@ -82,7 +82,9 @@ def _inside(parts: SplitResult) -> str | None:
     return _basic(unquote(parts.username or ""), unquote(parts.password or ""))
 
 
-def _header(text: str) -> str:
+def authorization_of(text: str) -> str:
+    """`user:password`, or `Basic …` or `Bearer …` as the header has it. Raises ValueError."""
+    text = text.strip()
     found = _HEADER.fullmatch(text)
     if found:
         return f"{found[1].capitalize()} {found[2]}"

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
-from packaging.version import Version
+from packaging.utils import canonicalize_name
 
 from pyoci.errors import ProtocolError
 from pyoci.upstream import fields
 from pyoci.upstream.models import UpstreamFile, UpstreamPage
+from pyoci.upstream.releases import version_of
 
 _FILES = 100_000
 _VERSIONS = 100_000
@@ -95,14 +95,5 @@ def _told(value: object) -> tuple[str, ...] | None:
 
 def _derived(files: Iterable[UpstreamFile]) -> tuple[str, ...]:
     """The versions of those file names that tell one, in PEP 440 order."""
-    found = {version for version in (_version(file.filename) for file in files) if version is not None}
+    found = {version for version in (version_of(file.filename) for file in files) if version is not None}
     return tuple(map(str, sorted(found)))
-
-
-def _version(filename: str) -> Version | None:
-    try:
-        if filename.endswith(".whl"):
-            return parse_wheel_filename(filename)[1]
-        return parse_sdist_filename(filename)[1]
-    except ValueError:  # every one of packaging's is one, and so is what int() says to 5,000 digits
-        return None

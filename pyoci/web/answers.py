@@ -8,18 +8,18 @@ from urllib.parse import quote
 from flask import Response, request
 
 from pyoci.web.negotiation import accepts_gzip
-from pyoci.web.rendered import Rendered, is_met
+from pyoci.web.rendered import REGISTRY, Rendered, is_met
 
 # What may stand in a query as it is; everything else that got here is encoded once more.
 _QUERY_SAFE = "!$&'()*+,;=:@/?%-._~"
 
 
-def page(content: bytes, content_type: str) -> Response:
+def page(content: bytes, content_type: str, origin: str = REGISTRY) -> Response:
     """A page: gzip where welcome, a strong ETag over exactly these bytes, 304 where the client has them.
 
     The store was asked before, so a 304 goes only to a caller who may read the page.
     """
-    return rendered(Rendered.of(content, content_type, compressed=gzip_is_welcome()))
+    return rendered(Rendered.of(content, content_type, compressed=gzip_is_welcome(), origin=origin))
 
 
 def rendered(page: Rendered) -> Response:

@@ -28,6 +28,10 @@ _HTML_HEADERS = (
 _WORTH_COMPRESSING = 1024  # bytes
 _SIZE = 64 * 1024 * 1024  # bytes that one process remembers
 
+# Who answered, for whoever wonders where a version comes from: the value of X-PyOCI-Origin.
+REGISTRY = "registry"
+UPSTREAM = "upstream"
+
 Headers = list[tuple[str, str]]
 
 
@@ -42,13 +46,14 @@ class Rendered:
     encoding: str = ""  # gzip, or none
 
     @classmethod
-    def of(cls, content: bytes, content_type: str, *, compressed: bool) -> Rendered:
+    def of(cls, content: bytes, content_type: str, *, compressed: bool, origin: str = REGISTRY) -> Rendered:
         """`content` as it is sent; `compressed` where that is welcome, and worth it."""
         encoding = "gzip" if compressed and len(content) > _WORTH_COMPRESSING else ""
         body = gzip.compress(content, compresslevel=6, mtime=0) if encoding else content
         etag = hashlib.sha256(body).hexdigest()
         is_html = content_type.partition(";")[0].endswith("html")
-        headers = (*_HEADERS, *(_HTML_HEADERS if is_html else ()), ("ETag", f'"{etag}"'))
+        own = (("X-PyOCI-Origin", origin), ("ETag", f'"{etag}"'))
+        headers = (*_HEADERS, *(_HTML_HEADERS if is_html else ()), *own)
         return cls(body, etag, headers, content_type, encoding)
 
     def answer(self, condition: str | None) -> tuple[int, Headers, bytes]:

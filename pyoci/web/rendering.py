@@ -36,7 +36,7 @@ def render_page(page: ProjectPage, shape: Representation) -> bytes:
             "versions": [str(version) for version in page.versions],
         }
         return b'%s,"files":[%s]}' % (to_json(head)[:-1], b",".join(_lists(page.files)))
-    return _html("page.html", name=page.name.normalized, files=page.files)
+    return to_html("page.html", name=page.name.normalized, files=page.files)
 
 
 def render_root(projects: Iterable[ProjectName], shape: Representation) -> bytes:
@@ -44,7 +44,7 @@ def render_root(projects: Iterable[ProjectName], shape: Representation) -> bytes
     names = [project.normalized for project in projects]
     if shape.is_json:
         return to_json({"meta": {"api-version": API_VERSION}, "projects": [{"name": name} for name in names]})
-    return _html("root.html", names=names)
+    return to_html("root.html", names=names)
 
 
 def to_json(document: Any) -> bytes:
@@ -96,7 +96,8 @@ def _file(file: PackageFile) -> dict[str, Any]:
     return found
 
 
-def _html(template: str, **values: Any) -> bytes:
+def to_html(template: str, **values: Any) -> bytes:
+    """A page by its template. What can't be encoded becomes a question mark."""
     text = _templates().get_template(template).render(api_version=API_VERSION, **values)
     return text.encode("utf-8", "replace")
 

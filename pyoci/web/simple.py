@@ -6,15 +6,14 @@ from urllib.parse import quote, urljoin
 
 from flask import Blueprint, Response, request
 
-from pyoci.dist.names import ProjectName
-from pyoci.errors import NotFound, PyOCIError
 from pyoci.oci.short_urls import DEFAULT
-from pyoci.store.models import Namespace, ProjectPage
+from pyoci.store.models import ForeignPage, Namespace, ProjectPage, Root
 from pyoci.web import answers
 from pyoci.web.context import Visit, locate, site, visit
+from pyoci.web.foreign import render_foreign, render_foreign_legacy
 from pyoci.web.legacy import render_legacy
 from pyoci.web.negotiation import Representation, choose
-from pyoci.web.rendered import Rendered
+from pyoci.web.rendered import UPSTREAM, Rendered
 from pyoci.web.rendering import render_page, render_root
 from pyoci.web.warm import may_be_given_again
 
@@ -54,24 +53,23 @@ def _legacy(guest: Visit, beside: str) -> Response:
     namespace, name = guest.project()
     if _last(request.path.removesuffix("/json")) != name.normalized:
         return answers.moved(f"../{name}/json")
-    page = site().store.page(namespace, name, guest.caller, fresh=_fresh())
+    found = site().store.find(namespace, name, guest.caller, fresh=_fresh())
+    if isinstance(found, ForeignPage):
+        return answers.page(render_foreign_legacy(found.page), "application/json", origin=UPSTREAM)
+    assert isinstance(found, ProjectPage)  # a root was not asked for
     there = urljoin(request.base_url, beside)
-    return answers.page(render_legacy(page, lambda link: urljoin(there, link)), "application/json")
+    return answers.page(render_legacy(found, lambda link: urljoin(there, link)), "application/json")
 
 
 def _page_or_root(guest: Visit, shape: Representation) -> Response:
     """The page of project `b` in `a`; or, if that is absent and `a/b` has projects, the root of `a/b`."""
     namespace, name = guest.project()
-    try:
-        page = site().store.page(namespace, name, guest.caller, fresh=_fresh())
-    except NotFound:
-        projects = _projects_below(guest)
-        if not projects:
-            raise
-        return answers.page(render_root(projects, shape), shape.value)
+    found = site().store.find(namespace, name, guest.caller, below=_below(guest), fresh=_fresh())
+    if isinstance(found, Root):
+        return answers.page(render_root(found.projects, shape), shape.value)
     if _last(request.path.rstrip("/")) != name.normalized:
         return answers.moved(f"../{name}/")
-    return _page(namespace, page, shape)
+    return _page(namespace, found, shape) if isinstance(found, ProjectPage) else _foreign(found, shape)
 
 
 def _page(namespace: Namespace, page: ProjectPage, shape: Representation) -> Response:
@@ -88,21 +86,28 @@ def _page(namespace: Namespace, page: ProjectPage, shape: Representation) -> Res
     return answers.rendered(site().pages.made(key, page.state, render))
 
 
+def _foreign(found: ForeignPage, shape: Representation) -> Response:
+    """The page that another package index gave. It is the same for all whom the registry has none for."""
+    compressed = answers.gzip_is_welcome()
+    page = found.page
+    key = ("upstream", page.name, shape, compressed)
+
+    def render() -> Rendered:
+        content = render_foreign(page, shape)
+        return Rendered.of(content, shape.value, compressed=compressed, origin=UPSTREAM)
+
+    may_be_given_again(request.environ, found.ticket, key, page.state)
+    return answers.rendered(site().pages.made(key, page.state, render))
+
+
 def _root(namespace: Namespace, guest: Visit, shape: Representation) -> Response:
     projects = site().store.projects(namespace, guest.caller)
     return answers.page(render_root(projects, shape), shape.value)
 
 
-def _projects_below(guest: Visit) -> tuple[ProjectName, ...]:
-    """The projects of the namespace that is spelled like this page; none where that can't be told."""
-    if guest.place.as_root is None:
-        return ()
-    store, namespace = site().store, guest.namespace()
-    try:
-        # pip asks for every dependency that lives on PyPI: reading the whole list each time would be much.
-        return store.projects(namespace, guest.caller) if store.has_projects(namespace, guest.caller) else ()
-    except PyOCIError:
-        return ()
+def _below(guest: Visit) -> Namespace | None:
+    """The namespace that is spelled like this page; None where it can't be one."""
+    return None if guest.place.as_root is None else guest.namespace()
 
 
 def _fresh() -> bool:

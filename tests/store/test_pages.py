@@ -7,7 +7,7 @@ import pytest
 from pyoci.dist.names import ProjectName
 from pyoci.errors import NotFound, ProtocolError, RangeNotSatisfiable, RateLimited, Unauthorized
 from pyoci.events import Events
-from pyoci.store.models import ByteRange
+from pyoci.store.models import ByteRange, Root
 from pyoci.store.service import PackageStore
 from tests.builders import make_wheel
 from tests.registry import TestRegistry, make_namespace
@@ -205,17 +205,20 @@ class TestRoot:
         assert [str(name) for name in store.projects(ACME, NOBODY)] == ["alpha-beta", "zeta"]
 
     def test_is_told_at_a_glance(self, registry: TestRegistry, store: PackageStore) -> None:
-        """One request, however many repositories there are; and none is an answer as well."""
+        """Below a page that isn't there: one request more, however many repositories there are."""
         for path in ("acme", "acme/below", "zeta"):
             store.publish(make_namespace(path), make_upload(*make_wheel()), NOBODY)
+        hello = ProjectName.parse("hello-world")
+        found = store.find(ACME, ProjectName.parse("below"), NOBODY, below=make_namespace("acme/below"))
+        assert found == Root((hello,))
         registry.calls.clear()
-        found = [
-            store.has_projects(make_namespace(path), NOBODY) for path in ("acme", "acme/below", "acm", "b")
-        ]
-        assert found == [True, True, False, False]
-        assert len(registry.calls) == 4
+        for path in ("acm", "b"):
+            with pytest.raises(NotFound):
+                store.find(ACME, ProjectName.parse(path), NOBODY, below=make_namespace(path))
+        assert len([call for call in registry.calls if "_catalog" in call]) == 2
         registry.refuse = {"_catalog": (404, "NAME_UNKNOWN")}
-        assert not store.has_projects(ACME, NOBODY)
+        with pytest.raises(NotFound):
+            store.find(ACME, ProjectName.parse("below"), NOBODY, below=make_namespace("acme/below"))
 
     @pytest.mark.parametrize(("status", "code"), [(404, "NAME_UNKNOWN"), (405, "UNSUPPORTED")])
     def test_says_where_there_is_no_list(

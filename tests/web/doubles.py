@@ -14,7 +14,16 @@ from pyoci.errors import AlreadyExists, Denied, NotFound, PyOCIError, Unauthoriz
 from pyoci.oci.credentials import Anonymous, Basic, Credentials
 from pyoci.oci.references import Registry
 from pyoci.store.arrival import Incoming
-from pyoci.store.models import ByteRange, FileStream, Namespace, PackageFile, ProjectPage, Upload
+from pyoci.store.models import (
+    ByteRange,
+    FileStream,
+    ForeignPage,
+    Namespace,
+    PackageFile,
+    ProjectPage,
+    Root,
+    Upload,
+)
 from pyoci.web.addresses import Place
 
 UPLOADED = datetime(2026, 11, 20, 8, 15, 30, tzinfo=UTC)
@@ -72,6 +81,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.kept: dict[tuple[str, ProjectName], dict[str, Kept]] = {}
+        self.elsewhere: dict[ProjectName, ForeignPage] = {}
         self.password: str | None = None
         self.failure: Exception | None = None
         self.catalog: PyOCIError | None = None
@@ -103,9 +113,24 @@ class MemoryStore:
             raise self.catalog
         return tuple(sorted(name for place, name in self.kept if place == str(namespace)))
 
-    def has_projects(self, namespace: Namespace, caller: Credentials) -> bool:
-        self._asked("has_projects", caller, str(namespace))
-        return self.catalog is None and any(place == str(namespace) for place, _ in self.kept)
+    def find(
+        self,
+        namespace: Namespace,
+        name: ProjectName,
+        caller: Credentials,
+        *,
+        below: Namespace | None = None,
+        fresh: bool = False,
+    ) -> ProjectPage | Root | ForeignPage:
+        try:
+            return self.page(namespace, name, caller, fresh=fresh)
+        except NotFound:
+            projects = self.projects(below, caller) if below is not None and self.catalog is None else ()
+            if projects:
+                return Root(projects)
+            if name in self.elsewhere:
+                return self.elsewhere[name]
+            raise
 
     def page(
         self, namespace: Namespace, name: ProjectName, caller: Credentials, *, fresh: bool = False

@@ -1,0 +1,22 @@
+"""Absent: a registry has said that there is no such project; and what that is worth."""
+
+from __future__ import annotations
+
+from pyoci.errors import NotFound
+from pyoci.oci.errors import RegistryNotFound
+
+# What registries say of a repository that they don't have; NOT_FOUND is Harbor's.
+_UNKNOWN = frozenset({"NAME_UNKNOWN", "NOT_FOUND"})
+
+
+class Absent(NotFound):
+    """The registry has no such project, or shows none to this caller."""
+
+    told = False  # in a registry's own words, and not in those of a web server that stands in its place
+
+    @classmethod
+    def by(cls, message: str, refusal: RegistryNotFound) -> Absent:
+        """What the registry's 404 means."""
+        absent = cls(message)
+        absent.told = bool(_UNKNOWN.intersection(refusal.codes))
+        return absent

@@ -1,0 +1,110 @@
+"""Lookup: what stands at the address of a project: its page, a root, or the page of another package index.
+
+A project that the registry has is never mixed with one that somebody else has published elsewhere, and what
+the registry doesn't say clearly counts as a no: that is what keeps a private name from being taken over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pyoci.cache.backend import Position
+from pyoci.dist.names import ProjectName
+from pyoci.errors import NotFound, PyOCIError
+from pyoci.oci.errors import RegistryDenied, RegistryUnauthorized
+from pyoci.store.absences import Absences
+from pyoci.store.absent import Absent
+from pyoci.store.models import ForeignPage, ProjectPage, Root
+from pyoci.store.pages import Pages
+from pyoci.store.project import StoredProject
+from pyoci.upstream.models import UpstreamPage
+
+Glance = Callable[[], tuple[ProjectName, ...]]  # the projects of the namespace that is spelled like a project
+
+
+class Upstream(Protocol):
+    """Another package index."""
+
+    def page(self, name: str, *, fresh: bool = False) -> UpstreamPage:
+        """The page of a project by its normalised name. Raises NotFound, ProtocolError, Unreachable."""
+        ...
+
+
+class Names(Protocol):
+    """Some names of projects."""
+
+    def covers(self, name: str) -> bool:
+        """Whether a normalised name is among them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """When another package index is asked. `private` names are never told to it; `on_denied`: the others are
+    also asked for where the registry doesn't tell who asks whether the project is absent or forbidden.
+    """
+
+    private: Names | None = None
+    on_denied: bool = False
+
+    def keep(self, name: ProjectName) -> bool:
+        """Whether this name stays here."""
+        return self.private is not None and self.private.covers(name.normalized)
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """One for the process."""
+
+    pages: Pages
+    absences: Absences
+    upstream: Upstream | None = None
+    rules: Rules = field(default_factory=Rules)
+
+    def find(
+        self, project: StoredProject, glance: Glance, *, fresh: bool = False
+    ) -> ProjectPage | Root | ForeignPage:
+        """The project's page, from the registry alone if it has it. If not, the root that is spelled like it;
+        then upstream's page. `fresh` asks again whatever is remembered. Raises what the registry said.
+        """
+        position = project.cache.position(project.repository)
+        if fresh or not self._is_elsewhere(project):
+            try:
+                return self.pages.page(project, fresh=fresh)
+            except PyOCIError as refusal:
+                projects = glance() if isinstance(refusal, NotFound) else ()
+                if projects:
+                    return Root(projects)
+                if not self._may_be_elsewhere(project, refusal, position):
+                    raise
+        return self._foreign(project, fresh=fresh)
+
+    def _is_elsewhere(self, project: StoredProject) -> bool:
+        return self.upstream is not None and self.absences.is_known(project.who, project.repository)
+
+    def _may_be_elsewhere(
+        self, project: StoredProject, refusal: PyOCIError, position: Position | None
+    ) -> bool:
+        """Whether upstream may be asked, after the registry has refused the project's page."""
+        repository = project.repository
+        if self.upstream is None or self.rules.keep(project.name) or project.cache.has_existed(repository):
+            return False
+        if isinstance(refusal, Absent) and refusal.told and project.session.is_accepted(repository):
+            self.absences.keep(project.who, repository, position, project.session.lasting(repository))
+            return True
+        return self.rules.on_denied and (isinstance(refusal, Absent) or _denies(refusal))
+
+    def _foreign(self, project: StoredProject, *, fresh: bool) -> ForeignPage:
+        assert self.upstream is not None  # nothing is elsewhere without it
+        try:
+            page = self.upstream.page(project.name.normalized, fresh=fresh)
+        except NotFound:
+            raise NotFound(f"there is no project {project.name} here") from None
+        return ForeignPage(page, self.absences.ticket(project.who, project.repository, page.until))
+
+
+def _denies(refusal: PyOCIError) -> bool:
+    """Whether this is how some registries speak of what they don't have: Docker Hub says 401."""
+    return isinstance(refusal, RegistryUnauthorized | RegistryDenied) and refusal.status in {400, 401, 403}

@@ -1,0 +1,311 @@
+"""Where a project comes from: the registry alone if it has it, and upstream only after a clear no."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from pyoci.cache.memory import MemoryBackend
+from pyoci.dist.names import ProjectName
+from pyoci.errors import NotFound, PyOCIError, RateLimited, Unreachable
+from pyoci.oci.credentials import Basic
+from pyoci.oci.models import IMAGE_INDEX
+from pyoci.store.cache import Cache
+from pyoci.store.lookup import Rules
+from pyoci.store.models import ForeignPage, ProjectPage, Root
+from pyoci.store.service import PackageStore
+from pyoci.store.state import Terms
+from tests.builders import make_wheel
+from tests.registry import TestRegistry, make_namespace
+from tests.store.shelf import HELLO, NOBODY, make_upload, publish_wheel
+from tests.upstream_pages import make_upstream_page
+
+ACME = make_namespace()
+
+
+@dataclass
+class PackageIndex:
+    """An upstream that has what it is asked for, but for `lacks`; `asked` is what it was told."""
+
+    lacks: str = ""
+    failure: PyOCIError | None = None
+    until: float = float("inf")
+    asked: list[str] = field(default_factory=list)
+    versions: Any = field(default_factory=itertools.count)
+
+    def page(self, name: str, *, fresh: bool = False) -> Any:
+        self.asked.append(f"{name} anew" if fresh else name)
+        if self.failure is not None:
+            raise self.failure
+        if name == self.lacks:
+            raise NotFound("upstream has none")
+        return make_upstream_page(name, until=self.until)
+
+
+class OneName:
+    """A list of private names that has one."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def covers(self, name: str) -> bool:
+        return name == self.name
+
+
+@pytest.fixture
+def elsewhere() -> PackageIndex:
+    return PackageIndex()
+
+
+@pytest.fixture
+def store(registry: TestRegistry, elsewhere: PackageIndex) -> PackageStore:
+    return registry.store(upstream=elsewhere)
+
+
+def find(store: PackageStore, name: ProjectName = HELLO, **options: Any) -> ProjectPage | Root | ForeignPage:
+    return store.find(ACME, name, options.pop("caller", NOBODY), **options)
+
+
+class TestWhoHasIt:
+    def test_the_registry_alone(self, store: PackageStore, elsewhere: PackageIndex) -> None:
+        """What the registry has is never mixed with what others published under that name."""
+        publish_wheel(store, "1.0")
+        assert isinstance(found := find(store), ProjectPage)
+        assert [str(version) for version in found.versions] == ["1.0"]
+        assert elsewhere.asked == []
+
+    def test_upstream_where_the_registry_lacks_it(self, store: PackageStore, elsewhere: PackageIndex) -> None:
+        """The embedded registry without passwords lets everybody in: its no is one."""
+        assert isinstance(found := find(store), ForeignPage)
+        assert found.page.name == "hello-world"
+        assert elsewhere.asked == ["hello-world"]
+
+    def test_nobody(self, store: PackageStore, elsewhere: PackageIndex) -> None:
+        """In the words for a project that is absent here."""
+        elsewhere.lacks = "hello-world"
+        with pytest.raises(NotFound, match="there is no project hello-world here"):
+            find(store)
+
+    def test_a_root_before_upstream(self, store: PackageStore, elsewhere: PackageIndex) -> None:
+        """A namespace is no name for upstream to hear."""
+        below = make_namespace("acme/below")
+        store.publish(below, make_upload(*make_wheel()), NOBODY)
+        assert find(store, ProjectName.parse("below"), below=below) == Root((HELLO,))
+        assert elsewhere.asked == []
+
+    def test_upstream_that_fails_says_so(self, store: PackageStore, elsewhere: PackageIndex) -> None:
+        """It is no 404: a client would go on without the project, or with a second package index."""
+        elsewhere.failure = Unreachable("upstream is down")
+        with pytest.raises(Unreachable):
+            find(store)
+        publish_wheel(store, "1.0")
+        assert isinstance(find(store), ProjectPage)
+
+    def test_uploads_and_downloads_ask_nobody_else(
+        self, store: PackageStore, elsewhere: PackageIndex
+    ) -> None:
+        """Private names stay here."""
+        filename, _ = make_wheel(version="2.0")
+        for act in (
+            lambda: store.describe(ACME, HELLO, filename, NOBODY),
+            lambda: store.open(ACME, HELLO, filename, NOBODY),
+            lambda: store.metadata(ACME, HELLO, filename, NOBODY),
+            lambda: store.delete(ACME, HELLO, "2.0", NOBODY),
+            lambda: store.yank(ACME, HELLO, "2.0", "", NOBODY),
+            lambda: store.page(ACME, HELLO, NOBODY),
+        ):
+            with pytest.raises(NotFound):
+                act()
+        publish_wheel(store, "1.0")
+        assert elsewhere.asked == []
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (401, "UNAUTHORIZED"),
+        (403, "DENIED"),
+        (403, "NAME_UNKNOWN"),
+        (404, "DENIED"),
+        (404, "MANIFEST_UNKNOWN"),
+        (404, ""),
+        (405, "UNSUPPORTED"),
+        (429, "TOOMANYREQUESTS"),
+        (500, "UNKNOWN"),
+        (502, "NAME_UNKNOWN"),
+        (503, "UNAVAILABLE"),
+        (504, "NAME_UNKNOWN"),
+    ],
+)
+def test_anything_but_a_clear_no_is_the_answer(
+    registry: TestRegistry, store: PackageStore, elsewhere: PackageIndex, status: int, code: str
+) -> None:
+    """Whatever else the registry says goes to the caller, and upstream hears nothing."""
+    registry.refuse = {"tags/list": (status, code)}
+    with pytest.raises(PyOCIError) as refused:
+        find(store)
+    assert isinstance(refused.value, NotFound) is (status == 404)
+    assert elsewhere.asked == []
+
+
+def test_a_no_of_a_registry_that_is_dying_is_none(
+    registry: TestRegistry, store: PackageStore, elsewhere: PackageIndex
+) -> None:
+    """Who it knows is asked at its door, after it said that the project is unknown."""
+    registry.refuse = {"^GET $": (503, "UNAVAILABLE"), "tags/list": (404, "NAME_UNKNOWN")}
+    with pytest.raises(NotFound):
+        find(store)
+    registry.refuse["^GET $"] = (401, "UNAUTHORIZED")
+    with pytest.raises(NotFound):
+        find(store)
+    assert elsewhere.asked == []
+
+
+class TestWhatExists:
+    def test_what_was_emptied(
+        self, registry: TestRegistry, store: PackageStore, elsewhere: PackageIndex
+    ) -> None:
+        """The name stays the registry's, also if it says that there is no such repository any more."""
+        publish_wheel(store, "1.0")
+        store.delete(ACME, HELLO, "1.0", NOBODY)
+        registry.refuse = {"tags/list": (404, "NAME_UNKNOWN")}
+        with pytest.raises(NotFound):
+            find(store, fresh=True)
+        assert elsewhere.asked == []
+
+    def test_what_somebody_else_was_shown(self, registry: TestRegistry, elsewhere: PackageIndex) -> None:
+        """By another process that shares the cache, to another caller."""
+        backend = MemoryBackend()
+        one, other = (
+            registry.store(cache=Cache(backend), upstream=upstream) for upstream in (None, elsewhere)
+        )
+        publish_wheel(registry.store(), "1.0")
+        one.page(ACME, HELLO, Basic("user", "secret"))
+        registry.refuse = {"tags/list": (404, "NAME_UNKNOWN")}
+        with pytest.raises(NotFound, match="there is no project hello-world here"):
+            find(other)
+        assert elsewhere.asked == []
+
+    def test_what_is_empty(
+        self, registry: TestRegistry, store: PackageStore, elsewhere: PackageIndex
+    ) -> None:
+        """A repository that answers without versions exists."""
+        registry.put_blob(b"a layer of something else")
+        assert isinstance(found := find(store), ProjectPage | ForeignPage)
+        registry.put("latest", {"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": []})
+        elsewhere.asked.clear()
+        assert isinstance(found := find(store, fresh=True), ProjectPage)
+        assert found.files == ()
+        assert elsewhere.asked == []
+
+
+class TestRules:
+    def test_private_names_stay_here(self, registry: TestRegistry, elsewhere: PackageIndex) -> None:
+        """Whatever the registry says, and whoever asks."""
+        rules = Rules(OneName("hello-world"), on_denied=True)
+        store = registry.store(upstream=elsewhere, rules=rules)
+        for status, code in ((404, "NAME_UNKNOWN"), (401, "UNAUTHORIZED"), (403, "DENIED")):
+            registry.refuse = {"tags/list": (status, code)}
+            with pytest.raises(PyOCIError):
+                find(store)
+        assert elsewhere.asked == []
+
+    @pytest.mark.parametrize(
+        ("status", "code"),
+        [(401, "UNAUTHORIZED"), (403, "DENIED"), (404, "DENIED"), (404, "")],
+    )
+    def test_a_denial_is_a_no_where_the_operator_says_so(
+        self, registry: TestRegistry, elsewhere: PackageIndex, status: int, code: str
+    ) -> None:
+        """Docker Hub says 401 of what doesn't exist. Nothing of it is remembered."""
+        store = registry.store(upstream=elsewhere, rules=Rules(on_denied=True))
+        registry.refuse = {"tags/list": (status, code)}
+        for _ in range(2):
+            assert isinstance(found := find(store), ForeignPage)
+            assert found.ticket is None
+        assert len([call for call in registry.calls if "tags/list" in call]) >= 2
+
+    @pytest.mark.parametrize("status", [402, 429, 451, 500, 503, 504])
+    def test_other_refusals_never_are(
+        self, registry: TestRegistry, elsewhere: PackageIndex, status: int
+    ) -> None:
+        """A registry that is down, or out of patience, has not denied anything."""
+        store = registry.store(upstream=elsewhere, rules=Rules(on_denied=True))
+        registry.refuse = {"tags/list": (status, "DENIED")}
+        with pytest.raises(PyOCIError):
+            find(store)
+        assert elsewhere.asked == []
+
+    def test_what_exists_is_never_denied_away(self, registry: TestRegistry, elsewhere: PackageIndex) -> None:
+        """Somebody without access must not be sent to another's package of that name."""
+        store = registry.store(upstream=elsewhere, rules=Rules(on_denied=True))
+        publish_wheel(store, "1.0")
+        registry.refuse = {"tags/list": (401, "UNAUTHORIZED")}
+        with pytest.raises(PyOCIError):
+            find(store, caller=Basic("user", "secret"))
+        assert elsewhere.asked == []
+
+
+class TestRemembering:
+    def test_a_no_counts_for_a_minute(
+        self, registry: TestRegistry, store: PackageStore, elsewhere: PackageIndex
+    ) -> None:
+        """For the caller who got it. Who asks for everything anew asks both."""
+        find(store)
+        registry.calls.clear()
+        find(store)
+        assert registry.calls == []
+        find(store, fresh=True)
+        assert elsewhere.asked == ["hello-world", "hello-world", "hello-world anew"]
+        assert registry.calls == ["GET acme/hello_world/tags/list"]
+        find(store, caller=Basic("user", "secret"))
+        assert registry.calls.count("GET acme/hello_world/tags/list") == 2
+
+    def test_not_at_all_where_the_operator_says_so(
+        self, registry: TestRegistry, elsewhere: PackageIndex
+    ) -> None:
+        """PYOCI_CACHE_TTL=0."""
+        store = registry.store(upstream=elsewhere, cache=Cache(terms=Terms(0, 0)))
+        assert isinstance(found := find(store), ForeignPage)
+        assert found.ticket is None
+        find(store)
+        assert registry.calls.count("GET acme/hello_world/tags/list") == 2
+
+    def test_a_publication_ends_it(self, registry: TestRegistry, elsewhere: PackageIndex) -> None:
+        """At once, also of another process that shares the cache."""
+        backend = MemoryBackend()
+        store, other = (registry.store(cache=Cache(backend), upstream=elsewhere) for _ in range(2))
+        assert isinstance(found := find(store), ForeignPage)
+        assert found.ticket is not None
+        assert store.holds(found.ticket)
+        publish_wheel(other, "1.0")
+        assert not store.holds(found.ticket)
+        assert isinstance(find(store), ProjectPage)
+
+    def test_a_neighbours_publication_does_not(self, store: PackageStore, registry: TestRegistry) -> None:
+        """Whatever else is written meanwhile."""
+        find(store)
+        for number in range(20):
+            store.publish(ACME, make_upload(*make_wheel(f"neighbour{number}")), NOBODY)
+        registry.calls.clear()
+        assert isinstance(found := find(store), ForeignPage)
+        assert registry.calls == []
+        assert found.ticket is not None
+        assert store.holds(found.ticket)
+
+    def test_a_ticket_ends_with_the_page(self, store: PackageStore, elsewhere: PackageIndex) -> None:
+        """Upstream has to be asked again then."""
+        elsewhere.until = 0.0
+        assert isinstance(found := find(store), ForeignPage)
+        assert found.ticket is not None
+        assert not store.holds(found.ticket)
+
+
+def test_rate_limits_keep_their_wait(registry: TestRegistry, store: PackageStore) -> None:
+    """The registry's own refusal is what the caller gets."""
+    registry.refuse = {"tags/list": (429, "TOOMANYREQUESTS")}
+    with pytest.raises(RateLimited):
+        find(store)

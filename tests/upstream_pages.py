@@ -1,0 +1,22 @@
+"""Pages as another package index has them, for tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyoci.upstream.models import UpstreamFile, UpstreamPage
+
+
+def make_upstream_file(filename: str = "flask-3.1.0-py3-none-any.whl", **overrides: Any) -> UpstreamFile:
+    """A file that stays where upstream keeps it."""
+    url = f"https://files.example/{filename}"
+    return UpstreamFile(**{"filename": filename, "url": url, "hashes": {"sha256": "ab" * 32}, **overrides})
+
+
+def make_upstream_page(name: str = "flask", *files: UpstreamFile, **overrides: Any) -> UpstreamPage:
+    """A page with one file, or with these."""
+    files = files or (make_upstream_file(f"{name.replace('-', '_')}-3.1.0-py3-none-any.whl"),)
+    return UpstreamPage(
+        **{"name": name, "files": files, "versions": ("3.1.0",), "state": name, "until": float("inf")}
+        | overrides
+    )

@@ -1,0 +1,167 @@
+"""Pages of another package index: as they came, in either shape, and nothing in them that bites."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from pypi_simple import ProjectPage as Parsed
+
+from pyoci.dist.names import ProjectName
+from pyoci.store.models import ForeignPage
+from pyoci.upstream.models import ProjectStatus
+from pyoci.web.foreign import render_foreign, render_foreign_legacy
+from pyoci.web.negotiation import Representation
+from tests.upstream_pages import make_upstream_file, make_upstream_page
+from tests.web.doubles import MemoryStore
+
+WHEEL = make_upstream_file(
+    hashes={"sha256": "ab" * 32, "blake2b_256": "cd" * 32},
+    size=103_302,
+    upload_time="2026-11-20T08:15:30.123456Z",
+    requires_python=">=3.9,<4",
+    core_metadata={"sha256": "ef" * 32},
+    yanked="broken <on> 3.13 & later",
+    provenance="https://files.example/provenance",
+    gpg_sig=False,
+)
+BARE = make_upstream_file("flask-0.1.tar.gz", hashes={})
+PAGE = make_upstream_page(
+    "flask", BARE, WHEEL, versions=("0.1", "3.1.0"), status=ProjectStatus("deprecated", 'see "quart"')
+)
+
+
+def html() -> str:
+    return render_foreign(PAGE, Representation.HTML).decode()
+
+
+def test_json_has_every_key_that_upstream_gave() -> None:
+    """And none for what it didn't: uv throws a page away for one null."""
+    assert json.loads(render_foreign(PAGE, Representation.JSON)) == {
+        "meta": {"api-version": "1.4"},
+        "name": "flask",
+        "versions": ["0.1", "3.1.0"],
+        "project-status": {"status": "deprecated", "reason": 'see "quart"'},
+        "files": [
+            {"filename": BARE.filename, "url": BARE.url, "hashes": {}},
+            {
+                "filename": WHEEL.filename,
+                "url": WHEEL.url,
+                "hashes": {"sha256": "ab" * 32, "blake2b_256": "cd" * 32},
+                "size": 103_302,
+                "upload-time": "2026-11-20T08:15:30.123456Z",
+                "requires-python": ">=3.9,<4",
+                "core-metadata": {"sha256": "ef" * 32},
+                "yanked": "broken <on> 3.13 & later",
+                "provenance": "https://files.example/provenance",
+                "gpg-sig": False,
+            },
+        ],
+    }
+
+
+def test_html_tells_the_same() -> None:
+    """As a parser of others reads it."""
+    page = Parsed.from_html("flask", html())
+    bare, wheel = page.packages
+    assert page.repository_version == "1.4"
+    assert (bare.url, bare.digests, bare.is_yanked) == (BARE.url, {}, False)
+    assert wheel.url == WHEEL.url
+    assert wheel.digests == {"sha256": "ab" * 32}
+    assert (wheel.requires_python, wheel.yanked_reason) == (">=3.9,<4", "broken <on> 3.13 & later")
+    assert wheel.metadata_digests == {"sha256": "ef" * 32}
+    assert wheel.has_sig is False
+    assert 'data-size="103302"' in html()
+    assert 'data-upload-time="2026-11-20T08:15:30.123456Z"' in html()
+    assert '<meta name="pypi:project-status" content="deprecated">' in html()
+
+
+def test_hatch_can_read_it() -> None:
+    """Its expression wants an attribute, and no > inside one."""
+    assert re.findall(r"<a [^>]+>([^<]+)</a>", html()) == [BARE.filename, WHEEL.filename]
+
+
+@pytest.mark.parametrize("told", [True, {"sha512": "ab" * 64}], ids=["true", "another hash"])
+def test_core_metadata_without_a_sha256(told: Any) -> None:
+    """`true`, or the hash that there is."""
+    page = make_upstream_page("flask", make_upstream_file(core_metadata=told, yanked=True))
+    text = render_foreign(page, Representation.HTML).decode()
+    expected = "true" if told is True else f"sha512={'ab' * 64}"
+    assert f'data-core-metadata="{expected}" data-dist-info-metadata="{expected}" data-yanked=""' in text
+    assert json.loads(render_foreign(page, Representation.JSON))["files"][0]["core-metadata"] == told
+
+
+def test_nothing_of_a_strangers_page_becomes_markup() -> None:
+    """Upstream lets everybody publish."""
+    evil = '"><script>alert(1)</script>'
+    file = make_upstream_file(url=f"https://files.example/{evil}", yanked=evil, requires_python=evil)
+    page = make_upstream_page("flask", file, status=ProjectStatus("archived", evil))
+    assert "<script" not in render_foreign(page, Representation.HTML).decode()
+
+
+def test_legacy_json_has_what_renovate_reads() -> None:
+    """Versions, moments, yanks; files that tell no version are not shown."""
+    egg = make_upstream_file("flask-0.1-py2.6.egg")
+    document = json.loads(render_foreign_legacy(make_upstream_page("flask", egg, BARE, WHEEL)))
+    assert document["info"] == {
+        "name": "flask",
+        "summary": "",
+        "project_urls": {},
+        "version": "0.1",
+        "yanked": False,
+    }
+    assert list(document["releases"]) == ["0.1", "3.1.0"]
+    assert document["urls"][0]["url"] == BARE.url
+    assert document["releases"]["3.1.0"] == [
+        {
+            "filename": WHEEL.filename,
+            "url": WHEEL.url,
+            "packagetype": "bdist_wheel",
+            "digests": {"sha256": "ab" * 32, "blake2b_256": "cd" * 32},
+            "yanked": True,
+            "yanked_reason": "broken <on> 3.13 & later",
+            "requires_python": ">=3.9,<4",
+            "size": 103_302,
+            "upload_time": "2026-11-20T08:15:30",
+            "upload_time_iso_8601": "2026-11-20T08:15:30.123456Z",
+        }
+    ]
+    empty = json.loads(render_foreign_legacy(make_upstream_page("flask", egg)))
+    assert (empty["releases"], empty["urls"]) == ({}, [])
+
+
+class TestServed:
+    @pytest.fixture(autouse=True)
+    def elsewhere(self, store: MemoryStore) -> None:
+        store.elsewhere[ProjectName.parse("flask")] = ForeignPage(PAGE)
+
+    @pytest.mark.parametrize("path", ["flask/", "+simple/flask/", "flask/json", "flask/?format=json"])
+    def test_says_where_it_comes_from(self, client: FlaskClient, store: MemoryStore, path: str) -> None:
+        """On each answer, a 304 too; so do our own."""
+        answer = client.get(f"/ghcr.io/acme/{path}")
+        assert (answer.status_code, answer.headers["X-PyOCI-Origin"]) == (200, "upstream")
+        again = client.get(f"/ghcr.io/acme/{path}", headers={"If-None-Match": answer.headers["ETag"]})
+        assert (again.status_code, again.headers["X-PyOCI-Origin"]) == (304, "upstream")
+        store.put("flask-1.0-py3-none-any.whl")
+        assert client.get(f"/ghcr.io/acme/{path}").headers["X-PyOCI-Origin"] == "registry"
+
+    def test_is_private_to_the_caller(self, client: FlaskClient) -> None:
+        """Whether a project is absent here is a secret of the registry's."""
+        answer = client.get("/ghcr.io/acme/flask/")
+        assert answer.headers["Cache-Control"] == "private, no-cache"
+        assert "Authorization" in answer.headers["Vary"]
+
+    def test_other_spellings_are_redirected(self, client: FlaskClient) -> None:
+        """As for our own pages."""
+        answer = client.get("/ghcr.io/acme/Flask/")
+        assert (answer.status_code, answer.headers["Location"]) == (301, "../flask/")
+
+    @pytest.mark.parametrize(
+        "name", ["flask-3.1.0-py3-none-any.whl", "flask-3.1.0-py3-none-any.whl.metadata"]
+    )
+    def test_files_are_not_carried(self, client: FlaskClient, name: str) -> None:
+        """They come from where upstream says."""
+        assert client.get(f"/ghcr.io/acme/flask/{name}").status_code == 404
