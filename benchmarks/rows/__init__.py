@@ -12,6 +12,7 @@ from benchmarks.rows.pages import page_rows
 from benchmarks.rows.slow import slow_rows
 from benchmarks.rows.transfers import transfer_rows
 from benchmarks.rows.uploads import upload_rows
+from benchmarks.rows.upstream import upstream_rows
 from benchmarks.servers import Stage
 
 ROWS: dict[str, Callable[[Stage, int], list[Row]]] = {
@@ -22,6 +23,7 @@ ROWS: dict[str, Callable[[Stage, int], list[Row]]] = {
     "install": install_rows,
     "uploads": upload_rows,
     "downloads": download_rows,
+    "upstream": upstream_rows,
     "slow": slow_rows,
     "transfers": transfer_rows,
 }
