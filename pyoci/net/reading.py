@@ -46,22 +46,21 @@ def is_encoded(response: requests.Response) -> bool:
     return response.headers.get("content-encoding", "").strip().lower() not in {"", "identity"}
 
 
-def decoded(answer: Answer, limit: int) -> bytes:
-    """The body of an answer to a call that takes gzip, at most `limit` bytes. Raises ProtocolError.
-
-    Of several members the first counts: nobody sends more, and each could be a bomb.
+def decoded(answer: Answer, limit: int, name: str) -> bytes:
+    """The body of an answer to a call that takes gzip, at most `limit` bytes. Raises ProtocolError, which says
+    `name`. Of several members of a gzip the first counts: nobody sends more.
     """
     coding = answer.headers.get("content-encoding", "").strip().lower()
     if coding in {"", "identity"}:
-        body, whole_body = answer.body, True
+        body, at_end = answer.body, True
     elif coding in {"gzip", "x-gzip"}:
-        body, whole_body = _unzipped(answer.body, limit + 1)
+        body, at_end = _unzipped(answer.body, limit + 1)
     else:
-        raise ProtocolError("the answer is compressed in a way that nobody asked for; expected gzip")
+        raise ProtocolError(f"{name} sent an answer compressed as nobody asked for; expected gzip")
     if len(body) > limit:
-        raise ProtocolError(f"the answer has more than {limit} bytes")
-    if not whole_body:
-        raise ProtocolError("the answer is no whole gzip")
+        raise ProtocolError(f"{name} sent more than {limit} bytes, unpacked")
+    if not at_end:
+        raise ProtocolError(f"{name} sent gzip that can't be unpacked")
     return body
 
 

@@ -110,7 +110,7 @@ def _told(answer: Answer, name: str, call: Call) -> Told:
 def _page(answer: Answer, name: str, url: str) -> UpstreamPage:
     kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in _JSON:
-        return read_json(decoded(answer, JSON_LIMIT), name, url)
+        return read_json(decoded(answer, JSON_LIMIT, NAME), name, url)
     if kind in _HTML:
-        return read_html(decoded(answer, HTML_LIMIT), name, url)
+        return read_html(decoded(answer, HTML_LIMIT, NAME), name, url)
     raise ProtocolError(f"{NAME} sent neither JSON nor HTML of the simple API")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 
 from pyoci.cache.backend import Backend
@@ -18,6 +16,7 @@ from pyoci.upstream.ages import lifetime
 from pyoci.upstream.circuit import Circuit, shut_off
 from pyoci.upstream.memory import Known, Memory, header
 from pyoci.upstream.models import UpstreamPage
+from pyoci.upstream.places import Places
 from pyoci.upstream.road import NAME, Road
 
 TTL = 600.0  # seconds for which a page counts where upstream doesn't say
@@ -26,7 +25,6 @@ ABSENT = 60.0  # seconds for which it counts that upstream has no such project
 INSISTING = 5.0  # seconds for which a page counts for who wants it fresh
 RETRY = 10.0  # seconds for which a stale page is given without asking again
 WAITING = 32  # threads that may wait for upstream at one time
-PLACE = 1.0  # seconds that others wait for one of these places
 
 
 class Upstream:
@@ -55,7 +53,7 @@ class Upstream:
         self._ttl, self._stale = ttl, stale
         self._circuit = circuit or Circuit(clock=clock)
         self._flights = Flights()
-        self._places = threading.BoundedSemaphore(waiting)
+        self._places = Places(waiting)
         self._clock, self._now = clock, now
 
     def page(self, name: str, *, fresh: bool = False) -> UpstreamPage:
@@ -71,9 +69,7 @@ class Upstream:
         if held is not None and self._counts(held, fresh=fresh):
             return self._given(held, name)
         try:
-            with self._place():
-                seconds = self._transport.document_seconds
-                known = self._flights.share(name, "", lambda: self._asked(name, fresh=fresh), seconds)
+            known = self._shared(name, fresh=fresh)
         except Unreachable as failure:
             known = self._outlived(name, held, failure)
         return self._given(known, name)
@@ -96,20 +92,16 @@ class Upstream:
         self._memory.hold(name, known)
         return known
 
-    @contextmanager
-    def _place(self) -> Iterator[None]:
-        """One of the places where threads wait for upstream; the rest stay free for the registry's pages."""
+    def _shared(self, name: str, *, fresh: bool) -> Known:
+        """What upstream says, to all who ask for it at this moment."""
         if self._circuit.is_open:
             raise shut_off()
-        if not self._places.acquire(timeout=PLACE):
-            raise Unreachable(f"too many requests wait for {NAME}; try again later")
-        try:
-            yield
-        finally:
-            self._places.release()
+        with self._places.one():
+            seconds = self._transport.document_seconds
+            return self._flights.share(name, "", lambda: self._asked(name, fresh=fresh), seconds)
 
     def _asked(self, name: str, *, fresh: bool) -> Known:
-        """What upstream says, or a neighbour has just been told."""
+        """What upstream says, or what a neighbour has been told just now. Within ten seconds, in all."""
         key, seconds = self._memory.key_of(name), self._transport.document_seconds
         with self._transport.budget(), self._backend.lock(key, seconds) as alone:
             if not alone:
