@@ -47,8 +47,8 @@ def is_encoded(response: requests.Response) -> bool:
 
 
 def decoded(answer: Answer, limit: int, name: str) -> bytes:
-    """The body of an answer to a call that takes gzip, at most `limit` bytes. Raises ProtocolError, which says
-    `name`. Of several members of a gzip the first counts: nobody sends more.
+    """The body of an answer to a call that takes gzip, at most `limit` bytes. Raises ProtocolError, which
+    says `name`. Of several members of a gzip the first counts: nobody sends more.
     """
     coding = answer.headers.get("content-encoding", "").strip().lower()
     if coding in {"", "identity"}:

@@ -119,6 +119,9 @@ def flag(value: object) -> bool | None:
 
 def status(value: object) -> ProjectStatus | None:
     """PEP 792; a status that nobody knows is none."""
-    if not isinstance(value, Mapping) or value.get("status") not in _STATUSES:
+    if not isinstance(value, Mapping):
         return None
-    return ProjectStatus(value["status"], text(value.get("reason")))
+    told = value.get("status")
+    if not isinstance(told, str) or told not in _STATUSES:
+        return None
+    return ProjectStatus(told, text(value.get("reason")))

@@ -110,6 +110,12 @@ class Memory:
         self.hold(name, known)
         self._backend.put(self.key_of(name), known.to_bytes(), seconds)
 
+    def forget(self, name: str) -> None:
+        """Know nothing of a project any more."""
+        with self._guard:
+            self._held.pop(name, None)
+        self._backend.discard(self.key_of(name))
+
     def hold(self, name: str, known: Known) -> None:
         """Remember in this process alone."""
         weight = _weight(known)

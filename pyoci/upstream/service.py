@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from pyoci.cache.backend import Backend
 from pyoci.cache.flights import Flights
-from pyoci.errors import NotFound, Unreachable
+from pyoci.errors import Denied, NotFound, Unreachable
 from pyoci.events import Events
 from pyoci.net.transport import Transport
 from pyoci.upstream.address import UpstreamAddress
@@ -125,6 +125,9 @@ class Upstream:
             absent = Known(None, now, now + ABSENT)
             self._memory.keep(name, absent, ABSENT)
             return absent
+        except Denied:
+            self._memory.forget(name)  # what is withheld now is not given later, when nobody can ask
+            raise
         until = now + lifetime(told.headers, self._ttl)
         if told.page is None:
             assert known is not None  # without something known there are no conditions, nor a 304

@@ -1,0 +1,186 @@
+"""What is sent to another package index, where it may lead, and what its answers mean."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from werkzeug.wrappers import Request, Response
+
+from pyoci.errors import Denied, NotFound, ProtocolError, PyOCIError, Unreachable
+from pyoci.upstream import road
+from pyoci.upstream.service import Upstream
+from tests.upstream.conftest import MakeUpstream
+from tests.upstreams import HTML, JSON, PackageIndex, package_index
+
+SECRET = "Bearer planted-secret"
+
+
+def page(upstream: Upstream, name: str = "hello-world") -> list[str]:
+    """The URLs of the files on a page."""
+    return [file.url for file in upstream.page(name).files]
+
+
+def sends(body: bytes | str = "", status: int = 200, kind: str = JSON, **headers: str) -> Any:
+    """An answer that is always the same."""
+    told = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda request: Response(body, status, told, content_type=kind)
+
+
+@pytest.mark.parametrize("forms", [(JSON, HTML), (JSON,), (HTML, JSON), (HTML,), ("text/html",)], ids=str)
+@pytest.mark.parametrize("zipped", [True, False], ids=["gzip", "identity"])
+def test_json_is_preferred(
+    elsewhere: PackageIndex, make_upstream: MakeUpstream, forms: tuple[str, ...], zipped: bool
+) -> None:
+    """And HTML is understood, packed or not."""
+    elsewhere.forms, elsewhere.zipped = forms, zipped
+    (file,) = make_upstream().page("hello-world").files
+    assert file.url == f"{elsewhere.url}/files/hello_world-1.0-py3-none-any.whl"
+    assert file.hashes == elsewhere.projects["hello-world"][0]["hashes"]
+    assert file.core_metadata == elsewhere.projects["hello-world"][0]["core-metadata"]
+    assert (file.size is None) == (JSON not in forms)
+
+
+def test_what_is_sent(elsewhere: PackageIndex, make_upstream: MakeUpstream) -> None:
+    """Credentials in one header; nothing of them in what comes back."""
+    elsewhere.authorization = SECRET
+    upstream = make_upstream(authorization=SECRET)
+    found = upstream.page("hello-world")
+    assert elsewhere.requests[0].headers["Authorization"] == SECRET
+    assert "planted-secret" not in repr(found) + repr(upstream.address)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "says"),
+    [
+        pytest.param(sends(status=404), NotFound, "has no project hello-world", id="404"),
+        pytest.param(sends(status=410), NotFound, "has no project hello-world", id="410"),
+        pytest.param(sends(status=401), ProtocolError, "PYOCI_UPSTREAM_AUTH", id="401"),
+        pytest.param(sends(status=403), Denied, "does not give out hello-world", id="403"),
+        pytest.param(sends(status=451), Denied, "does not give out hello-world", id="451"),
+        pytest.param(sends(status=400), ProtocolError, "answered 400", id="400"),
+        pytest.param(sends(status=204), ProtocolError, "answered 204", id="204"),
+        pytest.param(sends(status=304), ProtocolError, "answered 304", id="304 unasked"),
+        pytest.param(sends(status=500), Unreachable, "can't answer now", id="500"),
+        pytest.param(sends(status=503, Retry_After="60"), Unreachable, "can't answer now", id="503"),
+        pytest.param(sends(status=429, Retry_After="60"), Unreachable, "can't answer now", id="429"),
+        pytest.param(sends("{}", kind="text/plain"), ProtocolError, "neither JSON nor HTML", id="text"),
+        pytest.param(sends("{}", kind=""), ProtocolError, "neither JSON nor HTML", id="no type"),
+        pytest.param(sends("<a>"), ProtocolError, "can't be read", id="HTML said to be JSON"),
+        pytest.param(sends("[]"), ProtocolError, "no project's page", id="no page"),
+        pytest.param(sends("x", Content_Encoding="gzip"), ProtocolError, "unpacked", id="no gzip"),
+        pytest.param(sends("x", Content_Encoding="br"), ProtocolError, "expected gzip", id="another packing"),
+        pytest.param(
+            sends(gzip.compress(b"{}" * 100)[:-5], Content_Encoding="gzip"),
+            ProtocolError,
+            "unpacked",
+            id="half a gzip",
+        ),
+    ],
+)
+def test_what_answers_mean(
+    elsewhere: PackageIndex, make_upstream: MakeUpstream, answer: Any, kind: type[PyOCIError], says: str
+) -> None:
+    """One sentence, which names upstream but not its address."""
+    elsewhere.answer = answer
+    with pytest.raises(kind, match=says) as failure:
+        make_upstream(document_seconds=1.0).page("hello-world")
+    assert "the upstream package index" in failure.value.message
+    assert "127.0.0.1" not in failure.value.message
+
+
+@pytest.mark.parametrize("kind", [JSON, HTML])
+def test_a_bomb_is_not_unpacked(
+    elsewhere: PackageIndex, make_upstream: MakeUpstream, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Of what is packed no more is unpacked than a page may have."""
+    monkeypatch.setattr(road, "JSON_LIMIT", 100_000)
+    monkeypatch.setattr(road, "HTML_LIMIT", 100_000)
+    elsewhere.answer = sends(gzip.compress(b" " * 10_000_000), kind=kind, Content_Encoding="gzip")
+    with pytest.raises(ProtocolError, match="more than 100000 bytes"):
+        make_upstream().page("hello-world")
+
+
+def test_json_has_to_be_of_the_same_project(elsewhere: PackageIndex, make_upstream: MakeUpstream) -> None:
+    """A page of another one is nonsense; another spelling of the name isn't."""
+    document = {"meta": {"api-version": "1.0"}, "name": "Hello.World", "files": []}
+    elsewhere.answer = sends(json.dumps(document))
+    assert make_upstream().page("hello-world").files == ()
+    elsewhere.answer = sends(json.dumps({**document, "name": "hello"}))
+    with pytest.raises(ProtocolError, match="another project"):
+        make_upstream().page("hello-you")
+
+
+def redirecting(location: Callable[[PackageIndex], str], times: int = 1) -> Any:
+    """Sends to another place so many times, then answers as always."""
+    left = [times]
+
+    def build(elsewhere: PackageIndex) -> Callable[[Request], Response | None]:
+        def answer(request: Request) -> Response | None:
+            left[0] -= 1
+            return None if left[0] < 0 else Response("", 302, {"Location": location(elsewhere)})
+
+        return answer
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("location", "times", "good"),
+    [
+        pytest.param(lambda there: "/simple/hello-world/", 1, True, id="a path"),
+        pytest.param(lambda there: "../hello-world/", 3, True, id="relative, three times"),
+        pytest.param(lambda there: f"{there.url}/simple/hello-world/", 1, True, id="absolute"),
+        pytest.param(lambda there: "/simple/hello-world/", 4, False, id="four times"),
+        pytest.param(lambda there: "", 1, False, id="nowhere"),
+        pytest.param(lambda there: "file:///etc/passwd", 1, False, id="a file"),
+        pytest.param(lambda there: "http://me:secret@127.0.0.1/", 1, False, id="credentials"),
+        pytest.param(lambda there: "http://169.254.169.254/", 1, False, id="a cloud's secrets"),
+        pytest.param(lambda there: "http://0.0.0.0/", 1, False, id="no address"),
+    ],
+)
+def test_redirects(
+    elsewhere: PackageIndex,
+    make_upstream: MakeUpstream,
+    location: Callable[[PackageIndex], str],
+    times: int,
+    good: bool,
+) -> None:
+    """Some are followed, where a server may go; links are relative to where the page was found."""
+    elsewhere.answer = redirecting(location, times)(elsewhere)
+    if good:
+        assert page(make_upstream()) == [f"{elsewhere.url}/files/hello_world-1.0-py3-none-any.whl"]
+    else:
+        with pytest.raises(ProtocolError, match="the upstream package index") as failure:
+            make_upstream().page("hello-world")
+        assert "169.254" not in failure.value.message
+
+
+def test_credentials_stay_at_home(elsewhere: PackageIndex, make_upstream: MakeUpstream) -> None:
+    """Another port is another place, and who has been there comes back as a stranger."""
+    with package_index() as third:
+        third.add_wheel("hello-world")
+        elsewhere.answer = lambda request: Response("", 307, {"Location": f"{third.simple}hello-world/"})
+        upstream = make_upstream(authorization=SECRET)
+        assert page(upstream) == [f"{third.url}/files/hello_world-1.0-py3-none-any.whl"]
+        assert "Authorization" in elsewhere.requests[0].headers
+        assert "Authorization" not in third.requests[0].headers
+
+        elsewhere.answer = lambda request: Response("", 307, {"Location": f"{third.simple}back/"})
+        third.answer = lambda request: Response("", 307, {"Location": f"{elsewhere.simple}hello-world/"})
+        with pytest.raises(ProtocolError, match="redirects more than"):
+            upstream.page("other")
+        sent = ["Authorization" in request.headers for request in elsewhere.requests]
+        assert sent == [True, True, False]
+
+
+def test_nobody_is_there(make_upstream: MakeUpstream) -> None:
+    """One sentence, without the address."""
+    with package_index() as gone:
+        url = gone.simple
+    with pytest.raises(Unreachable, match="upstream package index could not be reached") as failure:
+        make_upstream(url).page("hello-world")
+    assert "127.0.0.1" not in failure.value.message
