@@ -67,7 +67,7 @@ def check_version(told: object) -> None:
 
 
 def _file(entry: object, base: str) -> UpstreamFile | None:
-    if not isinstance(entry, Mapping):
+    if not isinstance(entry, dict):
         return None
     filename, url = fields.filename(entry.get("filename")), fields.url(entry.get("url"), base)
     if filename is None or url is None:

@@ -21,6 +21,10 @@ _HASHES = 16  # of one file
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _TEXT = 2000  # characters of a reason or a specifier
 _URL = 4000  # characters
+# Nearly all URLs, for which taking them apart would be most of the work.
+_PLAIN_URL = re.compile(
+    r"https?://[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,4})?/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*", re.ASCII
+)
 _STATUSES = frozenset({"active", "archived", "quarantined", "deprecated"})
 _LARGEST = 2**53
 # What may stand in a URL as it is (RFC 3986): some servers forget to encode the rest.
@@ -38,6 +42,8 @@ def url(value: object, base: str) -> str | None:
     """An absolute URL of http or https without credentials, told relative to `base` or not."""
     if not isinstance(value, str) or len(value) > _URL or not value.strip() or not value.isprintable():
         return None
+    if _PLAIN_URL.fullmatch(value):
+        return value
     try:
         parts = urlsplit(urljoin(base, value.strip()))
         _ = parts.port
@@ -55,7 +61,7 @@ def _is_plain(netloc: str) -> bool:
 
 def hashes(value: object) -> dict[str, str]:
     """Hex by algorithm; a known algorithm's has to be as long as they are."""
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         return {}
     pairs = [(key.lower(), digest) for key, digest in value.items() if isinstance(key, str)]
     return {algorithm: digest.lower() for algorithm, digest in pairs[:_HASHES] if _is_hash(algorithm, digest)}
@@ -119,7 +125,7 @@ def flag(value: object) -> bool | None:
 
 def status(value: object) -> ProjectStatus | None:
     """PEP 792; a status that nobody knows is none."""
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         return None
     told = value.get("status")
     if not isinstance(told, str) or told not in _STATUSES:

@@ -17,7 +17,7 @@ from pyoci.upstream.documents import read_json, write_json
 from pyoci.upstream.models import UpstreamPage
 
 _HELD = 96 * 1024 * 1024  # bytes, as estimated, of parsed pages in this process
-_FILE = 1500  # bytes that the objects of a file take, besides its texts
+_FILE = 1200  # bytes that the objects of a file take, besides its texts
 _UNPACKED = 64 * 1024 * 1024  # bytes of one page
 _HEADER = 1000  # characters of an ETag or a date; a longer one isn't sent back
 _SKEW = 60.0  # seconds that the clocks of hosts may differ

@@ -431,7 +431,7 @@ class TestGates:
 
             def ask() -> None:
                 with pytest.raises(Unreachable) as caught:
-                    transport.document(make_call(server))
+                    transport.document(make_call(server, name="the storage"))
                 failures.append(caught.value)
 
             threads = [threading.Thread(target=ask) for _ in range(3)]
@@ -440,7 +440,7 @@ class TestGates:
             for thread in threads:
                 thread.join(5)
         assert len(failures) == 3
-        assert any("too many calls" in failure.message for failure in failures)
+        assert any("too many calls to the storage" in failure.message for failure in failures)
 
     def test_other_hosts_have_their_own(self, make_transport: MakeTransport) -> None:
         """A registry that hangs keeps nobody from another one."""

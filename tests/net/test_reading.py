@@ -1,0 +1,59 @@
+"""Bodies that a call allowed to be packed."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+
+from pyoci.errors import ProtocolError
+from pyoci.net.messages import Answer
+from pyoci.net.reading import decoded
+from tests.net.conftest import MakeTransport
+from tests.net.servers import Server, always, answer
+from tests.net.test_transport import make_call
+
+TEXT = b"text " * 1000
+PACKED = gzip.compress(TEXT)
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        pytest.param("", TEXT, id="not packed"),
+        pytest.param("Identity", TEXT, id="identity"),
+        pytest.param("gzip", PACKED, id="gzip"),
+        pytest.param(" X-GZip ", PACKED, id="by its old name"),
+        pytest.param("gzip", PACKED + PACKED, id="two members"),
+    ],
+)
+def test_a_body_is_unpacked(coding: str, body: bytes) -> None:
+    """Up to the very last byte that is allowed."""
+    assert decoded(Answer(200, {"content-encoding": coding}, body), len(TEXT), "it") == TEXT
+
+
+@pytest.mark.parametrize(
+    ("coding", "body", "says"),
+    [
+        pytest.param("br", b"x", "it sent an answer compressed as nobody asked for", id="another packing"),
+        pytest.param("gzip, gzip", PACKED, "as nobody asked for", id="packed twice"),
+        pytest.param("gzip", b"x", "can't be unpacked", id="no gzip"),
+        pytest.param("gzip", b"", "can't be unpacked", id="nothing"),
+        pytest.param("gzip", PACKED[:-1], "can't be unpacked", id="cut short"),
+        pytest.param("gzip", gzip.compress(b"x" * 5001), "more than 5000 bytes", id="a byte too much"),
+        pytest.param("gzip", gzip.compress(bytes(10**7)), "more than 5000 bytes", id="a bomb"),
+        pytest.param("", b"x" * 5001, "more than 5000 bytes", id="too much, not packed"),
+    ],
+)
+def test_a_body_that_is_none(coding: str, body: bytes, says: str) -> None:
+    """One sentence, and no more is unpacked than is allowed."""
+    with pytest.raises(ProtocolError, match=says):
+        decoded(Answer(200, {"content-encoding": coding}, body), 5000, "it")
+
+
+def test_who_asks_for_gzip_gets_it(make_transport: MakeTransport) -> None:
+    """As it came."""
+    with Server(always(answer(PACKED, "200 OK", "Content-Encoding: gzip"))) as server:
+        found = make_transport().document(make_call(server, headers={"Accept-Encoding": "gzip"}))
+    assert found.body == PACKED
+    assert decoded(found, 10_000, "it") == TEXT
