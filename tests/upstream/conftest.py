@@ -56,7 +56,7 @@ def make_upstream(elsewhere: PackageIndex, backend: Backend, clock: Clock) -> It
     made: list[Transport] = []
 
     def make(url: str = "", authorization: str | None = None, **settings: Any) -> Upstream:
-        seconds = settings.pop("document_seconds", 5.0)
+        seconds = settings.pop("document_seconds", 30.0)
         transport = Transport(sleep=lambda _: None, jitter=lambda: 0.5, document_seconds=seconds)
         made.append(transport)
         address = UpstreamAddress.parse(url or elsewhere.simple, authorization)

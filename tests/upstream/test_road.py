@@ -87,7 +87,7 @@ def test_what_answers_mean(
     """One sentence, which names upstream but not its address."""
     elsewhere.answer = answer
     with pytest.raises(kind, match=says) as failure:
-        make_upstream(document_seconds=1.0).page("hello-world")
+        make_upstream().page("hello-world")
     assert "the upstream package index" in failure.value.message
     assert "127.0.0.1" not in failure.value.message
 
