@@ -49,7 +49,7 @@ def _serve() -> int:
     """Become gunicorn, with settings that make sense at a desk."""
     environ = {"PYOCI_EMBEDDED": "pyoci-data", **os.environ}
     settings = Settings.from_environ(environ)
-    name = next(iter(settings.short_urls.urls), "local/main")
+    name = settings.short_urls.name_in("local") or "local/main"
     url = f"http://localhost:{settings.port}{settings.path}/{name}/"
     htpasswd = settings.embedded_htpasswd
     note = _OPEN if htpasswd is None else _CLOSED.format(htpasswd=htpasswd)

@@ -27,7 +27,7 @@ class ShortUrl:
     @classmethod
     def parse(cls, text: str, registries: Registries) -> Self:
         """Read `<registry>/<namespace>`. Raises InvalidRequest, and what Registries.parse() does."""
-        found = _TARGET.fullmatch(text)
+        found = _TARGET.fullmatch(text) if text.isascii() else None
         if found is None:
             raise InvalidRequest("this is no namespace; expected <registry>/<namespace>, as ghcr.io/acme")
         registry, path = found[1].lower(), found[2].lower()
@@ -67,6 +67,10 @@ class ShortUrls:
     def find(self, name: str) -> ShortUrl | None:
         """What a URL's first segment stands for, in any case; None where it is no short URL's name."""
         return self.urls.get(name.lower())
+
+    def name_in(self, registry: str) -> str | None:
+        """The first short URL of a namespace in `registry`."""
+        return next((name for name, url in self.urls.items() if url.registry == registry), None)
 
 
 def _shown(name: str) -> str:

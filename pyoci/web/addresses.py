@@ -19,6 +19,7 @@ from pyoci.oci.registries import could_be_a_host
 from pyoci.oci.short_urls import DEFAULT, ShortUrls
 
 EXPECTED = "/<registry>/<namespace>/ or /<registry>/<namespace>/<project>/"
+EXPECTED_BELOW = "<project>/ or <project>/<file> after the package index's own address"
 # hatch asks here. "+" can't stand in an OCI name, so this hides nobody's namespace.
 SIMPLE = "+simple"
 # What clients and browsers probe for: uv and pdm, PEP 807, and whatever has an icon or a robot.
@@ -63,6 +64,11 @@ class Place:
             return cls(registry, segments)
         cut = segments.index(SIMPLE)
         return cls(registry, segments[:cut], segments[cut + 1 :])
+
+    @property
+    def expected(self) -> str:
+        """What is right where this is wrong, for a sentence that says so."""
+        return EXPECTED if self.below is None else EXPECTED_BELOW
 
     @property
     def as_root(self) -> str | None:

@@ -16,7 +16,7 @@ from pyoci.oci.credentials import Credentials, fingerprint, parse_authorization
 from pyoci.oci.references import Registry
 from pyoci.oci.short_urls import ShortUrls
 from pyoci.store.models import Namespace
-from pyoci.web.addresses import EXPECTED, Place
+from pyoci.web.addresses import Place
 from pyoci.web.body import Patience, RequestBody
 from pyoci.web.rendered import RenderedPages
 
@@ -78,14 +78,14 @@ class Visit:
         """The namespace that this place is the root of. Raises NotFound, InvalidRequest."""
         path = self.place.as_root
         if path is None:
-            raise NotFound("there is no root at this address; expected /<registry>/<namespace>/")
+            raise NotFound("this is a project's address; files are uploaded to that of its package index")
         return Namespace.parse(self.registry, path)
 
     def project(self) -> tuple[Namespace, ProjectName]:
         """The project that this place is the page of. Raises NotFound, InvalidRequest."""
         found = self.place.as_project
         if found is None:
-            raise NotFound("there is no project at this address; expected /<registry>/<namespace>/<project>/")
+            raise NotFound(f"there is no project at this address; expected {self.place.expected}")
         return Namespace.parse(self.registry, found[0]), ProjectName.parse(found[1])
 
 
@@ -112,7 +112,7 @@ def visit(path: str) -> Visit:
     """
     place = locate(path)
     if place.as_root is None and place.as_project is None:
-        raise NotFound(f"there is nothing at this address; expected {EXPECTED}")
+        raise NotFound(f"there is nothing at this address; expected {place.expected}")
     environ = request.environ
     environ["pyoci.path"] = "/".join((*place.segments, *(place.below or ())))
     registry = environ["pyoci.registry"] = site().registries.parse(place.registry)

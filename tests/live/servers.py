@@ -129,10 +129,10 @@ def start_pyoci(servers: Servers, name: str, port: Port, **settings: str) -> Ser
     return servers.start(name, command, port.url, ready="/health", env=env, cwd=CHECKOUT)
 
 
-def start_serve(servers: Servers, name: str, port: Port) -> Server:
+def start_serve(servers: Servers, name: str, port: Port, **settings: str) -> Server:
     """PyOCI as `make serve` starts it; it keeps its packages beside its log."""
     command = [sys.executable, "-c", "import sys, pyoci.cli; sys.exit(pyoci.cli.main())", "serve"]
-    env = _environment() | {"PORT": str(port.number)}
+    env = _environment() | {"PORT": str(port.number)} | settings
     return servers.start(name, command, port.url, ready="/health", env=env)
 
 
