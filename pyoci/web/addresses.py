@@ -20,6 +20,7 @@ from pyoci.oci.short_urls import DEFAULT, ShortUrls
 
 EXPECTED = "/<registry>/<namespace>/ or /<registry>/<namespace>/<project>/"
 EXPECTED_BELOW = "<project>/ or <project>/<file> after the package index's own address"
+EXPECTED_OF_DEFAULT = f"/{DEFAULT}/<project>/, /pypi/<project>/json, or an upload to /{DEFAULT}/ or /legacy/"
 # hatch asks here. "+" can't stand in an OCI name, so this hides nobody's namespace.
 SIMPLE = "+simple"
 # What clients and browsers probe for: uv and pdm, PEP 807, and whatever has an icon or a robot.
@@ -92,6 +93,8 @@ def _shortened(path: str, short: ShortUrls) -> tuple[str, tuple[str, ...], tuple
     if meant is not None:
         below = tuple(rest.split("/")) if slash else ()
         return meant.registry, meant.path, below[1:] if below[:1] == (SIMPLE,) else below
+    if first in {"pypi", "legacy"} and short.find(DEFAULT):
+        raise NoRegistry(f"there is nothing at this address; expected {EXPECTED_OF_DEFAULT}")
     if short.alone and first not in PROBED:
         raise NoRegistry("there is no package index at this address")
     return None

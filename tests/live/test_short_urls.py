@@ -82,6 +82,16 @@ def test_publish_with_a_wrong_password(
     assert site.get(f"simple/{project}/").status_code == 404
 
 
+@pytest.mark.live("uv")
+def test_publish_and_check(clients: Clients, site: PackageIndex, project: str, tmp_path: Path) -> None:
+    """uv publish takes the two addresses that PyPI has, and leaves out what the page shows."""
+    files = files_of(tmp_path / "dist", project)
+    check = ("--check-url", at(site, "simple/").url_with_credentials)
+    published(uv(clients, at(site, "legacy/"), files, *check))
+    again = published(uv(clients, at(site, "legacy/"), files, *check))
+    assert again.count("already exists, skipping") == len(files)
+
+
 @pytest.mark.live("pip", "uv", "twine")
 @pytest.mark.parametrize("name", NAMES)
 def test_install(clients: Clients, site: PackageIndex, project: str, name: str, tmp_path: Path) -> None:

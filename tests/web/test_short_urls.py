@@ -138,6 +138,12 @@ class TestReading:
         assert client.get(path).status_code in {400, 404}
         assert store.calls == []
 
+    def test_what_is_wrong_is_told_in_its_own_terms(self, client: FlaskClient) -> None:
+        """No word of registries to whoever uses a short URL."""
+        for answer in (client.get("/team/a/b/"), client.delete("/team/1.0"), client.get("/team/a.zip")):
+            assert (answer.status_code, "registry" in answer.text) == (404, False)
+            assert "expected <project>/ or <project>/<file>" in answer.text
+
     def test_a_namespace_of_that_name_keeps_its_long_url(
         self, client: FlaskClient, store: MemoryStore
     ) -> None:
@@ -195,9 +201,10 @@ class TestWriting:
         assert store.calls == []
 
     def test_nothing_is_read_at_legacy(self, client: FlaskClient) -> None:
-        """Uploads go there, and nobody reads."""
+        """Uploads go there, and nobody reads; the sentence says where."""
         for path in ("/legacy", "/legacy/", "/legacy/hello-world/", f"/legacy/hello-world/{WHEEL}"):
-            assert client.get(path).status_code == 404
+            answer = client.get(path)
+            assert (answer.status_code, "/simple/<project>/" in answer.text) == (404, True)
 
     def test_yank_and_delete(self, client: FlaskClient, store: MemoryStore) -> None:
         """A version or a file."""
