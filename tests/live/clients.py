@@ -31,7 +31,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Clients:
-    """Runs pip, uv, twine, poetry, hatch and skopeo; `home` is a folder for what they keep."""
+    """Runs pip, uv, twine, poetry, hatch, Renovate and skopeo; `home` is a folder for what they keep."""
 
     environments: Environments
     home: Path
@@ -96,6 +96,10 @@ class Clients:
         if program == "skopeo":
             # Without the machine's policy of signatures, which need not be there.
             return (find("skopeo") or "skopeo", "--insecure-policy")
+        if program == "renovate":
+            # Its first line asks PATH for a Node, which may be one that it doesn't run on.
+            node = self.environments.program("renovate").with_name("node")
+            return (str(node), str(self.environments.program("renovate")))
         return (str(self.environments.program(program)),)
 
     def _environment(self) -> dict[str, str]:

@@ -1,13 +1,15 @@
-"""Virtual environments with the real clients, made once and kept in .venv/clients of the checkout.
+"""Environments with the real clients, made once and kept in .venv/clients of the checkout.
 
 An environment is known by the text of its requirements and by the Python that made it: change either and a
-new one is made, and the old one removed. Nothing is installed anywhere else.
+new one is made, and the old one removed. Nothing is installed anywhere else. Requirements that end in .txt
+make a virtual environment from PyPI, those that end in .npm a folder of the same shape from npm.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import platform
 import shutil
 import subprocess
 import sys
@@ -27,12 +29,18 @@ CLIENTS = {
     "hatch": "hatch",
     "token-server": "token-server",
     "atheris": "atheris",
+    "renovate": "renovate",
 }
+_NODE_NAMES = {"x86_64": "x64", "aarch64": "arm64"}  # what npm's packages of Node call a processor
 _TIME_LIMIT = 240  # seconds for one environment; below pytest's limit for a test, which would say less
 
 
 class NotInstalled(Exception):
-    """An environment can't be made: most likely PyPI isn't reachable."""
+    """An environment can't be made: most likely its source, PyPI or npm, isn't reachable."""
+
+    def __init__(self, message: str, source: str = "PyPI") -> None:
+        super().__init__(message)
+        self.source = source
 
 
 @dataclass(slots=True)
@@ -47,7 +55,7 @@ class Environments:
         name = CLIENTS[client]
         if name not in self._known:
             try:
-                with self._lock():
+                with self._lock(name):
                     self._known[name] = self._made(name)
             except NotInstalled as error:
                 self._known[name] = error
@@ -67,15 +75,15 @@ class Environments:
         return self.of(client) / "bin" / "python"
 
     @contextmanager
-    def _lock(self) -> Iterator[None]:
-        """Two runs of the suite may start at the same time."""
+    def _lock(self, name: str) -> Iterator[None]:
+        """Two runs of the suite may start at the same time; one environment doesn't wait for another."""
         self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / "lock").open("w") as lock:
+        with (self.root / f"lock-{name}").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
     def _made(self, name: str) -> Path:
-        requirements = REQUIREMENTS / f"{name}.txt"
+        [requirements] = REQUIREMENTS.glob(f"{name}.*")
         # An environment holds absolute paths: one that was moved is of no use.
         facts = (sys.version, str(self.root), requirements.read_text())
         key = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
@@ -83,21 +91,34 @@ class Environments:
         if not (target / "complete").exists():
             for old in self.root.glob(f"{name}-[0-9a-f]*"):
                 shutil.rmtree(old)
-            _run("venv", "--without-pip", str(target))
-            # PIP_* of the machine stay in force here: they may be the only way to PyPI.
-            install = ("install", "--quiet", "--no-compile", "-r", str(requirements))
-            _run("pip", "--python", str(target / "bin" / "python"), *install)
+            (_from_npm if requirements.suffix == ".npm" else _from_pypi)(target, requirements)
             (target / "complete").touch()
         return target
 
 
-def _run(module: str, *arguments: str) -> None:
-    command = (sys.executable, "-m", module, *arguments)
+def _from_pypi(target: Path, requirements: Path) -> None:
+    _run("PyPI", sys.executable, "-m", "venv", "--without-pip", str(target))
+    # PIP_* of the machine stay in force here: they may be the only way to PyPI.
+    into = ("--python", str(target / "bin" / "python"))
+    install = ("install", "--quiet", "--no-compile", "-r", str(requirements))
+    _run("PyPI", sys.executable, "-m", "pip", *into, *install)
+
+
+def _from_npm(target: Path, requirements: Path) -> None:
+    """No script of a package runs, so nothing is fetched from elsewhere: Node too is a package."""
+    cpu = _NODE_NAMES.get(platform.machine(), platform.machine())
+    packages = requirements.read_text().format(cpu=cpu).split()
+    how = ("--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund", "--no-update-notifier")
+    _run("npm", "npm", "install", "--global", "--prefix", str(target), *how, *packages)
+
+
+def _run(source: str, *command: str) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIME_LIMIT, check=False)
     except subprocess.TimeoutExpired:
-        raise NotInstalled(f"the clients can't be installed from PyPI within {_TIME_LIMIT} s") from None
-    if done.returncode != 0:
         raise NotInstalled(
-            f"the clients can't be installed from PyPI: {(done.stderr or done.stdout)[-800:].strip()}"
-        )
+            f"the clients can't be installed from {source} within {_TIME_LIMIT} s", source
+        ) from None
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout)[-800:].strip()
+        raise NotInstalled(f"the clients can't be installed from {source}: {said}", source)

@@ -71,6 +71,17 @@ def test_failed(tmp_path: Path) -> None:
         make_requirements(tmp_path, CI="true").check(Item(("skopeo",)))
 
 
+def test_at_hand(tmp_path: Path) -> None:
+    """npm is used where it is at hand: without it the test is skipped and reported, with CI=true too."""
+    requirements, terminal = make_requirements(tmp_path, CI="true"), Terminal()
+
+    with pytest.raises(pytest.skip.Exception, match="npm is not installed"):
+        requirements.check(Item(("npm", "renovate")))
+    requirements.report(terminal)
+
+    assert terminal.lines[1] == "apt-get install npm: 1 skipped"
+
+
 def test_unknown_program(tmp_path: Path) -> None:
     """A marker that names a program nobody knows is a mistake, not a reason to skip."""
     with pytest.raises(pytest.fail.Exception, match="'skoepo'"):

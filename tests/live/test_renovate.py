@@ -1,0 +1,108 @@
+"""Renovate finds newer versions through PyOCI, in a registry that takes tokens only."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.builders import make_wheel
+from tests.live.clients import Clients
+from tests.live.conftest import WRITER
+from tests.live.indexes import PackageIndex
+from tests.live.publishing import published, twine
+from tests.live.servers import Server
+
+pytestmark = pytest.mark.live("npm", "docker-registry", "token-server", "renovate", "twine")
+
+SOURCE = "https://example.org/acme/hello-world"
+_PYPROJECT = """\
+[project]
+name = "app"
+version = "1.0"
+dependencies = ["hello-world==1.0"]
+
+[[tool.uv.index]]
+name = "pyoci"
+url = "{url}+simple/"
+default = true
+"""
+
+
+@pytest.fixture
+def tokens(guarded_pyoci: Server, token_registry: Server) -> PackageIndex:
+    """A namespace where WRITER may read and write, by tokens."""
+    host = token_registry.url.removeprefix("http://")
+    return PackageIndex.new(guarded_pyoci, "tokens", host).signed_in(*WRITER)
+
+
+@pytest.fixture
+def project(tokens: PackageIndex, tmp_path: Path) -> Path:
+    """Somebody's project: requirements.txt names the package index by its URL, pyproject.toml its page's."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "requirements.txt").write_text(f"--index-url {tokens.url}\nhello-world==1.0\n")
+    (folder / "pyproject.toml").write_text(_PYPROJECT.format(url=tokens.url))
+    return folder
+
+
+def _release(clients: Clients, index: PackageIndex, version: str, folder: Path) -> None:
+    name, content = make_wheel(version=version, extra_headers=[("Project-URL", f"Source, {SOURCE}")])
+    (folder / name).write_bytes(content)
+    published(twine(clients, index, [folder / name]))
+
+
+def _look_up(clients: Clients, project: Path, host_rule: dict[str, str]) -> dict[str, Any]:
+    """What Renovate tells of hello-world, by the file that requires it."""
+    report = clients.home / "report.json"
+    configuration = {
+        "platform": "local",
+        "dryRun": "lookup",
+        "requireConfig": "ignored",
+        "onboarding": False,
+        "enabledManagers": ["pip_requirements", "pep621"],
+        # It would ask GitHub for the versions of Python.
+        "packageRules": [{"matchDepNames": ["python"], "enabled": False}],
+        "hostRules": [{"hostType": "pypi", **host_rule}],
+        "baseDir": str(clients.home / "base"),
+        "reportType": "file",
+        "reportPath": str(report),
+    }
+    path = clients.home / "config.json"
+    path.write_text(json.dumps(configuration))
+    clients.run("renovate", cwd=project, RENOVATE_CONFIG_FILE=str(path), LOG_LEVEL="debug")
+    files = json.loads(report.read_text())["repositories"]["local"]["packageFiles"]
+    return {
+        file["packageFile"]: dependency
+        for manager in files.values()
+        for file in manager
+        for dependency in file["deps"]
+        if dependency["depName"] == "hello-world"
+    }
+
+
+def test_newer_version(clients: Clients, tokens: PackageIndex, project: Path, tmp_path: Path) -> None:
+    """It proposes the newest version that isn't yanked and knows when it was released; the URL of the package
+    index tells it the source too, by the legacy JSON, and `+simple/` leads it to the page.
+    """
+    for version in ("1.0", "1.9", "1.10", "1.11"):
+        _release(clients, tokens, version, tmp_path)
+    tokens.yank("hello-world/1.11", "wrong on Tuesdays")
+    [uploaded] = [
+        file["upload-time"]
+        for file in tokens.page("hello-world")["files"]
+        if file["filename"].startswith("hello_world-1.10-")
+    ]
+    rule = {"matchHost": tokens.url, "username": tokens.username, "password": tokens.password}
+
+    found = _look_up(clients, project, rule)
+
+    assert sorted(found) == ["pyproject.toml", "requirements.txt"]
+    for dependency in found.values():
+        [update] = dependency["updates"]
+        assert update["newVersion"] == "1.10"
+        assert datetime.fromisoformat(update["releaseTimestamp"]) == datetime.fromisoformat(uploaded)
+    assert found["requirements.txt"]["sourceUrl"] == SOURCE
