@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.live.clients import Clients
 from tests.live.environments import Environments
@@ -172,6 +173,17 @@ def token_registry(servers: Servers, ports: Callable[[str], Port], token_server:
         "rootcertbundle": str(certificate),
     }
     return start_docker_registry(servers, "token-registry", ports("tokens"), {"token": token})
+
+
+def token_of(token_server: Server, repository: str, actions: str) -> str:
+    """What a job of WRITER's asks the token server for by itself, for instance with `docker login`."""
+    with requests.Session() as session:
+        session.trust_env = False
+        session.auth = WRITER
+        query = {"service": "token-registry", "scope": f"repository:{repository}:{actions}"}
+        answer = session.get(f"{token_server.url}/token", params=query, timeout=60)
+        token: str = answer.json()["token"]
+        return token
 
 
 @pytest.fixture(params=REGISTRIES)

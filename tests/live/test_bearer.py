@@ -5,27 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import requests
 
 from tests.live import packages
 from tests.live.clients import Clients
-from tests.live.conftest import BEARER_USERNAME, WRITER
+from tests.live.conftest import BEARER_USERNAME, token_of
 from tests.live.indexes import PackageIndex
 from tests.live.publishing import published, refused, twine
 from tests.live.servers import Server
 
 pytestmark = pytest.mark.live("docker-registry", "token-server", "twine", "pip", "uv")
-
-
-def _token(token_server: Server, repository: str, actions: str) -> str:
-    """What a job asks the token server for by itself, for instance with `docker login`."""
-    with requests.Session() as session:
-        session.trust_env = False
-        session.auth = WRITER
-        query = {"service": "token-registry", "scope": f"repository:{repository}:{actions}"}
-        answer = session.get(f"{token_server.url}/token", params=query, timeout=60)
-        token: str = answer.json()["token"]
-        return token
 
 
 def test_as_a_password(
@@ -34,8 +22,8 @@ def test_as_a_password(
     """The user of PYOCI_BEARER_USERNAME gives a token as password; it opens what it is for."""
     index = PackageIndex.new(guarded_pyoci, "tokens", token_registry.url.removeprefix("http://"))
     repository = index.registry.partition("/")[2] + "/hello_world"
-    writer = index.signed_in(BEARER_USERNAME, _token(token_server, repository, "pull,push"))
-    reader = index.signed_in(BEARER_USERNAME, _token(token_server, repository, "pull"))
+    writer = index.signed_in(BEARER_USERNAME, token_of(token_server, repository, "pull,push"))
+    reader = index.signed_in(BEARER_USERNAME, token_of(token_server, repository, "pull"))
     python = clients.new_environment("environment")
     url = ("--index-url", reader.url_with_credentials)
 

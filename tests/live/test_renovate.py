@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from tests.builders import make_wheel
 from tests.live.clients import Clients
-from tests.live.conftest import WRITER
+from tests.live.conftest import WRITER, token_of
 from tests.live.indexes import PackageIndex
 from tests.live.publishing import published, twine
 from tests.live.servers import Server
@@ -84,7 +85,26 @@ def _look_up(clients: Clients, project: Path, host_rule: dict[str, str]) -> dict
     }
 
 
-def test_newer_version(clients: Clients, tokens: PackageIndex, project: Path, tmp_path: Path) -> None:
+def _password(index: PackageIndex, token_server: Server) -> dict[str, str]:
+    return {"username": index.username, "password": index.password}
+
+
+def _token(index: PackageIndex, token_server: Server) -> dict[str, str]:
+    repository = index.registry.partition("/")[2] + "/hello_world"
+    return {"token": token_of(token_server, repository, "pull")}
+
+
+@pytest.mark.parametrize(
+    "account", [pytest.param(_password, id="password"), pytest.param(_token, id="token-of-the-registry")]
+)
+def test_newer_version(
+    account: Callable[[PackageIndex, Server], dict[str, str]],
+    clients: Clients,
+    tokens: PackageIndex,
+    token_server: Server,
+    project: Path,
+    tmp_path: Path,
+) -> None:
     """It proposes the newest version that isn't yanked and knows when it was released; the URL of the package
     index tells it the source too, by the legacy JSON, and `+simple/` leads it to the page.
     """
@@ -96,9 +116,8 @@ def test_newer_version(clients: Clients, tokens: PackageIndex, project: Path, tm
         for file in tokens.page("hello-world")["files"]
         if file["filename"].startswith("hello_world-1.10-")
     ]
-    rule = {"matchHost": tokens.url, "username": tokens.username, "password": tokens.password}
 
-    found = _look_up(clients, project, rule)
+    found = _look_up(clients, project, {"matchHost": tokens.url, **account(tokens, token_server)})
 
     assert sorted(found) == ["pyproject.toml", "requirements.txt"]
     for dependency in found.values():
@@ -106,3 +125,14 @@ def test_newer_version(clients: Clients, tokens: PackageIndex, project: Path, tm
         assert update["newVersion"] == "1.10"
         assert datetime.fromisoformat(update["releaseTimestamp"]) == datetime.fromisoformat(uploaded)
     assert found["requirements.txt"]["sourceUrl"] == SOURCE
+
+
+def test_nobody(clients: Clients, tokens: PackageIndex, project: Path, tmp_path: Path) -> None:
+    """With a wrong password it finds nothing, and says so."""
+    _release(clients, tokens, "1.0", tmp_path)
+    _release(clients, tokens, "1.1", tmp_path)
+
+    found = _look_up(clients, project, {"matchHost": tokens.url, "username": "writer", "password": "wrong"})
+
+    for dependency in found.values():
+        assert dependency["updates"] == []
