@@ -31,7 +31,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Clients:
-    """Runs pip, uv, twine, poetry, hatch, Renovate and skopeo; `home` is a folder for what they keep."""
+    """Runs all programs of `CLIENTS`, and skopeo; `home` is a folder for what they keep."""
 
     environments: Environments
     home: Path
@@ -120,4 +120,5 @@ class Clients:
             "UV_PYTHON_DOWNLOADS": "never",
             "POETRY_VIRTUALENVS_IN_PROJECT": "true",
             "POETRY_KEYRING_ENABLED": "false",
+            "PDM_CHECK_UPDATE": "false",
         }

@@ -20,13 +20,16 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = Path(__file__).parent / "requirements"
-# poetry and hatch each bring dependencies that the other, or twine, may not like.
+# poetry, hatch and pdm each bring dependencies that the others, or twine, may not like.
 CLIENTS = {
     "pip": "tools",
     "uv": "tools",
     "twine": "tools",
+    "flit": "tools",
+    "pip-compile": "tools",
     "poetry": "poetry",
     "hatch": "hatch",
+    "pdm": "pdm",
     "token-server": "token-server",
     "atheris": "atheris",
     "renovate": "renovate",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -55,9 +56,20 @@ def poetry(clients: Clients, index: PackageIndex, files: Sequence[Path]) -> Outc
     )
 
 
+def pdm(clients: Clients, index: PackageIndex, files: Sequence[Path]) -> Outcome:
+    """`pdm publish`, which takes every file of one folder, and wants a project to be in."""
+    folder = Path(tempfile.mkdtemp(dir=clients.home))
+    (folder / "pyproject.toml").write_text("")
+    (folder / "dist").mkdir()
+    for file in files:
+        (folder / "dist" / file.name).symlink_to(file)
+    account = ("--username", index.username, "--password", index.password)
+    return clients.attempt("pdm", "publish", "--no-build", "--repository", index.url, *account, cwd=folder)
+
+
 PUBLISHERS = [
     pytest.param(publisher, id=publisher.__name__, marks=pytest.mark.live(publisher.__name__))
-    for publisher in (twine, uv, hatch, poetry)
+    for publisher in (twine, uv, hatch, poetry, pdm)
 ]
 
 

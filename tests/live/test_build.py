@@ -76,3 +76,24 @@ def test_poetry(clients: Clients, package_index: PackageIndex, project: Path) ->
 
     assert len(package_index.filenames("hello-world")) == 2
     _check_installed(clients, package_index)
+
+
+@pytest.mark.live("pip", "uv", "flit")
+def test_flit(clients: Clients, package_index: PackageIndex, project: Path) -> None:
+    """`flit publish`, which builds too, sends a wheel and an sdist, and again; uv installs the wheel."""
+    text = _PROJECT.format(backend="flit_core", backend_module="flit_core.buildapi")
+    (project / "pyproject.toml").write_text(text + '\n[tool.flit.module]\nname = "hello.world"\n')
+    account = {"FLIT_USERNAME": package_index.username, "FLIT_PASSWORD": package_index.password}
+
+    for _ in range(2):
+        clients.run("flit", "publish", cwd=project, FLIT_INDEX_URL=package_index.url, **account)
+
+    assert len(package_index.filenames("hello-world")) == 2
+    _check_installed(clients, package_index, "--only-binary", ":all:")
+
+
+@pytest.mark.live("pip", "uv", "pdm")
+def test_pdm(clients: Clients, package_index: PackageIndex, project: Path) -> None:
+    """`pdm publish` builds with what the project asks for and sends it; uv installs it."""
+    text = _PROJECT.format(backend="pdm-backend", backend_module="pdm.backend")
+    (project / "pyproject.toml").write_text(text)

@@ -1,4 +1,4 @@
-"""Lock files of uv and poetry, made from what PyOCI tells, install again and stay as they are."""
+"""Lock files of uv, poetry, pdm and pip-tools, made from what PyOCI tells, install again and stay as they are."""
 
 from __future__ import annotations
 
@@ -39,6 +39,21 @@ package-mode = false
 name = "pyoci"
 url = "{url}"
 priority = "primary"
+"""
+
+_PDM_PROJECT = """\
+[project]
+name = "app"
+version = "1.0"
+requires-python = ">=3.11"
+dependencies = ["hello-world>=1"]
+
+[tool.pdm]
+distribution = false
+
+[[tool.pdm.source]]
+name = "pypi"
+url = "{url}"
 """
 
 
@@ -112,6 +127,52 @@ def test_poetry(clients: Clients, private_packages: PackageIndex, project: Path,
     assert first == again == from_nothing
     assert 'name = "acme-greeting"' in first
     assert _installed(clients, project) == LOCKED
+
+
+@pytest.mark.live("pdm")
+def test_pdm(clients: Clients, private_packages: PackageIndex, project: Path, tmp_path: Path) -> None:
+    """pdm, whose source named pypi takes PyPI's place, locks and installs in the same way."""
+    (project / "pyproject.toml").write_text(_PDM_PROJECT.format(url=private_packages.url))
+    lock = project / "pdm.lock"
+    clients.run("pdm", "lock", cwd=project)
+    first = lock.read_text()
+
+    clients.run("pdm", "lock", "--refresh", cwd=project)
+    again = lock.read_text()
+    lock.unlink()
+    clients.run("pdm", "lock", cwd=project, PDM_CACHE_DIR=str(tmp_path / "empty"))
+    from_nothing = lock.read_text()
+    published(uv(clients, private_packages, [packages.wheel(tmp_path, "Acme.Greeting", "3.0")]))
+    clients.run("pdm", "sync", cwd=project, PDM_CACHE_DIR=str(tmp_path / "empty-too"))
+
+    assert first == again == from_nothing
+    assert 'name = "acme-greeting"' in first
+    assert _installed(clients, project) == LOCKED
+
+
+@pytest.mark.live("pip", "pip-compile")
+def test_pip_tools(clients: Clients, private_packages: PackageIndex, project: Path, tmp_path: Path) -> None:
+    """pip-compile writes the hashes of all files, again the same ones, and pip installs by them alone."""
+    (project / "requirements.in").write_text("hello-world>=1\n")
+    lock = project / "requirements.txt"
+    url = ("--index-url", private_packages.url)
+    compiling = ("--quiet", "--generate-hashes", "--no-emit-index-url", *url)
+    clients.run("pip-compile", *compiling, "requirements.in", cwd=project)
+    first = lock.read_text()
+
+    clients.run("pip-compile", *compiling, "requirements.in", cwd=project)
+    again = lock.read_text()
+    lock.unlink()
+    clients.run("pip-compile", *compiling, "--cache-dir", tmp_path / "empty", "requirements.in", cwd=project)
+    from_nothing = lock.read_text()
+    published(uv(clients, private_packages, [packages.wheel(tmp_path, "Acme.Greeting", "3.0")]))
+    python = clients.new_environment("environment")
+    clients.run("pip", "--python", python, "install", *url, "--require-hashes", "-r", lock)
+
+    assert first == again == from_nothing
+    digests = {file["hashes"]["sha256"] for file in private_packages.page("hello-world")["files"]}
+    assert all(f"--hash=sha256:{digest}" in first for digest in digests)
+    assert clients.installed(python) == LOCKED
 
 
 @pytest.mark.live("poetry")

@@ -1,4 +1,4 @@
-"""twine, uv, hatch and poetry publish files, again, and other files under the same name."""
+"""twine, uv, hatch, poetry and pdm publish files, again, and other files under the same name."""
 
 from __future__ import annotations
 
