@@ -57,14 +57,15 @@ def poetry(clients: Clients, index: PackageIndex, files: Sequence[Path]) -> Outc
 
 
 def pdm(clients: Clients, index: PackageIndex, files: Sequence[Path]) -> Outcome:
-    """`pdm publish`, which takes every file of one folder, and wants a project to be in."""
+    """`pdm publish` of every file in one folder; it shows the sentence of a refusal only with -vv."""
     folder = Path(tempfile.mkdtemp(dir=clients.home))
     (folder / "pyproject.toml").write_text("")
     (folder / "dist").mkdir()
     for file in files:
         (folder / "dist" / file.name).symlink_to(file)
     account = ("--username", index.username, "--password", index.password)
-    return clients.attempt("pdm", "publish", "--no-build", "--repository", index.url, *account, cwd=folder)
+    where = ("-vv", "--no-build", "--project", folder, "--repository", index.url)
+    return clients.attempt("pdm", "publish", *where, *account, PDM_USE_VENV="false")
 
 
 PUBLISHERS = [

@@ -90,10 +90,3 @@ def test_flit(clients: Clients, package_index: PackageIndex, project: Path) -> N
 
     assert len(package_index.filenames("hello-world")) == 2
     _check_installed(clients, package_index, "--only-binary", ":all:")
-
-
-@pytest.mark.live("pip", "uv", "pdm")
-def test_pdm(clients: Clients, package_index: PackageIndex, project: Path) -> None:
-    """`pdm publish` builds with what the project asks for and sends it; uv installs it."""
-    text = _PROJECT.format(backend="pdm-backend", backend_module="pdm.backend")
-    (project / "pyproject.toml").write_text(text)

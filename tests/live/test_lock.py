@@ -1,4 +1,4 @@
-"""Lock files of uv, poetry, pdm and pip-tools, made from what PyOCI tells, install again and stay as they are."""
+"""Lock files of uv, poetry, pdm and pip-tools, made from what PyOCI tells, install and stay as they are."""
 
 from __future__ import annotations
 
