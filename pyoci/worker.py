@@ -8,12 +8,10 @@ a place on the list of connections, or a thread while its body or its answer mak
 from __future__ import annotations
 
 import errno
-import html
 import os
 import re
 import signal
 import socket
-import struct
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -25,67 +23,22 @@ from typing import TYPE_CHECKING, Any
 
 from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
 
+from pyoci.client_socket import HEAD_END, HEAD_LIMIT, AsText, ClientSocket
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
 
 _HEAD_SECONDS = 10.0  # from a head's first byte to its last
-_HEAD_LIMIT = 64 * 1024  # bytes
-_PIECE = 8 * 1024  # bytes that are taken at once; most heads are shorter
 _QUEUE_SECONDS = 10.0  # that a whole request waits for a thread; pip gives up after 15
-_STALL_SECONDS = 60  # in which a reader has to take something; bodies have a stricter rule of their own
 _LINGER_SECONDS = 2.0  # that a closed connection is still read, so that the client gets all of its answer
-_LINGER_LIMIT = 1024 * 1024  # bytes
 _FINISH_SECONDS = 3600  # that a worker which stops gives its streams; at SIGTERM the arbiter gives fewer
 _ASK_SECONDS = 60.0  # between two requests to be replaced
 _AT_ONCE = 100  # connections accepted in one go
 
-_END = b"\r\n\r\n"
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _PROBE = b"GET /health "  # answered though all threads are taken: whoever asks would restart the server
 _QUOTED = ("hdr", "req", "method", "line", "expect", "data", "term", "version", "reason", "info")
 _FULL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-
-
-class ClientSocket(socket.socket):
-    """A client's connection: no wait on it is longer than `seconds` without progress. What has been gathered
-    of a request is received first.
-    """
-
-    def __init__(self, accepted: socket.socket, seconds: int = _STALL_SECONDS) -> None:
-        super().__init__(accepted.family, accepted.type, accepted.proto, fileno=accepted.detach())
-        # The kernel's own timeouts start again when bytes move; Python's would be for all of them together.
-        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
-            self.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", seconds, 0))
-        self.gathered = bytearray()
-        self.discarded = 0
-
-    def gather(self) -> int:
-        """Take what has come; how many bytes that was, 0 at the end. Raises OSError."""
-        piece = super().recv(_PIECE)
-        self.gathered += piece
-        return len(piece)
-
-    def discard(self) -> bool:
-        """Throw away what has come; False once there is no more of it to expect. Raises OSError."""
-        piece = super().recv(_HEAD_LIMIT)
-        self.discarded += len(piece)
-        return bool(piece) and self.discarded < _LINGER_LIMIT
-
-    def recv(self, size: int, flags: int = 0, /) -> bytes:
-        if not self.gathered:
-            try:
-                return super().recv(size, flags)
-            except BlockingIOError as exc:
-                raise _gone("sends") from exc
-        piece = bytes(self.gathered[:size])
-        del self.gathered[:size]
-        return piece
-
-    def sendall(self, data: Any, flags: int = 0, /) -> None:
-        try:
-            super().sendall(data, flags)
-        except BlockingIOError as exc:
-            raise _gone("takes") from exc
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
@@ -219,7 +172,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if req is not None and isinstance(getattr(req, "uri", None), str):
             req.uri = req.uri.partition("?")[0]
         # Its refusals are HTML, without the headers that all HTML has here.
-        super().handle_error(req, _AsText(client), addr, exc)
+        super().handle_error(req, AsText(client), addr, exc)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Never long: gunicorn 25 would let its last requests finish without a sign of life."""
@@ -257,10 +210,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _sort(self, conn: TConn) -> None:
         """A whole head goes to a thread, and one that will never be right is answered."""
         head = _begun(conn)
-        if head.find(_END, 0, _HEAD_LIMIT) >= 0:
+        if head.find(HEAD_END, 0, HEAD_LIMIT) >= 0:
             self._unwatch(conn, self._heads)
             self.enqueue_req(conn)
-        elif len(head) >= _HEAD_LIMIT:
+        elif len(head) >= HEAD_LIMIT:
             self._refuse(conn, self._heads, "431 Request Header Fields Too Large")
         elif _BARE_LF.search(head):
             self._refuse(conn, self._heads, "400 Bad Request")
@@ -346,31 +299,6 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._ask_at = now + _ASK_SECONDS
             os.kill(self.ppid, signal.SIGTTIN)
             os.kill(self.ppid, signal.SIGTTOU)
-
-
-class _AsText:
-    """A socket whose next answer, a page of HTML, goes out as the text that stands on it."""
-
-    def __init__(self, sock: Any) -> None:
-        self._sock = sock
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sock, name)
-
-    def sendall(self, answer: bytes) -> None:
-        head, _, page = answer.partition(_END)
-        status = head.partition(b"\r\n")[0]
-        body = page.partition(b"<body>")[2] or status.partition(b" ")[2]
-        text = b" ".join(html.unescape(re.sub(r"<[^>]*>", " ", body.decode("latin-1"))).encode().split())
-        self._sock.sendall(
-            b"%s\r\nContent-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n"
-            b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (status, len(text), text)
-        )
-
-
-def _gone(verb: str) -> ConnectionResetError:
-    """gunicorn knows a reset as the client's doing, and logs no traceback."""
-    return ConnectionResetError(errno.ECONNRESET, f"the client {verb} nothing any more")
 
 
 def _begun(conn: TConn) -> bytes | bytearray:

@@ -35,7 +35,8 @@ LADDER = {
     "variables": set(),
     "app": {"config", "web", "telemetry", "embedded", "store", "upstream", "oci", "net", "cache"},
     "server": {"app", "config", "embedded", "telemetry"},
-    "worker": set(),
+    "client_socket": set(),
+    "worker": {"client_socket"},
     "cli": {"config", "store", "embedded"},
 }
 # Below config everything gets plain values; of other rooms it knows only the parsed values that it holds.

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pyoci.worker import ClientSocket
+from pyoci.client_socket import ClientSocket
 
 SECONDS = 2
 PIECE = b"x" * 8_000_000  # more than the buffers of both sides take
