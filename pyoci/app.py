@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ from flask import Flask
 
 import pyoci
 from pyoci.cache.backend import Backend
+from pyoci.cache.files import FileBackend
 from pyoci.cache.opening import open_backend
 from pyoci.config import Settings, WrongSettings
 from pyoci.embedded import Htpasswd, at_the_keyboard, create_blueprint, create_registry_app, identity
@@ -18,6 +20,7 @@ from pyoci.net.transport import Proxies, Transport
 from pyoci.oci.references import Registry
 from pyoci.oci.registries import EMBEDDED
 from pyoci.oci.session import Gateway
+from pyoci.readiness import Place, Readiness
 from pyoci.store.cache import Cache
 from pyoci.store.lookup import Rules
 from pyoci.store.service import PackageStore
@@ -35,6 +38,7 @@ def create_app(settings: Settings, log: Log | None = None) -> Flask:
     for warning in settings.warnings:
         log.tell(warning, room="config", level="warning")
     events = Events(log.tell)
+    backend = _backend(settings, events)
     htpasswd = _htpasswd(settings)
     transport = Transport(
         embedded=_embedded(settings, htpasswd, events),
@@ -44,7 +48,6 @@ def create_app(settings: Settings, log: Log | None = None) -> Flask:
         user_agent=f"pyoci/{pyoci.__version__}",
         events=events,
     )
-    backend = _backend(settings, events)
     upstream = Upstream(settings.upstream, transport, backend, events=events) if settings.upstream else None
     store = PackageStore(
         Gateway(transport, events=events),
@@ -52,11 +55,7 @@ def create_app(settings: Settings, log: Log | None = None) -> Flask:
         events=events,
         upstream=upstream,
         rules=Rules(settings.private_projects, settings.upstream_on_denied),
-        cache=Cache(
-            backend,
-            Terms(settings.cache_ttl, settings.cache_ttl_old),
-            home=identity(settings.embedded) if settings.embedded else "",
-        ),
+        cache=_cache(settings, backend),
     )
 
     app = Flask("pyoci", static_folder=None)
@@ -71,6 +70,7 @@ def create_app(settings: Settings, log: Log | None = None) -> Flask:
         max_body=settings.max_body,
         bearer_username=settings.bearer_username,
         admit=_door(htpasswd),
+        obstacle=Readiness(_places(settings, backend), events).obstacle,
         events=events,
         path=settings.path,
         redirect=settings.redirect,
@@ -103,12 +103,44 @@ def _htpasswd(settings: Settings) -> Htpasswd | None:
 
 
 def _backend(settings: Settings, events: Events) -> Backend:
+    """Where things are remembered. A disk that is full and a Redis that is away may be better soon."""
     try:
-        return open_backend(settings.cache, events)
+        backend = open_backend(settings.cache, events)
+        _try_out(backend, events)
     except OSError as exc:
         raise WrongSettings(
-            f"PyOCI can't start with these settings:\n  PYOCI_CACHE_URL: no directory for it: {exc.strerror}"
+            "PyOCI can't start with these settings:\n"
+            f"  PYOCI_CACHE_URL: no directory for it: {exc.strerror}; expected one that can be written"
         ) from exc
+    return backend
+
+
+def _cache(settings: Settings, backend: Backend) -> Cache:
+    home = identity(settings.embedded) if settings.embedded else ""
+    return Cache(backend, Terms(settings.cache_ttl, settings.cache_ttl_old), home=home)
+
+
+def _try_out(backend: Backend, events: Events) -> None:
+    """Raises OSError where nothing will ever be remembered."""
+    try:
+        for place in _cache_places(backend):
+            place.try_out()
+    except OSError as exc:
+        if exc.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            raise
+        events.warning("cache", "nothing can be remembered yet", reason=exc.strerror)
+
+
+def _places(settings: Settings, backend: Backend) -> tuple[Place, ...]:
+    """What has to be writable for this server to be ready."""
+    embedded = [] if settings.embedded is None else [Place("PYOCI_EMBEDDED", settings.embedded)]
+    return (*_cache_places(backend), *embedded)
+
+
+def _cache_places(backend: Backend) -> tuple[Place, ...]:
+    if isinstance(backend, FileBackend) and backend.directory is not None:
+        return (Place("PYOCI_CACHE_URL", backend.directory, remade=True),)
+    return ()
 
 
 def _embedded(settings: Settings, htpasswd: Htpasswd | None, events: Events) -> Flask | None:

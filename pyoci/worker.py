@@ -36,7 +36,8 @@ _ASK_SECONDS = 60.0  # between two requests to be replaced
 _AT_ONCE = 100  # connections accepted in one go
 
 _BARE_LF = re.compile(rb"(?<!\r)\n")
-_PROBE = b"GET /health "  # answered though all threads are taken: whoever asks would restart the server
+# Answered though all threads are taken: whoever asks would restart the server, or send nobody here.
+_PROBES = (b"GET /health ", b"GET /ready ")
 _QUOTED = ("hdr", "req", "method", "line", "expect", "data", "term", "version", "reason", "info")
 _FULL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -71,7 +72,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def load_wsgi(self) -> None:
         """Close the connection where the application says so. gunicorn drops that header, keeps a connection
-        whose body was cut, and would take the rest of the body for a request.
+        whose body was cut, and would take the rest of the body for a request. And tell the application, by
+        `server.stopping` in the environ, when it serves its last requests.
         """
         super().load_wsgi()
         application = self.wsgi
@@ -82,6 +84,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                     start_response.__self__.force_close()
                 return start_response(status, headers, *exc_info)
 
+            environ["server.stopping"] = not self.alive
             return application(environ, start)
 
         self.wsgi = heeded
@@ -132,7 +135,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def enqueue_req(self, conn: TConn) -> None:
         """Give a whole request to a thread, or let it wait for one."""
         may_wait = not self.cfg.is_ssl
-        urgent = may_wait and conn.sock.gathered.startswith(_PROBE)
+        urgent = may_wait and conn.sock.gathered.startswith(_PROBES)
         if may_wait and self._busy >= self.cfg.threads + urgent:
             self._queue[conn] = time.monotonic() + _QUEUE_SECONDS
             return

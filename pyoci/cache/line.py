@@ -32,6 +32,28 @@ class Refused(Exception):
     """The server doesn't do this: it is out of memory, or a copy that is only read."""
 
 
+def look(url: str, events: Events) -> None:
+    """Warn where nobody answers now. Leaves no connection open that a process could inherit."""
+    client = _client(url)
+    try:
+        client.ping()
+    except (RedisError, OSError) as exc:
+        events.warning("cache", "Redis can't be reached yet", reason=type(exc).__name__)
+    finally:
+        client.close()
+
+
+def _client(url: str, greet: Callable[[AbstractConnection], None] | None = None) -> Redis:
+    return Redis.from_url(
+        url,
+        socket_timeout=TIMEOUT,
+        socket_connect_timeout=TIMEOUT,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
+        redis_connect_func=greet,
+    )
+
+
 class Line:
     """Connections to Redis, for the threads of one process.
 
@@ -58,14 +80,7 @@ class Line:
         self._settled_at = 0.0
         self.down = False
         self.life: str | None = None  # the run of the server that was last connected to; None before that
-        self._client = Redis.from_url(
-            url,
-            socket_timeout=TIMEOUT,
-            socket_connect_timeout=TIMEOUT,
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-            redis_connect_func=self._greet,
-        )
+        self._client = _client(url, self._greet)
 
     @property
     def settled(self) -> bool:

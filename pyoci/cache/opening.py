@@ -10,10 +10,12 @@ from pyoci.events import Events
 
 
 def open_backend(address: CacheAddress, events: Events | None = None) -> Backend:
-    """Raises OSError where the server's own directory can't be made; Redis may be reached later."""
+    """Raises OSError where the server's own directory can't be made. A Redis that is away gets a warning."""
     if address.place == "redis":
-        from pyoci.cache.redis_backend import RedisBackend  # costs time and memory only where it is wanted
+        from pyoci.cache.line import look  # costs time and memory only where it is wanted
+        from pyoci.cache.redis_backend import RedisBackend
 
+        look(address.url, events or Events())
         return RedisBackend(address.url, events)
     if address.place == "memory":
         return MemoryBackend()

@@ -42,11 +42,16 @@ def _anyone(registry: Registry, environ: dict[str, Any]) -> None:
     """The default door: open."""
 
 
+def _nothing() -> str | None:
+    """The default obstacle."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
     """Everything that the web room is given. `max_body` is in bytes; `path` is "" or like "/some/prefix".
 
-    `admit` raises Denied where this connection may not use that registry. `redirect` sends plain downloads to
+    `admit` raises Denied where this connection may not use that registry; `obstacle` tells what keeps this
+    server from its work. `redirect` sends plain downloads to
     where the registry redirects. `spool` is the directory that uploads wait in; None is the system's own.
     `key` is that of the callers in the log.
     """
@@ -57,6 +62,7 @@ class Site:
     max_body: int = 50_000_000
     bearer_username: str | None = None
     admit: Callable[[Registry, dict[str, Any]], None] = _anyone
+    obstacle: Callable[[], str | None] = _nothing
     events: Events = field(default_factory=Events)
     path: str = ""
     redirect: bool = False

@@ -1,10 +1,11 @@
-"""Addresses that are no registry's: /health, and the front door."""
+"""Addresses that are no registry's: /health, /ready, and the front door."""
 
 from __future__ import annotations
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
 from pyoci.web import answers
+from pyoci.web.context import site
 
 HOME = "https://github.com/AllexVeldman/pyoci"
 
@@ -16,6 +17,14 @@ door = Blueprint("door", __name__)  # also under PYOCI_PATH
 def alive() -> Response:
     """This process answers. Asks nobody else."""
     return answers.text("ok")
+
+
+@health.get("/ready", provide_automatic_options=False)
+def ready() -> Response:
+    """Whether to send requests here. No registry is asked: one that is down is no fault of this server's."""
+    stopping = "this server is stopping" if request.environ.get("server.stopping") else None
+    obstacle = stopping or site().obstacle()
+    return answers.text("ready") if obstacle is None else answers.text(f"not ready: {obstacle}", 503)
 
 
 @door.get("/", provide_automatic_options=False, strict_slashes=False)

@@ -384,7 +384,7 @@ def test_what_clients_probe_for(client: FlaskClient, path: str) -> None:
     assert (answer.status_code, answer.headers["Cache-Control"]) == (404, "public, max-age=604800")
 
 
-@pytest.mark.parametrize("path", ["/ready", "/metrics", "/v2/", "/simple/", "/pypi/a/json", "/acme/hello/"])
+@pytest.mark.parametrize("path", ["/metrics", "/v2/", "/simple/", "/pypi/a/json", "/acme/hello/"])
 @pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE"])
 def test_no_registry(client: FlaskClient, registries: Registries, method: str, path: str) -> None:
     """What can't be a registry is a 404 that nobody keeps, for every method; no registry is looked for."""
