@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import os
 import re
@@ -21,6 +22,7 @@ RESERVED = frozenset({"_", "health", "ready", "metrics", "v2", "simple", "pypi",
 LEVELS = ("debug", "info", "warning", "error", "off")
 _LEVEL_NAMES = {**{level: level for level in LEVELS}, "warn": "warning", "trace": "debug"}
 _SHOWN = 80  # characters of a wrong value that are repeated
+_OURS = ("PYOCI", "OTLP")  # what our settings begin with, but for some that other programs know too
 
 _Value = TypeVar("_Value")
 
@@ -108,7 +110,7 @@ class Settings:
         reader.mistakes += settings._contradictions()
         if reader.mistakes:
             raise WrongSettings("PyOCI can't start with these settings:\n  " + "\n  ".join(reader.mistakes))
-        return settings
+        return replace(settings, warnings=(*settings.warnings, *reader.misspelled()))
 
     def _doubts(self) -> Iterator[str]:
         """What is hardly meant."""
@@ -156,10 +158,12 @@ class _Reader:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
+        self._known = {"PYOCI_LOG", "PORT"}
         self.mistakes: list[str] = []
 
     def get(self, name: str, default: _Value, parse: Callable[[str], _Value]) -> _Value:
         """The value of a variable; the default where it is unset, empty or wrong."""
+        self._known.add(name)
         text = self._environ.get(name, "").strip()
         if not text:
             return default
@@ -196,6 +200,21 @@ class _Reader:
         text = self._environ.get("RUST_LOG", "").strip()
         levels, odd = _log_levels(text, strict=False)
         return levels, tuple(f"RUST_LOG: {part!r} has no meaning here and is ignored" for part in odd)
+
+    def misspelled(self) -> tuple[str, ...]:
+        """A warning for each variable that is named like a setting, and is none that was asked for."""
+        return tuple(
+            f"{name[:_SHOWN]} is no setting of PyOCI and is ignored{self._nearest(name.upper())}"
+            for name, value in sorted(self._environ.items())
+            if name.upper().startswith(_OURS) and name not in self._known
+            # Kubernetes describes a service called `pyoci` by such variables.
+            if not re.search(r"_SERVICE_(HOST|PORT)|_PORT_\d+_", name) and not value.startswith("tcp://")
+        )
+
+    def _nearest(self, name: str) -> str:
+        plain = name.partition("_")[2]
+        near = [plain] if plain in self._known else difflib.get_close_matches(name, self._known, 1)
+        return f"; did you mean {near[0]}?" if near else ""
 
 
 def _log_levels(text: str, *, strict: bool = True) -> tuple[LogLevels, list[str]]:

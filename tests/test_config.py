@@ -441,3 +441,42 @@ class TestUpstream:
         """Somebody switched it off for a while."""
         environ = {"PYOCI_UPSTREAM_ON_DENIED": "yes", "PYOCI_PRIVATE_PROJECTS": "acme-*"}
         assert Settings.from_environ(environ).upstream is None
+
+
+class TestMisspelled:
+    """A setting that nobody reads protects nobody; but it may be another program's, so it stops nothing."""
+
+    @pytest.mark.parametrize(
+        ("name", "meant"),
+        [
+            ("PYOCI_REGISTRYS", "PYOCI_REGISTRIES"),
+            ("PYOCI_MAXBODY", "PYOCI_MAX_BODY"),
+            ("pyoci_path", "PYOCI_PATH"),
+            ("PYOCI_WEB_CONCURRENCY", "WEB_CONCURRENCY"),
+            ("PYOCI_PORT", "PORT"),
+        ],
+    )
+    def test_the_nearest_is_named(self, name: str, meant: str) -> None:
+        """And the value isn't repeated: it may be a password."""
+        [warning] = Settings.from_environ({name: "hunter2"}).warnings
+        assert warning == f"{name} is no setting of PyOCI and is ignored; did you mean {meant}?"
+
+    def test_none_is_near(self) -> None:
+        """Then none is named."""
+        assert Settings.from_environ({"PYOCI_XXXXXXXXXXXXXXXX": "1"}).warnings == (
+            "PYOCI_XXXXXXXXXXXXXXXX is no setting of PyOCI and is ignored",
+        )
+
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("PYOCI_SERVICE_HOST", "10.0.0.1"),
+            ("PYOCI_SERVICE_PORT_HTTP", "80"),
+            ("PYOCI_PORT", "tcp://10.0.0.1:80"),
+            ("PYOCI_PORT_80_TCP_ADDR", "10.0.0.1"),
+            ("PATH", "/bin"),
+        ],
+    )
+    def test_others_are_left_alone(self, name: str, text: str) -> None:
+        """Kubernetes tells each container of the services beside it."""
+        assert Settings.from_environ({name: text}).warnings == ()
