@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
+import socket
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
@@ -22,6 +24,7 @@ PyOCI {version}: packages are kept in {directory}
                   uv pip install --default-index {url} PACKAGE
   Publish         twine upload --repository-url {url} -u me -p open dist/*
                   uv publish --publish-url {url} -u me -p open dist/*
+  Largest upload  {limit:g} MB, unless PYOCI_MAX_BODY sets another limit (in bytes)
 
 {note}
 """
@@ -49,14 +52,32 @@ def _serve() -> int:
     """Become gunicorn, with settings that make sense at a desk."""
     environ = {"PYOCI_EMBEDDED": "pyoci-data", **os.environ}
     settings = Settings.from_environ(environ)
+    _see_whether_free(settings.port)
     name = settings.short_urls.name_in("local") or "local/main"
     url = f"http://localhost:{settings.port}{settings.path}/{name}/"
     htpasswd = settings.embedded_htpasswd
     note = _OPEN if htpasswd is None else _CLOSED.format(htpasswd=htpasswd)
-    welcome = _WELCOME.format(version=pyoci.__version__, directory=settings.embedded, url=url, note=note)
+    welcome = _WELCOME.format(
+        version=pyoci.__version__,
+        directory=settings.embedded,
+        url=url,
+        limit=settings.max_body / 1_000_000,
+        note=note,
+    )
     print(welcome, flush=True)  # noqa: T201  # the command talks to a person
     command = [sys.executable, "-m", "gunicorn", "-c", "python:pyoci.server", "pyoci.server:application()"]
     os.execve(sys.executable, command, environ)  # noqa: S606  # no shell is wanted
+
+
+def _see_whether_free(port: int) -> None:
+    """Raises WrongSettings where gunicorn would knock five times, and give up."""
+    ipv6 = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if ipv6 else socket.AF_INET
+    try:
+        socket.create_server(("", port), family=family, dualstack_ipv6=ipv6).close()
+    except OSError as exc:
+        reason = "another program listens there" if exc.errno == errno.EADDRINUSE else exc.strerror
+        raise WrongSettings(f"PORT: {port} can't be used, {reason}; expected a port that is free") from exc
 
 
 def _gc(directory: Path | None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -75,3 +76,14 @@ def test_passwords_that_cannot_be_read_stop_the_start(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "PYOCI_EMBEDDED_HTPASSWD" in done.stderr
     assert "plaintext-secret" not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
+def test_a_port_that_is_taken_is_told_at_once(tmp_path: Path, address: str) -> None:
+    """Before anything is printed that can be pasted, and without gunicorn's five attempts."""
+    with socket.create_server((address, 0)) as other:
+        port = other.getsockname()[1]
+        done = run("serve", cwd=tmp_path, PORT=str(port))
+    assert (done.returncode, done.stdout) == (2, "")
+    sentence = f"PORT: {port} can't be used, another program listens there; expected a port that is free\n"
+    assert done.stderr == sentence

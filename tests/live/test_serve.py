@@ -26,6 +26,11 @@ def _arguments(server: Server, command: str, **given: object) -> list[str]:
     return [str(given.get(word.partition("/")[0], word)) for word in words]
 
 
+def test_the_limit_is_told(serve: Server) -> None:
+    """Together with the setting, before an upload meets it."""
+    assert "Largest upload  50 MB, unless PYOCI_MAX_BODY sets another" in serve.log.read_text()
+
+
 @pytest.mark.live("pip", "uv", "twine")
 def test_printed_lines(clients: Clients, serve: Server, tmp_path: Path) -> None:
     """twine, uv and pip do what the printed lines say, with a file and a name filled in."""
