@@ -4,11 +4,13 @@ application for a start without a checkout.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import resource
 import socket
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,13 +53,33 @@ def _settings() -> Settings:
         sys.exit(str(exc))
 
 
+def _addresses(port: int, bindv6only: Path = Path("/proc/sys/net/ipv6/bindv6only")) -> list[str]:
+    """[::] takes IPv4 as well, unless the system says otherwise; some machines have no IPv6."""
+    if not socket.has_dualstack_ipv6():
+        return [f"0.0.0.0:{port}"]
+    apart = bindv6only.exists() and bindv6only.read_text().strip() == "1"
+    return [f"[::]:{port}", f"0.0.0.0:{port}"] if apart else [f"[::]:{port}"]
+
+
+def _with_mapped(proxies: str) -> str:
+    """Over an IPv6 socket IPv4 addresses are mapped, and gunicorn compares them as they come. What is no
+    address is left to gunicorn, which says so.
+    """
+    mapped = []
+    for proxy in proxies.split(","):
+        with suppress(ValueError):
+            network = ipaddress.ip_network(proxy.strip(), strict=False)
+            if network.version == 4:
+                mapped.append(f"::ffff:{network.network_address}/{96 + network.prefixlen}")
+    return ",".join([proxies, *mapped] if proxies.strip() else [])
+
+
 settings = _settings()
 
-# [::] takes IPv4 as well; a machine without IPv6 has only the other.
-bind = f"[::]:{settings.port}" if socket.has_dualstack_ipv6() else f"0.0.0.0:{settings.port}"
+bind = _addresses(settings.port)
 proc_name = "pyoci"
-# A proxy on this machine says how it was reached; over IPv4 its address is mapped, for the socket is IPv6.
-forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1,::ffff:127.0.0.1")
+# A proxy on this machine says how it was reached, and those that are named.
+forwarded_allow_ips = _with_mapped(os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1"))
 # No header tells below which path PyOCI is served, as gunicorn would believe of SCRIPT_NAME; PYOCI_PATH does.
 forwarder_headers = ""
 worker_class = "pyoci.worker.Worker"
@@ -79,7 +101,7 @@ limit_request_fields = 100
 limit_request_field_size = 16380
 control_socket_disable = True
 # gunicorn touches a file here every second; on a disk that hangs this would kill the worker.
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  # memory, not a temporary file
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  # memory
 
 
 def post_worker_init(worker: Any) -> None:
