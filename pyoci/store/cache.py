@@ -207,8 +207,13 @@ class Cache:
         return state
 
     def _remember(self, name: str, state: State) -> None:
-        """In this process, unless it is so large that it would push the others out. The guard is held."""
-        self._states.pop(name, None)
+        """In this process, unless it is so large that it would push the others out; and forget what stood
+        under tags that are no more. The guard is held.
+        """
+        before = self._states.pop(name, None)
+        if before is not None and before.tags != state.tags:
+            for tag in {*before.tags, *before.seen} - {*state.tags, *state.seen}:
+                self._contents.pop((name, tag), None)
         if state.weight <= self._states.maxsize // 4:
             self._states[name] = state
 

@@ -31,7 +31,8 @@ from pyoci.store.state import Seen, State, fingerprint
 _LAG = 300.0  # seconds for which a list of tags may lack what was written, or name what was deleted
 _MADE = 128 * 1024 * 1024  # bytes, roughly, of all the pages that one process remembers
 _WEIGHT = 3  # the files of a document take about so many times its bytes
-_SORTED = 400_000  # tags whose order one process remembers
+_SORTED = 32 * 1024 * 1024  # bytes, roughly, of the orders of tags that it remembers
+_TAG = 150  # bytes of one tag in them
 _TRIES = 3  # flights of others that began before we were asked
 
 _Item = TypeVar("_Item")
@@ -69,7 +70,7 @@ class Pages:
         )
         # To read and sort a thousand versions takes longer than the rest of a page.
         self._sorted: LRUCache[Repository, _Sorted] = LRUCache(
-            _SORTED, getsizeof=lambda known: 10 + len(known.tags)
+            _SORTED, getsizeof=lambda known: 500 + _TAG * len(known.tags)
         )
 
     def page(self, project: StoredProject, *, fresh: bool = False) -> ProjectPage:
@@ -136,7 +137,7 @@ class Pages:
             return known.wanted
         versions = versions_among(tags)
         wanted = [tag for _, tag in (versions[-self._max_versions :] if self._max_versions else versions)]
-        if len(tags) <= self._sorted.maxsize // 4:
+        if _TAG * len(tags) <= self._sorted.maxsize // 4:
             with self._guard:
                 self._sorted.pop(project.repository, None)
                 self._sorted[project.repository] = _Sorted(tags, wanted)

@@ -24,10 +24,10 @@ _MINUTES = 5 * 60.0  # seconds for which a write is remembered; lags of that len
 _SLOTS = 2048
 _REPLACED = 120  # digests remembered for one tag: a matrix of wheels writes its tag as often
 _HEAD = struct.Struct("<16sd32sH")  # whose slot, when, what was written last, how many were replaced
-_SIZE = 4096
 _SHORT = 16  # bytes of a replaced digest that are kept
 _MARK = 160  # bytes of a mark in the journal
-_MARKS = _SIZE - _MARK
+_MARKS = _HEAD.size + _REPLACED * _SHORT
+_SIZE = _MARKS + _MARK
 _ABSENT = b"\0" * 32
 
 
