@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from pyoci.errors import NotFound, PyOCIError
 from pyoci.net.transport import Transport
@@ -20,8 +21,25 @@ from tests.torture.relay import Fault, Relay
 
 MINE, MINE_BYTES = make_wheel()
 NEIGHBOURS = dict((make_sdist(), make_wheel(tag="py2-none-any")))
+CONTENTS = {MINE: MINE_BYTES, **NEIGHBOURS}
 State = dict[str, str | None]  # names of files, and why they are yanked
 BEFORE: State = dict.fromkeys(NEIGHBOURS)
+
+
+class Kept(Protocol):
+    """One namespace, by whatever way."""
+
+    def publish(self, filename: str, content: bytes) -> None: ...
+
+    def yank(self, filename: str, reason: str) -> None: ...
+
+    def delete(self, filename: str) -> None:
+        """Raises NotFound."""
+        ...
+
+    def state(self) -> State:
+        """What the page shows; every file on it is there, whole."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +69,20 @@ class Packages:
     def publish(self, filename: str, content: bytes) -> None:
         self.store.publish(self.namespace, make_upload(filename, content), NOBODY)
 
+    def yank(self, filename: str, reason: str) -> None:
+        self.store.yank(self.namespace, HELLO, filename, reason, NOBODY)
+
+    def delete(self, filename: str) -> None:
+        self.store.delete(self.namespace, HELLO, filename, NOBODY)
+
     def state(self) -> State:
-        """What the page shows; every file on it is there, whole."""
         try:
             page = self.store.page(self.namespace, HELLO, Anonymous())
         except NotFound:
             return {}
         for file in page.files:
-            expected = {MINE: MINE_BYTES, **NEIGHBOURS}[file.filename]
-            assert b"".join(self.store.open(self.namespace, HELLO, file.filename, NOBODY)) == expected
+            content = b"".join(self.store.open(self.namespace, HELLO, file.filename, NOBODY))
+            assert content == CONTENTS[file.filename]
         return {file.filename: file.yanked for file in page.files}
 
 
@@ -68,28 +91,28 @@ class Operation:
     """Something that is done to a version, from one state to another."""
 
     before: tuple[str, ...]
-    run: Callable[[Packages], None]
+    run: Callable[[Kept], None]
     after: State
 
-    def prepare(self, packages: Packages) -> None:
+    def prepare(self, packages: Kept) -> None:
         for filename in self.before:
-            packages.publish(filename, {MINE: MINE_BYTES, **NEIGHBOURS}[filename])
+            packages.publish(filename, CONTENTS[filename])
 
     @property
     def begun(self) -> State:
         return dict.fromkeys(self.before)
 
 
-def upload(packages: Packages) -> None:
+def upload(packages: Kept) -> None:
     packages.publish(MINE, MINE_BYTES)
 
 
-def yank(packages: Packages) -> None:
-    packages.store.yank(packages.namespace, HELLO, MINE, "broken", NOBODY)
+def yank(packages: Kept) -> None:
+    packages.yank(MINE, "broken")
 
 
-def delete(packages: Packages) -> None:
-    packages.store.delete(packages.namespace, HELLO, MINE, NOBODY)
+def delete(packages: Kept) -> None:
+    packages.delete(MINE)
 
 
 OPERATIONS = {
@@ -122,7 +145,7 @@ def survives(
     return failure is None
 
 
-def again(operation: Operation, packages: Packages) -> None:
+def again(operation: Operation, packages: Kept) -> None:
     """Run an operation that may have been done already."""
     with contextlib.suppress(NotFound) if operation.run is delete else contextlib.nullcontext():
         operation.run(packages)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,15 +10,18 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.builders import make_wheel
+from tests.live.servers import Port, Servers, start_pyoci
 from tests.store.apart import course
 from tests.store.shelf import HELLO, NOBODY
 from tests.torture.conftest import Tally
+from tests.torture.felling import fell_at_each_step
 from tests.torture.lag import Lag
 from tests.torture.operations import OPERATIONS, Packages, steps, survives
 from tests.torture.relay import FAULTS, Relay, relay_to
 from tests.torture.survival import kill_at_each_step
 
 pytestmark = pytest.mark.timeout(3600)
+_numbers = itertools.count()
 
 
 @pytest.fixture
@@ -53,6 +57,20 @@ def test_killed(registry: str, tally: Tally) -> None:
     """After each request of each operation."""
     for _ in kill_at_each_step(registry, f"acme/n{uuid.uuid4().hex[:12]}", *OPERATIONS):
         tally.add(True)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_felled(registry: str, relay: Relay, servers: Servers, name: str, tally: Tally) -> None:
+    """gunicorn's worker is killed after each request that it makes, and another takes its place."""
+    port = Port()
+    felled = f"felled-{next(_numbers)}"
+    server = start_pyoci(servers, felled, port, PYOCI_REGISTRIES=f"lab={relay.url}", WEB_CONCURRENCY="1")
+    for _ in fell_at_each_step(server, relay, registry, f"acme/n{uuid.uuid4().hex[:12]}", name):
+        tally.add(True)
+    server.end()
+    server.wait()
+    servers.running.remove(server)
+    port.close()
 
 
 def test_lag(registry: str, relay: Relay, tally: Tally) -> None:
