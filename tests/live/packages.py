@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -53,6 +54,15 @@ def wheel(
     )
     rest = filename.split("-", 1)[1]
     return _written(folder / f"{module}-{rest}", content)
+
+
+def large_wheel(folder: Path, mebibytes: int, *, tag: str = "py3-none-any") -> Path:
+    """The same of so many MiB, which are never in memory."""
+    path, chance = wheel(folder, tag=tag), random.Random(mebibytes)
+    with zipfile.ZipFile(path, "a") as archive, archive.open("hello_world.bin", "w") as ballast:
+        for _ in range(mebibytes):
+            ballast.write(chance.randbytes(2**20))
+    return path
 
 
 def sdist(folder: Path, name: str = "hello-world", version: str = "1.0", *, text: str = "") -> Path:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from http.client import HTTPConnection, HTTPException, HTTPResponse
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,13 +19,11 @@ from tests.live import packages
 from tests.live.conftest import REGISTRIES
 from tests.live.indexes import PackageIndex
 from tests.live.servers import Port, Server, Servers, start_pyoci
-from tests.live.sockets import connect, exchange, make_head, statuses
+from tests.live.sockets import exchange, make_head, statuses
+from tests.live.stopping import slow_download, slow_upload, stop_amid
 
 SIZE = 20_000_000  # bytes
-STEPS = 40
-PAUSE = 0.1  # seconds between two steps: a transfer takes four
 DOWNLOADS = 5
-BOUNDARY = "frontier"
 
 Start = Callable[..., Server]
 
@@ -62,76 +60,17 @@ def make_index(start: Start, server: Server) -> PackageIndex:
     return PackageIndex.new(server, start.registry, "")  # type: ignore[attr-defined]
 
 
-def slow_upload(index: PackageIndex, server: Server, file: Path, pause: float = PAUSE) -> int:
-    """Send the upload form in steps; the status of the answer."""
-    fields = {":action": "file_upload", "protocol_version": "1", "name": "hello-world", "version": "1.0"}
-    parts = [f'form-data; name="{name}"\r\n\r\n{value}' for name, value in fields.items()]
-    parts.append(f'form-data; name="content"; filename="{file.name}"\r\n\r\n')
-    form = "".join(f"--{BOUNDARY}\r\nContent-Disposition: {part}\r\n" for part in parts)[:-2].encode()
-    form += file.read_bytes() + f"\r\n--{BOUNDARY}--\r\n".encode()
-    kind = f"Content-Type: multipart/form-data; boundary={BOUNDARY}"
-    with connect(server) as connection:
-        line = f"POST {urlsplit(index.url).path} HTTP/1.1"
-        connection.sendall(
-            make_head(line, kind, f"Content-Length: {len(form)}", "Authorization: Basic bWU6bWU=")
-        )
-        step = len(form) // STEPS + 1
-        for begin in range(0, len(form), step):
-            connection.sendall(form[begin : begin + step])
-            time.sleep(pause)
-        with HTTPResponse(connection) as answer:
-            answer.begin()
-            return answer.status
-
-
-def slow_download(index: PackageIndex, server: Server, file: Path, begun: threading.Event) -> str:
-    """Read a file in steps; its digest."""
-    seen = hashlib.sha256()
-    with connect(server, receive=64 * 1024) as connection:
-        path = f"{urlsplit(index.url).path}hello-world/{file.name}"
-        connection.sendall(make_head(f"GET {path} HTTP/1.1", "Authorization: Basic bWU6bWU="))
-        with HTTPResponse(connection) as answer:
-            answer.begin()
-            while piece := answer.read(SIZE // STEPS):
-                begun.set()
-                seen.update(piece)
-                time.sleep(PAUSE)
-    return seen.hexdigest()
-
-
 def test_stop(start: Start, file: Path, tmp_path: Path) -> None:
     """SIGTERM: what was begun is finished, whoever comes later finds the door closed, and all is well."""
     server = start()
     index = make_index(start, server)
     assert slow_upload(index, server, file, pause=0) == 200
     second = packages.wheel(tmp_path, tag="py3-none-manylinux_2_17_x86_64", ballast=SIZE)
-    begun = [threading.Event() for _ in range(DOWNLOADS)]
-    with ThreadPoolExecutor(DOWNLOADS + 1) as clients:
-        upload = clients.submit(slow_upload, index, server, second)
-        downloads = [clients.submit(slow_download, index, server, file, event) for event in begun]
-        assert all(event.wait(60) for event in begun)
 
-        server.process.send_signal(signal.SIGTERM)
+    ending = stop_amid(server, index, file, second, downloads=DOWNLOADS)
 
-        assert _is_refused_soon(server)
-        assert not upload.done()
-        assert upload.result() == 200
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
-        assert [download.result() for download in downloads] == [digest] * DOWNLOADS
-    assert server.process.wait(60) == 0
-
-
-def _is_refused_soon(server: Server) -> bool:
-    """Whether new connections are refused within the time that a busy machine takes."""
-    end = time.monotonic() + 3
-    while time.monotonic() < end:
-        try:
-            connect(server).close()
-        except ConnectionResetError:
-            continue  # it stood at the door when that was closed
-        except ConnectionRefusedError:
-            return True
-    return False
+    assert ending.refused
+    assert (ending.upload, ending.downloads, ending.code) == (200, [True] * DOWNLOADS, 0)
 
 
 class Asking:

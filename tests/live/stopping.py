@@ -1,0 +1,107 @@
+"""An upload and downloads that go slowly, and a server that is told to stop in the middle of them."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from http.client import HTTPResponse
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tests.live.indexes import PackageIndex
+from tests.live.servers import Server
+from tests.live.sockets import connect, make_head
+
+STEPS = 40  # of each transfer
+PAUSE = 0.1  # seconds between two steps: a transfer takes four
+_BOUNDARY = "frontier"
+_CALLER = "Authorization: Basic bWU6bWU="
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What became of a server that was told to stop, and of what it had begun."""
+
+    refused: bool  # whoever came then
+    upload: int  # its status
+    downloads: list[bool]  # whether each came whole
+    code: int
+    seconds: float  # from the signal to the end
+
+
+def stop_amid(
+    server: Server, index: PackageIndex, kept: Path, coming: Path, *, downloads: int, pause: float = PAUSE
+) -> Ending:
+    """SIGTERM while one file is uploaded and another, which must be there, is downloaded so many times.
+
+    Raises AssertionError where the upload is over before the signal is heard.
+    """
+    begun = [threading.Event() for _ in range(downloads)]
+    with ThreadPoolExecutor(downloads + 1) as clients:
+        upload = clients.submit(slow_upload, index, server, coming, pause)
+        digests = [clients.submit(slow_download, index, server, kept, event, pause) for event in begun]
+        assert all(event.wait(60) for event in begun)
+        server.process.send_signal(signal.SIGTERM)
+        told = time.monotonic()
+        refused = _is_refused_soon(server)
+        assert not upload.done()
+        with kept.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        status, whole = upload.result(), [each.result() == digest for each in digests]
+    return Ending(refused, status, whole, server.process.wait(60), time.monotonic() - told)
+
+
+def slow_upload(index: PackageIndex, server: Server, file: Path, pause: float = PAUSE) -> int:
+    """Send the upload form in steps; the status of the answer."""
+    fields = {":action": "file_upload", "protocol_version": "1", "name": "hello-world", "version": "1.0"}
+    parts = [f'form-data; name="{name}"\r\n\r\n{value}' for name, value in fields.items()]
+    parts.append(f'form-data; name="content"; filename="{file.name}"\r\n\r\n')
+    head = "".join(f"--{_BOUNDARY}\r\nContent-Disposition: {part}\r\n" for part in parts)[:-2].encode()
+    tail = f"\r\n--{_BOUNDARY}--\r\n".encode()
+    size = file.stat().st_size
+    kind = f"Content-Type: multipart/form-data; boundary={_BOUNDARY}"
+    length = f"Content-Length: {len(head) + size + len(tail)}"
+    with connect(server) as connection, file.open("rb") as content:
+        line = f"POST {urlsplit(index.url).path} HTTP/1.1"
+        connection.sendall(make_head(line, kind, length, _CALLER) + head)
+        while piece := content.read(size // STEPS + 1):
+            connection.sendall(piece)
+            time.sleep(pause)
+        connection.sendall(tail)
+        with HTTPResponse(connection) as answer:
+            answer.begin()
+            return answer.status
+
+
+def slow_download(
+    index: PackageIndex, server: Server, file: Path, begun: threading.Event, pause: float = PAUSE
+) -> str:
+    """Read a file in steps; its digest."""
+    seen = hashlib.sha256()
+    with connect(server, receive=64 * 1024) as connection:
+        path = f"{urlsplit(index.url).path}hello-world/{file.name}"
+        connection.sendall(make_head(f"GET {path} HTTP/1.1", _CALLER))
+        with HTTPResponse(connection) as answer:
+            answer.begin()
+            while piece := answer.read(file.stat().st_size // STEPS + 1):
+                begun.set()
+                seen.update(piece)
+                time.sleep(pause)
+    return seen.hexdigest()
+
+
+def _is_refused_soon(server: Server) -> bool:
+    """Whether new connections are refused within the time that a busy machine takes."""
+    end = time.monotonic() + 3
+    while time.monotonic() < end:
+        try:
+            connect(server).close()
+        except ConnectionResetError:
+            continue  # it stood at the door when that was closed
+        except ConnectionRefusedError:
+            return True
+    return False
