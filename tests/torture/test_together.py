@@ -14,6 +14,7 @@ import pytest
 import requests
 
 from tests.builders import make_wheel
+from tests.live.redis_server import RedisServer
 from tests.live.servers import Port, Server, Servers, start_pyoci
 from tests.torture.conftest import Tally
 
@@ -22,13 +23,20 @@ ROUNDS, UPLOADS = 20, 64
 FRESH = {"Accept": "application/vnd.pypi.simple.v1+json", "Cache-Control": "no-cache"}
 _numbers = itertools.count()
 
-SET_UPS: dict[str, tuple[int, Callable[[Path], dict[str, str]]]] = {
-    "one server": (1, lambda _folder: {"WEB_CONCURRENCY": "4"}),
-    "two that share a cache": (
-        2,
-        lambda folder: {"WEB_CONCURRENCY": "2", "PYOCI_CACHE_URL": f"file://{folder}"},
-    ),
-    "two that share nothing": (2, lambda _folder: {"WEB_CONCURRENCY": "2"}),
+
+def _redis(folder: Path, stack: ExitStack) -> str:
+    redis = RedisServer(folder)
+    stack.callback(redis.close)
+    redis.start()
+    return redis.url
+
+
+# How many servers, how many workers each has, and what they share.
+SET_UPS: dict[str, tuple[int, int, Callable[[Path, ExitStack], str]]] = {
+    "one server": (1, 4, lambda _folder, _stack: ""),
+    "two that share a cache": (2, 2, lambda folder, _stack: f"file://{folder}"),
+    "two that share Redis": (2, 2, _redis),
+    "two that share nothing": (2, 2, lambda _folder, _stack: ""),
 }
 
 
@@ -37,9 +45,11 @@ def indexes(
     request: pytest.FixtureRequest, servers: Servers, registry: str, tmp_path: Path
 ) -> Iterator[list[str]]:
     """The URL of one namespace at each server of the set-up."""
-    count, environ = SET_UPS[request.param]
-    settings = environ(tmp_path) | {"PYOCI_REGISTRIES": f"lab={registry}"}
+    count, workers, shared = SET_UPS[request.param]
+    settings = {"WEB_CONCURRENCY": str(workers), "PYOCI_REGISTRIES": f"lab={registry}"}
     with ExitStack() as stack:
+        if cache := shared(tmp_path, stack):
+            settings["PYOCI_CACHE_URL"] = cache
         urls = []
         for _ in range(count):
             port = Port()
