@@ -22,7 +22,8 @@ GRACE = 30  # seconds that gunicorn gives
 def test_stop(servers: Servers, registry: str, tmp_path: Path, tally: Tally) -> None:
     """SIGTERM during an upload of 500 MiB and twenty downloads."""
     port = Port()
-    server = start_pyoci(servers, f"stopped-{tmp_path.name}", port, PYOCI_REGISTRIES=f"lab={registry}")
+    settings = {"PYOCI_REGISTRIES": f"lab={registry}", "PYOCI_MAX_BODY": str(2**30)}
+    server = start_pyoci(servers, f"stopped-{tmp_path.name}", port, **settings)
     index = PackageIndex.new(server, "lab", "")
     kept = packages.large_wheel(tmp_path, DOWNLOAD)
     coming = packages.large_wheel(tmp_path, UPLOAD, tag="py3-none-manylinux_2_17_x86_64")
