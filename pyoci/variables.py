@@ -196,6 +196,11 @@ then.""",
             "The proxies whose ``X-Forwarded-Proto`` is believed, as gunicorn has it.",
             unset="this machine",
         ),
+        _one(
+            "MALLOC_ARENA_MAX",
+            "How many heaps glibc makes for a worker's threads. One keeps memory small and costs no time here.",
+            default="1",
+        ),
         Variable(
             names=("PYOCI_LOG", "RUST_LOG"),
             meaning="""\
