@@ -48,7 +48,7 @@ def create_app(settings: Settings, log: Log | None = None) -> Flask:
         user_agent=f"pyoci/{pyoci.__version__}",
         events=events,
     )
-    upstream = Upstream(settings.upstream, transport, backend, events=events) if settings.upstream else None
+    upstream = _upstream(settings, transport, backend, events)
     store = PackageStore(
         Gateway(transport, events=events),
         max_versions=settings.max_versions,
@@ -100,6 +100,14 @@ def _htpasswd(settings: Settings) -> Htpasswd | None:
         raise WrongSettings(
             f"PyOCI can't start with these settings:\n  PYOCI_EMBEDDED_HTPASSWD: {exc}"
         ) from exc
+
+
+def _upstream(settings: Settings, transport: Transport, backend: Backend, events: Events) -> Upstream | None:
+    if settings.upstream is None:
+        return None
+    # The other threads stay free for what the registry has.
+    waiting = max(settings.threads // 2, 1)
+    return Upstream(settings.upstream, transport, backend, events=events, waiting=waiting)
 
 
 def _backend(settings: Settings, events: Events) -> Backend:

@@ -87,9 +87,9 @@ class PackageIndex:
         keys = {key: value for key, value in told.items() if key == "requires_python"}
         return self.add(filename, content, core_metadata=hashed, **keys)
 
-    def add_file(self, path: Path) -> dict[str, Any]:
+    def add_file(self, path: Path, **keys: Any) -> dict[str, Any]:
         """Offer a file that lies on the disk, as tests/live/packages.py writes them."""
-        return self.add(path.name, path.read_bytes())
+        return self.add(path.name, path.read_bytes(), **keys)
 
     def asked(self, project: str) -> int:
         """How often a project's page was asked for."""

@@ -375,6 +375,29 @@ class TestWhatLiesInTheCache:
         assert make_upstream().page("hello-world").versions == ("1.0",)
         assert elsewhere.asked("hello-world") == 2
 
+    def test_no_secret_lies_there(
+        self, elsewhere: PackageIndex, make_upstream: MakeUpstream, tmp_path: Path, clock: Clock
+    ) -> None:
+        """Nor is one told to who listens, or in an error."""
+        elsewhere.authorization = "Basic bWU6cGxhbnRlZC1zZWNyZXQ="
+        heard: list[object] = []
+        events = Events(lambda event, **facts: heard.append((event, facts)))
+        upstream = make_upstream(
+            elsewhere.simple.replace("://", "://me:planted-secret@"),
+            backend=FileBackend(tmp_path),
+            events=events,
+        )
+        found = upstream.page("hello-world")
+        elsewhere.answer = failing(status=500)
+        clock.go(86_401)
+        with pytest.raises(Unreachable) as failure:
+            upstream.page("hello-world")
+        written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+        assert written
+        for text in (*map(repr, (found, upstream.address, heard, failure.value)), *map(repr, written)):
+            assert "planted" not in text
+            assert "bWU6" not in text
+
     def test_what_comes_from_the_future(self, make_upstream: MakeUpstream, clock: Clock) -> None:
         """A host whose clock is wrong makes no page last for ever."""
         known = Known(make_upstream().page("hello-world"), clock() + 1000, clock() + 1600, "etag", "date")
