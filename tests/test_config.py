@@ -317,6 +317,15 @@ class TestShortUrls:
             "lab": ShortUrl("local", ("lab",)),
         }
 
+    @pytest.mark.parametrize("name", ["PYOCI_INDEXES", "PYOCI_REGISTRIES"])
+    @pytest.mark.parametrize("text", ["https://me:hunter2@ghcr.io/acme", "me:hunter2@x=ghcr.io/acme"])
+    def test_a_password_in_an_entry_is_not_repeated(self, name: str, text: str) -> None:
+        """Whichever part of it is wrong."""
+        with pytest.raises(WrongSettings, match=f"{name}: this: ") as caught:
+            Settings.from_environ({name: f"{text}, !"})
+        assert "hunter2" not in str(caught.value)
+        assert "'!'" in str(caught.value)
+
     @pytest.mark.parametrize(
         ("text", "sentence"),
         [
@@ -325,6 +334,7 @@ class TestShortUrls:
             pytest.param("/acme", "expected <registry>/<namespace>", id="no registry"),
             pytest.param("https://ghcr.io", "expected <registry>/<namespace>", id="a URL alone"),
             pytest.param("acme/python", "'acme' is not a registry", id="no alias"),
+            pytest.param("\u212aey.io/acme", "expected <registry>/<namespace>", id="a letter like another"),
             pytest.param("local/main", "PYOCI_EMBEDDED", id="nothing embedded"),
             pytest.param("quay.io/acme", "PYOCI_REGISTRIES", id="not listed"),
             pytest.param("http://ghcr.io/acme", "PYOCI_REGISTRIES", id="not by http"),
@@ -350,7 +360,7 @@ class TestShortUrls:
         [
             *((name, "PyOCI uses itself") for name in ("simple", "pypi", "legacy", "local", "localhost")),
             *((name, "PyOCI uses itself") for name in ("health", "ready", "metrics", "v2")),
-            ("ghcr", "PYOCI_REGISTRIES has an alias of that name"),
+            ("ghcr", "'ghcr' is an alias in PYOCI_REGISTRIES"),
             ("ghcr.io", "not a short URL's name"),
             ("host:5000", "not a short URL's name"),
             ("Team", "not a short URL's name"),

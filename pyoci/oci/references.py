@@ -44,11 +44,11 @@ class Registry:
         found = re.fullmatch(r"(?:(https?)://)?([^/]*)/?", text.lower()) if text.isascii() else None
         if found is None or "@" in text:
             raise InvalidRequest(
-                f"{_shown(text)} is not a registry; expected a host, host:port, or http(s)://host:port"
+                f"{shown(text)} is not a registry; expected a host, host:port, or http(s)://host:port"
             )
         scheme, host = found[1] or scheme, found[2]
         if len(host) >= _NAME_LIMIT or not (_HOST.fullmatch(host) or _is_bracketed_address(host)):
-            raise InvalidRequest(f"{_shown(host)} is not a host name; expected host or host:port")
+            raise InvalidRequest(f"{shown(host)} is not a host name; expected host or host:port")
         name, port = _split(host)
         if port is not None:
             if not 0 < port < 65536:
@@ -89,7 +89,7 @@ class Repository:
         """Raises InvalidRequest where `name` doesn't obey the grammar."""
         if not _NAME.fullmatch(name) or len(name) + len(registry.host) >= _NAME_LIMIT:
             raise InvalidRequest(
-                f"{_shown(name)} is not a repository name; expected lower case letters and digits,"
+                f"{shown(name)} is not a repository name; expected lower case letters and digits,"
                 f" joined by one of . _ __ - and separated by /, at most {_NAME_LIMIT} characters in all"
             )
         return cls(registry, name)
@@ -113,7 +113,7 @@ class Tag:
         """Raises InvalidRequest where `text` doesn't obey the grammar."""
         if not _TAG.fullmatch(text):
             raise InvalidRequest(
-                f"{_shown(text)} is not a tag; expected at most 128 letters, digits, . _ and -,"
+                f"{shown(text)} is not a tag; expected at most 128 letters, digits, . _ and -,"
                 " starting with neither . nor -"
             )
         return cls(text)
@@ -134,7 +134,7 @@ class Digest:
         """Raises InvalidRequest where `text` is no sha256 or sha512 digest."""
         if not _DIGEST.fullmatch(text):
             raise InvalidRequest(
-                f"{_shown(text)} is not a digest; expected sha256:<64 hex> or sha512:<128 hex>"
+                f"{shown(text)} is not a digest; expected sha256:<64 hex> or sha512:<128 hex>"
             )
         algorithm, _, value = text.partition(":")
         return cls(algorithm, value)
@@ -161,7 +161,7 @@ def _is_bracketed_address(host: str) -> bool:
     return True
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """A wrong text for a message: short, in ASCII, and nothing of it where it may hold a password."""
     return "this" if "@" in text else f"{text[:_SHOWN]!a}"
 

@@ -10,7 +10,7 @@ from typing import Self
 from urllib.parse import unquote
 
 from pyoci.errors import Denied, InvalidRequest, NotFound
-from pyoci.oci.references import Registry
+from pyoci.oci.references import Registry, shown
 
 LOCAL = "local"
 EMBEDDED = Registry("embedded", LOCAL, listed=True)
@@ -55,7 +55,7 @@ class Registries:
                 if equals:
                     aliases[alias] = replace(registry, alias=alias)
             except InvalidRequest as exc:
-                mistakes.append(f"{entry!r}: {exc.message}")
+                mistakes.append(f"{shown(entry)}: {exc.message}")
         if mistakes:
             raise ValueError("\n".join(mistakes))
         named = tuple(pattern for pattern in patterns if pattern != "*")
@@ -98,7 +98,7 @@ def could_be_a_host(text: str) -> bool:
 def check_name(name: str, reserved: Iterable[str], known: Container[str], kind: str) -> None:
     """Whether `name` may stand first in a URL. Raises InvalidRequest where it can't, or does already."""
     if not _NAME.fullmatch(name):
-        raise InvalidRequest(f"{name!r} is not {kind}; expected lower case letters, digits, - and _")
+        raise InvalidRequest(f"{shown(name)} is not {kind}; expected lower case letters, digits, - and _")
     if name in reserved or name == "localhost":
         raise InvalidRequest(f"{name!r} is a name that PyOCI uses itself; choose another")
     if name in known:

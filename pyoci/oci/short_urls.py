@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from pyoci.errors import InvalidRequest, PyOCIError
-from pyoci.oci.references import Repository
+from pyoci.oci.references import Repository, shown
 from pyoci.oci.registries import Registries, check_name, could_be_a_host
 
-DEFAULT = (
-    "simple"  # PYOCI_DEFAULT_INDEX is found where clients look for PyPI's: /simple/, /pypi/ and /legacy/
-)
+# PYOCI_DEFAULT_INDEX is found where clients look for PyPI's: at /simple/, /pypi/ and /legacy/.
+DEFAULT = "simple"
 _TARGET = re.compile(r"((?:https?://)?[^/]+)/([^/].*?)/?", re.IGNORECASE)
 
 
@@ -32,7 +31,7 @@ class ShortUrl:
             raise InvalidRequest("this is no namespace; expected <registry>/<namespace>, as ghcr.io/acme")
         registry, path = found[1].lower(), found[2].lower()
         if not ("://" in registry or could_be_a_host(registry) or registries.knows(registry)):
-            raise InvalidRequest(f"{registry[:80]!a} is not a registry; expected a host, a URL or an alias")
+            raise InvalidRequest(f"{shown(registry)} is not a registry; expected a host, a URL or an alias")
         return cls(registry, tuple(Repository.parse(registries.parse(registry), path).name.split("/")))
 
 
@@ -56,10 +55,10 @@ class ShortUrls:
             try:
                 check_name(name, reserved, urls, "a short URL's name")
                 if name in registries.aliases:
-                    raise InvalidRequest("PYOCI_REGISTRIES has an alias of that name; choose another")
+                    raise InvalidRequest(f"{name!r} is an alias in PYOCI_REGISTRIES; choose another")
                 urls[name] = ShortUrl.parse(target, registries)
             except PyOCIError as exc:
-                mistakes.append(f"{_shown(name)}: {exc.message}")
+                mistakes.append(f"{shown(name)}: {exc.message}")
         if mistakes:
             raise ValueError("\n".join(mistakes))
         return cls(urls)
@@ -71,8 +70,3 @@ class ShortUrls:
     def name_in(self, registry: str) -> str | None:
         """The first short URL of a namespace in `registry`."""
         return next((name for name, url in self.urls.items() if url.registry == registry), None)
-
-
-def _shown(name: str) -> str:
-    """The name of a wrong entry, without a password that somebody may have put there."""
-    return "an entry" if "@" in name else f"{name[:80]!a}"

@@ -131,7 +131,7 @@ class TestReading:
         assert (answer.status_code, answer.headers["Location"]) == (301, location)
 
     @pytest.mark.parametrize(
-        "path", ["/team/a/b/", "/team/a/b/c.zip", "/simple/+simple/+simple/", "/simple//"]
+        "path", ["/team/a/b/", "/team/a/b/c.zip", "/simple/+simple/+simple/", "/simple//", "/team//json"]
     )
     def test_no_namespace_below(self, client: FlaskClient, store: MemoryStore, path: str) -> None:
         """A short URL is one namespace: what lies below it has no short URL."""
