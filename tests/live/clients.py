@@ -6,8 +6,8 @@ import os
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -35,6 +35,7 @@ class Clients:
 
     environments: Environments
     home: Path
+    settings: Mapping[str, str] = field(default_factory=dict)  # environment variables of all that run
 
     def run(self, program: str, *arguments: object, cwd: Path | None = None, **environ: str) -> str:
         """Run a command that must succeed; gives what it printed."""
@@ -121,4 +122,5 @@ class Clients:
             "POETRY_VIRTUALENVS_IN_PROJECT": "true",
             "POETRY_KEYRING_ENABLED": "false",
             "PDM_CHECK_UPDATE": "false",
+            **self.settings,
         }
