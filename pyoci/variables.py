@@ -198,7 +198,7 @@ then.""",
         ),
         _one(
             "MALLOC_ARENA_MAX",
-            "How many heaps glibc makes for a worker's threads. One keeps memory small and costs no time here.",
+            "How many heaps glibc makes for a worker's threads. One keeps memory small, and costs no time.",
             default="1",
         ),
         Variable(
