@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 
-.PHONY: serve test torture bench lint clean
+.PHONY: serve test torture bench lint docs clean
 
 serve: $(VENV)/.installed
 	$(RUN)/pyoci serve
@@ -18,6 +18,9 @@ lint: $(VENV)/.installed-dev
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
+
+docs: $(VENV)/.installed-dev
+	$(RUN)/python -m sphinx -W -n --keep-going -q docs build/docs
 
 bench: $(VENV)/.installed-dev
 	$(RUN)/python -m benchmarks $(ARGS)

@@ -51,7 +51,7 @@ class Clients:
 
     def attempt(self, program: str, *arguments: object, cwd: Path | None = None, **environ: str) -> Outcome:
         """Run a command; `environ` adds to its environment."""
-        return self._outcome(program, arguments, cwd, self._environment() | environ)
+        return self._outcome(program, arguments, cwd, self.environment() | environ)
 
     def from_pypi(self, program: str, *arguments: object) -> str:
         """Run a command that must succeed, with the machine's settings: they may be the only way to PyPI."""
@@ -103,7 +103,7 @@ class Clients:
             return (str(node), str(self.environments.program("renovate")))
         return (str(self.environments.program(program)),)
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         """Nothing of PIP_*, UV_*, a proxy or a configuration file of the machine leads past PyOCI."""
         return {
             "PATH": os.defpath,

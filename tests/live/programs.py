@@ -23,6 +23,7 @@ DEBIAN_PACKAGES = {
     "skopeo": "skopeo",
     "go": "golang-go",
     "redis-server": "redis-server",
+    "curl": "curl",
     "npm": "npm",
 }
 AT_HAND = {"npm"}  # Debian's brings hundreds of packages along
