@@ -37,6 +37,7 @@ __all__ = [
     "max_requests_jitter",
     "post_fork",
     "post_worker_init",
+    "pre_exec",
     "preload_app",
     "proc_name",
     "threads",
@@ -123,6 +124,15 @@ def post_worker_init(worker: Any) -> None:
     directory = settings.embedded
     if directory is not None and worker.age == 1:
         threading.Thread(target=gc, args=(directory,), name="gc", daemon=True).start()
+
+
+def pre_exec(arbiter: Any) -> None:
+    """SIGUSR2: start `python -m gunicorn` anew as it was started. gunicorn would start its file, whose
+    neighbours then hide Python's own `http`.
+    """
+    words = arbiter.START_CTX["args"]
+    if Path(words[1]).name == "__main__.py":
+        words[1:2] = ["-m", "gunicorn"]
 
 
 def application() -> Flask:

@@ -25,10 +25,12 @@ DEBIAN_PACKAGES = {
     "redis-server": "redis-server",
     "curl": "curl",
     "npm": "npm",
+    "nginx": "nginx-light",
 }
 AT_HAND = {"npm"}  # Debian's brings hundreds of packages along
-# Debian's Go lies on PATH; the toolchain's own archive unpacks to a folder that often does not.
-SEARCH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/go/bin"))
+# Debian's Go lies on PATH; the toolchain's own archive unpacks to a folder that often does not. Only root's
+# PATH has servers.
+SEARCH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/go/bin", "/usr/sbin"))
 
 
 def find(program: str) -> str | None:
