@@ -183,5 +183,6 @@ def _copy_python(local: Path) -> None:
 
 
 def _outward() -> dict[str, str]:
-    """What a step needs to reach PyPI on this machine."""
-    return {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
+    """What a step needs to reach PyPI from this machine."""
+    ways = ("_proxy", "pip_cert", "pip_index_url", "pip_default_timeout")
+    return {name: value for name, value in os.environ.items() if name.lower().endswith(ways)}

@@ -21,6 +21,7 @@ STAGE = read_dockerfile(CHECKOUT / "Dockerfile")[-1]
 pytestmark = [
     pytest.mark.skipif(not is_possible(), reason="mounting takes root, and unshare(1)"),
     pytest.mark.live("pip"),  # its steps install from PyPI
+    pytest.mark.timeout(900),  # which may take a while
 ]
 
 

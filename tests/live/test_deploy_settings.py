@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 
 from tests.live.environments import CHECKOUT
 from tests.live.servers import Port, Server, Servers, start_pyoci
-from tests.live.sockets import exchange, make_head, statuses
+from tests.live.sockets import connect, exchange, make_head, statuses
 
 needs_ipv6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
 
@@ -151,3 +152,43 @@ def test_heartbeats_are_in_memory(server: Server) -> None:
 def test_ready_while_it_runs(server: Server) -> None:
     """As a real server answers it."""
     assert statuses(exchange(server, make_head("GET /ready HTTP/1.1", "Connection: close"))) == [200]
+
+
+def test_not_ready_while_it_stops(servers: Servers, ports: Callable[[str], Port], tmp_path: Path) -> None:
+    """Who has a connection from before is told, and that it closes; everybody else is refused."""
+    name = "draining"
+    server = start_pyoci(
+        servers, name, ports(name), PYOCI_EMBEDDED=str(tmp_path), WEB_CONCURRENCY="1", PYOCI_LOG="off"
+    )
+    connection = HTTPConnection("127.0.0.1", urlsplit(server.url).port, timeout=60)
+    found = []
+    while not found or found[-1][0] == 200:
+        connection.request("GET", "/ready")
+        answer = connection.getresponse()
+        found.append((answer.status, answer.read().decode(), answer.getheader("Connection")))
+        if len(found) == 1:
+            server.process.send_signal(signal.SIGTERM)
+    connection.close()
+    assert found[0] == (200, "ready", "keep-alive")
+    assert found[-1] == (503, "not ready: this server is stopping", "close")
+    assert server.process.wait(60) == 0
+
+
+def test_probes_find_a_thread(servers: Servers, ports: Callable[[str], Port], tmp_path: Path) -> None:
+    """Though all are taken: a server that is busy is neither dead nor to be left alone."""
+    name = "all-threads-taken"
+    settings = {"WEB_CONCURRENCY": "1", "PYOCI_THREADS": "2", "PYOCI_EMBEDDED": str(tmp_path)}
+    server = start_pyoci(servers, name, ports(name), **settings)
+    upload = make_head(
+        "POST /local/acme/ HTTP/1.1", "Content-Type: multipart/form-data; boundary=x", "Content-Length: 1000"
+    )
+    taken = [connect(server) for _ in range(2)]
+    try:
+        for connection in taken:
+            connection.sendall(upload)  # and nothing of the body, for which it waits 30 seconds
+        for path in ("/health", "/ready"):
+            assert statuses(exchange(server, make_head(f"GET {path} HTTP/1.1", "Connection: close"))) == [200]
+    finally:
+        for connection in taken:
+            connection.close()
+        server.end()
