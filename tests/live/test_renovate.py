@@ -74,7 +74,12 @@ def _look_up(clients: Clients, project: Path, host_rule: dict[str, str]) -> dict
     }
     path = clients.home / "config.json"
     path.write_text(json.dumps(configuration))
-    clients.run("renovate", cwd=project, RENOVATE_CONFIG_FILE=str(path), LOG_LEVEL="debug")
+    settings = {
+        "RENOVATE_CONFIG_FILE": str(path),
+        "LOG_LEVEL": "debug",
+        "NODE_COMPILE_CACHE": str(clients.environments.of("renovate") / "compiled"),  # or /tmp would have it
+    }
+    clients.run("renovate", cwd=project, **settings)
     files = json.loads(report.read_text())["repositories"]["local"]["packageFiles"]
     return {
         file["packageFile"]: dependency
@@ -134,5 +139,7 @@ def test_nobody(clients: Clients, tokens: PackageIndex, project: Path, tmp_path:
 
     found = _look_up(clients, project, {"matchHost": tokens.url, "username": "writer", "password": "wrong"})
 
+    assert sorted(found) == ["pyproject.toml", "requirements.txt"]
     for dependency in found.values():
         assert dependency["updates"] == []
+        assert "hello-world" in dependency["warnings"][0]["message"]
