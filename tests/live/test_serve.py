@@ -13,7 +13,7 @@ from tests.live.clients import Clients
 from tests.live.servers import Port, Server, Servers, start_serve
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def serve(servers: Servers, ports: Callable[[str], Port]) -> Server:
     """PyOCI as somebody starts it at a desk."""
     return start_serve(servers, "serve", ports("serve"))
