@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -12,11 +13,12 @@ import pytest
 from tests.live.clients import Clients
 from tests.live.indexes import PackageIndex
 
-_PROJECT = """\
+# For this Python alone: numpy of others may be another one.
+_PROJECT = f"""\
 [project]
 name = "app"
 version = "1.0"
-requires-python = "==3.11.*"
+requires-python = "=={sys.version_info.major}.{sys.version_info.minor}.*"
 dependencies = ["hello-world"]
 """
 _UV = """
