@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -12,11 +13,23 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.docs.pages import Block, all_blocks
+from tests.docs.pages import ROOT, Block, all_blocks
 from tests.live.test_documents import PROGRAMS
 
 BLOCKS = list(all_blocks())
 LANGUAGES = {"", "sh", "ini", "toml", "json", "yaml", "text", "python"}
+
+
+def test_the_readme_is_two_screens() -> None:
+    """It says what, why and how to begin; what is detail has its page."""
+    assert len((ROOT / "README.rst").read_text().splitlines()) <= 100
+
+
+def test_the_readme_leads_to_files_that_are_there() -> None:
+    """Sphinx checks the links of the other pages."""
+    links = re.findall(r"<([^>:]+\.rst)>`_", (ROOT / "README.rst").read_text())
+    assert links
+    assert [link for link in links if not (ROOT / link).is_file()] == []
 
 
 def test_each_page_with_commands_has_a_reader() -> None:
