@@ -50,14 +50,10 @@ class TestDockerfile:
         assert user == f"{IDENTITY}:{IDENTITY}"
         assert f"chown {user} /data" in STAGES[-1].last("RUN").text
 
-    def test_starts_as_the_readme_says(self) -> None:
+    def test_starts_with_our_configuration(self) -> None:
         """Without a shell, which would keep signals to itself."""
         command = STAGES[-1].last("CMD").command
         assert command == ["gunicorn", "-c", "python:pyoci.server", "pyoci.server:application()"]
-        assert (
-            "gunicorn -c python:pyoci.server 'pyoci.server:application()'"
-            in (ROOT / "README.rst").read_text()
-        )
         assert STAGES[-1].last("STOPSIGNAL").text == "SIGTERM"
 
     def test_the_context_is_what_it_copies(self) -> None:

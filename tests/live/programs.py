@@ -25,7 +25,7 @@ DEBIAN_PACKAGES = {
     "redis-server": "redis-server",
     "curl": "curl",
     "npm": "npm",
-    "nginx": "nginx-light",
+    "nginx": "nginx",
 }
 AT_HAND = {"npm"}  # Debian's brings hundreds of packages along
 # Debian's Go lies on PATH; the toolchain's own archive unpacks to a folder that often does not. Only root's
