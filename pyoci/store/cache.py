@@ -30,8 +30,8 @@ from pyoci.store.state import DRESSED, Seen, State, Terms
 
 _PARSED = 64 * 1024 * 1024  # bytes of documents that one process remembers parsed
 _WEIGHT = 6  # a document parsed takes about so many times its bytes
-_STATES = 32 * 1024 * 1024  # bytes
-_PROOFS = 65536
+_STATES = 16 * 1024 * 1024  # bytes
+_PROOFS = 16384
 _SIZES = 16384
 _EXISTING = 16384
 _PACKS = 64  # of one repository; each write adds one
@@ -214,7 +214,7 @@ class Cache:
         if before is not None and before.tags != state.tags:
             for tag in {*before.tags, *before.seen} - {*state.tags, *state.seen}:
                 self._contents.pop((name, tag), None)
-        if state.weight <= self._states.maxsize // 4:
+        if state.weight <= self._states.maxsize // 2:
             self._states[name] = state
 
     def keep(self, repository: Repository, state: State) -> None:

@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -29,9 +30,9 @@ from pyoci.store.project import Listing, StoredProject, versions_among
 from pyoci.store.state import Seen, State, fingerprint
 
 _LAG = 300.0  # seconds for which a list of tags may lack what was written, or name what was deleted
-_MADE = 128 * 1024 * 1024  # bytes, roughly, of all the pages that one process remembers
+_MADE = 64 * 1024 * 1024  # bytes, roughly, of all the pages that one process remembers
 _WEIGHT = 3  # the files of a document take about so many times its bytes
-_SORTED = 32 * 1024 * 1024  # bytes, roughly, of the orders of tags that it remembers
+_SORTED = 16 * 1024 * 1024  # bytes, roughly, of the orders of tags that it remembers
 _TAG = 150  # bytes of one tag in them
 _TRIES = 3  # flights of others that began before we were asked
 
@@ -137,9 +138,9 @@ class Pages:
             return known.wanted
         versions = versions_among(tags)
         wanted = [tag for _, tag in (versions[-self._max_versions :] if self._max_versions else versions)]
-        if _TAG * len(tags) <= self._sorted.maxsize // 4:
-            with self._guard:
-                self._sorted.pop(project.repository, None)
+        with self._guard:
+            self._sorted.pop(project.repository, None)
+            with suppress(ValueError):  # it is larger than all of them may be together
                 self._sorted[project.repository] = _Sorted(tags, wanted)
         return wanted
 
@@ -188,7 +189,7 @@ class Pages:
             made = self._made_of(project, state, made)
             with self._guard:
                 self._made.pop(key, None)
-                if made.state.weight + made.weight <= self._made.maxsize // 2:
+                if made.state.weight + made.weight <= self._made.maxsize:
                     self._made[key] = made
         return replace(made.page, ticket=self._cache.ticket(project.who, project.repository, state))
 

@@ -26,7 +26,7 @@ _HTML_HEADERS = (
     ("X-Frame-Options", "DENY"),
 )
 _WORTH_COMPRESSING = 1024  # bytes
-_SIZE = 64 * 1024 * 1024  # bytes that one process remembers
+_SIZE = 32 * 1024 * 1024  # bytes that one process remembers
 
 # Who answered, for whoever wonders where a version comes from: the value of X-PyOCI-Origin.
 REGISTRY = "registry"
@@ -96,7 +96,7 @@ class RenderedPages:
         if known is not None:
             return known
         rendered = make()
-        if len(rendered.body) <= self._known.maxsize // 4:
+        if len(rendered.body) <= self._known.maxsize // 2:
             with self._guard:
                 self._known[key] = (state, rendered)
         return rendered

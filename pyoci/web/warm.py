@@ -25,7 +25,7 @@ from pyoci.web.rendered import RenderedPages
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-_ANSWERS = 16384
+_ANSWERS = 8192
 _LONGEST = 1000  # characters of a key; a longer one is no client that we know, and would fill the memory
 # What the representation, and the right to see it, depend on. The credentials come hashed.
 _PARTS = ("SCRIPT_NAME", "PATH_INFO", "QUERY_STRING", "HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING")
