@@ -4,7 +4,6 @@ application for a start without a checkout.
 
 from __future__ import annotations
 
-import ctypes
 import ipaddress
 import os
 import resource
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pyoci.app import create_app
 from pyoci.config import Settings, WrongSettings
 from pyoci.embedded import gc
+from pyoci.heap import keep_one
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -47,8 +47,6 @@ __all__ = [
     "worker_tmp_dir",
     "workers",
 ]
-
-_M_ARENA_MAX = -8  # of malloc.h
 
 
 def _settings() -> Settings:
@@ -110,13 +108,8 @@ worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa:
 
 
 def post_fork(_arbiter: Any, _worker: Any) -> None:
-    """Keep one heap for all threads. glibc makes up to eight a core, and what is free in one is of no use to
-    the others: of sixteen busy threads that was more than what they used. They don't wait for each other
-    there, since whoever allocates has Python's lock as a rule. MALLOC_ARENA_MAX says otherwise.
-    """
-    if "MALLOC_ARENA_MAX" not in os.environ:
-        with suppress(AttributeError, OSError):  # another C library
-            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+    """One heap for all threads of a worker, which gives back what is free in it from time to time."""
+    keep_one()
 
 
 def post_worker_init(worker: Any) -> None:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
 
 from pyoci.client_socket import HEAD_END, HEAD_LIMIT, AsText, ClientSocket
+from pyoci.heap import give_back
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
@@ -33,6 +34,7 @@ _QUEUE_SECONDS = 10.0  # that a whole request waits for a thread; pip gives up a
 _LINGER_SECONDS = 2.0  # that a closed connection is still read, so that the client gets all of its answer
 _FINISH_SECONDS = 3600  # that a worker which stops gives its streams; at SIGTERM the arbiter gives fewer
 _ASK_SECONDS = 60.0  # between two requests to be replaced
+_GIVE_BACK_SECONDS = 30.0  # between two times that free memory is given back
 _AT_ONCE = 100  # connections accepted in one go
 
 _BARE_LF = re.compile(rb"(?<!\r)\n")
@@ -59,7 +61,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._queue: dict[TConn, float] = {}
         self._lingering: dict[TConn, float] = {}
         self._busy = 0
-        self._look_at = self._accept_at = self._ask_at = 0.0
+        self._look_at = self._accept_at = self._ask_at = self._give_back_at = 0.0
         # gunicorn would stop accepting at once, and start another worker only when this one is gone.
         self._retire_at, self.max_requests = self.max_requests, sys.maxsize
 
@@ -193,6 +195,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._retire(now)
             if self.alive and self._busy >= self.cfg.threads and now >= self._accept_at:
                 self._accept_leftovers()
+        if now >= self._give_back_at:
+            self._give_back_at = now + _GIVE_BACK_SECONDS
+            give_back()
 
     # Heads.
 

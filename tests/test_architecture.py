@@ -45,10 +45,11 @@ LADDER = {
         "cache",
         "readiness",
     },
-    "server": {"app", "config", "embedded", "telemetry"},
+    "server": {"app", "config", "embedded", "telemetry", "heap"},
     "readiness": set(),
     "client_socket": set(),
-    "worker": {"client_socket"},
+    "heap": set(),
+    "worker": {"client_socket", "heap"},
     "cli": {"config", "store", "embedded"},
 }
 # Below config everything gets plain values; of other rooms it knows only the parsed values that it holds.

@@ -17,7 +17,7 @@ from pyoci.variables import TOPICS, Variable
 ROOT = Path(__file__).parents[2]
 VARIABLES = [variable for topic in TOPICS for variable in topic.variables]
 DOCUMENTED = {name for variable in VARIABLES for name in variable.names}
-# gunicorn's own and glibc's, which pyoci.server reads past Settings.
+# gunicorn's own and glibc's, which pyoci.server and pyoci.heap read past Settings.
 ELSEWHERE = {"FORWARDED_ALLOW_IPS", "MALLOC_ARENA_MAX"}
 
 

@@ -1,0 +1,71 @@
+"""pyoci.heap: how much memory a process with threads keeps."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="tells glibc")
+
+# Eight threads that take memory at the same time, and how many heaps there are then.
+_THREADS = """
+import ctypes, threading
+from pyoci.heap import keep_one
+
+keep_one()
+barrier = threading.Barrier(8)
+
+def take():
+    kept = [bytes(50_000) for _ in range(20)]
+    barrier.wait(30)
+
+threads = [threading.Thread(target=take) for _ in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+libc = ctypes.CDLL(None)
+libc.malloc_info(0, ctypes.c_void_p.in_dll(libc, "stdout"))
+libc.fflush(None)
+"""
+# Nine pieces of ten are let go, and the last of all is held.
+_HOLES = """
+from pathlib import Path
+from pyoci.heap import give_back
+
+def pages():
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+pieces = [b"x" * 50_000 for _ in range(1000)]
+pieces = pieces[9::10]
+before = pages()
+give_back()
+print(before - pages())
+"""
+
+
+def ran(program: str, **environ: str) -> str:
+    environ["PATH"] = os.environ["PATH"]
+    return subprocess.run(
+        [sys.executable, "-c", program], env=environ, capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+
+
+@pytest.mark.parametrize(
+    ("environ", "heaps"),
+    [
+        pytest.param({}, {1}, id="one"),
+        pytest.param({"MALLOC_ARENA_MAX": "4"}, {2, 3, 4}, id="as the operator says"),
+    ],
+)
+def test_heaps(environ: dict[str, str], heaps: set[int]) -> None:
+    """All threads share one heap: what one has let go another takes."""
+    assert ran(_THREADS, **environ).count("<heap nr=") in heaps
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_holes() -> None:
+    """What is free between what is used goes back to the system: of 50 MB, nine tenths."""
+    assert int(ran(_HOLES)) * os.sysconf("SC_PAGE_SIZE") > 30_000_000
