@@ -66,6 +66,8 @@ def leftovers(folder: Path) -> list[str]:
 
 def _worker(pid: int, folder: Path) -> Worker:
     status = Path(f"/proc/{pid}/status").read_text()
+    if "VmRSS" not in status:
+        raise ProcessLookupError(f"{pid} is ending")
     kinds: Counter[str] = Counter()
     for link in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(OSError):
