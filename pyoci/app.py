@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from flask import Flask
@@ -12,6 +14,7 @@ import pyoci
 from pyoci.cache.backend import Backend
 from pyoci.cache.files import FileBackend
 from pyoci.cache.opening import open_backend
+from pyoci.cache.own_directory import OwnDirectory
 from pyoci.config import Settings, WrongSettings
 from pyoci.embedded import Htpasswd, at_the_keyboard, create_blueprint, create_registry_app, identity
 from pyoci.errors import Denied
@@ -25,11 +28,15 @@ from pyoci.store.cache import Cache
 from pyoci.store.lookup import Rules
 from pyoci.store.service import PackageStore
 from pyoci.store.state import Terms
+from pyoci.telemetry.listening import Telemetry
 from pyoci.telemetry.logs import Log
-from pyoci.telemetry.requests import RequestLog
+from pyoci.telemetry.requests import watch
+from pyoci.telemetry.switches import counting, exporting
 from pyoci.upstream.service import Upstream
 from pyoci.web.blueprints import register
 from pyoci.web.context import Site
+
+_MEMORY = Path("/dev/shm")  # noqa: S108  # a file system in memory, where there is one
 
 
 def create_app(settings: Settings, log: Log | None = None) -> Flask:
@@ -37,7 +44,8 @@ def create_app(settings: Settings, log: Log | None = None) -> Flask:
     log = log or Log(settings.log.default, settings.log.rooms)
     for warning in settings.warnings:
         log.tell(warning, room="config", level="warning")
-    events = Events(log.tell)
+    telemetry = _telemetry(settings, log)
+    events = telemetry.events(log)
     backend = _backend(settings, events)
     htpasswd = _htpasswd(settings)
     transport = Transport(
@@ -76,8 +84,24 @@ def create_app(settings: Settings, log: Log | None = None) -> Flask:
         redirect=settings.redirect,
     )
     register(app, site)
-    app.wsgi_app = RequestLog(app.wsgi_app, log)  # type: ignore[method-assign]
+    watch(app, log, telemetry)
     return app
+
+
+def _telemetry(settings: Settings, log: Log) -> Telemetry:
+    """What listens besides the log."""
+    otlp, wanted = None, settings.otlp
+    if wanted.wanted:
+        otlp = exporting(wanted.endpoint, wanted.authorization, wanted.resource, pyoci.__version__, log)
+    if not settings.metrics:
+        return Telemetry(otlp, threads=settings.threads)
+    try:
+        directory = OwnDirectory(_MEMORY if os.access(_MEMORY, os.W_OK) else None)
+    except OSError as exc:
+        raise WrongSettings(
+            f"PyOCI can't start with these settings:\n  PYOCI_METRICS: no directory for them: {exc.strerror}"
+        ) from exc
+    return Telemetry(otlp, counting(directory.path), threads=settings.threads, kept=directory)
 
 
 def _door(htpasswd: Htpasswd | None) -> Callable[[Registry, dict[str, Any]], None]:

@@ -22,7 +22,16 @@ RESERVED = frozenset({"_", "health", "ready", "metrics", "v2", "simple", "pypi",
 LEVELS = ("debug", "info", "warning", "error", "off")
 _LEVEL_NAMES = {**{level: level for level in LEVELS}, "warn": "warning", "trace": "debug"}
 _SHOWN = 80  # characters of a wrong value that are repeated
+_NAME_LIMIT = 255  # characters
 _OURS = ("PYOCI", "OTLP")  # what our settings begin with, but for some that other programs know too
+
+# Azure's container apps set these; the attributes are those of the Rust PyOCI.
+_RESOURCE = {
+    "DEPLOYMENT_ENVIRONMENT": "deployment.environment",
+    "CONTAINER_APP_NAME": "k8s.container.name",
+    "CONTAINER_APP_REVISION": "k8s.pod.name",
+    "CONTAINER_APP_REPLICA_NAME": "k8s.replicaset.name",
+}
 
 _Value = TypeVar("_Value")
 
@@ -37,6 +46,16 @@ class LogLevels:
 
     default: str = "info"
     rooms: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exporting:
+    """Whether telemetry is sent, where to, and as whose: `resource` are OpenTelemetry's attributes."""
+
+    wanted: bool = False
+    endpoint: str = ""  # empty: where OpenTelemetry's own variables say
+    authorization: str = field(default="", repr=False)
+    resource: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +80,8 @@ class Settings:
     embedded: Path | None = None
     embedded_htpasswd: Path | None = None
     log: LogLevels = field(default_factory=LogLevels)
+    otlp: Exporting = field(default_factory=Exporting)
+    metrics: bool = False
     workers: int = 1
     threads: int = 80
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -99,6 +120,8 @@ class Settings:
             embedded=embedded,
             embedded_htpasswd=reader.get("PYOCI_EMBEDDED_HTPASSWD", None, _file),
             log=log,
+            otlp=reader.exporting(),
+            metrics=reader.get("PYOCI_METRICS", False, _yes_or_no),
             workers=workers,
             threads=reader.get("PYOCI_THREADS", default_threads(workers), _number(1, 1000)),
             proxies=_proxies(environ),
@@ -193,6 +216,21 @@ class _Reader:
         header = self.get("PYOCI_UPSTREAM_AUTH", None, authorization_of)
         return self.get("PYOCI_UPSTREAM_INDEX", None, lambda text: UpstreamAddress.parse(text, header))
 
+    def exporting(self) -> Exporting:
+        """OTLP_ENDPOINT and what goes with it; OpenTelemetry's variables switch it on, too, and off."""
+        endpoint = self.get("OTLP_ENDPOINT", "", _base_url)
+        authorization = self.get("OTLP_AUTH", "", _header)
+        others = ("", "_TRACES", "_METRICS", "_LOGS")
+        elsewhere = any(self._environ.get(f"OTEL_EXPORTER_OTLP{signal}_ENDPOINT") for signal in others)
+        disabled = self._environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+        resource = {name: self.get(variable, "", _name) for variable, name in _RESOURCE.items()}
+        return Exporting(
+            wanted=(bool(endpoint) or elsewhere) and not disabled,
+            endpoint=endpoint,
+            authorization=authorization,
+            resource={name: value for name, value in resource.items() if value},
+        )
+
     def log_levels(self) -> tuple[LogLevels, tuple[str, ...]]:
         """PYOCI_LOG, or RUST_LOG in its stead, of which only what has a meaning here is taken."""
         if self._environ.get("PYOCI_LOG", "").strip():
@@ -258,6 +296,26 @@ def _prefix(text: str) -> str:
     if text.split("/")[1] in RESERVED:
         raise ValueError(f"{text[:_SHOWN]!r} is an address of PyOCI itself; choose another")
     return text.rstrip("/")
+
+
+def _base_url(text: str) -> str:
+    if not re.fullmatch(r"https?://[A-Za-z0-9._:\[\]-]+(?:/[!-~]*)?", text) or re.search("[?#@]", text):
+        raise ValueError(
+            "this is no base URL; expected one like https://collector.example.com:4318, without credentials"
+        )
+    return text.rstrip("/")
+
+
+def _header(text: str) -> str:
+    if not re.fullmatch(r"[!-~]+(?: +[!-~]+)*", text):
+        raise ValueError("this can't stand in a header; expected all of an Authorization, like Bearer TOKEN")
+    return text
+
+
+def _name(text: str) -> str:
+    if not text.isprintable() or len(text) > _NAME_LIMIT:
+        raise ValueError(f"this is no name; expected at most {_NAME_LIMIT} visible characters")
+    return text
 
 
 def _username(text: str) -> str:

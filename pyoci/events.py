@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from types import MappingProxyType
+
+from pyoci import errors
+
+_NOTHING = nullcontext()
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
-def _nobody(event: str, **facts: object) -> None:
+def _nobody(*_: object, **_facts: object) -> None:
     """The default listener."""
+
+
+def _unwatched(_operation: str, _origin: str, _facts: Mapping[str, object]) -> AbstractContextManager[None]:
+    return _NOTHING
+
+
+def _no_headers() -> Mapping[str, str]:
+    return _NO_HEADERS
 
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """Who listens. `tell` takes the room that speaks, the level, the event and its facts.
+    """Who listens. `tell` takes the room that speaks, the level, the event and its facts; `count` one more of
+    what `telemetry/measures.py` names, with the values of its labels.
 
-    Facts are values that may be logged: never a credential, a token, or a full query.
+    `calling` is entered around each HTTP request that we make: what it is about, at which origin, and facts
+    of which `method` is known before, and `status` after it. `headers` gives what such a request carries, to
+    say which request of ours it belongs to.
+
+    Facts and labels are values that may be logged: never a credential, a token, or a full query.
     """
 
     tell: Callable[..., None] = _nobody
+    count: Callable[..., None] = _nobody
+    calling: Callable[[str, str, Mapping[str, object]], AbstractContextManager[None]] = _unwatched
+    headers: Callable[[], Mapping[str, str]] = _no_headers
 
     def debug(self, room: str, event: str, **facts: object) -> None:
         self.tell(event, room=room, level="debug", **facts)
@@ -27,3 +50,17 @@ class Events:
 
     def error(self, room: str, event: str, **facts: object) -> None:
         self.tell(event, room=room, level="error", **facts)
+
+    @contextmanager
+    def outcome(self, measure: str) -> Iterator[None]:
+        """Count how the block ends: `done`, or the kind of error that it raises; `failed` is a defect."""
+        result = "failed"
+        try:
+            yield
+            result = "done"
+        except errors.PyOCIError as exc:
+            # RegistryDenied is Denied.
+            result = next(kind.__name__ for kind in type(exc).__mro__ if kind.__module__ == errors.__name__)
+            raise
+        finally:
+            self.count(measure, result)

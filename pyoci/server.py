@@ -18,6 +18,7 @@ from pyoci.app import create_app
 from pyoci.config import Settings, WrongSettings
 from pyoci.embedded import gc
 from pyoci.heap import keep_one
+from pyoci.telemetry.listening import TELEMETRY, Telemetry
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 # What gunicorn is to see: it takes every lower-case name that is one of its settings, and complains of none.
 __all__ = [
     "bind",
+    "child_exit",
     "control_socket_disable",
     "forwarded_allow_ips",
     "forwarder_headers",
@@ -44,6 +46,7 @@ __all__ = [
     "timeout",
     "worker_class",
     "worker_connections",
+    "worker_exit",
     "worker_tmp_dir",
     "workers",
 ]
@@ -113,10 +116,28 @@ def post_fork(_arbiter: Any, _worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Collect the embedded registry's garbage in the first worker's background."""
+    """Begin to listen; and collect the embedded registry's garbage in the first worker's background."""
+    _telemetry(worker.app).start()
     directory = settings.embedded
     if directory is not None and worker.age == 1:
         threading.Thread(target=gc, args=(directory,), name="gc", daemon=True).start()
+
+
+def worker_exit(_arbiter: Any, worker: Any) -> None:
+    """In a worker, as the last thing."""
+    _telemetry(worker.app).stop()
+
+
+def child_exit(arbiter: Any, worker: Any) -> None:
+    """In the server, once a worker has gone."""
+    _telemetry(arbiter.app).bury(worker.pid)
+
+
+def _telemetry(served: Any) -> Telemetry:
+    """That of the application which gunicorn serves; one that nobody listens to where it is another's."""
+    extensions = getattr(served.callable, "extensions", {})
+    found = extensions.get(TELEMETRY)
+    return found if isinstance(found, Telemetry) else Telemetry()
 
 
 def pre_exec(arbiter: Any) -> None:

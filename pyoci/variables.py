@@ -211,6 +211,35 @@ where ``PYOCI_LOG`` is not set; what of it has no meaning here is ignored.""",
     ),
 )
 
+_TELEMETRY = Topic(
+    "Telemetry",
+    (
+        Variable(
+            names=("OTLP_ENDPOINT", "OTLP_AUTH"),
+            meaning="""\
+The base URL of a collector that logs, traces and metrics are sent to by OTLP over HTTP, and all of the
+``Authorization`` header that it wants. OpenTelemetry's own variables (``OTEL_…``) count as well.""",
+            unset="nothing is sent",
+        ),
+        Variable(
+            names=(
+                "DEPLOYMENT_ENVIRONMENT",
+                "CONTAINER_APP_NAME",
+                "CONTAINER_APP_REVISION",
+                "CONTAINER_APP_REPLICA_NAME",
+            ),
+            meaning="Where PyOCI runs, as a collector is told. Azure's container apps set the last three.",
+        ),
+        _one(
+            "PYOCI_METRICS",
+            """\
+With ``yes`` there is ``/metrics`` for Prometheus, of all workers together. It asks for no password: keep it
+from the public in the proxy.""",
+            default="no",
+        ),
+    ),
+)
+
 _NETWORK = Topic(
     "The network",
     (
@@ -228,4 +257,4 @@ registry's certificate is always checked.""",
     ),
 )
 
-TOPICS = (_INDEXES, _UPSTREAM, _REGISTRIES, _CACHE, _EMBEDDED, _SERVER, _NETWORK)
+TOPICS = (_INDEXES, _UPSTREAM, _REGISTRIES, _CACHE, _EMBEDDED, _SERVER, _TELEMETRY, _NETWORK)

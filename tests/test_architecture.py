@@ -63,6 +63,8 @@ FOREIGN = {
     "structlog": {"telemetry"},
     "bcrypt": {"embedded"},
     "redis": {"cache"},
+    "opentelemetry": {"telemetry"},
+    "prometheus_client": {"telemetry"},
     "gunicorn": {"server", "worker", "telemetry"},
 }
 

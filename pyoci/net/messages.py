@@ -95,6 +95,7 @@ class Call:
     reach: Reach = Reach.PUBLIC
     repeatable: bool = True  # may be sent again, some seconds later, with the same bytes
     name: str = ""  # what messages call the host; empty: by its own name
+    operation: str = ""  # what it is about, in one word of few (`manifest`), for who counts calls
 
 
 @dataclass(frozen=True, slots=True)

@@ -238,7 +238,12 @@ class Transport:
         if proxies and (call.reach is Reach.PUBLIC or not self._may_be_asked_by_number(call)):
             # The proxy resolves the name, so nobody can say where the call would end.
             raise Denied(f"{_named(call)} may not be asked through a proxy unless PYOCI_REGISTRIES lists it")
-        headers = {"User-Agent": self._user_agent, "Accept-Encoding": "identity", **call.headers}
+        headers = {
+            "User-Agent": self._user_agent,
+            "Accept-Encoding": "identity",
+            **self._events.headers(),
+            **call.headers,
+        }
         data = body if len(body) else b""
         request = requests.PreparedRequest()
         request.prepare(call.method, call.url, headers=headers, data=data)
@@ -317,7 +322,8 @@ class Transport:
         facts: dict[str, object] = {"method": call.method, "host": _host(call)}
         begun = time.monotonic()
         try:
-            yield facts
+            with self._events.calling(call.operation, _origin(call), facts):
+                yield facts
         except PyOCIError as exc:
             facts["failure"] = exc.message
             raise
@@ -361,6 +367,10 @@ def _host(call: Call) -> str:
     return (
         (urlsplit(call.url).netloc.rpartition("@")[2] or "the registry").encode("ascii", "replace").decode()
     )
+
+
+def _origin(call: Call) -> str:
+    return f"{urlsplit(call.url).scheme}://{_host(call)}"
 
 
 class _Gates:

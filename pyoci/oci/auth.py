@@ -206,6 +206,7 @@ class Authenticator:
             flight = self._flights.get(key)
             if token is None and flight is None:
                 own = self._flights[key] = Future()
+        self._events.count("cache", "token", "miss" if token is None else "hit")
         if token is None and flight is not None:
             token = self._awaited(registry, flight)
         elif token is None:
@@ -281,8 +282,16 @@ class Authenticator:
         if isinstance(credentials, Basic):
             headers["Authorization"] = credentials.header()
         url = _with_query(target.url, query)
-        call = Call(method="GET", url=url, headers=headers, reach=target.reach, name=str(registry))
+        call = Call(
+            method="GET",
+            url=url,
+            headers=headers,
+            reach=target.reach,
+            name=str(registry),
+            operation="token",
+        )
         answer = self._transport.document(call, TOKEN_LIMIT)
+        self._events.count("tokens", registry.host, answer.status)
         self._events.debug("oci", "token asked for", registry=str(registry), status=answer.status)
         return answer
 

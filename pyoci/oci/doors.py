@@ -88,7 +88,14 @@ class Doors:
     def _asked(self, registry: Registry, header: str | None) -> Answer:
         headers = {"Authorization": header} if header else {}
         reach = self._targets.own_reach(registry)
-        call = Call(method="GET", url=registry.url(""), headers=headers, reach=reach, name=str(registry))
+        call = Call(
+            method="GET",
+            url=registry.url(""),
+            headers=headers,
+            reach=reach,
+            name=str(registry),
+            operation="door",
+        )
         return self._transport.document(call, _LIMIT)
 
 

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from typing import Self
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from pyoci.errors import InvalidRequest
 
@@ -169,3 +169,11 @@ def shown(text: str) -> str:
 def reference_path(reference: Reference) -> str:
     """The path of the document behind `reference`, below its repository."""
     return f"manifests/{quote(str(reference), safe=':')}"
+
+
+def operation_of(url: str) -> str:
+    """What a call to a registry is about, in a word that is the same for every repository."""
+    *_, kind, last = urlsplit(url).path.rstrip("/").split("/")
+    if last in {"_catalog", "uploads"}:
+        return {"_catalog": "catalog", "uploads": "upload"}[last]
+    return {"tags": "tags", "manifests": "manifest", "blobs": "blob"}.get(kind, "")

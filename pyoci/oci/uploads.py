@@ -85,7 +85,15 @@ class Uploads:
         target = self.wire.targets.target(registry, base, location, "Location")
         url = f"{target.url}{'&' if '?' in target.url else '?'}digest={quote(str(digest), safe='')}"
         headers = {"Content-Type": "application/octet-stream"}
-        call = Call(method="PUT", url=url, headers=headers, body=body, reach=target.reach, name=str(registry))
+        call = Call(
+            method="PUT",
+            url=url,
+            headers=headers,
+            body=body,
+            reach=target.reach,
+            name=str(registry),
+            operation="upload",
+        )
         started = self.wire.authenticator.now()
         header = self.wire.first_header(self.purpose) if target.same_origin else None
         answer = self.wire.told(authorized(call, header), self.wire.transport.upload)

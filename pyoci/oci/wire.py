@@ -15,7 +15,7 @@ from pyoci.net.transport import DOCUMENT_LIMIT, Transport
 from pyoci.oci.auth import Authenticator, Purpose
 from pyoci.oci.credentials import Anonymous, Basic, Credentials, secrets_of, without
 from pyoci.oci.errors import RegistryError, cleaned, registry_error
-from pyoci.oci.references import Registry
+from pyoci.oci.references import Registry, operation_of
 from pyoci.oci.targets import Targets
 
 _CHALLENGES = 3  # 401s that one call answers: Harbor asks for Bearer first and for Basic after that
@@ -60,6 +60,7 @@ class Wire:
             body=body,
             reach=self._reach,
             name=str(self.registry),
+            operation=operation_of(url),
         )
 
     def document(

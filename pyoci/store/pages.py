@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -111,7 +112,9 @@ class Pages:
             return None
         remembered = self._cache.state(project.repository)
         state = remembered if listing is None else _merged(remembered, listing, self._cache.now())
-        if not self._holds(project, state):
+        holds = self._holds(project, state)
+        project.events.count("cache", "versions", "hit" if holds else "miss")
+        if not holds:
             return None
         if state is not remembered:
             self._cache.keep(project.repository, state)
@@ -271,7 +274,9 @@ def _side_by_side(
     # Threads of its own, so that a page from a registry that hangs keeps no other page waiting.
     fetchers = ThreadPoolExecutor(width, thread_name_prefix="fetch")
     try:
-        done, late = wait([fetchers.submit(fetch) for _ in range(width)], seconds, FIRST_EXCEPTION)
+        # Each in the context of who asked: its calls belong to that request's trace.
+        flown = [fetchers.submit(copy_context().run, fetch) for _ in range(width)]
+        done, late = wait(flown, seconds, FIRST_EXCEPTION)
         for future in done:
             future.result()
         if late:

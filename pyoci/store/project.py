@@ -132,7 +132,9 @@ class StoredProject:
     @property
     def is_proven(self) -> bool:
         """Whether the registry has let this caller read here lately."""
-        return self.cache.is_proven(self.who, self.repository)
+        proven = self.cache.is_proven(self.who, self.repository)
+        self.events.count("cache", "proof", "hit" if proven else "miss")
+        return proven
 
     def disprove(self) -> None:
         """Forget that the registry has let this caller read here."""
@@ -221,6 +223,7 @@ class StoredProject:
 
     def _pulled(self, digest: Digest) -> Document:
         document = self.cache.document(self.repository, digest)
+        self.events.count("cache", "document", "miss" if document is None else "hit")
         if document is None:
             document = self.session.pull(self.repository, digest)
             self.allowance.take(len(document.body))

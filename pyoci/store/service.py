@@ -240,6 +240,7 @@ class PackageStore:
     def _config(self, project: StoredProject, digest: Digest) -> bytes:
         """A config blob, read whole: its METADATA is small. Whoever isn't known has to be given it anew."""
         known = self._cache.blob(project.repository, digest) if project.is_proven else None
+        self._events.count("cache", "metadata", "miss" if known is None else "hit")
         if known is not None:
             return known
         with project.heeding():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, TextIO
 from urllib.parse import unquote
 
@@ -18,13 +18,17 @@ _ENCODED = re.compile(r"%(?:25)*40", re.IGNORECASE)
 
 
 class Log:
-    """Writes lines of the rooms whose level allows it. Configures nothing outside itself."""
+    """Writes lines of the rooms whose level allows it. Configures nothing outside itself.
+
+    `listener` hears each line that is written, too: event, room, level, facts.
+    """
 
     def __init__(
         self, default: str = "info", rooms: Mapping[str, str] | None = None, stream: TextIO | None = None
     ) -> None:
         self._default = default
         self._rooms = dict(rooms or {})
+        self.listener: Callable[[str, str, str, Mapping[str, object]], None] | None = None
         stream = stream or sys.stderr
         renderers: tuple[Any, ...] = (
             (_without_controls, structlog.dev.ConsoleRenderer(colors=True))
@@ -35,7 +39,6 @@ class Log:
             structlog.WriteLogger(stream),
             processors=[
                 structlog.processors.TimeStamper(fmt="iso", utc=True),
-                _without_user_info,
                 *renderers,
             ],
             wrapper_class=structlog.BoundLogger,
@@ -46,8 +49,10 @@ class Log:
     def tell(self, event: str, *, room: str, level: str = "info", **facts: object) -> None:
         """Write a line, if `room` (`oci`, `oci.auth`) is heard at `level`."""
         if _RANK[level] >= _RANK[self._level(room)]:
-            shown = {key: value for key, value in facts.items() if value is not None}
+            shown = {key: _without_user_info(value) for key, value in facts.items() if value is not None}
             self._logger.info(event, level=level, room=f"pyoci.{room}", **shown)
+            if self.listener is not None:
+                self.listener(event, f"pyoci.{room}", level, shown)
 
     def _level(self, room: str) -> str:
         while room:
@@ -57,10 +62,8 @@ class Log:
         return self._rooms.get("", self._default)
 
 
-def _without_user_info(
-    _logger: Any, _method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
-    return {key: _masked(value) if isinstance(value, str) else value for key, value in event.items()}
+def _without_user_info(fact: object) -> object:
+    return _masked(fact) if isinstance(fact, str) else fact
 
 
 def _without_controls(

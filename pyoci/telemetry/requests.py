@@ -1,4 +1,4 @@
-"""One log line for each request, written when its last byte is out or its connection broken."""
+"""What is told of each request when its last byte is out or its connection broken: a log line, and more."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from flask import Flask
+
+from pyoci.telemetry.listening import TELEMETRY, Served, Telemetry
 from pyoci.telemetry.logs import Log
 
 if TYPE_CHECKING:
@@ -18,17 +21,25 @@ _PATH_LIMIT = 500  # characters
 class RequestLog:
     """WSGI middleware. The path is logged without its query, the caller as the short keyed hash that the web
     room leaves: equal for the requests of one caller while this server lives, and good for nothing else.
+    `telemetry` hears of requests that it needs no log line for.
     """
 
     def __init__(
-        self, application: WSGIApplication, log: Log, clock: Callable[[], float] = time.perf_counter
+        self,
+        application: WSGIApplication,
+        log: Log,
+        clock: Callable[[], float] = time.perf_counter,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._application = application
         self._log = log
         self._clock = clock
+        self._telemetry = telemetry
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         seen = _Seen(environ, self._clock())
+        if self._telemetry is not None:
+            seen.served = self._telemetry.begin(environ)
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             seen.status = int(status[:3])
@@ -45,6 +56,7 @@ class RequestLog:
         environ = seen.environ
         registry = environ.get("pyoci.registry")
         path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+        seconds = self._clock() - seen.started
         self._log.tell(
             "request",
             room="web",
@@ -52,13 +64,31 @@ class RequestLog:
             method=str(environ.get("REQUEST_METHOD", ""))[:20],
             path=path.encode("latin-1", "replace").decode("utf-8", "replace")[:_PATH_LIMIT],
             status=seen.status,
-            duration=round(self._clock() - seen.started, 4),
+            duration=round(seconds, 4),
             bytes=seen.bytes,
             caller=environ.get("pyoci.caller"),
             registry=None if registry is None else str(registry),
             repository=environ.get("pyoci.path"),
             complete=None if seen.complete else False,
         )
+        if self._telemetry is not None and seen.served is not None:
+            self._telemetry.end(
+                seen.served,
+                environ,
+                status=seen.status,
+                seconds=seconds,
+                sent=seen.bytes,
+                complete=seen.complete,
+            )
+
+
+def watch(app: Flask, log: Log, telemetry: Telemetry) -> None:
+    """Watch all requests to `app`, from outside of everything else; and serve /metrics where it is wanted."""
+    app.extensions[TELEMETRY] = telemetry
+    if telemetry.prometheus is not None:
+        app.register_blueprint(telemetry.prometheus.blueprint())
+    listener = telemetry if telemetry.is_on else None
+    app.wsgi_app = RequestLog(app.wsgi_app, log, telemetry=listener)  # type: ignore[method-assign]
 
 
 @dataclass(slots=True)
@@ -70,6 +100,7 @@ class _Seen:
     status: int = 500
     bytes: int = 0
     complete: bool = False
+    served: Served | None = None
 
 
 class _WatchedBody:

@@ -10,6 +10,7 @@ from pyoci.web.body import ReadToTheEnd
 from pyoci.web.context import EXTENSION, Site
 from pyoci.web.errors import register_errors
 from pyoci.web.files import FilenameConverter, files
+from pyoci.web.routes import leave_route
 from pyoci.web.simple import simple
 from pyoci.web.status import door, health
 from pyoci.web.upload import upload
@@ -33,6 +34,7 @@ def register(app: Flask, site: Site) -> None:
     for blueprint in (simple, upload, files):
         app.register_blueprint(blueprint, url_prefix=prefix)
     register_errors(app)
+    app.before_request(leave_route)
     patience = replace(site.patience, cap=max(2 * site.max_body, site.patience.cap))
     reading = ReadToTheEnd(app.wsgi_app, patience)
     app.wsgi_app = WarmPages(reading, site, site.pages)  # type: ignore[method-assign]

@@ -20,7 +20,9 @@ def publish(place: str) -> Response:
     guest = visit(place)
     namespace = guest.namespace()
     here = site()
-    with received(body(), request.headers.get("Content-Type", ""), here.max_body, here.spool) as form:
+    content_type = request.headers.get("Content-Type", "")
+    counted = here.events.outcome("uploads")
+    with counted, received(body(), content_type, here.max_body, here.spool) as form:
         file = here.store.publish(namespace, form, guest.caller)
         if form.noted:
             here.events.debug("web", "form fields that are not kept", fields=form.noted)

@@ -29,7 +29,7 @@ _ANSWERS = 8192
 _LONGEST = 1000  # characters of a key; a longer one is no client that we know, and would fill the memory
 # What the representation, and the right to see it, depend on. The credentials come hashed.
 _PARTS = ("SCRIPT_NAME", "PATH_INFO", "QUERY_STRING", "HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING")
-_FACTS = ("pyoci.caller", "pyoci.registry", "pyoci.path")
+_FACTS = ("pyoci.caller", "pyoci.registry", "pyoci.path", "pyoci.route")
 _NO_CACHE = re.compile("no-cache", re.IGNORECASE)
 _ENVIRON = "pyoci.warm"
 
@@ -95,10 +95,12 @@ class WarmPages:
         except PyOCIError:
             return None  # the view says so
         environ.update(given.facts)
+        self._site.events.count("cache", "page", "hit")
         return page.answer(environ.get("HTTP_IF_NONE_MATCH"))
 
     def _keep(self, asked: _Asked, environ: WSGIEnvironment) -> None:
         if asked.ticket is not None:
+            self._site.events.count("cache", "page", "miss")
             given = _Given(
                 asked.ticket, asked.page, asked.state, {name: environ.get(name) for name in _FACTS}
             )

@@ -1,0 +1,186 @@
+"""Telemetry: who listens besides the log. What isn't switched on isn't imported."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pyoci.events import Events
+from pyoci.telemetry import measures
+from pyoci.telemetry.logs import Log
+from pyoci.telemetry.measures import COUNTED, OTHER, Hosts, Measure, Recorder, host_and_port, known_method
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+    from pyoci.telemetry.otlp import Otlp
+    from pyoci.telemetry.prometheus import Prometheus
+    from pyoci.telemetry.traces import ServerSpan
+
+TELEMETRY = "pyoci.telemetry"  # the key of the Telemetry in app.extensions
+_UNTRACED = nullcontext()
+
+
+@dataclass(slots=True)
+class Served:
+    """A request that is being served."""
+
+    span: ServerSpan | None
+    labels: tuple[str, str]
+    otlp: Otlp | None
+
+
+class Telemetry:
+    """Metrics and traces of one process, and of all those that are forked from it.
+
+    `otlp` makes a process's SDK; that happens with the first request of a process, or when the server says
+    `start`. `threads` is how many of them serve requests, and `kept` what has to live as long as this.
+    """
+
+    def __init__(
+        self,
+        otlp: Callable[[], Otlp] | None = None,
+        prometheus: Prometheus | None = None,
+        *,
+        threads: int = 0,
+        kept: object = None,
+    ) -> None:
+        self._kept = kept
+        self._make_otlp = otlp
+        self.prometheus = prometheus
+        self._threads = threads
+        self._guard = threading.Lock()
+        self._process = 0
+        self._otlp: Otlp | None = None
+        self._recorders: tuple[Recorder, ...] = ()
+        self._hosts = Hosts()
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anybody listens at all."""
+        return self._make_otlp is not None or self.prometheus is not None
+
+    def events(self, log: Log) -> Events:
+        """What the rooms are given to tell us by."""
+        if not self.is_on:
+            return Events(log.tell)
+        log.listener = self.tell
+        return Events(log.tell, count=self.count, calling=self.calling, headers=self.headers)
+
+    def start(self) -> None:
+        """Begin to listen in this process; once is enough."""
+        with self._guard:
+            if self._process != os.getpid():
+                self._otlp = self._make_otlp() if self._make_otlp is not None else None
+                self._recorders = tuple(each for each in (self._otlp, self.prometheus) if each is not None)
+                self._process = os.getpid()
+                self._record(measures.THREADS, self._threads, ())
+
+    def stop(self) -> None:
+        """Send what is left, before this process ends."""
+        with self._guard:
+            otlp, self._otlp = self._otlp, None
+            self._recorders = ()
+        if otlp is not None and self._process == os.getpid():
+            otlp.stop()
+
+    def bury(self, process: int) -> None:
+        """Another process of the server has ended."""
+        if self.prometheus is not None:
+            self.prometheus.bury(process)
+
+    # Requests
+
+    def begin(self, environ: WSGIEnvironment) -> Served:
+        """A request has come."""
+        if self._process != os.getpid():
+            self.start()
+        labels = (known_method(str(environ.get("REQUEST_METHOD", ""))), str(environ.get("wsgi.url_scheme")))
+        self._record(measures.ACTIVE, 1, labels)
+        otlp = self._otlp
+        return Served(otlp.traces.begin(environ) if otlp is not None else None, labels, otlp)
+
+    def end(
+        self,
+        served: Served,
+        environ: WSGIEnvironment,
+        *,
+        status: int,
+        seconds: float,
+        sent: int,
+        complete: bool,
+    ) -> None:
+        """It is answered, or broken off."""
+        if served.span is not None and served.otlp is not None:
+            served.otlp.traces.end(served.span, environ, status, complete=complete)
+        method, scheme = served.labels
+        error = str(status) if status >= 500 else ""
+        values = (method, str(environ.get("pyoci.route", "")), str(status), scheme, error)
+        self._record(measures.ACTIVE, -1, served.labels)
+        self._record(measures.REQUESTS, seconds, values)
+        self._record(measures.SENT, sent, values)
+        # The web room's own body counts what it has read.
+        received = getattr(environ.get("wsgi.input"), "taken", 0)
+        if received:
+            self._record(measures.RECEIVED, received, values)
+
+    # What the rooms tell
+
+    def tell(self, event: str, room: str, level: str, facts: Mapping[str, object]) -> None:
+        """A line of the log."""
+        otlp = self._otlp
+        if otlp is not None:
+            otlp.tell(event, room, level, facts)
+
+    def count(self, name: str, *values: object) -> None:
+        """One more of what is COUNTED."""
+        measure = COUNTED[name]
+        shown = tuple(map(str, values))
+        if measure.labels[0] == "server.address":
+            shown = (self._hosts.label(shown[0]), *shown[1:])
+        self._record(measure, 1, shown)
+
+    @contextmanager
+    def calling(self, operation: str, origin: str, facts: Mapping[str, object]) -> Iterator[None]:
+        """One request that we make."""
+        begun = time.monotonic()
+        otlp = self._otlp
+        span: AbstractContextManager[None] = _UNTRACED
+        if otlp is not None:
+            span = otlp.traces.calling(operation, origin, facts)
+        error = ""
+        try:
+            with span:
+                yield
+        except BaseException as exc:
+            error = type(exc).__name__
+            raise
+        finally:
+            seconds = time.monotonic() - begun
+            self._record(measures.CALLS, seconds, self._labels(operation, origin, facts, error))
+
+    def headers(self) -> Mapping[str, str]:
+        """What a request carries that we make."""
+        otlp = self._otlp
+        return {} if otlp is None else otlp.traces.headers()
+
+    def _labels(
+        self, operation: str, origin: str, facts: Mapping[str, object], error: str
+    ) -> tuple[str, ...]:
+        host, port = host_and_port(origin)
+        host = self._hosts.label(host)
+        if host == OTHER:
+            port = ""
+        status = str(facts.get("status", ""))
+        if status >= "500":
+            error = error or status
+        return (str(facts["method"]), host, port, status, error, operation)
+
+    def _record(self, measure: Measure, amount: float, values: tuple[str, ...]) -> None:
+        for recorder in self._recorders:
+            recorder.record(measure, amount, values)

@@ -1,0 +1,172 @@
+"""What is measured: names, units and labels. docs/telemetry.rst describes each.
+
+Names are those of OpenTelemetry's semantic conventions where there is one. No label tells of a project or a
+caller, and each has few values, whatever callers ask for.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+from typing import Protocol
+from urllib.parse import urlsplit
+
+# Seconds, as the semantic conventions advise.
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+_BYTES = (1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9)
+_HOSTS = 64
+_PORTS = {"https": "443", "http": "80"}
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+OTHER = "_OTHER"  # as the semantic conventions call a method that nobody knows
+
+
+class Kind(Enum):
+    """How values add up: a total, a total that may shrink, a distribution."""
+
+    COUNTER = "counter"
+    LEVEL = "level"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """One metric. `labels` are names of attributes, in the order in which their values are given."""
+
+    name: str
+    kind: Kind
+    unit: str
+    about: str
+    labels: tuple[str, ...] = ()
+    bounds: tuple[float, ...] = ()
+
+
+class Recorder(Protocol):
+    """Where measurements go."""
+
+    def record(self, measure: Measure, amount: float, values: tuple[str, ...]) -> None:
+        """Add `amount`; `values` are those of the measure's labels."""
+        ...
+
+
+_REQUEST = ("http.request.method", "http.route", "http.response.status_code", "url.scheme", "error.type")
+
+REQUESTS = Measure(
+    name="http.server.request.duration",
+    kind=Kind.HISTOGRAM,
+    unit="s",
+    about="Duration of requests, to the last byte of the answer",
+    labels=_REQUEST,
+    bounds=_SECONDS,
+)
+RECEIVED = Measure(
+    name="http.server.request.body.size",
+    kind=Kind.HISTOGRAM,
+    unit="By",
+    about="Size of request bodies, as far as they were read",
+    labels=_REQUEST,
+    bounds=_BYTES,
+)
+SENT = Measure(
+    name="http.server.response.body.size",
+    kind=Kind.HISTOGRAM,
+    unit="By",
+    about="Size of response bodies, as far as they were sent",
+    labels=_REQUEST,
+    bounds=_BYTES,
+)
+ACTIVE = Measure(
+    name="http.server.active_requests",
+    kind=Kind.LEVEL,
+    unit="{request}",
+    about="Requests that are being served; each keeps a thread busy",
+    labels=("http.request.method", "url.scheme"),
+)
+THREADS = Measure(
+    name="pyoci.threads.limit", kind=Kind.LEVEL, unit="{thread}", about="Threads that serve requests"
+)
+CALLS = Measure(
+    name="http.client.request.duration",
+    kind=Kind.HISTOGRAM,
+    unit="s",
+    about="Duration of requests to registries and the upstream, to the head of an answer that is streamed",
+    labels=(
+        "http.request.method",
+        "server.address",
+        "server.port",
+        "http.response.status_code",
+        "error.type",
+        "pyoci.operation",
+    ),
+    bounds=_SECONDS,
+)
+
+# What `Events.count` may name.
+COUNTED = {
+    "cache": Measure(
+        name="pyoci.cache.lookups",
+        kind=Kind.COUNTER,
+        unit="{lookup}",
+        about="Looks at what is remembered",
+        labels=("pyoci.cache.kind", "pyoci.cache.result"),
+    ),
+    "uploads": Measure(
+        name="pyoci.uploads",
+        kind=Kind.COUNTER,
+        unit="{upload}",
+        about="Uploads by result",
+        labels=("pyoci.result",),
+    ),
+    "tokens": Measure(
+        name="pyoci.tokens.fetched",
+        kind=Kind.COUNTER,
+        unit="{token}",
+        about="Requests for a registry's tokens, by the status of the answer",
+        labels=("server.address", "http.response.status_code"),
+    ),
+    "upstream": Measure(
+        name="pyoci.upstream.calls",
+        kind=Kind.COUNTER,
+        unit="{call}",
+        about="Projects asked of the upstream, by result",
+        labels=("pyoci.result",),
+    ),
+}
+MEASURES = (REQUESTS, RECEIVED, SENT, ACTIVE, THREADS, CALLS, *COUNTED.values())
+
+
+class Hosts:
+    """The names of hosts that may stand in a label: the first 64 that are called. The others are `_OTHER`,
+    for a caller may name any host.
+    """
+
+    def __init__(self, limit: int = _HOSTS) -> None:
+        self._limit = limit
+        self._guard = threading.Lock()
+        self._known: set[str] = set()
+
+    def label(self, host: str) -> str:
+        """`host`, or `_OTHER`."""
+        if host in self._known:
+            return host
+        with self._guard:
+            if len(self._known) >= self._limit:
+                return OTHER
+            self._known.add(host)
+        return host
+
+
+def known_method(method: str) -> str:
+    """The method, or `_OTHER`."""
+    return method if method in _METHODS else OTHER
+
+
+@lru_cache(256)
+def host_and_port(origin: str) -> tuple[str, str]:
+    """The parts of `https://host:port`; no port where there is none, as for our own registry."""
+    try:
+        parts = urlsplit(origin)
+        return parts.hostname or "", str(parts.port or _PORTS.get(parts.scheme, ""))
+    except ValueError:
+        return OTHER, ""

@@ -1,0 +1,157 @@
+"""Otlp: logs, traces and metrics to a collector, by OpenTelemetry's own SDK and its OTLP exporter over HTTP.
+
+Each process that serves has an SDK of its own, for threads and locks don't survive a fork. Queues are
+bounded: what a collector doesn't take in time is dropped, and nobody waits for it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import requests
+from opentelemetry._logs import Logger, SeverityNumber
+from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.metrics import Meter
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from pyoci.telemetry.measures import MEASURES, Kind, Measure
+from pyoci.telemetry.traces import Traces
+
+_EVERY = 30_000.0  # milliseconds
+_LAST = 5.0  # seconds for what is left when a process ends; then it is lost
+_NUMBERS = frozenset({"http.response.status_code", "server.port"})
+_SEVERITY = {
+    "debug": SeverityNumber.DEBUG,
+    "info": SeverityNumber.INFO,
+    "warning": SeverityNumber.WARN,
+    "error": SeverityNumber.ERROR,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Collector:
+    """Where telemetry goes. Without an endpoint, where OTEL_EXPORTER_OTLP_ENDPOINT and the like say."""
+
+    endpoint: str = ""
+    authorization: str = field(default="", repr=False)
+
+    def address(self, signal: str) -> str | None:
+        """The URL that one kind of telemetry is sent to; None leaves it to the exporter."""
+        return f"{self.endpoint.rstrip('/')}/v1/{signal}" if self.endpoint else None
+
+    def options(self, signal: str) -> dict[str, Any]:
+        """What its exporter is made with."""
+        headers = {"Authorization": self.authorization} if self.authorization else {}
+        return {"endpoint": self.address(signal), "headers": headers, "session": _session()}
+
+
+class Otlp:
+    """One process's SDK. Made of three providers, which make the threads that export."""
+
+    def __init__(self, collector: Collector, attributes: Mapping[str, str], version: str) -> None:
+        resource = Resource.create({**attributes, **OTELResourceDetector().detect().attributes})
+        spans = BatchSpanProcessor(
+            OTLPSpanExporter(**collector.options("traces")),
+            schedule_delay_millis=_interval("OTEL_BSP_SCHEDULE_DELAY"),
+        )
+        records = BatchLogRecordProcessor(
+            OTLPLogExporter(**collector.options("logs")),
+            schedule_delay_millis=_interval("OTEL_BLRP_SCHEDULE_DELAY"),
+        )
+        reader = PeriodicExportingMetricReader(
+            OTLPMetricExporter(**collector.options("metrics")),
+            export_interval_millis=_interval("OTEL_METRIC_EXPORT_INTERVAL"),
+        )
+        # At exit the SDK would wait for a collector for as long as it takes.
+        tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
+        tracers.add_span_processor(spans)
+        loggers = LoggerProvider(resource=resource, shutdown_on_exit=False)
+        loggers.add_log_record_processor(records)
+        meters = MeterProvider([reader], resource, shutdown_on_exit=False)
+        self.traces = Traces(tracers.get_tracer("pyoci", version))
+        self._logger: Logger = loggers.get_logger("pyoci", version)
+        meter = meters.get_meter("pyoci", version)
+        self._instruments = {measure.name: _instrument(meter, measure) for measure in MEASURES}
+        self._attributes: dict[tuple[str, ...], dict[str, str | int]] = {}
+        self._ends: tuple[Callable[[], None], ...] = (tracers.shutdown, loggers.shutdown, meters.shutdown)
+
+    def record(self, measure: Measure, amount: float, values: tuple[str, ...]) -> None:
+        """Add to a measure."""
+        key = (measure.name, *values)
+        attributes = self._attributes.get(key)
+        if attributes is None:
+            attributes = self._attributes[key] = _attributes(measure, values)
+        self._instruments[measure.name](amount, attributes)
+
+    def tell(self, event: str, room: str, level: str, facts: Mapping[str, object]) -> None:
+        """A log record, which belongs to the span that is open in this thread."""
+        now = time.time_ns()
+        self._logger.emit(
+            timestamp=now,
+            observed_timestamp=now,
+            severity_number=_SEVERITY[level],
+            severity_text=level.upper(),
+            body=event,
+            attributes={"pyoci.room": room, **{name: _plain(fact) for name, fact in facts.items()}},
+        )
+
+    def stop(self, seconds: float = _LAST) -> None:
+        """Send what is left, for at most so long."""
+        deadline = time.monotonic() + seconds
+        threads = [threading.Thread(target=end, name="last-export", daemon=True) for end in self._ends]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(max(deadline - time.monotonic(), 0))
+
+
+def _session() -> requests.Session:
+    """For one exporter. An operator's ~/.netrc says nothing here, though the environment's proxies do."""
+    session = requests.Session()
+    session.auth = lambda request: request
+    return session
+
+
+def _interval(variable: str) -> float | None:
+    """None where the SDK's own variable tells."""
+    return None if os.environ.get(variable) else _EVERY
+
+
+def _instrument(meter: Meter, measure: Measure) -> Callable[[float, dict[str, str | int]], None]:
+    match measure.kind:
+        case Kind.COUNTER:
+            return meter.create_counter(measure.name, measure.unit, measure.about).add
+        case Kind.LEVEL:
+            return meter.create_up_down_counter(measure.name, measure.unit, measure.about).add
+        case Kind.HISTOGRAM:
+            return meter.create_histogram(
+                measure.name,
+                measure.unit,
+                measure.about,
+                explicit_bucket_boundaries_advisory=measure.bounds,
+            ).record
+
+
+def _attributes(measure: Measure, values: tuple[str, ...]) -> dict[str, str | int]:
+    """An absent attribute's value is empty."""
+    pairs = zip(measure.labels, values, strict=True)
+    return {name: int(value) if name in _NUMBERS else value for name, value in pairs if value}
+
+
+def _plain(fact: object) -> Any:
+    if isinstance(fact, str | bool | int | float):
+        return fact
+    return [str(item) for item in fact] if isinstance(fact, list | tuple) else str(fact)

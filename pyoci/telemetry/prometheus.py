@@ -1,0 +1,128 @@
+"""Prometheus: one page of metrics for all the workers of a server, by prometheus_client's multiprocess mode.
+
+Each worker counts in files of its own, in a directory that they share. What a worker has counted that has
+ended goes into one file for all of those, so that there are never more of them than workers.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Response
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from pyoci.telemetry.measures import MEASURES, Kind, Measure
+
+_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+_TOTALS = ("counter", "histogram")
+_ENDED = 0  # no process has this number
+_PATIENCE = 2.0  # seconds that a reader waits while the dead are buried, which takes some milliseconds
+_UNITS = {"s": "_seconds", "By": "_bytes"}
+
+
+class Prometheus:
+    """Made before the server forks. Every process counts, and each may show the sum."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._lock = directory / "lock"
+        self._lock.touch()
+        self._dead: set[int] = set()
+        # prometheus_client chooses when it is imported, by a variable that nobody could have set by then.
+        os.environ[_DIRECTORY] = str(directory)
+        values.ValueClass = values.MultiProcessValue()
+        registry = CollectorRegistry()
+        self._metrics = {measure.name: _metric(measure, registry) for measure in MEASURES}
+        self._adders: dict[tuple[str, ...], Callable[[float], None]] = {}
+
+    def record(self, measure: Measure, amount: float, values: tuple[str, ...]) -> None:
+        """Add to a measure of this process."""
+        key = (measure.name, *values)
+        add = self._adders.get(key)
+        if add is None:
+            metric = self._metrics[measure.name]
+            child = metric.labels(*values) if values else metric
+            add = self._adders[key] = child.observe if measure.kind is Kind.HISTOGRAM else child.inc
+        add(amount)
+
+    def page(self) -> bytes:
+        """The sum of all processes, in Prometheus' text format. Raises TimeoutError."""
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            with self._locked(fcntl.LOCK_SH) as held:
+                if held:
+                    registry = CollectorRegistry()
+                    MultiProcessCollector(registry, str(self._directory))
+                    return generate_latest(registry)
+            if time.monotonic() > deadline:
+                raise TimeoutError("somebody else has been writing the files for too long")
+            time.sleep(0.01)
+
+    def bury(self, process: int) -> None:
+        """Keep what a process has counted that has ended. To be called where workers are ended and begun."""
+        mark_process_dead(process, str(self._directory))
+        self._dead.add(process)
+        with self._locked(fcntl.LOCK_EX) as held:
+            if held:  # else it counts where it lies, until the next one ends
+                while self._dead:
+                    self._add_up(self._dead.pop())
+
+    def blueprint(self) -> Blueprint:
+        """`GET /metrics`."""
+        metrics = Blueprint("metrics", __name__)
+        metrics.add_url_rule("/metrics", view_func=self._show, provide_automatic_options=False)
+        return metrics
+
+    def _show(self) -> Response:
+        try:
+            answer = Response(self.page(), content_type=CONTENT_TYPE_PLAIN_0_0_4)
+        except TimeoutError as exc:
+            answer = Response(f"{exc}\n", 503, content_type="text/plain; charset=utf-8")
+        answer.headers["Cache-Control"] = "no-store"
+        answer.headers["X-Content-Type-Options"] = "nosniff"
+        return answer
+
+    def _add_up(self, process: int) -> None:
+        for kind in _TOTALS:
+            ended = self._directory / f"{kind}_{process}.db"
+            if not ended.exists():
+                continue
+            sums = MmapedDict(str(self._directory / f"{kind}_{_ENDED}.db"))
+            try:
+                for key, value, _time, _place in MmapedDict.read_all_values_from_file(str(ended)):
+                    sums.write_value(key, sums.read_value(key)[0] + value, 0.0)
+            finally:
+                sums.close()
+            ended.unlink()
+
+    @contextmanager
+    def _locked(self, how: int) -> Iterator[bool]:
+        """Whether the files are ours to read (LOCK_SH) or to move (LOCK_EX) in the block; nobody waits."""
+        with self._lock.open("rb") as lock:
+            try:
+                fcntl.flock(lock, how | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+
+
+def _metric(measure: Measure, registry: CollectorRegistry) -> Any:
+    name = measure.name.replace(".", "_") + _UNITS.get(measure.unit, "")
+    labels = [label.replace(".", "_") for label in measure.labels]
+    match measure.kind:
+        case Kind.COUNTER:
+            return Counter(name, measure.about, labels, registry=registry)
+        case Kind.LEVEL:
+            return Gauge(name, measure.about, labels, registry=registry, multiprocess_mode="livesum")
+        case Kind.HISTOGRAM:
+            return Histogram(name, measure.about, labels, registry=registry, buckets=measure.bounds)

@@ -1,0 +1,125 @@
+"""Traces: a span for each request that is served and for each call to a registry, by OpenTelemetry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import Token
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from opentelemetry.context import Context, attach, detach
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from pyoci.telemetry.measures import host_and_port, known_method
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+_NOBODY = Context()
+_AGENT_LIMIT = 200  # characters
+_W3C = TraceContextTextMapPropagator()
+
+
+@dataclass(slots=True)
+class ServerSpan:
+    """The span of a request that is being served by this thread."""
+
+    span: Span
+    token: Token[Context]
+
+
+class Traces:
+    """Makes spans with `tracer`. W3C's trace context is taken from the caller, and given to registries."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+
+    def begin(self, environ: WSGIEnvironment) -> ServerSpan:
+        """Open the span of a request; what this thread does belongs to it until `end`."""
+        method = known_method(str(environ.get("REQUEST_METHOD", "")))
+        span = self._tracer.start_span(
+            method,
+            context=_caller(environ),
+            kind=SpanKind.SERVER,
+            attributes={
+                "http.request.method": method,
+                "url.scheme": str(environ.get("wsgi.url_scheme", "")),
+            },
+        )
+        return ServerSpan(span, attach(set_span_in_context(span, _NOBODY)))
+
+    def end(self, begun: ServerSpan, environ: WSGIEnvironment, status: int, *, complete: bool) -> None:
+        """Close it, with what has become known."""
+        detach(begun.token)
+        span = begun.span
+        if not span.is_recording():
+            return
+        route, registry = environ.get("pyoci.route"), environ.get("pyoci.registry")
+        found: dict[str, str | int | bool] = {"http.response.status_code": status}
+        if route:
+            found["http.route"] = route
+            span.update_name(f"{known_method(environ['REQUEST_METHOD'])} {route}")
+        if registry is not None:
+            found["pyoci.registry"] = str(registry)
+        if agent := environ.get("HTTP_USER_AGENT"):
+            found["user_agent.original"] = agent[:_AGENT_LIMIT]
+        if not complete:
+            found["pyoci.complete"] = False
+        if status >= 500:
+            found["error.type"] = str(status)
+            span.set_status(Status(StatusCode.ERROR))
+        span.set_attributes(found)
+        span.end()
+
+    @contextmanager
+    def calling(self, operation: str, origin: str, facts: Mapping[str, object]) -> Iterator[None]:
+        """The span of one request that we make."""
+        method = str(facts["method"])
+        host, port = host_and_port(origin)
+        known: dict[str, str | int] = {"http.request.method": method, "server.address": host}
+        if port:
+            known["server.port"] = int(port)
+        if operation:
+            known["pyoci.operation"] = operation
+        name = f"{method} {operation}".rstrip()
+        span = self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=known)
+        token = attach(set_span_in_context(span))
+        error: str | None = None
+        try:
+            yield
+        except BaseException as exc:
+            error = type(exc).__name__
+            raise
+        finally:
+            detach(token)
+            _settle(span, facts.get("status"), error)
+
+    def headers(self) -> Mapping[str, str]:
+        """`traceparent`, and `tracestate` where the caller sent one."""
+        found: dict[str, str] = {}
+        _W3C.inject(found)
+        return found
+
+
+def _settle(span: Span, status: object, error: str | None) -> None:
+    if isinstance(status, int):
+        span.set_attribute("http.response.status_code", status)
+        # A 401 and a 404 are what registries answer all day.
+        if status >= 500:
+            error = error or str(status)
+    if error is not None:
+        span.set_attribute("error.type", error)
+        span.set_status(Status(StatusCode.ERROR))
+    span.end()
+
+
+def _caller(environ: WSGIEnvironment) -> Context:
+    """The context that the caller sent, as far as it is one."""
+    parent = environ.get("HTTP_TRACEPARENT")
+    if parent is None:
+        return _NOBODY
+    state = environ.get("HTTP_TRACESTATE")
+    carrier = {"traceparent": parent} if state is None else {"traceparent": parent, "tracestate": state}
+    return _W3C.extract(carrier, context=_NOBODY)

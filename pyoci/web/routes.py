@@ -1,0 +1,35 @@
+"""Route templates: what was asked for, in words that are the same for every project and caller."""
+
+from __future__ import annotations
+
+import re
+
+from flask import request
+
+from pyoci.errors import NotFound
+from pyoci.web.context import locate
+
+_CONVERTER = re.compile(r"<(?:[^:<>]+:)?([a-z_]+)>")
+_PROJECT = "{registry}/{namespace}/{project}"
+_ROOT = "{registry}/{namespace}"
+
+
+def leave_route() -> None:
+    """Leave the template that the request's path fits in the environ, under `pyoci.route`."""
+    rule = request.url_rule
+    if rule is not None:
+        template = _CONVERTER.sub(r"{\1}", rule.rule)
+        request.environ["pyoci.route"] = template.replace("{place}", _place())
+
+
+def _place() -> str:
+    """A place is a project where something stands below it, or where it can be one."""
+    if request.endpoint == "upload.publish":
+        return _ROOT
+    values = request.view_args or {}
+    if set(values) - {"place"}:
+        return _PROJECT
+    try:
+        return _PROJECT if locate(values["place"]).as_project is not None else _ROOT
+    except (KeyError, NotFound):
+        return "{registry}"
