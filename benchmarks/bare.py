@@ -1,7 +1,8 @@
 """What is left of a Python server when everything is taken away: limits that PyOCI is held against.
 
-`page` is a Flask view and `wsgi` a bare function, both under PyOCI's own gunicorn configuration. As a
-program, this is a loop over one socket a thread, that reads a blob from a registry, hashes it and writes it.
+`page` is a Flask view and `wsgi` a bare function, both under PyOCI's own gunicorn configuration; `sink`
+takes telemetry. As a program, this is a loop over one socket a thread, that reads a blob from a registry,
+hashes it and writes it.
 """
 
 from __future__ import annotations
@@ -58,6 +59,18 @@ def page() -> Flask:
         return "ready"
 
     return app
+
+
+def sink() -> WSGIApplication:
+    """Takes whatever it is sent and keeps nothing: a collector of telemetry."""
+
+    def take(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        while environ["wsgi.input"].read(_PIECE):
+            pass
+        start_response("200 OK", [("Content-Length", "0")])
+        return []
+
+    return take
 
 
 def _passed_on(client: socket.socket, registry: str) -> None:

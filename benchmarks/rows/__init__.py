@@ -10,6 +10,7 @@ from benchmarks.rows.install import install_rows
 from benchmarks.rows.many import many_rows
 from benchmarks.rows.pages import page_rows
 from benchmarks.rows.slow import slow_rows
+from benchmarks.rows.telemetry import telemetry_rows
 from benchmarks.rows.transfers import transfer_rows
 from benchmarks.rows.uploads import upload_rows
 from benchmarks.rows.upstream import upstream_rows
@@ -17,6 +18,7 @@ from benchmarks.servers import Stage
 
 ROWS: dict[str, Callable[[Stage, int], list[Row]]] = {
     "pages": page_rows,
+    "telemetry": telemetry_rows,
     "cold": cold_rows,
     "crowd": crowd_rows,
     "many": many_rows,

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import requests
@@ -18,7 +19,7 @@ from opentelemetry._logs import Logger, SeverityNumber
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.metrics import Meter
+from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
@@ -27,12 +28,15 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+from pyoci.telemetry.budget import Budget
 from pyoci.telemetry.measures import MEASURES, Kind, Measure
 from pyoci.telemetry.traces import Traces
 
 _EVERY = 30_000.0  # milliseconds
 _LAST = 5.0  # seconds for what is left when a process ends; then it is lost
 _NUMBERS = frozenset({"http.response.status_code", "server.port"})
+_ADDED_UP = frozenset({Kind.COUNTER, Kind.LEVEL})
+_MINOR = frozenset({"debug", "info"})
 _SEVERITY = {
     "debug": SeverityNumber.DEBUG,
     "info": SeverityNumber.INFO,
@@ -81,23 +85,31 @@ class Otlp:
         loggers = LoggerProvider(resource=resource, shutdown_on_exit=False)
         loggers.add_log_record_processor(records)
         meters = MeterProvider([reader], resource, shutdown_on_exit=False)
-        self.traces = Traces(tracers.get_tracer("pyoci", version))
+        # Who has chosen a sampler has chosen how much it may cost.
+        budget = None if os.environ.get("OTEL_TRACES_SAMPLER") else Budget()
+        self.traces = Traces(tracers.get_tracer("pyoci", version), budget)
         self._logger: Logger = loggers.get_logger("pyoci", version)
         meter = meters.get_meter("pyoci", version)
-        self._instruments = {measure.name: _instrument(meter, measure) for measure in MEASURES}
-        self._attributes: dict[tuple[str, ...], dict[str, str | int]] = {}
+        self._sums = {measure.name: Sums(measure) for measure in MEASURES if measure.kind in _ADDED_UP}
+        for measure in MEASURES:
+            if measure.kind in _ADDED_UP:
+                _show(meter, measure, self._sums[measure.name])
+        self._histograms = {
+            measure.name: _histogram(meter, measure) for measure in MEASURES if measure.kind is Kind.HISTOGRAM
+        }
         self._ends: tuple[Callable[[], None], ...] = (tracers.shutdown, loggers.shutdown, meters.shutdown)
 
     def record(self, measure: Measure, amount: float, values: tuple[str, ...]) -> None:
         """Add to a measure."""
-        key = (measure.name, *values)
-        attributes = self._attributes.get(key)
-        if attributes is None:
-            attributes = self._attributes[key] = _attributes(measure, values)
-        self._instruments[measure.name](amount, attributes)
+        if measure.kind is Kind.HISTOGRAM:
+            self._histograms[measure.name].record(amount, _attributes(measure, values))
+        else:
+            self._sums[measure.name].add(amount, values)
 
     def tell(self, event: str, room: str, level: str, facts: Mapping[str, object]) -> None:
         """A log record, which belongs to the span that is open in this thread."""
+        if level in _MINOR and self.traces.passes_over():
+            return
         now = time.time_ns()
         self._logger.emit(
             timestamp=now,
@@ -130,21 +142,43 @@ def _interval(variable: str) -> float | None:
     return None if os.environ.get(variable) else _EVERY
 
 
-def _instrument(meter: Meter, measure: Measure) -> Callable[[float, dict[str, str | int]], None]:
-    match measure.kind:
-        case Kind.COUNTER:
-            return meter.create_counter(measure.name, measure.unit, measure.about).add
-        case Kind.LEVEL:
-            return meter.create_up_down_counter(measure.name, measure.unit, measure.about).add
-        case Kind.HISTOGRAM:
-            return meter.create_histogram(
-                measure.name,
-                measure.unit,
-                measure.about,
-                explicit_bucket_boundaries_advisory=measure.bounds,
-            ).record
+class Sums:
+    """What one measure has come to, by its labels. The SDK asks when it exports; to tell it each time costs
+    ten times as much.
+    """
+
+    def __init__(self, measure: Measure) -> None:
+        self._measure = measure
+        self._guard = threading.Lock()
+        self._sums: dict[tuple[str, ...], float] = {}
+
+    def add(self, amount: float, values: tuple[str, ...]) -> None:
+        with self._guard:
+            self._sums[values] = self._sums.get(values, 0) + amount
+
+    def observed(self, _options: CallbackOptions) -> list[Observation]:
+        """For the SDK."""
+        with self._guard:
+            sums = dict(self._sums)
+        return [Observation(total, _attributes(self._measure, values)) for values, total in sums.items()]
 
 
+def _show(meter: Meter, measure: Measure, sums: Sums) -> None:
+    create = (
+        meter.create_observable_counter
+        if measure.kind is Kind.COUNTER
+        else meter.create_observable_up_down_counter
+    )
+    create(measure.name, [sums.observed], measure.unit, measure.about)
+
+
+def _histogram(meter: Meter, measure: Measure) -> Histogram:
+    return meter.create_histogram(
+        measure.name, measure.unit, measure.about, explicit_bucket_boundaries_advisory=measure.bounds
+    )
+
+
+@lru_cache(4096)
 def _attributes(measure: Measure, values: tuple[str, ...]) -> dict[str, str | int]:
     """An absent attribute's value is empty."""
     pairs = zip(measure.labels, values, strict=True)

@@ -8,10 +8,11 @@ from contextvars import Token
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from opentelemetry.context import Context, attach, detach
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
+from opentelemetry.context import Context, attach, create_key, detach, get_value, set_value
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from pyoci.telemetry.budget import Budget
 from pyoci.telemetry.measures import host_and_port, known_method
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _NOBODY = Context()
 _AGENT_LIMIT = 200  # characters
 _W3C = TraceContextTextMapPropagator()
+_PASSED_OVER = create_key("pyoci-passed-over")
 
 
 @dataclass(slots=True)
@@ -31,17 +33,25 @@ class ServerSpan:
 
 
 class Traces:
-    """Makes spans with `tracer`. W3C's trace context is taken from the caller, and given to registries."""
+    """Makes spans with `tracer`. W3C's trace context is taken from the caller, and given to registries.
 
-    def __init__(self, tracer: Tracer) -> None:
+    Where there are more requests than `budget` has room for, some are passed over: nothing of them is
+    recorded, and the caller's context goes on to registries as it came. Without one, none are.
+    """
+
+    def __init__(self, tracer: Tracer, budget: Budget | None) -> None:
         self._tracer = tracer
+        self._budget = budget
 
     def begin(self, environ: WSGIEnvironment) -> ServerSpan:
         """Open the span of a request; what this thread does belongs to it until `end`."""
+        context = _caller(environ)
+        if self._budget is not None and not self._budget.take():
+            return ServerSpan(INVALID_SPAN, attach(set_value(_PASSED_OVER, True, context)))
         method = known_method(str(environ.get("REQUEST_METHOD", "")))
         span = self._tracer.start_span(
             method,
-            context=_caller(environ),
+            context=context,
             kind=SpanKind.SERVER,
             attributes={
                 "http.request.method": method,
@@ -73,9 +83,16 @@ class Traces:
         span.set_attributes(found)
         span.end()
 
+    def passes_over(self) -> bool:
+        """Whether nothing is recorded of what this thread is doing."""
+        return get_value(_PASSED_OVER) is not None
+
     @contextmanager
     def calling(self, operation: str, origin: str, facts: Mapping[str, object]) -> Iterator[None]:
         """The span of one request that we make."""
+        if self.passes_over():
+            yield
+            return
         method = str(facts["method"])
         host, port = host_and_port(origin)
         known: dict[str, str | int] = {"http.request.method": method, "server.address": host}
