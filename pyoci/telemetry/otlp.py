@@ -63,9 +63,18 @@ class Collector:
 
 
 class Otlp:
-    """One process's SDK. Made of three providers, which make the threads that export."""
+    """One process's SDK. Made of three providers, which make the threads that export.
 
-    def __init__(self, collector: Collector, attributes: Mapping[str, str], version: str) -> None:
+    Without a `budget` everything is recorded.
+    """
+
+    def __init__(
+        self,
+        collector: Collector,
+        attributes: Mapping[str, str],
+        version: str,
+        budget: Budget | None = None,
+    ) -> None:
         resource = Resource.create({**attributes, **OTELResourceDetector().detect().attributes})
         spans = BatchSpanProcessor(
             OTLPSpanExporter(**collector.options("traces")),
@@ -85,8 +94,6 @@ class Otlp:
         loggers = LoggerProvider(resource=resource, shutdown_on_exit=False)
         loggers.add_log_record_processor(records)
         meters = MeterProvider([reader], resource, shutdown_on_exit=False)
-        # Who has chosen a sampler has chosen how much it may cost.
-        budget = None if os.environ.get("OTEL_TRACES_SAMPLER") else Budget()
         self.traces = Traces(tracers.get_tracer("pyoci", version), budget)
         self._logger: Logger = loggers.get_logger("pyoci", version)
         meter = meters.get_meter("pyoci", version)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,13 +18,16 @@ def exporting(
     endpoint: str, authorization: str, resource: Mapping[str, str], version: str, log: Log
 ) -> Callable[[], Otlp]:
     """What makes a process's SDK, which sends to the collector at `endpoint`."""
+    from pyoci.telemetry.budget import Budget
     from pyoci.telemetry.notices import Notices
     from pyoci.telemetry.otlp import Collector, Otlp
 
     Notices(log.tell).take_over()
     collector = Collector(endpoint, authorization)
     attributes = {"service.name": "pyoci", "service.version": version, **resource}
-    return lambda: Otlp(collector, attributes, version)
+    # Who has chosen a sampler has chosen how much it may cost.
+    chosen = "OTEL_TRACES_SAMPLER" in os.environ
+    return lambda: Otlp(collector, attributes, version, None if chosen else Budget())
 
 
 def counting(directory: Path) -> Prometheus:

@@ -1,0 +1,10 @@
+"""PyOCI for gunicorn that tells, at /modules, what its worker has imported."""
+
+from __future__ import annotations
+
+import sys
+
+from pyoci.server import application
+
+app = application()
+app.add_url_rule("/modules", view_func=lambda: sorted({name.split(".")[0] for name in sys.modules}))

@@ -1,0 +1,24 @@
+"""Fixtures: a collector, and PyOCI that exports to it, in this process."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from tests.collector import Collector
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    with Collector().running() as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _quiet_sdk() -> Iterator[None]:
+    """No test's log hears of what an exporter of another's says on its way out."""
+    yield
+    for name in ("opentelemetry", "opentelemetry.exporter", "opentelemetry.sdk"):
+        logging.getLogger(name).handlers = [logging.NullHandler()]

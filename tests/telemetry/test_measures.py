@@ -1,0 +1,73 @@
+"""What may stand in a label, and how few values there are of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyoci.telemetry.budget import Budget
+from pyoci.telemetry.measures import COUNTED, MEASURES, OTHER, Hosts, host_and_port, known_method
+
+LABELS = {
+    "http.request.method",
+    "http.route",
+    "http.response.status_code",
+    "url.scheme",
+    "error.type",
+    "server.address",
+    "server.port",
+    "pyoci.operation",
+    "pyoci.cache.kind",
+    "pyoci.cache.result",
+    "pyoci.result",
+}
+
+
+def test_no_label_tells_of_a_project_or_a_caller() -> None:
+    """Whoever adds one has to add it here, too, and says why."""
+    assert {label for measure in MEASURES for label in measure.labels} == LABELS
+
+
+def test_names_are_unique() -> None:
+    """Two measures of one name would be one."""
+    assert len({measure.name for measure in MEASURES}) == len(MEASURES)
+    assert set(COUNTED.values()) <= set(MEASURES)
+
+
+def test_hosts_are_few() -> None:
+    """A caller may name any host; those that were named first keep their names."""
+    hosts = Hosts(limit=2)
+    named = [hosts.label(host) for host in ("a.example", "b.example", "c.example", "a.example")]
+    assert named == ["a.example", "b.example", OTHER, "a.example"]
+
+
+@pytest.mark.parametrize(
+    ("origin", "expected"),
+    [
+        ("https://ghcr.io", ("ghcr.io", "443")),
+        ("http://127.0.0.1:5000", ("127.0.0.1", "5000")),
+        ("https://[::1]:5000", ("::1", "5000")),
+        ("embedded://local", ("local", "")),
+        ("https://host:port", (OTHER, "")),
+        ("https://[", (OTHER, "")),
+    ],
+)
+def test_parts_of_an_origin(origin: str, expected: tuple[str, str]) -> None:
+    """The scheme tells the port where nothing else does."""
+    assert host_and_port(origin) == expected
+
+
+@pytest.mark.parametrize(("method", "label"), [("GET", "GET"), ("get", OTHER), ("BREW", OTHER), ("", OTHER)])
+def test_methods_are_few(method: str, label: str) -> None:
+    """A client may send any word."""
+    assert known_method(method) == label
+
+
+def test_a_budget_fills_again() -> None:
+    """So many at once, and so many a second."""
+    now = [0.0]
+    budget = Budget(rate=2, burst=3, clock=lambda: now[0])
+    assert [budget.take() for _ in range(4)] == [True, True, True, False]
+    now[0] = 0.5
+    assert [budget.take() for _ in range(2)] == [True, False]
+    now[0] = 60.0
+    assert [budget.take() for _ in range(4)] == [True, True, True, False]
