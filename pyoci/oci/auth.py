@@ -291,7 +291,7 @@ class Authenticator:
             operation="token",
         )
         answer = self._transport.document(call, TOKEN_LIMIT)
-        self._events.count("tokens", registry.host, answer.status)
+        self._events.count("tokens", registry.origin, answer.status)
         self._events.debug("oci", "token asked for", registry=str(registry), status=answer.status)
         return answer
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pyoci.events import Events
 from pyoci.telemetry import measures
 from pyoci.telemetry.logs import Log
-from pyoci.telemetry.measures import COUNTED, OTHER, Hosts, Measure, Recorder, host_and_port, known_method
+from pyoci.telemetry.measures import COUNTED, Hosts, Measure, Recorder, known_method, known_status
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -138,11 +138,11 @@ class Telemetry:
             otlp.tell(event, room, level, facts)
 
     def count(self, name: str, *values: object) -> None:
-        """One more of what is COUNTED."""
+        """One more of what is COUNTED. Where the first label is a host, it is given as an origin."""
         measure = COUNTED[name]
-        shown = tuple(map(str, values))
+        shown = tuple(known_status(value) or str(value) for value in values)
         if measure.labels[0] == "server.address":
-            shown = (self._hosts.label(shown[0]), *shown[1:])
+            shown = (self._hosts.labels(shown[0])[0], *shown[1:])
         self._record(measure, 1, shown)
 
     @contextmanager
@@ -172,11 +172,8 @@ class Telemetry:
     def _labels(
         self, operation: str, origin: str, facts: Mapping[str, object], error: str
     ) -> tuple[str, ...]:
-        host, port = host_and_port(origin)
-        host = self._hosts.label(host)
-        if host == OTHER:
-            port = ""
-        status = str(facts.get("status", ""))
+        host, port = self._hosts.labels(origin)
+        status = known_status(facts.get("status"))
         if status >= "500":
             error = error or status
         return (str(facts["method"]), host, port, status, error, operation)

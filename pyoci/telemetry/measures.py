@@ -10,6 +10,7 @@ import threading
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ _BYTES = (1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9)
 _HOSTS = 64
 _PORTS = {"https": "443", "http": "80"}
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_STATUSES = frozenset(HTTPStatus)
 OTHER = "_OTHER"  # as the semantic conventions call a method that nobody knows
 
 
@@ -137,8 +139,8 @@ MEASURES = (REQUESTS, RECEIVED, SENT, ACTIVE, THREADS, CALLS, *COUNTED.values())
 
 
 class Hosts:
-    """The names of hosts that may stand in a label: the first 64 that are called. The others are `_OTHER`,
-    for a caller may name any host.
+    """The hosts and ports that may stand in labels: the first 64 that are called. The others are `_OTHER`,
+    for a caller may name any.
     """
 
     def __init__(self, limit: int = _HOSTS) -> None:
@@ -146,20 +148,25 @@ class Hosts:
         self._guard = threading.Lock()
         self._known: set[str] = set()
 
-    def label(self, host: str) -> str:
-        """`host`, or `_OTHER`."""
-        if host in self._known:
-            return host
+    def labels(self, origin: str) -> tuple[str, str]:
+        """The host and the port of an origin, or `_OTHER` and none."""
         with self._guard:
-            if len(self._known) >= self._limit:
-                return OTHER
-            self._known.add(host)
-        return host
+            if origin not in self._known and len(self._known) >= self._limit:
+                return OTHER, ""
+            self._known.add(origin)
+        return host_and_port(origin)
 
 
 def known_method(method: str) -> str:
     """The method, or `_OTHER`."""
     return method if method in _METHODS else OTHER
+
+
+def known_status(status: object) -> str:
+    """The status; x00 in the place of one that nobody knows (RFC 9110, section 15). Empty: there was none."""
+    if not isinstance(status, int):
+        return ""
+    return str(status if status in _STATUSES else status // 100 * 100)
 
 
 @lru_cache(256)

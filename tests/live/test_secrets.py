@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from tests.builders import make_wheel
+from tests.collector import Collector
 from tests.live.redirecting import RedirectingRegistry
 from tests.live.redis_server import PASSWORD as REDIS
 from tests.live.redis_server import RedisServer
@@ -31,6 +32,7 @@ GUESSER = ("guesser", "guesser's secret/lentils+barley")
 BEARER = "tok-9d2e41b7c80f/abc+def=="
 IN_A_QUERY = "secret-in-a-query-5f1c"
 PROXY = "secret-of-the-proxy-77e0"
+COLLECTOR = "secret-of-the-collector-3c9b"
 SIGNATURE = "sig=a%2Fb%3D"
 WHEEL, BYTES = make_wheel()
 # The Rust PyOCI kept no METADATA: it is read out of the wheel, and a failure is logged.
@@ -43,6 +45,7 @@ PLANTED = [
     *spellings(IN_A_QUERY),
     *spellings(PROXY),
     *spellings(REDIS),
+    *spellings(COLLECTOR),
     SIGNATURE.encode(),
 ]
 
@@ -146,8 +149,14 @@ def _dump(redis: RedisServer) -> list[bytes]:
 
 
 @pytest.fixture
+def collector() -> Collector:
+    return Collector()
+
+
+@pytest.fixture
 def run(
     kept: tuple[str, object],
+    collector: Collector,
     lab: Server,
     run_servers: Servers,
     ports: Callable[[str], Port],
@@ -169,11 +178,17 @@ def run(
             "PYOCI_LOG": "debug",
             "WEB_CONCURRENCY": "2",
             "HTTPS_PROXY": f"http://proxy:{PROXY}@127.0.0.1:1",
+            "PYOCI_METRICS": "yes",
+            "OTLP_ENDPOINT": stack.enter_context(collector.running()).url,
+            "OTLP_AUTH": f"Bearer {COLLECTOR}",
+            "OTEL_TRACES_SAMPLER": "always_on",
         }
         yield Run(start_pyoci(run_servers, name, ports(name), **settings))
 
 
-def test_none_lies_anywhere(run: Run, kept: tuple[str, Callable[[], list[bytes]]]) -> None:
+def test_none_lies_anywhere(
+    run: Run, kept: tuple[str, Callable[[], list[bytes]]], collector: Collector
+) -> None:
     """Passwords, tokens and signed URLs, right and wrong, in any spelling."""
     for caller in (OWNER, GUESSER, BEARER, ("__token__", BEARER), None):
         for registry in ("lab", "signed", "local", "evil"):
@@ -183,15 +198,23 @@ def test_none_lies_anywhere(run: Run, kept: tuple[str, Callable[[], list[bytes]]
     for odd in _odd_requests(urlsplit(run.server.url).netloc):
         run.answers.append(exchange(run.server, odd))
     assert run.ask(f"lab/acme/hello-world/{WHEEL}", caller=OWNER) == 200
+    assert run.ask("metrics") == 200
+    command_lines = _command_lines(run.server.process.pid)
+    run.server.end()
+    run.server.wait()
     places = {
         "the log": [run.server.log.read_bytes()],
         "the cache": kept[1](),
-        "command lines": _command_lines(run.server.process.pid),
+        "command lines": command_lines,
+        "telemetry": collector.raw,
         "answers": run.answers,
     }
     assert b"registry call" in places["the log"][0]
     assert len(places["the cache"]) >= 5
     assert len(places["command lines"]) == 3
+    assert collector.spans()
+    assert collector.records()
+    assert collector.metrics
     found = {
         place: {secret for secret in PLANTED if secret in b"\n".join(texts)}
         for place, texts in places.items()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyoci.errors import InvalidRequest
-from pyoci.oci.references import Digest, Registry, Repository, Tag, reference_path
+from pyoci.oci.references import Digest, Registry, Repository, Tag, operation_of, reference_path
 
 HOST = Registry.parse("ghcr.io")
 
@@ -195,3 +195,19 @@ def test_long_texts_cost_little(junk: str) -> None:
         with pytest.raises(InvalidRequest):
             parse(junk * 50_000 + "!")
     assert time.monotonic() - begun < 6
+
+
+@pytest.mark.parametrize(
+    ("path", "operation"),
+    [
+        ("", ""),
+        ("_catalog?n=1000", "catalog"),
+        ("acme/hello_world/tags/list?n=1000", "tags"),
+        ("acme/hello_world/manifests/1.0", "manifest"),
+        ("acme/hello_world/blobs/sha256:00", "blob"),
+        ("acme/hello_world/blobs/uploads/", "upload"),
+    ],
+)
+def test_what_a_call_is_about(path: str, operation: str) -> None:
+    """One word of few, whatever the repository is called."""
+    assert operation_of(f"https://ghcr.io/v2/{path}") == operation

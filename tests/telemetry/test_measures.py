@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from pyoci.telemetry.budget import Budget
-from pyoci.telemetry.measures import COUNTED, MEASURES, OTHER, Hosts, host_and_port, known_method
+from pyoci.telemetry.measures import (
+    COUNTED,
+    MEASURES,
+    OTHER,
+    Hosts,
+    host_and_port,
+    known_method,
+    known_status,
+)
 
 LABELS = {
     "http.request.method",
@@ -36,8 +44,21 @@ def test_names_are_unique() -> None:
 def test_hosts_are_few() -> None:
     """A caller may name any host; those that were named first keep their names."""
     hosts = Hosts(limit=2)
-    named = [hosts.label(host) for host in ("a.example", "b.example", "c.example", "a.example")]
-    assert named == ["a.example", "b.example", OTHER, "a.example"]
+    origins = ("https://a.example", "https://a.example:8443", "https://b.example", "https://a.example")
+    assert [hosts.labels(origin) for origin in origins] == [
+        ("a.example", "443"),
+        ("a.example", "8443"),
+        (OTHER, ""),
+        ("a.example", "443"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "label"), [(200, "200"), (418, "418"), (499, "400"), (999, "900"), (None, "")]
+)
+def test_statuses_are_few(status: int | None, label: str) -> None:
+    """A registry may answer with any number."""
+    assert known_status(status) == label
 
 
 @pytest.mark.parametrize(

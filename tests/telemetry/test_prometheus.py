@@ -1,0 +1,84 @@
+"""One page of metrics of several processes, also of those that have ended."""
+
+from __future__ import annotations
+
+import fcntl
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from pyoci.telemetry import measures
+from pyoci.telemetry.prometheus import Prometheus
+from tests.live.environments import CHECKOUT
+
+LABELS = ("GET", "/", "200", "http", "")
+# A worker's life: so many requests, of a second each.
+WORKER = """
+import sys
+from pathlib import Path
+from pyoci.telemetry import measures
+from pyoci.telemetry.prometheus import Prometheus
+prometheus = Prometheus(Path(sys.argv[1]))
+prometheus.record(measures.THREADS, 8, ())
+for _ in range(int(sys.argv[2])):
+    prometheus.record(measures.REQUESTS, 1.0, ("GET", "/", "200", "http", ""))
+    prometheus.record(measures.COUNTED["uploads"], 1, ("done",))
+"""
+
+
+@pytest.fixture
+def prometheus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prometheus:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")  # so that it is put back
+    return Prometheus(tmp_path)
+
+
+def worker(folder: Path, requests: int) -> int:
+    """The number of a process that has counted so many, and ended."""
+    process = subprocess.Popen([sys.executable, "-c", WORKER, str(folder), str(requests)], cwd=CHECKOUT)
+    assert process.wait(60) == 0
+    return process.pid
+
+
+def values(prometheus: Prometheus) -> dict[str, float]:
+    """The sums of all samples by their names."""
+    found: dict[str, float] = {}
+    for family in text_string_to_metric_families(prometheus.page().decode()):
+        for sample in family.samples:
+            found[sample.name] = found.get(sample.name, 0) + sample.value
+    return found
+
+
+def test_all_processes_add_up(prometheus: Prometheus, tmp_path: Path) -> None:
+    """Those that live and those that have ended, before and after they were buried; their threads go."""
+    first, second = worker(tmp_path, 2), worker(tmp_path, 3)
+    prometheus.record(measures.REQUESTS, 0.5, LABELS)
+    for buried in ((), (first,), (second,)):
+        for process in buried:
+            prometheus.bury(process)
+        found = values(prometheus)
+        assert found["http_server_request_duration_seconds_count"] == 6
+        assert found["http_server_request_duration_seconds_sum"] == 5.5
+        assert found["pyoci_uploads_total"] == 5
+    assert found["pyoci_threads_limit"] == 0
+    assert not list(tmp_path.glob(f"*_{first}.db"))
+
+
+def test_the_dead_wait_for_readers(prometheus: Prometheus, tmp_path: Path) -> None:
+    """Whoever ends and begins workers waits for nobody; who is left lying is buried with the next."""
+    first, second = worker(tmp_path, 1), worker(tmp_path, 1)
+    with (tmp_path / "lock").open("rb") as reader:
+        fcntl.flock(reader, fcntl.LOCK_SH)
+        prometheus.bury(first)
+    assert list(tmp_path.glob(f"histogram_{first}.db"))
+    prometheus.bury(second)
+    assert not list(tmp_path.glob(f"histogram_{first}.db"))
+    assert values(prometheus)["http_server_request_duration_seconds_count"] == 2
+
+
+def test_one_that_has_counted_nothing(prometheus: Prometheus) -> None:
+    """It had no time to."""
+    prometheus.bury(2**22 + 1)
+    assert values(prometheus).get("http_server_request_duration_seconds_count", 0) == 0
