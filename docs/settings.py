@@ -1,4 +1,4 @@
-"""Writes settings.rst beside it from pyoci/variables.py, as `make docs` does."""
+"""Writes settings.rst beside it from pyoci/variables.py: `.venv/bin/python docs/settings.py`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from pyoci.variables import TOPICS, Variable
 
 _HEAD = """\
-.. Made from pyoci/variables.py by docs/settings.py; edit that, and run `make docs`.
+.. Made from pyoci/variables.py by docs/settings.py; edit that, and run this again.
 
 Settings
 ========
