@@ -131,9 +131,12 @@ class Authenticator:
             return False
         with self._lock:
             challenge = self._challenges.get(_challenge_key(registry, purpose, credentials))
-        if isinstance(credentials, Basic) and challenge is not None and challenge.scheme == "bearer":
-            header = self._answer(registry, purpose, credentials, challenge) or ""
-            return grants(header.removeprefix("Bearer "), purpose.repository)
+        if isinstance(credentials, Basic):
+            if challenge is None:
+                return False  # nobody asked for them, so it was a stranger who was told
+            if challenge.scheme == "bearer":
+                header = self._answer(registry, purpose, credentials, challenge) or ""
+                return grants(header.removeprefix("Bearer "), purpose.repository)
         return self._doors.lets_in(registry, credentials)
 
     def header(self, registry: Registry, purpose: Purpose, credentials: Credentials) -> str | None:

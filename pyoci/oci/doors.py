@@ -81,8 +81,9 @@ class Doors:
             answer = self._asked(registry, None)
             found = parse_challenges(answer.headers.get("www-authenticate"))
             door = _Door(choose(found) if answer.status == 401 else None, answer.status == 200, asked)
-            with self._lock:
-                self._doors[registry.origin] = door
+            if answer.status in {200, 401}:  # else it says how the registry is just now
+                with self._lock:
+                    self._doors[registry.origin] = door
         return door
 
     def _asked(self, registry: Registry, header: str | None) -> Answer:

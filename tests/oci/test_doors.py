@@ -87,6 +87,22 @@ def test_a_registry_that_never_challenges_reads_is_asked_at_its_door(
     assert is_accepted(make_session, caller) is expected
 
 
+@pytest.mark.parametrize("status", [403, 429, 503])
+def test_a_stranger_who_was_told_so_is_not_the_caller(
+    answers: responses.RequestsMock, make_session: MakeSession, status: int
+) -> None:
+    """The door didn't ask for credentials, so none were shown; a moment later it would have known them."""
+    answers.add_callback("GET", TAGS, unknown)
+    door = answers.get(DOOR, status=status)
+    session = make_session(SOMEBODY)
+    with pytest.raises(RegistryNotFound):
+        session.tags(REPOSITORY)
+    answers.remove(door)
+    answers.add_callback("GET", DOOR, guard('Basic realm="x"', SOMEBODY.header()))
+    assert not session.is_accepted(REPOSITORY)
+    assert is_accepted(make_session, SOMEBODY)
+
+
 @pytest.mark.parametrize(("caller", "expected"), [(Bearer("good"), True), (Bearer("bad"), False)])
 def test_a_token_of_the_callers_own_is_shown_at_the_door(
     answers: responses.RequestsMock, make_session: MakeSession, caller: Bearer, expected: bool
