@@ -143,6 +143,17 @@ class Settings:
                 "gets the one of that name from upstream, whoever published it there"
             )
 
+        if (
+            self.upstream is not None
+            and self.upstream.authorization is not None
+            and self.registries.anyone
+            and not self.short_urls.alone
+        ):
+            yield (
+                "PYOCI_UPSTREAM_AUTH without PYOCI_REGISTRIES: whoever names a registry of their own, which "
+                "lacks all projects, sees the pages that these credentials open; list your registries"
+            )
+
     def _contradictions(self) -> Iterator[str]:
         """What is wrong with settings that are right by themselves."""
         if self.embedded_htpasswd is not None and self.embedded is None:

@@ -278,6 +278,234 @@ class TestRegistries:
             Settings.from_environ({"PYOCI_REGISTRIES": listing})
 
 
+class TestShortUrls:
+    """PYOCI_DEFAULT_INDEX, PYOCI_INDEXES, PYOCI_ONLY_INDEXES."""
+
+    REGISTRIES = "ghcr=ghcr.io, http://127.0.0.1:5000, lab=http://10.0.0.5:5000"
+
+    @pytest.mark.parametrize(
+        ("text", "registry", "path"),
+        [
+            ("ghcr.io/acme", "ghcr.io", ("acme",)),
+            ("GHCR.io/Acme/Python/", "ghcr.io", ("acme", "python")),
+            ("https://ghcr.io/acme", "https://ghcr.io", ("acme",)),
+            ("ghcr/acme", "ghcr", ("acme",)),
+            ("lab/acme", "lab", ("acme",)),
+            ("127.0.0.1:5000/acme", "127.0.0.1:5000", ("acme",)),
+            ("HTTP://127.0.0.1:5000/acme", "http://127.0.0.1:5000", ("acme",)),
+        ],
+    )
+    def test_the_default(self, text: str, registry: str, path: tuple[str, ...]) -> None:
+        """An alias, a host or a URL, and a namespace."""
+        environ = {"PYOCI_REGISTRIES": self.REGISTRIES, "PYOCI_DEFAULT_INDEX": text}
+        short = Settings.from_environ(environ).short_urls
+        assert (short.urls, short.alone) == ({"simple": ShortUrl(registry, path)}, False)
+
+    def test_names(self, tmp_path: Path) -> None:
+        """A list, beside the default."""
+        environ = {
+            "PYOCI_EMBEDDED": str(tmp_path),
+            "PYOCI_DEFAULT_INDEX": "local/main",
+            "PYOCI_INDEXES": "team=ghcr.io/acme/python, lab = local/lab,",
+            "PYOCI_ONLY_INDEXES": "yes",
+        }
+        short = Settings.from_environ(environ).short_urls
+        assert short.alone
+        assert short.urls == {
+            "simple": ShortUrl("local", ("main",)),
+            "team": ShortUrl("ghcr.io", ("acme", "python")),
+            "lab": ShortUrl("local", ("lab",)),
+        }
+
+    @pytest.mark.parametrize("name", ["PYOCI_INDEXES", "PYOCI_REGISTRIES"])
+    @pytest.mark.parametrize("text", ["https://me:hunter2@ghcr.io/acme", "me:hunter2@x=ghcr.io/acme"])
+    def test_a_password_in_an_entry_is_not_repeated(self, name: str, text: str) -> None:
+        """Whichever part of it is wrong."""
+        with pytest.raises(WrongSettings, match=f"{name}: this: ") as caught:
+            Settings.from_environ({name: f"{text}, !"})
+        assert "hunter2" not in str(caught.value)
+        assert "'!'" in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("text", "sentence"),
+        [
+            pytest.param("ghcr.io", "expected <registry>/<namespace>", id="a registry alone"),
+            pytest.param("ghcr.io/", "expected <registry>/<namespace>", id="a registry and a slash"),
+            pytest.param("/acme", "expected <registry>/<namespace>", id="no registry"),
+            pytest.param("https://ghcr.io", "expected <registry>/<namespace>", id="a URL alone"),
+            pytest.param("acme/python", "'acme' is not a registry", id="no alias"),
+            pytest.param("\u212aey.io/acme", "expected <registry>/<namespace>", id="a letter like another"),
+            pytest.param("local/main", "PYOCI_EMBEDDED", id="nothing embedded"),
+            pytest.param("quay.io/acme", "PYOCI_REGISTRIES", id="not listed"),
+            pytest.param("http://ghcr.io/acme", "PYOCI_REGISTRIES", id="not by http"),
+            pytest.param("ftp://ghcr.io/acme", "expected <registry>/<namespace>", id="not by ftp"),
+            pytest.param("ghcr.io/a b", "not a repository name", id="a blank"),
+            pytest.param("ghcr.io/acme/../x", "not a repository name", id="dots"),
+            pytest.param("ghcr.io/a//b", "not a repository name", id="an empty segment"),
+            pytest.param("ghcr.io/acme/+simple", "not a repository name", id="+simple"),
+            pytest.param("me:hunter2@ghcr.io/acme", "not a registry", id="a password"),
+            pytest.param("https://me:hunter2@ghcr.io/acme", "not a registry", id="a password in a URL"),
+            pytest.param("ghcr.io/acme@hunter2", "not a repository name", id="something with @"),
+        ],
+    )
+    def test_a_wrong_target_stops_the_start(self, text: str, sentence: str) -> None:
+        """As default and by name, with no password in the sentence."""
+        for name, value in (("PYOCI_DEFAULT_INDEX", text), ("PYOCI_INDEXES", f"team={text}")):
+            with pytest.raises(WrongSettings, match=f"{name}: .*{sentence}") as caught:
+                Settings.from_environ({"PYOCI_REGISTRIES": self.REGISTRIES, name: value})
+            assert "hunter2" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("name", "sentence"),
+        [
+            *((name, "PyOCI uses itself") for name in ("simple", "pypi", "legacy", "local", "localhost")),
+            *((name, "PyOCI uses itself") for name in ("health", "ready", "metrics", "v2")),
+            ("ghcr", "'ghcr' is an alias in PYOCI_REGISTRIES"),
+            ("ghcr.io", "not a short URL's name"),
+            ("host:5000", "not a short URL's name"),
+            ("Team", "not a short URL's name"),
+            ("a/b", "not a short URL's name"),
+            ("_", "not a short URL's name"),
+            ("robots.txt", "not a short URL's name"),
+            ("", "not a short URL's name"),
+        ],
+    )
+    def test_a_name_that_means_something_else_stops_the_start(self, name: str, sentence: str) -> None:
+        """An address of our own, an alias, or what could be a registry."""
+        environ = {"PYOCI_REGISTRIES": self.REGISTRIES, "PYOCI_INDEXES": f"{name}=ghcr.io/acme"}
+        with pytest.raises(WrongSettings, match=f"PYOCI_INDEXES: .*{sentence}"):
+            Settings.from_environ(environ)
+
+    def test_all_its_mistakes_are_told(self) -> None:
+        """One a line."""
+        text = "a=ghcr.io/a, a=ghcr.io/b, v2=ghcr.io/c, team, b=x/y, ok=ghcr.io/ok"
+        with pytest.raises(WrongSettings, match="'a' is given twice") as caught:
+            Settings.from_environ({"PYOCI_INDEXES": text})
+        assert str(caught.value).count("PYOCI_INDEXES: ") == 4
+
+    @pytest.mark.parametrize("environ", [{}, {"PYOCI_INDEXES": " , "}], ids=["unset", "empty"])
+    def test_nothing_but_nothing_stops_the_start(self, environ: dict[str, str]) -> None:
+        """PYOCI_ONLY_INDEXES needs a name."""
+        with pytest.raises(WrongSettings, match="PYOCI_ONLY_INDEXES: nothing would be served"):
+            Settings.from_environ(environ | {"PYOCI_ONLY_INDEXES": "yes"})
+
+    def test_a_mistake_in_the_names_is_told_once(self) -> None:
+        """Not also that there are none."""
+        with pytest.raises(WrongSettings, match="PYOCI_INDEXES") as caught:
+            Settings.from_environ({"PYOCI_INDEXES": "team", "PYOCI_ONLY_INDEXES": "yes"})
+        assert "PYOCI_ONLY_INDEXES" not in str(caught.value)
+
+
+class TestUpstream:
+    """PYOCI_UPSTREAM_INDEX and what belongs to it."""
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "hunter2",
+            "//me:hunter2@host/simple/",
+            "ftp://me:hunter2@host/simple/",
+            "https://me:hunter2@/simple/",
+            "https://me:hunter2@host:port/simple/",
+            "https://me:hunter2@host:99999/simple/",
+            "https://me:hunter2@[::1/simple/",
+            "https://host/simple/?token=hunter2",
+            "https://host/simple/#hunter2",
+            "https://host/hunter2 /",
+        ],
+    )
+    def test_a_wrong_url_stops_the_start_and_is_not_repeated(self, url: str) -> None:
+        """There may be a password in it."""
+        with pytest.raises(WrongSettings, match=r"PYOCI_UPSTREAM_INDEX: .*expected .*https://") as caught:
+            Settings.from_environ({"PYOCI_UPSTREAM_INDEX": url})
+        assert "hunter2" not in str(caught.value)
+
+    def test_its_credentials_are_in_no_repr(self) -> None:
+        """Neither those of the URL nor the header."""
+        url = {"PYOCI_UPSTREAM_INDEX": "https://me:hunter2@host/"}
+        apart = {"PYOCI_UPSTREAM_INDEX": "https://host/", "PYOCI_UPSTREAM_AUTH": "me:hunter2"}
+        for environ in (url, apart):
+            settings = Settings.from_environ(environ)
+            assert settings.upstream == UpstreamAddress("https://host/", "Basic bWU6aHVudGVyMg==")
+            assert "hunter2" not in repr(settings)
+            assert "bWU6" not in repr(settings)
+
+    def test_its_credentials_stand_in_one_place(self) -> None:
+        """Two of them are a mistake of somebody's."""
+        environ = {
+            "PYOCI_UPSTREAM_INDEX": "https://me:hunter2@host/",
+            "PYOCI_UPSTREAM_AUTH": "Bearer hunter2",
+        }
+        with pytest.raises(WrongSettings, match="expected one of the two") as caught:
+            Settings.from_environ(environ)
+        assert "hunter2" not in str(caught.value)
+
+    def test_denials_that_count_as_absences_want_private_names(self) -> None:
+        """Without them every private name may be taken over, for whoever may not read it."""
+        environ = {"PYOCI_UPSTREAM_INDEX": "https://host/", "PYOCI_UPSTREAM_ON_DENIED": "yes"}
+        assert any("PYOCI_PRIVATE_PROJECTS" in warning for warning in Settings.from_environ(environ).warnings)
+        environ["PYOCI_PRIVATE_PROJECTS"] = "acme-*"
+        assert Settings.from_environ(environ).warnings == ()
+
+    def test_its_credentials_want_registries(self) -> None:
+        """An open registry of anybody's, which lacks all projects, would open all its pages to him."""
+        environ = {"PYOCI_UPSTREAM_INDEX": "https://me:pw@host/"}
+        (warning,) = Settings.from_environ(environ).warnings
+        assert "PYOCI_REGISTRIES" in warning
+        assert "pw" not in warning
+        for name, value in {
+            "PYOCI_REGISTRIES": "ghcr.io",
+            "PYOCI_UPSTREAM_INDEX": "https://host/",
+        }.items():
+            assert Settings.from_environ({**environ, name: value}).warnings == ()
+        alone = {**environ, "PYOCI_DEFAULT_INDEX": "ghcr.io/acme", "PYOCI_ONLY_INDEXES": "yes"}
+        assert Settings.from_environ(alone).warnings == ()
+
+    def test_what_belongs_to_it_does_no_harm_alone(self) -> None:
+        """Somebody switched it off for a while."""
+        environ = {"PYOCI_UPSTREAM_ON_DENIED": "yes", "PYOCI_PRIVATE_PROJECTS": "acme-*"}
+        assert Settings.from_environ(environ).upstream is None
+
+
+class TestMisspelled:
+    """A setting that nobody reads protects nobody; but it may be another program's, so it stops nothing."""
+
+    @pytest.mark.parametrize(
+        ("name", "meant"),
+        [
+            ("PYOCI_REGISTRYS", "PYOCI_REGISTRIES"),
+            ("PYOCI_MAXBODY", "PYOCI_MAX_BODY"),
+            ("pyoci_path", "PYOCI_PATH"),
+            ("PYOCI_WEB_CONCURRENCY", "WEB_CONCURRENCY"),
+            ("PYOCI_PORT", "PORT"),
+        ],
+    )
+    def test_the_nearest_is_named(self, name: str, meant: str) -> None:
+        """And the value isn't repeated: it may be a password."""
+        [warning] = Settings.from_environ({name: "hunter2"}).warnings
+        assert warning == f"{name} is no setting of PyOCI and is ignored; did you mean {meant}?"
+
+    def test_none_is_near(self) -> None:
+        """Then none is named."""
+        assert Settings.from_environ({"PYOCI_XXXXXXXXXXXXXXXX": "1"}).warnings == (
+            "PYOCI_XXXXXXXXXXXXXXXX is no setting of PyOCI and is ignored",
+        )
+
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("PYOCI_SERVICE_HOST", "10.0.0.1"),
+            ("PYOCI_SERVICE_PORT_HTTP", "80"),
+            ("PYOCI_PORT", "tcp://10.0.0.1:80"),
+            ("PYOCI_PORT_80_TCP_ADDR", "10.0.0.1"),
+            ("PATH", "/bin"),
+        ],
+    )
+    def test_others_are_left_alone(self, name: str, text: str) -> None:
+        """Kubernetes tells each container of the services beside it."""
+        assert Settings.from_environ({name: text}).warnings == ()
+
+
 class TestTelemetry:
     """Where telemetry goes."""
 
