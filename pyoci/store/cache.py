@@ -34,6 +34,7 @@ _STATES = 16 * 1024 * 1024  # bytes
 _PROOFS = 16384
 _SIZES = 16384
 _EXISTING = 16384
+_TOLD = 3600.0  # seconds after which others are told again that a repository exists: the oldest is forgotten
 _PACKS = 64  # of one repository; each write adds one
 _UNPACKED = 48 * 1024 * 1024  # bytes of them that one request may read: as many as from the registry
 
@@ -75,7 +76,7 @@ class Cache:
             _PARSED, getsizeof=lambda known: 500 + _WEIGHT * known[1].size
         )
         self._sizes: LRUCache[tuple[str, Digest], int] = LRUCache(_SIZES)
-        self._existing: LRUCache[str, bool] = LRUCache(_EXISTING)
+        self._existing: LRUCache[str, float] = LRUCache(_EXISTING)  # when the others were told
 
     def key_of(self, repository: Repository) -> str:
         """What a repository is kept under. Each server's embedded registry has the same address: there it is
@@ -119,11 +120,13 @@ class Cache:
         return self.backend.get(f"existing\0{name}") is not None
 
     def _keep_existing(self, name: str) -> None:
+        now = self._clock()
         with self._guard:
-            known = self._existing.get(name)
-            self._existing[name] = True
-        if known is None:
-            self.backend.put(f"existing\0{name}", b"1")
+            told = self._existing.get(name)
+            if told is not None and now - told < _TOLD:
+                return
+            self._existing[name] = now
+        self.backend.put(f"existing\0{name}", b"1")
 
     def is_unchanged(self, repository: Repository, since: Position) -> bool:
         """Whether nobody has surely written there since the journal was at that position."""
