@@ -26,7 +26,7 @@ from pyoci.net.transport import Transport
 from pyoci.oci.challenges import Challenge, choose, parse_challenges
 from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials, fingerprint, secrets_of
 from pyoci.oci.doors import Doors, grants
-from pyoci.oci.errors import RegistryDenied, RegistryError, registry_error
+from pyoci.oci.errors import RegistryDenied, RegistryError, RegistryUnauthorized, registry_error
 from pyoci.oci.models import parse_json
 from pyoci.oci.references import Registry
 from pyoci.oci.targets import Targets
@@ -352,9 +352,12 @@ def _refusal(registry: Registry, credentials: Credentials, answer: Answer) -> Ex
     elif status not in {401, 403, 429} and status < 500:
         judged = 502
     secrets = secrets_of(credentials.header())
-    return registry_error(
+    refusal = registry_error(
         "sign in", str(registry), status, answer.headers, answer.body, judged=judged, secrets=secrets
     )
+    if isinstance(refusal, RegistryUnauthorized):
+        refusal.wrong_credentials = status == 401 and isinstance(credentials, Basic)
+    return refusal
 
 
 def _token(registry: Registry, body: bytes, asked: float) -> _Token:

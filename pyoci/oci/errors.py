@@ -45,7 +45,10 @@ class RegistryError(errors.PyOCIError):
     codes: tuple[str, ...] = ()
 
 
-class RegistryUnauthorized(RegistryError, errors.Unauthorized): ...
+class RegistryUnauthorized(RegistryError, errors.Unauthorized):
+    """`wrong_credentials`: nobody knows them, whatever they were to open."""
+
+    wrong_credentials = False
 
 
 class RegistryDenied(RegistryError, errors.Denied): ...

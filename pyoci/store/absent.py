@@ -12,11 +12,13 @@ _UNKNOWN = frozenset({"NAME_UNKNOWN", "NOT_FOUND"})
 class Absent(NotFound):
     """The registry has no such project, or shows none to this caller."""
 
-    told = False  # in a registry's own words, and not in those of a web server that stands in its place
+    spoken = False  # by a registry, and not by a web server that stands in its place
+    told = False  # in the registry's own words for what it doesn't have
 
     @classmethod
     def by(cls, message: str, refusal: RegistryNotFound) -> Absent:
         """What the registry's 404 means."""
         absent = cls(message)
+        absent.spoken = bool(refusal.codes)
         absent.told = bool(_UNKNOWN.intersection(refusal.codes))
         return absent

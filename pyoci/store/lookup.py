@@ -79,7 +79,8 @@ class Lookup:
                     return Root(projects)
                 if not self._may_be_elsewhere(project, refusal, position):
                     raise
-        return self._foreign(project, fresh=fresh)
+                return self._foreign(project, refusal, fresh=fresh)
+        return self._foreign(project, NotFound(f"there is no project {project.name} here"), fresh=fresh)
 
     def _is_elsewhere(self, project: StoredProject) -> bool:
         return self.upstream is not None and self.absences.is_known(project.who, project.repository)
@@ -94,17 +95,26 @@ class Lookup:
         if isinstance(refusal, Absent) and refusal.told and project.session.is_accepted(repository):
             self.absences.keep(project.who, repository, position, project.session.lasting(repository))
             return True
-        return self.rules.on_denied and (isinstance(refusal, Absent) or _denies(refusal))
+        return self.rules.on_denied and _may_deny(refusal)
 
-    def _foreign(self, project: StoredProject, *, fresh: bool) -> ForeignPage:
+    def _foreign(self, project: StoredProject, refusal: PyOCIError, *, fresh: bool) -> ForeignPage:
+        """Upstream's page. Where it has none either, the registry's `refusal` stands: after a 401 clients
+        come back with credentials, and a 404 in its place would tell that nothing is hidden.
+        """
         assert self.upstream is not None  # nothing is elsewhere without it
         try:
             page = self.upstream.page(project.name.normalized, fresh=fresh)
         except NotFound:
-            raise NotFound(f"there is no project {project.name} here") from None
+            raise refusal from None
         return ForeignPage(page, self.absences.ticket(project.who, project.repository, page.until))
 
 
-def _denies(refusal: PyOCIError) -> bool:
-    """Whether this is how some registries speak of what they don't have: Docker Hub says 401."""
+def _may_deny(refusal: PyOCIError) -> bool:
+    """Whether this is how some registries speak of what they don't have: Docker Hub says 401. A wrong
+    password is no such word, nor is the 404 of a web server whose registry is gone.
+    """
+    if isinstance(refusal, Absent):
+        return refusal.spoken
+    if isinstance(refusal, RegistryUnauthorized) and refusal.wrong_credentials:
+        return False
     return isinstance(refusal, RegistryUnauthorized | RegistryDenied) and refusal.status in {400, 401, 403}

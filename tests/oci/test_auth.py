@@ -149,8 +149,10 @@ class TestExchange:
         answers.get(TAGS, status=401, headers=bearer())
         denied = json.dumps({"errors": [{"code": "DENIED", "message": "requested access is denied"}]})
         answers.get(TOKENS, body=denied, status=status, headers={"Retry-After": "77"})
-        with pytest.raises(kind, match=f"registry.example answered {status} .*access is denied"):
+        with pytest.raises(kind, match=f"registry.example answered {status} .*access is denied") as refused:
             make_session(credentials).tags(REPOSITORY)
+        wrong = isinstance(refused.value, RegistryUnauthorized) and refused.value.wrong_credentials
+        assert wrong is (credentials == SOMEBODY and status == 401)
 
     def test_nobody_sends_no_credentials(
         self, answers: responses.RequestsMock, make_session: MakeSession

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,15 +12,19 @@ import pytest
 from pyoci.cache.memory import MemoryBackend
 from pyoci.dist.names import ProjectName
 from pyoci.errors import NotFound, PyOCIError, RateLimited, Unreachable
+from pyoci.net.transport import Transport
 from pyoci.oci.credentials import Basic
+from pyoci.oci.errors import RegistryUnauthorized
 from pyoci.oci.models import IMAGE_INDEX
+from pyoci.oci.session import Gateway
+from pyoci.store.absences import Absences
 from pyoci.store.cache import Cache
-from pyoci.store.lookup import Rules
+from pyoci.store.lookup import Lookup, Rules
 from pyoci.store.models import ForeignPage, ProjectPage, Root
 from pyoci.store.service import PackageStore
 from pyoci.store.state import Terms
 from tests.builders import make_wheel
-from tests.registry import TestRegistry, make_namespace
+from tests.registry import TestRegistry, make_namespace, make_repository
 from tests.store.shelf import HELLO, NOBODY, make_upload, publish_wheel
 from tests.upstream_pages import make_upstream_page
 
@@ -189,6 +194,18 @@ class TestWhatExists:
             find(other)
         assert elsewhere.asked == []
 
+    def test_what_the_others_have_forgotten_is_told_again(self) -> None:
+        """They keep what was told lately: an hour of it, of a project that is read every day."""
+        now, backend = [0.0], MemoryBackend()
+        ours, repository = Cache(backend, clock=lambda: now[0]), make_repository()
+        ours.prove("somebody", repository, None)
+        backend.discard(f"existing\0{ours.key_of(repository)}")
+        ours.prove("somebody", repository, None)
+        assert not Cache(backend).has_existed(repository)
+        now[0] += 3600.0
+        ours.prove("somebody", repository, None)
+        assert Cache(backend).has_existed(repository)
+
     def test_what_is_empty(
         self, registry: TestRegistry, store: PackageStore, elsewhere: PackageIndex
     ) -> None:
@@ -227,6 +244,53 @@ class TestRules:
             assert isinstance(found := find(store), ForeignPage)
             assert found.ticket is None
         assert len([call for call in registry.calls if "tags/list" in call]) >= 2
+
+    @pytest.mark.parametrize(("status", "code"), [(401, "UNAUTHORIZED"), (403, "DENIED"), (404, "DENIED")])
+    def test_a_denial_stands_where_upstream_has_none(
+        self, registry: TestRegistry, elsewhere: PackageIndex, status: int, code: str
+    ) -> None:
+        """A client that has credentials comes back with them after a 401; and a name that is nowhere is
+        refused as one that is hidden here.
+        """
+        elsewhere.lacks = "hello-world"
+        registry.refuse = {"tags/list": (status, code)}
+        refusals = []
+        for upstream in (None, elsewhere):
+            store = registry.store(upstream=upstream, rules=Rules(on_denied=True))
+            with pytest.raises(PyOCIError) as refused:
+                find(store)
+            refusals.append((type(refused.value), refused.value.message))
+        assert refusals[0] == refusals[1]
+        assert elsewhere.asked == ["hello-world"]
+
+    def test_a_web_server_without_its_registry_denies_nothing(self, elsewhere: PackageIndex) -> None:
+        """It says 404 of everything, as the balancers of clusters do."""
+
+        def balancer(environ: Any, start_response: Any) -> list[bytes]:
+            start_response("404 Not Found", [("Content-Type", "text/plain"), ("Content-Length", "18")])
+            return [b"404 page not found"]
+
+        gateway = Gateway(Transport(embedded=balancer, sleep=lambda _: None))
+        with pytest.raises(NotFound):
+            find(PackageStore(gateway, upstream=elsewhere, rules=Rules(on_denied=True)))
+        assert elsewhere.asked == []
+
+    def test_a_wrong_password_is_told(self, elsewhere: PackageIndex) -> None:
+        """Whoever mistypes it, or whose token has run out, is no stranger who may go elsewhere."""
+        refusal = RegistryUnauthorized("host answered 401 when asked to sign in")
+        refusal.status, refusal.wrong_credentials = 401, True
+
+        def refused() -> tuple[ProjectName, ...]:
+            raise refusal
+
+        pages: Any = SimpleNamespace(page=lambda *_, **__: refused())
+        cache = Cache()
+        lookup = Lookup(pages, Absences(cache), elsewhere, Rules(on_denied=True))
+        project: Any = SimpleNamespace(cache=cache, repository=make_repository(), name=HELLO, who="somebody")
+        with pytest.raises(RegistryUnauthorized):
+            lookup.find(project, tuple)
+        refusal.wrong_credentials = False
+        assert isinstance(lookup.find(project, tuple), ForeignPage)
 
     @pytest.mark.parametrize("status", [402, 429, 451, 500, 503, 504])
     def test_other_refusals_never_are(
