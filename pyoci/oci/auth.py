@@ -133,10 +133,12 @@ class Authenticator:
             challenge = self._challenges.get(_challenge_key(registry, purpose, credentials))
         if isinstance(credentials, Basic):
             if challenge is None:
-                return False  # nobody asked for them, so it was a stranger who was told
+                return False  # nobody asked for them: the 404 was for a stranger
             if challenge.scheme == "bearer":
                 header = self._answer(registry, purpose, credentials, challenge) or ""
                 return grants(header.removeprefix("Bearer "), purpose.repository)
+        elif not grants(credentials.token, purpose.repository):
+            return False
         return self._doors.lets_in(registry, credentials)
 
     def header(self, registry: Registry, purpose: Purpose, credentials: Credentials) -> str | None:

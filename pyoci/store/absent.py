@@ -20,5 +20,6 @@ class Absent(NotFound):
         """What the registry's 404 means."""
         absent = cls(message)
         absent.spoken = bool(refusal.codes)
-        absent.told = bool(_UNKNOWN.intersection(refusal.codes))
+        # One that gives another reason, too, has not said that there is none.
+        absent.told = absent.spoken and _UNKNOWN.issuperset(refusal.codes)
         return absent

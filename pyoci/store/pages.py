@@ -84,7 +84,8 @@ class Pages:
         position = cache.position(repository)
         listing = None
         if fresh or not project.is_proven:
-            key = ("list", str(fresh), project.who, repository)
+            # Who comes after a change doesn't wait for a list, or for a no, from before it.
+            key = ("list", str(fresh), project.who, repository, position)
             listing = self._flights.share(key, project.who, project.listing, project.seconds_left)
         state = self._settled(project, listing, fresh=fresh)
         flight = ("page", str(fresh), repository)

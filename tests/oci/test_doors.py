@@ -116,6 +116,36 @@ def test_a_token_of_the_callers_own_is_shown_at_the_door(
 @pytest.mark.parametrize(
     ("token", "expected"),
     [
+        (make_jwt(access=[make_access()]), True),
+        (make_jwt(access=[make_access("acme/other")]), False),
+    ],
+)
+def test_a_token_of_the_callers_own_may_be_for_something_else(
+    answers: responses.RequestsMock, make_session: MakeSession, token: str, expected: bool
+) -> None:
+    """The door lets it in, and what it may not see is hidden from it."""
+    answers.add_callback("GET", TAGS, unknown)
+    answers.add_callback("GET", DOOR, guard('Bearer realm="x"', f"Bearer {token}"))
+    assert is_accepted(make_session, Bearer(token)) is expected
+
+
+def test_who_could_not_introduce_himself_is_a_stranger(
+    answers: responses.RequestsMock, make_session: MakeSession
+) -> None:
+    """The door failed when the 404 came, which went to nobody in particular; it opens a moment later."""
+    answers.add_callback("GET", TAGS, unknown)
+    answers.get(DOOR, body=requests.ConnectionError("gone"))
+    session = make_session(SOMEBODY)
+    with pytest.raises(RegistryNotFound):
+        session.tags(REPOSITORY)
+    answers.remove("GET", DOOR)
+    answers.add_callback("GET", DOOR, guard('Basic realm="x"', SOMEBODY.header()))
+    assert not session.is_accepted(REPOSITORY)
+
+
+@pytest.mark.parametrize(
+    ("token", "expected"),
+    [
         ("opaque", True),
         ("two.dots.only", True),
         (make_jwt(sub="user"), True),

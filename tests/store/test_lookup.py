@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -348,6 +350,31 @@ class TestRemembering:
         publish_wheel(other, "1.0")
         assert not store.holds(found.ticket)
         assert isinstance(find(store), ProjectPage)
+
+    def test_who_comes_after_it_waits_for_nobody_who_came_before(
+        self, registry: TestRegistry, elsewhere: PackageIndex
+    ) -> None:
+        """The registry's no to somebody is on its way when the project is published: it is for him alone."""
+        backend = MemoryBackend()
+        store, other = (registry.store(cache=Cache(backend), upstream=elsewhere) for _ in range(2))
+        asked, go_on = threading.Event(), threading.Event()
+
+        def hold(line: str) -> None:
+            if line.endswith("tags/list") and not asked.is_set():
+                asked.set()
+                go_on.wait(30)
+
+        registry.before = hold
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(find, store)
+            try:
+                assert asked.wait(30)
+                publish_wheel(other, "1.0")
+                assert isinstance(find(store), ProjectPage)
+                assert not first.done()
+            finally:
+                go_on.set()
+            assert isinstance(first.result(), ProjectPage)
 
     def test_a_neighbours_publication_does_not(self, store: PackageStore, registry: TestRegistry) -> None:
         """Whatever else is written meanwhile."""
