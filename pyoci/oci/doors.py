@@ -29,6 +29,7 @@ _DOORS = 4096
 _CHALLENGE_SECONDS = 3600.0  # after which a registry is asked anew how it wants to be asked
 _CALLERS = 65536
 _SECONDS = 60.0  # for which it is remembered that strangers, or a caller, are let in
+_SAID = frozenset({200, 401})  # other answers tell only how the registry is just now
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +69,11 @@ class Doors:
         with self._lock:
             known = self._let_in.get(key)
         if known is None:
-            known = self._asked(registry, caller.header()).status == 200
-            with self._lock:
-                self._let_in[key] = known
+            status = self._asked(registry, caller.header()).status
+            known = status == 200
+            if status in _SAID:
+                with self._lock:
+                    self._let_in[key] = known
         return known
 
     def _door(self, registry: Registry, seconds: float) -> _Door:
@@ -81,7 +84,7 @@ class Doors:
             answer = self._asked(registry, None)
             found = parse_challenges(answer.headers.get("www-authenticate"))
             door = _Door(choose(found) if answer.status == 401 else None, answer.status == 200, asked)
-            if answer.status in {200, 401}:  # else it says how the registry is just now
+            if answer.status in _SAID:
                 with self._lock:
                     self._doors[registry.origin] = door
         return door

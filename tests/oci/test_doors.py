@@ -113,6 +113,18 @@ def test_a_token_of_the_callers_own_is_shown_at_the_door(
     assert is_accepted(make_session, caller) is expected
 
 
+def test_a_door_that_falters_is_asked_again(
+    answers: responses.RequestsMock, make_session: MakeSession
+) -> None:
+    """For a moment nobody is known; that is not remembered for a minute."""
+    answers.add_callback("GET", TAGS, unknown)
+    door = answers.get(DOOR, status=503)
+    assert not is_accepted(make_session, Bearer("good"))
+    answers.remove(door)
+    answers.add_callback("GET", DOOR, guard('Bearer realm="x"', "Bearer good"))
+    assert is_accepted(make_session, Bearer("good"))
+
+
 @pytest.mark.parametrize(
     ("token", "expected"),
     [
