@@ -25,7 +25,7 @@ class _Absence:
 
 class Absences:
     """Each for one caller, for as long as the token is good that the registry answered to, a minute at most;
-    and until somebody who shares the cache publishes the project. One for the process.
+    and until somebody who shares the cache publishes the project, or is shown it. One for the process.
     """
 
     def __init__(self, cache: Cache, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -52,7 +52,7 @@ class Absences:
             absence = self._known.get(key)
         if absence is None:
             return False
-        if self._cache.is_unchanged(repository, absence.position):
+        if self._cache.is_unchanged(repository, absence.position) and not self._cache.has_existed(repository):
             return True
         with self._guard:
             self._known.pop(key, None)
@@ -77,5 +77,6 @@ class Absences:
         return (
             known
             and self._clock() < ticket.until
+            and not self._cache.is_existing(ticket.journal)
             and self._cache.backend.position(ticket.journal) == ticket.position
         )

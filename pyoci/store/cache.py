@@ -114,10 +114,12 @@ class Cache:
         registry's then, even if it is empty or gone by now.
         """
         name = self.key_of(repository)
+        return self.is_existing(name) or self.backend.get(f"existing\0{name}") is not None
+
+    def is_existing(self, name: str) -> bool:
+        """Whether this process has read or written what is kept under that name."""
         with self._guard:
-            if name in self._existing:
-                return True
-        return self.backend.get(f"existing\0{name}") is not None
+            return name in self._existing
 
     def _keep_existing(self, name: str) -> None:
         now = self._clock()

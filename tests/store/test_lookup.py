@@ -376,6 +376,20 @@ class TestRemembering:
                 go_on.set()
             assert isinstance(first.result(), ProjectPage)
 
+    def test_a_look_ends_it(self, registry: TestRegistry, elsewhere: PackageIndex) -> None:
+        """Whoever is shown what others have published past this cache; it is the registry's to all then."""
+        backend = MemoryBackend()
+        store, other = (registry.store(cache=Cache(backend), upstream=elsewhere) for _ in range(2))
+        tickets = []
+        for _ in range(2):
+            found = find(store)
+            assert isinstance(found, ForeignPage)
+            tickets.append(found.ticket)
+        publish_wheel(registry.store(), "1.0")
+        assert isinstance(find(other, caller=Basic("user", "secret")), ProjectPage)
+        assert isinstance(find(store), ProjectPage)
+        assert not any(ticket and store.holds(ticket) for ticket in tickets)
+
     def test_a_neighbours_publication_does_not(self, store: PackageStore, registry: TestRegistry) -> None:
         """Whatever else is written meanwhile."""
         find(store)
