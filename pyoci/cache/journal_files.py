@@ -19,7 +19,7 @@ _EPOCH = re.compile(rb"[0-9a-f]{32}\n")
 _EPOCH_SIZE = 33
 _LINE = re.compile(rb"([0-9a-f]{8}) (([0-9a-f]{16}) ([ -~]*))")
 _ATTEMPTS = 5
-_PLACES = 16384  # names whose journal is known without a sum
+_PLACES = 4096  # names whose journal is known without a sum
 
 _State = tuple[int, int, int]
 

@@ -20,7 +20,8 @@ from cachetools import TTLCache
 from pyoci.net.messages import Answer, Call
 from pyoci.net.transport import Transport
 from pyoci.oci.challenges import Challenge, choose, parse_challenges
-from pyoci.oci.credentials import Credentials, fingerprint
+from pyoci.oci.credentials import Credentials, fingerprint, secrets_of
+from pyoci.oci.errors import RegistryError, registry_error
 from pyoci.oci.references import Registry
 from pyoci.oci.targets import Targets
 
@@ -37,6 +38,7 @@ class _Door:
     challenge: Challenge | None  # None: it asks for nothing, or for nothing that can be read
     is_open: bool
     asked: float
+    failure: RegistryError | None = None  # what else it said: only how the registry is just now
 
 
 class Doors:
@@ -58,20 +60,29 @@ class Doors:
         return self._door(registry, _CHALLENGE_SECONDS).challenge
 
     def is_open(self, registry: Registry) -> bool:
-        """Whether strangers are let in, now or a moment ago. Raises what the road raises."""
-        return self._door(registry, _SECONDS).is_open
+        """Whether strangers are let in, now or a moment ago. Raises RegistryError where the door falters, and
+        what the road raises.
+        """
+        door = self._door(registry, _SECONDS)
+        if door.failure is not None:
+            raise door.failure
+        return door.is_open
 
     def lets_in(self, registry: Registry, caller: Credentials) -> bool:
-        """Whether these credentials, as they are, are let in, now or a moment ago. Raises what the road
-        raises.
+        """Whether these credentials, as they are, are let in, now or a moment ago. Raises RegistryError where
+        the door falters, and what the road raises.
         """
         key = (registry.origin, fingerprint(caller, self._key))
         with self._lock:
             known = self._let_in.get(key)
         if known is None:
-            status = self._asked(registry, caller.header()).status
-            known = status == 200
-            if status in _SAID:
+            header = caller.header()
+            answer = self._asked(registry, header)
+            failure = _failure(registry, answer, header)
+            if failure is not None:
+                raise failure
+            known = answer.status == 200
+            if answer.status in _SAID:
                 with self._lock:
                     self._let_in[key] = known
         return known
@@ -83,7 +94,8 @@ class Doors:
             asked = self._clock()
             answer = self._asked(registry, None)
             found = parse_challenges(answer.headers.get("www-authenticate"))
-            door = _Door(choose(found) if answer.status == 401 else None, answer.status == 200, asked)
+            challenge = choose(found) if answer.status == 401 else None
+            door = _Door(challenge, answer.status == 200, asked, _failure(registry, answer, None))
             if answer.status in _SAID:
                 with self._lock:
                     self._doors[registry.origin] = door
@@ -101,6 +113,20 @@ class Doors:
             operation="door",
         )
         return self._transport.document(call, _LIMIT)
+
+
+def _failure(registry: Registry, answer: Answer, header: str | None) -> RegistryError | None:
+    """The error that an answer is where the registry is down, or out of patience, and says nothing of anybody."""
+    if answer.status not in {408, 429} and answer.status < 500:
+        return None
+    return registry_error(
+        "let somebody in",
+        str(registry),
+        answer.status,
+        answer.headers,
+        answer.body,
+        secrets=secrets_of(header),
+    )
 
 
 def grants(token: str, repository: str) -> bool:

@@ -16,7 +16,7 @@ from cachetools import LRUCache
 _REGISTRIES = 1024
 _CHANGES = 64  # of each registry, the latest
 _LATELY = 120.0  # seconds
-_LONGEST = 2.0  # seconds; there are two looks back, and some uploaders give up after ten
+_LONGEST = 4.0  # seconds; there are two looks back. Some uploaders give up after ten; a lost file is worse
 
 
 class Durations:
@@ -35,7 +35,7 @@ class Durations:
             self._seen[origin].append((self._clock(), seconds))
 
     def longest(self, origin: str) -> float:
-        """The longest of them in seconds, at most two; 0 where nothing is known."""
+        """The longest of them in seconds, at most four; 0 where nothing is known."""
         since = self._clock() - _LATELY
         with self._guard:
             seen = self._seen.get(origin, ())

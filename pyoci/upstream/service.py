@@ -122,8 +122,10 @@ class Upstream:
         try:
             told = self._road.ask(name, known.conditions if known is not None else {})
         except NotFound:
+            # Not for all: who asks for a million names would drive everything else out of a shared cache.
+            self._memory.forget(name)
             absent = Known(None, now, now + ABSENT)
-            self._memory.keep(name, absent, ABSENT)
+            self._memory.hold(name, absent)
             return absent
         except Denied:
             self._memory.forget(name)  # what is withheld now is not given later, when nobody can ask

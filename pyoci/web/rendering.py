@@ -61,7 +61,7 @@ def _quoted(filename: str) -> str:
     return filename if _NEEDS_NO_QUOTING.fullmatch(filename) else quote(filename, safe="")
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=1024)
 def timestamp(moment: datetime) -> str:
     """`2026-11-20T08:15:30.000000Z`: PEP 700 wants UTC, and uv wants the Z."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

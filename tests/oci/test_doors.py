@@ -11,7 +11,7 @@ import pytest
 import requests
 import responses
 
-from pyoci.errors import Unauthorized, Unreachable
+from pyoci.errors import ProtocolError, Unauthorized, Unreachable
 from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials
 from pyoci.oci.doors import grants
 from pyoci.oci.errors import RegistryNotFound
@@ -116,10 +116,11 @@ def test_a_token_of_the_callers_own_is_shown_at_the_door(
 def test_a_door_that_falters_is_asked_again(
     answers: responses.RequestsMock, make_session: MakeSession
 ) -> None:
-    """For a moment nobody is known; that is not remembered for a minute."""
+    """For a moment nobody can say who is known, which is an error; it is not remembered for a minute."""
     answers.add_callback("GET", TAGS, unknown)
     door = answers.get(DOOR, status=503)
-    assert not is_accepted(make_session, Bearer("good"))
+    with pytest.raises(ProtocolError, match="answered 503 when asked to let somebody in"):
+        is_accepted(make_session, Bearer("good"))
     answers.remove(door)
     answers.add_callback("GET", DOOR, guard('Bearer realm="x"', "Bearer good"))
     assert is_accepted(make_session, Bearer("good"))

@@ -13,7 +13,7 @@ import pytest
 
 from pyoci.cache.memory import MemoryBackend
 from pyoci.dist.names import ProjectName
-from pyoci.errors import NotFound, PyOCIError, RateLimited, Unreachable
+from pyoci.errors import NotFound, ProtocolError, PyOCIError, RateLimited, Unreachable
 from pyoci.net.transport import Transport
 from pyoci.oci.credentials import Basic
 from pyoci.oci.errors import RegistryUnauthorized
@@ -162,9 +162,10 @@ def test_a_no_of_a_registry_that_is_dying_is_none(
     registry: TestRegistry, store: PackageStore, elsewhere: PackageIndex
 ) -> None:
     """Who it knows is asked at its door, after it said that the project is unknown."""
-    registry.refuse = {"^GET $": (503, "UNAVAILABLE"), "tags/list": (404, "NAME_UNKNOWN")}
-    with pytest.raises(NotFound):
-        find(store)
+    for status, kind in ((503, ProtocolError), (429, RateLimited), (504, Unreachable)):
+        registry.refuse = {"^GET $": (status, "UNAVAILABLE"), "tags/list": (404, "NAME_UNKNOWN")}
+        with pytest.raises(kind):
+            find(store)
     registry.refuse["^GET $"] = (401, "UNAUTHORIZED")
     with pytest.raises(NotFound):
         find(store)
