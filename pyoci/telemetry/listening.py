@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pyoci.telemetry.prometheus import Prometheus
     from pyoci.telemetry.traces import ServerSpan
 
+LAST = 5.0  # seconds for what is left when a process ends; then it is lost
 TELEMETRY = "pyoci.telemetry"  # the key of the Telemetry in app.extensions
 _UNTRACED = nullcontext()
 
@@ -81,13 +82,13 @@ class Telemetry:
                 self._process = os.getpid()
                 self._record(measures.THREADS, self._threads, ())
 
-    def stop(self) -> None:
-        """Send what is left, before this process ends."""
+    def stop(self, seconds: float = LAST) -> None:
+        """Send what is left, before this process ends; it waits at most so long."""
         with self._guard:
             otlp, self._otlp = self._otlp, None
             self._recorders = ()
         if otlp is not None and self._process == os.getpid():
-            otlp.stop()
+            otlp.stop(seconds)
 
     def bury(self, process: int) -> None:
         """Another process of the server has ended."""

@@ -33,7 +33,6 @@ from pyoci.telemetry.measures import MEASURES, Kind, Measure
 from pyoci.telemetry.traces import Traces
 
 _EVERY = 30_000.0  # milliseconds
-_LAST = 5.0  # seconds for what is left when a process ends; then it is lost
 _NUMBERS = frozenset({"http.response.status_code", "server.port"})
 _ADDED_UP = frozenset({Kind.COUNTER, Kind.LEVEL})
 _MINOR = frozenset({"debug", "info"})
@@ -127,7 +126,7 @@ class Otlp:
             attributes={"pyoci.room": room, **{name: _plain(fact) for name, fact in facts.items()}},
         )
 
-    def stop(self, seconds: float = _LAST) -> None:
+    def stop(self, seconds: float) -> None:
         """Send what is left, for at most so long."""
         deadline = time.monotonic() + seconds
         threads = [threading.Thread(target=end, name="last-export", daemon=True) for end in self._ends]

