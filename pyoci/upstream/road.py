@@ -53,7 +53,9 @@ class Road:
         if self._address.authorization is not None:
             headers["Authorization"] = self._address.authorization
         url = self._address.page_url(name)
-        call = Call(method="GET", url=url, headers=headers, reach=Reach.LISTED, name=NAME)
+        call = Call(
+            method="GET", url=url, headers=headers, reach=Reach.LISTED, name=NAME, operation="upstream"
+        )
         with self._transport.budget():
             for _ in range(1 + _REDIRECTS):
                 answer = self._answer(call)

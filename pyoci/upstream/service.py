@@ -120,7 +120,8 @@ class Upstream:
         """Ask, and remember the answer."""
         now = self._now()
         try:
-            told = self._road.ask(name, known.conditions if known is not None else {})
+            with self._events.outcome("upstream"):
+                told = self._road.ask(name, known.conditions if known is not None else {})
         except NotFound:
             # Not for all: who asks for a million names would drive everything else out of a shared cache.
             self._memory.forget(name)
