@@ -75,14 +75,17 @@ registry doesn't have. Off when empty. A user and a password may stand in it, or
         ),
         _one(
             "PYOCI_UPSTREAM_AUTH",
-            "The credentials for it: ``user:password``, or a whole header, ``Basic …`` or ``Bearer …``.",
+            """\
+The credentials for it: ``user:password``, or a whole header, ``Basic …`` or ``Bearer …``. Whoever may ask
+here sees the pages that they open. Files come from where upstream says, without these credentials.""",
         ),
         _one(
             "PYOCI_UPSTREAM_ON_DENIED",
             """\
 With ``yes`` it is also asked where the registry doesn't tell whether a project is absent or forbidden: to
 callers without credentials at most registries, and to everybody at Docker Hub. Set
-``PYOCI_PRIVATE_PROJECTS`` first: any other name may then come from PyPI for whoever may not read it here.""",
+``PYOCI_PRIVATE_PROJECTS`` first: any other name may then come from PyPI for whoever may not read it here.
+A wrong password is told all the same.""",
             default="no",
         ),
         _one(
@@ -193,7 +196,7 @@ then.""",
         ),
         _one(
             "FORWARDED_ALLOW_IPS",
-            "The proxies whose ``X-Forwarded-Proto`` is believed, as gunicorn has it.",
+            "The proxies whose ``X-Forwarded-Proto`` is believed: addresses, networks, or ``*`` for all.",
             unset="this machine",
         ),
         _one(

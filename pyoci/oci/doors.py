@@ -116,7 +116,7 @@ class Doors:
 
 
 def _failure(registry: Registry, answer: Answer, header: str | None) -> RegistryError | None:
-    """The error that an answer is where the registry is down, or out of patience, and says nothing of anybody."""
+    """The error that an answer is where the registry is down or out of patience, which tells of nobody."""
     if answer.status not in {408, 429} and answer.status < 500:
         return None
     return registry_error(

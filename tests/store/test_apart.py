@@ -36,7 +36,7 @@ class TestDurations:
         durations.note("https://registry.example", 2.0)
         now[0] = 100.0
         durations.note("https://registry.example", 0.1)
-        assert durations.longest("https://registry.example") == 4.0
+        assert durations.longest("https://registry.example") == 2.0
         now[0] = 130.0
         assert durations.longest("https://registry.example") == 0.1
 
