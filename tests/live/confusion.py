@@ -25,6 +25,10 @@ TOKEN_USER = "__token__"  # PYOCI_BEARER_USERNAME
 BASIC = 'WWW-Authenticate: Basic realm="x"'
 
 
+class Last(bytes):
+    """An answer after which the connection ends."""
+
+
 def basic(user: str) -> str:
     return f"Basic {base64.b64encode(user.encode()).decode()}"
 
@@ -52,6 +56,7 @@ WEB_PAGE = b"<!DOCTYPE html><title>404 Not Found</title><h1>nginx</h1>"
 GONE_PAGE = answer(WEB_PAGE, "404 Not Found", kind="text/html")
 TAGS = document({"name": "x", "tags": ["1.0"]})
 HALF_OF_TAGS = b'{"name": "x", "tags": ["1.0", "1'
+BROKEN_OFF = Last(answer(HALF_OF_TAGS, length=1000, kind="application/json"))
 NOT_GRANTED = make_jwt("acme/another")
 
 
@@ -69,6 +74,8 @@ def scripted(script: Script) -> Handler:
                 connection.reset()
                 return
             connection.send(reply)
+            if isinstance(reply, Last):
+                return
 
     return handle
 
@@ -139,7 +146,7 @@ ROWS: Mapping[str, Row] = {
     "nobody listens": Row(504, None),
     "says nothing": Row(504, silent, slow=True),
     "resets": Row(504, always(b"")),
-    "breaks off": Row(504, always(answer(HALF_OF_TAGS, length=1000, kind="application/json"))),
+    "breaks off": Row(504, always(BROKEN_OFF)),
     "500": Row(502, always(error("500 Internal Server Error", "UNKNOWN"))),
     "502 of a proxy": Row(502, always(answer(WEB_PAGE, "502 Bad Gateway", kind="text/html"))),
     "502 with the words of a 404": Row(502, always(error("502 Bad Gateway", "NAME_UNKNOWN"))),
@@ -178,7 +185,7 @@ ROWS: Mapping[str, Row] = {
     "hides behind a door that is shut": Row(404, says(UNKNOWN, door=error("403 Forbidden", "DENIED"))),
     # Loses its answers half-way.
     "list cut short": Row(502, says(answer(HALF_OF_TAGS, kind="application/json"))),
-    "list broken off": Row(504, says(answer(HALF_OF_TAGS, length=1000, kind="application/json"))),
+    "list broken off": Row(504, says(BROKEN_OFF)),
     "list as a web page": Row(502, says(answer(WEB_PAGE, kind="text/html"))),
     "second page unknown": Row(502, says(TWO_PAGES, next_page=UNKNOWN)),
     "second page lost": Row(504, says(TWO_PAGES, next_page=b"")),
