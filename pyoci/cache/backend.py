@@ -21,7 +21,8 @@ class Position:
 
 
 class Backend(Protocol):
-    """A place that remembers bytes, and loses them whenever it likes: that costs only time.
+    """A place that remembers bytes, and loses them whenever it likes: that costs time, and where
+    there is an upstream the knowledge of which names were once the registry's.
 
     No method raises for a place that fails: `get` then has nothing, `put` does nothing, and `position`
     says None. Keys and names are text of any length and no secret. One is made before the server forks, and
