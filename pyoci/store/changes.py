@@ -23,7 +23,7 @@ from pyoci.store.change import Change
 from pyoci.store.durations import Durations
 from pyoci.store.layout import is_package
 from pyoci.store.locks import TagLocks
-from pyoci.store.removal import removed
+from pyoci.store.removal import is_last, removed
 from pyoci.store.repair import repaired
 from pyoci.store.turns import Turns, Waiter
 from pyoci.store.writes import Writes, present_document
@@ -47,11 +47,13 @@ class Changer:
         writes: Writes,
         *,
         locks: TagLocks | None = None,
+        keep_last: bool = False,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._changed = changed  # tells all workers, after the registry took a change
+        self._keep_last = keep_last  # the last tag of a repository stays, if only to say that there is one
         self._writes = writes
         self._locks = locks or TagLocks()
         self._turns = Turns()
@@ -119,7 +121,8 @@ class Changer:
         for waiter in group:
             waiter.made = True
         try:
-            written = _write(session, repository, tag, seen, present, repair=repair)
+            keep = self._keep_last and not present.manifests and is_last(session, repository, tag)
+            written = _write(session, repository, tag, seen, present, repair=repair, keep=keep)
         except PyOCIError as exc:
             for waiter in group:
                 waiter.failure, waiter.in_company = copy.copy(exc), len(group) > 1
@@ -169,9 +172,12 @@ def _write(
     wanted: ImageIndex,
     *,
     repair: bool,
+    keep: bool,
 ) -> Digest | None:
     """Write what is wanted, and return its digest; None where a version that is empty now lost its tag."""
-    if not wanted.manifests and (seen is None or removed(session, repository, tag, seen.digest)):
+    if not wanted.manifests and seen is None:
+        return None
+    if not wanted.manifests and not keep and seen and removed(session, repository, tag, seen.digest):
         return None
     document = Document.of(repaired(session, repository, wanted) if repair else wanted)
     session.push(repository, tag, document)

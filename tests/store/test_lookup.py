@@ -184,6 +184,32 @@ class TestWhatExists:
             find(store, fresh=True)
         assert elsewhere.asked == []
 
+    def test_what_was_emptied_and_nobody_remembers(
+        self, registry: TestRegistry, store: PackageStore, elsewhere: PackageIndex
+    ) -> None:
+        """Some registries forget a repository with its last tag: that one stays, without files."""
+        for version in ("1.0", "2.0"):
+            publish_wheel(store, version)
+        for version in ("1.0", "2.0"):
+            store.delete(ACME, HELLO, version, NOBODY)
+        assert [registry.exists(version) for version in ("1.0", "2.0")] == [False, True]
+        assert registry.document("2.0")["manifests"] == []
+        assert isinstance(found := find(registry.store(upstream=elsewhere)), ProjectPage)
+        assert found.files == ()
+        assert elsewhere.asked == []
+        publish_wheel(store, "2.0")
+        assert isinstance(found := find(store), ProjectPage)
+        assert len(found.files) == 1
+
+    def test_what_was_emptied_where_its_tags_are_not_told(
+        self, registry: TestRegistry, store: PackageStore
+    ) -> None:
+        """Then it may be the last."""
+        publish_wheel(store, "1.0")
+        registry.refuse = {"tags/list": (500, "UNKNOWN")}
+        store.delete(ACME, HELLO, make_wheel(version="1.0")[0], NOBODY)
+        assert registry.document("1.0")["manifests"] == []
+
     def test_what_somebody_else_was_shown(self, registry: TestRegistry, elsewhere: PackageIndex) -> None:
         """By another process that shares the cache, to another caller."""
         backend = MemoryBackend()
