@@ -24,6 +24,7 @@ PyOCI {version}: packages are kept in {directory}
                   uv pip install --default-index {url} PACKAGE
   Publish         twine upload --repository-url {url} -u me -p open dist/*
                   uv publish --publish-url {url} -u me -p open dist/*
+  Found there     what you publish; PYOCI_UPSTREAM_INDEX adds PyPI's packages
   Largest upload  {limit:g} MB, unless PYOCI_MAX_BODY sets another limit (in bytes)
 
 {note}

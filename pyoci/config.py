@@ -154,6 +154,12 @@ class Settings:
                 "lacks all projects, sees the pages that these credentials open; list your registries"
             )
 
+        if self.upstream is not None and "simple" not in self.upstream.url:
+            yield (
+                "PYOCI_UPSTREAM_INDEX: most simple APIs have `simple` in their URL, and this one hasn't; "
+                "where it is another page, no project is found"
+            )
+
     def _contradictions(self) -> Iterator[str]:
         """What is wrong with settings that are right by themselves."""
         if self.embedded_htpasswd is not None and self.embedded is None:

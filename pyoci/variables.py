@@ -168,9 +168,9 @@ _EMBEDDED = Topic(
             "PYOCI_EMBEDDED",
             """\
 A directory for the embedded registry, which is called ``local``; ``make serve`` and ``pyoci serve`` use
-``./pyoci-data``. It speaks the OCI distribution API at ``/v2/``, so that ``skopeo`` and ``oras`` can talk to
-it. It is for trying, and for one machine. ``pyoci gc`` removes what nothing refers to any more; so does every
-start.""",
+``./pyoci-data``. It speaks the OCI distribution API at ``/v2/``, so that ``skopeo`` and ``oras`` can talk
+to it. It is for trying, and for one machine. ``pyoci gc`` removes what nothing has referred to for an
+hour; so does every start.""",
             unset="off",
         ),
         _one(

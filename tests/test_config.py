@@ -442,20 +442,26 @@ class TestUpstream:
 
     def test_denials_that_count_as_absences_want_private_names(self) -> None:
         """Without them every private name may be taken over, for whoever may not read it."""
-        environ = {"PYOCI_UPSTREAM_INDEX": "https://host/", "PYOCI_UPSTREAM_ON_DENIED": "yes"}
+        environ = {"PYOCI_UPSTREAM_INDEX": "https://host/simple/", "PYOCI_UPSTREAM_ON_DENIED": "yes"}
         assert any("PYOCI_PRIVATE_PROJECTS" in warning for warning in Settings.from_environ(environ).warnings)
         environ["PYOCI_PRIVATE_PROJECTS"] = "acme-*"
         assert Settings.from_environ(environ).warnings == ()
 
+    @pytest.mark.parametrize(("url", "odd"), [("https://host/pypi/", True), ("https://host/+simple/", False)])
+    def test_a_url_that_is_hardly_a_simple_api_is_doubted(self, url: str, odd: bool) -> None:
+        """Every project would be absent there, without a word."""
+        warnings = Settings.from_environ({"PYOCI_UPSTREAM_INDEX": url}).warnings
+        assert any("`simple`" in warning for warning in warnings) is odd
+
     def test_its_credentials_want_registries(self) -> None:
         """An open registry of anybody's, which lacks all projects, would open all its pages to him."""
-        environ = {"PYOCI_UPSTREAM_INDEX": "https://me:pw@host/"}
+        environ = {"PYOCI_UPSTREAM_INDEX": "https://me:pw@host/simple/"}
         (warning,) = Settings.from_environ(environ).warnings
         assert "PYOCI_REGISTRIES" in warning
         assert "pw" not in warning
         for name, value in {
             "PYOCI_REGISTRIES": "ghcr.io",
-            "PYOCI_UPSTREAM_INDEX": "https://host/",
+            "PYOCI_UPSTREAM_INDEX": "https://host/simple/",
         }.items():
             assert Settings.from_environ({**environ, name: value}).warnings == ()
         alone = {**environ, "PYOCI_DEFAULT_INDEX": "ghcr.io/acme", "PYOCI_ONLY_INDEXES": "yes"}

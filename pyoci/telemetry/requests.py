@@ -69,6 +69,7 @@ class RequestLog:
             caller=environ.get("pyoci.caller"),
             registry=None if registry is None else str(registry),
             repository=environ.get("pyoci.path"),
+            origin=environ.get("pyoci.origin"),
             complete=None if seen.complete else False,
         )
         if self._telemetry is not None and seen.served is not None:

@@ -96,6 +96,7 @@ def _foreign(found: ForeignPage, shape: Representation) -> Response:
         content = render_foreign(page, shape)
         return Rendered.of(content, shape.value, compressed=compressed, origin=UPSTREAM)
 
+    request.environ["pyoci.origin"] = UPSTREAM  # for whoever writes the log line
     may_be_given_again(request.environ, found.ticket, key, page.state)
     return answers.rendered(site().pages.made(key, page.state, render))
 

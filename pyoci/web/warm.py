@@ -29,7 +29,7 @@ _ANSWERS = 8192
 _LONGEST = 1000  # characters of a key; a longer one is no client that we know, and would fill the memory
 # What the representation, and the right to see it, depend on. The credentials come hashed.
 _PARTS = ("SCRIPT_NAME", "PATH_INFO", "QUERY_STRING", "HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING")
-_FACTS = ("pyoci.caller", "pyoci.registry", "pyoci.path", "pyoci.route")
+_FACTS = ("pyoci.caller", "pyoci.registry", "pyoci.path", "pyoci.route", "pyoci.origin")
 _NO_CACHE = re.compile("no-cache", re.IGNORECASE)
 _ENVIRON = "pyoci.warm"
 

@@ -7,8 +7,10 @@ import re
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from pypi_simple import ProjectPage as Parsed
+from werkzeug.test import EnvironBuilder
 
 from pyoci.dist.names import ProjectName
 from pyoci.store.models import ForeignPage
@@ -147,6 +149,12 @@ class TestServed:
         assert (again.status_code, again.headers["X-PyOCI-Origin"]) == (304, "upstream")
         store.put("flask-1.0-py3-none-any.whl")
         assert client.get(f"/ghcr.io/acme/{path}").headers["X-PyOCI-Origin"] == "registry"
+
+    def test_is_told_to_the_log(self, app: Flask) -> None:
+        """An operator sees what came from outside."""
+        environ = EnvironBuilder(path="/ghcr.io/acme/flask/").get_environ()
+        list(app.wsgi_app(environ, lambda *_: lambda _: None))
+        assert environ["pyoci.origin"] == "upstream"
 
     def test_is_private_to_the_caller(self, client: FlaskClient) -> None:
         """Whether a project is absent here is a secret of the registry's."""
