@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.live.clients import Clients, Outcome
+from tests.live.pyprojects import pyproject
 from tests.net.servers import Connection, answer
 from tests.oci.hostile import Handler, silent
 
@@ -155,7 +156,7 @@ ROWS: Mapping[str, Row] = {
     "404 of a load balancer": Row(404, always(GONE_PAGE)),
     "404 of nobody": Row(404, always(answer(b"", "404 Not Found"))),
     "404 of another API": Row(404, always(document({"message": "no such route"}, "404 Not Found"))),
-    "404 behind a door that fails": Row(404, says(UNKNOWN, door=error("503 Service Unavailable", "X"))),
+    "404 behind a door that fails": Row(502, says(UNKNOWN, door=error("503 Service Unavailable", "X"))),
     "404 behind a door that resets": Row(504, says(UNKNOWN, door=b"")),
     "a web page": Row(502, always(answer(WEB_PAGE, kind="text/html"))),
     "redirects": Row(502, always(answer(b"", "307 Temporary Redirect", "Location: /v2/elsewhere"))),
@@ -223,12 +224,12 @@ def uv(strategy: str) -> Resolve:
 
 def poetry(clients: Clients, folder: Path, url: str, project: str) -> Outcome:
     """What poetry locks."""
-    return _locked(clients, folder, "poetry", _POETRY_PROJECT.format(url=url, project=project))
+    return _locked(clients, folder, "poetry", pyproject("poetry", url, project))
 
 
 def pdm(clients: Clients, folder: Path, url: str, project: str) -> Outcome:
     """What pdm locks."""
-    return _locked(clients, folder, "pdm", _PDM_PROJECT.format(url=url, project=project))
+    return _locked(clients, folder, "pdm", pyproject("pdm", url, project))
 
 
 def _locked(clients: Clients, folder: Path, program: str, project: str) -> Outcome:
@@ -239,35 +240,6 @@ def _locked(clients: Clients, folder: Path, program: str, project: str) -> Outco
     return Outcome(outcome.command, outcome.code, outcome.output + told)
 
 
-_POETRY_PROJECT = """\
-[project]
-name = "app"
-version = "1.0"
-requires-python = ">=3.11,<4"
-dependencies = ["{project}"]
-
-[tool.poetry]
-package-mode = false
-
-[[tool.poetry.source]]
-name = "pyoci"
-url = "{url}"
-priority = "primary"
-"""
-_PDM_PROJECT = """\
-[project]
-name = "app"
-version = "1.0"
-requires-python = ">=3.11"
-dependencies = ["{project}"]
-
-[tool.pdm]
-distribution = false
-
-[[tool.pdm.source]]
-name = "pypi"
-url = "{url}"
-"""
 CLIENTS: Mapping[str, tuple[str, Resolve]] = {
     "pip": ("pip", pip),
     "uv": ("uv", uv("first-index")),

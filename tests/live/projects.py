@@ -12,38 +12,10 @@ import pytest
 
 from tests.live.clients import Clients
 from tests.live.indexes import PackageIndex
+from tests.live.pyprojects import pyproject
 
 # For this Python alone: numpy of others may be another one.
-_PROJECT = f"""\
-[project]
-name = "app"
-version = "1.0"
-requires-python = "=={sys.version_info.major}.{sys.version_info.minor}.*"
-dependencies = ["hello-world"]
-"""
-_UV = """
-[[tool.uv.index]]
-name = "pyoci"
-url = "{url}"
-default = true
-"""
-_POETRY = """
-[tool.poetry]
-package-mode = false
-
-[[tool.poetry.source]]
-name = "pyoci"
-url = "{url}"
-priority = "primary"
-"""
-_PDM = """
-[tool.pdm]
-distribution = false
-
-[[tool.pdm.source]]
-name = "pypi"
-url = "{url}"
-"""
+_PYTHON = f"=={sys.version_info.major}.{sys.version_info.minor}.*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +40,7 @@ def pip(clients: Clients, index: PackageIndex, folder: Path) -> Installation:
 
 def uv(clients: Clients, index: PackageIndex, folder: Path, strategy: str) -> Installation:
     """uv with one of its strategies for several package indexes."""
-    (folder / "pyproject.toml").write_text(_PROJECT + _UV.format(url=index.url))
+    (folder / "pyproject.toml").write_text(pyproject("uv", index.url, python=_PYTHON))
     account = {"UV_INDEX_PYOCI_USERNAME": index.username, "UV_INDEX_PYOCI_PASSWORD": index.password}
     options = ("--index-strategy", strategy)
     locks = []
@@ -82,7 +54,7 @@ def uv(clients: Clients, index: PackageIndex, folder: Path, strategy: str) -> In
 
 def poetry(clients: Clients, index: PackageIndex, folder: Path) -> Installation:
     """poetry."""
-    (folder / "pyproject.toml").write_text(_PROJECT + _POETRY.format(url=index.url))
+    (folder / "pyproject.toml").write_text(pyproject("poetry", index.url, python=_PYTHON))
     account = {
         "POETRY_HTTP_BASIC_PYOCI_USERNAME": index.username,
         "POETRY_HTTP_BASIC_PYOCI_PASSWORD": index.password,
@@ -98,7 +70,7 @@ def poetry(clients: Clients, index: PackageIndex, folder: Path) -> Installation:
 
 def pdm(clients: Clients, index: PackageIndex, folder: Path) -> Installation:
     """pdm, where a source named pypi takes PyPI's place."""
-    (folder / "pyproject.toml").write_text(_PROJECT + _PDM.format(url=index.url_with_credentials))
+    (folder / "pyproject.toml").write_text(pyproject("pdm", index.url_with_credentials, python=_PYTHON))
     locks = []
     for _ in range(2):
         (folder / "pdm.lock").unlink(missing_ok=True)

@@ -10,51 +10,9 @@ from tests.live import packages
 from tests.live.clients import Clients
 from tests.live.indexes import PackageIndex
 from tests.live.publishing import published, uv
+from tests.live.pyprojects import pyproject
 
 pytestmark = pytest.mark.live("uv")
-
-_UV_PROJECT = """\
-[project]
-name = "app"
-version = "1.0"
-requires-python = ">=3.11"
-dependencies = ["hello-world>=1"]
-
-[[tool.uv.index]]
-name = "pyoci"
-url = "{url}"
-default = true
-"""
-_POETRY_PROJECT = """\
-[project]
-name = "app"
-version = "1.0"
-requires-python = ">=3.11,<4"
-dependencies = ["hello-world (>=1)"]
-
-[tool.poetry]
-package-mode = false
-
-[[tool.poetry.source]]
-name = "pyoci"
-url = "{url}"
-priority = "primary"
-"""
-
-_PDM_PROJECT = """\
-[project]
-name = "app"
-version = "1.0"
-requires-python = ">=3.11"
-dependencies = ["hello-world>=1"]
-
-[tool.pdm]
-distribution = false
-
-[[tool.pdm.source]]
-name = "pypi"
-url = "{url}"
-"""
 
 
 @pytest.fixture
@@ -89,7 +47,7 @@ LOCKED = ["Acme.Greeting==2.1+local.1", "hello-world==1.0"]
 
 def test_uv(clients: Clients, private_packages: PackageIndex, project: Path, tmp_path: Path) -> None:
     """uv locks, installs what is locked though a newer version came, and a second lock changes nothing."""
-    (project / "pyproject.toml").write_text(_UV_PROJECT.format(url=private_packages.url))
+    (project / "pyproject.toml").write_text(pyproject("uv", private_packages.url, "hello-world>=1"))
     lock = project / "uv.lock"
     clients.run("uv", "lock", cwd=project)
     first = lock.read_text()
@@ -110,7 +68,7 @@ def test_uv(clients: Clients, private_packages: PackageIndex, project: Path, tmp
 @pytest.mark.live("poetry")
 def test_poetry(clients: Clients, private_packages: PackageIndex, project: Path, tmp_path: Path) -> None:
     """poetry too installs what is locked though a newer version came, and a second lock changes nothing."""
-    (project / "pyproject.toml").write_text(_POETRY_PROJECT.format(url=private_packages.url))
+    (project / "pyproject.toml").write_text(pyproject("poetry", private_packages.url, "hello-world>=1"))
     lock = project / "poetry.lock"
     clients.run("poetry", "lock", cwd=project)
     first = lock.read_text()
@@ -132,7 +90,7 @@ def test_poetry(clients: Clients, private_packages: PackageIndex, project: Path,
 @pytest.mark.live("pdm")
 def test_pdm(clients: Clients, private_packages: PackageIndex, project: Path, tmp_path: Path) -> None:
     """pdm, whose source named pypi takes PyPI's place, locks and installs in the same way."""
-    (project / "pyproject.toml").write_text(_PDM_PROJECT.format(url=private_packages.url))
+    (project / "pyproject.toml").write_text(pyproject("pdm", private_packages.url, "hello-world>=1"))
     lock = project / "pdm.lock"
     clients.run("pdm", "lock", cwd=project)
     first = lock.read_text()
@@ -181,7 +139,7 @@ def test_poetry_without_wheels(
 ) -> None:
     """poetry locks and installs a project that has only an sdist."""
     published(uv(clients, package_index, [packages.sdist(tmp_path)]))
-    (project / "pyproject.toml").write_text(_POETRY_PROJECT.format(url=package_index.url))
+    (project / "pyproject.toml").write_text(pyproject("poetry", package_index.url, "hello-world>=1"))
 
     clients.run("poetry", "lock", cwd=project)
     clients.run("poetry", "install", "--no-root", cwd=project)
