@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-from pip._internal.models.index import PyPI
-
 from benchmarks.load import ask
 from benchmarks.publishing import publish_versions
 from benchmarks.results import Missed, Row, alternate, times
@@ -13,11 +11,13 @@ from benchmarks.seeding import seed
 from benchmarks.servers import Stage
 from tests.live.clients import Clients
 from tests.live.environments import Environments
+from tests.live.pypi import where_pypi_is
 
 _VERSIONS = 100
 _CLIENTS = 32
 _SECONDS = 2.0  # of each run
 _GRAPH = "jupyterlab"
+_WARMING = 4  # resolutions, so that each worker has had each page
 
 
 def upstream_rows(stage: Stage, rounds: int) -> list[Row]:
@@ -53,9 +53,11 @@ def _pages(stage: Stage, rounds: int) -> Row:
 
 def _resolution(stage: Stage, rounds: int) -> Row:
     """Seconds for resolving a large graph with an empty cache; PyOCI has been asked for all of it before."""
-    clients = Clients(Environments(), stage.new_folder("home"))
-    direct = PyPI.simple_url
-    site = stage.pyoci(stage.docker_registry(), PYOCI_UPSTREAM_INDEX=direct)
+    environments = Environments()
+    clients = Clients(environments, stage.new_folder("home"))
+    direct, trust = where_pypi_is(environments)
+    bundle = trust.get("SSL_CERT_FILE", "")
+    site = stage.pyoci(stage.docker_registry(), PYOCI_UPSTREAM_INDEX=direct, REQUESTS_CA_BUNDLE=bundle)
     ways = (("PyOCI", f"{site.server.url}{site.upload}+simple/"), ("PyPI", direct))
     wanted = clients.home / "wanted.in"
     wanted.write_text(f"{_GRAPH}\n")
@@ -65,14 +67,15 @@ def _resolution(stage: Stage, rounds: int) -> Row:
         cache = clients.home / f"cache-{turn}-{label}"
         started = time.perf_counter()
         options = ("--no-header", "--no-annotate", "--index-url", url, "--cache-dir", cache)
-        pinned = clients.run("uv", "pip", "compile", *options, wanted)
+        pinned = clients.run("uv", "pip", "compile", *options, wanted, SSL_CERT_FILE=bundle)
         seconds = time.perf_counter() - started
         if f"{_GRAPH}==" not in pinned:
             raise Missed(f"uv has not resolved {_GRAPH} through {label}")
         return seconds
 
     for way in ways:
-        resolve(way, "warm")
+        for turn in range(_WARMING):
+            resolve(way, f"warm-{turn}")
     runs = dict(alternate(ways, rounds, resolve))
     return Row(
         name=f"uv resolves {_GRAPH}, everything from PyPI, warm",

@@ -4,8 +4,6 @@ from upstream, and never one in the other's place.
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,17 +18,12 @@ from tests.live.conftest import ENVIRONMENTS, WRITER
 from tests.live.indexes import PackageIndex
 from tests.live.projects import INSTALLERS, Installer
 from tests.live.publishing import published, uv
+from tests.live.pypi import where_pypi_is
 from tests.live.servers import Port, Server, Servers, start_pyoci
 
 pytestmark = pytest.mark.parametrize("install", INSTALLERS)
 
 # What pip of this machine would ask, by its configuration or by itself.
-_PYPI = """\
-import json
-from pip._internal.commands import create_command
-options = create_command("install").parser.get_default_values()
-print(json.dumps([options.index_url, options.cert]))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -133,12 +126,7 @@ def test_dead_registry(
 @pytest.fixture(scope="module")
 def pypi(request: pytest.FixtureRequest) -> tuple[str, dict[str, str]]:
     """The URL at which pip of this machine finds PyPI, and the settings by which others trust it."""
-    python = request.config.stash[ENVIRONMENTS].python("pip")
-    said = subprocess.run([python, "-c", _PYPI], capture_output=True, text=True, timeout=60, check=True)
-    url, certificates = json.loads(said.stdout)
-    certificates = certificates or os.environ.get("SSL_CERT_FILE")
-    names = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
-    return url, dict.fromkeys(names, certificates) if certificates else {}
+    return where_pypi_is(request.config.stash[ENVIRONMENTS])
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,26 @@
+"""Where this machine finds PyPI, as its pip knows it: a mirror, or a proxy with its own certificate."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+
+from tests.live.environments import Environments
+
+_PYPI = """\
+import json
+from pip._internal.commands import create_command
+options = create_command("install").parser.get_default_values()
+print(json.dumps([options.index_url, options.cert]))
+"""
+
+
+def where_pypi_is(environments: Environments) -> tuple[str, dict[str, str]]:
+    """The URL of its simple API, and the settings by which others than pip trust it."""
+    python = environments.python("pip")
+    said = subprocess.run([python, "-c", _PYPI], capture_output=True, text=True, timeout=60, check=True)
+    url, certificates = json.loads(said.stdout)
+    certificates = certificates or os.environ.get("SSL_CERT_FILE")
+    names = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
+    return url, dict.fromkeys(names, certificates) if certificates else {}
