@@ -41,8 +41,10 @@ class Folder:
         for path in reversed(missing):
             path.mkdir(mode=0o700, exist_ok=True)
 
-    def write(self, path: str, *pieces: bytes) -> None:
-        """Let the file `path` of this folder hold `pieces`, in place of what it held."""
+    def write(self, path: str, *pieces: bytes, over: bool = True) -> None:
+        """Let the file `path` of this folder hold `pieces`, in place of what it held. Where it isn't to be
+        written `over`, what another has just made stays.
+        """
         temporary = f"{self.path}/{_TEMPORARY}{secrets.token_hex(8)}"
         try:
             descriptor = os.open(temporary, _CREATE, 0o600)
@@ -54,7 +56,8 @@ class Folder:
                 write_all(descriptor, b"".join(pieces))
             finally:
                 os.close(descriptor)
-            os.replace(temporary, path)
+            if over or not _linked(temporary, path):
+                os.replace(temporary, path)
         except BaseException:
             with suppress(OSError):
                 os.unlink(temporary)
@@ -72,6 +75,18 @@ class Folder:
                     elif self._clock() - status.st_mtime > _STALE:
                         os.unlink(entry.path)
         return [(path, status) for path, status in found if self.is_ours(status)]
+
+
+def _linked(temporary: str, path: str) -> bool:
+    """Give a file its name, unless another has it; False where the system has no such way."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        pass
+    except OSError:
+        return False
+    os.unlink(temporary)
+    return True
 
 
 @contextmanager

@@ -99,12 +99,13 @@ class JournalFiles:
                     raise OSError("the disk is full")
                 return os.fstat(descriptor).st_nlink > 0
         except FileNotFoundError:
-            self._begin(path)
+            self._begin(path, over=False)
             return False
 
     def _read(self, number: int, path: str) -> Position | None:
         """The position of a journal that has changed since it was last seen, or isn't there yet."""
         for attempt in range(2):
+            there = True
             try:
                 with opened(path) as descriptor:
                     found = os.fstat(descriptor)
@@ -114,22 +115,23 @@ class JournalFiles:
                     self._seen[number] = (found.st_ino, found.st_mtime_ns, found.st_size), position
                     return position
             except FileNotFoundError:
-                pass
+                there = False
             except OSError:
                 return None
-            if attempt or not self._renew(path):
+            # Of all who miss it at once one makes it: with an epoch for each they would doubt each other.
+            if attempt or not self._renew(path, over=there):
                 break
         return None
 
-    def _begin(self, path: str) -> None:
-        self._folder.write(path, f"{secrets.token_hex(16)}\n".encode())
+    def _begin(self, path: str, *, over: bool = True) -> None:
+        self._folder.write(path, f"{secrets.token_hex(16)}\n".encode(), over=over)
 
     def _mend(self, number: int, path: str) -> bool:
         return self._missed.mend(number, lambda: self._renew(path))
 
-    def _renew(self, path: str) -> bool:
+    def _renew(self, path: str, *, over: bool = True) -> bool:
         try:
-            self._begin(path)
+            self._begin(path, over=over)
         except OSError:
             # A full disk still lets files be removed.
             try:

@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from cachetools import LRUCache
 
+from pyoci.cache.backend import Position
 from pyoci.cache.flights import Flights
 from pyoci.dist.filenames import Sdist
 from pyoci.errors import Unreachable
@@ -84,9 +85,7 @@ class Pages:
         position = cache.position(repository)
         listing = None
         if fresh or not project.is_proven:
-            # Who comes after a change doesn't wait for a list, or for a no, from before it.
-            key = ("list", str(fresh), project.who, repository, position)
-            listing = self._flights.share(key, project.who, project.listing, project.seconds_left)
+            listing = self._listed(project, position, fresh=fresh)
         state = self._settled(project, listing, fresh=fresh)
         flight = ("page", str(fresh), repository)
         for _ in range(_TRIES):
@@ -104,6 +103,12 @@ class Pages:
         except RegistryNotFound:
             # What stood under a tag, and is known here by its digest alone, was replaced and cleaned away.
             return self._page(project, self._looked(project, None, fresh=True))
+
+    def _listed(self, project: StoredProject, position: Position | None, *, fresh: bool) -> Listing:
+        """The tags, as the registry lists them to this caller, or has just done."""
+        # Who comes after a change doesn't wait for a list, or for a no, from before it.
+        key = ("list", str(fresh), project.who, project.repository, position)
+        return self._flights.share(key, project.who, project.listing, project.seconds_left)
 
     # What is remembered
 
