@@ -7,6 +7,7 @@ import resource
 import shutil
 import stat
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -219,6 +220,14 @@ class TestJournals:
         shutil.rmtree(directory)
         files.record("name", "1.0")
         assert files.position("name") not in (None, position)
+
+    def test_that_many_miss_at_once_are_made_once(self, files: FileBackend, directory: Path) -> None:
+        """With an epoch for each, all who saw another one would ask the registry again."""
+        everybody = [files, *(FileBackend(directory) for _ in range(4))]
+        with ThreadPoolExecutor(8) as pool:
+            for name in map(str, range(40)):
+                asked = [pool.submit(each.position, name) for each in everybody * 2]
+                assert len({each.result() for each in asked}) == 1
 
     def test_torn_lines_are_no_entries(self, files: FileBackend, directory: Path) -> None:
         """Whoever comes upon one asks for everything."""
