@@ -25,7 +25,7 @@ from pyoci.net.messages import Answer, Call
 from pyoci.net.transport import Transport
 from pyoci.oci.challenges import Challenge, choose, parse_challenges
 from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials, fingerprint, secrets_of
-from pyoci.oci.doors import Doors, grants
+from pyoci.oci.doors import CHALLENGE_SECONDS, Doors, grants
 from pyoci.oci.errors import RegistryDenied, RegistryError, RegistryUnauthorized, registry_error
 from pyoci.oci.models import parse_json
 from pyoci.oci.references import Registry
@@ -35,7 +35,6 @@ TOKEN_LIMIT = 64 * 1024  # bytes of a token endpoint's answer
 _LIFETIME = 60.0  # seconds, where the answer has no expires_in (Quay)
 _LONGEST = 3600.0
 _CHALLENGES = 4096
-_CHALLENGE_SECONDS = 3600.0  # after which a registry is asked anew how it wants to be asked
 _TOKENS = 16 * 1024 * 1024  # bytes of all tokens that are remembered
 _TOKEN = re.compile(r"[!-~]{1,32768}")
 
@@ -73,7 +72,7 @@ class Authenticator:
         self._key = secrets.token_bytes(32)
         self._lock = threading.Lock()
         self._challenges: TTLCache[Hashable, Challenge] = TTLCache(
-            _CHALLENGES, _CHALLENGE_SECONDS, timer=clock
+            _CHALLENGES, CHALLENGE_SECONDS, timer=clock
         )
         self._tokens: TLRUCache[Hashable, _Token] = TLRUCache(
             _TOKENS,

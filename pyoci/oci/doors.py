@@ -27,7 +27,7 @@ from pyoci.oci.targets import Targets
 
 _LIMIT = 64 * 1024  # bytes of an answer
 _DOORS = 4096
-_CHALLENGE_SECONDS = 3600.0  # after which a registry is asked anew how it wants to be asked
+CHALLENGE_SECONDS = 3600.0  # after which a registry is asked anew how it wants to be asked
 _CALLERS = 65536
 _SECONDS = 60.0  # for which it is remembered that strangers, or a caller, are let in
 _SAID = frozenset({200, 401})  # other answers tell only how the registry is just now
@@ -52,12 +52,12 @@ class Doors:
         self._clock = clock
         self._key = secrets.token_bytes(32)
         self._lock = threading.Lock()
-        self._doors: TTLCache[str, _Door] = TTLCache(_DOORS, _CHALLENGE_SECONDS, timer=clock)
+        self._doors: TTLCache[str, _Door] = TTLCache(_DOORS, CHALLENGE_SECONDS, timer=clock)
         self._let_in: TTLCache[tuple[str, str], bool] = TTLCache(_CALLERS, _SECONDS, timer=clock)
 
     def challenge(self, registry: Registry) -> Challenge | None:
         """What the door asks strangers for; None where it lets them in. Raises what the road raises."""
-        return self._door(registry, _CHALLENGE_SECONDS).challenge
+        return self._door(registry, CHALLENGE_SECONDS).challenge
 
     def is_open(self, registry: Registry) -> bool:
         """Whether strangers are let in, now or a moment ago. Raises RegistryError where the door falters, and
