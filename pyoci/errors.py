@@ -42,6 +42,7 @@ class RangeNotSatisfiable(InvalidRequest):
 
     def __init__(self, message: str, size: int) -> None:
         super().__init__(message)
+        self.args = (message, size)  # what a copy is made from
         self.size = size
 
 

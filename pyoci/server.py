@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pyoci.app import create_app
 from pyoci.config import Settings, WrongSettings
 from pyoci.embedded import gc
-from pyoci.heap import keep_one
+from pyoci.heap import keep_one, share
 from pyoci.telemetry.listening import TELEMETRY, Telemetry
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ __all__ = [
     "post_fork",
     "post_worker_init",
     "pre_exec",
+    "pre_fork",
     "preload_app",
     "proc_name",
     "threads",
@@ -108,6 +109,11 @@ limit_request_field_size = 16380
 control_socket_disable = True
 # gunicorn touches a file here every second; on a disk that hangs this would kill the worker.
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  # memory
+
+
+def pre_fork(_arbiter: Any, _worker: Any) -> None:
+    """What is loaded is there once for all workers, and stays so."""
+    share()
 
 
 def post_fork(_arbiter: Any, _worker: Any) -> None:

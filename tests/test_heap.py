@@ -1,4 +1,4 @@
-"""pyoci.heap: how much memory a process with threads keeps."""
+"""pyoci.heap: how much memory a process keeps that it doesn't use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="tells glibc")
+on_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="tells glibc")
 
 # Eight threads that take memory at the same time, and how many heaps there are then.
 _THREADS = """
@@ -44,6 +44,23 @@ before = pages()
 give_back()
 print(before - pages())
 """
+# What the collector looks at in a worker; and whether a cycle is there before and after.
+_CYCLES = """
+import gc, weakref
+import pyoci.app
+from pyoci.heap import give_back, share
+
+class Cycle:
+    def __init__(self):
+        self.itself = self
+
+share()
+print(len(gc.get_objects()))
+gone = weakref.ref(Cycle())
+print(gone() is None)
+give_back()
+print(gone() is None)
+"""
 
 
 def ran(program: str, **environ: str) -> str:
@@ -53,6 +70,7 @@ def ran(program: str, **environ: str) -> str:
     ).stdout
 
 
+@on_glibc
 @pytest.mark.parametrize(
     ("environ", "heaps"),
     [
@@ -65,7 +83,15 @@ def test_heaps(environ: dict[str, str], heaps: set[int]) -> None:
     assert ran(_THREADS, **environ).count("<heap nr=") in heaps
 
 
+@on_glibc
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_holes() -> None:
     """What is free between what is used goes back to the system: of 50 MB, nine tenths."""
     assert int(ran(_HOLES)) * os.sysconf("SC_PAGE_SIZE") > 30_000_000
+
+
+def test_cycles() -> None:
+    """Cycles don't wait for many others, and what was loaded before the fork isn't looked through."""
+    looked_at, before, after = ran(_CYCLES).split()
+    assert int(looked_at) < 1000
+    assert (before, after) == ("False", "True")

@@ -64,8 +64,10 @@ class Flights:
             result = work()
         except BaseException as exc:
             self._land(key)
+            # Not `exc` itself: its traceback holds the flight, and with it the whole request would wait for
+            # the collector of cycles.
             flight.landed.set_exception(
-                exc if isinstance(exc, Exception) else RuntimeError("the flight was broken off")
+                copy.copy(exc) if isinstance(exc, PyOCIError) else RuntimeError("the flight was broken off")
             )
             raise
         self._land(key)

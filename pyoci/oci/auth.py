@@ -223,7 +223,8 @@ class Authenticator:
             token = fetch()
         except BaseException as exc:
             self._land(key, None)
-            flight.set_exception(exc)
+            # Not `exc` itself: its traceback holds the flight, and would wait for the collector of cycles.
+            flight.set_exception(copy.copy(exc) if isinstance(exc, PyOCIError) else RuntimeError("no token"))
             raise
         self._land(key, token)
         flight.set_result(token)

@@ -65,23 +65,27 @@ class Changer:
         registry said last where it doesn't take it.
         """
         waiter, begun = Waiter(session, change), self._clock()
-        for attempt in itertools.count(1):
-            waiter.begin()
-            self._take_turn(repository, tag, waiter)
-            attempts, seconds = _LOST if waiter.lost else _FAILED
-            if waiter.failure is not None:
-                pause = _pause(waiter, waiter.failure, attempt, self._jitter())
-            elif not waiter.lost:
-                return
-            else:
-                # Two servers that overwrite each other would go on doing so in step.
-                pause = self._jitter() * self._moment(repository)
-            if attempt >= attempts or self._clock() - begun > seconds:
-                break
-            self._sleep(pause)
-        raise waiter.failure or Unreachable(
-            f"{repository}:{tag} was overwritten by others again and again; try again"
-        )
+        try:
+            for attempt in itertools.count(1):
+                waiter.begin()
+                self._take_turn(repository, tag, waiter)
+                attempts, seconds = _LOST if waiter.lost else _FAILED
+                pause: float | None
+                if waiter.failure is not None:
+                    pause = _pause(waiter, waiter.failure, attempt, self._jitter())
+                elif not waiter.lost:
+                    return
+                else:
+                    # Two servers that overwrite each other would go on doing so in step.
+                    pause = self._jitter() * self._moment(repository)
+                if pause is None or attempt >= attempts or self._clock() - begun > seconds:
+                    break
+                self._sleep(pause)
+            raise waiter.failure or Unreachable(
+                f"{repository}:{tag} was overwritten by others again and again; try again"
+            )
+        finally:
+            waiter.failure = None  # the traceback that it has now holds the waiter
 
     def _take_turn(self, repository: Repository, tag: Tag, waiter: Waiter) -> None:
         """Have the change made, by whoever is at the head of the line; the waiter tells what became of it."""
@@ -191,18 +195,18 @@ def _fail(group: list[Waiter], failure: PyOCIError) -> None:
             waiter.failure = copy.copy(failure)
 
 
-def _pause(waiter: Waiter, failure: PyOCIError, attempt: int, jitter: float) -> float:
-    """Seconds to wait before the next attempt, longer each time: the registry may need them. Raises the
-    failure where no attempt would help.
+def _pause(waiter: Waiter, failure: PyOCIError, attempt: int, jitter: float) -> float | None:
+    """Seconds to wait before the next attempt, longer each time: the registry may need them. None where no
+    attempt would help.
     """
     if isinstance(failure, RegistryRateLimited) and (failure.retry_after or 0) > _PATIENCE:
-        raise failure
+        return None
     if isinstance(failure, _PASSING):
         asked = failure.retry_after if isinstance(failure, RegistryRateLimited) else None
         return float(asked or 0.2 * 2.0 ** (attempt - 1) * (0.5 + jitter))
     gone = isinstance(failure, RegistryRefused) and _CHILD_GONE.intersection(failure.codes)
     if not gone and not waiter.in_company:
-        raise failure
+        return None
     # What is refused to all together may be taken from each.
     waiter.repair, waiter.alone = waiter.repair or bool(gone), waiter.in_company
     return 0.0

@@ -1,0 +1,18 @@
+"""The tree of errors."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from pyoci.errors import Denied, PyOCIError, RangeNotSatisfiable, RateLimited
+
+
+@pytest.mark.parametrize(
+    "failure", [Denied("no"), RangeNotSatisfiable("no such bytes", 7), RateLimited("wait", 3)], ids=repr
+)
+def test_a_copy_says_the_same(failure: PyOCIError) -> None:
+    """Those who share a failure get a copy each."""
+    shared = copy.copy(failure)
+    assert (type(shared), str(shared), vars(shared)) == (type(failure), str(failure), vars(failure))
