@@ -14,6 +14,9 @@ from pyoci.oci.references import Registry, shown
 
 LOCAL = "local"
 EMBEDDED = Registry("embedded", LOCAL, listed=True)
+# What docker and containerd call Docker Hub, whose registry is at another host.
+_HUB = ("docker.io", "index.docker.io")
+_HUB_HOST = "registry-1.docker.io"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _PATTERN = re.compile(r"[a-z0-9*?._:-]*[*?][a-z0-9*?._:-]*")
 
@@ -50,7 +53,7 @@ class Registries:
                 if not equals and _PATTERN.fullmatch(target.lower()):
                     patterns.append(target.lower())
                     continue
-                registry = Registry.parse(target, listed=True)
+                registry = _named(target, listed=True)
                 listed.append(registry)
                 if equals:
                     aliases[alias] = replace(registry, alias=alias)
@@ -75,7 +78,7 @@ class Registries:
             return EMBEDDED
         if text in self.aliases:
             return self.aliases[text]
-        named = Registry.parse(text)
+        named = _named(text)
         same = [registry for registry in self.listed if registry.host == named.host]
         # A bare host is https, unless the operator listed that host as an http URL only.
         fitting = [r for r in same if r.scheme == named.scheme] or ([] if "://" in text else same)
@@ -86,6 +89,11 @@ class Registries:
         if named.scheme == "https" and self.anyone:
             return named
         raise Denied(f"{named} may not be asked here; PYOCI_REGISTRIES lists the registries that may")
+
+
+def _named(text: str, *, listed: bool = False) -> Registry:
+    named = Registry.parse(text, listed=listed)
+    return replace(named, host=_HUB_HOST) if named.host in _HUB else named
 
 
 def could_be_a_host(text: str) -> bool:
