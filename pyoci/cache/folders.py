@@ -63,18 +63,24 @@ class Folder:
                 os.unlink(temporary)
             raise
 
-    def entries(self) -> list[tuple[str, os.stat_result]]:
-        """Our files by path, without temporary ones: of those, the ones left behind are removed."""
-        found = []
+    def entries(self) -> Iterator[tuple[str, os.stat_result]]:
+        """Our files by path, without temporary ones: of those, the ones left behind are removed. One by one:
+        there may be tens of thousands.
+        """
         with suppress(OSError), os.scandir(self.path) as entries:
             for entry in entries:
                 with suppress(OSError):
                     status = entry.stat(follow_symlinks=False)
-                    if not entry.name.startswith(_TEMPORARY):
-                        found.append((entry.path, status))
-                    elif self._clock() - status.st_mtime > _STALE:
-                        os.unlink(entry.path)
-        return [(path, status) for path, status in found if self.is_ours(status)]
+                    if entry.name.startswith(_TEMPORARY):
+                        if self._clock() - status.st_mtime > _STALE:
+                            os.unlink(entry.path)
+                    elif self.is_ours(status):
+                        yield entry.path, status
+
+    def tidy(self) -> None:
+        """Remove temporary files that were left behind."""
+        for _ in self.entries():
+            pass
 
 
 def _linked(temporary: str, path: str) -> bool:

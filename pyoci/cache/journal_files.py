@@ -81,7 +81,7 @@ class JournalFiles:
 
     def tidy(self) -> None:
         """Remove temporary files that were left behind."""
-        self._folder.entries()
+        self._folder.tidy()
 
     def _placed(self, name: str) -> tuple[int, str]:
         number = number_of(name)

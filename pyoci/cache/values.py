@@ -9,6 +9,7 @@ import struct
 import threading
 import time
 import zlib
+from array import array
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,7 @@ from pyoci.cache.locks import encoded
 _HEAD = struct.Struct("<8s32sdQI")
 _MAGIC = b"pyoci-1\n"
 _BLOCK = 4096  # what a file takes at least
+_BLOCKS = 0xFFFF  # of a file, at most; more are not counted
 _USED = 60.0  # seconds; how exactly it is known when a value was last used
 _PART = 32  # after writing such a part of all its bytes a process sweeps
 
@@ -91,19 +93,25 @@ class ValueFiles:
             os.unlink(f"{self._folder.path}/{_hash(key).hex()}")
 
     def sweep(self) -> None:
-        """Remove what was used least recently, until there is room again."""
-        entries = [
-            (status.st_mtime, _weight(status.st_size), path) for path, status in self._folder.entries()
-        ]
-        total = sum(weight for _, weight, _ in entries)
-        if total <= self._size:
+        """Remove what was used least recently, until there is room again.
+
+        The folder is read twice: to hold tens of thousands of paths took more memory than all else.
+        """
+        uses = array("Q", (_use(status) for _, status in self._folder.entries()))
+        excess = sum(map(_blocks, uses)) * _BLOCK - self._size
+        if excess <= 0:
             return
-        for _, weight, path in sorted(entries):
-            with suppress(OSError):
-                os.unlink(path)
-            total -= weight
-            if total <= self._size * 7 // 8:
-                return
+        excess += self._size // 8
+        oldest = 0
+        for use in sorted(uses):
+            if excess <= 0:
+                break
+            oldest = use
+            excess -= _blocks(use) * _BLOCK
+        for path, status in self._folder.entries():
+            if _use(status) <= oldest:
+                with suppress(OSError):
+                    os.unlink(path)
 
     def _swept(self) -> None:
         try:
@@ -114,6 +122,16 @@ class ValueFiles:
 
 def _hash(key: str) -> bytes:
     return hashlib.blake2b(encoded(key), digest_size=32).digest()
+
+
+def _use(status: os.stat_result) -> int:
+    """When a file was last used, in milliseconds, and how much room it takes, in one number of 64 bits."""
+    when = min(max(status.st_mtime_ns // 1_000_000, 0), 2**47)
+    return when << 16 | min(_weight(status.st_size) // _BLOCK, _BLOCKS)
+
+
+def _blocks(use: int) -> int:
+    return use & _BLOCKS
 
 
 def _weight(size: int) -> int:

@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import stat
+import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -136,6 +137,23 @@ class TestRoom:
             assert values.get("popular") == b"value"
         assert values.get("key 499") == bytes(10_000)
         assert values.get("key 0") is None
+
+    @pytest.mark.parametrize("size", [64 * 2**20, 4 * 2**20], ids=["room", "no room"])
+    def test_takes_little_memory_to_make(self, tmp_path: Path, size: int) -> None:
+        """A hundred bytes for each file: there may be 65,536."""
+        folder = tmp_path / "values"
+        folder.mkdir(mode=0o700)
+        for number in range(4000):
+            path = folder / f"{number:064x}"
+            path.write_bytes(b"value")
+            os.utime(path, (number, number))
+        values = ValueFiles(folder, size)
+        tracemalloc.start()
+        values.sweep()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 4000 * 100
+        assert len(list(folder.iterdir())) == min(4000, size * 7 // 8 // 4096)
 
     def test_is_not_given_to_one_that_would_take_all(self, files: FileBackend) -> None:
         """And what stood under its key is gone."""

@@ -88,7 +88,9 @@ def test_what_is_no_registry_is_refused(text: str) -> None:
     assert "secret" not in caught.value.message
 
 
-@pytest.mark.parametrize("text", ["docker.io", "index.docker.io", "https://Docker.io", "registry-1.docker.io"])
+@pytest.mark.parametrize(
+    "text", ["docker.io", "index.docker.io", "https://Docker.io", "registry-1.docker.io"]
+)
 @pytest.mark.parametrize("setting", ["", "docker.io", "hub=docker.io", "registry-1.docker.io", "*.docker.io"])
 def test_docker_hub_is_one_registry(text: str, setting: str) -> None:
     """Under the name that docker has for it, and under its registry's own."""
