@@ -6,7 +6,6 @@ import os
 import re
 import secrets
 import zlib
-from functools import lru_cache
 from pathlib import Path
 
 from pyoci.cache.backend import Position
@@ -19,9 +18,6 @@ _EPOCH = re.compile(rb"[0-9a-f]{32}\n")
 _EPOCH_SIZE = 33
 _LINE = re.compile(rb"([0-9a-f]{8}) (([0-9a-f]{16}) ([ -~]*))")
 _ATTEMPTS = 5
-_PLACES = 4096  # names whose journal is known without a sum
-
-_State = tuple[int, int, int]
 
 
 class JournalFiles:
@@ -36,8 +32,7 @@ class JournalFiles:
         self._folder = Folder(path)
         self._limit = limit
         self._missed = Missed()
-        self._seen: dict[int, tuple[_State, Position]] = {}
-        self._place = lru_cache(_PLACES)(self._placed)
+        self._seen: dict[int, tuple[int, int, Position]] = {}  # inode, when it changed, how far it had come
 
     def position(self, name: str) -> Position | None:
         number, path = self._place(name)
@@ -46,8 +41,10 @@ class JournalFiles:
         try:
             found = os.lstat(path)
             seen = self._seen.get(number)
-            if seen is not None and seen[0] == (found.st_ino, found.st_mtime_ns, found.st_size):
-                return seen[1]
+            if seen is not None:
+                inode, changed, position = seen
+                if (inode, changed, position.count) == (found.st_ino, found.st_mtime_ns, found.st_size):
+                    return position
         except OSError:
             pass  # _read finds out
         return self._read(number, path)
@@ -83,7 +80,7 @@ class JournalFiles:
         """Remove temporary files that were left behind."""
         self._folder.tidy()
 
-    def _placed(self, name: str) -> tuple[int, str]:
+    def _place(self, name: str) -> tuple[int, str]:
         number = number_of(name)
         return number, f"{self._folder.path}/{number:03x}"
 
@@ -112,7 +109,7 @@ class JournalFiles:
                     epoch = os.pread(descriptor, _EPOCH_SIZE, 0)
                 if self._folder.is_ours(found) and _EPOCH.fullmatch(epoch):
                     position = Position(epoch[:-1].decode(), found.st_size)
-                    self._seen[number] = (found.st_ino, found.st_mtime_ns, found.st_size), position
+                    self._seen[number] = found.st_ino, found.st_mtime_ns, position
                     return position
             except FileNotFoundError:
                 there = False
