@@ -34,7 +34,8 @@ _QUEUE_SECONDS = 10.0  # that a whole request waits for a thread; pip gives up a
 _LINGER_SECONDS = 2.0  # that a closed connection is still read, so that the client gets all of its answer
 _FINISH_SECONDS = 3600  # that a worker which stops gives its streams; at SIGTERM the arbiter gives fewer
 _ASK_SECONDS = 60.0  # between two requests to be replaced
-_GIVE_BACK_SECONDS = 30.0  # between two times that free memory is given back
+_GIVE_BACK_SECONDS = 30.0  # between two times that free memory is given back; everybody waits meanwhile,
+_GIVE_BACK_SHARE = 0.001  # for such a part of the time at most
 _AT_ONCE = 100  # connections accepted in one go
 
 _BARE_LF = re.compile(rb"(?<!\r)\n")
@@ -196,8 +197,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             if self.alive and self._busy >= self.cfg.threads and now >= self._accept_at:
                 self._accept_leftovers()
         if now >= self._give_back_at:
-            self._give_back_at = now + _GIVE_BACK_SECONDS
-            give_back()
+            self._give_back_at = now + max(give_back() / _GIVE_BACK_SHARE, _GIVE_BACK_SECONDS)
 
     # Heads.
 

@@ -93,7 +93,7 @@ class ValueFiles:
             os.unlink(f"{self._folder.path}/{_hash(key).hex()}")
 
     def sweep(self) -> None:
-        """Remove what was used least recently, until there is room again.
+        """Remove what was used least recently, where there is too much, until an eighth is free.
 
         The folder is read twice: to hold tens of thousands of paths took more memory than all else.
         """
