@@ -31,7 +31,6 @@ from pyoci.store.writes import Writes, present_document
 _LOST = (12, 30.0)  # attempts, and seconds after which no further one begins, at what others overwrite
 _FAILED = (5, 10.0)  # the same where the registry fails
 _TURN_SECONDS = 30.0  # for which a turn is waited for
-_LOOKS = 2
 _PATIENCE = 3.0  # seconds; a registry that asks to wait longer is passed on to the caller
 _PASSING = (Unreachable, RegistryFailed, RegistryRateLimited)
 # What a registry says of a child that was deleted since the image index was read.
@@ -77,7 +76,8 @@ class Changer:
                     return
                 else:
                     # Two servers that overwrite each other would go on doing so in step.
-                    pause = self._jitter() * self._moment(repository)
+                    longest, _ = self._durations.waits(repository.registry.origin)
+                    pause = self._jitter() * (longest + self._moment())
                 if pause is None or attempt >= attempts or self._clock() - begun > seconds:
                     break
                 self._sleep(pause)
@@ -115,6 +115,8 @@ class Changer:
         session, begun = group[0].session, self._clock()
         self._writes.heed(repository, tag)
         seen = present_document(session, repository, tag, self._writes)
+        if self._writes.is_others(repository, tag, seen.digest if seen else None):
+            self._durations.contest(repository.registry.origin)
         before = present = _package(seen, repository, tag)
         for waiter in group:
             present = waiter.apply(present)
@@ -143,17 +145,17 @@ class Changer:
 
     def _look_back(self, repository: Repository, tag: Tag, made: list[Waiter]) -> None:
         """Look for the changes once whoever read before we wrote must have written, and once more later."""
-        for _ in range(_LOOKS):
+        for seconds in self._durations.waits(repository.registry.origin):
             if not made:
                 return
-            self._sleep(self._moment(repository))
+            self._sleep(seconds + self._moment())
             seen = present_document(made[0].session, repository, tag, self._writes)
             present = _package(seen, repository, tag)
             made = [waiter for waiter in made if waiter.look(present)]
 
-    def _moment(self, repository: Repository) -> float:
-        """Seconds that a change may take another server, and some jitter."""
-        return self._durations.longest(repository.registry.origin) + 0.05 + 0.1 * self._jitter()
+    def _moment(self) -> float:
+        """Some jitter, in seconds."""
+        return 0.05 + 0.1 * self._jitter()
 
 
 def _package(document: Document | None, repository: Repository, tag: Tag) -> ImageIndex | None:

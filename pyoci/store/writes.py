@@ -90,11 +90,24 @@ class Writes:
             return False  # no lag of that length is known, and others may have deleted it
         return _bytes(digest)[:_SHORT] in self._replaced(repository, tag)
 
+    def is_others(self, repository: Repository, tag: Tag, digest: Digest | None) -> bool:
+        """Whether an answer with this digest (None: no such tag) is neither what we wrote last nor what our
+        own writes replaced: so somebody else writes there, and doesn't share the journal. For whoever holds
+        the tag's lock.
+        """
+        replaced, found = self._replaced(repository, tag), _bytes(digest)
+        _, offset = _place(repository, tag)
+        return bool(replaced) and found != self._written(offset) and found[:_SHORT] not in replaced
+
     def last(self, repository: Repository, tag: Tag) -> Digest | None:
         """What was written last; None where the tag was removed. Ask `is_old` first."""
         _, offset = _place(repository, tag)
-        written: bytes = _HEAD.unpack_from(self._memory, offset)[2]
+        written = self._written(offset)
         return None if written == _ABSENT else Digest("sha256", written.hex())
+
+    def _written(self, offset: int) -> bytes:
+        written: bytes = _HEAD.unpack_from(self._memory, offset)[2]
+        return written
 
     def _replaced(self, repository: Repository, tag: Tag) -> list[bytes]:
         key, offset = _place(repository, tag)

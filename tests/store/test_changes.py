@@ -315,6 +315,24 @@ class TestTogether:
         assert overwritten.is_set()
         assert sorted(names(store)) == sorted([WHEEL, SDIST])
 
+    @pytest.mark.parametrize("contested", [False, True])
+    def test_where_others_write_it_is_looked_back_later(
+        self, registry: TestRegistry, contested: bool
+    ) -> None:
+        """Somebody who shares nothing with us may be slower than we are."""
+        slept: list[float] = []
+        store = registry.store(sleep=slept.append)
+        publish(store, *make_sdist())
+        if contested:
+            document = registry.document("1.0")
+            document["annotations"]["com.example"] = "anothers"
+            registry.put("1.0", document)
+        slept.clear()
+        publish(store, *make_wheel())
+        assert len(slept) == 2
+        # By half a second at least, however long the changes took; and there is jitter of a tenth.
+        assert (slept[1] - slept[0] > 0.3) is contested
+
     def test_a_neighbours_delete_stays_a_delete(self, registry: TestRegistry, store: PackageStore) -> None:
         """The read-back looks for our own change only."""
         publish(store, *make_sdist())

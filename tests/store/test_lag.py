@@ -122,6 +122,15 @@ class TestWrites:
         writes.record(REPOSITORY, TAG, A, None)
         assert writes.last(REPOSITORY, TAG) is None
 
+    def test_what_we_know_nothing_of_is_anothers(self) -> None:
+        """Neither what was written last nor what that replaced; others' tags aren't known."""
+        writes = Writes()
+        assert not writes.is_others(REPOSITORY, TAG, A)
+        writes.record(REPOSITORY, TAG, None, A)
+        assert [writes.is_others(REPOSITORY, TAG, digest) for digest in (None, A, B)] == [False, False, True]
+        writes.record(REPOSITORY, TAG, A, None)
+        assert [writes.is_others(REPOSITORY, TAG, digest) for digest in (None, A, B)] == [False, False, True]
+
     def test_they_are_forgotten_after_some_minutes(self) -> None:
         """Somebody may by then have put an old state back on purpose."""
         now = [0.0]
