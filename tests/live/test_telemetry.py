@@ -112,7 +112,7 @@ class TestCollectors:
 
     def test_echo_what_they_were_sent(self, start: Start, collector: Collector) -> None:
         """The credentials are in no log, and the log has a line for each process at most."""
-        secret = "Bearer collector-4711"
+        secret = "Bearer for-the-collector"
         collector.answer = 403
         collector.text = lambda headers: headers["authorization"]
         server = start(OTLP_ENDPOINT=collector.url, OTLP_AUTH=secret, OTEL_BSP_SCHEDULE_DELAY="50")
@@ -123,9 +123,9 @@ class TestCollectors:
         log = server.log.read_text()
         assert {headers["authorization"] for headers in collector.headers} == {secret}
         assert 1 <= log.count("telemetry is being lost") <= int(WORKERS)
-        assert "4711" not in log
+        assert "for-the-collector" not in log
         assert len(command_lines) >= 2
-        assert "4711" not in "".join(command_lines)
+        assert "for-the-collector" not in "".join(command_lines)
 
 
 def _command_lines(server: Server) -> list[str]:

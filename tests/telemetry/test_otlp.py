@@ -303,7 +303,7 @@ class TestBadCollectors:
             for _ in range(50):
                 assert get(client, "/health") == 200
         assert log.getvalue().count("telemetry is being lost") == 1
-        assert "4711" not in log.getvalue()
+        assert "of-the-collector" not in log.getvalue()
 
     def test_is_down(self, collector: Collector) -> None:
         """Nobody listens there."""
@@ -329,4 +329,4 @@ def test_nothing_secret_in_a_repr() -> None:
     """Settings are shown when something goes wrong."""
     settings = Settings.from_environ({"OTLP_ENDPOINT": "https://c.example", "OTLP_AUTH": SECRET})
     assert settings.otlp.authorization == SECRET
-    assert "4711" not in repr(settings)
+    assert "of-the-collector" not in repr(settings)
