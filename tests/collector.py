@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -99,13 +98,6 @@ class Collector:
             for found, value in self.points(name)
             if wanted.items() <= {key.replace(".", "_"): each for key, each in found.items()}.items()
         )
-
-    def until(self, what: Callable[[], object]) -> None:
-        """Wait until something has come."""
-        end = time.monotonic() + _PATIENCE
-        while not what():
-            assert time.monotonic() < end, "it has not come"
-            time.sleep(0.02)
 
     @contextmanager
     def running(self) -> Iterator[Collector]:

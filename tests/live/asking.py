@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 
 from tests.live.servers import Server
 from tests.live.sockets import exchange, make_head, statuses
+from tests.waiting import until
 
 AUTHORIZATION = "Authorization: Basic bWU6bWU="  # me:me
 
@@ -72,7 +72,4 @@ def workers(server: Server) -> set[str]:
 
 
 def wait_for_others(server: Server, before: set[str]) -> None:
-    end = time.monotonic() + 60
-    while workers(server) & before or not workers(server):
-        assert time.monotonic() < end, "the workers stay"
-        time.sleep(0.1)
+    until(lambda: (now := workers(server)) and not now & before, "other workers", seconds=60)

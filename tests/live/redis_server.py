@@ -5,11 +5,11 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
-import time
 from pathlib import Path
 
 from tests.live.programs import find
 from tests.live.servers import Port
+from tests.waiting import until
 
 PASSWORD = "hunter2/&"
 _LIMIT = 30  # seconds until it must answer
@@ -39,10 +39,7 @@ class RedisServer:
         command = [program, *(part for name, value in options.items() for part in (f"--{name}", value))]
         with (self._folder / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        end = time.monotonic() + _LIMIT
-        while self.command("PING") != b"+PONG\r\n":
-            assert time.monotonic() < end, (self._folder / "redis.log").read_text()
-            time.sleep(0.02)
+        until(lambda: self.command("PING") == b"+PONG\r\n", "Redis to answer", seconds=_LIMIT)
 
     def stop(self) -> None:
         """Kill it."""

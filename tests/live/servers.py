@@ -18,6 +18,7 @@ import requests
 
 from tests.live.environments import CHECKOUT
 from tests.live.programs import find
+from tests.waiting import until
 
 _START_LIMIT = 30  # seconds until a server must answer
 _STOP_LIMIT = 15  # seconds that a server gets to end by itself
@@ -49,6 +50,18 @@ class Server:
     url: str
     log: Path
     process: subprocess.Popen[bytes]
+
+    def line(self, *words: str) -> str:
+        """The first line of the log with all these words. A request's comes after its answer has gone out,
+        so that it is waited for.
+        """
+
+        def found() -> str | None:
+            lines = self.log.read_text(errors="replace").splitlines(keepends=True)
+            whole = (line for line in lines if line.endswith("\n"))
+            return next((line for line in whole if all(word in line for word in words)), None)
+
+        return until(found, f"a line of the log with {' and '.join(words)}")
 
     def end(self) -> None:
         """Ask the server to end."""

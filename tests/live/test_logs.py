@@ -37,6 +37,7 @@ def test_no_credentials(
     )
     guarded_index.get(f"hello-world/?password={quote(STRANGER[1])}")
     guarded_index.yank("hello-world/1.0", True)
+    guarded_pyoci.line('"request"', '"PATCH"')
 
     assert answer.status_code == 401
     log = guarded_pyoci.log.read_bytes()

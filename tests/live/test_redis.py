@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from tests.cache import contract
 from tests.cache.neighbour import holding, started
 from tests.cache.processes import ended, forked
 from tests.live.redis_server import PASSWORD, RedisServer
+from tests.waiting import until
 
 pytestmark = pytest.mark.live("redis-server")
 
@@ -72,14 +72,6 @@ def there(redis: RedisServer) -> Iterator[RedisBackend]:
     backend.close()
 
 
-def eventually(found: Callable[[], object]) -> None:
-    """Wait until something is so."""
-    end = time.monotonic() + 30
-    while not found():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 class Shared:
     @pytest.fixture
     def backend(self, shared_redis: RedisServer) -> Iterator[Backend]:
@@ -95,7 +87,7 @@ class TestValues(Shared, contract.Values):
     def test_are_kept_for_a_time(self, backend: Backend, shared_redis: RedisServer) -> None:
         """That is said, or a week: Redis is not filled for ever."""
         backend.put("key", b"value", 0.05)
-        eventually(lambda: backend.get("key") is None)
+        until(lambda: backend.get("key") is None, "the value to go")
         backend.put("key", b"value")
         (key,) = (
             word for word in shared_redis.command("KEYS", "*").decode().split() if word.startswith("pyoci:")
@@ -142,7 +134,6 @@ class TestJournals(Shared, contract.Journals):
     def test_two_servers_lose_nothing(self, backend: Backend, shared_redis: RedisServer) -> None:
         """Together they record as many as a journal keeps."""
         position = backend.position("name")
-        assert position is not None
         for writer in [started(shared_redis.url, "record", prefix, "450") for prefix in "ab"]:
             with writer:
                 assert writer.wait(60) == 0
@@ -174,7 +165,7 @@ class TestLocks(Shared, contract.Locks):
         with backend.lock("name", 1) as held:
             assert held
             shared_redis.command("FLUSHALL")
-            eventually(lambda: b"pyoci:lock:" in shared_redis.command("KEYS", "*"))
+            until(lambda: b"pyoci:lock:" in shared_redis.command("KEYS", "*"), "the lock")
             with RedisBackend(shared_redis.url).lock("name", 0.1) as other:
                 assert not other
         assert b"pyoci:lock:" not in shared_redis.command("KEYS", "*")
@@ -204,7 +195,7 @@ class TestTrouble:
                 assert (first, second) == (True, False)
         assert [event.split(" {")[0] for event in told.told] == ["Redis can't be reached"]
         redis.start() if trouble == "stop" else redis.thaw()
-        eventually(lambda: here.position("name"))
+        until(lambda: here.position("name"), "a position")
         here.put("key", b"value")
         assert here.get("key") == b"value"
         assert [event.split(" {")[0] for event in told.told] == ["Redis can't be reached", "Redis is back"]
@@ -220,12 +211,11 @@ class TestTrouble:
         assert (there.position("name"), here.position("name")) == (None, None)
         here.record("name", "2.0")
         redis.thaw()
-        told: list[Position] = []
-        eventually(lambda: (position := there.position("name")) and told.append(position) is None)
+        told = until(lambda: there.position("name"), "a position")
         assert None not in before
-        assert told[0] != before[0]
+        assert told != before[0]
         assert there.position("quiet") == before[1]
-        eventually(lambda: here.position("name") == told[0])
+        until(lambda: here.position("name") == told, "the same position")
 
     def test_another_worker_makes_up_for_a_dead_one(self, redis: RedisServer, here: RedisBackend) -> None:
         """It knows what was missed."""
@@ -237,7 +227,7 @@ class TestTrouble:
 
         assert ended(forked(work)) == 0
         redis.thaw()
-        eventually(lambda: here.position("name") is not None)
+        until(lambda: here.position("name"), "a position")
         assert here.position("name") != before
 
     def test_a_copy_from_before_is_another_life(self, redis: RedisServer, here: RedisBackend) -> None:
@@ -248,11 +238,10 @@ class TestTrouble:
         redis.stop()
         redis.start()
         assert b"pyoci:journal:" in redis.command("KEYS", "*")
-        positions: list[Position] = []
-        eventually(lambda: (position := here.position("name")) and positions.append(position) is None)
+        position = until(lambda: here.position("name"), "a position")
         assert before is not None
-        assert positions[0].count == before.count
-        assert positions[0] != before
+        assert position.count == before.count
+        assert position != before
 
     def test_out_of_memory(self, redis: RedisServer, here: RedisBackend) -> None:
         """What can't be recorded removes the journal, which takes none; values that are there stay."""

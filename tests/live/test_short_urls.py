@@ -181,7 +181,7 @@ def test_nothing_else_is_served(short_pyoci: Server, path: str) -> None:
 def test_what_the_log_says(site: PackageIndex, short_pyoci: Server, project: str) -> None:
     """The URL as asked, and the registry and the repository that it stands for."""
     site.get(f"simple/{project}/")
-    line = next(line for line in short_pyoci.log.read_text().splitlines() if project in line)
+    line = short_pyoci.line('"request"', project)
     assert f"/packages/simple/{project}/" in line
     assert f"acme/{project}" in line
     assert "local" in line

@@ -20,6 +20,7 @@ from tests.builders import make_wheel
 from tests.collector import Collector, attributes
 from tests.live.environments import CHECKOUT
 from tests.live.servers import Port, Server, Servers, start_pyoci
+from tests.waiting import until
 
 pytestmark = pytest.mark.live()
 WORKERS = "4"
@@ -190,10 +191,12 @@ class TestMetricsPage:
         for number in range(3):
             before = _booted(server)
             server.process.send_signal(signal.SIGHUP)
-            _until(lambda before=before: _booted(server) >= before + int(WORKERS))
+            until(lambda before=before: _booted(server) >= before + int(WORKERS), "new workers")
             assert ask(server, f"/health?{number}") == 200
         # One for each kind of value: of each worker, of the first process, and of those that have ended.
-        _until(lambda: len(list(folder.glob("*.db"))) <= 3 * (int(WORKERS) + 2))
+        until(
+            lambda: len(list(folder.glob("*.db"))) <= 3 * (int(WORKERS) + 2), "what old workers leave to go"
+        )
         assert stopped(server) == 0
         assert not folder.exists()
 
@@ -255,10 +258,3 @@ def _folders(server: Server) -> list[Path]:
     """Where the server keeps what its workers count."""
     maps = Path(f"/proc/{server.process.pid}/maps").read_text()
     return sorted({Path(line.split()[-1]).parent for line in maps.splitlines() if line.endswith(".db")})
-
-
-def _until(what: Callable[[], object]) -> None:
-    end = time.monotonic() + _PATIENCE
-    while not what():
-        assert time.monotonic() < end, "it has not happened"
-        time.sleep(0.05)

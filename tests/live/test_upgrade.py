@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -26,6 +25,7 @@ from tests.live.programs import find
 from tests.live.servers import Port, Server, Servers, htpasswd, start_pyoci
 from tests.live.sockets import is_well
 from tests.live.stopping import slow_download, slow_upload
+from tests.waiting import until
 
 EXAMPLE = CHECKOUT / "docs" / "examples" / "nginx.conf"
 TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")  # directories of nginx's
@@ -76,13 +76,6 @@ class Busy:
         assert set(self.index.filenames("hello-world")) == {self.file.name, self.second_file.name}
 
 
-def _wait_for(found: Callable[[], object]) -> None:
-    end = time.monotonic() + LIMIT
-    while not found():
-        assert time.monotonic() < end, "the server stays as it is"
-        time.sleep(0.05)
-
-
 class TestTwoMasters:
     """SIGUSR2: a new gunicorn on the port of the old one, with the program that is installed by then."""
 
@@ -111,7 +104,7 @@ class TestTwoMasters:
         def upgrade() -> None:
             before = workers(server)
             server.process.send_signal(signal.SIGUSR2)
-            _wait_for(lambda: self._new_master(server, before))
+            until(lambda: self._new_master(server, before), "a new master", seconds=LIMIT)
             found.append(self._new_master(server, before) or 0)
             server.process.send_signal(signal.SIGTERM)
             assert server.process.wait(LIMIT) == 0
@@ -119,7 +112,7 @@ class TestTwoMasters:
         Busy(server, file, second_file).while_(upgrade)
         assert is_well(server)
         os.kill(found[0], signal.SIGTERM)
-        _wait_for(lambda: not Path(f"/proc/{found[0]}").exists())
+        until(lambda: not Path(f"/proc/{found[0]}").exists(), "the new master to end", seconds=LIMIT)
 
     def test_going_back(self, server: Server, file: Path, second_file: Path) -> None:
         """Where the new one is no good, it is the one to be stopped."""
@@ -127,9 +120,9 @@ class TestTwoMasters:
         def try_and_go_back() -> None:
             before = workers(server)
             server.process.send_signal(signal.SIGUSR2)
-            _wait_for(lambda: self._new_master(server, before))
+            until(lambda: self._new_master(server, before), "a new master", seconds=LIMIT)
             os.kill(self._new_master(server, before) or 0, signal.SIGTERM)
-            _wait_for(lambda: workers(server) == before)
+            until(lambda: workers(server) == before, "the old workers alone", seconds=LIMIT)
 
         Busy(server, file, second_file).while_(try_and_go_back)
         assert server.process.poll() is None

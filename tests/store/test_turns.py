@@ -29,6 +29,7 @@ from pyoci.store.locks import TagLocks
 from pyoci.store.turns import Waiter
 from pyoci.store.writes import Writes
 from tests.store.apart import REPOSITORY, TAG, adding, names_in
+from tests.waiting import until
 
 Refuse = Callable[[str, set[str]], PyOCIError | None]  # who writes, and which files
 
@@ -107,12 +108,12 @@ class Crowd:
             futures = []
             for number, (caller, change) in enumerate(wanted):
                 futures.append(pool.submit(self.changer.change, caller, REPOSITORY, TAG, change))  # type: ignore[arg-type]
-                self._until(lambda: self._in_line() >= number)  # noqa: B023  # it is asked at once
+                self._wait_for(number)
             return [future.exception(30) for future in futures]  # type: ignore[misc]
 
     @contextmanager
     def _lock(self, name: str, seconds: float) -> Iterator[bool]:
-        self._until(lambda: self._in_line() >= self._expected)
+        self._wait_for(self._expected)
         self._expected = 0
         with self._inner.held(name, time.monotonic() + seconds) as held:
             yield held
@@ -121,10 +122,8 @@ class Crowd:
         lines = list(self.changer._turns._lines.values())
         return len(lines[0]) if lines else (self._expected == 0) * 1000 - 1
 
-    def _until(self, true: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 20
-        while not true() and time.monotonic() < deadline:
-            time.sleep(0.001)
+    def _wait_for(self, number: int) -> None:
+        until(lambda: self._in_line() >= number, "others in the line", pause=0.001)
 
 
 @pytest.fixture
