@@ -17,6 +17,11 @@ PyOCIError
 └── Unreachable             no answer in time
 """
 
+from __future__ import annotations
+
+import copy
+from typing import Self
+
 
 class PyOCIError(Exception):
     """Root of the tree. `message` is shown to the caller: one sentence, no secret, no internal address."""
@@ -27,6 +32,12 @@ class PyOCIError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+    def bare(self) -> Self:
+        """A copy without the traceback, to keep or to share. Raised in many threads, one exception would
+        grow a traceback of all of them; kept, it would keep its request with all buffers.
+        """
+        return copy.copy(self)
 
 
 class InvalidRequest(PyOCIError):

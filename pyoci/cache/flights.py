@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 import time
 from collections.abc import Callable, Hashable
@@ -52,8 +51,7 @@ class Flights:
                 raise Unreachable("others have been asking for the same for too long; try again") from None
             except PyOCIError as exc:
                 if flight.who == who:
-                    # One exception raised in many threads would grow a traceback of all of them.
-                    raise copy.copy(exc) from None
+                    raise exc.bare() from None
             except Exception:  # noqa: BLE001, S110  # a defect shows in the request of whoever flew
                 pass
             else:
@@ -64,11 +62,8 @@ class Flights:
             result = work()
         except BaseException as exc:
             self._land(key)
-            # Not `exc` itself: its traceback holds the flight, and with it the whole request would wait for
-            # the collector of cycles.
-            flight.landed.set_exception(
-                copy.copy(exc) if isinstance(exc, PyOCIError) else RuntimeError("the flight was broken off")
-            )
+            broken_off = RuntimeError("the flight was broken off")
+            flight.landed.set_exception(exc.bare() if isinstance(exc, PyOCIError) else broken_off)
             raise
         self._land(key)
         flight.landed.set_result(result)

@@ -7,7 +7,6 @@ All of it stays in this process's memory.
 
 from __future__ import annotations
 
-import copy
 import re
 import secrets
 import threading
@@ -223,8 +222,7 @@ class Authenticator:
             token = fetch()
         except BaseException as exc:
             self._land(key, None)
-            # Not `exc` itself: its traceback holds the flight, and would wait for the collector of cycles.
-            flight.set_exception(copy.copy(exc) if isinstance(exc, PyOCIError) else RuntimeError("no token"))
+            flight.set_exception(exc.bare() if isinstance(exc, PyOCIError) else RuntimeError("no token"))
             raise
         self._land(key, token)
         flight.set_result(token)
@@ -242,8 +240,7 @@ class Authenticator:
         except TimeoutError:
             raise Unreachable(f"{registry} gave no token in time") from None
         except PyOCIError as exc:
-            # One exception raised in many threads would grow a traceback of all of them.
-            raise copy.copy(exc) from None
+            raise exc.bare() from None
 
     def _token_key(
         self, registry: Registry, purpose: Purpose, credentials: Credentials, challenge: Challenge

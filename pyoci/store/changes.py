@@ -8,7 +8,6 @@ where it was lost.
 
 from __future__ import annotations
 
-import copy
 import itertools
 import random
 import time
@@ -131,7 +130,7 @@ class Changer:
             written = _write(session, repository, tag, seen, present, repair=repair, keep=keep)
         except PyOCIError as exc:
             for waiter in group:
-                waiter.failure, waiter.in_company = copy.copy(exc), len(group) > 1
+                waiter.failure, waiter.in_company = exc.bare(), len(group) > 1
             # The answer may be what was lost, and the change taken.
             return group if isinstance(exc, _PASSING) else []
         else:
@@ -191,10 +190,10 @@ def _write(
 
 
 def _fail(group: list[Waiter], failure: PyOCIError) -> None:
-    """Tell those who don't know yet. One exception raised in many threads would grow a traceback of all."""
+    """Tell those who don't know yet."""
     for waiter in group:
         if waiter.failure is None and not waiter.lost:
-            waiter.failure = copy.copy(failure)
+            waiter.failure = failure.bare()
 
 
 def _pause(waiter: Waiter, failure: PyOCIError, attempt: int, jitter: float) -> float | None:

@@ -96,16 +96,15 @@ class Writes:
         the tag's lock.
         """
         replaced, found = self._replaced(repository, tag), _bytes(digest)
-        _, offset = _place(repository, tag)
-        return bool(replaced) and found != self._written(offset) and found[:_SHORT] not in replaced
+        return bool(replaced) and found != self._written(repository, tag) and found[:_SHORT] not in replaced
 
     def last(self, repository: Repository, tag: Tag) -> Digest | None:
         """What was written last; None where the tag was removed. Ask `is_old` first."""
-        _, offset = _place(repository, tag)
-        written = self._written(offset)
+        written = self._written(repository, tag)
         return None if written == _ABSENT else Digest("sha256", written.hex())
 
-    def _written(self, offset: int) -> bytes:
+    def _written(self, repository: Repository, tag: Tag) -> bytes:
+        _, offset = _place(repository, tag)
         written: bytes = _HEAD.unpack_from(self._memory, offset)[2]
         return written
 

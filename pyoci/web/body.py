@@ -10,10 +10,9 @@ from __future__ import annotations
 import io
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from werkzeug.wsgi import get_content_length
@@ -56,9 +55,7 @@ class RequestBody(io.RawIOBase):
         self.length = _length(environ)
         self.taken = 0
         self._ended = self.length == 0
-        # Not the exception itself: its traceback holds this body, and a request that failed would wait whole,
-        # buffers and all, for the collector of cycles.
-        self._failure: Callable[[], PyOCIError] | None = None
+        self._failure: PyOCIError | None = None
         self._watch = _Watch(
             environ.get("gunicorn.socket") or environ.get("werkzeug.socket"), patience.progress
         )
@@ -71,7 +68,7 @@ class RequestBody(io.RawIOBase):
         if size is None or size < 0:
             return b"".join(iter(lambda: self.read(PIECE), b""))
         if self._failure is not None:
-            raise self._failure()
+            raise self._failure.bare()
         if self._ended or not size:
             return b""
         data = self._receive(size)
@@ -115,14 +112,14 @@ class RequestBody(io.RawIOBase):
         try:
             data: bytes = self._stream.read(wanted)
         except TimeoutError:
-            raise self._fail(_timeout, self.taken) from None
+            raise self._fail(_timeout(self.taken)) from None
         except Exception as exc:  # a reset, or what the server itself raises for a bad chunk
-            raise self._fail(_cut, self.taken, self.length) from exc
+            raise self._fail(_cut(self.taken, self.length)) from exc
         if not data:
             if self.length is not None and self._watch.expired:
-                raise self._fail(_timeout, self.taken)
+                raise self._fail(_timeout(self.taken))
             if self.length is not None:
-                raise self._fail(_cut, self.taken, self.length)
+                raise self._fail(_cut(self.taken, self.length))
             self._end()
         return data
 
@@ -130,10 +127,10 @@ class RequestBody(io.RawIOBase):
         self._ended = True
         self.release()
 
-    def _fail(self, failure: Callable[..., PyOCIError], *arguments: int | None) -> PyOCIError:
-        self._failure = partial(failure, *arguments)
+    def _fail(self, failure: PyOCIError) -> PyOCIError:
+        self._failure = failure
         self.release()
-        return self._failure()
+        return failure.bare()
 
 
 class _Watch:
