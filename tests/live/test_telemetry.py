@@ -237,7 +237,7 @@ def _settled(server: Server) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         if counts == len(lines):
             return families, lines
         assert time.monotonic() < end, f"{counts} counted"
-        time.sleep(0.1)
+        time.sleep(0.5)  # until the line of this look at the page is in the log
 
 
 def _samples(families: dict[str, Any], name: str) -> list[Any]:
