@@ -359,7 +359,7 @@ def test_nobody_there(host: str) -> None:
 
 def test_others_go_on_meanwhile() -> None:
     """A registry that hangs keeps its own callers waiting and nobody else."""
-    transport = Transport(document_seconds=2, sleep=lambda _: None)
+    transport = Transport(document_seconds=4, sleep=lambda _: None)
     with Server(hostile.silent) as stuck, Server(hostile.every(GOOD_TAGS)) as good:
         gateway = Gateway(transport)
 
@@ -377,7 +377,7 @@ def test_others_go_on_meanwhile() -> None:
         begun = time.monotonic()
         for _ in range(20):
             assert ask(good) == ()
-        assert time.monotonic() - begun < 1.5
+        assert time.monotonic() - begun < 3.5
         for thread in waiting:
             thread.join()
     transport.close()
