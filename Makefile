@@ -9,7 +9,7 @@ serve: $(VENV)/.installed
 	$(RUN)/pyoci serve
 
 test: $(VENV)/.installed-dev
-	$(RUN)/python -m pytest -n auto --dist worksteal $(ARGS)
+	$(RUN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 torture: $(VENV)/.installed-dev
 	$(RUN)/python -m pytest tests/torture $(ARGS)
