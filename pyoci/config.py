@@ -308,7 +308,7 @@ def _yes_or_no(text: str) -> bool:
 
 
 def _prefix(text: str) -> str:
-    if not re.fullmatch(r"(?:/[A-Za-z0-9._~-]+)+/?|/", text) or "/.." in text:
+    if not re.fullmatch(r"(?:/[A-Za-z0-9._~-]+)+/?|/+", text) or "/.." in text:
         raise ValueError(f"{text[:_SHOWN]!r} is not a path; expected one like /packages")
     if text.split("/")[1] in RESERVED:
         raise ValueError(f"{text[:_SHOWN]!r} is an address of PyOCI itself; choose another")

@@ -19,6 +19,7 @@ VALUES: list[tuple[str, str, str, Any]] = [
     ("PORT", "", "port", 8080),
     ("PYOCI_PATH", "/packages/", "path", "/packages"),
     ("PYOCI_PATH", "/", "path", ""),
+    ("PYOCI_PATH", "//", "path", ""),
     ("PYOCI_MAX_BODY", "1000", "max_body", 1000),
     ("PYOCI_MAX_VERSIONS", "0", "max_versions", 0),
     ("PYOCI_BEARER_USERNAME", "__token__", "bearer_username", "__token__"),

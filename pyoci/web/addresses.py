@@ -60,6 +60,8 @@ class Place:
         if short is not None and (found := _shortened(path, short)) is not None:
             return cls(*found)
         registry, rest = _registry(path, knows)
+        # An address joined from `https://…/<registry>/` and `/<namespace>/` has two slashes in its middle.
+        rest = rest.removeprefix("/")
         segments = tuple(rest.split("/")) if rest else ()
         if SIMPLE not in segments:
             return cls(registry, segments)

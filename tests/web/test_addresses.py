@@ -33,6 +33,24 @@ read = reading()
         pytest.param("https%3A%2F%2Fghcr.io%2F/acme", "https://ghcr.io", ("acme",), id="URL with a slash"),
         pytest.param("localhost%3A5000/acme", "localhost:5000", ("acme",), id="encoded port"),
         pytest.param("ghcr.io", "ghcr.io", (), id="nothing below"),
+        pytest.param("ghcr.io//acme/a", "ghcr.io", ("acme", "a"), id="doubled slash after the registry"),
+        pytest.param("lab//acme", "lab", ("acme",), id="doubled slash after an alias"),
+        pytest.param(
+            "http://localhost:5000//acme", "http://localhost:5000", ("acme",), id="doubled slash after a URL"
+        ),
+        pytest.param(
+            "http:/localhost:5000//acme",
+            "http://localhost:5000",
+            ("acme",),
+            id="doubled slash after a URL with merged slashes",
+        ),
+        pytest.param(
+            "http%3A%2F%2Flocalhost%3A5000//acme",
+            "http://localhost:5000",
+            ("acme",),
+            id="doubled slash after an encoded URL",
+        ),
+        pytest.param("ghcr.io///acme", "ghcr.io", ("", "acme"), id="three slashes are no two"),
         pytest.param("ghcr.io/a//b", "ghcr.io", ("a", "", "b"), id="empty segments are kept for the grammar"),
         pytest.param("ghcr.io/a/../b", "ghcr.io", ("a", "..", "b"), id="dots are kept for the grammar"),
     ],

@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 
 from pyoci.errors import Denied, NotFound, NotSupported, Unauthorized
 from tests.web.doubles import MemoryStore, Registries
+from tests.web.uploads import CONTENT, make_form, post
 
 PAGE = "/ghcr.io/acme/hello-world/"
 WHEEL = "hello_world-1.0-py3-none-any.whl"
@@ -293,6 +294,30 @@ def test_registry_as_a_url(
     assert client.get(path).status_code == 200
     assert registries.asked == ["http://localhost:5000"]
     assert client.get(f"{path}{WHEEL}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("registry", "host"),
+    [
+        ("ghcr.io", "ghcr.io"),
+        ("lab", "http://10.0.0.5:5000"),
+        ("http://localhost:5000", "http://localhost:5000"),
+        ("http:/localhost:5000", "http://localhost:5000"),
+        ("http%3A%2F%2Flocalhost%3A5000", "http://localhost:5000"),
+    ],
+)
+def test_doubled_slash_after_the_registry(
+    client: FlaskClient, store: MemoryStore, registry: str, host: str
+) -> None:
+    """It counts as one: for roots, pages, files, the legacy JSON and uploads."""
+    root = f"/{registry}//acme/"
+    assert post(client, make_form(), root).status_code == 200
+    assert store.calls == [("publish", f"{host}/acme")]
+    assert client.get(f"{root}?format=json").json["projects"] == [{"name": "hello-world"}]
+    assert client.get(f"{root}hello-world/?format=json").json["name"] == "hello-world"
+    [[file]] = client.get(f"{root}hello-world/json").json["releases"].values()
+    assert client.get(file["url"]).data == CONTENT
+    assert client.get(f"{root}hello-world/{WHEEL}").data == CONTENT
 
 
 def test_alias(client: FlaskClient, store: MemoryStore) -> None:
