@@ -16,7 +16,7 @@ from pyoci.cache.files import FileBackend
 from pyoci.cache.opening import open_backend
 from pyoci.cache.own_directory import OwnDirectory
 from pyoci.config import Settings, WrongSettings
-from pyoci.embedded import Htpasswd, at_the_keyboard, create_blueprint, create_registry_app, identity
+from pyoci.embedded import Htpasswd, create_blueprint, create_registry_app, identity, refusal_for_remote_peer
 from pyoci.errors import Denied
 from pyoci.events import Events
 from pyoci.net.transport import Proxies, Transport
@@ -69,7 +69,7 @@ def create_app(settings: Settings, log: Log | None = None) -> Flask:
     app = Flask("pyoci", static_folder=None)
     if settings.embedded is not None and not settings.short_urls.alone:
         app.register_blueprint(
-            create_blueprint(settings.embedded, htpasswd=htpasswd, at_door=True, events=events)
+            create_blueprint(settings.embedded, htpasswd=htpasswd, local_only=True, events=events)
         )
     site = Site(
         store=store,
@@ -108,7 +108,7 @@ def _door(htpasswd: Htpasswd | None) -> Callable[[Registry, dict[str, Any]], Non
     """Without passwords the embedded registry is for whoever sits at this machine."""
 
     def admit(registry: Registry, environ: dict[str, Any]) -> None:
-        obstacle = at_the_keyboard(environ) if registry is EMBEDDED and htpasswd is None else None
+        obstacle = refusal_for_remote_peer(environ) if registry is EMBEDDED and htpasswd is None else None
         if obstacle is not None:
             raise Denied(obstacle)
 
@@ -180,7 +180,7 @@ def _embedded(settings: Settings, htpasswd: Htpasswd | None, events: Events) -> 
     if settings.embedded is None:
         return None
     try:
-        return create_registry_app(settings.embedded, htpasswd=htpasswd, at_door=False, events=events)
+        return create_registry_app(settings.embedded, htpasswd=htpasswd, local_only=False, events=events)
     except OSError as exc:
         raise WrongSettings(
             f"PyOCI can't start with these settings:\n  PYOCI_EMBEDDED: {settings.embedded}: {exc.strerror}"

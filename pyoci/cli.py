@@ -87,7 +87,7 @@ def _gc(directory: Path | None) -> int:
     if not directory.is_dir():
         raise WrongSettings(f"there is no directory {directory}")
     done = gc(directory, older_than=timedelta(hours=1))
-    counts = f"{done.documents} documents, {done.blobs} blobs, {done.uploads} unfinished uploads"
+    counts = f"{done.manifests} manifests, {done.blobs} blobs, {done.uploads} unfinished uploads"
     print(f"removed {counts}: {done.freed} bytes")  # noqa: T201  # the command talks to a person
     for problem in done.problems:
         print(f"left alone: {problem}", file=sys.stderr)  # noqa: T201

@@ -44,7 +44,7 @@ class TestRegistry:
     calls: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._app = create_registry_app(self.directory, htpasswd=None, at_door=False)
+        self._app = create_registry_app(self.directory, htpasswd=None, local_only=False)
         self.gateway = Gateway(Transport(embedded=self, sleep=lambda _: None))
 
     def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:

@@ -28,7 +28,7 @@ LADDER = {
     "oci": {"net"},
     "upstream": {"net", "cache"},
     "store": {"dist", "oci", "upstream", "cache"},
-    "embedded": {"oci"},
+    "embedded": {"oci", "net"},
     "telemetry": {"oci"},
     "web": {"store", "dist", "oci", "upstream"},
     "config": {"oci", "cache", "dist", "upstream"},

@@ -1,20 +1,21 @@
-"""A small OCI registry over a directory of OCI image layouts: for trying, for one machine, for tests.
+"""A small OCI registry over a directory of OCI image layouts, for trials, single machines and tests.
 
 `create_blueprint` serves it below /v2/ of another application, `create_registry_app` within the process, `gc`
-collects its garbage. `Htpasswd` and `at_the_keyboard` say who may come in, `identity` which registry it is.
+collects its garbage. `Htpasswd` and `refusal_for_remote_peer` decide who has access; `identity` names the
+registry.
 """
 
-from pyoci.embedded.access import Htpasswd, at_the_keyboard
-from pyoci.embedded.collection import Collected, gc
-from pyoci.embedded.identity import identity
-from pyoci.embedded.registry import create_blueprint, create_registry_app
+from pyoci.embedded.access import Htpasswd, refusal_for_remote_peer
+from pyoci.embedded.blueprint import create_blueprint, create_registry_app
+from pyoci.embedded.garbage import Collected, gc
+from pyoci.embedded.storage import identity
 
 __all__ = [
     "Collected",
     "Htpasswd",
-    "at_the_keyboard",
     "create_blueprint",
     "create_registry_app",
     "gc",
     "identity",
+    "refusal_for_remote_peer",
 ]

@@ -1,22 +1,26 @@
-"""Blobs as they lie on the disk: found, kept young for the garbage collection, mounted, deleted."""
+"""Blobs of the repositories, and the uploads that they arrive by."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import shutil
+import os
+import re
 import uuid
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from errno import EROFS
 from pathlib import Path
+from typing import BinaryIO
 
-from pyoci.embedded.disk import Disk
-from pyoci.embedded.layout import Folder
+from pyoci.embedded.errors import Refusal
+from pyoci.embedded.storage import PIECE, Disk, RepositoryFolder, temporary_path, try_lock
 from pyoci.oci.references import Digest
 
-# Seconds. A client that was told that a blob exists relies on it from then on: it is made young again, but
-# not at every question. Well under the hour that the garbage collection leaves alone.
-FRESH = 15 * 60
+# Seconds. A client relies on a blob that the registry has confirmed, so each answer renews the blob's time of
+# modification unless it is newer than this. Well under the hour that the garbage collection leaves alone.
+RENEW_AFTER = 15 * 60
+_SESSION_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,53 +37,52 @@ class Blobs:
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
 
-    def find(self, folder: Folder, digest: Digest) -> Blob | None:
-        """The blob, if `folder` has it. An empty file under the digest of something else was torn."""
+    def find(self, folder: RepositoryFolder, digest: Digest) -> Blob | None:
+        """The blob, or None. A file that lost all its bytes in a crash counts as missing."""
         path = folder.blob(digest)
         try:
             size = path.stat().st_size
         except FileNotFoundError:
             return None
-        return Blob(path, size) if size or _is_of_nothing(digest) else None
+        return Blob(path, size) if size or hashlib.new(digest.algorithm).hexdigest() == digest.hex else None
 
-    def promise(self, folder: Folder, digest: Digest) -> Blob | None:
-        """As `find`, and the garbage collection will spare what was found for an hour. Raises Busy."""
+    def find_and_renew(self, folder: RepositoryFolder, digest: Digest) -> Blob | None:
+        """As `find`, and the garbage collection spares the blob for another hour. Raises Busy."""
         blob = self.find(folder, digest)
-        if blob is None or self._disk.age(blob.path) < FRESH:
+        if blob is None or self._disk.age(blob.path) < RENEW_AFTER:
             return blob
         with folder.lock():
             blob = self.find(folder, digest)
             if blob is not None:
-                self._touch(blob.path)
+                self._renew(blob.path)
         return blob
 
-    def store(self, folder: Folder, staged: Path, digest: Digest) -> None:
-        """Give the verified file `staged`, which lies on the disk, its place. Raises Busy."""
+    def store(self, folder: RepositoryFolder, staged: Path, digest: Digest) -> None:
+        """Move the verified file `staged`, which is flushed to the disk, to its final path. Raises Busy."""
         target = folder.blob(digest)
         self._disk.make_folder(target.parent)
         with folder.lock():
             self._disk.touch(staged)
             self._disk.replace(staged, target)
 
-    def put(self, folder: Folder, content: bytes, digest: Digest) -> None:
-        """Store a document's bytes. The caller holds the lock."""
+    def put(self, folder: RepositoryFolder, content: bytes, digest: Digest) -> None:
+        """Store the bytes of a manifest. The caller holds the lock."""
         target = folder.blob(digest)
         self._disk.make_folder(target.parent)
         self._disk.put(target, content, folder.staging)
 
-    def mount(self, source: Folder, target: Folder, digest: Digest) -> bool:
-        """Let `target` have the blob of `source` too; False where that has none. Raises Busy."""
-        blob = self.promise(source, digest)
+    def mount(self, source: RepositoryFolder, target: RepositoryFolder, digest: Digest) -> bool:
+        """Make a blob of `source` available in `target`; False where `source` lacks it. Raises Busy."""
+        blob = self.find_and_renew(source, digest)
         if blob is None:
             return False
-        if self.promise(target, digest) is not None:
+        if self.find_and_renew(target, digest) is not None:
             return True
-        self._disk.make_folder(target.blob(digest).parent)
         self._disk.make_folder(target.staging)
-        staged = target.staging / f"tmp-{uuid.uuid4().hex}"
+        staged = temporary_path(target.staging)
         try:
-            self._copy(blob.path, staged)
-        except FileNotFoundError:  # deleted meanwhile
+            self._disk.link_or_copy(blob.path, staged)
+        except FileNotFoundError:  # deleted by another request
             return False
         self.store(target, staged, digest)
         return True
@@ -89,7 +92,7 @@ class Blobs:
         with blob.path.open("rb") as file:
             return hashlib.file_digest(file, digest.algorithm).hexdigest() != digest.hex
 
-    def delete(self, folder: Folder, digest: Digest) -> bool:
+    def delete(self, folder: RepositoryFolder, digest: Digest) -> bool:
         """Remove a blob; False where there is none. Raises Busy."""
         if self.find(folder, digest) is None:
             return False
@@ -97,25 +100,114 @@ class Blobs:
             self._disk.remove(folder.blob(digest))
         return True
 
-    def _copy(self, source: Path, target: Path) -> None:
+    def _renew(self, path: Path) -> None:
         try:
-            self._disk.link(source, target)
+            self._disk.touch(path)
+        except PermissionError:  # nothing is collected where nothing can be written
+            pass
         except OSError as error:
-            if error.errno not in {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP}:
+            if error.errno != EROFS:
                 raise
-            self._disk.create(target)
-            with source.open("rb") as read, target.open("r+b") as written:
-                shutil.copyfileobj(read, written, 1024 * 1024)
-                self._disk.sync(written, target)
-
-    def _touch(self, path: Path) -> None:
-        with suppress(PermissionError):  # on a disk that can't be written to, nothing is collected either
-            try:
-                self._disk.touch(path)
-            except OSError as error:
-                if error.errno != errno.EROFS:
-                    raise
 
 
-def _is_of_nothing(digest: Digest) -> bool:
-    return hashlib.new(digest.algorithm).hexdigest() == digest.hex
+@dataclass(slots=True)
+class UploadSession:
+    """An open upload session; `size` is the number of bytes that have arrived."""
+
+    folder: RepositoryFolder
+    session_id: str
+    path: Path
+    file: BinaryIO = field(repr=False)
+    size: int = 0
+
+
+class UploadSessions:
+    """The upload sessions of every repository. The file of a session holds the bytes that have arrived."""
+
+    def __init__(self, disk: Disk, blobs: Blobs) -> None:
+        self._disk = disk
+        self._blobs = blobs
+
+    def begin(self, folder: RepositoryFolder) -> str:
+        """Open a session; returns its id."""
+        session_id = uuid.uuid4().hex
+        self._disk.make_folder(folder.staging)
+        self._disk.create(folder.staging / session_id)
+        return session_id
+
+    @contextmanager
+    def opened(self, folder: RepositoryFolder, session_id: str) -> Iterator[UploadSession]:
+        """The session, for one request at a time. Raises Refusal where it is unknown or in use."""
+        path = folder.staging / session_id
+        unknown = Refusal(
+            "BLOB_UPLOAD_UNKNOWN", "there is no such upload; it may be complete, cancelled or too old"
+        )
+        if not _SESSION_ID.fullmatch(session_id):
+            raise unknown
+        try:
+            file = path.open("r+b", buffering=0)
+        except FileNotFoundError as error:
+            raise unknown from error
+        with file:
+            if not try_lock(file.fileno()):
+                raise Refusal("BLOB_UPLOAD_INVALID", "another request is writing to this upload", status=409)
+            if not _is_same_file(path, file):
+                raise unknown
+            yield UploadSession(folder, session_id, path, file, file.seek(0, os.SEEK_END))
+
+    def append(
+        self,
+        upload: UploadSession,
+        pieces: Iterable[bytes],
+        length: int | None = None,
+        hasher: hashlib._Hash | None = None,
+    ) -> None:
+        """Add `pieces`. None of them is kept where they end early or differ from `length` bytes in all."""
+        size = upload.size
+        try:
+            for piece in pieces:
+                self._write(upload, piece)
+                if hasher is not None:
+                    hasher.update(piece)
+            if length is not None and upload.size - size != length:
+                message = f"the Content-Range announced {length} bytes; {upload.size - size} arrived"
+                raise Refusal("SIZE_INVALID", message)
+        except BaseException:
+            with suppress(OSError):  # on a broken disk the session is left to the garbage collection
+                self._disk.truncate(upload.file, size, upload.path)
+            upload.size = size
+            raise
+
+    def finish(
+        self, upload: UploadSession, digest: Digest, pieces: Iterable[bytes], length: int | None = None
+    ) -> None:
+        """Add the last pieces and store everything as a blob, if it has this digest. Raises Refusal, Busy."""
+        hasher = hashlib.new(digest.algorithm)
+        upload.file.seek(0)
+        while piece := upload.file.read(PIECE):
+            hasher.update(piece)
+        self.append(upload, pieces, length, hasher)
+        if hasher.hexdigest() != digest.hex:
+            self.cancel(upload)
+            raise Refusal("DIGEST_INVALID", f"the content's digest is not {digest}; nothing was stored")
+        self._disk.sync(upload.file, upload.path)
+        self._blobs.store(upload.folder, upload.path, digest)
+
+    def cancel(self, upload: UploadSession) -> None:
+        self._disk.remove(upload.path)
+
+    def _write(self, upload: UploadSession, piece: bytes) -> None:
+        view = memoryview(piece)
+        while view:
+            self._disk.write(upload.file, view, upload.path)
+            written = upload.file.tell() - upload.size
+            upload.size += written
+            view = view[written:]
+
+
+def _is_same_file(path: Path, file: BinaryIO) -> bool:
+    """Whether `path` still names the open file; another request may have finished the upload."""
+    try:
+        return path.stat().st_ino == os.fstat(file.fileno()).st_ino
+    except FileNotFoundError:
+        return False

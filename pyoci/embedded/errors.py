@@ -1,11 +1,11 @@
-"""What the embedded registry refuses: codes of OCI distribution 1.1, "Error Codes", with their statuses."""
+"""The errors of the embedded registry: codes of OCI distribution 1.1, "Error Codes", with their statuses."""
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
 
-# Codes that the specification doesn't know are those of docker-registry, or say what they mean.
+# Further codes are docker-registry's, or our own.
 STATUSES: Mapping[str, int] = {
     "BLOB_UNKNOWN": 404,
     "BLOB_UPLOAD_INVALID": 400,
@@ -29,7 +29,7 @@ STATUSES: Mapping[str, int] = {
 
 
 class Refusal(Exception):
-    """A request that isn't met. `message` is one sentence for the caller, `code` one of STATUSES."""
+    """A request that is refused. `message` is one sentence for the caller, `code` one of STATUSES."""
 
     def __init__(
         self,
@@ -49,15 +49,15 @@ class Refusal(Exception):
 
 
 class Damaged(Exception):
-    """A file of the registry's directory doesn't hold what it must. Nothing overwrites it."""
+    """A file in the registry's directory is damaged. It is not overwritten."""
 
 
 class Busy(Exception):
-    """Another request kept a repository locked for too long."""
+    """Other requests kept a repository locked for too long."""
 
 
 def refusal_of(error: OSError | Damaged | Busy) -> Refusal:
-    """What a caller is told about trouble with the registry's own directory; paths stay here."""
+    """The refusal for an error in the registry's own directory; it names no path."""
     if isinstance(error, Busy):
         message = "the repository is busy with other writes; try again"
         return Refusal("UNAVAILABLE", message, headers={"Retry-After": "1"})

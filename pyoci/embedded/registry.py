@@ -1,176 +1,201 @@
-"""The embedded registry as a Flask blueprint, and as an application of its own."""
+"""What the registry stores, apart from HTTP: its manifests, beside the blobs and uploads of `blobs`."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable, Mapping
+import hashlib
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
-from flask import Blueprint, Flask, Request, Response, request
-from flask.blueprints import BlueprintSetupState
-from werkzeug.routing import BaseConverter
+from cachetools import LRUCache
 
-from pyoci.embedded import blob_views, document_views, list_views
-from pyoci.embedded.access import Htpasswd, at_the_keyboard
-from pyoci.embedded.disk import Disk
-from pyoci.embedded.errors import Busy, Damaged, Refusal, refusal_of
-from pyoci.embedded.lock import LOCK_LIMIT
-from pyoci.embedded.service import BLOB_LIMIT, EmbeddedRegistry
-from pyoci.events import Events
+from pyoci.embedded.blobs import Blobs, UploadSessions
+from pyoci.embedded.errors import Damaged, Refusal
+from pyoci.embedded.manifests import Child, IndexEntry, Manifest, RepositoryIndex
+from pyoci.embedded.storage import LOCK_LIMIT, Disk, FileStamp, Layout, RepositoryFolder, file_stamp
+from pyoci.net.transport import DOCUMENT_LIMIT
+from pyoci.oci.references import Digest, Reference, Tag
 
-View = Callable[..., Response]
+BLOB_LIMIT = 16 * 1024**3  # bytes
+_INDEX_LIMIT = 64 * 1024 * 1024  # bytes of one index.json: some 200,000 manifests
+_INDEXES_IN_MEMORY = 64
+_OCI_LAYOUT = b'{"imageLayoutVersion": "1.0.0"}\n'
 
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+class Manifests:
+    """The manifests and tags of every repository: read at any time, changed by one writer at a time."""
+
+    def __init__(self, disk: Disk, blobs: Blobs) -> None:
+        self._disk = disk
+        self._blobs = blobs
+        self._guard = threading.Lock()
+        self._indexes: LRUCache[Path, tuple[FileStamp, RepositoryIndex]] = LRUCache(_INDEXES_IN_MEMORY)
+
+    def find_index(self, folder: RepositoryFolder) -> RepositoryIndex | None:
+        """The index of a repository; None where the repository doesn't exist. Raises Damaged, OSError."""
+        stamp = _stamp_or_none(folder.index)
+        if stamp is None:
+            return None
+        with self._guard:
+            cached = self._indexes.get(folder.index)
+        if cached is not None and cached[0] == stamp:
+            return cached[1]
+        index = RepositoryIndex.parse(folder.index.read_bytes())
+        # A file that was replaced before it was read is a right answer, but doesn't belong to this stamp.
+        if _stamp_or_none(folder.index) == stamp:
+            self._cache(folder, stamp, index)
+        return index
+
+    def index(self, folder: RepositoryFolder) -> RepositoryIndex:
+        """As `find_index`. Raises Refusal where the repository doesn't exist."""
+        index = self.find_index(folder)
+        if index is None:
+            raise Refusal(
+                "NAME_UNKNOWN", f"there is no repository {folder.name}", detail={"name": folder.name}
+            )
+        return index
+
+    def entry(self, folder: RepositoryFolder, reference: Reference) -> IndexEntry:
+        """The manifest behind a tag or digest. Raises Refusal where there is none."""
+        index = self.index(folder)
+        entry = (index.tags if isinstance(reference, Tag) else index.manifests).get(str(reference))
+        if entry is None:
+            raise Refusal("MANIFEST_UNKNOWN", f"there is no manifest {reference} in {folder.name}")
+        return entry
+
+    def read(self, folder: RepositoryFolder, entry: IndexEntry) -> bytes:
+        """The bytes of a manifest, verified. Raises Damaged where they are missing or changed."""
+        try:
+            with folder.blob(entry.digest).open("rb") as file:
+                body = file.read(DOCUMENT_LIMIT + 1)
+        except FileNotFoundError as error:
+            raise Damaged(f"the file of the manifest {entry.digest} is missing") from error
+        if len(body) > DOCUMENT_LIMIT:
+            raise Damaged(f"the manifest {entry.digest} has more than {DOCUMENT_LIMIT} bytes")
+        if digest_of(body, entry.digest.algorithm) != entry.digest:
+            raise Damaged(f"the bytes of the manifest {entry.digest} don't match its digest")
+        return body
+
+    def push(
+        self, folder: RepositoryFolder, body: bytes, manifest: Manifest, digest: Digest, tag: str | None
+    ) -> None:
+        """Store a manifest, under `tag` if given.
+
+        Raises Refusal where the repository lacks a blob or manifest that it needs; Busy.
+        """
+        if manifest.children and not folder.path.is_dir():
+            raise _missing(manifest.children[0])
+        self._disk.make_folder(folder.staging)
+        entry = IndexEntry.of(manifest, digest, len(body), tag)
+        with folder.lock():
+            before = self.find_index(folder) or RepositoryIndex()
+            for child in manifest.children:
+                self._check(folder, before, child)
+            # An existing file is written again: this renews it, and repairs it where it was torn.
+            self._blobs.put(folder, body, digest)
+            self._renew_tagged(folder, before, tag)
+            self.update_index(folder, lambda index: index.with_manifest(entry))
+
+    def delete(self, folder: RepositoryFolder, reference: Reference) -> None:
+        """Remove a tag, or a manifest and all its tags. Raises Refusal where there is none; Busy."""
+        entry = self.entry(folder, reference)
+        with folder.lock():
+            if isinstance(reference, Tag):
+                self._renew_tagged(folder, self.index(folder), reference.value)
+                self.update_index(folder, lambda index: index.without_tag(reference.value))
+            else:
+                removed = frozenset({str(entry.digest)})
+                self.update_index(folder, lambda index: index.without_manifests(removed))
+
+    def update_index(
+        self, folder: RepositoryFolder, update: Callable[[RepositoryIndex], RepositoryIndex]
+    ) -> None:
+        """Replace the index of a repository by what `update` returns. The caller holds the folder's lock."""
+        before = self.find_index(folder) or RepositoryIndex()
+        after = update(before)
+        if after is before and folder.index.exists():
+            return
+        text = after.serialise()
+        if len(text) > _INDEX_LIMIT:
+            raise Refusal("SIZE_INVALID", "the repository has too many manifests for the embedded registry")
+        if not folder.marker.exists():
+            self._disk.put(folder.marker, _OCI_LAYOUT, folder.staging)
+        self._disk.put(folder.index, text, folder.staging, modified=self._next_modified(folder))
+        stamp = _stamp_or_none(folder.index)
+        if stamp is not None:
+            self._cache(folder, stamp, after)
+
+    def _check(self, folder: RepositoryFolder, index: RepositoryIndex, child: Child) -> None:
+        blob = self._blobs.find(folder, child.digest)
+        if blob is None or (child.is_manifest and str(child.digest) not in index.manifests):
+            raise _missing(child)
+        if blob.size == child.size:
+            return
+        if self._blobs.is_torn(blob, child.digest):
+            self._disk.remove(blob.path)  # so that its next upload isn't skipped
+            raise _missing(child)
+        message = f"the manifest gives {child.digest} a size of {child.size} bytes; it has {blob.size}"
+        raise Refusal("MANIFEST_INVALID", message)
+
+    def _renew_tagged(self, folder: RepositoryFolder, index: RepositoryIndex, tag: str | None) -> None:
+        """A client may have just looked up the manifest that loses its tag: it is kept for another hour."""
+        entry = index.tags.get(tag or "")
+        if entry is not None and self._blobs.find(folder, entry.digest) is not None:
+            self._disk.touch(folder.blob(entry.digest))
+
+    def _cache(self, folder: RepositoryFolder, stamp: FileStamp, index: RepositoryIndex) -> None:
+        with self._guard:
+            self._indexes[folder.index] = (stamp, index)
+
+    def _next_modified(self, folder: RepositoryFolder) -> int:
+        """A time of modification that the index never had: a file system's clock may be too coarse to tell
+        two writes apart, and the inode of a removed file is used again.
+        """
+        now = int(self._disk.clock() * 1e9)
+        before = _stamp_or_none(folder.index)
+        return now if before is None else max(now, before[1] + 1000)
 
 
 @dataclass(frozen=True, slots=True)
-class _Route:
-    """A form of path, and what answers each method there."""
+class EmbeddedRegistry:
+    """The repositories below one directory. Several processes may serve the same directory."""
 
-    path: re.Pattern[str]
-    views: Mapping[str, View]
+    layout: Layout
+    blobs: Blobs
+    uploads: UploadSessions
+    manifests: Manifests
+    blob_limit: int  # bytes
 
-
-# Repository names hold slashes, so paths are read from their end: the first that fits counts.
-_ROUTES = tuple(
-    _Route(re.compile(path), views)
-    for path, views in (
-        (r"", {"GET": list_views.version, "HEAD": list_views.version}),
-        (r"_catalog", {"GET": list_views.catalog}),
-        (r"(?P<name>.+)/tags/list", {"GET": list_views.tags, "HEAD": list_views.tags}),
-        (r"(?P<name>.+)/referrers/(?P<digest>[^/]+)", {"GET": list_views.referrers}),
-        (r"(?P<name>.+)/blobs/uploads/?", {"POST": blob_views.begin}),
-        (
-            r"(?P<name>.+)/blobs/uploads/(?P<session>[^/]+)",
-            {
-                "GET": blob_views.status,
-                "PATCH": blob_views.append,
-                "PUT": blob_views.finish,
-                "DELETE": blob_views.cancel,
-            },
-        ),
-        (
-            r"(?P<name>.+)/blobs/(?P<digest>[^/]+)",
-            {"GET": blob_views.pull, "HEAD": blob_views.pull, "DELETE": blob_views.delete},
-        ),
-        (
-            r"(?P<name>.+)/manifests/(?P<reference>[^/]+)",
-            {
-                "GET": document_views.pull,
-                "HEAD": document_views.pull,
-                "PUT": document_views.push,
-                "DELETE": document_views.delete,
-            },
-        ),
-    )
-)
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        disk: Disk | None = None,
+        blob_limit: int = BLOB_LIMIT,
+        lock_limit: float = LOCK_LIMIT,
+    ) -> Self:
+        """Raises OSError where `directory` can't be created. Only its owner may read a new one."""
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        disk = disk or Disk()
+        blobs = Blobs(disk)
+        uploads, manifests = UploadSessions(disk, blobs), Manifests(disk, blobs)
+        return cls(Layout(directory, lock_limit), blobs, uploads, manifests, blob_limit)
 
 
-class _Rest(BaseConverter):
-    """The rest of a path, whatever it is: the registry answers for all of it."""
-
-    regex = ".*"
-    part_isolating = False
+def digest_of(body: bytes, algorithm: str) -> Digest:
+    return Digest(algorithm, hashlib.new(algorithm, body).hexdigest())
 
 
-def create_blueprint(
-    directory: Path,
-    *,
-    htpasswd: Htpasswd | None,
-    at_door: bool,
-    blob_limit: int = BLOB_LIMIT,
-    events: Events | None = None,
-    disk: Disk | None = None,
-    lock_limit: float = LOCK_LIMIT,
-) -> Blueprint:
-    """The registry over `directory`, below /v2/.
-
-    With `htpasswd` everybody needs a password from it. Without, and `at_door`, only whoever sits at this
-    machine is let in; `at_door` is False where requests have passed such a door already. `blob_limit` is in
-    bytes, `lock_limit` in seconds.
-    Raises OSError where `directory` can't be made.
-    """
-    registry = EmbeddedRegistry.open(directory, disk, blob_limit, lock_limit)
-    told = events or Events()
-
-    def answer(rest: str = "") -> Response:
-        try:
-            _let_in(htpasswd, at_door)
-            response = _dispatch(registry, request, rest)
-        except Refusal as refusal:
-            response = _refused(refusal)
-        except (Busy, Damaged, OSError) as error:
-            told.error("embedded", "the registry's directory", problem=str(error) or "busy", path=rest[:300])
-            response = _refused(refusal_of(error))
-        if response.status_code in {201, 202, 204}:
-            del response.headers["Content-Type"]
-        response.headers["Docker-Distribution-Api-Version"] = "registry/2.0"
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        return response
-
-    blueprint = Blueprint("embedded", __name__)
-    blueprint.record_once(_teach_rest)
-    for rule in ("/v2", "/v2/<everything:rest>"):
-        blueprint.add_url_rule(rule, view_func=answer, methods=_METHODS, provide_automatic_options=False)
-    return blueprint
+def _stamp_or_none(path: Path) -> FileStamp | None:
+    try:
+        return file_stamp(path)
+    except FileNotFoundError:
+        return None
 
 
-def create_registry_app(
-    directory: Path,
-    *,
-    htpasswd: Htpasswd | None,
-    at_door: bool,
-    blob_limit: int = BLOB_LIMIT,
-    events: Events | None = None,
-    disk: Disk | None = None,
-    lock_limit: float = LOCK_LIMIT,
-) -> Flask:
-    """An application that is the registry and nothing else, for calls within this process.
-
-    As create_blueprint. What goes wrong while a body is read from its caller is raised to the caller.
-    """
-    app = Flask(__name__, static_folder=None)
-    app.config["PROPAGATE_EXCEPTIONS"] = True
-    blueprint = create_blueprint(
-        directory,
-        htpasswd=htpasswd,
-        at_door=at_door,
-        blob_limit=blob_limit,
-        events=events,
-        disk=disk,
-        lock_limit=lock_limit,
-    )
-    app.register_blueprint(blueprint)
-    return app
-
-
-def _teach_rest(state: BlueprintSetupState) -> None:
-    state.app.url_map.converters["everything"] = _Rest
-
-
-def _let_in(htpasswd: Htpasswd | None, at_door: bool) -> None:
-    if htpasswd is not None:
-        htpasswd.check(request.headers.get("Authorization"))
-    elif at_door and (obstacle := at_the_keyboard(request.environ)):
-        raise Refusal("DENIED", obstacle)
-
-
-def _dispatch(registry: EmbeddedRegistry, request: Request, rest: str) -> Response:
-    for route in _ROUTES:
-        found = route.path.fullmatch(rest)
-        if found is None:
-            continue
-        view = route.views.get(request.method)
-        if view is None:
-            allowed = ", ".join(route.views)
-            raise Refusal("UNSUPPORTED", f"expected one of {allowed} here", headers={"Allow": allowed})
-        return view(registry, request, **found.groupdict())
-    raise Refusal("NAME_UNKNOWN", "there is nothing here; expected a path of the OCI distribution API 1.1")
-
-
-def _refused(refusal: Refusal) -> Response:
-    error = {"code": refusal.code, "message": refusal.message, "detail": refusal.detail}
-    body = json.dumps({"errors": [error]})
-    return Response(body, refusal.status, refusal.headers, content_type="application/json")
+def _missing(child: Child) -> Refusal:
+    kind = "manifest" if child.is_manifest else "blob"
+    message = f"the manifest needs the {kind} {child.digest}, which the repository lacks; push that first"
+    return Refusal("MANIFEST_BLOB_UNKNOWN", message, detail={"digest": str(child.digest)})

@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 
 from pyoci.embedded import create_registry_app
-from pyoci.embedded.disk import Disk
+from pyoci.embedded.storage import Disk
 from tests.embedded.builders import Wire
 
 
@@ -62,7 +62,7 @@ def directory(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def app(directory: Path, disk: Disk) -> Flask:
-    return create_registry_app(directory, htpasswd=None, at_door=False, blob_limit=10_000_000, disk=disk)
+    return create_registry_app(directory, htpasswd=None, local_only=False, blob_limit=10_000_000, disk=disk)
 
 
 @pytest.fixture

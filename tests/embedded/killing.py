@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from pyoci.embedded import create_registry_app
-from pyoci.embedded.disk import Disk
+from pyoci.embedded.storage import Disk
 from tests.embedded.builders import Wire, make_image_index, make_manifest
 
 NAME = "acme/hello"
@@ -74,7 +74,7 @@ def run(directory: Path, change: str, at: int, note: Path) -> bool:
     if child == 0:
         disk = Disk(step=Killer(at, note))
         CHANGES[change](
-            Wire(create_registry_app(directory, htpasswd=None, at_door=False, disk=disk).test_client())
+            Wire(create_registry_app(directory, htpasswd=None, local_only=False, disk=disk).test_client())
         )
         os._exit(0)
     _, status = os.waitpid(child, 0)
@@ -94,7 +94,7 @@ def tear(note: Path) -> None:
 def main() -> None:
     folder = Path(sys.argv[1])
     before = folder / "before"
-    prepare(Wire(create_registry_app(before, htpasswd=None, at_door=False).test_client()))
+    prepare(Wire(create_registry_app(before, htpasswd=None, local_only=False).test_client()))
     for change in CHANGES:
         ended = False
         step = 0

@@ -9,7 +9,7 @@ from tests.embedded.builders import Wire, make_image_index
 
 def main() -> None:
     directory, prefix, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    wire = Wire(create_registry_app(directory, htpasswd=None, at_door=False).test_client())
+    wire = Wire(create_registry_app(directory, htpasswd=None, local_only=False).test_client())
     sys.stdin.read()  # until the test has started everybody
     for number in range(count):
         tag = f"{prefix}{number}"

@@ -11,7 +11,7 @@ import bcrypt
 import pytest
 from flask import Flask
 
-from pyoci.embedded import Htpasswd, at_the_keyboard, create_blueprint, create_registry_app
+from pyoci.embedded import Htpasswd, create_blueprint, create_registry_app, refusal_for_remote_peer
 from pyoci.embedded.errors import Refusal
 from tests.embedded.builders import Wire, code_of, make_image_index
 
@@ -168,8 +168,8 @@ def test_a_broken_file_lets_nobody_in(accounts: Accounts, damage: str | None) ->
         ("anna", ["line 1 "]),
         ("anna:$2y$31$" + "a" * 53, ["line 1 "]),
         ("anna:$2y$04$" + "a" * 52, ["line 1 "]),
-        ("# nobody", ["names nobody"]),
-        ("", ["names nobody"]),
+        ("# nobody", ["has no users"]),
+        ("", ["has no users"]),
     ],
 )
 def test_a_wrong_file_stops_the_start(accounts: Accounts, text: str, mistakes: list[str]) -> None:
@@ -192,7 +192,7 @@ def test_an_unreadable_file_stops_the_start(accounts: Accounts, content: bytes |
 
 @pytest.fixture
 def guarded(directory: Path, accounts: Accounts) -> Wire:
-    app = create_registry_app(directory, htpasswd=accounts.read(), at_door=False)
+    app = create_registry_app(directory, htpasswd=accounts.read(), local_only=False)
     return Wire(app.test_client())
 
 
@@ -251,7 +251,7 @@ def keyboard(**overrides: str | None) -> dict[str, str]:
 )
 def test_whoever_sits_at_the_machine_may_come_in(overrides: dict[str, str]) -> None:
     """A loopback peer that asks for a loopback Host needs no password."""
-    assert at_the_keyboard(keyboard(**overrides)) is None
+    assert refusal_for_remote_peer(keyboard(**overrides)) is None
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ def test_whoever_sits_at_the_machine_may_come_in(overrides: dict[str, str]) -> N
 )
 def test_everybody_else_is_told_what_to_do(overrides: dict[str, str]) -> None:
     """The network, a reverse proxy, and a page in a browser are shown the setting that lets them in."""
-    obstacle = at_the_keyboard(keyboard(**overrides))
+    obstacle = refusal_for_remote_peer(keyboard(**overrides))
     assert obstacle is not None
     assert "PYOCI_EMBEDDED_HTPASSWD" in obstacle
 
@@ -295,13 +295,13 @@ def test_everybody_else_is_told_what_to_do(overrides: dict[str, str]) -> None:
 def doors(directory: Path, accounts: Accounts) -> Iterator[dict[str, Wire]]:
     """The registry on a public application, open and guarded; and inside, behind another's door."""
     found = {}
-    for name, htpasswd, at_door in (
+    for name, htpasswd, local_only in (
         ("open", None, True),
         ("guarded", accounts.read(), True),
         ("inside", None, False),
     ):
         app = Flask(name)
-        app.register_blueprint(create_blueprint(directory, htpasswd=htpasswd, at_door=at_door))
+        app.register_blueprint(create_blueprint(directory, htpasswd=htpasswd, local_only=local_only))
         found[name] = Wire(app.test_client())
     return found
 

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import pytest
 
-from pyoci.embedded.blobs import FRESH
+from pyoci.embedded.blobs import RENEW_AFTER
 from tests.embedded.builders import Wire, code_of, digest_of
 from tests.embedded.conftest import Clock, Steps
 
@@ -204,7 +204,7 @@ def test_head_makes_an_old_blob_young(pushed: Wire, clock: Clock, directory: Pat
     path = directory / "acme/hello/blobs/sha256" / DIGEST.removeprefix("sha256:")
     clock.pass_hours(2)
     pushed.http.get(URL)
-    assert clock() - path.stat().st_mtime > FRESH
+    assert clock() - path.stat().st_mtime > RENEW_AFTER
     pushed.http.head(URL)
     assert clock() - path.stat().st_mtime < 10
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pyoci.embedded import create_registry_app, gc
-from pyoci.embedded.disk import Disk
+from pyoci.embedded.storage import Disk
 from tests.embedded.builders import Wire
 from tests.embedded.conftest import Clock
 from tests.embedded.killing import AFTER, BEFORE, CHANGES, NAME
@@ -28,7 +28,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def wire_to(directory: Path) -> Wire:
-    return Wire(create_registry_app(directory, htpasswd=None, at_door=False).test_client())
+    return Wire(create_registry_app(directory, htpasswd=None, local_only=False).test_client())
 
 
 def complete(wire: Wire, name: str, tag: str) -> bytes | None:

@@ -32,7 +32,7 @@ from tests.torture.relay import FAULTS, Relay, relay_to
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a registry on a real socket."""
     folder = tmp_path_factory.mktemp("registry")
-    with served(create_registry_app(folder, htpasswd=None, at_door=False)) as url:
+    with served(create_registry_app(folder, htpasswd=None, local_only=False)) as url:
         yield url
 
 

@@ -12,6 +12,6 @@ from tests.torture.survival import kill_at_each_step
 def test_at_each_request(tmp_path_factory: pytest.TempPathFactory) -> None:
     """SIGKILL after each request to the registry, of an upload and of the deletion of the last file."""
     folder = tmp_path_factory.mktemp("registry")
-    with served(create_registry_app(folder, htpasswd=None, at_door=False)) as registry:
+    with served(create_registry_app(folder, htpasswd=None, local_only=False)) as registry:
         killed = kill_at_each_step(registry, "acme/killed", "upload", "last delete")
     assert len(killed) > 12

@@ -136,7 +136,7 @@ class Leading:
 def leading(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Leading, str]]:
     """Such a registry with a wheel in it, and its URL."""
     folder = tmp_path_factory.mktemp("leading")
-    made = Leading(create_registry_app(folder, htpasswd=None, at_door=False))
+    made = Leading(create_registry_app(folder, htpasswd=None, local_only=False))
     with served(made) as url:
         with client_of(Resolver(), f"lab={url}") as client:
             assert upload(client, url=ROOT, headers=ME).status_code == 200

@@ -19,7 +19,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from pyoci.embedded import create_registry_app
-from pyoci.embedded.disk import Disk
+from pyoci.embedded.storage import Disk
 from pyoci.errors import PyOCIError
 from pyoci.web.context import EXTENSION
 from tests.builders import make_sdist, make_wheel
@@ -108,7 +108,7 @@ def test_the_embedded_registrys_disk_fills_up_at_each_step(tmp_path: Path) -> No
     full = Full(1_000_000)
     registry = TestRegistry(tmp_path / "registry")
     registry._app = create_registry_app(
-        registry.directory, htpasswd=None, at_door=False, disk=Disk(step=full)
+        registry.directory, htpasswd=None, local_only=False, disk=Disk(step=full)
     )
     store, refused = registry.store(), 0
     publish(store, *SDIST)

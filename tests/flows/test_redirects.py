@@ -51,7 +51,7 @@ class RegistryWithStorage:
 
 @pytest.fixture
 def remote(tmp_path: Path) -> Iterator[RegistryWithStorage]:
-    registry = create_registry_app(tmp_path / "remote", htpasswd=None, at_door=False)
+    registry = create_registry_app(tmp_path / "remote", htpasswd=None, local_only=False)
     made = RegistryWithStorage(registry)
     with served(made.storage, "127.0.0.2") as made.storage_url:
         yield made

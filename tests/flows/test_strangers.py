@@ -52,7 +52,7 @@ def _refused(start_response: Any, status: str, code: str) -> list[bytes]:
 
 @pytest.fixture
 def half_open(tmp_path: Path) -> HalfOpenRegistry:
-    return HalfOpenRegistry(create_registry_app(tmp_path / "remote", htpasswd=None, at_door=False))
+    return HalfOpenRegistry(create_registry_app(tmp_path / "remote", htpasswd=None, local_only=False))
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The conformance suite of OCI distribution, against the embedded registry under gunicorn.
 
 Go fetches the suite as a module, newest version first, and builds it. Where that can't be had (a module proxy
-need not have it), the test is skipped and says so; tests/embedded/test_life.py goes the same way in Python.
+need not have it), the test is skipped and says so; tests/embedded/test_registry.py does the same in Python.
 """
 
 from __future__ import annotations

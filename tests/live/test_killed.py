@@ -22,7 +22,7 @@ pytestmark = [
 
 def test_at_each_request(servers: Servers, ports: Callable[[str], Port], tmp_path: Path) -> None:
     """SIGKILL after each request to the registry, of an upload beside two other files."""
-    app = create_registry_app(tmp_path, htpasswd=None, at_door=False)
+    app = create_registry_app(tmp_path, htpasswd=None, local_only=False)
     with served(app) as registry, relay_to(registry) as relay:
         settings = {"PYOCI_REGISTRIES": f"lab={relay.url}", "WEB_CONCURRENCY": "1"}
         server = start_pyoci(servers, "felled-pyoci", ports("felled-pyoci"), **settings)

@@ -81,7 +81,7 @@ class TestSpans:
     def test_calls_belong_to_requests(self, collector: Collector, tmp_path: Path) -> None:
         """Also those that are made side by side, in threads of their own."""
         calls: list[tuple[str, str | None]] = []
-        registry = create_registry_app(tmp_path, htpasswd=None, at_door=False)
+        registry = create_registry_app(tmp_path, htpasswd=None, local_only=False)
 
         def listening(environ: Any, start_response: Any) -> Any:
             calls.append((environ["PATH_INFO"], environ.get("HTTP_TRACEPARENT")))

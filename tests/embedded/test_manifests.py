@@ -386,7 +386,7 @@ def test_an_untagged_entry_keeps_what_others_noted(wire: Wire, directory: Path) 
 
 def test_what_another_process_writes_is_seen_at_once(wire: Wire, directory: Path) -> None:
     """The list is read again whenever its file changed, however quickly."""
-    other = Wire(create_registry_app(directory, htpasswd=None, at_door=False).test_client())
+    other = Wire(create_registry_app(directory, htpasswd=None, local_only=False).test_client())
     for number in range(30):
         document = make_image_index(annotations={"number": f"{number:03}"})
         writer, reader = (wire, other) if number % 2 else (other, wire)

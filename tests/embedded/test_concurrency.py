@@ -9,12 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-import pytest
 from flask import Flask
 
 from pyoci.embedded import create_registry_app, gc
-from pyoci.embedded.errors import Busy
-from pyoci.embedded.lock import locked
+from pyoci.embedded.storage import locked
 from tests.embedded.builders import Wire, code_of, digest_of, make_image_index, make_manifest
 
 CHECKOUT = Path(__file__).parents[2]
@@ -32,7 +30,7 @@ def test_processes_that_push_to_one_repository_lose_nothing(directory: Path) -> 
         assert process.stdin is not None
         process.stdin.close()
     assert [process.wait(60) for process in pushing] == [0, 0]
-    wire = Wire(create_registry_app(directory, htpasswd=None, at_door=False).test_client())
+    wire = Wire(create_registry_app(directory, htpasswd=None, local_only=False).test_client())
     assert wire.tags(NAME) == sorted(f"{prefix}{number}" for prefix in "ab" for number in range(25))
     for tag in wire.tags(NAME):
         assert wire.http.get(f"/v2/{NAME}/manifests/{tag}").data == make_image_index(annotations={"tag": tag})
@@ -86,24 +84,9 @@ def make_old(path: Path) -> None:
         os.utime(path, (two_hours_ago, two_hours_ago))
 
 
-def test_a_lock_that_isnt_given_back_is_waited_for_only_so_long(tmp_path: Path) -> None:
-    """Whoever waits for a lock gives up after the limit, by its own clock."""
-    now = [0.0]
-
-    def sleep(seconds: float) -> None:
-        now[0] += seconds
-
-    path = tmp_path / "lock"
-    with locked(path), pytest.raises(Busy), locked(path, limit=10.0, clock=lambda: now[0], sleep=sleep):
-        pass
-    assert 10.0 <= now[0] < 10.1
-    with locked(path, limit=0.0):
-        pass
-
-
 def test_a_busy_repository_answers_503(directory: Path) -> None:
     """Where a repository stays locked, a write answers 503 and asks to come again; reading goes on."""
-    app = create_registry_app(directory, htpasswd=None, at_door=False, lock_limit=0.05)
+    app = create_registry_app(directory, htpasswd=None, local_only=False, lock_limit=0.05)
     wire = Wire(app.test_client())
     wire.push(NAME, "1.0", make_image_index())
     with locked(directory / NAME / "_lock"):
@@ -111,27 +94,3 @@ def test_a_busy_repository_answers_503(directory: Path) -> None:
         assert wire.tags(NAME) == ["1.0"]
     assert (response.status_code, code_of(response)) == (503, "UNAVAILABLE")
     assert response.headers["Retry-After"] == "1"
-
-
-def test_a_holder_that_dies_gives_its_lock_back(tmp_path: Path) -> None:
-    """A lock ends with the process that holds it, however that ends."""
-    path = tmp_path / "lock"
-    program = (
-        "import pathlib, sys, time\n"
-        "from pyoci.embedded.lock import locked\n"
-        "with locked(pathlib.Path(sys.argv[1])):\n"
-        "    print('locked', flush=True)\n"
-        "    time.sleep(60)\n"
-    )
-    holder = subprocess.Popen(
-        [sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, cwd=CHECKOUT
-    )
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == b"locked\n"
-    with pytest.raises(Busy), locked(path, limit=0.0):
-        pass
-    holder.kill()
-    holder.wait(10)
-    holder.stdout.close()
-    with locked(path, limit=1.0):
-        assert os.path.exists(path)

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from pyoci.embedded import Collected, gc
-from pyoci.embedded.disk import Disk
-from pyoci.embedded.layout import Layout
+from pyoci.embedded.storage import Disk, Layout
 from tests.embedded.builders import MANIFEST, Wire, digest_of, make_descriptor, make_image_index
 from tests.embedded.conftest import Clock
 
@@ -41,7 +40,7 @@ def test_what_nothing_refers_to_goes(wire: Wire, directory: Path, disk: Disk, cl
     current = wire.push(NAME, "1.0", make_image_index(kept))
     clock.pass_hours(2)
     collected = gc(directory, disk=disk)
-    assert (collected.documents, collected.blobs, collected.problems) == (2, 4, ())
+    assert (collected.manifests, collected.blobs, collected.problems) == (2, 4, ())
     assert collected.freed > 0
     assert files(directory) == {current, digest_of(kept), digest_of(b"kept"), digest_of(b"{}")}
     assert wire.tags(NAME) == ["1.0"]
@@ -60,7 +59,7 @@ def test_nothing_younger_than_an_hour_goes(
     clock.pass_hours(0.9)
     assert gc(directory, disk=disk, older_than=older_than) == Collected()
     clock.pass_hours(0.2)
-    assert gc(directory, disk=disk, older_than=older_than).documents == 1
+    assert gc(directory, disk=disk, older_than=older_than).manifests == 1
 
 
 def test_the_age_can_be_chosen(wire: Wire, directory: Path, disk: Disk, clock: Clock) -> None:
@@ -80,7 +79,7 @@ def test_what_loses_its_tag_gets_an_hour(wire: Wire, directory: Path, disk: Disk
     wire.http.delete(f"/v2/{NAME}/manifests/deleted")
     assert gc(directory, disk=disk) == Collected()
     clock.pass_hours(2)
-    assert gc(directory, disk=disk).documents == 2
+    assert gc(directory, disk=disk).manifests == 2
 
 
 def test_what_was_promised_gets_an_hour(wire: Wire, directory: Path, disk: Disk, clock: Clock) -> None:
@@ -107,11 +106,11 @@ def test_referrers_live_as_long_as_their_subject(
     wire.push(NAME, None, make_image_index(subject=make_descriptor(signature, MANIFEST)))
     orphan = wire.push(NAME, None, make_image_index(subject=make_descriptor(b"missing", MANIFEST)))
     clock.pass_hours(2)
-    assert gc(directory, disk=disk).documents == 1
+    assert gc(directory, disk=disk).manifests == 1
     assert wire.http.get(f"/v2/{NAME}/manifests/{orphan}").status_code == 404
     wire.http.delete(f"/v2/{NAME}/manifests/1.0")
     clock.pass_hours(2)
-    assert gc(directory, disk=disk).documents == 3
+    assert gc(directory, disk=disk).manifests == 3
 
 
 def test_old_uploads_and_temporary_files_go(wire: Wire, directory: Path, disk: Disk, clock: Clock) -> None:

@@ -1,0 +1,161 @@
+"""The embedded registry as a Flask blueprint, and as an application of its own."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
+
+from flask import Blueprint, Flask, Response, request
+from werkzeug.routing import BaseConverter
+
+from pyoci.embedded import views
+from pyoci.embedded.access import Htpasswd, refusal_for_remote_peer
+from pyoci.embedded.errors import Busy, Damaged, Refusal, refusal_of
+from pyoci.embedded.parsing import parse_digest, parse_folder, parse_reference
+from pyoci.embedded.registry import BLOB_LIMIT, EmbeddedRegistry
+from pyoci.embedded.storage import LOCK_LIMIT, Disk
+from pyoci.events import Events
+
+View = Callable[..., Response]
+
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+# Repository names contain slashes, so a path is matched from its end: the first pattern that fits is used.
+# A group's name is the view's parameter.
+_ROUTES: tuple[tuple[str, Mapping[str, View]], ...] = (
+    (r"", {"GET": views.version, "HEAD": views.version}),
+    (r"_catalog", {"GET": views.catalog}),
+    (r"(?P<folder>.+)/tags/list", {"GET": views.tags, "HEAD": views.tags}),
+    (r"(?P<folder>.+)/referrers/(?P<digest>[^/]+)", {"GET": views.referrers}),
+    (r"(?P<folder>.+)/blobs/uploads/?", {"POST": views.begin_upload}),
+    (
+        r"(?P<folder>.+)/blobs/uploads/(?P<session_id>[^/]+)",
+        {
+            "GET": views.upload_status,
+            "PATCH": views.append_to_upload,
+            "PUT": views.finish_upload,
+            "DELETE": views.cancel_upload,
+        },
+    ),
+    (
+        r"(?P<folder>.+)/blobs/(?P<digest>[^/]+)",
+        {"GET": views.pull_blob, "HEAD": views.pull_blob, "DELETE": views.delete_blob},
+    ),
+    (
+        r"(?P<folder>.+)/manifests/(?P<reference>[^/]+)",
+        {
+            "GET": views.pull_manifest,
+            "HEAD": views.pull_manifest,
+            "PUT": views.push_manifest,
+            "DELETE": views.delete_manifest,
+        },
+    ),
+)
+
+
+class Options(TypedDict, total=False):
+    """Optional arguments of both functions below; `blob_limit` in bytes, `lock_limit` in seconds."""
+
+    blob_limit: int
+    lock_limit: float
+    events: Events
+    disk: Disk
+
+
+class _Everything(BaseConverter):
+    """Any path: the registry answers for all of them."""
+
+    regex = ".*"
+    part_isolating = False
+
+
+def create_blueprint(
+    directory: Path, *, htpasswd: Htpasswd | None, local_only: bool, **options: Unpack[Options]
+) -> Blueprint:
+    """The registry over `directory`, below /v2/.
+
+    With `htpasswd` every request needs a password from it. Without it, `local_only` accepts requests from
+    programs on this machine alone; it is False where the caller has checked its requests.
+    Raises OSError where `directory` can't be created.
+    """
+    registry = EmbeddedRegistry.open(
+        directory,
+        options.get("disk"),
+        options.get("blob_limit", BLOB_LIMIT),
+        options.get("lock_limit", LOCK_LIMIT),
+    )
+    events = options.get("events") or Events()
+
+    def answer(rest: str = "") -> Response:
+        try:
+            _authorize(htpasswd, local_only)
+            response = _dispatch(registry, rest)
+        except Refusal as refusal:
+            response = _refused(refusal)
+        except (Busy, Damaged, OSError) as error:
+            problem = str(error) or "busy"
+            events.error("embedded", "the registry's directory", problem=problem, path=rest[:300])
+            response = _refused(refusal_of(error))
+        if response.status_code in {201, 202, 204}:
+            del response.headers["Content-Type"]
+        response.headers["Docker-Distribution-Api-Version"] = "registry/2.0"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+    blueprint = Blueprint("embedded", __name__)
+    blueprint.record_once(lambda state: state.app.url_map.converters.update(everything=_Everything))
+    for rule in ("/v2", "/v2/<everything:rest>"):
+        blueprint.add_url_rule(rule, view_func=answer, methods=_METHODS, provide_automatic_options=False)
+    return blueprint
+
+
+def create_registry_app(
+    directory: Path, *, htpasswd: Htpasswd | None, local_only: bool, **options: Unpack[Options]
+) -> Flask:
+    """An application that consists of the registry, for calls within this process; see create_blueprint.
+
+    An error while a request's body is read from its caller is raised to the caller.
+    """
+    app = Flask(__name__, static_folder=None)
+    app.config["PROPAGATE_EXCEPTIONS"] = True
+    app.register_blueprint(create_blueprint(directory, htpasswd=htpasswd, local_only=local_only, **options))
+    return app
+
+
+def _authorize(htpasswd: Htpasswd | None, local_only: bool) -> None:
+    if htpasswd is not None:
+        htpasswd.check(request.headers.get("Authorization"))
+    elif local_only and (reason := refusal_for_remote_peer(request.environ)):
+        raise Refusal("DENIED", reason)
+
+
+def _dispatch(registry: EmbeddedRegistry, rest: str) -> Response:
+    for pattern, by_method in _ROUTES:
+        found = re.fullmatch(pattern, rest)
+        if found is None:
+            continue
+        view = by_method.get(request.method)
+        if view is None:
+            allowed = ", ".join(by_method)
+            raise Refusal("UNSUPPORTED", f"expected one of {allowed} here", headers={"Allow": allowed})
+        return view(registry, **_arguments(registry, found.groupdict()))
+    raise Refusal("NAME_UNKNOWN", "there is nothing here; expected a path of the OCI distribution API 1.1")
+
+
+def _arguments(registry: EmbeddedRegistry, groups: Mapping[str, str]) -> dict[str, Any]:
+    parsers: Mapping[str, Callable[[str], Any]] = {
+        "folder": lambda name: parse_folder(registry.layout, name),
+        "digest": parse_digest,
+        "reference": parse_reference,
+        "session_id": str,
+    }
+    return {name: parsers[name](text) for name, text in groups.items()}
+
+
+def _refused(refusal: Refusal) -> Response:
+    error = {"code": refusal.code, "message": refusal.message, "detail": refusal.detail}
+    body = json.dumps({"errors": [error]})
+    return Response(body, refusal.status, refusal.headers, content_type="application/json")

@@ -1,0 +1,147 @@
+"""Garbage collection: removes what nothing refers to and what is older than an hour.
+
+Each repository is locked while it is examined, so a push happens before or after. A push may rely on blobs
+that were just uploaded, or that the registry has just confirmed: both are newer than an hour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+from pyoci.embedded.errors import Busy, Damaged, Refusal
+from pyoci.embedded.manifests import Manifest, RepositoryIndex
+from pyoci.embedded.registry import EmbeddedRegistry
+from pyoci.embedded.storage import LOCK_LIMIT, Disk, RepositoryFolder, try_lock
+from pyoci.errors import InvalidRequest
+from pyoci.oci.references import Digest
+
+_HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """What a garbage collection removed, and which repositories it skipped, with the reasons."""
+
+    manifests: int = 0
+    blobs: int = 0
+    uploads: int = 0  # and temporary files
+    freed: int = 0  # bytes
+    problems: tuple[str, ...] = ()
+
+    def __add__(self, other: Collected) -> Collected:
+        return Collected(
+            manifests=self.manifests + other.manifests,
+            blobs=self.blobs + other.blobs,
+            uploads=self.uploads + other.uploads,
+            freed=self.freed + other.freed,
+            problems=self.problems + other.problems,
+        )
+
+
+def gc(
+    directory: Path,
+    *,
+    older_than: timedelta = _HOUR,
+    disk: Disk | None = None,
+    lock_limit: float = LOCK_LIMIT,
+) -> Collected:
+    """Collect the garbage of every repository below `directory`, while other processes read and write.
+
+    `older_than` is at least an hour. A repository that can't be read is skipped.
+    """
+    collected = Collected()
+    if directory.is_dir():
+        disk = disk or Disk()
+        registry = EmbeddedRegistry.open(directory, disk, lock_limit=lock_limit)
+        collection = _Collection(registry, disk, max(older_than, _HOUR).total_seconds())
+        for folder in registry.layout.folders():
+            collected += collection.collect(folder)
+    return collected
+
+
+class _Collection:
+    """One run over the repositories; `age` in seconds."""
+
+    def __init__(self, registry: EmbeddedRegistry, disk: Disk, age: float) -> None:
+        self._manifests = registry.manifests
+        self._disk = disk
+        self._age = age
+
+    def collect(self, folder: RepositoryFolder) -> Collected:
+        try:
+            with folder.lock():
+                return self._collect_locked(folder)
+        except (Damaged, Refusal, Busy, OSError) as error:
+            reason = "it is busy" if isinstance(error, Busy) else str(error)
+            return Collected(problems=(f"{folder.name}: {reason}",))
+
+    def _collect_locked(self, folder: RepositoryFolder) -> Collected:
+        index = self._manifests.find_index(folder) or RepositoryIndex()
+        manifests = {}
+        for digest, entry in index.manifests.items():
+            manifest = Manifest.parse(self._manifests.read(folder, entry), entry.media_type)
+            manifests[digest] = replace(manifest, annotations={})  # they may be large
+        kept = _reachable(manifests, frozenset(self._roots(folder, index)))
+        removed = frozenset(manifests) - kept
+        if removed:
+            self._manifests.update_index(folder, lambda index: index.without_manifests(removed))
+        needed = {str(child.digest) for digest in kept for child in manifests[digest].children}
+        swept = self._sweep_blobs(folder, needed | kept) + self._sweep_uploads(folder)
+        return replace(swept, manifests=len(removed))
+
+    def _roots(self, folder: RepositoryFolder, index: RepositoryIndex) -> Iterator[str]:
+        """The manifests that are kept for themselves: tagged ones and recent ones."""
+        for entry in index.entries:
+            if entry.tag is not None or self._is_recent(folder.blob(entry.digest)):
+                yield str(entry.digest)
+
+    def _sweep_blobs(self, folder: RepositoryFolder, needed: set[str]) -> Collected:
+        blobs = freed = 0
+        for path in folder.blobs.glob("*/*"):
+            if _is_garbage(path, needed) and not self._is_recent(path):
+                size = path.stat().st_size
+                self._disk.remove(path)
+                blobs, freed = blobs + 1, freed + size
+        return Collected(blobs=blobs, freed=freed)
+
+    def _sweep_uploads(self, folder: RepositoryFolder) -> Collected:
+        uploads = freed = 0
+        for path in folder.staging.glob("*"):
+            try:
+                with path.open("rb") as file:
+                    if self._is_recent(path) or not try_lock(file.fileno()):
+                        continue
+                    size = path.stat().st_size
+                    self._disk.remove(path)
+            except FileNotFoundError:  # finished, cancelled or renamed by another request
+                continue
+            uploads, freed = uploads + 1, freed + size
+        return Collected(uploads=uploads, freed=freed)
+
+    def _is_recent(self, path: Path) -> bool:
+        return self._disk.age(path) < self._age
+
+
+def _is_garbage(blob: Path, needed: set[str]) -> bool:
+    """Whether a file below blobs/ is a blob that nothing needs."""
+    try:
+        return str(Digest.parse(f"{blob.parent.name}:{blob.name}")) not in needed
+    except InvalidRequest:
+        return False
+
+
+def _reachable(manifests: Mapping[str, Manifest], roots: frozenset[str]) -> frozenset[str]:
+    """`roots`, the manifests they list, and those whose subject is kept."""
+    kept: set[str] = set()
+    new = set(roots)
+    while new:
+        kept |= new
+        listed = {
+            str(child.digest) for text in new if text in manifests for child in manifests[text].children
+        }
+        referring = {text for text, manifest in manifests.items() if str(manifest.subject) in kept}
+        new = ((listed | referring) & set(manifests)) - kept
+    return frozenset(kept)
