@@ -12,7 +12,8 @@ from pyoci.dist.filenames import Sdist, Wheel
 from pyoci.dist.members import TopFolder, split_name
 from pyoci.dist.names import ProjectName
 from pyoci.dist.tars import read_tar_pkg_info
-from pyoci.dist.zips import Choose, Seekable, read_distant_zip_member, read_zip_member
+from pyoci.dist.zip_layout import Seekable
+from pyoci.dist.zips import Choose, read_distant_zip_member, read_zip_member
 from pyoci.errors import InvalidRequest
 
 _DIST_INFO = ".dist-info"

@@ -16,7 +16,7 @@ from pyoci.dist.archives import read_distant_wheel_metadata, read_pkg_info, read
 from pyoci.dist.filenames import FILENAME_LIMIT, Distribution, Wheel
 from pyoci.dist.members import METADATA_LIMIT
 from pyoci.dist.names import ProjectName
-from pyoci.dist.zips import Seekable
+from pyoci.dist.zip_layout import Seekable
 from pyoci.errors import InvalidRequest
 
 __all__ = [

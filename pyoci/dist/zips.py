@@ -9,9 +9,17 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from pyoci.dist.members import METADATA_LIMIT, check_count, check_size
+from pyoci.dist.zip_layout import (
+    ENCRYPTED,
+    LOCAL_HEADER,
+    Seekable,
+    check_directory,
+    check_local_headers,
+    unique_members,
+)
 from pyoci.errors import InvalidRequest
 
 # zipfile keeps the central directory in memory: 16 MiB are 100,000 members with names of 100 characters.
@@ -19,10 +27,7 @@ DIRECTORY_LIMIT = 16 * 1024 * 1024
 # Deflate adds 5 bytes to 64 KiB at worst. A longer stream consists of blocks without content, to waste time.
 _STREAM_LIMIT = METADATA_LIMIT + 64 * 1024
 
-_LOCAL_HEADER = b"PK\x03\x04"
-_LOCAL_HEADER_SIZE = 30
 _DIRECTORY_ENTRY = b"PK\x01\x02"
-_ENCRYPTED = 0x1
 
 # All that zipfile raises at broken archives: it unpacks numbers and names unchecked, and calls zlib.
 _FOREIGN = (
@@ -39,35 +44,35 @@ _FOREIGN = (
 Choose = Callable[[Sequence[zipfile.ZipInfo]], zipfile.ZipInfo]
 
 
-class Seekable(Protocol):
-    """As much of a binary file as a zip is read with."""
-
-    def seek(self, offset: int, whence: int = ..., /) -> int: ...
-
-    def tell(self) -> int: ...
-
-    def read(self, size: int = ..., /) -> bytes: ...
-
-
 def read_zip_member(file: BinaryIO, choose: Choose) -> bytes:
-    """The content of the member that `choose` picks, at most METADATA_LIMIT bytes. Raises InvalidRequest."""
+    """The content of the member that `choose` picks, at most METADATA_LIMIT bytes. Raises InvalidRequest,
+    also for an archive in which another program could find other members.
+    """
     file.seek(0)
-    if file.read(4) != _LOCAL_HEADER:
+    if file.read(4) != LOCAL_HEADER:
         raise InvalidRequest("the file is not a zip archive; expected one, as its name says")
-    return read_distant_zip_member(file, choose)
+    with _opened(file) as archive:
+        members = archive.infolist()
+        with _translated():
+            check_local_headers(file, members, archive.start_dir)
+            members = unique_members(file, members)
+        return _read(archive, choose(members))
 
 
 def read_distant_zip_member(file: Seekable, choose: Choose) -> bytes:
-    """The same of a file that is dear to read: its first bytes are not looked at."""
+    """The same of a file that is dear to read: only its directory and the member itself are looked at."""
+    with _opened(file) as archive:
+        return _read(archive, choose(archive.infolist()))
+
+
+@contextmanager
+def _opened(file: Seekable) -> Iterator[zipfile.ZipFile]:
+    """The archive, after its directory was checked."""
     with _translated():
         archive = zipfile.ZipFile(_Frugal(file))
     with archive:
-        members = archive.infolist()
-        _check_layout(members, archive.start_dir)
-        member = choose(members)
-        _check_member(member)
-        with _translated():
-            return _read(archive, member)
+        check_directory(archive.infolist(), archive.start_dir)
+        yield archive
 
 
 class _Frugal:
@@ -104,35 +109,12 @@ class _Frugal:
         return data
 
 
-def _check_layout(members: Sequence[zipfile.ZipInfo], directory: int) -> None:
-    """Members follow each other from the first byte on, as every tool for building packages writes them.
-
-    Other archives read differently in different programs, or hold the same bytes many times (a bomb).
-    """
-    end = 0
-    for index, member in enumerate(sorted(members, key=lambda member: member.header_offset)):
-        if index == 0 and member.header_offset != 0:
-            raise InvalidRequest("the archive has other data before its first member; expected a plain zip")
-        if member.header_offset < end:
-            raise InvalidRequest(f"{member.filename[:100]!a} overlaps another member; expected a plain zip")
-        # At least that much: in bytes the name may be longer, and an extra field may follow it.
-        end = member.header_offset + _LOCAL_HEADER_SIZE + len(member.orig_filename) + member.compress_size
-        if member.orig_filename != member.filename:
-            raise InvalidRequest(
-                f"the archive holds {member.orig_filename[:100]!a}; expected names without NUL"
-            )
-        if not member.filename:  # which zipfile can't tell from a folder without an IndexError
-            raise InvalidRequest("the archive holds a member without a name; expected a plain zip")
-    if end > directory:
-        raise InvalidRequest("the archive's last member reaches into its directory; expected a plain zip")
-
-
 def _check_member(member: zipfile.ZipInfo) -> None:
     name = member.filename[:100]
     kind = stat.S_IFMT(member.external_attr >> 16)  # 0 where the archive wasn't made on Unix
     if member.is_dir() or kind not in (0, stat.S_IFREG):
         raise InvalidRequest(f"{name!a} is a link, a folder or a device; expected a regular file")
-    if member.flag_bits & _ENCRYPTED:
+    if member.flag_bits & ENCRYPTED:
         raise InvalidRequest(f"{name!a} is encrypted; expected a plain file")
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise InvalidRequest(
@@ -146,11 +128,13 @@ def _check_member(member: zipfile.ZipInfo) -> None:
 
 
 def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    with archive.open(member) as content:
-        data = content.read(METADATA_LIMIT + 1)
-    if len(data) != member.file_size:
-        raise zipfile.BadZipFile("a member is shorter than it says")
-    return data
+    _check_member(member)
+    with _translated():
+        with archive.open(member) as content:
+            data = content.read(METADATA_LIMIT + 1)
+        if len(data) != member.file_size:
+            raise zipfile.BadZipFile("a member is shorter than it says")
+        return data
 
 
 @contextmanager

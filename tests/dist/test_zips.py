@@ -47,6 +47,19 @@ def patched(content: bytes, path: str, **fields: int) -> bytes:
     return bytes(data)
 
 
+# The same fields in a local header (4.3.7).
+LOCAL_OFFSETS = {"flags": 6, "method": 8, "crc": 14, "compressed": 18, "size": 22}
+
+
+def patched_twice(content: bytes, path: str, **fields: int) -> bytes:
+    """A zip whose directory and whose local header say the same wrong thing about the member `path`."""
+    data = bytearray(patched(content, path, **fields))
+    for field, value in fields.items():
+        start = data.index(path.encode()) - 30
+        struct.pack_into(FIELDS[field][1], data, start + LOCAL_OFFSETS[field], value)
+    return bytes(data)
+
+
 def end_patched(content: bytes, *, size: int, offset: int, count: int = 1) -> bytes:
     """A zip whose end says something else about its directory."""
     start = content.rindex(b"PK\x05\x06")
@@ -188,19 +201,21 @@ def test_comment(read: Read) -> None:
         pytest.param(
             patched(make_zip(MEMBERS), PATH, attributes=0o020666 << 16), "regular file", id="a device"
         ),
-        pytest.param(patched(make_zip(MEMBERS), PATH, flags=1), "encrypted", id="encrypted"),
+        pytest.param(patched_twice(make_zip(MEMBERS), PATH, flags=1), "encrypted", id="encrypted"),
         pytest.param(patched(make_zip(MEMBERS), PATH, flags=0x40), "can't be read", id="strongly encrypted"),
         pytest.param(patched(make_zip(MEMBERS), PATH, flags=0x20), "can't be read", id="patch data"),
         pytest.param(make_zip_with(zipfile.ZIP_BZIP2), "method 12", id="bzip2"),
         pytest.param(make_zip_with(zipfile.ZIP_LZMA), "method 14", id="lzma"),
-        pytest.param(patched(make_zip(MEMBERS), PATH, method=99), "method 99", id="unknown method"),
+        pytest.param(patched_twice(make_zip(MEMBERS), PATH, method=99), "method 99", id="unknown method"),
         pytest.param(
             patched(make_zip(MEMBERS), PATH, extract_version=99), "can't be read", id="of the future"
         ),
-        pytest.param(patched(make_zip(MEMBERS), PATH, crc=1), "can't be read", id="damaged"),
-        pytest.param(patched(make_zip(MEMBERS), PATH, size=10), "can't be read", id="size too small"),
-        pytest.param(patched(make_zip(MEMBERS), PATH, size=1000), "can't be read", id="size too large"),
-        pytest.param(patched(make_zip(MEMBERS), PATH, compressed=5), "can't be read", id="stream cut short"),
+        pytest.param(patched_twice(make_zip(MEMBERS), PATH, crc=1), "can't be read", id="damaged"),
+        pytest.param(patched_twice(make_zip(MEMBERS), PATH, size=10), "can't be read", id="size too small"),
+        pytest.param(patched_twice(make_zip(MEMBERS), PATH, size=1000), "can't be read", id="size too large"),
+        pytest.param(
+            patched_twice(make_zip(MEMBERS), PATH, compressed=5), "other data follows", id="stream cut short"
+        ),
         pytest.param(
             patched(make_zip(MEMBERS), PATH, compressed=99999), "into its directory", id="reaches out"
         ),
@@ -211,7 +226,7 @@ def test_comment(read: Read) -> None:
         ),
         pytest.param(
             make_zip(MEMBERS).replace(PATH.encode(), PATH.replace("1.0", "1.1").encode(), 1),
-            "can't be read",
+            "local header that differs",
             id="two names",
         ),
         pytest.param(
@@ -222,7 +237,9 @@ def test_comment(read: Read) -> None:
         pytest.param(
             end_patched(make_zip(MEMBERS), size=2**31, offset=0), "can't be read", id="directory too long"
         ),
-        pytest.param(end_patched(make_zip(MEMBERS), size=0, offset=0), "no *.dist-info", id="no directory"),
+        pytest.param(
+            end_patched(make_zip(MEMBERS), size=0, offset=0), "another directory", id="no directory"
+        ),
         pytest.param(
             end_patched(make_zip(MEMBERS), size=40, offset=0), "can't be read", id="directory too short"
         ),
@@ -271,7 +288,8 @@ def make_many(count: int) -> bytes:
     stop = metadata.index(b"PK\x05\x06")
     last = patched(metadata[start:stop], PATH, offset=(count - 1) * len(local))
     members = local * (count - 1) + metadata[:start]
-    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, len(entries) + len(last), len(members), 0)
+    told = count & 0xFFFF
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, told, told, len(entries) + len(last), len(members), 0)
     return members + entries + last + end
 
 
@@ -307,7 +325,7 @@ def test_zip64_directory(refusal: Refusal, size: int, offset: int) -> None:
 
 def test_sdist(refusal: Refusal) -> None:
     """An sdist's zip is held to the same rules."""
-    content = patched(make_sdist(ending=".zip")[1], "hello_world-1.0/PKG-INFO", flags=1)
+    content = patched_twice(make_sdist(ending=".zip")[1], "hello_world-1.0/PKG-INFO", flags=1)
     assert "encrypted" in refusal("hello_world-1.0.zip", content)
 
 

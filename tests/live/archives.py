@@ -15,8 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tests.builders import make_metadata, make_sdist, make_wheel, make_zip
+from tests.dist import test_zip_layout as layouts
 from tests.dist.test_tars import END, PKG_INFO, bomb, gzipped, make_header, make_member, make_pax
-from tests.dist.test_zips import deflated, make_many, make_raw, patched
+from tests.dist.test_zips import deflated, make_many, make_raw, patched, patched_twice
 
 WHEEL = "hello_world-1.0-py3-none-any.whl"
 SDIST = "hello_world-1.0.tar.gz"
@@ -82,7 +83,7 @@ def make_overlapping(count: int) -> bytes:
 def make_compressed_by(method: int) -> bytes:
     """A wheel whose METADATA is compressed otherwise; what can't be written here is only said to be."""
     if method == _ZSTANDARD:
-        return patched(make_wheel_of(TEXT), METADATA, method=method)
+        return patched_twice(make_wheel_of(TEXT), METADATA, method=method)
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", method) as archive:
         archive.writestr(METADATA, TEXT)
@@ -139,11 +140,11 @@ ZIPS = {
     "an absolute name": wheel(lambda: make_wheel_with("/etc/passwd"), "stay inside"),
     "a link as METADATA": wheel(lambda: patched(make_wheel_of(TEXT), METADATA, attributes=_LINK), "link"),
     "a link elsewhere": fine(wheel(lambda: make_wheel_with("x", attributes=_LINK))),
-    "encrypted": wheel(lambda: patched(make_wheel_of(TEXT), METADATA, flags=1), "encrypted"),
+    "encrypted": wheel(lambda: patched_twice(make_wheel_of(TEXT), METADATA, flags=1), "encrypted"),
     "bzip2": wheel(lambda: make_compressed_by(zipfile.ZIP_BZIP2), "method 12"),
     "lzma": wheel(lambda: make_compressed_by(zipfile.ZIP_LZMA), "method 14"),
     "zstandard": wheel(lambda: make_compressed_by(_ZSTANDARD), "method 93"),
-    "wrong checksum": wheel(lambda: patched(make_wheel_of(TEXT), METADATA, crc=1), "can't be read"),
+    "wrong checksum": wheel(lambda: patched_twice(make_wheel_of(TEXT), METADATA, crc=1), "can't be read"),
     "an offset far away": wheel(lambda: patched(make_wheel_of(TEXT), METADATA, offset=2**31)),
     "zip64 that isn't there": wheel(lambda: patched(make_wheel_of(TEXT), METADATA, offset=2**32 - 1)),
     "a size of zip64": wheel(lambda: patched(make_wheel_of(TEXT), METADATA, size=2**32 - 1)),
@@ -151,6 +152,10 @@ ZIPS = {
     "an sdist's tar": wheel(lambda: make_sdist()[1], "not a zip"),
     "nothing": wheel(lambda: b""),
     "zeros": wheel(lambda: bytes(1_000_000)),
+    **{
+        f"read in two ways: {what}": wheel(lambda content=content: content, sentence)
+        for what, (content, sentence) in layouts.REFUSED.items()
+    },
 }
 
 METADATAS = {
