@@ -29,6 +29,13 @@ _TLS: tuple[type[Exception], ...] = (
     urllib3.exceptions.SSLError,
     ssl.SSLError,
 )
+_CLOSED: tuple[type[Exception], ...] = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+# What the check of a certificate raises. Every other TLS error is a connection that failed: OpenSSL reports a
+# peer that closes without close_notify as one, and so does a server that speaks no TLS.
+_UNTRUSTED: tuple[type[Exception], ...] = (
+    ssl.SSLCertVerificationError,
+    urllib3.util.ssl_match_hostname.CertificateError,
+)
 _PROXY: tuple[type[Exception], ...] = (
     requests.exceptions.ProxyError,
     requests.exceptions.InvalidProxyURL,
@@ -57,9 +64,13 @@ def translate(exc: Exception, host: str) -> Unreachable | ProtocolError:
         return Unreachable(f"{host} did not answer in time")
     if isinstance(exc, _PROXY):
         return Unreachable(f"{host} could not be reached through the proxy")
-    if isinstance(exc, _TLS):
-        return Unreachable(f"{host} could not be trusted: its TLS certificate or handshake is not right")
     origins = tuple(_origins(exc))
+    if any(isinstance(origin, _UNTRUSTED) for origin in origins):
+        return Unreachable(f"{host} could not be trusted: its TLS certificate is not right")
+    if any(isinstance(origin, _CLOSED) for origin in origins):
+        return Unreachable(f"{host} could not be reached, or broke off")
+    if any(isinstance(origin, _TLS) for origin in origins):
+        return Unreachable(f"{host} could not be reached, or broke off: TLS failed")
     if any(isinstance(origin, urllib3.exceptions.NameResolutionError) for origin in origins):
         return Unreachable(f"{host} could not be reached: its name has no address")
     if _is_nonsense(exc) or any(_is_garbled(origin) for origin in origins):

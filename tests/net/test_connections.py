@@ -50,7 +50,7 @@ class TestPinning:
         with Server(always(answer(b"{}")), tls=certificate.server) as server:
             transport = make_transport(lookup=local, ca_bundle=str(certificate.file))
             found = transport.document(make_call(server, host="registry.example"))
-            with pytest.raises(Unreachable, match="TLS"):
+            with pytest.raises(Unreachable, match="could not be trusted: its TLS certificate"):
                 transport.document(make_call(server, host="other.example"))
         assert found.body == b"{}"
         assert asked[0] == "registry.example"
@@ -604,6 +604,32 @@ class TestGarbage:
         with Server(handle) as server, pytest.raises(ProtocolError, match="can't be read"):
             make_transport(document_seconds=2).document(make_call(server))
         assert server.connections == 1
+
+    @pytest.mark.parametrize("when", ["handshake", "head", "body"])
+    def test_tls_that_is_cut_broke_off(
+        self, make_transport: MakeTransport, certificate: Certificate, when: str
+    ) -> None:
+        """A peer that closes without close_notify says nothing about its certificate."""
+
+        def handle(connection: Connection) -> None:
+            if when == "handshake":
+                connection.sock.recv(100)
+                return
+            sock = certificate.server.wrap_socket(connection.sock, server_side=True)
+            Connection(sock, 1, connection.closing).request()
+            if when == "body":
+                sock.sendall(answer(b"half", length=100))
+            socket.socket.shutdown(sock, socket.SHUT_WR)
+            connection.closing.wait(0.2)
+            sock.detach()
+
+        with Server(handle) as server:
+            transport = make_transport(lookup=local, ca_bundle=str(certificate.file))
+            call = Call(
+                method="GET", url=f"https://registry.example:{server.port}/", reach=Reach.LISTED
+            )
+            with pytest.raises(Unreachable, match="broke off$"):
+                transport.document(call)
 
     def test_no_tls_where_it_was_expected(self, make_transport: MakeTransport) -> None:
         """A server that speaks plain HTTP on an https port."""
