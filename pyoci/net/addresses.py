@@ -17,14 +17,48 @@ _TRIES = 4  # addresses of one name that are worth a connection attempt
 _ANSWERED = 1024  # names
 _ANSWERED_SECONDS = 600.0
 _RESOLVERS = 16  # names looked up at one time
-# Where clouds answer their machines with secrets: Azure (public by its number), Alibaba, Amazon.
-_PLATFORM = frozenset(map(ip_address, ("168.63.129.16", "100.100.100.200", "fd00:ec2::254")))
-_NAT64 = IPv6Network("64:ff9b::/96")
-# What some Pythons from 3.11 on call global: Oracle's metadata is in the first, the rest lead nowhere, or
-# where a network's own NAT64 says.
-_NOT_GLOBAL = tuple(
-    map(ip_network, ("192.0.0.0/24", "64:ff9b:1::/48", "2001::/23", "3fff::/20", "5f00::/16", "fec0::/10"))
+# The metadata services of clouds that have an address of their own: Azure, Alibaba, Amazon, Google, Oracle,
+# Scaleway. The others are link-local.
+_PLATFORM = frozenset(
+    map(
+        ip_address,
+        (
+            "168.63.129.16",
+            "100.100.100.200",
+            "fd00:ec2::254",
+            "fd20:ce::254",
+            "fd00:c1::a9fe:a9fe",
+            "fd00:42::42",
+        ),
+    )
 )
+_NAT64 = IPv6Network("64:ff9b::/96")
+# Ranges of IANA's special-purpose registries (and the 6bone's) that Python calls global, or has called so
+# in releases from 3.11 on. None of them has a registry in it.
+_NOT_GLOBAL = tuple(
+    map(
+        ip_network,
+        (
+            "192.0.0.0/24",  # protocol assignments; Oracle's metadata
+            "192.31.196.0/24",  # AS112
+            "192.52.193.0/24",  # multicast tunnels
+            "192.88.99.0/24",  # the next 6to4 relay
+            "192.175.48.0/24",  # AS112
+            "64:ff9b:1::/48",  # a network's own NAT64
+            "100:0:0:1::/64",  # dummy prefix
+            "2001::/23",  # protocol assignments: Teredo, ORCHID, AMT, AS112
+            "2620:4f:8000::/48",  # AS112
+            "3ffe::/16",  # 6bone
+            "3fff::/20",  # documentation
+            "5f00::/16",  # segment routing
+            "fec0::/10",  # site-local
+        ),
+    )
+)
+# The beginnings of an interface identifier that holds the IPv4 address of an ISATAP host (RFC 5214).
+_ISATAP = (b"\x00\x00\x5e\xfe", b"\x02\x00\x5e\xfe")
+# The bytes of an IPv6 address at which a NAT64 prefix may end (RFC 6052, section 2.2). Byte 8 is zero.
+_NAT64_PREFIXES = (4, 5, 6, 7, 8, 12)
 _COMPATIBLE = IPv6Network("::/96")
 # Python's is_private means "not global", reserved and documentation networks included.
 _PRIVATE = tuple(
@@ -66,14 +100,40 @@ def _inner(address: Address) -> Address:
     return address.ipv4_mapped or address.sixtofour or address
 
 
+def _nat64_targets(address: Address) -> list[IPv4Address]:
+    """The IPv4 addresses that a NAT64 would send packets for `address` to, if its prefix were one."""
+    packed = address.packed
+    if len(packed) == 4 or packed[8] != 0:
+        return []
+    found = []
+    for start in _NAT64_PREFIXES:
+        rest = packed[start:8] + packed[9:] if start < 8 else packed[max(start, 9) :]
+        if not any(rest[4:]):
+            found.append(IPv4Address(rest[:4]))
+    return found
+
+
+def _is_isatap(address: Address) -> bool:
+    return address.packed[8:12] in _ISATAP
+
+
 def _is_public(address: Address) -> bool:
     local = address.is_multicast or address.is_reserved or address.is_unspecified or address in _PLATFORM
-    return address.is_global and not local and not any(address in network for network in _NOT_GLOBAL)
+    if local or not address.is_global or any(address in network for network in _NOT_GLOBAL):
+        return False
+    # Any prefix may be a NAT64's or a tunnel's. Only a host's own address can be told from one by its value.
+    return not _is_isatap(address) and not any(
+        inner.is_link_local or inner in _PLATFORM or _is_private(inner) for inner in _nat64_targets(address)
+    )
 
 
 def _is_private(address: Address) -> bool:
     """Loopback and private networks; never link-local (cloud metadata), multicast or reserved ones."""
-    return address not in _PLATFORM and any(address in network for network in _PRIVATE)
+    if address in _PLATFORM or _is_isatap(address):
+        return False
+    if any(inner.is_link_local or inner in _PLATFORM for inner in _nat64_targets(address)):
+        return False
+    return any(address in network for network in _PRIVATE)
 
 
 def system_lookup(host: str, port: int) -> list[str]:
