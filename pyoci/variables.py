@@ -105,9 +105,9 @@ _REGISTRIES = Topic(
             """\
 Which registries may be asked: a list of hosts, patterns, URLs and aliases, as in
 ``ghcr=ghcr.io, *.azurecr.io, http://127.0.0.1:5000, lab=http://10.0.0.5:5000``. Empty, or with ``*`` in it:
-any registry that is served by https from a public address. Plain http and private addresses need to be
-listed, always; so does every registry when a proxy is set, since the proxy looks up the names. An alias
-stands in the URL for its registry: ``/lab/acme/``.""",
+any registry that is served by https, at port 443 of a public address. Plain http, other ports and private
+addresses need to be listed, always; so does every registry when a proxy is set, since the proxy looks up the
+names. An alias stands in the URL for its registry: ``/lab/acme/``.""",
         ),
         _one(
             "PYOCI_HOST_CONNECTIONS",

@@ -65,6 +65,8 @@ _PRIVATE = tuple(
     map(ip_network, ("10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
 ) + tuple(map(ip_network, ("::1/128", "fc00::/7")))
 
+PUBLIC_PORT = 443  # the only one that Reach.PUBLIC connects to: others would make a port scanner of us
+
 Address = IPv4Address | IPv6Address
 Lookup = Callable[[str, int], list[str]]
 
@@ -72,7 +74,7 @@ Lookup = Callable[[str, int], list[str]]
 class Reach(Enum):
     """How far a call may go. There is one adapter for each, so that no pooled connection changes hands."""
 
-    PUBLIC = "public"  # https to public addresses: what any caller may name
+    PUBLIC = "public"  # https to public addresses, port 443: what any caller may name
     # Public addresses, named by a registry that the operator listed: a proxy may be used, and plain http
     # where that registry speaks it itself.
     VOUCHED = "vouched"
@@ -89,6 +91,14 @@ def permitted(address: Address, reach: Reach) -> bool:
     if reach is Reach.PRIVATE and _is_private(inner):
         return True
     return reach is not Reach.EMBEDDED and _is_public(inner)
+
+
+def other_port(name: str) -> str:
+    """The refusal of a registry at another port than `PUBLIC_PORT`, before anything is looked up."""
+    return (
+        f"{name} may not be asked: only a registry that PYOCI_REGISTRIES lists may be at another port"
+        f" than {PUBLIC_PORT}"
+    )
 
 
 def _inner(address: Address) -> Address:
@@ -167,7 +177,7 @@ class Resolver:
             found = waiting.result(timeout)
         except TimeoutError:
             waiting.cancel()
-            raise Unreachable(f"the name {host} could not be looked up in time") from None
+            raise Unreachable(f"{host} could not be looked up in time") from None
         except UnicodeError as exc:
             raise OSError(f"{host} is not a host name") from exc
         with self._lock:
@@ -182,11 +192,13 @@ class Resolver:
 
     def permitted(self, host: str, port: int, reach: Reach, timeout: float) -> list[str]:
         """The addresses to connect to. Raises Denied where **any** address of the name is refused:
-        a name with a public and a private address is somebody trying.
+        a name with a public and a private address is somebody trying. Where a caller named the host, that is
+        Unreachable, as for a name without an address: the difference would tell outsiders which names exist.
         """
         found = self.addresses(host, port, timeout, listed=reach is not Reach.PUBLIC)
         if not all(permitted(address, reach) for address in found):
-            raise Denied(
+            refused = Unreachable if reach is Reach.PUBLIC else Denied
+            raise refused(
                 f"{host} has an address that is not public; only a registry listed in PYOCI_REGISTRIES may"
             )
         return [str(address) for address in found[:_TRIES]]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
+from urllib.parse import urlsplit
 
 from pyoci.errors import InvalidRequest
 from pyoci.net.addresses import Reach
@@ -96,6 +97,21 @@ class Call:
     repeatable: bool = True  # may be sent again, some seconds later, with the same bytes
     name: str = ""  # what messages call the host; empty: by its own name
     operation: str = ""  # what it is about, in one word of few (`manifest`), for who counts calls
+
+    @property
+    def label(self) -> str:
+        """What callers may know the host by: no internal address reaches them."""
+        return self.name or self.host
+
+    @property
+    def host(self) -> str:
+        """The URL's host and port, without credentials."""
+        netloc = urlsplit(self.url).netloc.rpartition("@")[2]
+        return (netloc or "the registry").encode("ascii", "replace").decode()
+
+    @property
+    def origin(self) -> str:
+        return f"{urlsplit(self.url).scheme}://{self.host}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import requests
 
 from pyoci.errors import ProtocolError
-from pyoci.net.messages import Answer
+from pyoci.net.messages import Answer, Call
 
 _SLOWEST = 1024.0  # bytes a second, over the time without progress that is allowed
 _GATHERING = 1.0  # seconds after which a piece goes on as it is: pip waits 15 for its next byte
@@ -70,6 +70,25 @@ def _unzipped(body: bytes, limit: int) -> tuple[bytes, bool]:
         return unpacking.decompress(body, limit), unpacking.eof
     except zlib.error:
         return b"", False
+
+
+def whole_answer(call: Call, response: requests.Response, limit: int) -> Answer:
+    """The answer with all of its body, or ProtocolError where that is more than `limit` bytes."""
+    try:
+        if is_encoded(response) and call.method != "HEAD" and "Accept-Encoding" not in call.headers:
+            raise ProtocolError(f"{call.label} sent a compressed answer where nobody asked for one")
+        body = whole(response, limit + 1)
+    finally:
+        # Read to its end the connection went back to the pool; otherwise this drops it.
+        response.close()
+    if len(body) > limit:
+        raise ProtocolError(f"{call.label} sent more than {limit} bytes where a document was expected")
+    return Answer(response.status_code, headers_of(response), body)
+
+
+def headers_of(response: requests.Response) -> dict[str, str]:
+    """The headers of an answer, their names in lower case."""
+    return {name.lower(): value for name, value in response.headers.items()}
 
 
 class Pace:

@@ -19,9 +19,9 @@ from weakref import WeakValueDictionary
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
 
-from pyoci.errors import Denied, ProtocolError, PyOCIError, Unreachable
+from pyoci.errors import Denied, PyOCIError, Unreachable
 from pyoci.events import Events
-from pyoci.net.addresses import Reach, Resolver, permitted
+from pyoci.net.addresses import PUBLIC_PORT, Reach, Resolver, other_port, permitted
 from pyoci.net.connections import (
     CONNECT_SECONDS,
     STALL_SECONDS,
@@ -32,7 +32,7 @@ from pyoci.net.connections import (
 from pyoci.net.inprocess import InProcessAdapter
 from pyoci.net.messages import ERROR_LIMIT, Answer, Body, BodyFailed, Call, PacedBody, Stream
 from pyoci.net.proxies import Proxies
-from pyoci.net.reading import Pace, gathered, is_encoded, whole
+from pyoci.net.reading import Pace, gathered, headers_of, whole_answer
 from pyoci.net.translation import FOREIGN, translate
 from pyoci.net.waits import retry_after_seconds
 from pyoci.net.watch import Watch, Watchdog
@@ -80,6 +80,7 @@ class Transport:
         proxies: Proxies | None = None,
         ca_bundle: str | None = None,
         host_connections: int = 16,
+        public_port: int = PUBLIC_PORT,
         user_agent: str = "pyoci",
         resolver: Resolver | None = None,
         events: Events | None = None,
@@ -94,6 +95,7 @@ class Transport:
         self.resolver = resolver or Resolver()
         self.document_seconds = document_seconds
         self._proxies = proxies or Proxies()
+        self._public_port = public_port
         self._verify: bool | str = ca_bundle or True
         self._user_agent = user_agent
         self._events = events or Events()
@@ -124,7 +126,8 @@ class Transport:
         or a 429 included; a call that isn't `repeatable` gets one. Of a refusal's body as much is read as an
         error message needs. Raises Unreachable, ProtocolError, Denied.
         """
-        return self._patiently(call, lambda left: self._read(call, limit, left))
+        with self._discreet(call):
+            return self._patiently(call, lambda left: self._read(call, limit, left))
 
     def stream(self, call: Call) -> Stream:
         """Send `call` and leave the body of the answer to be read.
@@ -132,7 +135,8 @@ class Transport:
         The head has to come within a minute, and so has each further piece. A further attempt begins
         within `document_seconds` or not at all. Raises Unreachable, ProtocolError, Denied; so does reading.
         """
-        return self._patiently(call, lambda _left: self._open(call))
+        with self._discreet(call):
+            return self._patiently(call, lambda _left: self._open(call))
 
     def upload(self, call: Call) -> Answer:
         """Send a call with a large body. It may take as long as bytes move; the answer 300 seconds.
@@ -142,7 +146,8 @@ class Transport:
         a piece is its own: only what the registry takes is counted.
         """
         try:
-            return self._upload(call)
+            with self._discreet(call):
+                return self._upload(call)
         except BodyFailed as failed:
             failure = failed.cause
         raise failure
@@ -153,8 +158,27 @@ class Transport:
                 response = self._send(call, (CONNECT_SECONDS, self._answer_seconds), self._paced(call, watch))
                 facts["status"] = response.status_code
                 if response.status_code < 300:
-                    return _whole(call, response, DOCUMENT_LIMIT)
+                    return whole_answer(call, response, DOCUMENT_LIMIT)
             return self._refused(call, response, watch)
+
+    @contextmanager
+    def _discreet(self, call: Call) -> Iterator[None]:
+        """Give one sentence for every reason for which a host that a caller named can't be reached. Different
+        ones would tell an outsider which names and ports there are in the operator's network.
+        """
+        try:
+            yield
+        except Unreachable as exc:
+            if call.reach is not Reach.PUBLIC:
+                raise
+            # The name of another host may be made of the credentials that the registry was sent.
+            host = call.host if call.host == call.label else "another host that it names"
+            reason = exc.message.replace(urlsplit(call.url).hostname or call.host, host)
+            self._events.warning("net", "not reached", registry=call.label, host=host, reason=reason)
+            raise Unreachable(
+                f"{call.label} could not be reached; unless PYOCI_REGISTRIES lists it,"
+                " a registry needs a public address and a valid certificate"
+            ) from exc
 
     @contextmanager
     def budget(self) -> Iterator[None]:
@@ -201,13 +225,13 @@ class Transport:
 
     def _read(self, call: Call, limit: int, seconds: float) -> Answer:
         host, deadline = urlsplit(call.url).netloc, self._clock() + seconds
-        with self._gates.passage(host, _named(call), seconds), self._told(call) as facts:
+        with self._gates.passage(host, call.label, seconds), self._told(call) as facts:
             seconds = max(deadline - self._clock(), 0.1)
             with self._timed(call, seconds) as watch:
                 response = self._send(call, (min(CONNECT_SECONDS, seconds), seconds), call.body)
                 facts["status"] = response.status_code
                 if response.status_code < 300:
-                    return _whole(call, response, limit)
+                    return whole_answer(call, response, limit)
             return self._refused(call, response, watch)
 
     def _open(self, call: Call) -> Stream:
@@ -216,7 +240,7 @@ class Transport:
             facts["status"] = response.status_code
         return Stream(
             response.status_code,
-            _headers(response),
+            headers_of(response),
             lambda size: self._pieces(call, response, watch, size),
             lambda size: self._head(call, response, watch, size),
             response.close,
@@ -237,7 +261,8 @@ class Transport:
         proxies = {} if call.reach is Reach.EMBEDDED else self._proxies.for_url(call.url)
         if proxies and (call.reach is Reach.PUBLIC or not self._may_be_asked_by_number(call)):
             # The proxy resolves the name, so nobody can say where the call would end.
-            raise Denied(f"{_named(call)} may not be asked through a proxy unless PYOCI_REGISTRIES lists it")
+            refused = Unreachable if call.reach is Reach.PUBLIC else Denied
+            raise refused(f"{call.label} may not be asked through a proxy unless PYOCI_REGISTRIES lists it")
         headers = {
             "User-Agent": self._user_agent,
             "Accept-Encoding": "identity",
@@ -267,7 +292,9 @@ class Transport:
         allowed = {"embedded": {Reach.EMBEDDED}, "http": plain, "https": set(Reach) - {Reach.EMBEDDED}}
         adapter = self._adapters.get(call.reach)
         if adapter is None or call.reach not in allowed.get(scheme, ()):
-            raise Denied(f"{_named(call)} may not be asked by {scheme}; PYOCI_REGISTRIES lists what may")
+            raise Denied(f"{call.label} may not be asked by {scheme}; PYOCI_REGISTRIES lists what may")
+        if call.reach is Reach.PUBLIC and urlsplit(call.url).port not in {None, self._public_port}:
+            raise Denied(other_port(call.label))
         return adapter
 
     def _refused(self, call: Call, response: requests.Response, watch: Watch) -> Answer:
@@ -278,7 +305,7 @@ class Transport:
             body = b""
         finally:
             response.close()
-        return Answer(response.status_code, _headers(response), body)
+        return Answer(response.status_code, headers_of(response), body)
 
     def _pieces(self, call: Call, response: requests.Response, watch: Watch, size: int) -> Iterator[bytes]:
         pace = Pace(self._stall_seconds)
@@ -290,7 +317,7 @@ class Transport:
                     return
                 if pace.too_slow:
                     raise Unreachable(
-                        f"{_named(call)} sent next to nothing for {self._stall_seconds:g} seconds"
+                        f"{call.label} sent next to nothing for {self._stall_seconds:g} seconds"
                     )
                 yield piece
         finally:
@@ -306,12 +333,12 @@ class Transport:
     @contextmanager
     def _timed(self, call: Call, seconds: float, watch: Watch | None = None) -> Iterator[Watch]:
         """Cut the block's call after `seconds`, and translate what it raises."""
-        late = Unreachable(f"{_named(call)} did not answer in time")
+        late = Unreachable(f"{call.label} did not answer in time")
         with self._watchdog.watched(seconds, watch) as watch:
             try:
                 yield watch
             except FOREIGN as exc:
-                raise (late if watch.fired else translate(exc, _named(call))) from exc
+                raise (late if watch.fired else translate(exc, call.label)) from exc
         if watch.fired:
             # What was read without a length ends like a whole answer when it is cut.
             raise late
@@ -319,10 +346,10 @@ class Transport:
     @contextmanager
     def _told(self, call: Call) -> Iterator[dict[str, object]]:
         """Tell who listens of a call: nothing of its query, its headers or its bodies."""
-        facts: dict[str, object] = {"method": call.method, "host": _host(call)}
+        facts: dict[str, object] = {"method": call.method, "host": call.host}
         begun = time.monotonic()
         try:
-            with self._events.calling(call.operation, _origin(call), facts):
+            with self._events.calling(call.operation, call.origin, facts):
                 yield facts
         except PyOCIError as exc:
             facts["failure"] = exc.message
@@ -338,39 +365,6 @@ def _asked_wait(answer: Answer | Stream, pause: float) -> float | None:
         return None
     asked = retry_after_seconds(answer.headers.get("retry-after"))
     return pause if asked is None else max(float(asked), pause)
-
-
-def _whole(call: Call, response: requests.Response, limit: int) -> Answer:
-    """The answer with all of its body, or ProtocolError where that is more than `limit` bytes."""
-    try:
-        if is_encoded(response) and call.method != "HEAD" and "Accept-Encoding" not in call.headers:
-            raise ProtocolError(f"{_named(call)} sent a compressed answer where nobody asked for one")
-        body = whole(response, limit + 1)
-    finally:
-        # Read to its end the connection went back to the pool; otherwise this drops it.
-        response.close()
-    if len(body) > limit:
-        raise ProtocolError(f"{_named(call)} sent more than {limit} bytes where a document was expected")
-    return Answer(response.status_code, _headers(response), body)
-
-
-def _headers(response: requests.Response) -> dict[str, str]:
-    return {name.lower(): value for name, value in response.headers.items()}
-
-
-def _named(call: Call) -> str:
-    """What callers may know the host by: no internal address reaches them."""
-    return call.name or _host(call)
-
-
-def _host(call: Call) -> str:
-    return (
-        (urlsplit(call.url).netloc.rpartition("@")[2] or "the registry").encode("ascii", "replace").decode()
-    )
-
-
-def _origin(call: Call) -> str:
-    return f"{urlsplit(call.url).scheme}://{_host(call)}"
 
 
 class _Gates:

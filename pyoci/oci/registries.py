@@ -10,6 +10,7 @@ from typing import Self
 from urllib.parse import unquote
 
 from pyoci.errors import Denied, InvalidRequest, NotFound
+from pyoci.net.addresses import PUBLIC_PORT, other_port
 from pyoci.oci.references import Registry, shown
 
 LOCAL = "local"
@@ -23,7 +24,8 @@ _PATTERN = re.compile(r"[a-z0-9*?._:-]*[*?][a-z0-9*?._:-]*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registries:
-    """The registries that may be asked. Empty, or with `*` in the list: any https one as well.
+    """The registries that may be asked. Empty, or with `*` in the list: any https one at port
+    443 as well.
 
     Whether an unlisted one has a public address is judged when it is connected to.
     """
@@ -87,6 +89,8 @@ class Registries:
         if named.scheme == "https" and any(fnmatchcase(named.host, pattern) for pattern in self.patterns):
             return Registry(named.scheme, named.host, listed=True)
         if named.scheme == "https" and self.anyone:
+            if named.port != PUBLIC_PORT:
+                raise Denied(other_port(str(named)))
             return named
         raise Denied(f"{named} may not be asked here; PYOCI_REGISTRIES lists the registries that may")
 

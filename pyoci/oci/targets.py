@@ -9,7 +9,7 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 from cachetools import TTLCache
 
 from pyoci.errors import InvalidRequest, ProtocolError, Unreachable
-from pyoci.net.addresses import Reach, Resolver
+from pyoci.net.addresses import PUBLIC_PORT, Reach, Resolver
 from pyoci.oci.references import Registry
 
 _PRIVATE_SECONDS = 60.0  # for which it is remembered that a listed registry has a private address
@@ -73,12 +73,16 @@ class Targets:
             return Target(url, self.own_reach(registry), True)
         if there.scheme == "http" and registry.scheme == "https":
             raise ProtocolError(f"{registry} names a {what} by plain http; expected https")
-        return Target(url, self._elsewhere(registry), False)
+        reach = self._elsewhere(registry)
+        if reach is Reach.PUBLIC and there.port != PUBLIC_PORT:
+            raise ProtocolError(f"{registry} names a {what} at another port than {PUBLIC_PORT}")
+        return Target(url, reach, False)
 
     def may_be_told(self, target: Target) -> bool:
         """Whether a client may be sent to `target` itself. Where its name can't be looked up here, no.
 
         Raises Denied where it may not be asked at all: a redirect of ours leads nobody into their network.
+        An unlisted registry's target is asked instead, and that fails with the sentence for all failures.
         """
         parts = urlsplit(target.url)
         there = _origin(parts.scheme, parts.hostname, parts.port)

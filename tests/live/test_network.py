@@ -120,7 +120,11 @@ SPELLINGS = {
     "port wrapped": "127.0.0.1:{wrapped}",
     "no port": "127.0.0.1:",
 }
-REFUSED = {400, 403, 404}
+REFUSED = {400, 403, 404, 504}
+UNREACHED = (
+    b"could not be reached; unless PYOCI_REGISTRIES lists it,"
+    b" a registry needs a public address and a valid certificate"
+)
 METHODS = {
     "page": "GET /{registry}/acme/hello/",
     "root": "GET /{registry}/acme/+simple/",
@@ -191,10 +195,12 @@ def test_the_canary_is_awake(address: str) -> None:
     assert bird.connections == 1
 
 
+@pytest.mark.parametrize("port", ["canary", "443"])
 @pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)
-def test_no_spelling_leads_inside(open_pyoci: Server, canary: Canary, spelling: str) -> None:
+def test_no_spelling_leads_inside(open_pyoci: Server, canary: Canary, spelling: str, port: str) -> None:
     """However the address is written, it is refused, and nobody is connected to."""
-    registry = spelling.format(port=canary.port, wrapped=canary.port + 65536)
+    number = canary.port if port == "canary" else 443
+    registry = spelling.format(port=number, wrapped=number + 65536)
     assert asked(open_pyoci, METHODS["page"].format(registry=registry)) in REFUSED
     assert canary.connections == 0
 
@@ -210,12 +216,25 @@ def test_no_method_leads_inside(open_pyoci: Server, canary: Canary, line: str, s
 
 @pytest.mark.parametrize("address", (PRIVATE | NOBODYS).values(), ids=PRIVATE | NOBODYS)
 def test_no_address_inside_is_asked(open_pyoci: Server, address: str) -> None:
-    """Private, link-local, multicast, reserved: refused by the setting's name, before a connection."""
+    """Private, link-local, multicast, reserved: as if nobody were there; and no other port than 443."""
     host = f"[{address}]" if ":" in address else address
-    answer = exchange(open_pyoci, make_head(f"GET /{host}:9/acme/hello/ HTTP/1.1", "Connection: close"))
-    assert statuses(answer) == [403]
-    assert b"PYOCI_REGISTRIES" in answer
+    answer = exchange(open_pyoci, make_head(f"GET /{host}:443/acme/hello/ HTTP/1.1", "Connection: close"))
+    assert statuses(answer) == [504]
+    shown = re.search(rb"\r\n\r\n(\[[0-9a-f:.]+\]|[0-9.]+) (could not be reached; unless .*)", answer)
+    assert shown is not None
+    assert shown[2].strip() == UNREACHED
     assert re.search(rb"(?i)content-type: text/plain; charset=utf-8\r\n", answer)
+    other = exchange(open_pyoci, make_head(f"GET /{host}:9/acme/hello/ HTTP/1.1", "Connection: close"))
+    assert statuses(other) == [403]
+    assert b"PYOCI_REGISTRIES" in other
+
+
+@pytest.mark.parametrize("host", ["vm", "no-such-name.invalid", "localhost", "127.0.0.1", "2130706433"])
+def test_names_inside_read_like_names_that_are_none(open_pyoci: Server, host: str) -> None:
+    """Nobody enumerates the names of a network through its package index."""
+    answer = exchange(open_pyoci, make_head(f"GET /{host}:443/acme/hello/ HTTP/1.1", "Connection: close"))
+    assert statuses(answer) == [504]
+    assert answer.partition(b"\r\n\r\n")[2].strip() == host.encode() + b" " + UNREACHED
 
 
 def test_an_upload_leads_nowhere(open_pyoci: Server, canary: Canary) -> None:

@@ -154,8 +154,9 @@ def test_every_address_is_judged(address: object) -> None:
 )
 def test_spellings_of_loopback_are_seen_through(spelling: str) -> None:
     """The system's resolver reads decimal, octal and hexadecimal; it is its answer that is judged."""
-    with pytest.raises((Denied, socket.gaierror)):
-        Resolver().permitted(spelling, 443, Reach.PUBLIC, 5)
+    for reach, kind in ((Reach.PUBLIC, Unreachable), (Reach.VOUCHED, Denied)):
+        with pytest.raises((kind, socket.gaierror)):
+            Resolver().permitted(spelling, 443, reach, 5)
 
 
 @pytest.mark.parametrize("private", ["10.0.0.1", "169.254.169.254", "::1"])
@@ -163,8 +164,9 @@ def test_spellings_of_loopback_are_seen_through(spelling: str) -> None:
 def test_a_name_with_one_refused_address_is_refused(private: str, first: bool) -> None:
     """A public address beside a private one is a trick."""
     answers = [private, "8.8.8.8"] if first else ["8.8.8.8", private]
-    with pytest.raises(Denied, match="PYOCI_REGISTRIES"):
-        Resolver(lambda *_: answers).permitted("trick.example", 443, Reach.PUBLIC, 5)
+    for reach, kind in ((Reach.PUBLIC, Unreachable), (Reach.VOUCHED, Denied)):
+        with pytest.raises(kind, match="PYOCI_REGISTRIES"):
+            Resolver(lambda *_: answers).permitted("trick.example", 443, reach, 5)
 
 
 def test_at_most_four_addresses_are_tried() -> None:
@@ -175,7 +177,7 @@ def test_at_most_four_addresses_are_tried() -> None:
 
 def test_a_zone_is_taken_off_an_address() -> None:
     """The resolver may name an interface with a link-local address; the address counts."""
-    with pytest.raises(Denied):
+    with pytest.raises(Unreachable):
         Resolver(lambda *_: ["fe80::1%eth0"]).permitted("zone.example", 443, Reach.PUBLIC, 5)
 
 

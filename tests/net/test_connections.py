@@ -142,7 +142,7 @@ class TestPinning:
                 raise found
             return found
 
-        call = Call(method="GET", url="https://gone.example/v2/")
+        call = Call(method="GET", url="https://gone.example/v2/", reach=Reach.LISTED)
         with pytest.raises(Unreachable, match=words) as caught:
             make_transport(lookup=lookup).document(call)
         assert "\n" not in caught.value.message
@@ -625,10 +625,8 @@ class TestGarbage:
 
         with Server(handle) as server:
             transport = make_transport(lookup=local, ca_bundle=str(certificate.file))
-            call = Call(
-                method="GET", url=f"https://registry.example:{server.port}/", reach=Reach.LISTED
-            )
-            with pytest.raises(Unreachable, match="broke off$"):
+            call = Call(method="GET", url=f"https://registry.example:{server.port}/", reach=Reach.LISTED)
+            with pytest.raises(Unreachable, match=r"broke off$"):
                 transport.document(call)
 
     def test_no_tls_where_it_was_expected(self, make_transport: MakeTransport) -> None:

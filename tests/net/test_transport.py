@@ -357,7 +357,7 @@ class TestProxies:
     def test_others_do_not(self, make_transport: MakeTransport, proxy: Server) -> None:
         """Nobody could say where the call would end."""
         transport = make_transport(proxies=Proxies({"https": proxy.url}))
-        with pytest.raises(Denied, match="proxy"):
+        with pytest.raises(Unreachable, match="PYOCI_REGISTRIES"):
             transport.document(Call(method="GET", url="https://registry.example/v2/"))
         assert proxy.connections == 0
 

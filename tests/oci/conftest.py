@@ -18,6 +18,9 @@ from pyoci.oci.credentials import Anonymous, Basic, Credentials
 from pyoci.oci.models import IMAGE_INDEX
 from pyoci.oci.references import Digest, Registry, Repository, Tag
 from pyoci.oci.session import Gateway, OCISession
+from tests.net.conftest import certificate
+
+__all__ = ["certificate"]  # a fixture of tests/net
 
 REGISTRY = Registry.parse("registry.example")
 REPOSITORY = Repository.parse(REGISTRY, "acme/hello_world")

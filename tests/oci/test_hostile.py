@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import socket
 import threading
 import time
 import tracemalloc
@@ -12,12 +13,14 @@ from contextlib import contextmanager
 import pytest
 
 from pyoci.errors import Denied, ProtocolError, PyOCIError, Unreachable
+from pyoci.net.addresses import Reach, Resolver
 from pyoci.net.messages import Call
 from pyoci.net.transport import Transport
 from pyoci.oci.credentials import Basic
 from pyoci.oci.models import IMAGE_INDEX
 from pyoci.oci.references import Registry, Repository, Tag
 from pyoci.oci.session import Gateway, OCISession
+from tests.net.conftest import Certificate
 from tests.net.servers import Connection, Server, answer
 from tests.oci import hostile
 from tests.oci.conftest import sha256
@@ -94,6 +97,51 @@ def follow(transport: Transport, registry: Registry, url: str, what: str) -> obj
     """Go where the registry leads."""
     target = Gateway(transport).targets.target(registry, registry.url(""), url, what)
     return transport.document(Call(method="GET", url=target.url, reach=target.reach))
+
+
+class NearRegistry(Resolver):
+    """Leads to `registry.example` on this machine; what it names is judged as always."""
+
+    def permitted(self, host: str, port: int, reach: Reach, timeout: float) -> list[str]:
+        return ["127.0.0.1"] if host == "registry.example" else super().permitted(host, port, reach, timeout)
+
+
+def resolved(host: str, _port: int) -> list[str]:
+    if host == "unknown.example":
+        raise socket.gaierror(-2, "Name or service not known")
+    return {"private.example": ["10.0.0.1"], "empty.example": []}.get(host, ["127.0.0.1"])
+
+
+@pytest.mark.parametrize("way", ["realm", "redirect", "Location"])
+def test_what_an_unlisted_registry_names_fails_with_one_sentence(certificate: Certificate, way: str) -> None:
+    """A caller who runs a registry learns nothing of the network by where it leads."""
+    messages = set()
+    for host in ("unknown.example", "private.example", "empty.example", "127.0.0.1", "169.254.169.254"):
+        where = f"https://{host}/token"
+        handle, ask = {
+            "realm": (hostile.every(hostile.challenge(where)), tags),
+            "redirect": (hostile.every(hostile.redirect(where)), blob),
+            "Location": (hostile.routed({"POST": answer(b"", "202 Accepted", f"Location: {where}")}), push),
+        }[way]
+        with Server(handle, tls=certificate.server) as server:
+            transport = Transport(
+                resolver=NearRegistry(resolved),
+                public_port=server.port,
+                ca_bundle=str(certificate.file),
+                document_seconds=BUDGET,
+                sleep=lambda _: None,
+            )
+            registry = Registry.parse(f"registry.example:{server.port}")
+            session = Gateway(transport).session(registry, Basic("user", "secret"), publishing=True)
+            with pytest.raises(Unreachable) as caught:
+                ask(session, Repository.parse(registry, "a/b"))
+            assert server.connections
+            messages.add(caught.value.message.replace(str(server.port), "PORT"))
+            transport.close()
+    assert messages == {
+        "registry.example:PORT could not be reached; unless PYOCI_REGISTRIES lists it,"
+        " a registry needs a public address and a valid certificate"
+    }
 
 
 JSON = "application/json"

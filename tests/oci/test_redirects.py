@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import responses
 
-from pyoci.errors import Denied, ProtocolError, PyOCIError, Unauthorized
+from pyoci.errors import Denied, ProtocolError, PyOCIError, Unauthorized, Unreachable
 from pyoci.net.addresses import Resolver
 from pyoci.net.transport import Proxies, Transport
 from pyoci.oci.credentials import Basic
@@ -164,16 +164,32 @@ def test_a_redirect_of_no_use_is_a_protocol_error(
     assert len(answers.calls) == 1
 
 
+def test_an_unlisted_registry_names_no_other_port(
+    answers: responses.RequestsMock, session: OCISession
+) -> None:
+    """Refused before the name is looked up; a listed registry may."""
+    answers.get(URL, status=307, headers=to("https://storage.example:8443/data"))
+    with pytest.raises(ProtocolError, match="redirect at another port than 443"):
+        read(session)
+    assert len(answers.calls) == 1
+
+
 @pytest.mark.parametrize(
     ("registry", "listed", "location", "kind"),
     [
         pytest.param(
-            "https://registry.example", False, "https://private.example/", Denied, id="private name"
+            "https://registry.example", False, "https://private.example/", Unreachable, id="private name"
         ),
-        pytest.param("https://registry.example", False, "https://10.0.0.1/", Denied, id="private address"),
-        pytest.param("https://registry.example", False, "https://169.254.169.254/", Denied, id="metadata"),
-        pytest.param("https://registry.example", False, "https://[::ffff:127.0.0.1]/", Denied, id="mapped"),
-        pytest.param("https://registry.example", False, "https://localhost/", Denied, id="localhost"),
+        pytest.param(
+            "https://registry.example", False, "https://10.0.0.1/", Unreachable, id="private address"
+        ),
+        pytest.param(
+            "https://registry.example", False, "https://169.254.169.254/", Unreachable, id="metadata"
+        ),
+        pytest.param(
+            "https://registry.example", False, "https://[::ffff:127.0.0.1]/", Unreachable, id="mapped"
+        ),
+        pytest.param("https://registry.example", False, "https://localhost/", Unreachable, id="localhost"),
         pytest.param(
             "https://registry.example", True, "https://private.example/", Denied, id="listed, public"
         ),
@@ -235,7 +251,7 @@ def test_a_listed_registrys_storage_is_reached_through_the_proxy(answers: respon
     listed = Repository.parse(Registry.parse("registry.example", listed=True), "acme/hello_world")
     blob = gateway.session(listed.registry, Basic("a", "b")).open_blob(listed, DIGEST)
     assert b"".join(blob.pieces) == BLOB
-    with pytest.raises(Denied, match="proxy"):
+    with pytest.raises(Unreachable, match="PYOCI_REGISTRIES"):
         gateway.session(REPOSITORY.registry, SOMEBODY).open_blob(REPOSITORY, DIGEST)
     assert trips(answers) == [f"GET /blobs/{DIGEST}", "GET https://storage.example/data"]
     transport.close()

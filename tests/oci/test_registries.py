@@ -72,6 +72,20 @@ def test_without_a_list_anybody_may_be_asked_by_https(setting: str) -> None:
         registries.parse("http://registry.example")
 
 
+@pytest.mark.parametrize(
+    "text", ["registry.example:444", "127.0.0.1:5000", "https://vm:80", "vm:22", "[::1]:8443"]
+)
+def test_without_a_list_nobody_is_asked_at_another_port(text: str) -> None:
+    """Which ports are open on which host is none of a caller's business; the message names the setting."""
+    for setting in ("", "ghcr.io, *"):
+        with pytest.raises(
+            Denied, match="only a registry that PYOCI_REGISTRIES lists may be at another port"
+        ):
+            Registries.read(setting).parse(text)
+    assert Registries.read("registry.example:444, vm:22, *").parse("vm:22").listed
+    assert Registries.read("").parse("registry.example:443").origin == "https://registry.example"
+
+
 def test_a_star_beside_a_list_leaves_it_listed() -> None:
     """Listed registries keep their address, their aliases and their plain http."""
     registries = Registries.read(f"{TEXT}, *")

@@ -1,0 +1,161 @@
+"""What a caller learns of a host that only the caller named: whether it could be reached, no more."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from pyoci.errors import Denied, Unreachable
+from pyoci.events import Events
+from pyoci.net.addresses import Reach, Resolver
+from pyoci.net.messages import Call
+from pyoci.net.proxies import Proxies
+from pyoci.net.transport import Transport
+from tests.net.conftest import Certificate, MakeTransport
+from tests.net.servers import Connection, Server, always, answer
+
+HOST = "registry.example"
+
+
+class Loopback(Resolver):
+    """Leads public calls to this machine: no public address answers a test."""
+
+    def permitted(self, host: str, port: int, reach: Reach, timeout: float) -> list[str]:
+        return ["127.0.0.1"]
+
+
+def lookup_of(found: list[str] | Exception) -> Resolver:
+    def lookup(*_: object) -> list[str]:
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    return Resolver(lookup)
+
+
+@contextmanager
+def closed(_certificate: Certificate) -> Iterator[tuple[int, dict[str, Any]]]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    yield port, {"resolver": Loopback()}
+
+
+def served(handle: Callable[[Connection], None], *, tls: bool = False) -> Any:
+    @contextmanager
+    def serve(certificate: Certificate) -> Iterator[tuple[int, dict[str, Any]]]:
+        with Server(handle, tls=certificate.server if tls else None) as server:
+            yield server.port, {"resolver": Loopback()}
+
+    return serve
+
+
+def cut(connection: Connection) -> None:
+    connection.sock.recv(65536)
+
+
+def named(found: list[str] | Exception, **more: Any) -> Any:
+    @contextmanager
+    def at_443(_certificate: Certificate) -> Iterator[tuple[int, dict[str, Any]]]:
+        yield 443, {"resolver": lookup_of(found), **more}
+
+    return at_443
+
+
+FAILURES = {
+    "closed port": closed,
+    "silent port": served(lambda connection: connection.hang(5)),
+    "port without TLS": served(lambda connection: connection.send(answer())),
+    "cut handshake": served(cut),
+    "untrusted certificate": served(always(answer()), tls=True),
+    "unknown name": named(socket.gaierror(-2, "Name or service not known")),
+    "broken resolver": named(OSError("resolver gone")),
+    "not a name": named(UnicodeError("label too long")),
+    "no address": named([]),
+    "private address": named(["10.0.0.1"]),
+    "loopback address": named(["127.0.0.1"]),
+    "metadata address": named(["169.254.169.254"]),
+    "one private address of two": named(["8.8.8.8", "10.0.0.1"]),
+    "a proxy in between": named(["8.8.8.8"], proxies=Proxies({"https": "http://proxy.example:3128"})),
+}
+ASKING = {
+    "document": lambda transport, call: transport.document(call),
+    "stream": lambda transport, call: transport.stream(call),
+    "upload": lambda transport, call: transport.upload(call),
+}
+
+
+@pytest.mark.parametrize("ask", ASKING.values(), ids=ASKING)
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
+def test_every_failure_reads_the_same(
+    make_transport: MakeTransport,
+    certificate: Certificate,
+    failure: Any,
+    ask: Callable[[Transport, Call], object],
+) -> None:
+    """One status, one sentence; the operator's log has the reason."""
+    told: list[tuple[str, dict[str, Any]]] = []
+    events = Events(tell=lambda event, **facts: told.append((event, facts)))
+    with failure(certificate) as (port, settings):
+        transport = make_transport(
+            events=events, public_port=port, document_seconds=0.5, stall_seconds=0.5, **settings
+        )
+        with pytest.raises(Unreachable) as caught:
+            ask(transport, Call(method="GET", url=f"https://{HOST}:{port}/v2/", name=HOST))
+    assert caught.value.message == (
+        f"{HOST} could not be reached; unless PYOCI_REGISTRIES lists it,"
+        " a registry needs a public address and a valid certificate"
+    )
+    reasons = [facts["reason"] for event, facts in told if event == "not reached"]
+    assert len(reasons) == 1
+    assert reasons[0] != caught.value.message
+
+
+def test_the_log_tells_the_reasons_apart(make_transport: MakeTransport) -> None:
+    """A name without an address is another mistake than one with a private address."""
+    reasons = []
+    for found in (socket.gaierror(-2, "unknown"), ["10.0.0.1"]):
+        told: list[dict[str, Any]] = []
+        events = Events(tell=lambda _event, told=told, **facts: told.append(facts))
+        transport = make_transport(events=events, resolver=lookup_of(found))  # type: ignore[arg-type]
+        with pytest.raises(Unreachable):
+            transport.document(Call(method="GET", url=f"https://{HOST}/v2/"))
+        reasons += [facts["reason"] for facts in told if facts.get("level") == "warning"]
+    assert "its name has no address" in reasons[0]
+    assert "has an address that is not public" in reasons[1]
+
+
+def test_another_hosts_name_is_not_logged(make_transport: MakeTransport) -> None:
+    """The registry made it up, maybe of the credentials that it was sent."""
+    told: list[dict[str, Any]] = []
+    events = Events(tell=lambda _event, **facts: told.append(facts))
+    transport = make_transport(events=events, resolver=lookup_of(["10.0.0.1"]))
+    with pytest.raises(Unreachable, match=r"^registry\.example could not be reached"):
+        transport.document(Call(method="GET", url="https://hunter2.evil.example/token", name=HOST))
+    warned = [facts for facts in told if facts["level"] == "warning"]
+    assert [facts["registry"] for facts in warned] == [HOST]
+    assert "hunter2" not in repr(warned)
+
+
+@pytest.mark.parametrize("port", [80, 444, 8443, 22])
+@pytest.mark.parametrize("host", ["127.0.0.1", HOST])
+def test_no_other_port_is_asked(make_transport: MakeTransport, host: str, port: int) -> None:
+    """Whatever listens there, the refusal is the same, and comes before the name is looked up."""
+
+    def lookup(*_: object) -> list[str]:
+        raise AssertionError("nothing is looked up")
+
+    transport = make_transport(lookup=lookup)
+    with pytest.raises(Denied, match="PYOCI_REGISTRIES lists may be at another port than 443"):
+        transport.document(Call(method="GET", url=f"https://{host}:{port}/v2/"))
+
+
+@pytest.mark.parametrize("reach", [Reach.VOUCHED, Reach.PRIVATE, Reach.LISTED])
+def test_what_the_operator_listed_keeps_its_reasons(make_transport: MakeTransport, reach: Reach) -> None:
+    """Whoever may name it knows the network, and has to find the mistake."""
+    transport = make_transport(resolver=lookup_of(socket.gaierror(-2, "unknown")))
+    with pytest.raises(Unreachable, match="its name has no address"):
+        transport.document(Call(method="GET", url=f"https://{HOST}:8443/v2/", reach=reach))
