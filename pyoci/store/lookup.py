@@ -6,6 +6,7 @@ the registry doesn't say clearly counts as a no: that is what keeps a private na
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -16,7 +17,7 @@ from pyoci.errors import NotFound, PyOCIError
 from pyoci.oci.errors import RegistryDenied, RegistryUnauthorized
 from pyoci.store.absences import Absences
 from pyoci.store.absent import Absent
-from pyoci.store.models import ForeignPage, ProjectPage, Root
+from pyoci.store.models import Absence, ForeignPage, ProjectPage, Root
 from pyoci.store.pages import Pages
 from pyoci.store.project import StoredProject
 from pyoci.upstream.models import UpstreamPage
@@ -64,33 +65,52 @@ class Lookup:
     rules: Rules = field(default_factory=Rules)
 
     def find(
-        self, project: StoredProject, glance: Glance, *, fresh: bool = False
+        self, project: StoredProject, glance: Glance, *, outside: bool = True, fresh: bool = False
     ) -> ProjectPage | Root | ForeignPage:
         """The project's page, from the registry alone if it has it. If not, the root that is spelled like it;
-        then upstream's page. `fresh` asks again whatever is remembered. Raises what the registry said.
+        then upstream's page, unless `outside` is false. `fresh` asks again whatever is remembered. Raises
+        what the registry said.
         """
         position = project.cache.position(project.repository)
-        if fresh or not self._is_elsewhere(project):
+        outside = outside and self.upstream is not None and not self.rules.keep(project.name)
+        if fresh or not (outside and self.absences.is_known(project.who, project.repository)):
             try:
                 return self.pages.page(project, fresh=fresh)
             except PyOCIError as refusal:
                 projects = glance() if isinstance(refusal, NotFound) else ()
                 if projects:
                     return Root(projects)
-                if not self._may_be_elsewhere(project, refusal, position):
+                if not (outside and self._counts_as_absent(project, refusal, position)):
                     raise
                 return self._foreign(project, refusal, fresh=fresh)
         return self._foreign(project, NotFound(f"there is no project {project.name} here"), fresh=fresh)
 
-    def _is_elsewhere(self, project: StoredProject) -> bool:
-        return self.upstream is not None and self.absences.is_known(project.who, project.repository)
+    def absence(self, project: StoredProject, glance: Glance, *, fresh: bool = False) -> Absence | None:
+        """The registry's word that it has neither the project nor the root that is spelled like it; None
+        where it has one of them. Raises any answer after which upstream would not be asked either.
+        """
+        who, repository = project.who, project.repository
+        if fresh or not self.absences.is_known(who, repository):
+            position = project.cache.position(repository)
+            if not fresh and project.is_proven:
+                return None
+            try:
+                self.pages.listed(project, position, fresh=fresh)
+            except PyOCIError as refusal:
+                if isinstance(refusal, NotFound) and glance():
+                    return None
+                if not self._counts_as_absent(project, refusal, position):
+                    raise
+            else:
+                return None
+        return Absence(self.absences.ticket(who, repository, math.inf))
 
-    def _may_be_elsewhere(
+    def _counts_as_absent(
         self, project: StoredProject, refusal: PyOCIError, position: Position | None
     ) -> bool:
-        """Whether upstream may be asked, after the registry has refused the project's page."""
+        """Whether the registry's refusal of the project's page says that it has no such project."""
         repository = project.repository
-        if self.upstream is None or self.rules.keep(project.name) or project.cache.has_existed(repository):
+        if project.cache.has_existed(repository):
             return False
         if isinstance(refusal, Absent) and refusal.told and project.session.is_accepted(repository):
             self.absences.keep(project.who, repository, position, project.session.lasting(repository))

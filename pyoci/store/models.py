@@ -1,5 +1,5 @@
-"""What the store takes and gives: Namespace, PackageFile, ProjectPage, ForeignPage, Root, Ticket, Upload,
-ByteRange, FileStream, FileElsewhere.
+"""What the store takes and gives: Namespace, PackageFile, ProjectPage, ForeignPage, Absence, Root, Ticket,
+Upload, Published, ByteRange, FileStream, FileElsewhere.
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ class Ticket:
     position: Position
     until: float  # by the cache's own clock
     absent: bool = False  # it stands on the registry's word that there is no such project
+    also: Ticket | None = field(default=None, repr=False)  # another that has to hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,15 @@ class ForeignPage:
 
 
 @dataclass(frozen=True, slots=True)
+class Absence:
+    """The registry's word, by an answer that counts, that it lacks a project; with a ticket where it is
+    remembered.
+    """
+
+    ticket: Ticket | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Root:
     """The projects of a namespace, sorted."""
 
@@ -131,6 +141,14 @@ class Upload:
     classifiers: tuple[str, ...] = ()
     project_urls: tuple[str, ...] = ()  # "Label, URL"
     requires_python: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A file that is there after an upload, and the repository that it is in."""
+
+    file: PackageFile
+    repository: Repository
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ class Pages:
         position = cache.position(repository)
         listing = None
         if fresh or not project.is_proven:
-            listing = self._listed(project, position, fresh=fresh)
+            listing = self.listed(project, position, fresh=fresh)
         state = self._settled(project, listing, fresh=fresh)
         flight = ("page", str(fresh), repository)
         for _ in range(_TRIES):
@@ -104,8 +104,10 @@ class Pages:
             # What stood under a tag, and is known here by its digest alone, was replaced and cleaned away.
             return self._page(project, self._looked(project, None, fresh=True))
 
-    def _listed(self, project: StoredProject, position: Position | None, *, fresh: bool) -> Listing:
-        """The tags, as the registry lists them to this caller, or has just done."""
+    def listed(self, project: StoredProject, position: Position | None, *, fresh: bool) -> Listing:
+        """The tags, as the registry lists them to this caller, or has just done. `position` is that of the
+        repository's journal, before the registry is asked.
+        """
         # Who comes after a change doesn't wait for a list, or for a no, from before it.
         key = ("list", str(fresh), project.who, project.repository, position)
         return self._flights.share(key, project.who, project.listing, project.seconds_left)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from pyoci.dist.filenames import parse_filename
 from pyoci.dist.names import ProjectName
@@ -20,11 +21,13 @@ from pyoci.store.absences import Absences
 from pyoci.store.arrival import Arrival, Incoming
 from pyoci.store.cache import Cache
 from pyoci.store.changes import Changer
+from pyoci.store.destination import Destinations, UploadAddress
 from pyoci.store.layout import core_metadata_of
 from pyoci.store.learned import Learned
 from pyoci.store.locks import TagLocks
-from pyoci.store.lookup import Lookup, Rules, Upstream
+from pyoci.store.lookup import Glance, Lookup, Rules, Upstream
 from pyoci.store.models import (
+    Absence,
     ByteRange,
     FileElsewhere,
     FileStream,
@@ -32,6 +35,7 @@ from pyoci.store.models import (
     Namespace,
     PackageFile,
     ProjectPage,
+    Published,
     Root,
     Ticket,
 )
@@ -78,6 +82,7 @@ class PackageStore:
         keep_last = upstream is not None  # an emptied project stays the registry's, whoever forgets what
         changer = Changer(self._cache.changed, self._writes, locks=locks, keep_last=keep_last, sleep=sleep)
         self._publisher = Publisher(changer, now=now)
+        self._destinations = Destinations(gateway, self._pages, partial(self._project, publishing=True))
 
     def projects(self, namespace: Namespace, caller: Credentials) -> tuple[ProjectName, ...]:
         """The projects of a namespace, sorted. Raises NotFound where the registry lists no repositories."""
@@ -119,20 +124,43 @@ class PackageStore:
         caller: Credentials,
         *,
         below: Namespace | None = None,
+        after: Absence | None = None,
+        outside: bool = True,
         fresh: bool = False,
     ) -> ProjectPage | Root | ForeignPage:
         """What stands at the address of a project: its page; if the registry lacks it, the root of the
-        namespace `below`, which is spelled like it; or else the page of the upstream package index.
+        namespace `below`, which is spelled like it; or else the page of the upstream package index, which is
+        not asked where `outside` is false. The answer holds no longer than the absence that it comes `after`.
         """
+        project = self._project(namespace, name, caller)
+        found = self._lookup.find(project, self._glance(below, caller), outside=outside, fresh=fresh)
+        if after is None or isinstance(found, Root):
+            return found
+        both = replace(found.ticket, also=after.ticket) if found.ticket and after.ticket else None
+        return replace(found, ticket=both)
 
-        def glance() -> tuple[ProjectName, ...]:
-            return self._projects_if_any(below, caller) if below is not None else ()
+    def absence(
+        self,
+        namespace: Namespace,
+        name: ProjectName,
+        caller: Credentials,
+        *,
+        below: Namespace | None = None,
+        fresh: bool = False,
+    ) -> Absence | None:
+        """The registry's word that it has neither the project nor anything in the namespace `below`, which is
+        spelled like it; None where it has. Raises any answer that doesn't tell.
+        """
+        project = self._project(namespace, name, caller)
+        return self._lookup.absence(project, self._glance(below, caller), fresh=fresh)
 
-        return self._lookup.find(self._project(namespace, name, caller), glance, fresh=fresh)
+    def _glance(self, below: Namespace | None, caller: Credentials) -> Glance:
+        return lambda: self._projects_if_any(below, caller) if below is not None else ()
 
     def holds(self, ticket: Ticket) -> bool:
         """Whether the page with this ticket may be given again to the caller who got it."""
-        return self._absences.holds(ticket) if ticket.absent else self._cache.holds(ticket)
+        alone = self._absences.holds(ticket) if ticket.absent else self._cache.holds(ticket)
+        return alone and (ticket.also is None or self.holds(ticket.also))
 
     def describe(
         self, namespace: Namespace, name: ProjectName, filename: str, caller: Credentials
@@ -194,14 +222,20 @@ class PackageStore:
             raise NotFound(f"there is no metadata of {filename} here; download the file for it")
         return text
 
-    def publish(self, namespace: Namespace, incoming: Incoming, caller: Credentials) -> PackageFile:
-        """Take a file, while it arrives where its form allows that.
+    def publish(
+        self, address: Namespace | UploadAddress, incoming: Incoming, caller: Credentials
+    ) -> Published:
+        """Take a file, while it arrives where its form allows that. A namespace is meant exactly; an address
+        may mean more than one.
 
         Raises InvalidRequest with nothing stored, or AlreadyExists.
         """
         arrival = Arrival(incoming, self._publisher.now())
-        project = self._project(namespace, arrival.distribution.name, caller, publishing=True)
-        return self._publisher.publish(project, arrival)
+        name = arrival.distribution.name
+        if isinstance(address, UploadAddress):
+            address = self._destinations.choose(address, name, caller)
+        project = self._project(address, name, caller, publishing=True)
+        return Published(self._publisher.publish(project, arrival), project.repository)
 
     def yank(
         self, namespace: Namespace, name: ProjectName, target: str, reason: str | None, caller: Credentials

@@ -9,7 +9,7 @@ written as a URL arrives in several shapes; all of them are read.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Self
 from urllib.parse import unquote
@@ -23,6 +23,9 @@ EXPECTED_BELOW = "<project>/ or <project>/<file> after the package index's own a
 EXPECTED_OF_DEFAULT = f"/{DEFAULT}/<project>/, /pypi/<project>/json, or an upload to /{DEFAULT}/ or /legacy/"
 # hatch asks here. "+" can't stand in an OCI name, so this hides nobody's namespace.
 SIMPLE = "+simple"
+# Many clients insist on `<index>/simple/` for reading and on `<index>/legacy/` for uploads.
+ALIAS = "simple"
+UPLOAD_ALIASES = frozenset({ALIAS, "legacy"})
 # What clients and browsers probe for: uv and pdm, PEP 807, and whatever has an icon or a robot.
 PROBED = frozenset({"_", ".well-known", "favicon.ico", "robots.txt"})
 # First segments that are, or may become, pages of PyOCI itself. No alias may be called so.
@@ -86,6 +89,37 @@ class Place:
         else:
             above, name = self.segments, self.below
         return ("/".join(above), name[0]) if above and len(name) == 1 else None
+
+    @property
+    def aliased_root(self) -> str | None:
+        """The path of the namespace above, if this place is its `simple/`."""
+        return self._above if self._is_alias({ALIAS}) else None
+
+    @property
+    def aliased_index(self) -> str | None:
+        """The path of the namespace above, if uploads may be sent to this place instead."""
+        return self._above if self._is_alias(UPLOAD_ALIASES) else None
+
+    @property
+    def aliased_project(self) -> tuple[str, str] | None:
+        """The path of the namespace above and the project's name as spelled, if this place is its
+        `simple/<project>/`.
+        """
+        above = Place(self.registry, self.segments[:-1], self.below).aliased_root
+        return None if above is None else (above, self.segments[-1])
+
+    @property
+    def may_go_upstream(self) -> bool:
+        """Whether a project of this name may be asked for outside: `<index>/simple/` is meant as a root."""
+        return self.below is not None or not self._is_alias({ALIAS})
+
+    @property
+    def _above(self) -> str:
+        return "/".join(self.segments[:-1])
+
+    def _is_alias(self, names: Container[str]) -> bool:
+        """Whether a namespace stands before the last segment, and that is one of these names."""
+        return self.below is None and len(self.segments) > 1 and self.segments[-1].lower() in names
 
 
 def _shortened(path: str, short: ShortUrls) -> tuple[str, tuple[str, ...], tuple[str, ...]] | None:

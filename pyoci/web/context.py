@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from flask import current_app, request
 
 from pyoci.dist.names import ProjectName
-from pyoci.errors import NotFound
+from pyoci.errors import InvalidRequest, NotFound
 from pyoci.events import Events
 from pyoci.oci.credentials import Credentials, fingerprint, parse_authorization
 from pyoci.oci.references import Registry
 from pyoci.oci.short_urls import ShortUrls
-from pyoci.store.models import Namespace
+from pyoci.store.destination import UploadAddress
+from pyoci.store.models import Absence, Namespace
 from pyoci.web.addresses import Place
 from pyoci.web.body import Patience, RequestBody
 from pyoci.web.rendered import RenderedPages
@@ -73,6 +75,18 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True)
+class Meant:
+    """The project that an address means, and the namespace `below` that is spelled like its page. With an
+    `absence` the address is an alias: the registry lacks the project that it is spelled like.
+    """
+
+    namespace: Namespace
+    name: ProjectName
+    below: Namespace | None
+    absence: Absence | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Visit:
     """One request, understood: at which registry, at which place, by whom."""
 
@@ -88,11 +102,45 @@ class Visit:
         return Namespace.parse(self.registry, path)
 
     def project(self) -> tuple[Namespace, ProjectName]:
-        """The project that this place is the page of. Raises NotFound, InvalidRequest."""
-        found = self.place.as_project
-        if found is None:
+        """The project that this place is the page of. Raises NotFound, InvalidRequest, and what the registry
+        says where it has to be asked which of two projects is meant.
+        """
+        meant = self.meant()
+        return meant.namespace, meant.name
+
+    def meant(self, *, fresh: bool = False) -> Meant:
+        """The same, and what else the store has to know of this place to find its page."""
+        if self.place.as_project is None:
             raise NotFound(f"there is no project at this address; expected {self.place.expected}")
-        return Namespace.parse(self.registry, found[0]), ProjectName.parse(found[1])
+        spelled = self._project_of(*self.place.as_project)
+        if self.place.aliased_project is None:
+            return spelled
+        absence = site().store.absence(
+            spelled.namespace, spelled.name, self.caller, below=spelled.below, fresh=fresh
+        )
+        if absence is None:
+            return spelled
+        return replace(self._project_of(*self.place.aliased_project), absence=absence)
+
+    def _project_of(self, path: str, name: str) -> Meant:
+        namespace, below = Namespace.parse(self.registry, path), None
+        project = ProjectName.parse(name)
+        if self.place.below is None:
+            with suppress(InvalidRequest):  # some names of projects can't be a namespace
+                below = Namespace.parse(self.registry, f"{path}/{name}")
+        return Meant(namespace, project, below)
+
+    def address(self) -> UploadAddress:
+        """Where an upload to this place is to go. Raises NotFound, InvalidRequest."""
+        namespace = self.namespace()
+        if self.place.below is not None:
+            return UploadAddress(namespace)
+        above, pages = self.place.aliased_index, []
+        for found in filter(None, (self.place.as_project, self.place.aliased_project)):
+            with suppress(InvalidRequest):  # many names of namespaces are no names of projects
+                pages.append((Namespace.parse(self.registry, found[0]), ProjectName.parse(found[1])))
+        alias_of = None if above is None else Namespace.parse(self.registry, above)
+        return UploadAddress(namespace, alias_of, tuple(pages))
 
 
 def site() -> Site:

@@ -6,10 +6,11 @@ from urllib.parse import quote, urljoin
 
 from flask import Blueprint, Response, request
 
+from pyoci.errors import NotFound
 from pyoci.oci.short_urls import DEFAULT
-from pyoci.store.models import ForeignPage, Namespace, ProjectPage, Root
+from pyoci.store.models import Absence, ForeignPage, Namespace, ProjectPage, Root
 from pyoci.web import answers
-from pyoci.web.context import Visit, locate, site, visit
+from pyoci.web.context import Meant, Visit, locate, site, visit
 from pyoci.web.foreign import render_foreign, render_foreign_legacy
 from pyoci.web.legacy import render_legacy
 from pyoci.web.negotiation import Representation, choose
@@ -50,26 +51,55 @@ def show_pypi(name: str) -> Response:
 
 def _legacy(guest: Visit, beside: str) -> Response:
     """The legacy JSON; `beside` leads from its address to the page, which the files' links start from."""
-    namespace, name = guest.project()
-    if _last(request.path.removesuffix("/json")) != name.normalized:
-        return answers.moved(f"../{name}/json")
-    found = site().store.find(namespace, name, guest.caller, fresh=_fresh())
+    meant = guest.meant(fresh=_fresh())
+    if _last(request.path.removesuffix("/json")) != meant.name.normalized:
+        return answers.moved(f"../{meant.name}/json")
+    found = _found(meant, guest)
     if isinstance(found, ForeignPage):
         return answers.page(render_foreign_legacy(found.page), "application/json", origin=UPSTREAM)
-    assert isinstance(found, ProjectPage)  # a root was not asked for
+    if isinstance(found, Root):
+        raise _nothing_of(meant)
     there = urljoin(request.base_url, beside)
     return answers.page(render_legacy(found, lambda link: urljoin(there, link)), "application/json")
 
 
 def _page_or_root(guest: Visit, shape: Representation) -> Response:
-    """The page of project `b` in `a`; or, if that is absent and `a/b` has projects, the root of `a/b`."""
-    namespace, name = guest.project()
-    found = site().store.find(namespace, name, guest.caller, below=_below(guest), fresh=_fresh())
+    """The page of project `b` in `a`; or, if that is absent and `a/b` has projects, the root of `a/b`; or, if
+    there is neither and `b` is an alias, the root of `a`.
+    """
+    meant, above = guest.meant(fresh=_fresh()), guest.place.aliased_root
+    if above is not None and _absence(meant, guest) is not None:
+        return _root(Namespace.parse(guest.registry, above), guest, shape)
+    found = _found(meant, guest)
     if isinstance(found, Root):
+        if meant.absence is not None and above is None:
+            raise _nothing_of(meant)  # the namespace's links would lead nowhere from its alias
         return answers.page(render_root(found.projects, shape), shape.value)
-    if _last(request.path.rstrip("/")) != name.normalized:
-        return answers.moved(f"../{name}/")
-    return _page(namespace, found, shape) if isinstance(found, ProjectPage) else _foreign(found, shape)
+    if _last(request.path.rstrip("/")) != meant.name.normalized:
+        return answers.moved(f"../{meant.name}/")
+    if isinstance(found, ProjectPage):
+        return _page(meant.namespace, found, shape)
+    return _foreign(found, shape)
+
+
+def _absence(meant: Meant, guest: Visit) -> Absence | None:
+    return site().store.absence(meant.namespace, meant.name, guest.caller, below=meant.below, fresh=_fresh())
+
+
+def _found(meant: Meant, guest: Visit) -> ProjectPage | Root | ForeignPage:
+    return site().store.find(
+        meant.namespace,
+        meant.name,
+        guest.caller,
+        below=meant.below,
+        after=meant.absence,
+        outside=guest.place.may_go_upstream,
+        fresh=_fresh(),
+    )
+
+
+def _nothing_of(meant: Meant) -> NotFound:
+    return NotFound(f"there is no project {meant.name} here")
 
 
 def _page(namespace: Namespace, page: ProjectPage, shape: Representation) -> Response:
@@ -104,11 +134,6 @@ def _foreign(found: ForeignPage, shape: Representation) -> Response:
 def _root(namespace: Namespace, guest: Visit, shape: Representation) -> Response:
     projects = site().store.projects(namespace, guest.caller)
     return answers.page(render_root(projects, shape), shape.value)
-
-
-def _below(guest: Visit) -> Namespace | None:
-    """The namespace that is spelled like this page; None where it can't be one."""
-    return None if guest.place.as_root is None else guest.namespace()
 
 
 def _fresh() -> bool:

@@ -18,15 +18,15 @@ upload = Blueprint("upload", __name__)
 def publish(place: str) -> Response:
     """Store the file in an upload form. The identical file again is a success too, as on PyPI."""
     guest = visit(place)
-    namespace = guest.namespace()
+    address = guest.address()
     here = site()
     content_type = request.headers.get("Content-Type", "")
     counted = here.events.outcome("uploads")
     with counted, received(body(), content_type, here.max_body, here.spool) as form:
-        file = here.store.publish(namespace, form, guest.caller)
+        published = here.store.publish(address, form, guest.caller)
         if form.noted:
             here.events.debug("web", "form fields that are not kept", fields=form.noted)
-    return answers.text(f"{file.filename} is published")
+    return answers.text(f"{published.file.filename} is published in {published.repository}")
 
 
 @upload.post("/legacy", strict_slashes=False, provide_automatic_options=False)

@@ -49,7 +49,7 @@ def make_upload(filename: str, content: bytes, **overrides: Any) -> Posted:
 
 
 def publish(store: PackageStore, filename: str, content: bytes, **overrides: Any) -> PackageFile:
-    return store.publish(make_namespace(), make_upload(filename, content, **overrides), NOBODY)
+    return store.publish(make_namespace(), make_upload(filename, content, **overrides), NOBODY).file
 
 
 def publish_wheel(store: PackageStore, version: str = "1.0", **overrides: Any) -> PackageFile:

@@ -75,7 +75,7 @@ class Arriving:
 
 
 def take(store: PackageStore, incoming: Arriving) -> PackageFile:
-    return store.publish(make_namespace(), incoming, NOBODY)
+    return store.publish(make_namespace(), incoming, NOBODY).file
 
 
 def blob_size(registry: TestRegistry, sha256: str) -> int | None:

@@ -441,3 +441,98 @@ def test_rate_limits_keep_their_wait(registry: TestRegistry, store: PackageStore
     registry.refuse = {"tags/list": (429, "TOOMANYREQUESTS")}
     with pytest.raises(RateLimited):
         find(store)
+
+
+class TestAbsence:
+    """What the registry must have said before another project is shown in the place of one."""
+
+    def test_a_clear_no(self, store: PackageStore) -> None:
+        """Remembered, until somebody publishes the project."""
+        found = store.absence(ACME, HELLO, NOBODY)
+        assert found is not None
+        assert found.ticket is not None
+        assert store.holds(found.ticket)
+        publish_wheel(store, "1.0")
+        assert not store.holds(found.ticket)
+        assert store.absence(ACME, HELLO, NOBODY) is None
+
+    def test_without_upstream(self, registry: TestRegistry) -> None:
+        """It takes no other package index."""
+        store = registry.store()
+        for _ in range(2):
+            assert store.absence(ACME, HELLO, NOBODY) is not None
+        assert registry.calls.count("GET acme/hello_world/tags/list") == 1
+        assert store.absence(ACME, HELLO, NOBODY, fresh=True) is not None
+        assert registry.calls.count("GET acme/hello_world/tags/list") == 2
+
+    def test_not_remembered_where_the_operator_says_so(self, registry: TestRegistry) -> None:
+        """PYOCI_CACHE_TTL=0."""
+        store = registry.store(cache=Cache(terms=Terms(0, 0)))
+        found = store.absence(ACME, HELLO, NOBODY)
+        assert found is not None
+        assert found.ticket is None
+
+    @pytest.mark.parametrize(
+        ("status", "code"),
+        [(401, "UNAUTHORIZED"), (403, "DENIED"), (404, "DENIED"), (404, ""), (429, ""), (500, ""), (503, "")],
+    )
+    def test_any_other_answer_stands(self, registry: TestRegistry, status: int, code: str) -> None:
+        """It is raised."""
+        registry.refuse = {"tags/list": (status, code)}
+        with pytest.raises(PyOCIError):
+            registry.store().absence(ACME, HELLO, NOBODY)
+
+    def test_what_was_there_stands(self, registry: TestRegistry, store: PackageStore) -> None:
+        """The name stays the namespace's, though the registry says that it is gone."""
+        publish_wheel(store, "1.0")
+        registry.refuse = {"tags/list": (404, "NAME_UNKNOWN")}
+        with pytest.raises(NotFound):
+            store.absence(ACME, HELLO, NOBODY, fresh=True)
+
+    def test_a_namespace_stands(self, store: PackageStore) -> None:
+        """That is spelled like the project."""
+        below = make_namespace("acme/below")
+        store.publish(below, make_upload(*make_wheel()), NOBODY)
+        assert store.absence(ACME, ProjectName.parse("below"), NOBODY, below=below) is None
+
+    def test_a_private_name_that_is_known_to_be_absent_stays_here(
+        self, registry: TestRegistry, elsewhere: PackageIndex
+    ) -> None:
+        """What was remembered for the sake of an alias doesn't open the way to upstream."""
+        store = registry.store(upstream=elsewhere, rules=Rules(OneName("hello-world")))
+        assert store.absence(ACME, HELLO, NOBODY) is not None
+        with pytest.raises(NotFound):
+            find(store)
+        assert elsewhere.asked == []
+
+    def test_a_project_that_stays_inside(self, store: PackageStore, elsewhere: PackageIndex) -> None:
+        """Where upstream is not to be asked, remembered or not."""
+        for _ in range(2):
+            with pytest.raises(NotFound):
+                find(store, outside=False)
+            store.absence(ACME, HELLO, NOBODY)
+        assert elsewhere.asked == []
+
+    def test_what_comes_after_it_ends_with_it(self, registry: TestRegistry, store: PackageStore) -> None:
+        """A page of ours and one of upstream hold as long as both the page and the absence."""
+        publish_wheel(store, "1.0")
+        simple = make_namespace("acme/simple")
+        for name in (HELLO, ProjectName.parse("flask")):
+            after = store.absence(simple, name, NOBODY)
+            found = find(store, name, after=after)
+            assert isinstance(found, ProjectPage | ForeignPage)
+            assert found.ticket is not None
+            assert store.holds(found.ticket)
+            store.publish(simple, make_upload(*make_wheel(str(name))), NOBODY)
+            assert not store.holds(found.ticket)
+
+    def test_a_denial_where_the_operator_says_so(self, registry: TestRegistry) -> None:
+        """As for upstream. Nothing of it is remembered, nor of what comes after it."""
+        store = registry.store(rules=Rules(on_denied=True))
+        publish_wheel(registry.store(), "1.0")
+        registry.refuse = {"acme/simple/hello_world/tags/list": (401, "UNAUTHORIZED")}
+        after = store.absence(make_namespace("acme/simple"), HELLO, NOBODY)
+        assert after is not None
+        assert after.ticket is None
+        assert isinstance(found := find(store, after=after), ProjectPage)
+        assert found.ticket is None

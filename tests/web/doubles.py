@@ -14,13 +14,16 @@ from pyoci.errors import AlreadyExists, Denied, NotFound, PyOCIError, Unauthoriz
 from pyoci.oci.credentials import Anonymous, Basic, Credentials
 from pyoci.oci.references import Registry
 from pyoci.store.arrival import Incoming
+from pyoci.store.destination import UploadAddress
 from pyoci.store.models import (
+    Absence,
     ByteRange,
     FileStream,
     ForeignPage,
     Namespace,
     PackageFile,
     ProjectPage,
+    Published,
     Root,
     Upload,
 )
@@ -120,6 +123,8 @@ class MemoryStore:
         caller: Credentials,
         *,
         below: Namespace | None = None,
+        after: Absence | None = None,
+        outside: bool = True,
         fresh: bool = False,
     ) -> ProjectPage | Root | ForeignPage:
         try:
@@ -128,9 +133,23 @@ class MemoryStore:
             projects = self.projects(below, caller) if below is not None and self.catalog is None else ()
             if projects:
                 return Root(projects)
-            if name in self.elsewhere:
+            if outside and name in self.elsewhere:
                 return self.elsewhere[name]
             raise
+
+    def absence(
+        self,
+        namespace: Namespace,
+        name: ProjectName,
+        caller: Credentials,
+        *,
+        below: Namespace | None = None,
+        fresh: bool = False,
+    ) -> Absence | None:
+        self._asked("absence", caller, str(namespace), name)
+        if (str(namespace), name) in self.kept:
+            return None
+        return None if below is not None and self.projects(below, caller) else Absence()
 
     def page(
         self, namespace: Namespace, name: ProjectName, caller: Credentials, *, fresh: bool = False
@@ -170,18 +189,29 @@ class MemoryStore:
             raise NotFound(f"{filename} has no metadata")
         return found
 
-    def publish(self, namespace: Namespace, incoming: Incoming, caller: Credentials) -> PackageFile:
-        self._asked("publish", caller, str(namespace))
+    def publish(
+        self, address: Namespace | UploadAddress, incoming: Incoming, caller: Credentials
+    ) -> Published:
+        address = address if isinstance(address, UploadAddress) else UploadAddress(address)
+        self._asked("publish", caller, str(address.namespace))
         upload = incoming.whole()
         self.uploads.append(upload)
         content = upload.content.read()
         assert len(content) == upload.size
-        there = self._files(str(namespace), ProjectName.parse(upload.name))
+        name = ProjectName.parse(upload.name)
+        namespace = self._destination(address)
+        there = self._files(str(namespace), name)
         digest = hashlib.sha256(content).hexdigest()
         if upload.filename in there and there[upload.filename].file.sha256 != digest:
             kept = there[upload.filename].file.sha256
             raise AlreadyExists(f"File already exists ('{upload.filename}', with sha256 hash '{kept}').")
-        return self.put(upload.filename, content, namespace=str(namespace))
+        file = self.put(upload.filename, content, namespace=str(namespace))
+        return Published(file, namespace.repository(name))
+
+    def _destination(self, address: UploadAddress) -> Namespace:
+        place = str(address.namespace)
+        in_use = any(kept == place or kept.startswith(f"{place}/") for kept, _ in self.kept)
+        return address.namespace if in_use or address.alias_of is None else address.alias_of
 
     def yank(
         self, namespace: Namespace, name: ProjectName, target: str, reason: str | None, caller: Credentials

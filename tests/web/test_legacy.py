@@ -9,8 +9,10 @@ from urllib.parse import urljoin
 import pytest
 from flask.testing import FlaskClient
 
-from pyoci.store.models import ProjectPage
+from pyoci.dist.names import ProjectName
+from pyoci.store.models import ForeignPage, ProjectPage
 from pyoci.web.legacy import render_legacy
+from tests.upstream_pages import make_upstream_page
 from tests.web.doubles import MemoryStore, make_file, make_page
 
 BASE = "https://packages.example/ghcr.io/acme/hello-world/json"
@@ -117,4 +119,11 @@ def test_url_registry(client: FlaskClient, store: MemoryStore) -> None:
 def test_unknown_project(client: FlaskClient, store: MemoryStore) -> None:
     """An unknown project is a fast 404: Renovate tries anything else three times."""
     assert client.get("/ghcr.io/acme/nope/json").status_code == 404
-    assert len(store.calls) == 1
+    assert [call[0] for call in store.calls] == ["page", "projects"]
+
+
+def test_a_namespace_is_no_project(client: FlaskClient, store: MemoryStore) -> None:
+    """Its name is not asked for upstream, as at the address of its page."""
+    store.put("hello_world-1.0.zip", namespace="ghcr.io/acme/team")
+    store.elsewhere[ProjectName.parse("team")] = ForeignPage(make_upstream_page("team"))
+    assert client.get("/ghcr.io/acme/team/json").status_code == 404

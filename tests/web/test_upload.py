@@ -27,11 +27,22 @@ MIB = 1024 * 1024
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
-@pytest.mark.parametrize("path", [ROOT, ROOT.rstrip("/"), f"{ROOT}b/c", f"{ROOT}+simple/"])
-def test_upload(client: FlaskClient, store: MemoryStore, path: str) -> None:
-    """A form is taken at a root, with and without the last slash, and never redirected."""
+@pytest.mark.parametrize(
+    ("path", "repository"),
+    [
+        (ROOT, "ghcr.io/acme/hello_world"),
+        (ROOT.rstrip("/"), "ghcr.io/acme/hello_world"),
+        (f"{ROOT}b/c", "ghcr.io/acme/b/c/hello_world"),
+        (f"{ROOT}+simple/", "ghcr.io/acme/hello_world"),
+        ("/lab/acme/", "http://10.0.0.5:5000/acme/hello_world"),
+    ],
+)
+def test_upload(client: FlaskClient, store: MemoryStore, path: str, repository: str) -> None:
+    """A form is taken at a root, with and without the last slash, and never redirected. The answer names the
+    repository.
+    """
     answer = post(client, make_form(), path)
-    assert (answer.status_code, answer.text) == (200, f"{WHEEL} is published")
+    assert (answer.status_code, answer.text) == (200, f"{WHEEL} is published in {repository}")
     assert answer.headers["Cache-Control"] == "no-store"
     (upload,) = store.uploads
     assert (upload.filename, upload.name, upload.version) == (WHEEL, "hello-world", "1.0")

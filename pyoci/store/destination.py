@@ -1,0 +1,93 @@
+"""Destination: the namespace that an upload goes to, where its address could mean more than one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pyoci.dist.names import ProjectName
+from pyoci.errors import Denied, InvalidRequest, NotFound, NotSupported, Unauthorized
+from pyoci.oci.credentials import Credentials
+from pyoci.oci.session import Gateway
+from pyoci.store.models import Namespace
+from pyoci.store.pages import Pages
+from pyoci.store.project import StoredProject
+
+Open = Callable[[Namespace, ProjectName, Credentials], StoredProject]
+
+
+@dataclass(frozen=True, slots=True)
+class UploadAddress:
+    """Where an upload is sent: to `namespace`, as it is spelled.
+
+    `alias_of` is the namespace above, where the last segment is an alias such as `simple` unless a namespace
+    of that name is in use. `pages` are the projects whose page has the same address.
+    """
+
+    namespace: Namespace
+    alias_of: Namespace | None = None
+    pages: tuple[tuple[Namespace, ProjectName], ...] = ()
+
+
+class Destinations:
+    """Asks the registry which namespace is meant. One for the process; `open_project` opens to publish."""
+
+    def __init__(self, gateway: Gateway, pages: Pages, open_project: Open) -> None:
+        self._gateway = gateway
+        self._pages = pages
+        self._open = open_project
+
+    def choose(self, address: UploadAddress, name: ProjectName, caller: Credentials) -> Namespace:
+        """The namespace for an upload of the project `name`. Raises InvalidRequest where the address is that
+        of the project itself, and what the registry says.
+        """
+        namespace = address.namespace
+        if address.alias_of is not None and not self._is_in_use(namespace, name, caller):
+            return address.alias_of
+        for package_index, project in address.pages:
+            if project == name and self._is_misplaced(namespace, package_index, name, caller):
+                raise InvalidRequest(
+                    f"{package_index}/{name} is the address of a project; expected that of its package index,"
+                    f" {package_index}/"
+                )
+        return namespace
+
+    def _is_in_use(self, namespace: Namespace, name: ProjectName, caller: Credentials) -> bool:
+        """Whether the namespace has this project, or anything that the registry lists."""
+        if self._is_there(self._open(namespace, name, caller)):
+            return True
+        session, prefix = self._gateway.session(namespace.registry, caller), f"{namespace.path}/"
+        try:
+            names = session.repositories_after(prefix)
+        except (NotFound, NotSupported, Unauthorized, Denied):
+            return False
+        return any(listed.startswith(prefix) for listed in names)
+
+    def _is_misplaced(
+        self, namespace: Namespace, package_index: Namespace, name: ProjectName, caller: Credentials
+    ) -> bool:
+        """Whether the project is in `package_index`, and `namespace`, whose address is that of its page, has
+        none of its name. GitLab's package indexes are called `<group>/<project>`, and may hold `<project>`.
+        """
+        if self._is_there(self._open(namespace, name, caller)):
+            return False
+        try:
+            page = self._pages.page(self._open(package_index, name, caller))
+        except (NotFound, Unauthorized, Denied):
+            return False
+        return bool(page.files)
+
+    @staticmethod
+    def _is_there(project: StoredProject) -> bool:
+        """Whether the registry shows the repository to this caller. One that is denied may be nowhere: some
+        registries deny what they don't have.
+        """
+        if project.is_proven:
+            return True
+        try:
+            project.listing()
+        except NotFound:
+            return project.cache.has_existed(project.repository)  # the registry may lag behind our own write
+        except (Unauthorized, Denied):
+            return False
+        return True

@@ -1,0 +1,157 @@
+"""`<index>/simple/` and `<index>/legacy/` over a real registry, with another package index behind PyOCI."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import urljoin
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.builders import make_wheel
+from tests.flows.conftest import MakeClient
+from tests.flows.test_main_job import BYTES, JSON, WHEEL, upload
+from tests.upstreams import PackageIndex, package_index
+
+INDEX = "/local/acme/"
+ALIAS = f"{INDEX}simple/"
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[PackageIndex]:
+    """Somebody has published every name in a higher version."""
+    with package_index() as elsewhere:
+        for name in ("flask", "hello-world", "simple", "team", "secret-tool"):
+            elsewhere.add_wheel(name, "99.0")
+        yield elsewhere
+
+
+@pytest.fixture
+def client(make_client: MakeClient, elsewhere: PackageIndex) -> FlaskClient:
+    return make_client(PYOCI_UPSTREAM_INDEX=elsewhere.simple, PYOCI_PRIVATE_PROJECTS="secret-*")
+
+
+def versions(client: FlaskClient, path: str) -> list[str]:
+    return list(client.get(path, headers=JSON).get_json()["versions"])
+
+
+def origin(client: FlaskClient, path: str) -> str | None:
+    return client.get(path).headers.get("X-PyOCI-Origin")
+
+
+@pytest.mark.parametrize("address", [ALIAS, f"{INDEX}legacy/"])
+def test_a_whole_life(client: FlaskClient, elsewhere: PackageIndex, address: str) -> None:
+    """Published to the one alias, and read, yanked and deleted at the other."""
+    assert upload(client, url=address).text == f"{WHEEL} is published in local/acme/hello_world"
+    page = f"{ALIAS}hello-world/"
+    for root in (INDEX, ALIAS):
+        assert client.get(root, headers=JSON).get_json()["projects"] == [{"name": "hello-world"}]
+    for path in (page, f"{INDEX}hello-world/"):
+        [file] = client.get(path, headers=JSON).get_json()["files"]
+        assert client.get(urljoin(path, file["url"])).data == BYTES
+        assert client.get(urljoin(path, file["url"] + ".metadata")).status_code == 200
+        [release] = client.get(f"{path}json").get_json()["releases"]["1.0"]
+        assert client.get(release["url"]).data == BYTES
+    assert client.patch(f"{page}1.0", json={"yanked": "broken"}).status_code == 200
+    [file] = client.get(f"{INDEX}hello-world/", headers=JSON).get_json()["files"]
+    assert file["yanked"] == "broken"
+    assert client.delete(f"{page}{WHEEL}").status_code == 200
+    assert versions(client, page) == []
+    assert elsewhere.calls == []
+
+
+def test_a_namespace_of_that_name_goes_on(client: FlaskClient, elsewhere: PackageIndex) -> None:
+    """What was published there before is there, and what is published there later."""
+    old = upload(client, url=f"{ALIAS}+simple/")
+    assert old.text.endswith(" in local/acme/simple/hello_world")
+    upload(client, *make_wheel(version="5.0"))
+    assert upload(client, *make_wheel(version="2.0"), url=ALIAS).text.endswith("acme/simple/hello_world")
+    assert versions(client, f"{ALIAS}hello-world/") == ["1.0", "2.0"]
+    assert versions(client, f"{INDEX}hello-world/") == ["5.0"]
+    assert client.get(f"{ALIAS}hello-world/{make_wheel(version='5.0')[0]}").status_code == 404
+    assert elsewhere.calls == []
+
+
+def test_no_page_is_given_for_another(client: FlaskClient) -> None:
+    """While both are warm, a publication in either namespace shows at its own address at once."""
+    page, alias = f"{INDEX}hello-world/", f"{ALIAS}hello-world/"
+    upload(client)
+    for _ in range(2):
+        assert versions(client, page) == versions(client, alias) == ["1.0"]
+    upload(client, *make_wheel(version="2.0"))
+    for _ in range(2):
+        assert versions(client, page) == versions(client, alias) == ["1.0", "2.0"]
+    upload(client, *make_wheel(version="3.0"), url=f"{ALIAS}+simple/")
+    for _ in range(2):
+        assert versions(client, page) == ["1.0", "2.0"]
+        assert versions(client, alias) == versions(client, f"{ALIAS}+simple/hello-world/") == ["3.0"]
+
+
+def test_a_page_of_upstream_ends_with_a_publication(client: FlaskClient) -> None:
+    """In the namespace or in the index above."""
+    alias = f"{ALIAS}hello-world/"
+    for _ in range(2):
+        assert (versions(client, alias), origin(client, alias)) == (["99.0"], "upstream")
+    upload(client)
+    assert (versions(client, alias), origin(client, alias)) == (["1.0"], "registry")
+    upload(client, *make_wheel(version="2.0"), url=f"{ALIAS}+simple/")
+    assert (versions(client, alias), origin(client, alias)) == (["2.0"], "registry")
+
+
+class TestConfusion:
+    """No name leaves by the alias that wouldn't leave directly."""
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            pytest.param(f"{ALIAS}secret-tool/", id="private"),
+            pytest.param(f"{ALIAS}secret-tool/json", id="private, legacy JSON"),
+            pytest.param(f"{ALIAS}+simple/secret-tool/", id="private, exactly that namespace"),
+            pytest.param(f"{INDEX}secret-tool/", id="private, directly"),
+            pytest.param(f"{ALIAS}hello-world/", id="emptied"),
+            pytest.param(f"{ALIAS}team/", id="namespace"),
+            pytest.param(f"{ALIAS}team/json", id="namespace, legacy JSON"),
+            pytest.param(ALIAS, id="root"),
+            pytest.param(f"{INDEX}simple/json", id="root, legacy JSON"),
+        ],
+    )
+    def test_upstream_hears_nothing(self, client: FlaskClient, elsewhere: PackageIndex, path: str) -> None:
+        """Also when it is asked again, after the alias was."""
+        upload(client)
+        client.delete(f"{INDEX}hello-world/1.0")
+        upload(client, url=f"{INDEX}team/")
+        for _ in range(2):
+            for asked in (path, f"{ALIAS}secret-tool/", path):
+                assert origin(client, asked) != "upstream"
+        assert elsewhere.calls == []
+
+    def test_others_come_from_there(self, client: FlaskClient, elsewhere: PackageIndex) -> None:
+        """And upstream is asked once for both addresses."""
+        for path in (f"{ALIAS}flask/", f"{INDEX}flask/", f"{ALIAS}flask/"):
+            assert (versions(client, path), origin(client, path)) == (["99.0"], "upstream")
+        assert elsewhere.asked("flask") == 1
+
+
+class TestOwnAddress:
+    """An upload to the address of its project's page."""
+
+    @pytest.mark.parametrize("path", ["hello-world/", "Hello_World", "simple/hello-world/"])
+    def test_refused(self, client: FlaskClient, path: str) -> None:
+        """With a sentence that says where to, and nothing is stored."""
+        upload(client)
+        answer = upload(client, *make_wheel(version="2.0"), url=f"{INDEX}{path}")
+        assert answer.status_code == 400
+        assert "local/acme/hello-world is the address of a project; expected" in answer.status
+        assert client.get("/v2/_catalog").get_json() == {"repositories": ["acme/hello_world"]}
+
+    def test_taken_where_there_is_no_such_project(self, client: FlaskClient) -> None:
+        """A namespace may have any name."""
+        for version in ("1.0", "2.0"):
+            answer = upload(client, *make_wheel(version=version), url=f"{INDEX}hello-world/")
+            assert answer.text.endswith(" in local/acme/hello-world/hello_world")
+
+    def test_taken_where_it_is_exactly_meant(self, client: FlaskClient) -> None:
+        """By `+simple/`."""
+        upload(client)
+        answer = upload(client, url=f"{INDEX}hello-world/+simple/")
+        assert answer.text.endswith(" in local/acme/hello-world/hello_world")

@@ -1,0 +1,292 @@
+"""`<index>/simple/` and `<index>/legacy/`: other addresses of the index above, through HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from flask.testing import FlaskClient
+
+from pyoci.cache.backend import Position
+from pyoci.dist.names import ProjectName
+from pyoci.errors import Denied, Unauthorized, Unreachable
+from pyoci.oci.credentials import Credentials
+from pyoci.store.models import Absence, ForeignPage, Namespace, ProjectPage, Root, Ticket
+from tests.upstream_pages import make_upstream_page
+from tests.web.doubles import MemoryStore, reading
+from tests.web.uploads import make_form, post
+
+WHEEL = "hello_world-1.0-py3-none-any.whl"
+JSON = {"Accept": "application/vnd.pypi.simple.v1+json"}
+ALIAS = "/ghcr.io/acme/simple/"
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "index", "project"),
+    [
+        pytest.param("ghcr.io/simple", None, None, None, id="simple as the only namespace"),
+        pytest.param("ghcr.io/legacy", None, None, None, id="legacy as the only namespace"),
+        pytest.param("ghcr.io/simple/foo", None, None, None, id="a project of the namespace simple"),
+        pytest.param("ghcr.io/acme/simple", "acme", "acme", None, id="root"),
+        pytest.param("ghcr.io/acme/Simple", "acme", "acme", None, id="root in capitals"),
+        pytest.param("ghcr.io/acme/legacy", None, "acme", None, id="legacy takes uploads alone"),
+        pytest.param("ghcr.io/acme/simple/foo", None, None, ("acme", "foo"), id="page"),
+        pytest.param("ghcr.io/acme/SIMPLE/Foo.b", None, None, ("acme", "Foo.b"), id="page in capitals"),
+        pytest.param("ghcr.io/acme/legacy/foo", None, None, None, id="no pages at legacy"),
+        pytest.param("ghcr.io/a/b/simple/foo", None, None, ("a/b", "foo"), id="page below two segments"),
+        pytest.param("ghcr.io/simple/simple/foo", None, None, ("simple", "foo"), id="of a namespace simple"),
+        pytest.param("ghcr.io/simple/simple", "simple", "simple", None, id="root of a namespace simple"),
+        pytest.param("ghcr.io/a/simple/simple", "a/simple", "a/simple", ("a", "simple"), id="simple twice"),
+        pytest.param("ghcr.io/acme/simple/foo/bar", None, None, None, id="too deep"),
+        pytest.param("ghcr.io/acme/simple/+simple", None, None, None, id="exactly that namespace"),
+        pytest.param("ghcr.io/acme/simple/+simple/foo", None, None, None, id="its page"),
+        pytest.param("ghcr.io/acme/+simple/simple", None, None, None, id="exactly the project simple"),
+        pytest.param("ghcr.io/acme", None, None, None, id="no alias"),
+        pytest.param("ghcr.io", None, None, None, id="registry"),
+    ],
+)
+def test_places(path: str, root: str | None, index: str | None, project: tuple[str, str] | None) -> None:
+    """What an address is an alias of: as a root, for uploads, and as a project's page."""
+    place = reading()(path)
+    assert (place.aliased_root, place.aliased_index, place.aliased_project) == (root, index, project)
+
+
+class TestPages:
+    """`<index>/simple/<project>/`."""
+
+    @pytest.mark.parametrize("namespace", ["ghcr.io/acme", "ghcr.io/acme/simple"])
+    def test_everything_is_there(self, client: FlaskClient, store: MemoryStore, namespace: str) -> None:
+        """The page and what its links lead to, whichever namespace has the project."""
+        store.put(WHEEL, b"wheel", namespace=namespace, metadata=b"Name: hello-world\n")
+        page = f"{ALIAS}hello-world/"
+        assert client.get(page, headers=JSON).json["name"] == "hello-world"
+        assert client.get(page).headers["X-PyOCI-Origin"] == "registry"
+        assert client.get(f"{page}{WHEEL}").data == b"wheel"
+        assert client.head(f"{page}{WHEEL}").content_length == 5
+        assert client.get(f"{page}{WHEEL}.metadata").data == b"Name: hello-world\n"
+        [file] = client.get(f"{page}json").json["releases"]["1.0"]
+        assert client.get(file["url"]).data == b"wheel"
+        assert client.patch(f"{page}{WHEEL}", json={"yanked": True}).status_code == 200
+        assert client.delete(f"{page}1.0").status_code == 200
+        assert client.get(page, headers=JSON).json["files"] == []
+        assert {place for place, _ in store.kept} == {namespace}
+
+    def test_the_namespace_goes_first(self, client: FlaskClient, store: MemoryStore) -> None:
+        """Where both have the project: never two of them in one page, nor the page of one and files of the
+        other.
+        """
+        store.put("hello_world-1.0.zip", b"one")
+        store.put("hello_world-2.0.zip", b"two", namespace="ghcr.io/acme/simple")
+        page = client.get(f"{ALIAS}hello-world/", headers=JSON).json
+        assert page["versions"] == ["2.0"]
+        assert client.get(f"{ALIAS}hello-world/hello_world-2.0.zip").data == b"two"
+        assert client.get(f"{ALIAS}hello-world/hello_world-1.0.zip").status_code == 404
+        assert client.delete(f"{ALIAS}hello-world/1.0").status_code == 404
+
+    @pytest.mark.parametrize("failure", [Unauthorized("who?"), Denied("no"), Unreachable("down")])
+    def test_any_other_answer_stands(
+        self, client: FlaskClient, store: MemoryStore, failure: Exception
+    ) -> None:
+        """The index above is not asked: for pages, files, the legacy JSON and changes."""
+        store.put(WHEEL)
+        store.failure = failure
+        page = f"{ALIAS}hello-world/"
+        statuses = {
+            client.get(page).status_code,
+            client.get(f"{page}{WHEEL}").status_code,
+            client.get(f"{page}{WHEEL}.metadata").status_code,
+            client.get(f"{page}json").status_code,
+            client.patch(f"{page}1.0", json={"yanked": True}).status_code,
+            client.delete(f"{page}1.0").status_code,
+        }
+        assert len(statuses) == 1
+        assert statuses <= {401, 403, 504}
+        assert {call[1] for call in store.calls} == {"ghcr.io/acme/simple"}
+
+    def test_another_spelling_is_moved(self, client: FlaskClient, store: MemoryStore) -> None:
+        """Within the alias."""
+        store.put(WHEEL)
+        answer = client.get(f"{ALIAS}Hello_World/?format=json")
+        assert (answer.status_code, answer.headers["Location"]) == (301, "../hello-world/?format=json")
+        assert client.get(f"{ALIAS}Hello_World/json").headers["Location"] == "../hello-world/json"
+
+    def test_upstream_is_told_what_it_would_be_told_directly(
+        self, client: FlaskClient, store: MemoryStore
+    ) -> None:
+        """A project that neither has comes from upstream. A namespace's name stays here."""
+        store.elsewhere[ProjectName.parse("flask")] = ForeignPage(make_upstream_page("flask"))
+        store.elsewhere[ProjectName.parse("team")] = ForeignPage(make_upstream_page("team"))
+        store.put(WHEEL, namespace="ghcr.io/acme/team")
+        answer = client.get(f"{ALIAS}flask/")
+        assert (answer.status_code, answer.headers["X-PyOCI-Origin"]) == (200, "upstream")
+        for path in (f"{ALIAS}team/", f"{ALIAS}team/json"):
+            assert client.get(path).status_code == 404
+
+    def test_a_namespace_below_the_namespace(self, client: FlaskClient, store: MemoryStore) -> None:
+        """`acme/simple/team` with projects is shown as the root that it is."""
+        store.put(WHEEL, namespace="ghcr.io/acme/simple/team")
+        store.put("team-1.0.zip")
+        assert client.get(f"{ALIAS}team/", headers=JSON).json["projects"] == [{"name": "hello-world"}]
+        assert client.get(f"{ALIAS}team/team-1.0.zip").status_code == 404
+
+    def test_exactly_that_namespace(self, client: FlaskClient, store: MemoryStore) -> None:
+        """Below `+simple/` nothing is an alias."""
+        store.put(WHEEL)
+        assert client.get(f"{ALIAS}+simple/hello-world/").status_code == 404
+        assert client.get(f"{ALIAS}+simple/", headers=JSON).json["projects"] == []
+
+    def test_a_namespace_simple_has_no_index_above(self, client: FlaskClient, store: MemoryStore) -> None:
+        """`ghcr.io/simple/foo` is what it says."""
+        store.put(WHEEL, namespace="ghcr.io/simple")
+        assert client.get("/ghcr.io/simple/hello-world/").status_code == 200
+        assert {call[0] for call in store.calls} == {"page"}
+
+
+class TestRoots:
+    """`<index>/simple/` itself."""
+
+    def test_of_the_index(self, client: FlaskClient, store: MemoryStore) -> None:
+        """The projects of the index above, whose links lead to their pages."""
+        store.put(WHEEL)
+        answer = client.get(ALIAS)
+        assert '<a href="hello-world/">hello-world</a>' in answer.text
+        assert client.get(f"{ALIAS}hello-world/").status_code == 200
+
+    def test_of_the_namespace_where_it_is_one(self, client: FlaskClient, store: MemoryStore) -> None:
+        """Before the index above."""
+        store.put(WHEEL)
+        store.put("other-1.0.zip", namespace="ghcr.io/acme/simple")
+        assert client.get(ALIAS, headers=JSON).json["projects"] == [{"name": "other"}]
+
+    def test_a_project_of_that_name_goes_first(self, client: FlaskClient, store: MemoryStore) -> None:
+        """Its page is shown as before."""
+        store.put("simple-1.0.zip")
+        store.put("other-1.0.zip", namespace="ghcr.io/acme/simple")
+        assert client.get(ALIAS, headers=JSON).json["name"] == "simple"
+        assert client.get(f"{ALIAS}json").json["info"]["name"] == "simple"
+        assert client.get(f"{ALIAS}simple-1.0.zip").status_code == 200
+
+    @pytest.mark.parametrize("path", [ALIAS, "/ghcr.io/acme/Simple/", f"{ALIAS}json", f"{ALIAS}simple/json"])
+    def test_never_from_upstream(self, client: FlaskClient, store: MemoryStore, path: str) -> None:
+        """PyPI's project of that name is not meant, as whose ever page or JSON the address is read."""
+        store.elsewhere[ProjectName.parse("simple")] = ForeignPage(make_upstream_page("simple"))
+        assert client.get(path, headers=JSON).headers.get("X-PyOCI-Origin") != "upstream"
+        assert b"3.1.0" not in client.get(path).data
+
+    def test_what_is_refused_stands(self, client: FlaskClient, store: MemoryStore) -> None:
+        """The list of the index above isn't shown in its place."""
+        store.failure = Denied("no")
+        assert client.get(ALIAS).status_code == 403
+        assert [call[0] for call in store.calls] == ["absence"]
+
+    def test_of_a_namespace_simple(self, client: FlaskClient, store: MemoryStore) -> None:
+        """`acme/simple/simple/` is the root of `acme/simple` where that is a namespace."""
+        store.put(WHEEL, namespace="ghcr.io/acme/simple")
+        root = f"{ALIAS}simple/"
+        assert client.get(root, headers=JSON).json["projects"] == [{"name": "hello-world"}]
+        assert client.get(f"{root}hello-world/").status_code == 200
+
+
+class TestUploads:
+    """POST to `<index>/simple/` and `<index>/legacy/`."""
+
+    @pytest.mark.parametrize("alias", ["simple/", "simple", "legacy/", "legacy", "Legacy/"])
+    def test_to_the_index_above(self, client: FlaskClient, store: MemoryStore, alias: str) -> None:
+        """The answer names the repository."""
+        answer = post(client, make_form(), f"/ghcr.io/acme/{alias}")
+        assert (answer.status_code, answer.text) == (
+            200,
+            f"{WHEEL} is published in ghcr.io/acme/hello_world",
+        )
+
+    @pytest.mark.parametrize("alias", ["simple", "legacy"])
+    def test_to_the_namespace_in_use(self, client: FlaskClient, store: MemoryStore, alias: str) -> None:
+        """And it stays so."""
+        store.put("other-1.0.zip", namespace=f"ghcr.io/acme/{alias}")
+        answer = post(client, make_form(), f"/ghcr.io/acme/{alias}/")
+        assert answer.text.endswith(f" in ghcr.io/acme/{alias}/hello_world")
+
+    @pytest.mark.parametrize("alias", ["simple", "legacy"])
+    def test_to_exactly_that_namespace(self, client: FlaskClient, store: MemoryStore, alias: str) -> None:
+        """Whether or not it is in use."""
+        answer = post(client, make_form(), f"/ghcr.io/acme/{alias}/+simple/")
+        assert answer.text.endswith(f" in ghcr.io/acme/{alias}/hello_world")
+
+    @pytest.mark.parametrize("name", ["simple", "legacy"])
+    def test_to_a_namespace_of_that_name(self, client: FlaskClient, store: MemoryStore, name: str) -> None:
+        """It has no index above."""
+        assert post(client, make_form(), f"/ghcr.io/{name}/").text.endswith(f" in ghcr.io/{name}/hello_world")
+
+    def test_legacy_is_read_as_ever(self, client: FlaskClient, store: MemoryStore) -> None:
+        """It is a project or a namespace, and no alias."""
+        store.put(WHEEL)
+        assert client.get("/ghcr.io/acme/legacy/").status_code == 404
+        assert client.get("/ghcr.io/acme/legacy/hello-world/").status_code == 404
+
+
+class TicketStore(MemoryStore):
+    """Hands out tickets by the namespace; those named in `torn` hold no longer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.torn: set[str] = set()
+
+    def ticket(self, namespace: Namespace) -> Ticket:
+        return Ticket("me", str(namespace), Position("epoch", 1), 10.0)
+
+    def absence(self, namespace: Namespace, *arguments: object, **options: object) -> Absence | None:
+        found = super().absence(namespace, *arguments, **options)  # type: ignore[arg-type]
+        return None if found is None else Absence(self.ticket(namespace))
+
+    def find(
+        self,
+        namespace: Namespace,
+        name: ProjectName,
+        caller: Credentials,
+        *,
+        after: Absence | None = None,
+        **options: object,
+    ) -> ProjectPage | Root | ForeignPage:
+        found = super().find(namespace, name, caller, **options)  # type: ignore[arg-type]
+        assert isinstance(found, ProjectPage)
+        ticket = replace(self.ticket(namespace), also=after.ticket if after else None)
+        return replace(found, state=f"{namespace}", ticket=ticket)
+
+    def holds(self, ticket: Ticket) -> bool:
+        return ticket.journal not in self.torn and (ticket.also is None or self.holds(ticket.also))
+
+
+class TestWarm:
+    """A page that is given again."""
+
+    @pytest.fixture
+    def store(self) -> TicketStore:
+        return TicketStore()
+
+    def test_the_alias_ends_with_the_absence(self, client: FlaskClient, store: TicketStore) -> None:
+        """A publication in the namespace shows at once; the page in the index above is given again."""
+        store.put("hello_world-1.0.zip")
+        direct, alias = "/ghcr.io/acme/hello-world/", f"{ALIAS}hello-world/"
+        pages = [client.get(path, headers=JSON).data for path in (direct, alias)]
+        assert pages[0] == pages[1]
+        calls = len(store.calls)
+        assert [client.get(path, headers=JSON).data for path in (direct, alias)] == pages
+        assert len(store.calls) == calls
+        store.put("hello_world-2.0.zip", namespace="ghcr.io/acme/simple")
+        store.torn.add("ghcr.io/acme/simple")
+        assert client.get(direct, headers=JSON).data == pages[0]
+        assert client.get(alias, headers=JSON).json["versions"] == ["2.0"]
+
+    def test_what_is_known_of_one_is_not_shown_for_the_other(
+        self, client: FlaskClient, store: TicketStore
+    ) -> None:
+        """Each of three addresses keeps its own page."""
+        store.put("hello_world-1.0.zip")
+        store.put("hello_world-2.0.zip", namespace="ghcr.io/acme/simple")
+        for _ in range(2):
+            for path, versions in (
+                (f"{ALIAS}hello-world/", ["2.0"]),
+                (f"{ALIAS}+simple/hello-world/", ["2.0"]),
+                ("/ghcr.io/acme/hello-world/", ["1.0"]),
+            ):
+                assert client.get(path, headers=JSON).json["versions"] == versions
