@@ -58,7 +58,7 @@ def create_app(settings: Settings, log: Log | None = None) -> Flask:
     )
     upstream = _upstream(settings, transport, backend, events)
     store = PackageStore(
-        Gateway(transport, events=events),
+        Gateway(transport, ttl=settings.cache_ttl, events=events),
         max_versions=settings.max_versions,
         events=events,
         upstream=upstream,

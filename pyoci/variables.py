@@ -144,7 +144,8 @@ reads what private packages are called and need.""",
         _one(
             "PYOCI_CACHE_TTL",
             """\
-For how many seconds a project's tags count, what stands under them, and that a caller may read them. A page
+For how many seconds a project's tags count, what stands under them, that a caller may read them, and the
+token that the registry issued to that caller: access that is revoked ends within that time. A page
 then costs the registry nothing, and one request for a caller whom it has not let in within that time. What is
 published, yanked or deleted through this server, or one that shares its cache, shows at once; what others
 change shows within twice that time, or when a client sends ``Cache-Control: no-cache`` (``uv --refresh``).

@@ -29,7 +29,6 @@ _LIMIT = 64 * 1024  # bytes of an answer
 _DOORS = 4096
 CHALLENGE_SECONDS = 3600.0  # after which a registry is asked anew how it wants to be asked
 _CALLERS = 65536
-_SECONDS = 60.0  # for which it is remembered that strangers, or a caller, are let in
 _SAID = frozenset({200, 401})  # other answers tell only how the registry is just now
 
 
@@ -41,56 +40,71 @@ class _Door:
     failure: RegistryError | None = None  # what else it said: only how the registry is just now
 
 
+@dataclass(frozen=True, slots=True)
+class _LetIn:
+    """Whether a caller was let in; `asked` is when the request for it was sent."""
+
+    yes: bool
+    asked: float
+
+
 class Doors:
     """Those of all registries. One for the process."""
 
     def __init__(
-        self, transport: Transport, targets: Targets, *, clock: Callable[[], float] = time.monotonic
+        self,
+        transport: Transport,
+        targets: Targets,
+        *,
+        ttl: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`ttl`: the seconds for which it counts that strangers, or a caller, were let in."""
         self._transport = transport
         self._targets = targets
+        self._ttl = ttl
         self._clock = clock
         self._key = secrets.token_bytes(32)
         self._lock = threading.Lock()
         self._doors: TTLCache[str, _Door] = TTLCache(_DOORS, CHALLENGE_SECONDS, timer=clock)
-        self._let_in: TTLCache[tuple[str, str], bool] = TTLCache(_CALLERS, _SECONDS, timer=clock)
+        self._let_in: TTLCache[tuple[str, str], _LetIn] = TTLCache(_CALLERS, ttl, timer=clock)
 
     def challenge(self, registry: Registry) -> Challenge | None:
         """What the door asks strangers for; None where it lets them in. Raises what the road raises."""
         return self._door(registry, CHALLENGE_SECONDS).challenge
 
-    def is_open(self, registry: Registry) -> bool:
-        """Whether strangers are let in, now or a moment ago. Raises RegistryError where the door falters, and
-        what the road raises.
+    def open_until(self, registry: Registry) -> float | None:
+        """Until when it counts that strangers are let in; None where they aren't. Raises RegistryError where
+        the door falters, and what the road raises.
         """
-        door = self._door(registry, _SECONDS)
+        door = self._door(registry, self._ttl)
         if door.failure is not None:
             raise door.failure
-        return door.is_open
+        return door.asked + self._ttl if door.is_open else None
 
-    def lets_in(self, registry: Registry, caller: Credentials) -> bool:
-        """Whether these credentials, as they are, are let in, now or a moment ago. Raises RegistryError where
-        the door falters, and what the road raises.
+    def let_in_until(self, registry: Registry, caller: Credentials) -> float | None:
+        """Until when it counts that these credentials, as they are, are let in; None where they aren't.
+        Raises RegistryError where the door falters, and what the road raises.
         """
         key = (registry.origin, fingerprint(caller, self._key))
         with self._lock:
             known = self._let_in.get(key)
-        if known is None:
-            header = caller.header()
+        if known is None or self._clock() >= known.asked + self._ttl:
+            asked, header = self._clock(), caller.header()
             answer = self._asked(registry, header)
             failure = _failure(registry, answer, header)
             if failure is not None:
                 raise failure
-            known = answer.status == 200
+            known = _LetIn(answer.status == 200, asked)
             if answer.status in _SAID:
                 with self._lock:
                     self._let_in[key] = known
-        return known
+        return known.asked + self._ttl if known.yes else None
 
     def _door(self, registry: Registry, seconds: float) -> _Door:
         with self._lock:
             door = self._doors.get(registry.origin)
-        if door is None or self._clock() - door.asked > seconds:
+        if door is None or self._clock() - door.asked >= seconds:
             asked = self._clock()
             answer = self._asked(registry, None)
             found = parse_challenges(answer.headers.get("www-authenticate"))

@@ -12,7 +12,7 @@ from pyoci.errors import InvalidRequest, ProtocolError
 from pyoci.events import Events
 from pyoci.net.messages import Answer, Body, Stream
 from pyoci.net.transport import Transport
-from pyoci.oci.auth import Authenticator, Purpose
+from pyoci.oci.auth import TTL, Authenticator, Purpose
 from pyoci.oci.blobs import BlobStream, blob_span, blob_tail, content_length, total_size, whole_blob
 from pyoci.oci.credentials import Credentials
 from pyoci.oci.errors import (
@@ -38,13 +38,15 @@ class Gateway:
         self,
         transport: Transport,
         *,
+        ttl: float = TTL,
         events: Events | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`ttl`: the seconds for which a registry's word to a caller counts, tokens included."""
         self.transport = transport
         self.events = events or Events()
         self.targets = Targets(transport.resolver)
-        self.authenticator = Authenticator(transport, self.targets, clock=clock, events=self.events)
+        self.authenticator = Authenticator(transport, self.targets, ttl=ttl, clock=clock, events=self.events)
 
     def session(
         self, registry: Registry, credentials: Credentials, *, publishing: bool = False
@@ -125,8 +127,8 @@ class OCISession:
         except InvalidRequest:
             return None
 
-    def lasting(self, repository: Repository) -> float | None:
-        """For how many seconds the token is good that lets this caller in there; None where there is none."""
+    def lasting(self, repository: Repository) -> float:
+        """For how many seconds it counts that the registry has let this caller in there."""
         return self._wire.lasting(self._purpose(repository))
 
     def is_accepted(self, repository: Repository) -> bool:

@@ -12,7 +12,7 @@ from pyoci.errors import PyOCIError
 from pyoci.events import Events
 from pyoci.net.messages import ERROR_LIMIT, Answer, Call, Stream
 from pyoci.net.transport import DOCUMENT_LIMIT, Transport
-from pyoci.oci.auth import Authenticator, Purpose
+from pyoci.oci.auth import Authenticator, Authorization, Purpose
 from pyoci.oci.credentials import Anonymous, Basic, Credentials, secrets_of, without
 from pyoci.oci.errors import RegistryError, cleaned, registry_error
 from pyoci.oci.references import Registry, operation_of
@@ -44,12 +44,14 @@ class Wire:
         self.registry = registry
         self._events = events
         self._credentials = credentials
+        self._caller = authenticator.caller(registry, credentials)
+        self._good: dict[tuple[Purpose, str | None], float] = {}  # until when what each brought in counts
         self._secrets: dict[str, frozenset[str]] = {}  # by each Authorization that was sent
         self._reach = targets.own_reach(registry)
 
     def same_caller(self, other: Wire) -> bool:
         """Whether both make calls of the same credentials at the same registry."""
-        return (self.registry, self._credentials) == (other.registry, other._credentials)
+        return self._caller == other._caller
 
     def call(self, method: str, url: str, headers: dict[str, str] | None = None, body: bytes = b"") -> Call:
         """A call to the registry itself."""
@@ -84,7 +86,7 @@ class Wire:
         header = self.first_header(purpose)
         answer = self.told(authorized(call, header), send)
         if header is None and self._may_be_a_stranger(call, purpose, answer.status):
-            header = self.authenticator.introduce(self.registry, purpose, self._credentials)
+            header = self._noted_use(purpose, self.authenticator.introduce(self._caller, purpose))
             if header is not None:
                 _drop(answer)
                 answer = self.told(authorized(call, header), send)
@@ -111,28 +113,40 @@ class Wire:
 
     def first_header(self, purpose: Purpose) -> str | None:
         """The Authorization that is known to fit."""
-        return self.authenticator.header(self.registry, purpose, self._credentials)
+        return self._noted_use(purpose, self.authenticator.header(self._caller, purpose))
 
-    def lasting(self, purpose: Purpose) -> float | None:
-        """For how many seconds the token for `purpose` is good; None where none is needed."""
-        return self.authenticator.lasting(self.registry, purpose, self._credentials)
+    def lasting(self, purpose: Purpose) -> float:
+        """For how many seconds what the registry has said to this caller counts: since the first request of
+        this session for `purpose` was sent, and no longer than each token that was used for it.
+        """
+        ends = [end for (what, _), end in list(self._good.items()) if what == purpose]
+        return max(min(ends) - self.authenticator.now(), 0.0) if ends else 0.0
 
     def is_accepted(self, purpose: Purpose) -> bool:
         """Whether the registry knows this caller, so that a 404 of its means that nothing is there."""
         with self.transport.budget():
-            return self.authenticator.is_accepted(self.registry, purpose, self._credentials)
+            until = self.authenticator.accepted_until(self._caller, purpose)
+        if until is not None:
+            self._good[purpose, "accepted"] = until
+        return until is not None
 
     def renewed(
         self, purpose: Purpose, answer: Answer | Stream, sent: str | None, since: float
     ) -> str | None:
         """The Authorization that answers a 401, None where there is none."""
         try:
-            return self.authenticator.answer(
-                self.registry, purpose, self._credentials, answer.headers, sent=sent, since=since
-            )
+            better = self.authenticator.answer(self._caller, purpose, answer.headers, sent=sent, since=since)
         except PyOCIError:
             _drop(answer)
             raise
+        return None if better is None else self._noted_use(purpose, better)
+
+    def _noted_use(self, purpose: Purpose, found: Authorization | None) -> str | None:
+        """The header, once it is noted for how long what it brings in counts."""
+        end = self.authenticator.now() + self.authenticator.ttl
+        header = None if found is None else found.header
+        self._good.setdefault((purpose, header), end if found is None else min(found.until, end))
+        return header
 
     def told(self, call: Call, send: Callable[[Call], _Answered]) -> _Answered:
         """Send one request, and tell who listens: nothing of the query or of credentials."""

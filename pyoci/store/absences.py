@@ -24,8 +24,8 @@ class _Absence:
 
 
 class Absences:
-    """Each for one caller, for as long as the token is good that the registry answered to, a minute at most;
-    and until somebody who shares the cache publishes the project, or is shown it. One for the process.
+    """Each for one caller, for as long as the registry's word to them counts, a minute at most; and until
+    somebody who shares the cache publishes the project, or is shown it. One for the process.
     """
 
     def __init__(self, cache: Cache, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,11 +36,9 @@ class Absences:
             _KNOWN, ttu=lambda _key, absence, _now: absence.until, timer=clock
         )
 
-    def keep(
-        self, who: str, repository: Repository, position: Position | None, seconds: float | None
-    ) -> None:
-        """The registry has just told this caller so, who was let in by a token that is good for so long."""
-        lasting = self._cache.terms.lasting(seconds)
+    def keep(self, who: str, repository: Repository, position: Position | None, seconds: float) -> None:
+        """The registry has told this caller so; that counts for so many seconds from now."""
+        lasting = min(seconds, self._cache.terms.ttl)
         if lasting > 0 and position is not None:
             with self._guard:
                 self._known[who, self._cache.key_of(repository)] = _Absence(position, self._clock() + lasting)

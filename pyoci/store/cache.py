@@ -1,9 +1,9 @@
 """Cache: what may be remembered, for whom, and for how long.
 
 Documents are remembered by repository and digest, for as long as there is room; tags, and what stood under
-them, for a minute. That a caller may read a repository is remembered for as long as the token that proved it,
-a minute at most, and in this process alone. A digest alone opens nothing: whoever may push to one repository
-could name another's there.
+them, for a minute. That a caller may read a repository is remembered in this process alone, for a minute at
+most after the token that proved it was asked for, or after the request that proved it without one was sent.
+A digest alone opens nothing: whoever may push to one repository could name another's there.
 """
 
 from __future__ import annotations
@@ -91,10 +91,10 @@ class Cache:
         """What a caller is known by in here; it tells nothing outside of this process."""
         return fingerprint(caller, self._key)
 
-    def prove(self, who: str, repository: Repository, seconds: float | None) -> None:
-        """The registry has just let this caller read there, by a token that is good for so long."""
+    def prove(self, who: str, repository: Repository, seconds: float) -> None:
+        """The registry has let this caller read there; that counts for so many seconds from now."""
         self._keep_existing(self.key_of(repository))
-        lasting = self.terms.lasting(seconds)
+        lasting = min(seconds, self.terms.ttl)
         if lasting > 0:
             with self._guard:
                 self._proofs[who, self.key_of(repository)] = self._clock() + lasting

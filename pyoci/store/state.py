@@ -135,10 +135,6 @@ class Terms:
     ttl: float = TTL
     ttl_old: float = TTL_OLD
 
-    def lasting(self, seconds: float | None) -> float:
-        """For how long the registry's word to a caller counts, whose token is good for so many seconds."""
-        return self.ttl if seconds is None else min(seconds, self.ttl)
-
     def is_listed(self, state: State, now: float) -> bool:
         """Whether the list of tags is young enough."""
         return -_SKEW <= now - state.listed < self.ttl

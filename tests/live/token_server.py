@@ -5,8 +5,8 @@
 It writes `token.crt` into FOLDER (docker-registry's `rootcertbundle`), appends each token that it issues to
 `issued.txt` there, and takes ACCOUNTS, JSON of user names and passwords. Who signs in may pull and push; who
 doesn't may do nothing. Where FOLDER holds `rights.json`, that decides: JSON of user names, of what their
-repositories' names begin with, and of actions, read anew for each token. Tokens live for SECONDS, 300 if not
-given.
+repositories' names begin with, and of actions, read anew for each token. Where it holds `accounts.json`, that
+counts in place of ACCOUNTS, and is read anew as well. Tokens live for SECONDS, 300 if not given.
 
 Specification: distribution.github.io, "Token Authentication Specification" and "Implementation".
 """
@@ -63,8 +63,16 @@ class TokenServer(ThreadingHTTPServer):
         self.signer = Signer(folder)
         self.issued = folder / "issued.txt"
         self.rights = folder / "rights.json"
-        self.accounts = accounts
+        self._accounts = accounts
+        self._changed_accounts = folder / "accounts.json"
         self.seconds = seconds
+
+    def knows(self, user: str, password: str) -> bool:
+        """Whether this is the user's password now."""
+        accounts = self._accounts
+        if self._changed_accounts.exists():
+            accounts = json.loads(self._changed_accounts.read_text())
+        return accounts.get(user) == password
 
     def access(self, scope: str, user: str) -> dict[str, object]:
         """What of `scope` is granted: `repository:acme/hello:pull,push`."""
@@ -122,7 +130,7 @@ class Handler(BaseHTTPRequestHandler):
         except (binascii.Error, UnicodeDecodeError):
             return "", False
         user, _, password = pair.partition(":")
-        return user, self.server.accounts.get(user) == password
+        return user, self.server.knows(user, password)
 
     def _answer(self, status: int, document: dict[str, object]) -> None:
         body = json.dumps(document).encode()

@@ -66,12 +66,24 @@ def told() -> list[dict[str, Any]]:
     return []
 
 
+MakeGateway = Callable[..., Gateway]
+
+
 @pytest.fixture
-def gateway(clock: Clock, told: list[dict[str, Any]]) -> Iterator[Gateway]:
+def make_gateway(clock: Clock, told: list[dict[str, Any]]) -> Iterator[MakeGateway]:
     transport = Transport(resolver=Resolver(lookup), sleep=clock.sleep, clock=clock, jitter=lambda: 0.5)
     events = Events(lambda event, **facts: told.append({"event": event, **facts}))
-    yield Gateway(transport, events=events, clock=clock)
+
+    def make(**options: Any) -> Gateway:
+        return Gateway(transport, events=events, clock=clock, **options)
+
+    yield make
     transport.close()
+
+
+@pytest.fixture
+def gateway(make_gateway: MakeGateway) -> Gateway:
+    return make_gateway()
 
 
 MakeSession = Callable[..., OCISession]

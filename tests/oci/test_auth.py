@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import json
 import threading
 import time
@@ -18,18 +20,22 @@ from pyoci.oci.auth import Purpose, scopes
 from pyoci.oci.challenges import Challenge
 from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials
 from pyoci.oci.errors import RegistryUnauthorized
+from pyoci.oci.models import IMAGE_INDEX, Document
 from pyoci.oci.references import Registry, Repository
-from pyoci.oci.session import Gateway
+from pyoci.oci.session import Gateway, OCISession
 from tests.oci.conftest import (
     BASE,
+    INDEX_BODY,
     REPOSITORY,
     SOMEBODY,
     TAG,
     TOKENS,
     Clock,
+    MakeGateway,
     MakeSession,
     bearer,
     sent,
+    sha256,
     trips,
 )
 
@@ -61,6 +67,19 @@ class TokenServer:
         if header.startswith("Bearer ") and self.good(header.removeprefix("Bearer ")):
             return 200, {}, '{"tags": ["1.0"]}'
         return 401, self._challenge, ""
+
+
+def read(gateway: Gateway, caller: Credentials = SOMEBODY) -> tuple[str, ...]:
+    """The tags, for one request of the caller."""
+    return gateway.session(REPOSITORY.registry, caller).tags(REPOSITORY)
+
+
+def answered(gateway: Gateway, headers: dict[str, str]) -> str | None:
+    """The header that answers a 401 with these headers."""
+    authenticator = gateway.authenticator
+    caller = authenticator.caller(REPOSITORY.registry, SOMEBODY)
+    found = authenticator.answer(caller, Purpose(REPOSITORY.name), headers, sent=None, since=0)
+    return None if found is None else found.header
 
 
 class TestExchange:
@@ -318,7 +337,7 @@ class TestMemory:
     def test_a_token_is_used_until_a_margin(
         self,
         answers: responses.RequestsMock,
-        make_session: MakeSession,
+        make_gateway: MakeGateway,
         clock: Clock,
         expires: Any,
         fresh: float,
@@ -328,11 +347,11 @@ class TestMemory:
         server = TokenServer(answers)
         server.answer = {"token": "abc"} | ({} if expires is None else {"expires_in": expires})
         server.good = "abc".__eq__
-        start = clock.now
-        make_session().tags(REPOSITORY)
+        start, gateway = clock.now, make_gateway(ttl=86400)
+        read(gateway)
         for after, tokens in ((fresh, 1), (stale, 2)):
             clock.now = start + after
-            make_session().tags(REPOSITORY)
+            read(gateway)
             assert len(server.issued) == tokens
 
     @pytest.mark.parametrize(
@@ -429,10 +448,219 @@ class TestMemory:
         server.good = lambda _token: True
         for number in range(700):
             gateway.session(REPOSITORY.registry, Basic("user", str(number))).tags(REPOSITORY)
-        kept = gateway.authenticator._tokens
+        kept = gateway.authenticator._tokens._kept
         assert len(server.issued) == 700
         assert kept.currsize <= 16 * 1024 * 1024
         assert 100 < len(kept) < 700
+
+
+@pytest.mark.parametrize("caller", [SOMEBODY, Anonymous()], ids=["somebody", "nobody"])
+class TestRevoked:
+    """A token server judges a caller only when it issues a token: tokens of an hour end after `ttl`."""
+
+    @pytest.fixture
+    def server(self, answers: responses.RequestsMock) -> TokenServer:
+        server = TokenServer(answers)
+        server.answer = {"token": "abc", "expires_in": 3600}
+        server.good = "abc".__eq__
+        return server
+
+    def revoke(self, answers: responses.RequestsMock) -> None:
+        """The token server refuses; the registry goes on taking the tokens that it issued."""
+        answers.replace("GET", TOKENS, status=401)
+
+    def test_a_token_is_used_for_the_time_to_live(
+        self,
+        answers: responses.RequestsMock,
+        server: TokenServer,
+        make_gateway: MakeGateway,
+        clock: Clock,
+        caller: Credentials,
+    ) -> None:
+        """For reading, as long as what is remembered counts, and not a second longer."""
+        start, gateway = clock.now, make_gateway(ttl=30)
+        read(gateway, caller)
+        self.revoke(answers)
+        clock.now = start + 29.9
+        read(gateway, caller)
+        clock.now = start + 30
+        with pytest.raises(Unauthorized):
+            read(gateway, caller)
+        assert len(server.issued) == 1
+
+    def test_its_time_begins_when_it_is_asked_for(
+        self,
+        answers: responses.RequestsMock,
+        server: TokenServer,
+        make_gateway: MakeGateway,
+        clock: Clock,
+        caller: Credentials,
+    ) -> None:
+        """The caller may have been judged at once, and the answer may have come late."""
+        start, gateway = clock.now, make_gateway(ttl=30)
+
+        def slow(request: Any) -> tuple[int, dict[str, str], str]:
+            clock.now += 8  # a document has ten seconds
+            return server.token(request)
+
+        answers.remove("GET", TOKENS)
+        answers.add_callback("GET", TOKENS, slow)
+        read(gateway, caller)
+        assert clock.now == start + 8
+        self.revoke(answers)
+        clock.now = start + 31
+        with pytest.raises(Unauthorized):
+            read(gateway, caller)
+
+    def test_a_token_that_comes_after_its_time_is_used_once(
+        self,
+        answers: responses.RequestsMock,
+        server: TokenServer,
+        make_gateway: MakeGateway,
+        clock: Clock,
+        caller: Credentials,
+    ) -> None:
+        """A token server slower than the time to live makes requests slow; they go well all the same."""
+
+        def slow(request: Any) -> tuple[int, dict[str, str], str]:
+            clock.now += 8  # a document has ten seconds
+            return server.token(request)
+
+        answers.remove("GET", TOKENS)
+        answers.add_callback("GET", TOKENS, slow)
+        gateway = make_gateway(ttl=5)
+        for number in (1, 2):
+            assert read(gateway, caller) == ("1.0",)
+            assert len(server.issued) == number
+
+    def test_without_time_to_live_each_request_fetches_its_own(
+        self,
+        server: TokenServer,
+        make_gateway: MakeGateway,
+        caller: Credentials,
+    ) -> None:
+        """One token for all the calls of a request, and none for the next."""
+        gateway = make_gateway(ttl=0)
+        for number in (1, 2):
+            session = gateway.session(REPOSITORY.registry, caller)
+            for _ in range(3):
+                session.tags(REPOSITORY)
+            assert len(server.issued) == number
+
+    @pytest.mark.parametrize("publishing", [True, False], ids=["publishing", "reading"])
+    def test_what_was_let_in_ends_with_the_token(
+        self,
+        server: TokenServer,
+        make_gateway: MakeGateway,
+        clock: Clock,
+        caller: Credentials,
+        publishing: bool,
+    ) -> None:
+        """A proof of reading that was made when the token was old lasts no longer than the token."""
+        gateway = make_gateway(ttl=60)
+
+        def session() -> OCISession:
+            return gateway.session(REPOSITORY.registry, caller, publishing=publishing)
+
+        session().tags(REPOSITORY)
+        clock.now += 50
+        later = session()
+        later.tags(REPOSITORY)
+        assert later.lasting(REPOSITORY) == pytest.approx(10)
+
+    def test_a_token_that_another_fetched_meanwhile_proves_nothing_more(
+        self,
+        answers: responses.RequestsMock,
+        server: TokenServer,
+        make_gateway: MakeGateway,
+        clock: Clock,
+        caller: Credentials,
+    ) -> None:
+        """The registry answers a call late that was sent with the old token; a newer one is remembered."""
+        gateway = make_gateway(ttl=60)
+        read(gateway, caller)
+        clock.now += 55
+
+        def slow(request: Any) -> tuple[int, dict[str, str], str]:
+            clock.now += 4
+            answer = server.tags(request)
+            answers.replace("GET", TAGS, json={"tags": ["1.0"]})
+            clock.now += 2
+            read(gateway, caller)
+            return answer
+
+        answers.remove("GET", TAGS)
+        answers.add_callback("GET", TAGS, slow)
+        session = gateway.session(REPOSITORY.registry, caller)
+        session.tags(REPOSITORY)
+        assert len(server.issued) == 2
+        assert session.lasting(REPOSITORY) == 0
+
+
+class TestRevokedWriting:
+    def test_a_write_is_refused_after_the_time_to_live(
+        self, answers: responses.RequestsMock, make_gateway: MakeGateway, clock: Clock
+    ) -> None:
+        """As reading is: a rotated password publishes nothing with a token of an hour."""
+        url = f"{BASE}/manifests/1.0"
+        document = Document(IMAGE_INDEX, INDEX_BODY)
+
+        def put(request: Any) -> tuple[int, dict[str, str], str]:
+            good = request.headers.get("Authorization") == "Bearer abc"
+            return (201, {}, "") if good else (401, bearer(f"{SCOPE}:pull,push"), "")
+
+        answers.add_callback("PUT", url, put)
+        answers.get(TOKENS, json={"token": "abc", "expires_in": 3600})
+        gateway = make_gateway(ttl=30)
+
+        def write() -> None:
+            gateway.session(REPOSITORY.registry, SOMEBODY, publishing=True).push(REPOSITORY, TAG, document)
+
+        write()
+        answers.replace("GET", TOKENS, status=401)
+        clock.now += 29
+        write()
+        clock.now += 1
+        with pytest.raises(Unauthorized):
+            write()
+
+    @pytest.mark.parametrize("ttl", [30, 0])
+    def test_an_upload_that_outlives_its_token_fetches_another(
+        self, answers: responses.RequestsMock, make_gateway: MakeGateway, clock: Clock, ttl: int
+    ) -> None:
+        """The bytes take two minutes; the document that names them is written with a token of its own. With
+        a time to live of 0 one token does for the whole request, as long as it lives.
+        """
+        used: list[str] = []
+        issued = itertools.count(1)
+
+        def guarded(status: int, headers: dict[str, str], seconds: float = 0) -> Any:
+            def answer(request: Any) -> tuple[int, dict[str, str], str]:
+                header = request.headers.get("Authorization", "")
+                if not header:
+                    return 401, bearer(f"{SCOPE}:pull,push"), ""
+                used.append(header)
+                clock.now += seconds
+                return status, headers, ""
+
+            return answer
+
+        content = b"wheel"
+        location = f"{BASE}/blobs/uploads/1"
+        answers.add_callback("HEAD", f"{BASE}/blobs/{sha256(content)}", guarded(404, {}))
+        answers.add_callback("POST", f"{BASE}/blobs/uploads/", guarded(202, {"Location": location}))
+        answers.add_callback("PUT", location, guarded(201, {}, seconds=120))
+        answers.add_callback("PUT", f"{BASE}/manifests/1.0", guarded(201, {}))
+
+        def token(_request: Any) -> tuple[int, dict[str, str], str]:
+            return 200, {}, json.dumps({"token": f"token{next(issued)}", "expires_in": 3600})
+
+        answers.add_callback("GET", TOKENS, token)
+        session = make_gateway(ttl=ttl).session(REPOSITORY.registry, SOMEBODY, publishing=True)
+        session.push_blob(REPOSITORY, io.BytesIO(content), len(content), sha256(content))
+        session.push(REPOSITORY, TAG, Document(IMAGE_INDEX, INDEX_BODY))
+        later = "token2" if ttl else "token1"
+        assert used == [*["Bearer token1"] * 3, f"Bearer {later}"]
 
 
 class TestSchemes:
@@ -452,6 +680,18 @@ class TestSchemes:
         make_session().tags(REPOSITORY)
         make_session().tags(REPOSITORY)
         assert sent(answers) == [None, SOMEBODY.header(), SOMEBODY.header()]
+
+    @pytest.mark.parametrize("ttl", [60, 0])
+    def test_what_a_basic_registry_said_counts_since_it_was_asked(
+        self, answers: responses.RequestsMock, make_gateway: MakeGateway, clock: Clock, ttl: int
+    ) -> None:
+        """It may have judged the caller when the request came, and sent its answer late."""
+        self.basic(answers, SOMEBODY.header())
+        session = make_gateway(ttl=ttl).session(REPOSITORY.registry, SOMEBODY)
+        session.tags(REPOSITORY)
+        clock.now += 20
+        session.tags(REPOSITORY)
+        assert session.lasting(REPOSITORY) == (40 if ttl else 0)
 
     @pytest.mark.parametrize("credentials", [Anonymous(), Basic("user", "wrong")], ids=["nobody", "wrong"])
     def test_basic_registries_refuse_others(
@@ -562,16 +802,7 @@ class TestTogether:
         def ask() -> None:
             together.wait()
             try:
-                found.append(
-                    gateway.authenticator.answer(
-                        REPOSITORY.registry,
-                        Purpose(REPOSITORY.name),
-                        SOMEBODY,
-                        headers,
-                        sent=None,
-                        since=0,
-                    )
-                )
+                found.append(answered(gateway, headers))
             except Unauthorized as exc:
                 found.append(exc.message)
 
@@ -610,20 +841,15 @@ class TestTogether:
         answers.add_callback("GET", TOKENS, token)
         headers = {"www-authenticate": bearer()["WWW-Authenticate"]}
 
-        def ask() -> str | None:
-            return gateway.authenticator.answer(
-                REPOSITORY.registry, Purpose(REPOSITORY.name), SOMEBODY, headers, sent=None, since=0
-            )
-
         def fetch() -> None:
             with suppress(Unreachable):
-                ask()
+                answered(gateway, headers)
 
         first = threading.Thread(target=fetch)
         first.start()
         begun.wait(10)
         with pytest.raises(Unreachable, match="no token in time"):
-            ask()
+            answered(gateway, headers)
         release.set()
         first.join()
 
@@ -643,4 +869,4 @@ def test_nothing_of_a_secret_is_told_or_shown(
         ("registry call", "oci", 200),
     ]
     assert "secret" not in repr(told)
-    assert "secret" not in repr(dict(gateway.authenticator._tokens.items()))
+    assert "secret" not in repr(dict(gateway.authenticator._tokens._kept.items()))

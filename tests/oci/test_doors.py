@@ -15,7 +15,16 @@ from pyoci.errors import ProtocolError, Unauthorized, Unreachable
 from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials
 from pyoci.oci.doors import grants
 from pyoci.oci.errors import RegistryNotFound
-from tests.oci.conftest import BASE, REPOSITORY, TOKENS, Clock, MakeSession, bearer, trips
+from tests.oci.conftest import (
+    BASE,
+    REPOSITORY,
+    TOKENS,
+    Clock,
+    MakeGateway,
+    MakeSession,
+    bearer,
+    trips,
+)
 
 DOOR = "https://registry.example/v2/"
 TAGS = re.compile(re.escape(f"{BASE}/tags/list"))
@@ -232,6 +241,48 @@ def test_a_door_is_asked_once_a_minute(
         for caller in (Anonymous(), SOMEBODY):
             assert is_accepted(make_session, caller)
     assert trips(answers).count("GET https://registry.example/v2/") == 2
+
+
+@pytest.mark.parametrize("caller", [SOMEBODY, Bearer("good")], ids=["basic", "bearer"])
+def test_who_was_let_in_at_the_door_counts_for_the_time_to_live(
+    answers: responses.RequestsMock, make_gateway: MakeGateway, clock: Clock, caller: Credentials
+) -> None:
+    """An absence rests on it as well: it lasts no longer, however late the registry was asked for it."""
+    letting_in = guard('Basic realm="x"', caller.header())
+    answers.add_callback("GET", TAGS, letting_in)
+    answers.add_callback("GET", DOOR, letting_in)
+    gateway = make_gateway(ttl=30)
+
+    def absent_for() -> float:
+        session = gateway.session(REPOSITORY.registry, caller)
+        with pytest.raises(RegistryNotFound):
+            session.tags(REPOSITORY)
+        return session.lasting(REPOSITORY) if session.is_accepted(REPOSITORY) else -1
+
+    assert absent_for() == 30
+    clock.now += 20
+    assert absent_for() == 10
+    clock.now += 10
+    answers.replace("GET", DOOR, status=401, headers={"WWW-Authenticate": 'Basic realm="x"'})
+    assert absent_for() == -1
+
+
+@pytest.mark.parametrize("caller", [Anonymous(), Bearer("good")], ids=["open", "bearer"])
+def test_without_time_to_live_the_door_is_asked_each_time(
+    answers: responses.RequestsMock, make_gateway: MakeGateway, caller: Credentials
+) -> None:
+    """What it said counts for the request that asked."""
+    answers.add_callback("GET", TAGS, unknown)
+    answers.add_callback("GET", DOOR, guard('Bearer realm="x"', caller.header()))
+    gateway = make_gateway(ttl=0)
+    for _ in range(2):
+        session = gateway.session(REPOSITORY.registry, caller)
+        with pytest.raises(RegistryNotFound):
+            session.tags(REPOSITORY)
+        assert session.is_accepted(REPOSITORY)
+        assert session.lasting(REPOSITORY) == 0
+    asked = trips(answers)
+    assert asked[len(asked) // 2 :] == asked[: len(asked) // 2]
 
 
 @pytest.mark.parametrize("token", ["a.b.c", "a.bm8.c", "a.W10.c", "a.ew.c", "a.é.c", f"a.{'W1tb' * 9999}.c"])

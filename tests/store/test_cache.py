@@ -511,14 +511,14 @@ class TestProofs:
     def test_are_for_one_repository(self) -> None:
         """And for one caller."""
         cache = Cache()
-        cache.prove("me", REPOSITORY, None)
+        cache.prove("me", REPOSITORY, 60)
         assert not cache.is_proven("you", REPOSITORY)
         assert not cache.is_proven("me", make_repository("other"))
 
     def test_end_with_a_refusal(self) -> None:
         """The registry's last word counts."""
         cache = Cache()
-        cache.prove("me", REPOSITORY, None)
+        cache.prove("me", REPOSITORY, 60)
         cache.disprove("me", REPOSITORY)
         assert not cache.is_proven("me", REPOSITORY)
 

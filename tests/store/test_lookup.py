@@ -227,12 +227,12 @@ class TestWhatExists:
         """They keep what was told lately: an hour of it, of a project that is read every day."""
         now, backend = [0.0], MemoryBackend()
         ours, repository = Cache(backend, clock=lambda: now[0]), make_repository()
-        ours.prove("somebody", repository, None)
+        ours.prove("somebody", repository, 60)
         backend.discard(f"existing\0{ours.key_of(repository)}")
-        ours.prove("somebody", repository, None)
+        ours.prove("somebody", repository, 60)
         assert not Cache(backend).has_existed(repository)
         now[0] += 3600.0
-        ours.prove("somebody", repository, None)
+        ours.prove("somebody", repository, 60)
         assert Cache(backend).has_existed(repository)
 
     def test_what_is_empty(
