@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import werkzeug.test
+
 from pyoci.dist.names import ProjectName
 from pyoci.embedded import create_registry_app
 from pyoci.events import Events
@@ -32,7 +34,8 @@ Refusal = tuple[int, str]  # status and error code
 class TestRegistry:
     """A registry of one test. `refuse` maps a regular expression over `METHOD path` to the answer it gets;
     `before` is called with each `METHOD path` before it is served. An `endless` one
-    sends blobs that never end.
+    sends blobs that never end. A `forgetful` one doesn't know a repository without tags: distribution 3 and
+    zot are like that.
     """
 
     __test__ = False  # pytest: a helper, no test
@@ -41,6 +44,7 @@ class TestRegistry:
     refuse: dict[str, Refusal] = field(default_factory=dict)
     before: Callable[[str], None] | None = None
     endless: bool = False
+    forgetful: bool = False
     calls: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -54,14 +58,17 @@ class TestRegistry:
             self.before(line)
         for pattern, (status, code) in self.refuse.items():
             if re.search(pattern, line):
-                body = json.dumps({"errors": [{"code": code, "message": code.lower()}]}).encode()
-                headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
-                start_response(f"{status} Refused", headers)
-                return [body]
+                return _refusal(status, code, start_response)
+        if self.forgetful and line.endswith("/tags/list") and not self._tags(line):
+            return _refusal(404, "NAME_UNKNOWN", start_response)
         if self.endless and line.startswith("GET") and "/blobs/" in line:
             start_response("200 OK", [("Content-Type", "application/octet-stream")])
             return itertools.repeat(b"x" * 65536)
         return self._app(environ, start_response)
+
+    def _tags(self, line: str) -> Any:
+        listed = werkzeug.test.Client(self._app).get(f"/v2/{line.removeprefix('GET ')}").get_json()
+        return listed.get("tags")
 
     def store(self, events: Events | None = None, **settings: Any) -> PackageStore:
         """A store of its own over this registry, as another process would have."""
@@ -97,6 +104,13 @@ class TestRegistry:
     def _pull(self, reference: str, name: str, namespace: str) -> Document:
         parsed = Digest.parse(reference) if ":" in reference else Tag.parse(reference)
         return self.session().pull(make_repository(name, namespace), parsed)
+
+
+def _refusal(status: int, code: str, start_response: Any) -> list[bytes]:
+    body = json.dumps({"errors": [{"code": code, "message": code.lower()}]}).encode()
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+    start_response(f"{status} Refused", headers)
+    return [body]
 
 
 def make_namespace(path: str = "acme") -> Namespace:

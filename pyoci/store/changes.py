@@ -4,6 +4,9 @@ No registry has compare-and-swap on tags: whoever reads, adds and writes may ove
 between. So a change is made under a lock of all who share one, together with those that wait for the same tag
 on behalf of the same caller; it is read back later, twice, for the sake of writers elsewhere, and made again
 where it was lost.
+
+A project's marker is written before any tag is removed, whatever other tags there are: two deletes at once
+would each find the other's tag and leave none, and then nobody could tell that the project ever existed.
 """
 
 from __future__ import annotations
@@ -12,17 +15,18 @@ import itertools
 import random
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from pyoci.errors import Denied, PyOCIError, Unreachable
-from pyoci.oci.errors import RegistryFailed, RegistryRateLimited, RegistryRefused
+from pyoci.oci.errors import RegistryFailed, RegistryNotFound, RegistryRateLimited, RegistryRefused
 from pyoci.oci.models import Document, ImageIndex
 from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.oci.session import OCISession
-from pyoci.store.change import Change
+from pyoci.store.change import Already, Change
 from pyoci.store.durations import Durations
-from pyoci.store.layout import is_package
+from pyoci.store.layout import MARKER_TAG, is_package, marker
 from pyoci.store.locks import TagLocks
-from pyoci.store.removal import is_last, removed
+from pyoci.store.removal import removed
 from pyoci.store.repair import repaired
 from pyoci.store.turns import Turns, Waiter
 from pyoci.store.writes import Writes, present_document
@@ -45,18 +49,17 @@ class Changer:
         writes: Writes,
         *,
         locks: TagLocks | None = None,
-        keep_last: bool = False,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._changed = changed  # tells all workers, after the registry took a change
-        self._keep_last = keep_last  # the last tag of a repository stays, if only to say that there is one
         self._writes = writes
         self._locks = locks or TagLocks()
         self._turns = Turns()
         self._durations = Durations(clock)
-        self._sleep, self._clock, self._jitter = sleep, clock, jitter
+        self._now, self._sleep, self._clock, self._jitter = now, sleep, clock, jitter
 
     def change(self, session: OCISession, repository: Repository, tag: Tag, change: Change) -> None:
         """Make the change stick. Raises Unreachable where others overwrite it again and again, and what the
@@ -112,13 +115,11 @@ class Changer:
     def _make(self, repository: Repository, tag: Tag, group: list[Waiter]) -> list[Waiter]:
         """Make all changes of a group in one write. Returns those that have to be looked for after it."""
         session, begun = group[0].session, self._clock()
-        self._writes.heed(repository, tag)
-        seen = present_document(session, repository, tag, self._writes)
-        if self._writes.is_others(repository, tag, seen.digest if seen else None):
-            self._durations.contest(repository.registry.origin)
-        before = present = _package(seen, repository, tag)
-        for waiter in group:
-            present = waiter.apply(present)
+        seen, before, present = self._applied(repository, tag, group)
+        if _is_emptied(before, present) and tag != MARKER_TAG and self._wrote_marker(session, repository):
+            # That took a while, in which somebody elsewhere may have changed the version.
+            begun = self._clock()
+            seen, before, present = self._applied(repository, tag, group)
         if present is before or present is None:
             # It was lost, and is there again: so two states take turns, and the other one may come back.
             return [waiter for waiter in group if waiter.made and waiter.failure is None]
@@ -126,8 +127,7 @@ class Changer:
         for waiter in group:
             waiter.made = True
         try:
-            keep = self._keep_last and not present.manifests and is_last(session, repository, tag)
-            written = _write(session, repository, tag, seen, present, repair=repair, keep=keep)
+            written = _write(session, repository, tag, seen, present, repair=repair)
         except PyOCIError as exc:
             for waiter in group:
                 waiter.failure, waiter.in_company = exc.bare(), len(group) > 1
@@ -141,6 +141,40 @@ class Changer:
             self._durations.note(repository.registry.origin, self._clock() - begun)
         self._writes.settle(repository, tag)
         return [waiter for waiter in group if waiter.failure is None]
+
+    def _applied(
+        self, repository: Repository, tag: Tag, group: list[Waiter]
+    ) -> tuple[Document | None, ImageIndex | None, ImageIndex | None]:
+        """The document under the tag, its image index, and what the changes of a group make of that."""
+        self._writes.heed(repository, tag)
+        seen = present_document(group[0].session, repository, tag, self._writes)
+        if self._writes.is_others(repository, tag, seen.digest if seen else None):
+            self._durations.contest(repository.registry.origin)
+        before = present = _package(seen, repository, tag)
+        for waiter in group:
+            present = waiter.apply(present)
+        return seen, before, present
+
+    def _wrote_marker(self, session: OCISession, repository: Repository) -> bool:
+        """Write the project's marker unless it is there, and tell whether it was missing. It isn't looked for
+        afterwards: whoever overwrites it leaves a marker, too. Raises what the registry says.
+        """
+        try:
+            session.digest(repository, MARKER_TAG)
+        except RegistryNotFound:
+            pass
+        else:
+            return False
+        there: Change = Change(
+            lambda present: marker(self._now()) if present is None else Already.SO,
+            lambda present: present is not None,
+        )
+        waiter = Waiter(session, there)
+        with self._locks.held(repository, MARKER_TAG, _TURN_SECONDS):
+            self._make(repository, MARKER_TAG, [waiter])
+        if waiter.failure is not None:
+            raise waiter.failure
+        return True
 
     def _look_back(self, repository: Repository, tag: Tag, made: list[Waiter]) -> None:
         """Look for the changes once whoever read before we wrote must have written, and once more later."""
@@ -169,6 +203,11 @@ def _package(document: Document | None, repository: Repository, tag: Tag) -> Ima
     return image_index
 
 
+def _is_emptied(before: ImageIndex | None, present: ImageIndex | None) -> bool:
+    """Whether the tag is about to be removed."""
+    return before is not None and present is not None and present is not before and not present.manifests
+
+
 def _write(
     session: OCISession,
     repository: Repository,
@@ -177,12 +216,10 @@ def _write(
     wanted: ImageIndex,
     *,
     repair: bool,
-    keep: bool,
 ) -> Digest | None:
     """Write what is wanted, and return its digest; None where a version that is empty now lost its tag."""
-    if not wanted.manifests and seen is None:
-        return None
-    if not wanted.manifests and not keep and seen and removed(session, repository, tag, seen.digest):
+    is_to_go = not wanted.manifests and tag != MARKER_TAG
+    if is_to_go and (seen is None or removed(session, repository, tag, seen.digest)):
         return None
     document = Document.of(repaired(session, repository, wanted) if repair else wanted)
     session.push(repository, tag, document)

@@ -38,6 +38,11 @@ CORE_METADATA = "com.pyoci.core_metadata"
 YANKED = "com.pyoci.yanked"
 CHANGED = "com.pyoci.changed"
 UPLOAD = "com.pyoci.upload"
+MARKER = "com.pyoci.marker"
+
+# The tag of a project's marker. It is no version in any implementation's reading, and the Rust PyOCI takes
+# the last tag in string order for the newest version, so its first character is the lowest digit.
+MARKER_TAG = Tag.parse("0--pyoci")
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 _WEB_URL = re.compile(r"https?://[!-~]{1,2048}", re.IGNORECASE)
@@ -254,6 +259,13 @@ def changed_at(image_index: ImageIndex) -> float:
     told += [image_index.annotations.get(CREATED, "")]
     told += [entry.annotations.get(CREATED, "") for entry in image_index.manifests]
     return max((moment.timestamp() for moment in map(_time, told) if moment is not None), default=0.0)
+
+
+def marker(now: datetime) -> ImageIndex:
+    """The image index of a project's marker. Registries forget a repository that has no tag left, and this
+    tag stays when the last version is deleted.
+    """
+    return ImageIndex(artifact_type=PACKAGE_TYPE, annotations={CREATED: _stamp(now), MARKER: "project"})
 
 
 def core_metadata_of(config: bytes, sha256: str) -> bytes:

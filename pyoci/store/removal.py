@@ -16,16 +16,6 @@ def removed(session: OCISession, repository: Repository, tag: Tag, digest: Diges
     return attempted(session, repository, digest, *accepted) or untagged
 
 
-def is_last(session: OCISession, repository: Repository, tag: Tag) -> bool:
-    """Whether the repository has no other tag. distribution 3 and others forget a repository with its last
-    one, and nobody could tell then that it ever had the name. Where the tags can't be listed, it may be.
-    """
-    try:
-        return set(session.tags(repository)) <= {tag.value}
-    except RegistryError:
-        return True
-
-
 def attempted(
     session: OCISession, repository: Repository, reference: Reference, *accepted: type[RegistryError]
 ) -> bool:

@@ -79,8 +79,7 @@ class PackageStore:
         self._lookup = Lookup(self._pages, self._absences, upstream, rules or Rules())
         self._writes = Writes(journal=self._cache)
         locks = TagLocks(self._cache.backend.lock)
-        keep_last = upstream is not None  # an emptied project stays the registry's, whoever forgets what
-        changer = Changer(self._cache.changed, self._writes, locks=locks, keep_last=keep_last, sleep=sleep)
+        changer = Changer(self._cache.changed, self._writes, locks=locks, now=now, sleep=sleep)
         self._publisher = Publisher(changer, now=now)
         self._destinations = Destinations(gateway, self._pages, partial(self._project, publishing=True))
 

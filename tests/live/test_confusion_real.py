@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -63,6 +63,8 @@ class House:
 
     bait: PackageIndex
     url: str
+    registries: str  # the setting, without the embedded one
+    guarded: str  # the URL of one of them
     rights: Path  # what the token server goes by
     numbers: Iterator[int]
 
@@ -113,17 +115,19 @@ def house(request: pytest.FixtureRequest, own_servers: Servers, ports: Ports) ->
     with ExitStack() as stack:
         bait = stack.enter_context(package_index())
         hidden = stack.enter_context(Front(tokens, conceals=True).running())
+        registries = f"guarded={guarded.url}, tokens={tokens}, hidden={hidden}"
         pyoci = start_pyoci(
             own_servers,
             "confusion-pyoci",
             ports("confusion-pyoci"),
             PYOCI_EMBEDDED=str(own_servers.folder / "embedded"),
             PYOCI_EMBEDDED_HTPASSWD=str(accounts),
-            PYOCI_REGISTRIES=f"guarded={guarded.url}, tokens={tokens}, hidden={hidden}",
+            PYOCI_REGISTRIES=registries,
             PYOCI_UPSTREAM_INDEX=bait.simple,
             WEB_CONCURRENCY="2",
         )
-        house = House(bait, pyoci.url, own_servers.folder / "issuer" / "rights.json", itertools.count())
+        rights = own_servers.folder / "issuer" / "rights.json"
+        house = House(bait, pyoci.url, registries, guarded.url, rights, itertools.count())
         house.granted(owner={"acme/": ALL}, stranger={"elsewhere/": ALL})
         yield house
 
@@ -200,6 +204,44 @@ def test_what_was_emptied_stays(kind: str, house: House) -> None:
     assert deleted.status_code == 200
     for _ in range(6):
         assert origin(ask(f"{index}{project}/", OWNER, **{"Cache-Control": "no-cache"})) != "upstream"
+    assert house.bait.asked(project) == 0
+
+
+@pytest.fixture(scope="module")
+def strangers(own_servers: Servers, ports: Ports, house: House) -> list[House]:
+    """The same registries through two other servers; none of the three shares anything with another."""
+    found = []
+    for name in ("confusion-second", "confusion-third"):
+        settings = {"PYOCI_REGISTRIES": house.registries, "PYOCI_UPSTREAM_INDEX": house.bait.simple}
+        found.append(replace(house, url=start_pyoci(own_servers, name, ports(name), **settings).url))
+    return found
+
+
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_what_was_emptied_by_several_at_once_stays(number: int, house: House, strangers: list[House]) -> None:
+    """Four versions are deleted at the same moment through two servers; a third one has never heard of the
+    project. A tag is left, for there are registries that would forget the repository.
+    """
+    kind, second, third = "guarded", *strangers
+    project, versions = house.private_name(), [f"{number}.{minor}" for minor in range(4)]
+    for version in versions:
+        publish(house.index(kind), project, OWNER, version)
+    ready = threading.Barrier(len(versions))
+
+    def delete(where: House, version: str) -> int:
+        url = with_user(f"{where.index(kind)}{project}/{version}", OWNER)
+        with requests.Session() as session:
+            session.trust_env = False
+            ready.wait(60)
+            return session.delete(url, timeout=60).status_code
+
+    with ThreadPoolExecutor(len(versions)) as pool:
+        answers = list(pool.map(delete, [house, house, second, second], versions))
+    assert answers == [200] * len(versions)
+    tags = ask(f"{house.guarded}/v2/acme/{project.replace('-', '_')}/tags/list", OWNER)
+    assert tags.json()["tags"] == ["0--pyoci"]
+    answer = ask(f"{third.index(kind)}{project}/", OWNER)
+    assert (origin(answer), answer.json()["files"]) == ("registry", [])
     assert house.bait.asked(project) == 0
 
 

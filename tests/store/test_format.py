@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from pyoci.errors import NotFound
+from pyoci.errors import InvalidRequest, NotFound
+from pyoci.oci.models import IMAGE_INDEX
 from pyoci.oci.references import Digest
 from pyoci.store.service import PackageStore
 from tests.builders import make_metadata, make_wheel
@@ -168,6 +169,55 @@ class TestWhatTheRustPyOCIWrote:
         """The one kind of deletion that the Rust PyOCI knows."""
         put_rust_package(registry, *make_wheel())
         store.delete(make_namespace(), HELLO, "1.0", NOBODY)
+        assert names(store) == []
+
+
+class TestMarker:
+    """What an emptied project leaves, so that its name stays the registry's."""
+
+    def test_is_what_the_contract_says(self, registry: TestRegistry) -> None:
+        """An image index of our type, without manifests, under a tag that is no version."""
+        store = registry.store(now=lambda: NOW)
+        publish(store, *make_wheel())
+        assert not registry.exists("0--pyoci")
+        store.delete(make_namespace(), HELLO, "1.0", NOBODY)
+        assert registry.document("0--pyoci") == golden("our-marker")
+
+    def test_is_shown_nowhere(self, registry: TestRegistry, store: PackageStore) -> None:
+        """Neither as a file nor as a version; beside other versions and alone."""
+        registry.put("0--pyoci", golden("our-marker"))
+        assert page(store).files == ()
+        published = publish_wheel(store, "1.0")
+        assert page(store).files == (published,)
+        assert [str(version) for version in page(store).versions] == ["1.0"]
+        with pytest.raises(InvalidRequest, match="neither a file name nor a version"):
+            store.delete(make_namespace(), HELLO, "0--pyoci", NOBODY)
+        assert registry.document("0--pyoci") == golden("our-marker")
+
+    def test_keeps_what_it_says(self, registry: TestRegistry, store: PackageStore) -> None:
+        """It is written once: what others have annotated since stays."""
+        annotated = golden("our-marker")
+        annotated["annotations"]["org.example"] = "kept"
+        registry.put("0--pyoci", annotated)
+        for _ in range(2):
+            publish_wheel(store, "1.0")
+            store.delete(make_namespace(), HELLO, "1.0", NOBODY)
+        assert registry.document("0--pyoci") == annotated
+
+    def test_needs_no_place_of_its_own(self, registry: TestRegistry, store: PackageStore) -> None:
+        """Somebody's image under its tag keeps the name as well, and stays what it is."""
+        image = registry.put("0--pyoci", {"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": []})
+        publish_wheel(store, "1.0")
+        store.delete(make_namespace(), HELLO, "1.0", NOBODY)
+        assert registry.document("0--pyoci") == json.loads(image.body)
+
+    def test_stays_where_tags_cannot_be_deleted(self, registry: TestRegistry, store: PackageStore) -> None:
+        """Beside the emptied version, whose digest is another."""
+        registry.refuse = {"DELETE": (405, "UNSUPPORTED")}
+        publish_wheel(store, "1.0")
+        store.delete(make_namespace(), HELLO, "1.0", NOBODY)
+        assert registry.document("1.0")["manifests"] == registry.document("0--pyoci")["manifests"] == []
+        assert registry.document("1.0") != registry.document("0--pyoci")
         assert names(store) == []
 
 

@@ -8,12 +8,20 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
 from pyoci.dist.names import ProjectName
 from pyoci.errors import InvalidRequest, ProtocolError
 from pyoci.oci.models import ImageIndex
-from pyoci.store.layout import core_metadata_of, entries, is_package, tag_of, version_of, version_text_of
+from pyoci.store.layout import (
+    MARKER_TAG,
+    core_metadata_of,
+    entries,
+    is_package,
+    tag_of,
+    version_of,
+    version_text_of,
+)
 from tests.dist.strategies import version_texts
 
 NAME = ProjectName.parse("hello-world")
@@ -163,6 +171,20 @@ def test_a_time_is_read_with_its_zone() -> None:
 def test_an_entry_that_is_no_file_is_passed_over(architecture: str) -> None:
     """An image's platform is none of ours."""
     assert list(entries(ImageIndex.from_json(make_document({}, architecture)), NAME, "1.0")) == []
+
+
+def test_a_projects_marker_is_no_version() -> None:
+    """By our reading of its tag and by that of the Rust PyOCI, which takes each `-` for a `+`; and it comes
+    before every version but a bare 0 in string order.
+    """
+    tag = str(MARKER_TAG)
+    assert version_of(tag) is None
+    with pytest.raises(InvalidVersion):
+        Version(tag.replace("-", "+"))
+    assert ".." not in tag
+    assert all(
+        tag < str(tag_of(Version(text))) for text in ("0.0", "0.dev0", "0+local", "0!1", "00.1", "1.0")
+    )
 
 
 def test_an_image_index_of_another_type_is_foreign() -> None:

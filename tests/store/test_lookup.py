@@ -184,16 +184,18 @@ class TestWhatExists:
             find(store, fresh=True)
         assert elsewhere.asked == []
 
+    @pytest.mark.parametrize("later", [False, True], ids=["with-upstream", "upstream-switched-on-later"])
     def test_what_was_emptied_and_nobody_remembers(
-        self, registry: TestRegistry, store: PackageStore, elsewhere: PackageIndex
+        self, registry: TestRegistry, elsewhere: PackageIndex, *, later: bool
     ) -> None:
-        """Some registries forget a repository with its last tag: that one stays, without files."""
+        """Registries forget a repository with its last tag: the project's marker stays."""
+        registry.forgetful = True
+        store = registry.store() if later else registry.store(upstream=elsewhere)
         for version in ("1.0", "2.0"):
             publish_wheel(store, version)
         for version in ("1.0", "2.0"):
             store.delete(ACME, HELLO, version, NOBODY)
-        assert [registry.exists(version) for version in ("1.0", "2.0")] == [False, True]
-        assert registry.document("2.0")["manifests"] == []
+        assert registry.session().tags(make_repository()) == ("0--pyoci",)
         assert isinstance(found := find(registry.store(upstream=elsewhere)), ProjectPage)
         assert found.files == ()
         assert elsewhere.asked == []
@@ -201,14 +203,62 @@ class TestWhatExists:
         assert isinstance(found := find(store), ProjectPage)
         assert len(found.files) == 1
 
-    def test_what_was_emptied_where_its_tags_are_not_told(
-        self, registry: TestRegistry, store: PackageStore
+    @pytest.mark.parametrize("refused", ["", "DELETE .*/manifests/[0-9]"], ids=["by-tag", "by-digest"])
+    @pytest.mark.parametrize("shared", [True, False], ids=["one-server", "servers-that-share-nothing"])
+    def test_what_was_emptied_by_two_at_once(
+        self, registry: TestRegistry, elsewhere: PackageIndex, refused: str, *, shared: bool
     ) -> None:
-        """Then it may be the last."""
+        """Each has seen the other's version by the time that it removes its own."""
+        registry.forgetful = True
+        store = registry.store()
+        other = store if shared else registry.store()
+        versions = ("1.0", "2.0")
+        for version in versions:
+            publish_wheel(store, version)
+        both, seen = threading.Barrier(2), threading.local()
+        if refused:
+            registry.refuse = {refused: (400, "UNSUPPORTED")}
+
+        def meet(line: str) -> None:
+            if line.startswith("DELETE") and not hasattr(seen, "met"):
+                seen.met = True
+                both.wait(30)
+
+        registry.before = meet
+        with ThreadPoolExecutor(2) as pool:
+            deletes = [
+                pool.submit(each.delete, ACME, HELLO, version, NOBODY)
+                for each, version in zip((store, other), versions, strict=True)
+            ]
+            for delete in deletes:
+                delete.result(60)
+        assert not any(registry.exists(version) for version in versions)
+        assert isinstance(find(registry.store(upstream=elsewhere)), ProjectPage)
+        assert elsewhere.asked == []
+
+    def test_what_was_emptied_by_somebody_who_was_killed(
+        self, registry: TestRegistry, elsewhere: PackageIndex
+    ) -> None:
+        """The marker is there before anything is removed."""
+        publish_wheel(registry.store())
+        tags: list[tuple[str, ...]] = []
+
+        def look(line: str) -> None:
+            if line.startswith("DELETE"):
+                tags.append(registry.session().tags(make_repository()))
+
+        registry.before = look
+        registry.store().delete(ACME, HELLO, "1.0", NOBODY)
+        assert tags[0] == ("0--pyoci", "1.0")
+        assert all("0--pyoci" in listed for listed in tags)
+
+    def test_nothing_is_removed_without_a_marker(self, registry: TestRegistry, store: PackageStore) -> None:
+        """A registry that refuses the marker keeps the version."""
         publish_wheel(store, "1.0")
-        registry.refuse = {"tags/list": (500, "UNKNOWN")}
-        store.delete(ACME, HELLO, make_wheel(version="1.0")[0], NOBODY)
-        assert registry.document("1.0")["manifests"] == []
+        registry.refuse = {"PUT .*/manifests/0--pyoci": (403, "DENIED")}
+        with pytest.raises(RegistryUnauthorized, match="0--pyoci"):
+            store.delete(ACME, HELLO, "1.0", NOBODY)
+        assert registry.exists("1.0")
 
     def test_what_somebody_else_was_shown(self, registry: TestRegistry, elsewhere: PackageIndex) -> None:
         """By another process that shares the cache, to another caller."""

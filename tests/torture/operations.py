@@ -11,6 +11,7 @@ from typing import Protocol
 from pyoci.errors import NotFound, PyOCIError
 from pyoci.net.transport import Transport
 from pyoci.oci.credentials import Anonymous
+from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.references import Registry
 from pyoci.oci.session import Gateway
 from pyoci.store.models import Namespace
@@ -85,6 +86,16 @@ class Packages:
             assert content == CONTENTS[file.filename]
         return {file.filename: file.yanked for file in page.files}
 
+    def is_known(self) -> bool:
+        """Whether the registry still has the project's name, to somebody who remembers nothing of it."""
+        repository = self.namespace.repository(HELLO)
+        session = Gateway(Transport()).session(repository.registry, NOBODY)
+        try:
+            session.tags(repository)
+        except RegistryNotFound:
+            return False
+        return True
+
 
 @dataclass(frozen=True, slots=True)
 class Operation:
@@ -139,8 +150,10 @@ def survives(
         failure = exc
     relay.reset()
     assert failure is None or len(failure.message.splitlines()) == 1
-    found = Packages.at(registry, path).state()
+    packages = Packages.at(registry, path)
+    found = packages.state()
     assert found == operation.after or (failure and found == operation.begun), (found, path, failure)
+    assert packages.is_known() or not operation.before, (path, failure)
     again(operation, Packages.at(relay.url, path))
     return failure is None
 
