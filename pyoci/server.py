@@ -10,13 +10,15 @@ import resource
 import socket
 import sys
 import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyoci.app import create_app
 from pyoci.config import Settings, WrongSettings
-from pyoci.embedded import gc
+from pyoci.embedded import gc, remove_expired_uploads
 from pyoci.heap import keep_one, share
 from pyoci.telemetry.listening import TELEMETRY, Telemetry
 
@@ -51,6 +53,9 @@ __all__ = [
     "worker_tmp_dir",
     "workers",
 ]
+
+
+_CLEAN_UP_EVERY = 600.0  # seconds
 
 
 def _settings() -> Settings:
@@ -122,11 +127,21 @@ def post_fork(_arbiter: Any, _worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Begin to listen; and collect the embedded registry's garbage in the first worker's background."""
+    """Begin to listen; and clean up the embedded registry in the background."""
     _telemetry(worker.app).start()
     directory = settings.embedded
-    if directory is not None and worker.age == 1:
-        threading.Thread(target=gc, args=(directory,), name="gc", daemon=True).start()
+    if directory is not None:
+        arguments = (directory, worker.age == 1)
+        threading.Thread(target=_clean_up, args=arguments, name="clean-up", daemon=True).start()
+
+
+def _clean_up(directory: Path, first_worker: bool, wait: Callable[[float], None] = time.sleep) -> None:
+    """The first worker collects all garbage, once; each removes expired uploads every ten minutes."""
+    if first_worker:
+        gc(directory)
+    while True:
+        wait(_CLEAN_UP_EVERY)
+        remove_expired_uploads(directory)
 
 
 def worker_exit(_arbiter: Any, worker: Any) -> None:

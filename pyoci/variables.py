@@ -171,7 +171,8 @@ _EMBEDDED = Topic(
 A directory for the embedded registry, which is called ``local``; ``make serve`` and ``pyoci serve`` use
 ``./pyoci-data``. It speaks the OCI distribution API at ``/v2/``, so that ``skopeo`` and ``oras`` can talk
 to it. It is for trying, and for one machine. ``pyoci gc`` removes what nothing has referred to for an
-hour; so does every start.""",
+hour; so does every start. An unfinished upload at ``/v2/`` is removed an hour after its last bytes. There may
+be 1,000 of them at a time (further ones get 429), of 64 GiB together (further bytes get 507).""",
             unset="off",
         ),
         _one(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ from pyoci import server
 from pyoci.config import Settings
 from pyoci.variables import TOPICS
 from tests.dockerfile import read_dockerfile
+from tests.registry import TestRegistry
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "docs" / "examples"
@@ -210,3 +212,34 @@ def test_every_variable_in_the_examples_is_a_setting() -> None:
     texts = [path.read_text() for path in (*EXAMPLES.iterdir(), ROOT / "compose.yaml")]
     named = {name for text in texts for name in re.findall(r"\bPYOCI_[A-Z_]+", text)}
     assert named <= known_settings()
+
+
+class TestCleaningUp:
+    """What a worker does in the background for the embedded registry."""
+
+    @pytest.mark.parametrize("first_worker", [True, False])
+    def test_expired_uploads_are_removed_again_and_again(self, tmp_path: Path, first_worker: bool) -> None:
+        """Every ten minutes, in each worker; only the first one collects other garbage, once."""
+        registry = TestRegistry(tmp_path / "registry")
+        registry.put_blob(b"old")
+        uploads = tmp_path / "registry" / "_uploads"
+        (blob,) = (path for path in (tmp_path / "registry").rglob("sha256/*"))
+        os.utime(blob, (0, 0))
+        waits: list[float] = []
+
+        class Enough(Exception):
+            pass
+
+        def wait(seconds: float) -> None:
+            waits.append(seconds)
+            assert list(uploads.iterdir()) == []
+            assert blob.exists() is not first_worker
+            if len(waits) == 3:
+                raise Enough
+            abandoned = uploads / f"{len(waits)}"
+            abandoned.write_bytes(b"x")
+            os.utime(abandoned, (0, 0))
+
+        with pytest.raises(Enough):
+            server._clean_up(tmp_path / "registry", first_worker, wait)
+        assert waits == [600.0] * 3

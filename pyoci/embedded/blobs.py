@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import uuid
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from errno import EROFS
+from errno import EROFS, EXDEV
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,6 +21,7 @@ from pyoci.oci.references import Digest
 # modification unless it is newer than this. Well under the hour that the garbage collection leaves alone.
 RENEW_AFTER = 15 * 60
 _SESSION_ID = re.compile(r"[0-9a-f]{32}")
+_RECOUNT = 64 * 1024 * 1024  # bytes after which an upload adds up all unfinished uploads again
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +62,17 @@ class Blobs:
         """Move the verified file `staged`, which is flushed to the disk, to its final path. Raises Busy."""
         target = folder.blob(digest)
         self._disk.make_folder(target.parent)
-        with folder.lock():
-            self._disk.touch(staged)
-            self._disk.replace(staged, target)
+        try:
+            self._rename(folder, staged, target)
+        except OSError as error:
+            if error.errno != EXDEV:
+                raise
+            # The repository's folder is a mount point or a link to another file system.
+            self._disk.make_folder(folder.staging)
+            copied = temporary_path(folder.staging)
+            self._disk.link_or_copy(staged, copied)
+            self._rename(folder, copied, target)
+            self._disk.remove(staged)
 
     def put(self, folder: RepositoryFolder, content: bytes, digest: Digest) -> None:
         """Store the bytes of a manifest. The caller holds the lock."""
@@ -100,6 +109,11 @@ class Blobs:
             self._disk.remove(folder.blob(digest))
         return True
 
+    def _rename(self, folder: RepositoryFolder, staged: Path, target: Path) -> None:
+        with folder.lock():
+            self._disk.touch(staged)
+            self._disk.replace(staged, target)
+
     def _renew(self, path: Path) -> None:
         try:
             self._disk.touch(path)
@@ -121,24 +135,64 @@ class UploadSession:
     size: int = 0
 
 
-class UploadSessions:
-    """The upload sessions of every repository. The file of a session holds the bytes that have arrived."""
+@dataclass(frozen=True, slots=True)
+class UploadLimits:
+    """How many unfinished uploads there may be at a time, of how many bytes together, and for how long."""
 
-    def __init__(self, disk: Disk, blobs: Blobs) -> None:
+    sessions: int = 1000
+    total_bytes: int = 64 * 1024**3
+    seconds: float = 3600.0  # since the last bytes arrived
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedUploads:
+    """The sizes in bytes of the unfinished uploads, and of those that had expired and were removed."""
+
+    sizes: list[int] = field(default_factory=list)
+    expired: list[int] = field(default_factory=list)
+
+
+class UploadSessions:
+    """The upload sessions of every repository: files in `folder` that hold the bytes that have arrived.
+
+    Processes that serve the same directory count the same files. Requests that arrive at the same time may
+    exceed a limit slightly, each by one session or `_RECOUNT` bytes.
+    """
+
+    def __init__(self, folder: Path, disk: Disk, blobs: Blobs, limits: UploadLimits) -> None:
+        self._folder = folder
         self._disk = disk
         self._blobs = blobs
+        self._limits = limits
 
     def begin(self, folder: RepositoryFolder) -> str:
-        """Open a session; returns its id."""
-        session_id = uuid.uuid4().hex
-        self._disk.make_folder(folder.staging)
-        self._disk.create(folder.staging / session_id)
+        """Open a session; returns its id. Raises Refusal where there are too many."""
+        limit = self._limits.sessions
+        if len(self.remove_expired().sizes) >= limit:
+            message = f"there may be {limit} unfinished uploads at a time; finish or cancel some of them"
+            raise Refusal("TOOMANYREQUESTS", message, headers={"Retry-After": "60"})
+        session_id = secrets.token_hex(16)
+        self._disk.make_folder(self._folder)
+        path = self._path(folder, session_id)
+        self._disk.create(path)
+        self._disk.touch(path)
         return session_id
+
+    def remove_expired(self) -> UnfinishedUploads:
+        """Remove the sessions that have received nothing for too long; count them and the others."""
+        found = UnfinishedUploads()
+        for path in self._folder.glob("*"):
+            try:
+                size = path.stat().st_size
+                (found.expired if self._remove_if_expired(path) else found.sizes).append(size)
+            except FileNotFoundError:  # finished or cancelled by another request
+                continue
+        return found
 
     @contextmanager
     def opened(self, folder: RepositoryFolder, session_id: str) -> Iterator[UploadSession]:
         """The session, for one request at a time. Raises Refusal where it is unknown or in use."""
-        path = folder.staging / session_id
+        path = self._path(folder, session_id)
         unknown = Refusal(
             "BLOB_UPLOAD_UNKNOWN", "there is no such upload; it may be complete, cancelled or too old"
         )
@@ -153,6 +207,9 @@ class UploadSessions:
                 raise Refusal("BLOB_UPLOAD_INVALID", "another request is writing to this upload", status=409)
             if not _is_same_file(path, file):
                 raise unknown
+            if self._is_expired(path):
+                self._disk.remove(path)
+                raise unknown
             yield UploadSession(folder, session_id, path, file, file.seek(0, os.SEEK_END))
 
     def append(
@@ -165,13 +222,14 @@ class UploadSessions:
         """Add `pieces`. None of them is kept where they end early or differ from `length` bytes in all."""
         size = upload.size
         try:
-            for piece in pieces:
+            for piece in self._limited(pieces):
                 self._write(upload, piece)
                 if hasher is not None:
                     hasher.update(piece)
             if length is not None and upload.size - size != length:
                 message = f"the Content-Range announced {length} bytes; {upload.size - size} arrived"
                 raise Refusal("SIZE_INVALID", message)
+            self._disk.touch(upload.path)
         except BaseException:
             with suppress(OSError):  # on a broken disk the session is left to the garbage collection
                 self._disk.truncate(upload.file, size, upload.path)
@@ -195,6 +253,38 @@ class UploadSessions:
 
     def cancel(self, upload: UploadSession) -> None:
         self._disk.remove(upload.path)
+
+    def _path(self, folder: RepositoryFolder, session_id: str) -> Path:
+        """A session belongs to one repository."""
+        return self._folder / f"{session_id}-{hashlib.sha256(folder.name.encode()).hexdigest()[:32]}"
+
+    def _is_expired(self, path: Path) -> bool:
+        return self._disk.age(path) >= self._limits.seconds
+
+    def _remove_if_expired(self, path: Path) -> bool:
+        if not self._is_expired(path):
+            return False
+        with path.open("rb") as file:
+            if not try_lock(file.fileno()) or not self._is_expired(path):  # a request writes to it, or did
+                return False
+            self._disk.remove(path)
+        return True
+
+    def _limited(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """`pieces`, as long as all unfinished uploads together stay within the limit. Raises Refusal."""
+        counted = 0  # bytes that may arrive before the next count
+        for piece in pieces:
+            if len(piece) > counted:
+                free = self._limits.total_bytes - sum(self.remove_expired().sizes)
+                if len(piece) > free:
+                    limit = f"{self._limits.total_bytes} bytes"
+                    message = (
+                        f"all unfinished uploads may have {limit} together; finish or cancel some of them"
+                    )
+                    raise Refusal("TOOMANYREQUESTS", message, status=507)
+                counted = min(free, _RECOUNT)
+            counted -= len(piece)
+            yield piece
 
     def _write(self, upload: UploadSession, piece: bytes) -> None:
         view = memoryview(piece)

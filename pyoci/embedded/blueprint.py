@@ -13,6 +13,7 @@ from werkzeug.routing import BaseConverter
 
 from pyoci.embedded import views
 from pyoci.embedded.access import Htpasswd, refusal_for_remote_peer
+from pyoci.embedded.blobs import UploadLimits
 from pyoci.embedded.errors import Busy, Damaged, Refusal, refusal_of
 from pyoci.embedded.parsing import parse_digest, parse_folder, parse_reference
 from pyoci.embedded.registry import BLOB_LIMIT, EmbeddedRegistry
@@ -61,6 +62,7 @@ class Options(TypedDict, total=False):
 
     blob_limit: int
     lock_limit: float
+    upload_limits: UploadLimits
     events: Events
     disk: Disk
 
@@ -86,6 +88,7 @@ def create_blueprint(
         options.get("disk"),
         options.get("blob_limit", BLOB_LIMIT),
         options.get("lock_limit", LOCK_LIMIT),
+        options.get("upload_limits"),
     )
     events = options.get("events") or Events()
 

@@ -21,6 +21,7 @@ STATUSES: Mapping[str, int] = {
     "RANGE_INVALID": 416,
     "SIZE_INVALID": 400,
     "TAG_INVALID": 400,
+    "TOOMANYREQUESTS": 429,
     "UNAUTHORIZED": 401,
     "UNAVAILABLE": 503,
     "UNKNOWN": 500,

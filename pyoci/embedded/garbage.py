@@ -14,7 +14,7 @@ from pathlib import Path
 from pyoci.embedded.errors import Busy, Damaged, Refusal
 from pyoci.embedded.manifests import Manifest, RepositoryIndex
 from pyoci.embedded.registry import EmbeddedRegistry
-from pyoci.embedded.storage import LOCK_LIMIT, Disk, RepositoryFolder, try_lock
+from pyoci.embedded.storage import LOCK_LIMIT, Disk, RepositoryFolder
 from pyoci.errors import InvalidRequest
 from pyoci.oci.references import Digest
 
@@ -50,7 +50,8 @@ def gc(
 ) -> Collected:
     """Collect the garbage of every repository below `directory`, while other processes read and write.
 
-    `older_than` is at least an hour. A repository that can't be read is skipped.
+    `older_than` is at least an hour. A repository that can't be read is skipped. Unfinished uploads expire by
+    their own limit.
     """
     collected = Collected()
     if directory.is_dir():
@@ -59,7 +60,23 @@ def gc(
         collection = _Collection(registry, disk, max(older_than, _HOUR).total_seconds())
         for folder in registry.layout.folders():
             collected += collection.collect(folder)
+        collected += _remove_expired_uploads(registry)
     return collected
+
+
+def remove_expired_uploads(directory: Path, disk: Disk | None = None) -> Collected:
+    """Remove the unfinished uploads below `directory` that have expired, and nothing else."""
+    return (
+        _remove_expired_uploads(EmbeddedRegistry.open(directory, disk)) if directory.is_dir() else Collected()
+    )
+
+
+def _remove_expired_uploads(registry: EmbeddedRegistry) -> Collected:
+    try:
+        expired = registry.uploads.remove_expired().expired
+    except OSError as error:
+        return Collected(problems=(f"unfinished uploads: {error}",))
+    return Collected(uploads=len(expired), freed=sum(expired))
 
 
 class _Collection:
@@ -89,7 +106,7 @@ class _Collection:
         if removed:
             self._manifests.update_index(folder, lambda index: index.without_manifests(removed))
         needed = {str(child.digest) for digest in kept for child in manifests[digest].children}
-        swept = self._sweep_blobs(folder, needed | kept) + self._sweep_uploads(folder)
+        swept = self._sweep_blobs(folder, needed | kept) + self._sweep_temporary_files(folder)
         return replace(swept, manifests=len(removed))
 
     def _roots(self, folder: RepositoryFolder, index: RepositoryIndex) -> Iterator[str]:
@@ -107,19 +124,18 @@ class _Collection:
                 blobs, freed = blobs + 1, freed + size
         return Collected(blobs=blobs, freed=freed)
 
-    def _sweep_uploads(self, folder: RepositoryFolder) -> Collected:
-        uploads = freed = 0
+    def _sweep_temporary_files(self, folder: RepositoryFolder) -> Collected:
+        files = freed = 0
         for path in folder.staging.glob("*"):
             try:
-                with path.open("rb") as file:
-                    if self._is_recent(path) or not try_lock(file.fileno()):
-                        continue
-                    size = path.stat().st_size
-                    self._disk.remove(path)
-            except FileNotFoundError:  # finished, cancelled or renamed by another request
+                if self._is_recent(path):
+                    continue
+                size = path.stat().st_size
+            except FileNotFoundError:  # renamed by another request
                 continue
-            uploads, freed = uploads + 1, freed + size
-        return Collected(uploads=uploads, freed=freed)
+            self._disk.remove(path)
+            files, freed = files + 1, freed + size
+        return Collected(uploads=files, freed=freed)
 
     def _is_recent(self, path: Path) -> bool:
         return self._disk.age(path) < self._age

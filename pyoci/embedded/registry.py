@@ -11,7 +11,7 @@ from typing import Self
 
 from cachetools import LRUCache
 
-from pyoci.embedded.blobs import Blobs, UploadSessions
+from pyoci.embedded.blobs import Blobs, UploadLimits, UploadSessions
 from pyoci.embedded.errors import Damaged, Refusal
 from pyoci.embedded.manifests import Child, IndexEntry, Manifest, RepositoryIndex
 from pyoci.embedded.storage import LOCK_LIMIT, Disk, FileStamp, Layout, RepositoryFolder, file_stamp
@@ -87,7 +87,7 @@ class Manifests:
         """
         if manifest.children and not folder.path.is_dir():
             raise _missing(manifest.children[0])
-        self._disk.make_folder(folder.staging)
+        self._disk.make_folder(folder.path)
         entry = IndexEntry.of(manifest, digest, len(body), tag)
         with folder.lock():
             before = self.find_index(folder) or RepositoryIndex()
@@ -175,13 +175,14 @@ class EmbeddedRegistry:
         disk: Disk | None = None,
         blob_limit: int = BLOB_LIMIT,
         lock_limit: float = LOCK_LIMIT,
+        upload_limits: UploadLimits | None = None,
     ) -> Self:
         """Raises OSError where `directory` can't be created. Only its owner may read a new one."""
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        disk = disk or Disk()
+        layout, disk = Layout(directory, lock_limit), disk or Disk()
         blobs = Blobs(disk)
-        uploads, manifests = UploadSessions(disk, blobs), Manifests(disk, blobs)
-        return cls(Layout(directory, lock_limit), blobs, uploads, manifests, blob_limit)
+        uploads = UploadSessions(layout.uploads, disk, blobs, upload_limits or UploadLimits())
+        return cls(layout, blobs, uploads, Manifests(disk, blobs), blob_limit)
 
 
 def digest_of(body: bytes, algorithm: str) -> Digest:

@@ -1,10 +1,12 @@
 """The registry's directory: one OCI image layout per repository, and every operation that changes it.
 
     acme/hello/oci-layout, index.json, blobs/sha256/<hex>   the repository acme/hello, a standard image layout
-    acme/hello/_uploads/                                    unfinished uploads and temporary files
+    acme/hello/_uploads/                                    temporary files
     acme/hello/_lock                                        locked by the current writer
     acme/hello/world/…                                      the repository acme/hello/world
     acme/hello/blobs_/…                                     the repository acme/hello/blobs
+    _uploads/                                               the unfinished uploads of all repositories
+    _identity                                               the name of this registry
 
 A component of a repository name neither starts nor ends with `_`. A trailing `_` therefore marks components
 that would clash with the layout's own files, and a leading `_` marks the registry's own files.
@@ -57,7 +59,7 @@ class RepositoryFolder:
 
     @property
     def staging(self) -> Path:
-        """Uploads and temporary files: on the same file system as their final paths."""
+        """Temporary files: on the same file system as their final paths."""
         return self.path / "_uploads"
 
     @property
@@ -78,6 +80,11 @@ class Layout:
 
     root: Path
     lock_limit: float = LOCK_LIMIT  # seconds
+
+    @property
+    def uploads(self) -> Path:
+        """The unfinished uploads of all repositories, in one folder so that they are quickly counted."""
+        return self.root / "_uploads"
 
     def folder(self, name: str) -> RepositoryFolder:
         """The folder of a repository. Raises InvalidRequest for a bad name."""
@@ -196,6 +203,7 @@ class Disk:
         `modified` is the file's time of modification, in nanoseconds since 1970. With `new` an existing file
         stays as it is, and FileExistsError is raised.
         """
+        self.make_folder(staging)
         temporary = temporary_path(staging)
         try:
             self.create(temporary)
@@ -272,7 +280,7 @@ def identity(directory: Path) -> str:
     """
     path = directory / "_identity"
     created = secrets.token_hex(16)
-    if not path.exists():
+    if directory.is_dir() and not path.exists():
         with suppress(OSError):  # another process has written it, or the directory is read-only
             Disk().put(path, created.encode(), directory, new=True)
     try:

@@ -2,14 +2,19 @@
 
 import errno
 import io
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
+from werkzeug.test import TestResponse
 
+from pyoci.embedded import Collected, create_registry_app, remove_expired_uploads
+from pyoci.embedded.blobs import UploadLimits
+from pyoci.embedded.storage import Disk
 from tests.embedded.builders import Wire, code_of, digest_of
-from tests.embedded.conftest import Steps
+from tests.embedded.conftest import Clock, Steps
 
 CONTENT = b"0123456789" * 300
 DIGEST = digest_of(CONTENT)
@@ -275,3 +280,133 @@ def test_bytes_reach_the_disk_before_their_name(wire: Wire, location: str, steps
     operations = [operation for operation, _ in steps.taken]
     assert operations.index("write") < operations.index("sync") < operations.index("rename")
     assert operations[-1] == "sync folder"
+
+
+@pytest.mark.parametrize("method", ["GET", "PATCH", "PUT", "DELETE"])
+def test_an_upload_expires_an_hour_after_its_last_bytes(
+    wire: Wire, location: str, directory: Path, clock: Clock, method: str
+) -> None:
+    """Without a restart or a garbage collection an expired upload answers 404, and its bytes are gone."""
+    wire.http.patch(location, data=CONTENT)
+    clock.pass_hours(0.9)
+    assert wire.http.get(location).status_code == 204
+    clock.pass_hours(0.2)
+    response = wire.http.open(f"{location}?digest={DIGEST}", method=method)
+    assert (response.status_code, code_of(response)) == (404, "BLOB_UPLOAD_UNKNOWN")
+    assert leftovers(directory) == []
+
+
+def test_a_new_upload_removes_expired_ones(wire: Wire, location: str, directory: Path, clock: Clock) -> None:
+    """An abandoned upload in any repository is removed when another begins."""
+    wire.http.patch(location, data=CONTENT)
+    clock.pass_hours(1.1)
+    wire.http.post("/v2/acme/other/blobs/uploads/")
+    assert leftovers(directory) == []
+
+
+def test_expired_uploads_are_removed_without_a_request(
+    wire: Wire, location: str, directory: Path, disk: Disk, clock: Clock
+) -> None:
+    """The server removes expired uploads from time to time; recent ones stay."""
+    wire.http.patch(location, data=CONTENT)
+    assert remove_expired_uploads(directory, disk) == Collected()
+    clock.pass_hours(1.1)
+    assert remove_expired_uploads(directory, disk) == Collected(uploads=1, freed=len(CONTENT))
+    assert leftovers(directory) == []
+    assert remove_expired_uploads(directory / "missing") == Collected()
+
+
+def test_a_disk_that_fails_while_expired_uploads_are_removed_is_reported(
+    wire: Wire, location: str, directory: Path, disk: Disk, clock: Clock, steps: Steps
+) -> None:
+    """The next removal tries again."""
+    clock.pass_hours(1.1)
+    steps.trouble["remove"] = OSError(errno.EIO, "broken")
+    (problem,) = remove_expired_uploads(directory, disk).problems
+    assert "broken" in problem
+    steps.trouble.clear()
+    assert remove_expired_uploads(directory, disk).uploads == 1
+
+
+@pytest.fixture
+def limited(directory: Path, disk: Disk) -> Wire:
+    """A registry that allows three unfinished uploads of 4,000 bytes together."""
+    limits = UploadLimits(sessions=3, total_bytes=4000)
+    app = create_registry_app(directory, htpasswd=None, local_only=False, disk=disk, upload_limits=limits)
+    return Wire(app.test_client())
+
+
+def test_the_number_of_unfinished_uploads_has_a_limit(limited: Wire, clock: Clock) -> None:
+    """One more answers 429 with a sentence, until an upload is cancelled, finished or expired."""
+    begin = [f"/v2/acme/number{number}/blobs/uploads/" for number in range(4)]
+    opened = [limited.http.post(url).location for url in begin[:3]]
+    for url in (begin[3], f"{begin[3]}?digest={DIGEST}"):
+        response = limited.http.post(url, data=CONTENT)
+        assert (response.status_code, code_of(response)) == (429, "TOOMANYREQUESTS")
+        assert "3 unfinished uploads" in response.text
+        assert response.headers["Retry-After"] == "60"
+    limited.http.delete(opened[0])
+    assert limited.http.post(begin[3]).status_code == 202
+    limited.http.put(f"{opened[1]}?digest={DIGEST}", data=CONTENT)
+    assert limited.http.post(begin[3]).status_code == 202
+    assert limited.http.post(begin[3]).status_code == 429
+    clock.pass_hours(1.1)
+    assert limited.http.post(begin[3]).status_code == 202
+
+
+@pytest.mark.parametrize("how", ["POST", "PATCH", "PUT"])
+def test_the_bytes_of_unfinished_uploads_have_a_limit(
+    limited: Wire, directory: Path, clock: Clock, how: str
+) -> None:
+    """Bytes beyond the limit of all uploads answer 507 with a sentence; what had arrived before stays."""
+    first = limited.http.post("/v2/acme/other/blobs/uploads/").location
+    limited.http.patch(first, data=CONTENT[:2000])
+
+    def push() -> TestResponse:
+        if how == "POST":
+            return limited.http.post(f"{UPLOADS}?digest={DIGEST}", data=CONTENT)
+        location = limited.http.post(UPLOADS).location
+        return limited.http.open(f"{location}?digest={DIGEST}", method=how, data=CONTENT)
+
+    response = push()
+    assert (response.status_code, code_of(response)) == (507, "TOOMANYREQUESTS")
+    assert "4000 bytes" in response.text
+    assert limited.http.get(first).headers["Range"] == "0-1999"
+    assert sum(path.stat().st_size for path in leftovers(directory)) == 2000
+    clock.pass_hours(1.1)
+    assert push().status_code in {201, 202}
+
+
+def test_a_long_upload_is_counted_again_on_the_way(directory: Path, disk: Disk) -> None:
+    """Other uploads may grow while one arrives, so the sum is taken again and again."""
+    limits = UploadLimits(total_bytes=100 * 1024 * 1024)
+    app = create_registry_app(directory, htpasswd=None, local_only=False, disk=disk, upload_limits=limits)
+    wire = Wire(app.test_client())
+    location = wire.http.post(UPLOADS).location
+
+    class Growing(io.RawIOBase):
+        """A body of 70 MiB; meanwhile another process stores 40 MiB."""
+
+        left = 70
+
+        def read(self, size: int = -1) -> bytes:
+            if self.left == 35:
+                with (directory / "_uploads" / "other").open("wb") as file:
+                    file.truncate(40 * 1024 * 1024)
+            self.left -= 1
+            return bytes(1024 * 1024) if self.left >= 0 else b""
+
+    assert wire.stream("PATCH", location, Growing()).status_code == 507
+
+
+def test_an_upload_to_a_repository_on_another_disk(wire: Wire, location: str, directory: Path) -> None:
+    """A repository's folder may be a link to another file system: the bytes are copied there."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
+        if Path(elsewhere).stat().st_dev == directory.stat().st_dev:
+            pytest.skip("needs /dev/shm and a temporary directory on different file systems")
+        (directory / "acme").symlink_to(elsewhere)
+        response = wire.http.put(f"{location}?digest={DIGEST}", data=CONTENT)
+        assert response.status_code == 201
+        assert wire.http.get(response.location).data == CONTENT
+        assert list((directory / "_uploads").iterdir()) == []
+        assert [path.read_bytes() for path in leftovers(Path(elsewhere))] == [CONTENT]
