@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import unquote
 
@@ -26,6 +26,8 @@ SIMPLE = "+simple"
 # Many clients insist on `<index>/simple/` for reading and on `<index>/legacy/` for uploads.
 ALIAS = "simple"
 UPLOAD_ALIASES = frozenset({ALIAS, "legacy"})
+# Of a URL that ends in /simple/ Dependabot makes one that ends in /pypi/, and asks for <project>/json there.
+JSON_ALIAS = "pypi"
 # What clients and browsers probe for: uv and pdm, PEP 807, and whatever has an icon or a robot.
 PROBED = frozenset({"_", ".well-known", "favicon.ico", "robots.txt"})
 # First segments that are, or may become, pages of PyOCI itself. No alias may be called so.
@@ -47,12 +49,13 @@ class NoRegistry(NotFound):
 class Place:
     """A path below the site: the registry as written, the segments after it, and those after `+simple/`.
 
-    `below` is None where the path has no `+simple`.
+    `below` is None where the path has no `+simple`. A short URL is read as if it had one.
     """
 
     registry: str
     segments: tuple[str, ...]
     below: tuple[str, ...] | None = None
+    short: bool = field(default=False, compare=False)
 
     @classmethod
     def read(cls, path: str, knows: Callable[[str], bool], short: ShortUrls | None = None) -> Self:
@@ -61,7 +64,7 @@ class Place:
         What follows a short URL's name stands after `+simple/`: no namespace further down can be meant.
         """
         if short is not None and (found := _shortened(path, short)) is not None:
-            return cls(*found)
+            return cls(*found, short=True)
         registry, rest = _registry(path, knows)
         # An address joined from `https://…/<registry>/` and `/<namespace>/` has two slashes in its middle.
         rest = rest.removeprefix("/")
@@ -105,8 +108,12 @@ class Place:
         """The path of the namespace above and the project's name as spelled, if this place is its
         `simple/<project>/`.
         """
-        above = Place(self.registry, self.segments[:-1], self.below).aliased_root
-        return None if above is None else (above, self.segments[-1])
+        return self._project_below(ALIAS)
+
+    @property
+    def aliased_json(self) -> tuple[str, str] | None:
+        """The same, if this place is its `pypi/<project>/`, which is an alias for the legacy JSON alone."""
+        return self._project_below(JSON_ALIAS)
 
     @property
     def may_go_upstream(self) -> bool:
@@ -114,8 +121,22 @@ class Place:
         return self.below is not None or not self._is_alias({ALIAS})
 
     @property
+    def shadowed_project(self) -> tuple[str, str] | None:
+        """The same, if this place is `simple/+simple/<project>/` or `legacy/+simple/<project>/`. hatch asks
+        there for a project that it uploads to the alias, though this is none.
+        """
+        above = Place(self.registry, self.segments)
+        if self.short or not self.below or len(self.below) != 1 or not above._is_alias(UPLOAD_ALIASES):
+            return None
+        return above._above, self.below[0]
+
+    @property
     def _above(self) -> str:
         return "/".join(self.segments[:-1])
+
+    def _project_below(self, alias: str) -> tuple[str, str] | None:
+        above = Place(self.registry, self.segments[:-1], self.below)
+        return (above._above, self.segments[-1]) if above._is_alias({alias}) else None
 
     def _is_alias(self, names: Container[str]) -> bool:
         """Whether a namespace stands before the last segment, and that is one of these names."""

@@ -110,25 +110,36 @@ class Visit:
 
     def meant(self, *, fresh: bool = False) -> Meant:
         """The same, and what else the store has to know of this place to find its page."""
+        return self._meant(self.place.aliased_project, fresh)
+
+    def meant_by_json(self, *, fresh: bool = False) -> Meant:
+        """The same for the legacy JSON of this place."""
+        return self._meant(self.place.aliased_project or self.place.aliased_json, fresh)
+
+    def shadowed(self) -> Meant | None:
+        """The project above that a client may have in mind at `simple/+simple/<project>/`."""
+        found = self.place.shadowed_project
+        return None if found is None else replace(self._project_of(*found), below=self._below(*found))
+
+    def _meant(self, aliased: tuple[str, str] | None, fresh: bool) -> Meant:
         if self.place.as_project is None:
             raise NotFound(f"there is no project at this address; expected {self.place.expected}")
         spelled = self._project_of(*self.place.as_project)
-        if self.place.aliased_project is None:
+        if aliased is None:
             return spelled
         absence = site().store.absence(
             spelled.namespace, spelled.name, self.caller, below=spelled.below, fresh=fresh
         )
-        if absence is None:
-            return spelled
-        return replace(self._project_of(*self.place.aliased_project), absence=absence)
+        return spelled if absence is None else replace(self._project_of(*aliased), absence=absence)
 
     def _project_of(self, path: str, name: str) -> Meant:
-        namespace, below = Namespace.parse(self.registry, path), None
-        project = ProjectName.parse(name)
-        if self.place.below is None:
-            with suppress(InvalidRequest):  # some names of projects can't be a namespace
-                below = Namespace.parse(self.registry, f"{path}/{name}")
-        return Meant(namespace, project, below)
+        below = None if self.place.below is not None else self._below(path, name)
+        return Meant(Namespace.parse(self.registry, path), ProjectName.parse(name), below)
+
+    def _below(self, path: str, name: str) -> Namespace | None:
+        with suppress(InvalidRequest):  # some names of projects can't be a namespace
+            return Namespace.parse(self.registry, f"{path}/{name}")
+        return None
 
     def address(self) -> UploadAddress:
         """Where an upload to this place is to go. Raises NotFound, InvalidRequest."""

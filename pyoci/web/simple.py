@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from urllib.parse import quote, urljoin
 
 from flask import Blueprint, Response, request
 
-from pyoci.errors import NotFound
+from pyoci.errors import NotFound, PyOCIError
 from pyoci.oci.short_urls import DEFAULT
 from pyoci.store.models import Absence, ForeignPage, Namespace, ProjectPage, Root
 from pyoci.web import answers
@@ -51,7 +53,7 @@ def show_pypi(name: str) -> Response:
 
 def _legacy(guest: Visit, beside: str) -> Response:
     """The legacy JSON; `beside` leads from its address to the page, which the files' links start from."""
-    meant = guest.meant(fresh=_fresh())
+    meant = guest.meant_by_json(fresh=_fresh())
     if _last(request.path.removesuffix("/json")) != meant.name.normalized:
         return answers.moved(f"../{meant.name}/json")
     found = _found(meant, guest)
@@ -59,6 +61,8 @@ def _legacy(guest: Visit, beside: str) -> Response:
         return answers.page(render_foreign_legacy(found.page), "application/json", origin=UPSTREAM)
     if isinstance(found, Root):
         raise _nothing_of(meant)
+    if meant.absence is not None and guest.place.aliased_json is not None:
+        beside = f"../../{meant.name}/"  # the page, and all that its links lead to, is in the index above
     there = urljoin(request.base_url, beside)
     return answers.page(render_legacy(found, lambda link: urljoin(there, link)), "application/json")
 
@@ -87,13 +91,29 @@ def _absence(meant: Meant, guest: Visit) -> Absence | None:
 
 
 def _found(meant: Meant, guest: Visit) -> ProjectPage | Root | ForeignPage:
+    """What stands there. Upstream isn't told a name that the index above has."""
+    shadowed = guest.shadowed()
+    if shadowed is None:
+        return _find(meant, guest, outside=guest.place.may_go_upstream)
+    try:
+        return _find(meant, guest, outside=False)
+    except PyOCIError:
+        absence = None
+        with suppress(PyOCIError):
+            absence = _absence(shadowed, guest)
+        if absence is None:
+            raise
+    return _find(replace(meant, absence=absence), guest)
+
+
+def _find(meant: Meant, guest: Visit, *, outside: bool = True) -> ProjectPage | Root | ForeignPage:
     return site().store.find(
         meant.namespace,
         meant.name,
         guest.caller,
         below=meant.below,
         after=meant.absence,
-        outside=guest.place.may_go_upstream,
+        outside=outside,
         fresh=_fresh(),
     )
 

@@ -132,6 +132,19 @@ def test_newer_version(
     assert found["requirements.txt"]["sourceUrl"] == SOURCE
 
 
+def test_alias(clients: Clients, tokens: PackageIndex, project: Path, tmp_path: Path) -> None:
+    """Of a URL that ends in `/simple/` it reads the page, which is that of the package index above."""
+    (project / "requirements.txt").write_text(f"--index-url {tokens.url}simple/\nhello-world==1.0\n")
+    for version in ("1.0", "1.1"):
+        _release(clients, tokens, version, tmp_path)
+    account = {"username": tokens.username, "password": tokens.password}
+
+    found = _look_up(clients, project, {"matchHost": tokens.url, **account})
+
+    [update] = found["requirements.txt"]["updates"]
+    assert update["newVersion"] == "1.1"
+
+
 def test_nobody(clients: Clients, tokens: PackageIndex, project: Path, tmp_path: Path) -> None:
     """With a wrong password it finds nothing, and says so."""
     _release(clients, tokens, "1.0", tmp_path)

@@ -88,6 +88,7 @@ class MemoryStore:
         self.password: str | None = None
         self.failure: Exception | None = None
         self.catalog: PyOCIError | None = None
+        self.refused: dict[str, PyOCIError] = {}  # by the namespace, what is raised in place of an absence
         self.calls: list[tuple[Any, ...]] = []
         self.uploads: list[Upload] = []
         self.streams: list[Stream] = []
@@ -147,6 +148,8 @@ class MemoryStore:
         fresh: bool = False,
     ) -> Absence | None:
         self._asked("absence", caller, str(namespace), name)
+        if str(namespace) in self.refused:
+            raise self.refused[str(namespace)]
         if (str(namespace), name) in self.kept:
             return None
         return None if below is not None and self.projects(below, caller) else Absence()

@@ -11,7 +11,9 @@ from pyoci.cache.backend import Position
 from pyoci.dist.names import ProjectName
 from pyoci.errors import Denied, Unauthorized, Unreachable
 from pyoci.oci.credentials import Credentials
+from pyoci.oci.short_urls import ShortUrl, ShortUrls
 from pyoci.store.models import Absence, ForeignPage, Namespace, ProjectPage, Root, Ticket
+from pyoci.web.addresses import Place
 from tests.upstream_pages import make_upstream_page
 from tests.web.doubles import MemoryStore, reading
 from tests.web.uploads import make_form, post
@@ -45,10 +47,33 @@ ALIAS = "/ghcr.io/acme/simple/"
         pytest.param("ghcr.io", None, None, None, id="registry"),
     ],
 )
-def test_places(path: str, root: str | None, index: str | None, project: tuple[str, str] | None) -> None:
+def test_aliases(path: str, root: str | None, index: str | None, project: tuple[str, str] | None) -> None:
     """What an address is an alias of: as a root, for uploads, and as a project's page."""
     place = reading()(path)
     assert (place.aliased_root, place.aliased_index, place.aliased_project) == (root, index, project)
+
+
+@pytest.mark.parametrize(
+    ("path", "json", "shadowed"),
+    [
+        pytest.param("ghcr.io/acme/pypi/foo", ("acme", "foo"), None, id="legacy JSON"),
+        pytest.param("ghcr.io/pypi/foo", None, None, id="pypi as the only namespace"),
+        pytest.param("ghcr.io/acme/pypi", None, None, id="pypi alone"),
+        pytest.param("ghcr.io/acme/simple/+simple/foo", None, ("acme", "foo"), id="exactly simple"),
+        pytest.param("ghcr.io/acme/legacy/+simple/foo", None, ("acme", "foo"), id="exactly legacy"),
+        pytest.param("ghcr.io/acme/legacy/+simple", None, None, id="root of exactly legacy"),
+        pytest.param("ghcr.io/acme/+simple/foo", None, None, id="exactly acme"),
+        pytest.param("ghcr.io/simple/+simple/foo", None, None, id="exactly the only namespace"),
+        pytest.param("team/foo", None, None, id="a short URL of a namespace simple"),
+    ],
+)
+def test_what_clients_make_of_them(
+    path: str, json: tuple[str, str] | None, shadowed: tuple[str, str] | None
+) -> None:
+    """Dependabot and hatch make addresses of those that they are given."""
+    short = ShortUrls({"team": ShortUrl("ghcr.io", ("acme", "simple"))})
+    place = Place.read(path, lambda _: False, short)
+    assert (place.aliased_json, place.shadowed_project) == (json, shadowed)
 
 
 class TestPages:
@@ -140,6 +165,84 @@ class TestPages:
         store.put(WHEEL, namespace="ghcr.io/simple")
         assert client.get("/ghcr.io/simple/hello-world/").status_code == 200
         assert {call[0] for call in store.calls} == {"page"}
+
+
+class TestLegacyJson:
+    """`<index>/pypi/<project>/json`: Dependabot makes it of an address that ends in `/simple/`."""
+
+    def test_of_the_index_above(self, client: FlaskClient, store: MemoryStore) -> None:
+        """Its links lead to files."""
+        store.put(WHEEL, b"wheel")
+        [file] = client.get("/ghcr.io/acme/pypi/hello-world/json").json["releases"]["1.0"]
+        assert file["url"].startswith("http://localhost/ghcr.io/acme/hello-world/")
+        assert client.get(file["url"]).data == b"wheel"
+        answer = client.get("/ghcr.io/acme/pypi/Hello_World/json")
+        assert (answer.status_code, answer.headers["Location"]) == (301, "../hello-world/json")
+
+    def test_of_a_namespace_of_that_name(self, client: FlaskClient, store: MemoryStore) -> None:
+        """Which goes first."""
+        store.put("hello_world-1.0.zip", b"one")
+        store.put("hello_world-2.0.zip", b"two", namespace="ghcr.io/acme/pypi")
+        releases = client.get("/ghcr.io/acme/pypi/hello-world/json").json["releases"]
+        assert list(releases) == ["2.0"]
+        assert client.get(releases["2.0"][0]["url"]).data == b"two"
+
+    def test_a_private_project_is_not_asked_for_upstream(
+        self, client: FlaskClient, store: MemoryStore
+    ) -> None:
+        """As it isn't at the alias itself."""
+        store.elsewhere[ProjectName.parse("hello-world")] = ForeignPage(make_upstream_page("hello-world"))
+        store.put(WHEEL)
+        answer = client.get("/ghcr.io/acme/pypi/hello-world/json")
+        assert answer.headers["X-PyOCI-Origin"] == "registry"
+
+    def test_nothing_else_is_an_alias(self, client: FlaskClient, store: MemoryStore) -> None:
+        """Neither pages, files, roots nor uploads."""
+        store.put(WHEEL)
+        for path in ("hello-world/", f"hello-world/{WHEEL}", ""):
+            assert client.get(f"/ghcr.io/acme/pypi/{path}").status_code == 404
+        assert post(client, make_form(), "/ghcr.io/acme/pypi/").text.endswith("/acme/pypi/hello_world")
+        assert client.get("/ghcr.io/pypi/hello-world/json").status_code == 404
+
+
+class TestExactly:
+    """`<index>/simple/+simple/` and `<index>/legacy/+simple/`, which hatch makes of an alias."""
+
+    @pytest.fixture(params=["simple", "legacy"])
+    def page(self, request: pytest.FixtureRequest, store: MemoryStore) -> str:
+        """The page of a project that somebody else has published, too."""
+        store.elsewhere[ProjectName.parse("hello-world")] = ForeignPage(make_upstream_page("hello-world"))
+        return f"/ghcr.io/acme/{request.param}/+simple/hello-world/"
+
+    def test_a_project_of_the_index_above(self, client: FlaskClient, store: MemoryStore, page: str) -> None:
+        """Is not shown, and upstream isn't asked for it."""
+        store.put(WHEEL)
+        for path in (page, f"{page}json"):
+            assert client.get(path).status_code == 404
+
+    def test_a_namespace_in_the_index_above(self, client: FlaskClient, store: MemoryStore, page: str) -> None:
+        """Nor for its name."""
+        store.put(WHEEL, namespace="ghcr.io/acme/hello-world")
+        assert client.get(page).status_code == 404
+
+    def test_a_project_that_neither_has(self, client: FlaskClient, store: MemoryStore, page: str) -> None:
+        """Comes from upstream, as in every namespace."""
+        answer = client.get(page)
+        assert (answer.status_code, answer.headers["X-PyOCI-Origin"]) == (200, "upstream")
+
+    def test_an_index_above_that_does_not_tell(
+        self, client: FlaskClient, store: MemoryStore, page: str
+    ) -> None:
+        """The namespace's own answer stands."""
+        store.refused = {"ghcr.io/acme": Unreachable("down")}
+        assert client.get(page).status_code == 404
+
+    def test_other_segments_have_no_index_above(self, client: FlaskClient, store: MemoryStore) -> None:
+        """Their projects come from upstream whatever others have."""
+        store.elsewhere[ProjectName.parse("hello-world")] = ForeignPage(make_upstream_page("hello-world"))
+        store.put(WHEEL)
+        answer = client.get("/ghcr.io/acme/team/+simple/hello-world/")
+        assert answer.headers["X-PyOCI-Origin"] == "upstream"
 
 
 class TestRoots:
