@@ -4,6 +4,7 @@ PyOCIError
 ├── InvalidRequest          a bad name, file name, form, digest or archive
 │   ├── NotAcceptable       none of the representations we have is acceptable
 │   ├── RangeNotSatisfiable the range lies outside the file
+│   ├── UnsupportedCoding   the request's body is compressed
 │   └── BodyTimeout         the request's body stopped arriving
 ├── Unauthorized            no credentials, or wrong ones
 ├── Denied                  credentials that may not do this, or a registry that may not be asked
@@ -55,6 +56,10 @@ class RangeNotSatisfiable(InvalidRequest):
         super().__init__(message)
         self.args = (message, size)  # what a copy is made from
         self.size = size
+
+
+class UnsupportedCoding(InvalidRequest):
+    """The request's body has a content coding, gzip say."""
 
 
 class BodyTimeout(InvalidRequest):

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from flask import Flask
 
+from pyoci.web.admission import refuse_by_head
 from pyoci.web.body import ReadToTheEnd
 from pyoci.web.context import EXTENSION, Site
 from pyoci.web.errors import register_errors
@@ -35,6 +36,7 @@ def register(app: Flask, site: Site) -> None:
         app.register_blueprint(blueprint, url_prefix=prefix)
     register_errors(app)
     app.before_request(leave_route)
+    app.before_request(refuse_by_head)
     patience = replace(site.patience, cap=max(2 * site.max_body, site.patience.cap))
     reading = ReadToTheEnd(app.wsgi_app, patience)
     app.wsgi_app = WarmPages(reading, site, site.pages)  # type: ignore[method-assign]

@@ -18,6 +18,7 @@ from pyoci.web.negotiation import prefers_json
 STATUS: dict[type[errors.PyOCIError], int] = {
     errors.InvalidRequest: 400,
     errors.NotAcceptable: 406,
+    errors.UnsupportedCoding: 415,
     errors.RangeNotSatisfiable: 416,
     errors.BodyTimeout: 408,
     errors.Unauthorized: 401,
@@ -66,6 +67,8 @@ def _known(error: errors.PyOCIError) -> Response:
             answer.headers["Retry-After"] = str(max(seconds, 0))  # never a date: it crashes poetry
         case errors.RangeNotSatisfiable(size=size):
             answer.headers["Content-Range"] = f"bytes */{size}"
+        case errors.UnsupportedCoding():
+            answer.headers["Accept-Encoding"] = "identity"  # RFC 9110, section 12.5.3
         case errors.AlreadyExists() if prefers_json(request.headers.get("Accept", "")):
             _as_json(answer, one_line(error.message))
         case NoRegistry(probed=True):

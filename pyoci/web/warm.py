@@ -19,6 +19,7 @@ from cachetools import LRUCache
 
 from pyoci.errors import PyOCIError
 from pyoci.store.models import Ticket
+from pyoci.web.admission import names_its_host
 from pyoci.web.context import Site
 from pyoci.web.rendered import RenderedPages
 
@@ -112,6 +113,8 @@ class WarmPages:
         if environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
             return None
         if environ.get("CONTENT_LENGTH", "0") not in {"", "0"} or "HTTP_TRANSFER_ENCODING" in environ:
+            return None
+        if not names_its_host(environ):
             return None
         if _NO_CACHE.search(environ.get("HTTP_CACHE_CONTROL", "")):
             return None

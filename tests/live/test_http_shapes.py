@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 
 import pytest
 
+from tests.live.conftest import WRITER
 from tests.live.servers import Server
 from tests.live.sockets import exchange, is_well, make_head, statuses
 
@@ -40,6 +42,11 @@ def make_upload(name: str = "hello", version: str = "1.0", filename: str = "hell
 def make_yank(reason: str) -> bytes:
     body = json.dumps({"yanked": reason}).encode()
     return make_head("PATCH /local/acme/hello/1.0 HTTP/1.1", f"Content-Length: {len(body)}") + body
+
+
+def make_foreign(line: str, *headers: str) -> bytes:
+    """A request with a body, too large to come in one piece."""
+    return make_head(line, *headers, "Content-Length: 100000") + b"x" * 100_000
 
 
 FRAMING = {
@@ -137,6 +144,31 @@ IN_STEP = {
     "crlf-credentials": (make_head(PAGE, "Authorization: Basic YQ0KUGxhbnRlZDogeTpi"), 401),
     "nul-credentials": (make_head(PAGE, "Authorization: Basic AAAA"), 401),
     "latin-1-credentials": (make_head(PAGE, "Authorization: Basic \xe9\xe9"), 401),
+    "no-host": (b"GET /health HTTP/1.1\r\n\r\n", 400),
+    "no-host-page": (b"GET /local/acme/hello/ HTTP/1.1\r\nAccept: */*\r\n\r\n", 400),
+    "no-host-ready": (b"GET /ready HTTP/1.1\r\n\r\n", 400),
+    "no-host-upload": (b"POST /local/acme/ HTTP/1.1\r\nContent-Length: 4\r\n\r\nabcd", 400),
+    "no-host-registry": (b"GET /v2/ HTTP/1.1\r\n\r\n", 400),
+    "foreign-origin": (make_foreign(POST, "Origin: https://evil.example"), 403),
+    "foreign-origin-null": (make_foreign(POST, "Origin: null"), 403),
+    "foreign-origin-port": (make_foreign(POST, "Origin: http://localhost:1"), 403),
+    "foreign-site": (make_foreign(POST, "Sec-Fetch-Site: cross-site"), 403),
+    "foreign-yank": (make_foreign("PATCH /local/acme/hello/1.0 HTTP/1.1", "Origin: null"), 403),
+    "foreign-delete": (make_foreign("DELETE /local/acme/hello/1.0 HTTP/1.1", "Origin: null"), 403),
+    "foreign-put": (make_foreign("PUT /v2/acme/hello/manifests/1.0 HTTP/1.1", "Origin: null"), 403),
+    "foreign-registry": (make_foreign("POST /v2/acme/hello/blobs/uploads/ HTTP/1.1", "Origin: null"), 403),
+    "own-origin": (make_foreign(POST, "Origin: http://localhost"), 400),
+    "own-origin-behind-tls": (
+        make_foreign("POST /lab/acme/ HTTP/1.1", "Origin: https://localhost", "X-Forwarded-Proto: https"),
+        400,
+    ),
+    "encoded-upload": (make_foreign(POST, "Content-Encoding: gzip"), 415),
+    "encoded-yank": (make_foreign("PATCH /local/acme/hello/1.0 HTTP/1.1", "Content-Encoding: br"), 415),
+    "encoded-blob": (
+        make_foreign("POST /v2/acme/hello/blobs/uploads/ HTTP/1.1", "Content-Encoding: gzip"),
+        415,
+    ),
+    "not-encoded-upload": (make_foreign(POST, "Content-Encoding: identity"), 400),
     "many-ranges": (
         make_head("GET /local/acme/hello/hello-1.0.tar.gz HTTP/1.1", f"Range: bytes={'0-1,' * 1000}"),
         404,
@@ -172,6 +204,22 @@ def test_in_step(pyoci: Server, data: bytes, status: int) -> None:
     assert statuses(answers) == [status, ANSWERED]
     assert re.search(rb"(?im)^planted", answers.replace(b"\r", b"\n")) is None
     assert is_well(pyoci)
+
+
+def test_no_host_in_http_1_0(pyoci: Server) -> None:
+    """It requires none."""
+    assert exchange(pyoci, b"GET /health HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.0 200 ")
+
+
+def test_a_page_of_another_site_writes_nothing_with_a_users_password(guarded_pyoci: Server) -> None:
+    """The browser adds the password that the user gave this server; packages and the registry are safe."""
+    password = "Authorization: Basic " + b64encode(":".join(WRITER).encode()).decode()
+    for path in ("/local/acme/", "/v2/acme/hello/blobs/uploads/"):
+        for foreign in ("Origin: https://evil.example", "Sec-Fetch-Site: cross-site"):
+            head = make_foreign(f"POST {path} HTTP/1.1", password, foreign, "Connection: close")
+            assert statuses(exchange(guarded_pyoci, head)) == [403]
+        head = make_head(f"POST {path} HTTP/1.1", password, "Content-Length: 0", "Connection: close")
+        assert statuses(exchange(guarded_pyoci, head)) in ([202], [400])
 
 
 def test_pipelining(pyoci: Server) -> None:

@@ -19,6 +19,7 @@ PAGE = "/ghcr.io/acme/hello-world/"
 KINDS = {
     errors.InvalidRequest: 400,
     errors.NotAcceptable: 406,
+    errors.UnsupportedCoding: 415,
     errors.RangeNotSatisfiable: 416,
     errors.BodyTimeout: 408,
     errors.Unauthorized: 401,

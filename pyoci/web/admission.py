@@ -1,0 +1,70 @@
+"""Requests that are refused by their head alone, whatever they ask for.
+
+The answer still waits for the end of the body, as every answer does.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from flask import request
+
+from pyoci.errors import Denied, InvalidRequest, UnsupportedCoding
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+_WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_PORTS = {"http": 80, "https": 443}
+# The separators end a host (RFC 3986); gunicorn joins repeated headers with a comma.
+_HOST = re.compile(r"[^\s,@/?#\\]*")
+
+
+def refuse_by_head() -> None:
+    """Before each request: raises InvalidRequest, Denied, UnsupportedCoding."""
+    environ = request.environ
+    if not names_its_host(environ):
+        raise InvalidRequest("the request names no host; expected one Host header, as HTTP/1.1 requires it")
+    if request.method not in _WRITES:
+        return
+    if _is_from_elsewhere(environ):
+        raise Denied("a page of another site may not write here; expected no Origin, or that of this server")
+    codings = {coding.strip().lower() for coding in environ.get("HTTP_CONTENT_ENCODING", "").split(",")}
+    if codings - {"", "identity"}:
+        raise UnsupportedCoding("the body has a Content-Encoding; expected it as it is, without one")
+
+
+def names_its_host(environ: WSGIEnvironment) -> bool:
+    """Whether the request has one Host that can be one (RFC 9112, section 3.2)."""
+    host = environ.get("HTTP_HOST")
+    if host is None:
+        return environ.get("SERVER_PROTOCOL") != "HTTP/1.1"
+    return _HOST.fullmatch(host) is not None
+
+
+def _is_from_elsewhere(environ: WSGIEnvironment) -> bool:
+    """Whether a browser sends this for a page of another site. Clients of packages send neither header."""
+    if environ.get("HTTP_SEC_FETCH_SITE", "").strip().lower() == "cross-site":
+        return True
+    origin = environ.get("HTTP_ORIGIN")
+    return origin is not None and not _is_own(origin, environ)
+
+
+def _is_own(origin: str, environ: WSGIEnvironment) -> bool:
+    """Whether an Origin has the host and the port that this request was sent to."""
+    try:
+        theirs, own = urlsplit(origin), urlsplit(f"//{environ.get('HTTP_HOST', '')}")
+        port = theirs.port or _PORTS[theirs.scheme]
+        ports = {own.port} if own.port else _own_ports(environ)
+    except (ValueError, KeyError):  # "null", an extension's, or nothing that can be read
+        return False
+    return bool(theirs.hostname) and theirs.hostname == own.hostname and port in ports
+
+
+def _own_ports(environ: WSGIEnvironment) -> set[int]:
+    """The port of a Host without one. A proxy that ends TLS, and whose word isn't taken for that, makes an
+    https request look like an http one.
+    """
+    return {443} if environ.get("wsgi.url_scheme") == "https" else {80, 443}
