@@ -9,6 +9,7 @@ from pyoci.dist.names import ProjectName
 from pyoci.errors import Denied, InvalidRequest, NotFound, NotSupported, Unauthorized
 from pyoci.oci.credentials import Credentials
 from pyoci.oci.session import Gateway
+from pyoci.store.layout import MARKER_TAG
 from pyoci.store.models import Namespace
 from pyoci.store.pages import Pages
 from pyoci.store.project import StoredProject
@@ -71,23 +72,21 @@ class Destinations:
         """
         if self._is_there(self._open(namespace, name, caller)):
             return False
+        project = self._open(package_index, name, caller)
         try:
-            page = self._pages.page(self._open(package_index, name, caller))
+            return str(MARKER_TAG) in project.listing().tags or bool(self._pages.page(project).files)
         except (NotFound, Unauthorized, Denied):
             return False
-        return bool(page.files)
 
     @staticmethod
     def _is_there(project: StoredProject) -> bool:
-        """Whether the registry shows the repository to this caller. One that is denied may be nowhere: some
-        registries deny what they don't have.
+        """Whether the registry shows tags of the repository to this caller, or lags behind our own write. One
+        that is denied may be nowhere: some registries deny what they don't have. gcr.io lists no tags then.
         """
-        if project.is_proven:
-            return True
+        existed = project.cache.has_existed(project.repository)
         try:
-            project.listing()
+            return bool(project.listing().tags) or existed
         except NotFound:
-            return project.cache.has_existed(project.repository)  # the registry may lag behind our own write
+            return existed
         except (Unauthorized, Denied):
             return False
-        return True

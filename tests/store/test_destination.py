@@ -69,6 +69,11 @@ class TestAlias:
         registry.refuse = {"simple/hello_world/tags/list": (status, code), "_catalog": (status, code)}
         assert send(store, ALIAS) == "acme/hello_world"
 
+    def test_no_tags_are_nothing(self, registry: TestRegistry, store: PackageStore) -> None:
+        """gcr.io lists none for a repository that it doesn't have."""
+        registry.refuse = {"simple/hello_world/tags/list": (200, ""), "_catalog": (404, "UNSUPPORTED")}
+        assert send(store, ALIAS) == "acme/hello_world"
+
     @pytest.mark.parametrize("call", ["simple/hello_world/tags/list", "_catalog"])
     @pytest.mark.parametrize("status", [429, 500, 502, 503])
     def test_a_registry_in_trouble_tells_nothing(
@@ -105,6 +110,13 @@ class TestOwnAddress:
         with pytest.raises(InvalidRequest, match=r"is the address of a project; expected .*local/acme/$"):
             send(store, PAGE, version="2.0")
         assert not [line for line in registry.calls if line.startswith(("PUT", "POST"))]
+
+    def test_of_a_project_of_ours_that_was_emptied(self, store: PackageStore) -> None:
+        """Its name is taken."""
+        send(store, ACME)
+        store.delete(ACME, HELLO, "1.0", NOBODY)
+        with pytest.raises(InvalidRequest, match="is the address of a project"):
+            send(store, PAGE)
 
     def test_of_a_project_that_is_not_there(self, store: PackageStore) -> None:
         """It is a namespace then, such as GitLab's `<group>/<project>`, for its project's own package too."""
