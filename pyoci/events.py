@@ -45,6 +45,9 @@ class Events:
     def debug(self, room: str, event: str, **facts: object) -> None:
         self.tell(event, room=room, level="debug", **facts)
 
+    def info(self, room: str, event: str, **facts: object) -> None:
+        self.tell(event, room=room, level="info", **facts)
+
     def warning(self, room: str, event: str, **facts: object) -> None:
         self.tell(event, room=room, level="warning", **facts)
 

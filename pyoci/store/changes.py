@@ -16,6 +16,7 @@ import random
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 from pyoci.errors import Denied, PyOCIError, Unreachable
 from pyoci.oci.errors import RegistryFailed, RegistryNotFound, RegistryRateLimited, RegistryRefused
@@ -24,7 +25,7 @@ from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.oci.session import OCISession
 from pyoci.store.change import Already, Change
 from pyoci.store.durations import Durations
-from pyoci.store.layout import MARKER_TAG, is_package, marker
+from pyoci.store.layout import MARKER_TAG, marker, package_in
 from pyoci.store.locks import TagLocks
 from pyoci.store.removal import removed
 from pyoci.store.repair import repaired
@@ -150,7 +151,7 @@ class Changer:
         seen = present_document(group[0].session, repository, tag, self._writes)
         if self._writes.is_others(repository, tag, seen.digest if seen else None):
             self._durations.contest(repository.registry.origin)
-        before = present = _package(seen, repository, tag)
+        before = present = _package(group[0].session, seen, repository, tag)
         for waiter in group:
             present = waiter.apply(present)
         return seen, before, present
@@ -183,7 +184,7 @@ class Changer:
                 return
             self._sleep(seconds + self._moment())
             seen = present_document(made[0].session, repository, tag, self._writes)
-            present = _package(seen, repository, tag)
+            present = _package(made[0].session, seen, repository, tag)
             made = [waiter for waiter in made if waiter.look(present)]
 
     def _moment(self) -> float:
@@ -191,14 +192,16 @@ class Changer:
         return 0.05 + 0.1 * self._jitter()
 
 
-def _package(document: Document | None, repository: Repository, tag: Tag) -> ImageIndex | None:
+def _package(
+    session: OCISession, document: Document | None, repository: Repository, tag: Tag
+) -> ImageIndex | None:
     """The image index in a document, None where there is no such tag. Raises Denied where the tag holds
     something that PyOCI has not written: it stays as it is.
     """
     if document is None:
         return None
-    image_index = document.image_index()
-    if image_index is None or not is_package(image_index):
+    image_index = package_in(document.image_index(), partial(session.pull, repository))
+    if image_index is None:
         raise Denied(f"the tag {tag} of {repository} holds something else than a Python package")
     return image_index
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -20,6 +20,7 @@ from pyoci.dist.filenames import Distribution, parse_filename, rebuild_filename
 from pyoci.dist.metadata import CoreMetadata
 from pyoci.dist.names import ProjectName
 from pyoci.errors import InvalidRequest, ProtocolError
+from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.models import IMAGE_MANIFEST, Descriptor, Document, ImageIndex, Manifest, Platform
 from pyoci.oci.references import Digest, Tag
 from pyoci.store.models import PackageFile
@@ -44,6 +45,7 @@ MARKER = "com.pyoci.marker"
 # the last tag in string order for the newest version, so its first character is the lowest digit.
 MARKER_TAG = Tag.parse("0--pyoci")
 
+_OURS = "com.pyoci."
 _HEX = re.compile(r"[0-9a-f]{64}")
 _WEB_URL = re.compile(r"https?://[!-~]{1,2048}", re.IGNORECASE)
 
@@ -125,6 +127,41 @@ class Entry:
 def is_package(image_index: ImageIndex) -> bool:
     """Whether the image index holds a version of a Python package, and not a foreign image."""
     return image_index.artifact_type == PACKAGE_TYPE
+
+
+def package_in(image_index: ImageIndex | None, pull: Callable[[Digest], Document]) -> ImageIndex | None:
+    """The image index of a version, and None for anything else.
+
+    Older versions of containers/image lose the `artifactType` when they copy. Such an image index is
+    recognised by an annotation of ours, or by a file's manifest, which `pull` gets; it is returned with its
+    type, so that it is complete again once it is rewritten.
+    """
+    if image_index is None or is_package(image_index):
+        return image_index
+    if image_index.artifact_type is not None or not (
+        _is_annotated(image_index) or any(_is_file(entry, pull) for entry in image_index.manifests[:1])
+    ):
+        return None
+    return replace(image_index, artifact_type=PACKAGE_TYPE)
+
+
+def _is_annotated(image_index: ImageIndex) -> bool:
+    """Whether the image index or one of its entries has an annotation of ours."""
+    mappings = [image_index.annotations, *(entry.annotations for entry in image_index.manifests)]
+    return any(key.startswith(_OURS) for annotations in mappings for key in annotations)
+
+
+def _is_file(entry: Descriptor, pull: Callable[[Digest], Document]) -> bool:
+    """Whether the manifest of an entry is that of a file. Images name an operating system: theirs aren't
+    read.
+    """
+    if entry.platform is None or entry.platform.os != "any":
+        return False
+    try:
+        manifest = pull(entry.digest).manifest()
+    except (RegistryNotFound, ProtocolError):
+        return False
+    return manifest is not None and PACKAGE_TYPE in {layer.media_type for layer in manifest.layers}
 
 
 def entries(image_index: ImageIndex, name: ProjectName, tag: str) -> Iterator[Entry]:

@@ -25,8 +25,8 @@ from pyoci.store.layout import (
     Entry,
     changed_at,
     entries,
-    is_package,
     layer_sha256,
+    package_in,
     spelled_tag,
     tag_of,
     version_of,
@@ -231,28 +231,29 @@ class StoredProject:
         return document
 
     def _read(self, tag: str, digest: Digest, document: Document) -> Contents:
-        """What an image index holds: nothing where it is none, or is nobody's version."""
-        image_index = self._image_index(document)
-        if image_index is None:
-            contents = Contents(size=len(document.body))
+        """What an image index holds: nothing where it is none, or is nobody's version. It is remembered, so
+        that what is passed over is logged once.
+        """
+        contents = Contents(size=len(document.body))
+        told = {"repository": str(self.repository), "what": tag}
+        try:
+            image_index = self.image_index(document)
+        except ProtocolError as exc:
+            # Its digest is right and its shape is not: somebody's oddity, no fault on the way.
+            self.events.warning("store", "unreadable image index", **told, why=exc.message)
         else:
-            found = tuple(entries(image_index, self.name, tag))
-            files = tuple(file for entry in found if (file := self._shown(entry)) is not None)
-            contents = Contents(found, files, changed_at(image_index), len(document.body))
+            if image_index is None:
+                self.events.info("store", "passed over", **told, why="it holds no Python package")
+            else:
+                found = tuple(entries(image_index, self.name, tag))
+                files = tuple(file for entry in found if (file := self._shown(entry)) is not None)
+                contents = Contents(found, files, changed_at(image_index), len(document.body))
         self.cache.keep_contents(self.repository, tag, digest, contents)
         return contents
 
-    def _image_index(self, document: Document) -> ImageIndex | None:
+    def image_index(self, document: Document) -> ImageIndex | None:
         """The image index of a version; None for whatever else stands under a tag that looks like one."""
-        try:
-            image_index = document.image_index()
-        except ProtocolError as exc:
-            # Its digest is right and its shape is not: somebody's oddity, no fault on the way.
-            self.events.warning(
-                "store", "unreadable image index", repository=str(self.repository), why=exc.message
-            )
-            return None
-        return image_index if image_index is not None and is_package(image_index) else None
+        return package_in(document.image_index(), self._pulled)
 
 
 def versions_among(tags: tuple[str, ...]) -> list[tuple[Version, Tag]]:

@@ -152,8 +152,7 @@ class Publisher:
                 document = project.session.pull(project.repository, tag)
             except (RegistryNotFound, RegistryUnauthorized, RegistryDenied):
                 continue
-            image_index = document.image_index()
-            taken = _taken(project, tag, image_index, arrival.distribution, arrival.sha256)
+            taken = _taken(project, tag, project.image_index(document), arrival.distribution, arrival.sha256)
             if taken is not None:
                 return taken
         return None

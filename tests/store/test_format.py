@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from pyoci.errors import InvalidRequest, NotFound
-from pyoci.oci.models import IMAGE_INDEX
+from pyoci.errors import Denied, InvalidRequest, NotFound
+from pyoci.events import Events
+from pyoci.oci.models import IMAGE_INDEX, IMAGE_MANIFEST
 from pyoci.oci.references import Digest
 from pyoci.store.service import PackageStore
 from tests.builders import make_metadata, make_wheel
@@ -170,6 +171,75 @@ class TestWhatTheRustPyOCIWrote:
         put_rust_package(registry, *make_wheel())
         store.delete(make_namespace(), HELLO, "1.0", NOBODY)
         assert names(store) == []
+
+
+class TestWhatLostItsTypeInACopy:
+    """Older versions of containers/image drop `artifactType` from an image index."""
+
+    @staticmethod
+    def lose(registry: TestRegistry, tag: str = "1.0") -> Any:
+        """Copy the tag as they do; returns what is left."""
+        document = registry.document(tag)
+        del document["artifactType"]
+        registry.put(tag, document)
+        return document
+
+    def test_ours_is_read_and_mended(self, registry: TestRegistry, store: PackageStore) -> None:
+        """Its annotations tell. The next change writes the type again, which the Rust PyOCI needs."""
+        publish(store, *make_wheel())
+        lost = self.lose(registry)
+        assert names(store) == [make_wheel()[0]]
+        assert content(store, make_wheel()[0]) == make_wheel()[1]
+        publish(store, *make_wheel())  # it is there
+        assert registry.document("1.0") == lost
+        store.yank(make_namespace(), HELLO, "1.0", "broken", NOBODY)
+        assert page(store).files[0].yanked == "broken"
+        assert registry.document("1.0")["artifactType"] == "application/pyoci.package.v1"
+
+    def test_that_of_the_rust_pyoci(self, registry: TestRegistry, store: PackageStore) -> None:
+        """Its earliest versions wrote no annotation: the manifest of the file tells."""
+        put_rust_package(registry, *make_wheel(), with_hash=False)
+        self.lose(registry)
+        other, wheel = make_wheel(tag="py2-none-any")
+        assert names(store) == [make_wheel()[0]]
+        publish(store, other, wheel)
+        assert sorted(names(store)) == [other, make_wheel()[0]]
+
+    def test_an_emptied_version(self, registry: TestRegistry, store: PackageStore) -> None:
+        """It may be filled again."""
+        registry.refuse = {"DELETE": (405, "UNSUPPORTED")}
+        publish_wheel(store, "1.0")
+        store.delete(make_namespace(), HELLO, "1.0", NOBODY)
+        self.lose(registry)
+        publish_wheel(store, "1.0")
+        assert names(store) == [make_wheel()[0]]
+
+    @pytest.mark.parametrize("os", ["any", "linux"])
+    def test_what_was_never_ours_is_passed_over_and_logged_once(
+        self, registry: TestRegistry, os: str
+    ) -> None:
+        """Also where its manifests have to be read, or are gone. Nothing is written there."""
+        heard: list[tuple[str, dict[str, object]]] = []
+        store = registry.store(Events(lambda event, **facts: heard.append((event, facts))))
+        publish_wheel(store, "1.0")
+        config = {"mediaType": "application/vnd.oci.image.config.v1+json", "size": 2}
+        config["digest"] = str(registry.put_blob(b"{}"))
+        manifest = {"schemaVersion": 2, "mediaType": IMAGE_MANIFEST, "config": config, "layers": []}
+        child = registry.put("temporary", manifest)
+        entry = {"mediaType": IMAGE_MANIFEST, "digest": str(child.digest), "size": len(child.body)}
+        entry["platform"] = {"architecture": "x.whl", "os": os}
+        image = {"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": [entry]}
+        registry.put("2.0", image)
+        heard.clear()
+        for _ in range(3):
+            assert names(store) == [make_wheel()[0]]
+            publish_wheel(store, "3.0")
+            store.delete(make_namespace(), HELLO, "3.0", NOBODY)
+        passed = [facts for event, facts in heard if event == "passed over"]
+        assert [(facts["what"], facts["level"]) for facts in passed] == [("2.0", "info")]
+        with pytest.raises(Denied, match="something else than a Python package"):
+            publish_wheel(store, "2.0")
+        assert registry.document("2.0") == image
 
 
 class TestMarker:
