@@ -137,7 +137,7 @@ def _upstream(settings: Settings, transport: Transport, backend: Backend, events
 def _backend(settings: Settings, events: Events) -> Backend:
     """Where things are remembered. A disk that is full and a Redis that is away may be better soon."""
     try:
-        backend = open_backend(settings.cache, events)
+        backend = open_backend(settings.cache, events, key=settings.cache_key)
         _try_out(backend, events)
     except OSError as exc:
         raise WrongSettings(

@@ -23,6 +23,7 @@ LEVELS = ("debug", "info", "warning", "error", "off")
 _LEVEL_NAMES = {**{level: level for level in LEVELS}, "warn": "warning", "trace": "debug"}
 _SHOWN = 80  # characters of a wrong value that are repeated
 _NAME_LIMIT = 255  # characters
+_SECRET_LENGTH = 32  # characters at least
 _OURS = ("PYOCI", "OTLP")  # what our settings begin with, but for some that other programs know too
 
 # Azure's container apps set these; the attributes are those of the Rust PyOCI.
@@ -75,6 +76,7 @@ class Settings:
     host_connections: int = 16
     redirect: bool = False
     cache: CacheAddress = field(default_factory=CacheAddress)
+    cache_key: str = field(default="", repr=False)
     cache_ttl: int = 60
     cache_ttl_old: int = 3600
     embedded: Path | None = None
@@ -115,6 +117,7 @@ class Settings:
             host_connections=reader.get("PYOCI_HOST_CONNECTIONS", 16, _number(1, 1000)),
             redirect=reader.get("PYOCI_REDIRECT", False, _yes_or_no),
             cache=reader.get("PYOCI_CACHE_URL", CacheAddress(), CacheAddress.parse),
+            cache_key=reader.get("PYOCI_CACHE_KEY", "", _secret),
             cache_ttl=reader.get("PYOCI_CACHE_TTL", 60, _number(0, 86400)),
             cache_ttl_old=reader.get("PYOCI_CACHE_TTL_OLD", 3600, _number(0, 31_536_000)),
             embedded=embedded,
@@ -152,6 +155,12 @@ class Settings:
             yield (
                 "PYOCI_UPSTREAM_AUTH without PYOCI_REGISTRIES: whoever names a registry of their own, which "
                 "lacks all projects, sees the pages that these credentials open; list your registries"
+            )
+
+        if self.cache_key and self.cache.place != "redis":
+            yield (
+                "PYOCI_CACHE_KEY has no use where PYOCI_CACHE_URL names no Redis: it signs what is "
+                "remembered there, and nothing else"
             )
 
         if self.upstream is not None and "simple" not in self.upstream.url:
@@ -326,6 +335,16 @@ def _base_url(text: str) -> str:
 def _header(text: str) -> str:
     if not re.fullmatch(r"[!-~]+(?: +[!-~]+)*", text):
         raise ValueError("this can't stand in a header; expected all of an Authorization, like Bearer TOKEN")
+    return text
+
+
+def _secret(text: str) -> str:
+    """Raises ValueError, which repeats nothing of it."""
+    if len(text) < _SECRET_LENGTH or not text.isprintable():
+        raise ValueError(
+            f"this is no key; expected at least {_SECRET_LENGTH} visible characters, for instance those that "
+            "`openssl rand -hex 32` prints"
+        )
     return text
 
 

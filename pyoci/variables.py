@@ -142,6 +142,13 @@ reads what private packages are called and need.""",
             default="file://",
         ),
         _one(
+            "PYOCI_CACHE_KEY",
+            """\
+A secret of at least 32 characters, the same for all servers that share a Redis: each signs what it
+remembers there, and takes nothing that was written without it. Where none is set, whoever can write to that
+Redis decides what clients install.""",
+        ),
+        _one(
             "PYOCI_CACHE_TTL",
             """\
 For how many seconds a project's tags count, what stands under them, that a caller may read them, and the

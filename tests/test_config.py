@@ -105,6 +105,7 @@ def test_all_mistakes_are_told_together(tmp_path: Path) -> None:
         "PYOCI_LOG": "loud",
         "PYOCI_THREADS": "many",
         "PYOCI_CACHE_URL": "memcached://host",
+        "PYOCI_CACHE_KEY": "short",
         "PYOCI_CACHE_TTL_OLD": "soon",
         "PYOCI_DEFAULT_INDEX": "ghcr.io",
         "PYOCI_INDEXES": "team",
@@ -140,6 +141,31 @@ def test_what_rust_log_says_beyond_us_is_ignored_with_a_warning() -> None:
 def test_a_proxys_password_is_in_no_repr() -> None:
     """Settings may end in a log line or a traceback."""
     assert "hunter2" not in repr(Settings.from_environ({"HTTPS_PROXY": "http://me:hunter2@proxy"}))
+
+
+class TestCacheKey:
+    """PYOCI_CACHE_KEY: the secret that values in Redis are signed with."""
+
+    @pytest.mark.parametrize("key", ["hunter2", "hunter2" * 4 + "abc", "hunter2 \x00" * 5], ids=len)
+    def test_is_long_and_printable(self, key: str) -> None:
+        """Nobody guesses it then. What is wrong isn't repeated."""
+        with pytest.raises(WrongSettings, match=r"PYOCI_CACHE_KEY: .*at least 32") as caught:
+            Settings.from_environ({"PYOCI_CACHE_URL": "redis://host", "PYOCI_CACHE_KEY": key})
+        assert "hunter2" not in str(caught.value)
+
+    def test_is_in_no_repr(self) -> None:
+        """Settings may end in a log line or a traceback."""
+        environ = {"PYOCI_CACHE_URL": "redis://host", "PYOCI_CACHE_KEY": "hunter2" * 5}
+        settings = Settings.from_environ(environ)
+        assert settings.cache_key == "hunter2" * 5
+        assert settings.warnings == ()
+        assert "hunter2" not in repr(settings)
+
+    def test_has_no_use_without_redis(self) -> None:
+        """Whoever sets it expects something of it."""
+        (warning,) = Settings.from_environ({"PYOCI_CACHE_KEY": "hunter2" * 5}).warnings
+        assert "PYOCI_CACHE_KEY" in warning
+        assert "hunter2" not in warning
 
 
 class TestCache:

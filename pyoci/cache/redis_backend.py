@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ from pyoci.events import Events
 _PREFIX = "pyoci:"
 _LARGEST = 16 * 1024 * 1024  # bytes of a value
 _LONGEST = 7 * 86400.0  # seconds; whatever is still asked for then is fetched anew
+_MAC_SIZE = hashlib.sha256().digest_size
 
 
 class RedisBackend:
@@ -28,12 +30,27 @@ class RedisBackend:
     Locks then hold among the workers of this server alone, and so does one that Redis lost. What `position`
     promises after that, Streams says. `pause` and `renew` are seconds between two knocks at a Redis that is
     gone, and between two renewals of a lease.
+
+    With a `key` each value is stored behind an HMAC-SHA256 of its name and itself (RFC 2104). One that was
+    written or moved by somebody without the key counts as absent; one from before that is put back doesn't.
+    Signed values have names of their own: a server without the key would take the HMAC for a part of them.
+    Journals and locks are not signed. Whoever writes there makes servers ask the registry again, or hides a
+    change for as long as what is remembered counts without asking.
     """
 
     def __init__(
-        self, url: str, events: Events | None = None, *, pause: float = PAUSE, renew: float = RENEW
+        self,
+        url: str,
+        events: Events | None = None,
+        *,
+        key: str = "",
+        pause: float = PAUSE,
+        renew: float = RENEW,
     ) -> None:
         self._url = url
+        self._key = key.encode()
+        self._kind = "signed" if key else "value"
+        self._warned = False
         self._events = events or Events()
         self._pause = pause
         self._renew = renew
@@ -43,24 +60,29 @@ class RedisBackend:
         self._present = os.getpid(), self._made()
 
     def get(self, key: str) -> bytes | None:
+        name = _key(self._kind, key)
+
         def ask(redis: Redis) -> bytes | None:
-            value = redis.get(_key("value", key))
+            value = redis.get(name)
             return value if isinstance(value, bytes) else None
 
         try:
-            return self._line().ask(ask)
+            stored = self._line().ask(ask)
         except (Down, Refused):
             return None
+        return stored if stored is None or not self._key else self._verified(name, stored)
 
     def put(self, key: str, value: bytes, seconds: float | None = None) -> None:
         milliseconds = int(min(_LONGEST if seconds is None else seconds, _LONGEST) * 1000)
         if len(value) > _LARGEST or milliseconds <= 0:
             self.discard(key)
             return
-        self._tell(lambda redis: redis.set(_key("value", key), value, px=milliseconds))
+        name = _key(self._kind, key)
+        stored = self._mac(name, value) + value if self._key else value
+        self._tell(lambda redis: redis.set(name, stored, px=milliseconds))
 
     def discard(self, key: str) -> None:
-        self._tell(lambda redis: redis.delete(_key("value", key)))
+        self._tell(lambda redis: redis.delete(_key(self._kind, key)))
 
     def position(self, name: str) -> Position | None:
         return self._streams.position(self._line(), name)
@@ -86,6 +108,24 @@ class RedisBackend:
 
     def close(self) -> None:
         self._line().close()
+
+    def _mac(self, name: str, value: bytes) -> bytes:
+        return hmac.digest(self._key, b"\0".join((name.encode(), value)), "sha256")
+
+    def _verified(self, name: str, stored: bytes) -> bytes | None:
+        """The value, if it is signed with our key; None for any other, which is counted, and logged once."""
+        mac, value = stored[:_MAC_SIZE], stored[_MAC_SIZE:]
+        if hmac.compare_digest(mac, self._mac(name, value)):
+            return value
+        self._events.count("cache", "signature", "miss")
+        if not self._warned:
+            self._warned = True
+            self._events.warning(
+                "cache",
+                "value in Redis refused",
+                reason="it isn't signed with the PYOCI_CACHE_KEY of this server; such values count as absent",
+            )
+        return None
 
     def _tell(self, work: Callable[[Redis], object]) -> None:
         with suppress(Down, Refused):

@@ -60,11 +60,14 @@ class Streams:
         if line.life != position.epoch or not 0 < len(found) < _READ or found[0][0] != first.encode():
             return None
         mark = mark_of(name).encode()
-        return frozenset(
-            fields[b"entry"].decode("utf-8", "surrogatepass")
-            for _, fields in found[1:]
-            if fields.get(b"name") == mark and b"entry" in fields
-        )
+        try:
+            return frozenset(
+                fields[b"entry"].decode("utf-8", "surrogatepass")
+                for _, fields in found[1:]
+                if fields.get(b"name") == mark and b"entry" in fields
+            )
+        except UnicodeDecodeError:  # another program has written there
+            return None
 
     def record(self, line: Line, name: str, entry: str) -> None:
         number = number_of(name)

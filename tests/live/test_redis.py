@@ -9,6 +9,7 @@ import pytest
 
 from pyoci.cache.address import CacheAddress
 from pyoci.cache.backend import Backend, Position
+from pyoci.cache.journals import mark_of
 from pyoci.cache.leases import LEASE
 from pyoci.cache.opening import open_backend
 from pyoci.cache.redis_backend import RedisBackend
@@ -130,6 +131,17 @@ class TestJournals(Shared, contract.Journals):
         assert backend.since("name", Position("0" * 40, 1)) is None
         backend.record("name", "1.0")  # it is begun anew
         assert backend.position("name") is not None
+
+    def test_foreign_entries_tell_nothing(self, backend: Backend, shared_redis: RedisServer) -> None:
+        """Anything may have changed then."""
+        position = backend.position("name")
+        assert position is not None
+        backend.record("name", "1.0")
+        (key,) = (
+            word for word in shared_redis.command("KEYS", "*").decode().split() if word.startswith("pyoci:")
+        )
+        shared_redis.command("XADD", key, "*", "name", mark_of("name"), "entry", '"\\xff\\xfe"')
+        assert backend.since("name", position) is None
 
     def test_two_servers_lose_nothing(self, backend: Backend, shared_redis: RedisServer) -> None:
         """Together they record as many as a journal keeps."""

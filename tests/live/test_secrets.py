@@ -33,6 +33,7 @@ BEARER = "tok-9d2e41b7c80f/abc+def=="
 IN_A_QUERY = "secret-in-a-query-5f1c"
 PROXY = "secret-of-the-proxy-77e0"
 COLLECTOR = "secret-of-the-collector-3c9b"
+CACHE_KEY = "secret-that-signs-the-cache-a81f7e"
 SIGNATURE = "sig=a%2Fb%3D"
 WHEEL, BYTES = make_wheel()
 # The Rust PyOCI kept no METADATA: it is read out of the wheel, and a failure is logged.
@@ -46,6 +47,7 @@ PLANTED = [
     *spellings(PROXY),
     *spellings(REDIS),
     *spellings(COLLECTOR),
+    *spellings(CACHE_KEY),
     SIGNATURE.encode(),
 ]
 
@@ -172,6 +174,7 @@ def run(
         settings = {
             "PYOCI_REGISTRIES": ",".join(f"{alias}={url}" for alias, url in registries.items()),
             "PYOCI_CACHE_URL": kept[0],
+            "PYOCI_CACHE_KEY": CACHE_KEY,
             "PYOCI_EMBEDDED": str(tmp_path / "embedded"),
             "PYOCI_EMBEDDED_HTPASSWD": str(accounts),
             "PYOCI_BEARER_USERNAME": "__token__",
