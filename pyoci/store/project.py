@@ -146,8 +146,9 @@ class StoredProject:
 
     # Files
 
-    def find(self, distribution: Distribution) -> Entry:
-        """A file's entry, by the registry's word to this caller, now or a moment ago. Raises NotFound.
+    def find(self, distribution: Distribution, sha256: str = "") -> Entry:
+        """A file's entry, by the registry's word to this caller, now or a moment ago. Raises NotFound, also
+        where the file's sha256 doesn't start with `sha256`.
 
         What is remembered counts for nobody else, not even for those who will be asked by the registry when
         they ask for the file itself: it would refuse them in other words than for a file that isn't there.
@@ -157,12 +158,17 @@ class StoredProject:
                 RegistryNotFound
             ):  # what stood under the tag was replaced elsewhere, and cleaned away
                 known = self._find(distribution, fresh=False)
-                if known is not None:
+                if known is not None and self._has(known, sha256):
                     return known
         with self.heeding():
             found = self._find(distribution, fresh=True)
         if found is None:
             raise NotFound(f"{self.name} has no file {distribution.filename}")
+        if not self._has(found, sha256):
+            raise NotFound(
+                f"{distribution.filename} with the sha256 {sha256}… is gone; expected an address that the"
+                f" page of {self.name} shows now"
+            )
         self.prove()
         return found
 
@@ -179,6 +185,9 @@ class StoredProject:
                 if close is None and entry.distribution.suffix == distribution.suffix:
                     close = entry
         return close
+
+    def _has(self, entry: Entry, sha256: str) -> bool:
+        return not sha256 or self._sha256(entry).startswith(sha256)
 
     def _remembered(self, tag: Tag) -> Seen | None:
         seen = self.cache.state(self.repository).seen.get(str(tag))
@@ -202,13 +211,17 @@ class StoredProject:
         return self._read(tag, digest, document or self._pulled(digest))
 
     def complete(self, entry: Entry) -> PackageFile:
-        """The file behind an entry. Its hash may stand in the child manifest only."""
+        """The file behind an entry."""
+        return entry.file(self._sha256(entry))
+
+    def _sha256(self, entry: Entry) -> str:
+        """The hash of the file behind an entry. It may stand in the child manifest only."""
         sha256 = entry.sha256
         if sha256 is None:
             sha256 = layer_sha256(self._pulled(entry.descriptor.digest).manifest())
         if sha256 is None:
             raise ProtocolError(f"the registry has no hash for {entry.distribution.filename}")
-        return entry.file(sha256)
+        return sha256
 
     def _shown(self, entry: Entry) -> PackageFile | None:
         """The file behind an entry; None where its hash stood in a manifest that a clean-up has taken: the

@@ -161,12 +161,14 @@ class PackageStore:
         alone = self._absences.holds(ticket) if ticket.absent else self._cache.holds(ticket)
         return alone and (ticket.also is None or self.holds(ticket.also))
 
+    # A file of another sha256 than the caller expects is NotFound: `sha256` are the first digits of its hex.
+
     def describe(
-        self, namespace: Namespace, name: ProjectName, filename: str, caller: Credentials
+        self, namespace: Namespace, name: ProjectName, filename: str, caller: Credentials, *, sha256: str = ""
     ) -> PackageFile:
         """One file, its size included."""
         project = self._project(namespace, name, caller)
-        file = self._sized(project, project.complete(project.find(parse_filename(filename))))
+        file = self._sized(project, project.complete(project.find(parse_filename(filename), sha256)))
         self._learn(project, file)
         return file
 
@@ -177,14 +179,14 @@ class PackageStore:
         filename: str,
         caller: Credentials,
         byte_range: ByteRange | None = None,
+        *,
+        sha256: str = "",
     ) -> FileStream:
         """The bytes of a file, or of a range of it. Raises RangeNotSatisfiable."""
         project = self._project(namespace, name, caller)
-        wanted, span = parse_filename(filename), None
-        if byte_range is None:
-            file = project.complete(project.find(wanted))
-        else:
-            file = self._sized(project, project.complete(project.find(wanted)))
+        file, span = project.complete(project.find(parse_filename(filename), sha256)), None
+        if byte_range is not None:
+            file = self._sized(project, file)
             span = byte_range.within(file.size or 0)
         self._learn(project, file)
         with project.heeding():
@@ -199,20 +201,24 @@ class PackageStore:
         filename: str,
         caller: Credentials,
         leave: Callable[[str], bool],
+        *,
+        sha256: str = "",
     ) -> FileStream | FileElsewhere:
         """The bytes of a file; or the URL that the registry redirects to, where `leave` says yes to it."""
         project = self._project(namespace, name, caller)
-        file = project.complete(project.find(parse_filename(filename)))
+        file = project.complete(project.find(parse_filename(filename), sha256))
         self._learn(project, file)
         with project.heeding():
             found = project.session.open_or_leave(project.repository, _digest(file), leave, file.size)
         project.prove()
         return FileElsewhere(file, found) if isinstance(found, str) else _streamed(file, found, None)
 
-    def metadata(self, namespace: Namespace, name: ProjectName, filename: str, caller: Credentials) -> bytes:
+    def metadata(
+        self, namespace: Namespace, name: ProjectName, filename: str, caller: Credentials, *, sha256: str = ""
+    ) -> bytes:
         """METADATA of a wheel, byte-exact (PEP 658): as it was kept, or read out of the wheel. NotFound."""
         project = self._project(namespace, name, caller)
-        entry = project.find(parse_filename(filename))
+        entry = project.find(parse_filename(filename), sha256)
         file, config_digest = project.complete(entry), entry.config_digest
         if file.core_metadata is not None and config_digest is not None:
             return core_metadata_of(self._config(project, config_digest), file.core_metadata)

@@ -28,6 +28,8 @@ ALIAS = "simple"
 UPLOAD_ALIASES = frozenset({ALIAS, "legacy"})
 # Of a URL that ends in /simple/ Dependabot makes one that ends in /pypi/, and asks for <project>/json there.
 JSON_ALIAS = "pypi"
+# How much of its sha256 an address of a file has: `+0123456789abcdef/<file>`.
+DIGEST_DIGITS = 16
 # What clients and browsers probe for: uv and pdm, PEP 807, and whatever has an icon or a robot.
 PROBED = frozenset({"_", ".well-known", "favicon.ico", "robots.txt"})
 # First segments that are, or may become, pages of PyOCI itself. No alias may be called so.

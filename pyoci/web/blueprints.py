@@ -10,7 +10,7 @@ from pyoci.web.admission import refuse_by_head
 from pyoci.web.body import ReadToTheEnd
 from pyoci.web.context import EXTENSION, Site
 from pyoci.web.errors import register_errors
-from pyoci.web.files import FilenameConverter, files
+from pyoci.web.files import DigestConverter, FilenameConverter, files
 from pyoci.web.routes import leave_route
 from pyoci.web.simple import simple
 from pyoci.web.status import door, health
@@ -27,6 +27,7 @@ def register(app: Flask, site: Site) -> None:
     app.extensions[EXTENSION] = site
     app.url_map.merge_slashes = False  # a registry may be written as a URL
     app.url_map.converters["file"] = FilenameConverter
+    app.url_map.converters["digest"] = DigestConverter
     app.register_blueprint(health)
     app.register_blueprint(door)
     prefix = site.path.rstrip("/") or None

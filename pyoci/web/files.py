@@ -9,16 +9,20 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, request
 from werkzeug.routing import BaseConverter
 
+from pyoci.errors import NotSupported
 from pyoci.events import Events
 from pyoci.store.models import ByteRange, FileElsewhere, FileStream, PackageFile
 from pyoci.web import answers
+from pyoci.web.addresses import DIGEST_DIGITS
 from pyoci.web.context import body, site, visit
 from pyoci.web.yanking import read_yank
 
 files = Blueprint("files", __name__)
 
-# Bytes under a file's name never change; who may have them is asked again with every request that arrives.
+# With part of the sha256 in it, an address has the same bytes for ever. A plain address may have others after
+# a delete. Who may have them is asked again with every request that arrives.
 _FOR_EVER = "private, max-age=31536000, immutable"
+_CHECK_FIRST = "private, no-cache"
 _ENDINGS = {".gz": "application/gzip", ".zip": "application/zip"}
 _BINARY = "application/octet-stream"
 
@@ -30,39 +34,51 @@ class FilenameConverter(BaseConverter):
     weight = 50
 
 
+class DigestConverter(BaseConverter):
+    """A plus sign and the first digits of a file's sha256; the view gets the digits."""
+
+    regex = rf"\+[0-9a-f]{{{DIGEST_DIGITS}}}"
+    weight = 40
+
+    def to_python(self, value: str) -> str:
+        return value.removeprefix("+")
+
+
+@files.get("/<path:place>/<digest:digest>/<file:filename>", provide_automatic_options=False)
 @files.get("/<path:place>/<file:filename>", provide_automatic_options=False)
-def download(place: str, filename: str) -> Response:
+def download(place: str, filename: str, digest: str = "") -> Response:
     """The file, or a range of it, straight from the registry. HEAD tells its size and asks for no bytes."""
     guest = visit(place)
     namespace, name = guest.project()
     store, wanted = site().store, ByteRange.parse(request.headers.get("Range"))
     if request.method == "HEAD" or "If-None-Match" in request.headers or "If-Range" in request.headers:
-        file = store.describe(namespace, name, filename, guest.caller)
+        file = store.describe(namespace, name, filename, guest.caller, sha256=digest)
         if answers.unchanged(file.sha256):
             return _unchanged(file.sha256)
         if request.method == "HEAD":
             return _described(file)
         wanted = wanted if _range_holds(file.sha256) else None
     if site().redirect and "Range" not in request.headers:
-        found = store.open_or_leave(namespace, name, filename, guest.caller, _may_be_sent_to)
+        found = store.open_or_leave(namespace, name, filename, guest.caller, _may_be_sent_to, sha256=digest)
     else:
-        found = store.open(namespace, name, filename, guest.caller, wanted)
+        found = store.open(namespace, name, filename, guest.caller, wanted, sha256=digest)
     return _elsewhere(found) if isinstance(found, FileElsewhere) else _streamed(found, site().events)
 
 
+@files.get("/<path:place>/<digest:digest>/<file:filename>.metadata", provide_automatic_options=False)
 @files.get("/<path:place>/<file:filename>.metadata", provide_automatic_options=False)
-def metadata(place: str, filename: str) -> Response:
+def metadata(place: str, filename: str, digest: str = "") -> Response:
     """The METADATA of a wheel, byte for byte (PEP 658)."""
     guest = visit(place)
     namespace, name = guest.project()
-    content = site().store.metadata(namespace, name, filename, guest.caller)
-    digest = hashlib.sha256(content).hexdigest()
-    if answers.unchanged(digest):
-        return _unchanged(digest)
+    content = site().store.metadata(namespace, name, filename, guest.caller, sha256=digest)
+    tag = hashlib.sha256(content).hexdigest()
+    if answers.unchanged(tag):
+        return _unchanged(tag)
     wanted = ByteRange.parse(request.headers.get("Range")) if request.method == "GET" else None
-    span = wanted.within(len(content)) if wanted and _range_holds(digest) else None
+    span = wanted.within(len(content)) if wanted and _range_holds(tag) else None
     answer = Response(content[span.start : span.stop] if span else content, content_type=_BINARY)
-    return _dressed(answer, digest, len(content), span)
+    return _dressed(answer, tag, len(content), span)
 
 
 @files.patch("/<path:place>/<target>", provide_automatic_options=False)
@@ -84,14 +100,30 @@ def delete(place: str, target: str) -> Response:
     return answers.text(f"{target} is deleted")
 
 
+@files.route(
+    "/<path:place>/<digest:digest>/<target>", methods=["PATCH", "DELETE"], provide_automatic_options=False
+)
+def refuse_change(place: str, digest: str, target: str) -> Response:
+    """A change is a change of what stands under a name."""
+    visit(place).project()
+    raise NotSupported(
+        f"this address is for reading; expected the file's address without +{digest}/ to yank or delete it"
+    )
+
+
 def _range_holds(digest: str) -> bool:
     """Whether If-Range, where it is given, names this very file (RFC 9110, section 13.1.5)."""
     condition = request.headers.get("If-Range")
     return condition is None or condition.strip() == f'"{digest}"'
 
 
-def _unchanged(digest: str) -> Response:
-    return Response(status=304, headers={"ETag": f'"{digest}"', "Cache-Control": _FOR_EVER})
+def _unchanged(tag: str) -> Response:
+    return Response(status=304, headers={"ETag": f'"{tag}"', "Cache-Control": _freshness()})
+
+
+def _freshness() -> str:
+    """How long a client may keep what stands at this address."""
+    return _FOR_EVER if "digest" in (request.view_args or {}) else _CHECK_FIRST
 
 
 def _described(file: PackageFile) -> Response:
@@ -157,10 +189,10 @@ def _of(file: PackageFile, answer: Response) -> Response:
     return answer
 
 
-def _dressed(answer: Response, digest: str, size: int, span: range | None) -> Response:
+def _dressed(answer: Response, tag: str, size: int, span: range | None) -> Response:
     """The headers that files and their metadata share; `size` is that of the whole."""
-    answer.headers["ETag"] = f'"{digest}"'
-    answer.headers["Cache-Control"] = _FOR_EVER
+    answer.headers["ETag"] = f'"{tag}"'
+    answer.headers["Cache-Control"] = _freshness()
     answer.headers["Accept-Ranges"] = "bytes"
     answer.headers["X-Content-Type-Options"] = "nosniff"
     answer.headers["Content-Length"] = str(size if span is None else len(span))

@@ -18,6 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pyoci.dist.names import ProjectName
 from pyoci.store.models import PackageFile, ProjectPage
+from pyoci.web.addresses import DIGEST_DIGITS
 from pyoci.web.negotiation import Representation
 
 API_VERSION = "1.4"
@@ -53,8 +54,10 @@ def to_json(document: Any) -> bytes:
 
 
 def link(file: PackageFile) -> str:
-    """The file's URL, relative to its page. It has no query: pip appends `.metadata` to it."""
-    return _quoted(file.filename)
+    """The file's URL, relative to its page, with a part of its sha256: a file that was deleted and published
+    with other content has another URL. It has no query: pip appends `.metadata` to it.
+    """
+    return f"+{file.sha256[:DIGEST_DIGITS]}/{_quoted(file.filename)}"
 
 
 def _quoted(filename: str) -> str:
@@ -77,10 +80,9 @@ def _lists(files: Sequence[PackageFile]) -> Iterator[bytes]:
 
 def _file(file: PackageFile) -> dict[str, Any]:
     """What is known of a file: optional keys only where they have a value."""
-    filename = file.filename
     found: dict[str, Any] = {
-        "filename": filename,
-        "url": _quoted(filename),
+        "filename": file.filename,
+        "url": link(file),
         "hashes": {"sha256": file.sha256},
     }
     if file.size is not None:

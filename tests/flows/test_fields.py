@@ -124,7 +124,7 @@ def _check_html(answer: TestResponse) -> None:
     page = Elements(answer.text)
     assert page.found <= EXPECTED
     for link in page.links:
-        assert re.fullmatch(r"[A-Za-z0-9._%-]+(/|#sha256=[0-9a-f]{64})", link)
+        assert re.fullmatch(r"[A-Za-z0-9._%-]+/|\+[0-9a-f]{16}/[A-Za-z0-9._%-]+#sha256=[0-9a-f]{64}", link)
     assert answer.headers["Content-Security-Policy"] == POLICY
     assert answer.headers["X-Frame-Options"] == "DENY"
 

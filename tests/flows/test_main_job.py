@@ -48,13 +48,14 @@ def test_the_main_job(client: FlaskClient) -> None:
     """One wheel goes through every room and comes back as it was."""
     assert upload(client).status_code == 200
     (file,) = client.get(f"{ROOT}hello-world/", headers=JSON).get_json()["files"]
-    assert file["filename"] == file["url"] == WHEEL
+    assert file["filename"] == WHEEL
+    assert file["url"] == f"+{file['hashes']['sha256'][:16]}/{WHEEL}"
     assert file["requires-python"] == ">=3.9"
     assert client.get(f"{ROOT}hello-world/{file['url']}").data == BYTES
     metadata = client.get(f"{ROOT}hello-world/{file['url']}.metadata").data
     assert metadata == make_metadata(requires_python=">=3.9")
     assert hashlib.sha256(metadata).hexdigest() == file["core-metadata"]["sha256"]
-    assert f'<a href="{WHEEL}#sha256=' in client.get(f"{ROOT}hello-world/").text
+    assert f'<a href="{file["url"]}#sha256=' in client.get(f"{ROOT}hello-world/").text
     assert 'href="hello-world/"' in client.get(ROOT).text
 
 
@@ -101,7 +102,8 @@ def test_legacy_json(client: FlaskClient) -> None:
     upload(client)
     document = client.get(f"{ROOT}hello-world/json").get_json()
     (release,) = document["releases"]["1.0"]
-    assert release["url"] == f"http://localhost{ROOT}hello-world/{WHEEL}"
+    below = f"+{release['digests']['sha256'][:16]}/{WHEEL}"
+    assert release["url"] == f"http://localhost{ROOT}hello-world/{below}"
     assert document["info"]["version"] == "1.0"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from tests.serving import served
 
 ROOT = "/lab/acme/"
 FILE = f"{ROOT}hello-world/{WHEEL}"
+DIGEST_FILE = f"{ROOT}hello-world/+{hashlib.sha256(BYTES).hexdigest()[:16]}/{WHEEL}"
 
 
 @dataclass
@@ -70,25 +72,27 @@ def make_published(make_client: MakeClient, remote: RegistryWithStorage) -> Iter
         yield make
 
 
+@pytest.mark.parametrize("path", [FILE, DIGEST_FILE], ids=["plain", "digest"])
 def test_a_redirect_is_followed_and_no_credential_goes_along(
-    make_published: MakeClient, remote: RegistryWithStorage
+    make_published: MakeClient, remote: RegistryWithStorage, path: str
 ) -> None:
     """The bytes come through us, verified; Range too; the signed URL is used as it is."""
     client = make_published()
     for headers, status, content in (({}, 200, BYTES), ({"Range": "bytes=5-9"}, 206, BYTES[5:10])):
-        answer = client.get(FILE, headers={**basic("me", "hunter2"), **headers})
+        answer = client.get(path, headers={**basic("me", "hunter2"), **headers})
         assert (answer.status_code, answer.data) == (status, content)
-    assert client.get(f"{FILE}.metadata", headers=basic("me", "hunter2")).status_code == 200
+    assert client.get(f"{path}.metadata", headers=basic("me", "hunter2")).status_code == 200
     assert len(remote.seen) == 3
     assert all("HTTP_AUTHORIZATION" not in request for request in remote.seen)
 
 
+@pytest.mark.parametrize("path", [FILE, DIGEST_FILE], ids=["plain", "digest"])
 def test_a_redirect_is_passed_on_where_that_is_wanted(
-    make_published: MakeClient, remote: RegistryWithStorage
+    make_published: MakeClient, remote: RegistryWithStorage, path: str
 ) -> None:
     """307, and nobody keeps it; the bytes never pass through here."""
     client = make_published(PYOCI_REDIRECT="yes")
-    answer = client.get(FILE)
+    answer = client.get(path)
     assert (answer.status_code, answer.headers["Cache-Control"]) == (307, "no-store")
     assert answer.headers["Location"].startswith(f"{remote.storage_url}/v2/acme/hello_world/blobs/sha256:")
     assert answer.headers["Location"].endswith("?signature=se%2Fcret")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -148,7 +149,8 @@ def test_legacy_json(clients: Clients, site: PackageIndex, project: str, path: s
         found = {file["filename"]: file["url"] for file in answer["releases"]["1.0"]}
         assert found.keys() == {file.name for file in files}
         for file in files:
-            assert found[file.name] == f"{site.url}simple/{project}/{file.name}"
+            digest = hashlib.sha256(file.read_bytes()).hexdigest()
+            assert found[file.name] == f"{site.url}simple/{project}/+{digest[:16]}/{file.name}"
             content = site.get(found[file.name].removeprefix(site.url)).content
             assert content == file.read_bytes()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
 from pyoci.dist.names import ProjectName
@@ -12,6 +14,7 @@ from pyoci.store.service import PackageStore
 from tests.builders import make_wheel
 from tests.registry import TestRegistry, make_namespace
 from tests.store.shelf import HELLO, NOBODY, content, make_upload, names, page, publish, publish_wheel
+from tests.store.test_format import put_rust_package
 from tests.store.test_publish import make_foreign_image
 
 ACME = make_namespace()
@@ -234,3 +237,65 @@ def test_an_absent_project_is_not_found(store: PackageStore) -> None:
     """pip and uv go on to their next package index then."""
     with pytest.raises(NotFound, match="there is no project nothing here"):
         page(store, ProjectName.parse("nothing"))
+
+
+class TestByDigest:
+    """Files that a caller asks for by a part of their sha256, too."""
+
+    OTHER = make_wheel(requires=["greeting"])[1]
+
+    def digits(self, content: bytes) -> str:
+        return hashlib.sha256(content).hexdigest()[:16]
+
+    def ask(self, store: PackageStore, sha256: str) -> list[object]:
+        """What each way to a file gives."""
+        file = (ACME, HELLO, WHEEL, NOBODY)
+        return [
+            store.describe(*file, sha256=sha256).sha256,
+            b"".join(store.open(*file, sha256=sha256)),
+            b"".join(store.open(*file, ByteRange(0, 9), sha256=sha256)),
+            b"".join(store.open_or_leave(*file, lambda _url: False, sha256=sha256)),
+            store.metadata(*file, sha256=sha256),
+        ]
+
+    def assert_gone(self, store: PackageStore, sha256: str) -> None:
+        file = (ACME, HELLO, WHEEL, NOBODY)
+        for call in (store.describe, store.open, store.metadata):
+            with pytest.raises(NotFound, match="expected"):
+                call(*file, sha256=sha256)
+        with pytest.raises(NotFound, match="expected"):
+            store.open(*file, ByteRange(0, 9), sha256=sha256)
+        with pytest.raises(NotFound, match="expected"):
+            store.open_or_leave(*file, lambda _url: False, sha256=sha256)
+
+    def test_the_one_that_is_there(self, store: PackageStore) -> None:
+        """As without it."""
+        publish(store, WHEEL, BYTES)
+        assert self.ask(store, self.digits(BYTES)) == self.ask(store, "")
+
+    def test_another_in_its_place(self, store: PackageStore) -> None:
+        """What was replaced is gone, and its bytes aren't given under the old digest."""
+        publish(store, WHEEL, BYTES)
+        store.delete(ACME, HELLO, WHEEL, NOBODY)
+        publish(store, WHEEL, self.OTHER)
+        self.assert_gone(store, self.digits(BYTES))
+        assert self.ask(store, self.digits(self.OTHER))[1] == self.OTHER
+
+    def test_replaced_through_another_server(self, registry: TestRegistry) -> None:
+        """A page that one server shows leads to a file that every server gives at once, although those that
+        share no cache still remember the file in its place.
+        """
+        here, there = registry.store(), registry.store()
+        publish(here, WHEEL, BYTES)
+        assert self.ask(there, "") == self.ask(here, "")
+        here.delete(ACME, HELLO, WHEEL, NOBODY)
+        publish(here, WHEEL, self.OTHER)
+        assert self.ask(there, self.digits(self.OTHER)) == self.ask(here, "")
+        self.assert_gone(there, self.digits(BYTES))
+
+    def test_where_only_the_manifest_tells_it(self, registry: TestRegistry, store: PackageStore) -> None:
+        """The earliest Rust PyOCI kept no hash in the image index."""
+        put_rust_package(registry, WHEEL, BYTES, with_hash=False)
+        assert store.describe(ACME, HELLO, WHEEL, NOBODY, sha256=self.digits(BYTES)).filename == WHEEL
+        assert store.metadata(ACME, HELLO, WHEEL, NOBODY, sha256=self.digits(BYTES)).startswith(b"Metadata")
+        self.assert_gone(store, self.digits(self.OTHER))

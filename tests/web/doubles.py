@@ -162,10 +162,10 @@ class MemoryStore:
         return ProjectPage(name, tuple(sorted(files, key=lambda file: file.version)))
 
     def describe(
-        self, namespace: Namespace, name: ProjectName, filename: str, caller: Credentials
+        self, namespace: Namespace, name: ProjectName, filename: str, caller: Credentials, *, sha256: str = ""
     ) -> PackageFile:
         self._asked("describe", caller, str(namespace), name, filename)
-        kept = self._one(namespace, name, filename)
+        kept = self._one(namespace, name, filename, sha256)
         return replace(kept.file, size=len(kept.content))
 
     def open(
@@ -175,9 +175,11 @@ class MemoryStore:
         filename: str,
         caller: Credentials,
         byte_range: ByteRange | None = None,
+        *,
+        sha256: str = "",
     ) -> FileStream:
         self._asked("open", caller, str(namespace), name, filename, byte_range)
-        kept = self._one(namespace, name, filename)
+        kept = self._one(namespace, name, filename, sha256)
         size = len(kept.content)
         span = byte_range.within(size) if byte_range else None
         self.streams.append(
@@ -185,9 +187,11 @@ class MemoryStore:
         )
         return FileStream(kept.file, size, span, self.streams[-1])
 
-    def metadata(self, namespace: Namespace, name: ProjectName, filename: str, caller: Credentials) -> bytes:
+    def metadata(
+        self, namespace: Namespace, name: ProjectName, filename: str, caller: Credentials, *, sha256: str = ""
+    ) -> bytes:
         self._asked("metadata", caller, str(namespace), name, filename)
-        found = self._one(namespace, name, filename).metadata
+        found = self._one(namespace, name, filename, sha256).metadata
         if found is None:
             raise NotFound(f"{filename} has no metadata")
         return found
@@ -247,9 +251,9 @@ class MemoryStore:
             raise NotFound(f"there is no project {name} in {namespace}")
         return found
 
-    def _one(self, namespace: Namespace, name: ProjectName, filename: str) -> Kept:
+    def _one(self, namespace: Namespace, name: ProjectName, filename: str, sha256: str = "") -> Kept:
         found = self._project(namespace, name).get(filename)
-        if found is None:
+        if found is None or not found.file.sha256.startswith(sha256):
             raise NotFound(f"there is no file {filename} of {name}")
         return found
 

@@ -20,9 +20,9 @@ LARGE = "hello_world-7.7.zip"
 class BreakingStore(MemoryStore):
     """Breaks off when the broken file is read."""
 
-    def open(self, namespace: Any, name: Any, filename: str, *arguments: Any) -> FileStream:
+    def open(self, namespace: Any, name: Any, filename: str, *arguments: Any, **options: Any) -> FileStream:
         self.break_after = 2 if filename == BROKEN else None
-        return super().open(namespace, name, filename, *arguments)
+        return super().open(namespace, name, filename, *arguments, **options)
 
 
 def create() -> Flask:

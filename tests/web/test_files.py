@@ -9,6 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from pyoci.errors import ProtocolError
+from pyoci.oci.short_urls import ShortUrl, ShortUrls
 from tests.web.conftest import Told
 from tests.web.doubles import PIECE, MemoryStore
 
@@ -17,6 +18,8 @@ WHEEL = "hello_world-1.0-py3-none-any.whl"
 LOCAL = "hello_world-1!2.0+cu121-py3-none-any.whl"
 CONTENT = bytes(range(256)) * 64
 TAG = f'"{hashlib.sha256(CONTENT).hexdigest()}"'
+FOR_EVER = "private, max-age=31536000, immutable"
+CHECK_FIRST = "private, no-cache"
 METADATA = "Metadata-Version: 2.1\r\nName: hello-world\nVersion: 1.0\n\nna\u00efve\n".encode()
 
 
@@ -32,12 +35,12 @@ class TestDownload:
     """GET and HEAD of a file."""
 
     def test_whole(self, client: FlaskClient, store: MemoryStore) -> None:
-        """The bytes pass through; clients may keep them for ever, but nobody between them and us."""
+        """The bytes pass through; clients ask again before they use what they kept of a plain address."""
         answer = client.get(PROJECT + WHEEL)
         assert (answer.status_code, answer.data) == (200, CONTENT)
         assert answer.headers["Content-Length"] == str(len(CONTENT))
         assert answer.headers["ETag"] == TAG
-        assert answer.headers["Cache-Control"] == "private, max-age=31536000, immutable"
+        assert answer.headers["Cache-Control"] == CHECK_FIRST
         assert answer.headers["Accept-Ranges"] == "bytes"
         assert answer.headers["Content-Disposition"] == f'attachment; filename="{WHEEL}"'
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
@@ -203,11 +206,11 @@ class TestMetadata:
     """`<file>.metadata`."""
 
     def test_exact(self, client: FlaskClient) -> None:
-        """Byte for byte, for ever, never compressed."""
+        """Byte for byte, never compressed."""
         answer = client.get(f"{PROJECT}{WHEEL}.metadata", headers={"Accept-Encoding": "gzip"})
         assert (answer.status_code, answer.data) == (200, METADATA)
         assert answer.headers["ETag"] == f'"{hashlib.sha256(METADATA).hexdigest()}"'
-        assert answer.headers["Cache-Control"] == "private, max-age=31536000, immutable"
+        assert answer.headers["Cache-Control"] == CHECK_FIRST
         assert answer.headers["Content-Length"] == str(len(METADATA))
         assert answer.headers["Accept-Ranges"] == "bytes"
         assert "Content-Encoding" not in answer.headers
@@ -231,6 +234,85 @@ class TestMetadata:
         """An sdist has none; the store is asked for the file's name without the ending."""
         assert client.get(f"{PROJECT}hello_world-1.0.tar.gz.metadata").status_code == 404
         assert store.calls[-1][3] == "hello_world-1.0.tar.gz"
+
+
+class TestDigestAddress:
+    """`+<16 hex digits of the sha256>/<file>`, which pages link to."""
+
+    @pytest.fixture(params=["/ghcr.io/acme", "/ghcr.io/acme/+simple", "/team", "/team/%2Bsimple"])
+    def below(self, request: pytest.FixtureRequest, make_app, store: MemoryStore) -> str:
+        """The address of the wheel's folder, below long and short URLs."""
+        return f"{request.param}/hello-world/+{TAG[1:17]}/"
+
+    @pytest.fixture
+    def client(self, make_app) -> FlaskClient:
+        """A client of a site that also has a short URL."""
+        return make_app(short_urls=ShortUrls({"team": ShortUrl("ghcr.io", ("acme",))})).test_client()
+
+    def test_for_ever(self, client: FlaskClient, below: str) -> None:
+        """Clients may keep it without asking again; else it is as at the plain address."""
+        for path in (WHEEL, f"{WHEEL}.metadata"):
+            for method in ("GET", "HEAD"):
+                plain = client.open(PROJECT + path, method=method)
+                answer = client.open(below + path, method=method)
+                assert (answer.status_code, answer.data) == (200, plain.data)
+                assert answer.headers.pop("Cache-Control") == FOR_EVER
+                assert plain.headers.pop("Cache-Control") == CHECK_FIRST
+                assert dict(answer.headers) == dict(plain.headers)
+
+    @pytest.mark.parametrize("path", [WHEEL, f"{WHEEL}.metadata"])
+    def test_parts(self, client: FlaskClient, below: str, path: str) -> None:
+        """Range, If-Range and If-None-Match."""
+        tag = client.head(below + path).headers["ETag"]
+        part = client.get(below + path, headers={"Range": "bytes=2-5", "If-Range": tag})
+        assert (part.status_code, part.data) == (206, (METADATA if "metadata" in path else CONTENT)[2:6])
+        assert part.headers["Cache-Control"] == FOR_EVER
+        for method in ("GET", "HEAD"):
+            same = client.open(below + path, method=method, headers={"If-None-Match": tag})
+            assert (same.status_code, same.headers["Cache-Control"]) == (304, FOR_EVER)
+        outside = client.get(below + path, headers={"Range": "bytes=99999-"})
+        assert (outside.status_code, outside.headers["Cache-Control"]) == (416, "no-store")
+
+    @pytest.mark.parametrize("path", [WHEEL, f"{WHEEL}.metadata"])
+    @pytest.mark.parametrize("replaced", [True, False], ids=["replaced", "deleted"])
+    def test_gone(
+        self, client: FlaskClient, store: MemoryStore, below: str, path: str, replaced: bool
+    ) -> None:
+        """A file that was deleted, published again or not, is a 404 that nobody keeps."""
+        tag = client.head(below + path).headers["ETag"]
+        assert client.delete(PROJECT + WHEEL).status_code == 200
+        if replaced:
+            store.put(WHEEL, b"others", metadata=b"other METADATA")
+        for method in ("GET", "HEAD"):
+            for headers in ({}, {"If-None-Match": tag}, {"Range": "bytes=0-1"}):
+                answer = client.open(below + path, method=method, headers=headers)
+                assert (answer.status_code, answer.headers["Cache-Control"]) == (404, "no-store")
+        assert client.get(PROJECT + path).status_code == (200 if replaced else 404)
+
+    @pytest.mark.parametrize(
+        "digits", ["", "0123", TAG[1:16], TAG[1:18], TAG[1:17].upper(), "0123456789abcdeg"]
+    )
+    def test_no_digest(self, client: FlaskClient, store: MemoryStore, digits: str) -> None:
+        """What isn't sixteen lower-case digits is no address of a file."""
+        for path in (WHEEL, f"{WHEEL}.metadata"):
+            assert client.get(f"{PROJECT}+{digits}/{path}").status_code in {400, 404}
+        assert store.calls == []
+
+    @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
+    @pytest.mark.parametrize("target", [WHEEL, f"{WHEEL}.metadata", "1.0"])
+    def test_for_reading(
+        self, client: FlaskClient, store: MemoryStore, below: str, method: str, target: str
+    ) -> None:
+        """Yanks and deletes name a file, not its content; the sentence says what was expected."""
+        answer = client.open(below + target, method=method, json={"yanked": True})
+        assert (answer.status_code, "expected" in answer.text) == (405, True)
+        assert store.calls == []
+
+    def test_whoever_is_let_in(self, client: FlaskClient, store: MemoryStore, below: str) -> None:
+        """The digest opens nothing."""
+        store.password = "secret"
+        answer = client.get(below + WHEEL, headers={"If-None-Match": TAG})
+        assert (answer.status_code, answer.headers["Cache-Control"]) == (401, "no-store")
 
 
 class TestYank:

@@ -30,7 +30,7 @@ def test_releases_are_filled() -> None:
         "1.0": [
             {
                 "filename": wheel.filename,
-                "url": f"https://packages.example/ghcr.io/acme/hello-world/{wheel.filename}",
+                "url": urljoin(BASE, f"+{wheel.sha256[:16]}/{wheel.filename}"),
                 "packagetype": "bdist_wheel",
                 "digests": {"sha256": wheel.sha256},
                 "yanked": True,
@@ -42,7 +42,7 @@ def test_releases_are_filled() -> None:
             },
             {
                 "filename": sdist.filename,
-                "url": f"https://packages.example/ghcr.io/acme/hello-world/{sdist.filename}",
+                "url": urljoin(BASE, f"+{sdist.sha256[:16]}/{sdist.filename}"),
                 "packagetype": "sdist",
                 "digests": {"sha256": sdist.sha256},
                 "yanked": False,
@@ -102,7 +102,8 @@ def test_through_http(client: FlaskClient, store: MemoryStore) -> None:
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
     assert answer.headers["Cache-Control"] == "private, no-cache"
     url = answer.json["urls"][0]["url"]
-    assert url == "https://packages.example/ghcr.io/acme/hello-world/hello_world-1%211.0%2Ba-py3-none-any.whl"
+    below = f"+{file.sha256[:16]}/hello_world-1%211.0%2Ba-py3-none-any.whl"
+    assert url == f"https://packages.example/ghcr.io/acme/hello-world/{below}"
     assert client.get(url).headers["ETag"] == f'"{file.sha256}"'
     tag = answer.headers["ETag"]
     headers = {"If-None-Match": tag}

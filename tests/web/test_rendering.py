@@ -68,7 +68,7 @@ class TestJson:
             "files": [
                 {
                     "filename": file.filename,
-                    "url": file.filename,
+                    "url": f"+{file.sha256[:16]}/{file.filename}",
                     "hashes": {"sha256": file.sha256},
                     "size": 1234,
                     "upload-time": "2026-11-20T08:15:30.000000Z",
@@ -108,7 +108,7 @@ class TestHtml:
         file = make_file(requires_python=">=3.9", core_metadata=SHA, yanked="broken")
         (link,) = Links(as_html(make_page(file))).links
         assert link == {
-            "href": f"{file.filename}#sha256={file.sha256}",
+            "href": f"+{file.sha256[:16]}/{file.filename}#sha256={file.sha256}",
             "data-requires-python": ">=3.9",
             "data-core-metadata": f"sha256={SHA}",
             "data-dist-info-metadata": f"sha256={SHA}",
@@ -130,8 +130,10 @@ class TestHtml:
 
     def test_epochs_and_local_versions(self) -> None:
         """`!` and `+` are encoded in the link and stand plain in the text."""
-        html = as_html(make_page(make_file("hello_world-1!2.0+cu121-py3-none-any.whl")))
-        assert 'href="hello_world-1%212.0%2Bcu121-py3-none-any.whl#sha256=' in html
+        file = make_file("hello_world-1!2.0+cu121-py3-none-any.whl")
+        html = as_html(make_page(file))
+        link = f"+{file.sha256[:16]}/hello_world-1%212.0%2Bcu121-py3-none-any.whl"
+        assert f'href="{link}#sha256=' in html
         assert ">hello_world-1!2.0+cu121-py3-none-any.whl</a>" in html
 
     def test_hatch(self) -> None:

@@ -161,7 +161,8 @@ class TestPypi:
         client = make_app(short_urls=NAMES, path=prefix).test_client()
         answer = client.get(f"{prefix}/pypi/hello-world/json")
         [file] = answer.json["releases"]["1.0"]
-        assert file["url"] == f"http://localhost{prefix}/simple/hello-world/{WHEEL}"
+        below = f"+{file['digests']['sha256'][:16]}/{WHEEL}"
+        assert file["url"] == f"http://localhost{prefix}/simple/hello-world/{below}"
         assert client.get(file["url"]).data == b"the bytes of a file"
 
     def test_nothing_else_is_there(self, client: FlaskClient, store: MemoryStore) -> None:

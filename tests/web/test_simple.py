@@ -380,7 +380,8 @@ class TestPrefix:
         client = make_app(path="/foo/bar").test_client()
         assert client.get(f"/foo/bar{PAGE}").status_code == 200
         assert client.get(f"/foo/bar{PAGE}{WHEEL}").status_code == 200
-        assert client.get(f"/foo/bar{PAGE}?format=json").json["files"][0]["url"] == WHEEL
+        url = client.get(f"/foo/bar{PAGE}?format=json").json["files"][0]["url"]
+        assert client.get(urljoin(f"/foo/bar{PAGE}", url)).status_code == 200
         assert client.get(PAGE).status_code == 404
         assert client.get("/foo/bar/ghcr.io/acme").headers["Location"] == "acme/"
 
@@ -395,11 +396,12 @@ class TestPrefix:
         assert client.get("/health").status_code == 200
         assert client.get("/foo/bar/health").status_code == 404
 
-    def test_mounted(self, client: FlaskClient, project: str) -> None:
+    def test_mounted(self, client: FlaskClient, store: MemoryStore) -> None:
         """Below a SCRIPT_NAME the links of the legacy JSON carry it; all others are relative."""
-        answer = client.get(f"{project}json", base_url="https://packages.example/sub")
+        digest = store.put(WHEEL).sha256
+        answer = client.get(f"{PAGE}json", base_url="https://packages.example/sub")
         url = answer.json["urls"][0]["url"]
-        assert url == f"https://packages.example/sub{PAGE}{WHEEL}"
+        assert url == f"https://packages.example/sub{PAGE}+{digest[:16]}/{WHEEL}"
 
 
 @pytest.mark.parametrize("path", ["/favicon.ico", "/robots.txt", "/_/oidc/audience", "/.well-known/pytp"])
