@@ -119,17 +119,22 @@ def test_the_bait_is_good(client: str, house: House, clients: Clients, tmp_path:
 
 
 def addresses(project: str) -> Sequence[tuple[str, str, dict[str, str]]]:
-    """Every way to ask for a page: method, path and headers. The first three differ most."""
+    """Every way to ask for a page: method, path and headers. The first four differ most."""
     return [
         ("GET", f"{project}/", {"Accept": JSON}),
         ("GET", f"{project.replace('-', '_').upper()}/", {"Cache-Control": "no-cache"}),
         ("GET", f"{project}/json", {}),
+        ("GET", f"simple/{project}/", {"Accept": JSON}),
         ("GET", f"{project}/", {"Accept": "text/html"}),
         ("GET", f"{project}/?format=json", {}),
         ("HEAD", f"{project}/", {}),
         ("GET", f"{project}/", {"If-None-Match": "*"}),
         ("GET", f"{project.replace('-', '.')}/", {"Accept": JSON}),
         ("GET", f"+simple/{project}/", {}),
+        ("GET", f"simple/{project}/json", {}),
+        ("GET", f"pypi/{project}/json", {}),
+        ("GET", f"simple/+simple/{project}/", {}),
+        ("GET", f"legacy/+simple/{project}/", {}),
     ]
 
 
@@ -151,8 +156,8 @@ def test_no_address_shows_it(name: str, house: House, *, careful: bool) -> None:
         assert answer.headers.get("X-PyOCI-Origin") in {None, "registry"}
         assert "99.0" not in answer.text
 
-    # A registry that fails is asked again and again, for seconds: there the first three will do.
-    wanted = addresses(project)[: 3 if row.status >= 500 else None]
+    # A registry that fails is asked again and again, for seconds: there the first four will do.
+    wanted = addresses(project)[: 4 if row.status >= 500 else None]
     with ThreadPoolExecutor(3) as pool:
         for asked in [pool.submit(ask, *each) for each in wanted]:
             asked.result()
