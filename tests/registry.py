@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import werkzeug.test
 
@@ -35,7 +36,8 @@ class TestRegistry:
     """A registry of one test. `refuse` maps a regular expression over `METHOD path` to the answer it gets;
     `before` is called with each `METHOD path` before it is served. An `endless` one
     sends blobs that never end. A `forgetful` one doesn't know a repository without tags: distribution 3 and
-    zot are like that.
+    zot are like that. A `strict` one begins its list of repositories after those that it has, as zot does,
+    and gives none after another name; one that is `heedless` begins at the start, whatever is asked for.
     """
 
     __test__ = False  # pytest: a helper, no test
@@ -45,6 +47,8 @@ class TestRegistry:
     before: Callable[[str], None] | None = None
     endless: bool = False
     forgetful: bool = False
+    strict: bool = False
+    heedless: bool = False
     calls: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -59,16 +63,22 @@ class TestRegistry:
         for pattern, (status, code) in self.refuse.items():
             if re.search(pattern, line):
                 return _refusal(status, code, start_response)
-        if self.forgetful and line.endswith("/tags/list") and not self._tags(line):
+        if self.forgetful and line.endswith("/tags/list") and not self._listed(line.removeprefix("GET ")):
             return _refusal(404, "NAME_UNKNOWN", start_response)
+        last = parse_qs(environ.get("QUERY_STRING", "")).get("last", [""])[0]
+        if line == "GET _catalog" and last and self.strict and last not in self._listed("_catalog"):
+            return _json('{"repositories": []}', start_response)
+        if line == "GET _catalog" and self.heedless:
+            environ = {**environ, "QUERY_STRING": ""}
         if self.endless and line.startswith("GET") and "/blobs/" in line:
             start_response("200 OK", [("Content-Type", "application/octet-stream")])
             return itertools.repeat(b"x" * 65536)
         return self._app(environ, start_response)
 
-    def _tags(self, line: str) -> Any:
-        listed = werkzeug.test.Client(self._app).get(f"/v2/{line.removeprefix('GET ')}").get_json()
-        return listed.get("tags")
+    def _listed(self, path: str) -> Any:
+        """The list at `tags/list` of a repository or at `_catalog`."""
+        answer = werkzeug.test.Client(self._app).get(f"/v2/{path}").get_json()
+        return answer.get("repositories", answer.get("tags"))
 
     def store(self, events: Events | None = None, **settings: Any) -> PackageStore:
         """A store of its own over this registry, as another process would have."""
@@ -107,10 +117,14 @@ class TestRegistry:
 
 
 def _refusal(status: int, code: str, start_response: Any) -> list[bytes]:
-    body = json.dumps({"errors": [{"code": code, "message": code.lower()}]}).encode()
-    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
-    start_response(f"{status} Refused", headers)
-    return [body]
+    text = json.dumps({"errors": [{"code": code, "message": code.lower()}]})
+    return _json(text, start_response, f"{status} Refused")
+
+
+def _json(text: str, start_response: Any, status: str = "200 OK") -> list[bytes]:
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(text)))]
+    start_response(status, headers)
+    return [text.encode()]
 
 
 def make_namespace(path: str = "acme") -> Namespace:

@@ -84,7 +84,9 @@ class OCISession:
         return self._listing(self.registry.url("_catalog", n=PAGE), "", "repositories")
 
     def repositories_after(self, name: str) -> tuple[str, ...]:
-        """The first of them that follow `name`, where the registry sorts them: one request, however many."""
+        """The first of them that follow `name`, where the registry sorts them and begins after any name: one
+        request, however many. zot gives none after a name that it hasn't; others ignore `name`.
+        """
         url = self.registry.url("_catalog", n=_GLANCE, last=name)
         return self._listing(url, "", "repositories", pages=1)
 

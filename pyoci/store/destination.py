@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pyoci.dist.names import ProjectName
 from pyoci.errors import Denied, InvalidRequest, NotFound, NotSupported, Unauthorized
 from pyoci.oci.credentials import Credentials
-from pyoci.oci.session import Gateway
 from pyoci.store.layout import MARKER_TAG
 from pyoci.store.models import Namespace
 from pyoci.store.pages import Pages
 from pyoci.store.project import StoredProject
+from pyoci.store.roots import Roots
 
 Open = Callable[[Namespace, ProjectName, Credentials], StoredProject]
 
@@ -33,8 +33,8 @@ class UploadAddress:
 class Destinations:
     """Asks the registry which namespace is meant. One for the process; `open_project` opens to publish."""
 
-    def __init__(self, gateway: Gateway, pages: Pages, open_project: Open) -> None:
-        self._gateway = gateway
+    def __init__(self, roots: Roots, pages: Pages, open_project: Open) -> None:
+        self._roots = roots
         self._pages = pages
         self._open = open_project
 
@@ -57,12 +57,10 @@ class Destinations:
         """Whether the namespace has this project, or anything that the registry lists."""
         if self._is_there(self._open(namespace, name, caller)):
             return True
-        session, prefix = self._gateway.session(namespace.registry, caller), f"{namespace.path}/"
         try:
-            names = session.repositories_after(prefix)
+            return self._roots.is_in_use(namespace, caller, fresh=True)
         except (NotFound, NotSupported, Unauthorized, Denied):
             return False
-        return any(listed.startswith(prefix) for listed in names)
 
     def _is_misplaced(
         self, namespace: Namespace, package_index: Namespace, name: ProjectName, caller: Credentials

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
 from pyoci.dist.filenames import parse_filename
 from pyoci.dist.names import ProjectName
-from pyoci.errors import InvalidRequest, NotFound, ProtocolError, PyOCIError
+from pyoci.errors import NotFound, ProtocolError
 from pyoci.events import Events
 from pyoci.oci.blobs import BlobStream
 from pyoci.oci.credentials import Credentials
-from pyoci.oci.errors import RegistryNotFound, RegistryNotSupported
 from pyoci.oci.references import Digest
 from pyoci.oci.session import Gateway
 from pyoci.store.absences import Absences
@@ -42,6 +41,7 @@ from pyoci.store.models import (
 from pyoci.store.pages import Pages
 from pyoci.store.project import StoredProject
 from pyoci.store.publish import Publisher, utc_now
+from pyoci.store.roots import Roots
 from pyoci.store.writes import Writes
 
 _CONFIG_LIMIT = 32 * 1024 * 1024  # bytes: METADATA has its own, lower limit; JSON may escape every character
@@ -81,31 +81,12 @@ class PackageStore:
         locks = TagLocks(self._cache.backend.lock)
         changer = Changer(self._cache.changed, self._writes, locks=locks, now=now, sleep=sleep)
         self._publisher = Publisher(changer, now=now)
-        self._destinations = Destinations(gateway, self._pages, partial(self._project, publishing=True))
+        self._roots = Roots(gateway, self._cache)
+        self._destinations = Destinations(self._roots, self._pages, partial(self._project, publishing=True))
 
     def projects(self, namespace: Namespace, caller: Credentials) -> tuple[ProjectName, ...]:
         """The projects of a namespace, sorted. Raises NotFound where the registry lists no repositories."""
-        session = self._gateway.session(namespace.registry, caller)
-        try:
-            names = session.repositories()
-        except (RegistryNotFound, RegistryNotSupported) as exc:
-            raise NotFound(
-                f"{namespace.registry} doesn't list its repositories; ask for a project by name"
-            ) from exc
-        return tuple(sorted(_projects_in(namespace, names)))
-
-    def _projects_if_any(self, namespace: Namespace, caller: Credentials) -> tuple[ProjectName, ...]:
-        """The projects of a namespace; none where that can't be told.
-
-        The list is read only if, from where the namespace would stand in it, it begins with one of its
-        projects: pip asks for every dependency that lives on PyPI, and the whole would be much each time.
-        """
-        session = self._gateway.session(namespace.registry, caller)
-        try:
-            names = session.repositories_after(f"{namespace.path}/")
-            return self.projects(namespace, caller) if any(_projects_in(namespace, names)) else ()
-        except PyOCIError:
-            return ()
+        return self._roots.projects(namespace, caller)
 
     def page(
         self, namespace: Namespace, name: ProjectName, caller: Credentials, *, fresh: bool = False
@@ -154,7 +135,7 @@ class PackageStore:
         return self._lookup.absence(project, self._glance(below, caller), fresh=fresh)
 
     def _glance(self, below: Namespace | None, caller: Credentials) -> Glance:
-        return lambda: self._projects_if_any(below, caller) if below is not None else ()
+        return lambda: self._roots.projects_if_any(below, caller) if below is not None else ()
 
     def holds(self, ticket: Ticket) -> bool:
         """Whether the page with this ticket may be given again to the caller who got it."""
@@ -293,18 +274,6 @@ class PackageStore:
         project.prove()
         self._cache.keep_blob(project.repository, digest, bytes(config))
         return bytes(config)
-
-
-def _projects_in(namespace: Namespace, repositories: Iterable[str]) -> Iterator[ProjectName]:
-    """The projects of a namespace among all repositories; deeper ones belong to another namespace."""
-    prefix = f"{namespace.path}/"
-    for repository in repositories:
-        if not repository.startswith(prefix):
-            continue
-        try:
-            yield ProjectName.from_underscored(repository.removeprefix(prefix))
-        except InvalidRequest:
-            continue
 
 
 def _digest(file: PackageFile) -> Digest:

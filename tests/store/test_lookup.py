@@ -103,6 +103,42 @@ class TestWhoHasIt:
         assert find(store, ProjectName.parse("below"), below=below) == Root((HELLO,))
         assert elsewhere.asked == []
 
+    @pytest.mark.parametrize("quirk", ["strict", "heedless"])
+    def test_a_root_before_upstream_where_the_list_begins_elsewhere(
+        self, registry: TestRegistry, elsewhere: PackageIndex, quirk: str
+    ) -> None:
+        """zot begins its list of repositories after existing names alone. It is read from its start then,
+        once a minute for each caller, and not for each dependency that comes from upstream.
+        """
+        setattr(registry, quirk, True)
+        store = registry.store(upstream=elsewhere)
+        store.publish(make_namespace("acme/below"), make_upload(*make_wheel()), NOBODY)
+        for _ in range(2):
+            below = find(store, ProjectName.parse("below"), below=make_namespace("acme/below"))
+            assert below == Root((HELLO,))
+        assert elsewhere.asked == []
+        find(store, ProjectName.parse("first"), below=make_namespace("acme/first"))
+        registry.calls.clear()
+        dependencies = [f"dependency{number}" for number in range(5)]
+        for name in dependencies:
+            find(store, ProjectName.parse(name), below=make_namespace(f"acme/{name}"))
+        assert elsewhere.asked == ["first", *dependencies]
+        assert registry.calls.count("GET _catalog") == 5
+        somebody = Basic("user", "secret")
+        find(store, ProjectName.parse("other"), below=make_namespace("acme/other"), caller=somebody)
+        assert registry.calls.count("GET _catalog") == 7
+
+    def test_a_list_is_remembered_no_longer_than_the_operator_says(
+        self, registry: TestRegistry, elsewhere: PackageIndex
+    ) -> None:
+        """PYOCI_CACHE_TTL=0: a namespace that has just come into being is seen at once."""
+        registry.strict = True
+        store = registry.store(upstream=elsewhere, cache=Cache(terms=Terms(0, 0)))
+        below = make_namespace("acme/below")
+        assert isinstance(find(store, ProjectName.parse("below"), below=below), ForeignPage)
+        registry.store().publish(below, make_upload(*make_wheel()), NOBODY)
+        assert find(store, ProjectName.parse("below"), below=below) == Root((HELLO,))
+
     def test_upstream_that_fails_says_so(self, store: PackageStore, elsewhere: PackageIndex) -> None:
         """It is no 404: a client would go on without the project, or with a second package index."""
         elsewhere.failure = Unreachable("upstream is down")

@@ -1,0 +1,129 @@
+"""Roots: which projects a namespace has, by the registry's list of repositories."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+
+from cachetools import TLRUCache
+
+from pyoci.cache.flights import Flights
+from pyoci.dist.names import ProjectName
+from pyoci.errors import InvalidRequest, NotFound, PyOCIError
+from pyoci.oci.credentials import Credentials
+from pyoci.oci.errors import RegistryNotFound, RegistryNotSupported
+from pyoci.oci.references import Registry
+from pyoci.oci.session import Gateway, OCISession
+from pyoci.store.cache import Cache
+from pyoci.store.models import Namespace
+
+_KNOWN = 16 * 1024 * 1024  # bytes, roughly, of the namespaces that one process remembers
+_NAME = 150  # bytes of one namespace
+_SECONDS = 40.0  # for which a list that another request reads is waited for: reading it has a limit of 30
+
+_Namespaces = tuple[frozenset[str], float]  # their paths, and until when they count
+
+
+class Roots:
+    """One for the process.
+
+    A registry that sorts its list, and begins it after any name, tells with one short page whether there is
+    anything in a namespace. zot begins after existing names only, and gives an empty page for others; some
+    registries ignore the name. There the whole list is read, and remembered for the caller who was given it.
+    """
+
+    def __init__(
+        self, gateway: Gateway, cache: Cache, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._gateway = gateway
+        self._cache = cache
+        self._clock = clock
+        self._flights = Flights()
+        self._guard = threading.Lock()
+        self._known: TLRUCache[tuple[str, str], _Namespaces] = TLRUCache(
+            _KNOWN,
+            ttu=lambda _key, known, _now: known[1],
+            timer=clock,
+            getsizeof=lambda known: 500 + _NAME * len(known[0]),
+        )
+
+    def projects(self, namespace: Namespace, caller: Credentials) -> tuple[ProjectName, ...]:
+        """The projects of a namespace, sorted. Raises NotFound where the registry lists no repositories."""
+        session = self._gateway.session(namespace.registry, caller)
+        try:
+            names = session.repositories()
+        except (RegistryNotFound, RegistryNotSupported) as exc:
+            raise NotFound(
+                f"{namespace.registry} doesn't list its repositories; ask for a project by name"
+            ) from exc
+        return tuple(sorted(_projects_in(namespace, names)))
+
+    def projects_if_any(self, namespace: Namespace, caller: Credentials) -> tuple[ProjectName, ...]:
+        """The projects of a namespace; none where that can't be told. The list is read only if something is
+        there: pip asks for every dependency that lives on PyPI, and the whole would be much each time.
+        """
+        try:
+            return self.projects(namespace, caller) if self.is_in_use(namespace, caller) else ()
+        except PyOCIError:
+            return ()
+
+    def is_in_use(self, namespace: Namespace, caller: Credentials, *, fresh: bool = False) -> bool:
+        """Whether the registry lists anything in a namespace. `fresh` uses nothing that is remembered. Raises
+        what the registry says.
+        """
+        session, prefix = self._gateway.session(namespace.registry, caller), f"{namespace.path}/"
+        names = session.repositories_after(prefix)
+        if any(name.startswith(prefix) for name in names):
+            return True
+        if _follow(names, prefix):
+            return False
+        return namespace.path in self._namespaces(session, namespace.registry, caller, fresh=fresh)
+
+    def _namespaces(
+        self, session: OCISession, registry: Registry, caller: Credentials, *, fresh: bool
+    ) -> frozenset[str]:
+        """Every namespace that has something in it, by the whole list of repositories."""
+        who = self._cache.name_of(caller)
+        key = (registry.origin, who)
+        with self._guard:
+            known = None if fresh else self._known.get(key)
+        if known is not None:
+            return known[0]
+
+        def read() -> frozenset[str]:
+            until = self._clock() + self._cache.terms.ttl
+            found = frozenset(path for name in session.repositories() for path in _paths_above(name))
+            with self._guard, suppress(ValueError):  # it is larger than all of them may be together
+                self._known[key] = (found, until)
+            return found
+
+        return self._flights.share((fresh, *key), who, read, _SECONDS)
+
+
+def _follow(names: tuple[str, ...], name: str) -> bool:
+    """Whether a list of repositories can be the part that follows `name`: it isn't empty, and is sorted, by
+    characters or by segments.
+    """
+    if not names or min(names) < name:
+        return False
+    return list(names) in (sorted(names), sorted(names, key=lambda each: each.split("/")))
+
+
+def _paths_above(repository: str) -> Iterator[str]:
+    """The namespaces that a repository is in."""
+    segments = repository.split("/")
+    return ("/".join(segments[:count]) for count in range(1, len(segments)))
+
+
+def _projects_in(namespace: Namespace, repositories: Iterable[str]) -> Iterator[ProjectName]:
+    """The projects of a namespace among all repositories; deeper ones belong to another namespace."""
+    prefix = f"{namespace.path}/"
+    for repository in repositories:
+        if not repository.startswith(prefix):
+            continue
+        try:
+            yield ProjectName.from_underscored(repository.removeprefix(prefix))
+        except InvalidRequest:
+            continue
