@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from typing import Self
 from benchmarks.environments import CHECKOUT
 from benchmarks.results import Missed
 from pyoci.config import Settings
+from tests.live.environments import Environments
 from tests.live.programs import find
 from tests.live.servers import Port, Server, Servers, htpasswd, start_docker_registry, start_pyoci
 
@@ -47,6 +49,19 @@ class Site:
         return self.file.format(project=project, filename=filename)
 
 
+@dataclass(frozen=True, slots=True)
+class TokenServer:
+    """A token server that runs; `certificate` is that of its tokens."""
+
+    url: str
+    certificate: Path
+
+    def auth(self, url: str | None = None) -> dict[str, object]:
+        """The section of a docker-registry's configuration that takes its tokens, fetched at `url`."""
+        facts = {"service": "bench", "issuer": "tests", "rootcertbundle": str(self.certificate)}
+        return {"token": {"realm": f"{url or self.url}/token", **facts}}
+
+
 class Stage:
     """Starts servers, each in a folder of its own below `folder`. A scene's servers end with it."""
 
@@ -75,12 +90,23 @@ class Stage:
                 if path.is_dir():
                     shutil.rmtree(path)
 
-    def docker_registry(self, **accounts: str) -> str:
-        """The URL of a registry of its own; one that asks for a password where there are accounts."""
+    def token_server(self, environments: Environments, seconds: int, **accounts: str) -> TokenServer:
+        """A token server of its own, whose tokens live for so many seconds. Raises NotInstalled."""
+        name, port = self.name("tokens"), self.port()
+        folder = self.new_folder(name)
+        script = str(CHECKOUT / "tests" / "live" / "token_server.py")
+        python = str(environments.python("token-server"))
+        command = [python, script, str(port.number), str(folder), json.dumps(accounts), str(seconds)]
+        self.start(f"{name}-server", command, port.url, "/token")
+        return TokenServer(port.url, folder / "token.crt")
+
+    def docker_registry(self, auth: Mapping[str, object] | None = None, /, **accounts: str) -> str:
+        """The URL of a registry of its own. It asks for a password where there are accounts, or for what
+        `auth` says.
+        """
         if find("docker-registry") is None:
             raise Missed("docker-registry is not installed; Debian's package of that name brings it")
         name, port = self.name("docker-registry"), self.port()
-        auth = None
         if accounts:
             path = htpasswd(self.folder / f"{name}.htpasswd", **accounts)
             auth = {"htpasswd": {"realm": "bench", "path": str(path)}}

@@ -11,6 +11,7 @@ from benchmarks.rows.many import many_rows
 from benchmarks.rows.pages import page_rows
 from benchmarks.rows.slow import slow_rows
 from benchmarks.rows.telemetry import telemetry_rows
+from benchmarks.rows.tokens import token_rows
 from benchmarks.rows.transfers import transfer_rows
 from benchmarks.rows.uploads import upload_rows
 from benchmarks.rows.upstream import upstream_rows
@@ -23,6 +24,7 @@ ROWS: dict[str, Callable[[Stage, int], list[Row]]] = {
     "crowd": crowd_rows,
     "many": many_rows,
     "install": install_rows,
+    "tokens": token_rows,
     "uploads": upload_rows,
     "downloads": download_rows,
     "upstream": upstream_rows,
