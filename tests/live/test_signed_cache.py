@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,12 @@ from pyoci.events import Events
 from pyoci.oci.models import Document
 from pyoci.store.cache import Cache
 from pyoci.store.layout import CORE_METADATA
-from pyoci.store.state import Seen
+from pyoci.store.state import TTL, TTL_OLD, Seen
 from tests.builders import make_wheel
 from tests.cache import contract
 from tests.live.redis_server import RedisServer
-from tests.registry import TestRegistry, make_repository
-from tests.store.shelf import page, publish_wheel
+from tests.registry import TestRegistry, make_namespace, make_repository
+from tests.store.shelf import HELLO, NOBODY, page, publish_wheel
 
 pytestmark = pytest.mark.live("redis-server")
 
@@ -242,6 +244,35 @@ def forged_document(document: Document) -> Document:
     for manifest in content["manifests"]:
         manifest["annotations"][CORE_METADATA] = EVIL
     return Document(document.media_type, json.dumps(content).encode())
+
+
+@pytest.mark.parametrize(
+    ("days", "seconds"),
+    [pytest.param(0, TTL, id="published lately"), pytest.param(2, TTL_OLD, id="published days ago")],
+)
+def test_what_is_put_back_counts_no_longer_than_it_would(
+    shelf: TestRegistry, open_redis: OpenBackend, attacker: Redis, days: int, seconds: float
+) -> None:
+    """All of Redis from before a yank, journals included: the time of what was remembered runs on."""
+    published = datetime.now(UTC) - timedelta(days=days)
+    here = shelf.store(cache=Cache(open_redis()), now=lambda: published)
+    publish_wheel(here, "1.0")
+    assert [file.yanked for file in page(here).files] == [None]
+    before = {name: attacker.dump(name) for name in attacker.keys("pyoci:*")}
+    here.yank(make_namespace(), HELLO, "1.0", "a reason", NOBODY)
+    assert [file.yanked for file in page(here).files] == ["a reason"]
+
+    def shown(later: float) -> list[str | None]:
+        """What a worker that remembers nothing shows, so many seconds later."""
+        attacker.flushall()
+        for name, value in before.items():
+            attacker.restore(name, 0, value)
+        cache = Cache(open_redis(), now=lambda: time.time() + later)
+        return [file.yanked for file in page(shelf.store(cache=cache)).files]
+
+    assert shown(0) == [None]
+    assert shown(seconds - 30) == [None]
+    assert shown(seconds + 1) == ["a reason"]
 
 
 def test_the_setting_signs_what_a_server_remembers(

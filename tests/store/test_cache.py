@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +22,7 @@ from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials
 from pyoci.oci.models import Document
 from pyoci.oci.references import Digest, Registry, Repository, Tag
 from pyoci.oci.session import Gateway
+from pyoci.store.absences import Absences
 from pyoci.store.cache import Cache
 from pyoci.store.models import ByteRange, ProjectPage
 from pyoci.store.service import PackageStore
@@ -491,6 +493,37 @@ def test_the_embedded_registries_of_two_servers_are_not_one(backend: Deaf) -> No
     assert other.blob(REPOSITORY, Digest("sha256", hashlib.sha256(b"x").hexdigest())) is None
     elsewhere = Repository.parse(Registry("https", "ghcr.io"), "acme/hello_world")
     assert one.key_of(elsewhere) == other.key_of(elsewhere)
+
+
+class TestAbsences:
+    """That a registry has told a caller that there is no such project."""
+
+    @pytest.mark.parametrize(
+        ("seconds", "last"),
+        [pytest.param(10, 10, id="the token's"), pytest.param(1000, 60, id="the time to live")],
+    )
+    def test_last_no_longer_than_the_registrys_word(self, clock: Clock, seconds: float, last: float) -> None:
+        """Neither the absence, nor the page from elsewhere that stands on it."""
+        cache = Cache(clock=clock, now=clock)
+        absences = Absences(cache, clock=clock)
+        absences.keep("me", REPOSITORY, cache.position(REPOSITORY), seconds)
+        ticket = absences.ticket("me", REPOSITORY, math.inf)
+        assert ticket is not None
+        clock.now += last - 0.5
+        assert absences.is_known("me", REPOSITORY)
+        assert absences.holds(ticket)
+        clock.now += 0.5
+        assert not absences.is_known("me", REPOSITORY)
+        assert not absences.holds(ticket)
+        assert absences.ticket("me", REPOSITORY, math.inf) is None
+
+    @pytest.mark.parametrize(("seconds", "ttl"), [(0, 60), (60, 0)], ids=["a token that is over", "no TTL"])
+    def test_are_not_remembered_beyond_the_request(self, clock: Clock, seconds: float, ttl: float) -> None:
+        """Where the registry's word counts for that alone."""
+        cache = Cache(terms=Terms(ttl), clock=clock, now=clock)
+        absences = Absences(cache, clock=clock)
+        absences.keep("me", REPOSITORY, cache.position(REPOSITORY), seconds)
+        assert not absences.is_known("me", REPOSITORY)
 
 
 class TestProofs:
