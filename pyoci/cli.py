@@ -20,17 +20,17 @@ PyOCI {version}: packages are kept in {directory}
 
   Package index   {url}
 
-  Install         pip install --index-url {url} PACKAGE
-                  uv pip install --default-index {url} PACKAGE
-  Publish         twine upload --repository-url {url} -u me -p open dist/*
-                  uv publish --publish-url {url} -u me -p open dist/*
-  Found there     what you publish; PYOCI_UPSTREAM_INDEX adds PyPI's packages
+  Install         pip install --index-url {install_url} PACKAGE
+                  uv pip install --default-index {install_url} PACKAGE
+  Publish         twine upload --repository-url {url} -u {user} -p {password} dist/*
+                  uv publish --publish-url {url} -u {user} -p {password} dist/*
+  Found there     {found}
   Largest upload  {limit:g} MB, unless PYOCI_MAX_BODY sets another limit (in bytes)
 
 {note}
 """
-_OPEN = "Nobody but this machine is served: PYOCI_EMBEDDED_HTPASSWD lets others in. Ctrl-C stops."
-_CLOSED = "Use a name and password from {htpasswd} in place of `me` and `open`. Ctrl-C stops."
+_OPEN = "Only this machine has access: PYOCI_EMBEDDED_HTPASSWD gives it to others. Ctrl-C stops the server."
+_CLOSED = "USER and PASSWORD stand for an account from {htpasswd}. Ctrl-C stops the server."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,28 +50,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve() -> int:
-    """Become gunicorn, with settings that make sense at a desk."""
+    """Replace this process by gunicorn, with settings for one developer's machine."""
     environ = {"PYOCI_EMBEDDED": "pyoci-data", **os.environ}
     settings = Settings.from_environ(environ)
-    _see_whether_free(settings.port)
-    name = settings.short_urls.name_in("local") or "local/main"
-    url = f"http://localhost:{settings.port}{settings.path}/{name}/"
-    htpasswd = settings.embedded_htpasswd
-    note = _OPEN if htpasswd is None else _CLOSED.format(htpasswd=htpasswd)
-    welcome = _WELCOME.format(
-        version=pyoci.__version__,
-        directory=settings.embedded,
-        url=url,
-        limit=settings.max_body / 1_000_000,
-        note=note,
-    )
-    print(welcome, flush=True)  # noqa: T201  # the command talks to a person
+    _check_that_port_is_free(settings.port)
+    print(_welcome(settings), flush=True)  # noqa: T201  # the command talks to a person
+    # gunicorn imports from the current directory first, where a clone named `pyoci` would hide an editable
+    # installation; on PYTHONPATH it doesn't.
+    home = str(Path(pyoci.__file__).parent.parent)
+    if home not in sys.path:
+        environ["PYTHONPATH"] = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
     command = [sys.executable, "-m", "gunicorn", "-c", "python:pyoci.server", "pyoci.server:application()"]
     os.execve(sys.executable, command, environ)  # noqa: S606  # no shell is wanted
 
 
-def _see_whether_free(port: int) -> None:
-    """Raises WrongSettings where gunicorn would knock five times, and give up."""
+def _welcome(settings: Settings) -> str:
+    """The address of the package index, and commands to paste that use it."""
+    name = settings.short_urls.name_in("local") or "local/main"
+    place = f"localhost:{settings.port}{settings.path}/{name}/"
+    htpasswd, upstream = settings.embedded_htpasswd, settings.upstream
+    return _WELCOME.format(
+        version=pyoci.__version__,
+        directory=settings.embedded,
+        url=f"http://{place}",
+        install_url=f"http://{place}" if htpasswd is None else f"http://USER:PASSWORD@{place}",
+        user="me" if htpasswd is None else "USER",
+        password="open" if htpasswd is None else "PASSWORD",
+        found=(
+            "what you publish; PYOCI_UPSTREAM_INDEX adds PyPI's packages"
+            if upstream is None
+            else f"what you publish, and the packages of {upstream.url}"
+        ),
+        limit=settings.max_body / 1_000_000,
+        note=_OPEN if htpasswd is None else _CLOSED.format(htpasswd=htpasswd),
+    )
+
+
+def _check_that_port_is_free(port: int) -> None:
+    """Raises WrongSettings where gunicorn would try five times, and give up."""
     ipv6 = socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if ipv6 else socket.AF_INET
     try:

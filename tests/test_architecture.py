@@ -51,6 +51,7 @@ LADDER = {
     "heap": set(),
     "worker": {"client_socket", "heap"},
     "cli": {"config", "store", "embedded"},
+    "__main__": {"cli"},
 }
 # Below config everything gets plain values; of other rooms it knows only the parsed values that it holds.
 FOREIGN = {

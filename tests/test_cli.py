@@ -12,13 +12,15 @@ from pathlib import Path
 import pytest
 
 import pyoci
+from pyoci.cli import _welcome
+from pyoci.config import Settings
 from tests.registry import TestRegistry
 
 
 def run(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run the command with a minute's patience."""
     return subprocess.run(
-        [sys.executable, "-c", "import sys; from pyoci.cli import main; sys.exit(main())", *arguments],
+        [sys.executable, "-m", "pyoci", *arguments],
         cwd=cwd,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(pyoci.__file__).parent.parent), **environ},
         capture_output=True,
@@ -87,3 +89,32 @@ def test_a_port_that_is_taken_is_told_at_once(tmp_path: Path, address: str) -> N
     assert (done.returncode, done.stdout) == (2, "")
     sentence = f"PORT: {port} can't be used, another program listens there; expected a port that is free\n"
     assert done.stderr == sentence
+
+
+def test_without_passwords_any_name_fits() -> None:
+    """The printed commands can be pasted as they are."""
+    lines = _welcome(Settings.from_environ({"PYOCI_EMBEDDED": "pyoci-data"})).splitlines()
+    assert "  Install         pip install --index-url http://localhost:8080/local/main/ PACKAGE" in lines
+    publish = "twine upload --repository-url http://localhost:8080/local/main/ -u me -p open dist/*"
+    assert f"  Publish         {publish}" in lines
+    assert "  Found there     what you publish; PYOCI_UPSTREAM_INDEX adds PyPI's packages" in lines
+
+
+def test_with_passwords_each_command_has_a_place_for_one(tmp_path: Path) -> None:
+    """Reading needs a password, too; `me` and `open` would be refused."""
+    (tmp_path / "htpasswd").touch()
+    environ = {"PYOCI_EMBEDDED": "pyoci-data", "PYOCI_EMBEDDED_HTPASSWD": str(tmp_path / "htpasswd")}
+    text = _welcome(Settings.from_environ(environ))
+    assert text.count(" -u USER -p PASSWORD dist/*") == 2
+    assert text.count("http://USER:PASSWORD@localhost:8080/local/main/ PACKAGE") == 2
+    assert f"USER and PASSWORD stand for an account from {tmp_path / 'htpasswd'}" in text
+    assert "-p open" not in text
+
+
+def test_the_upstream_index_is_named_without_its_password() -> None:
+    """Where PYOCI_UPSTREAM_INDEX is set, it isn't recommended."""
+    upstream = "https://me:secret-word@packages.example/simple/"
+    text = _welcome(Settings.from_environ({"PYOCI_UPSTREAM_INDEX": upstream}))
+    assert "what you publish, and the packages of https://packages.example/simple/\n" in text
+    assert "PYOCI_UPSTREAM_INDEX" not in text
+    assert "secret-word" not in text

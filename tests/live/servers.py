@@ -142,11 +142,11 @@ def start_pyoci(servers: Servers, name: str, port: Port, **settings: str) -> Ser
     return servers.start(name, command, port.url, ready="/health", env=env, cwd=CHECKOUT)
 
 
-def start_serve(servers: Servers, name: str, port: Port, **settings: str) -> Server:
-    """PyOCI as `make serve` starts it; it keeps its packages beside its log."""
-    command = [sys.executable, "-c", "import sys, pyoci.cli; sys.exit(pyoci.cli.main())", "serve"]
+def start_serve(servers: Servers, name: str, port: Port, cwd: Path | None = None, **settings: str) -> Server:
+    """PyOCI as `make serve` starts it, in `cwd`; it keeps its packages there, or beside its log."""
+    command = [sys.executable, "-P", "-m", "pyoci", "serve"]
     env = _environment() | {"PORT": str(port.number)} | settings
-    return servers.start(name, command, port.url, ready="/health", env=env)
+    return servers.start(name, command, port.url, ready="/health", env=env, cwd=cwd)
 
 
 def start_docker_registry(

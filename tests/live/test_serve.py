@@ -31,6 +31,15 @@ def test_the_limit_is_told(serve: Server) -> None:
     assert "Largest upload  50 MB, unless PYOCI_MAX_BODY sets another" in serve.log.read_text()
 
 
+def test_above_a_clone(servers: Servers, ports: Callable[[str], Port], tmp_path: Path) -> None:
+    """A folder named `pyoci` in the current directory doesn't hide the package from gunicorn."""
+    (tmp_path / "pyoci").mkdir()
+    server = start_serve(servers, "above-a-clone", ports("above-a-clone"), tmp_path)
+    assert (tmp_path / "pyoci-data").is_dir()
+    server.end()
+    server.wait()
+
+
 @pytest.mark.live("pip", "uv", "twine")
 def test_printed_lines(clients: Clients, serve: Server, tmp_path: Path) -> None:
     """twine, uv and pip do what the printed lines say, with a file and a name filled in."""

@@ -1,0 +1,7 @@
+"""`python -m pyoci` is the `pyoci` command."""
+
+import sys
+
+from pyoci.cli import main
+
+sys.exit(main())
