@@ -1,6 +1,7 @@
 """Which programs the live tests need, where each comes from, and what happens where one is missing.
 
-A missing program skips its tests, and the run's last lines say which package brings it. With CI=true it fails
+A missing program skips its tests, and the run's last lines say which package brings it, also where xdist's
+workers ran them: the reports that come from there carry the remedy. With CI=true it fails
 them: nobody would notice a continuous integration that tests nothing. Only what it would take too much to
 install is used where it is at hand, and skipped elsewhere.
 """
@@ -11,7 +12,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 
@@ -27,6 +28,7 @@ DEBIAN_PACKAGES = {
     "npm": "npm",
     "nginx": "nginx",
 }
+REMEDY = "remedy"  # the property of a skipped test that says what to install
 AT_HAND = {"npm"}  # Debian's brings hundreds of packages along
 # Debian's Go lies on PATH; the toolchain's own archive unpacks to a folder that often does not. Only root's
 # PATH has servers.
@@ -40,12 +42,11 @@ def find(program: str) -> str | None:
 
 @dataclass(slots=True)
 class Requirements:
-    """Checks what tests ask for, and remembers what was missing."""
+    """Checks what tests ask for."""
 
     environments: Environments
     environ: Mapping[str, str]
     find: Callable[[str], str | None] = find
-    skipped: dict[str, list[str]] = field(default_factory=dict)  # what would help, to tests
 
     def check(self, item: pytest.Item) -> None:
         """Skip or fail `item` where one of the programs that its `live` markers name is missing."""
@@ -56,18 +57,8 @@ class Requirements:
                 continue
             if self.environ.get("CI") == "true" and program not in AT_HAND:
                 pytest.fail(f"{trouble}; with CI=true that is a failure", pytrace=False)
-            self.skipped.setdefault(remedy, []).append(item.nodeid)
+            item.user_properties.append((REMEDY, remedy))
             pytest.skip(trouble)
-
-    def report(self, terminal: pytest.TerminalReporter) -> None:
-        """Say which live tests were skipped, and what to install for them."""
-        if not self.skipped:
-            return
-        terminal.section("live tests that were skipped")
-        for remedy, tests in sorted(self.skipped.items()):
-            terminal.write_line(f"{remedy}: {len(tests)} skipped")
-            for test, cases in sorted(Counter(test.partition("[")[0] for test in tests).items()):
-                terminal.write_line(f"    {test}" + (f" ({cases} cases)" if cases > 1 else ""))
 
     def _missing(self, program: str) -> tuple[str | None, str]:
         """What would bring `program`, None where it is there, and what is wrong."""
@@ -88,3 +79,19 @@ class Requirements:
                 f"{program} is not installed; Debian's package {package} brings it",
             )
         return None, ""
+
+
+def report_skipped(terminal: pytest.TerminalReporter) -> None:
+    """Say which live tests were skipped, and what to install for them."""
+    skipped: dict[str, list[str]] = {}
+    for report in terminal.stats.get("skipped", []):
+        for name, remedy in report.user_properties:
+            if name == REMEDY:
+                skipped.setdefault(remedy, []).append(report.nodeid)
+    if not skipped:
+        return
+    terminal.section("live tests that were skipped")
+    for remedy, tests in sorted(skipped.items()):
+        terminal.write_line(f"{remedy}: {len(tests)} skipped")
+        for test, cases in sorted(Counter(test.partition("[")[0] for test in tests).items()):
+            terminal.write_line(f"    {test}" + (f" ({cases} cases)" if cases > 1 else ""))
