@@ -2,7 +2,7 @@
 FROM python:3.13-slim AS build
 
 WORKDIR /src
-COPY setup.cfg setup.py README.rst LICENSE ./
+COPY pyproject.toml setup.cfg README.rst LICENSE ./
 COPY pyoci ./pyoci
 # The environment gets no pip of its own; modules are compiled here, for nobody can write there later.
 RUN python -m venv --without-pip /opt/pyoci

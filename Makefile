@@ -1,41 +1,38 @@
-# `make serve` and `make test` are all one needs to know. Everything lives in .venv.
+# `make serve` and `make test` are all one needs to know; `make help` lists the rest. Everything is in .venv.
+# Programs are started as modules: their scripts name the folder that they were installed in.
 PYTHON ?= python3
-VENV := .venv
-RUN := $(VENV)/bin
+RUN := .venv/bin/python
 
-.PHONY: serve test torture bench lint docs clean
+.PHONY: serve test torture bench lint docs clean help environment environment-dev
 
-serve: $(VENV)/.installed
-	$(RUN)/pyoci serve
+serve: environment  ## serve a package index on port 8080, with its packages in ./pyoci-data
+	$(RUN) -m pyoci serve
 
-test: $(VENV)/.installed-dev
-	$(RUN)/python -m pytest -n auto --dist loadfile $(ARGS)
+test: environment-dev  ## run all tests; ARGS="tests/web -x" passes arguments to pytest
+	$(RUN) -m pytest -n auto --dist loadfile $(ARGS)
 
-torture: $(VENV)/.installed-dev
-	$(RUN)/python -m pytest tests/torture $(ARGS)
+torture: environment-dev  ## run the long tests against faults and hostile input
+	$(RUN) -m pytest tests/torture $(ARGS)
 
-lint: $(VENV)/.installed-dev
-	$(RUN)/ruff check .
-	$(RUN)/ruff format --check .
-	$(RUN)/mypy
+bench: environment-dev  ## measure PyOCI beside other package indexes
+	$(RUN) -m benchmarks $(ARGS)
 
-docs: $(VENV)/.installed-dev
-	$(RUN)/python -m sphinx -W -n --keep-going -q docs build/docs
+lint: environment-dev  ## check style and types
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
 
-bench: $(VENV)/.installed-dev
-	$(RUN)/python -m benchmarks $(ARGS)
+docs: environment-dev  ## build the documents into build/docs
+	$(RUN) -m sphinx -W -n --keep-going -q docs build/docs
 
-clean:
-	rm -rf $(VENV) build *.egg-info
+clean:  ## remove .venv and everything that was built
+	rm -rf .venv build dist *.egg-info
 
-$(VENV)/bin/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "PyOCI needs Python 3.11 or newer")'
-	$(PYTHON) -m venv $(VENV)
+help:  ## show this list
+	@sed -n 's/^\([a-z]*\):.*  ## /  make \1	/p' Makefile | expand -t 16
 
-$(VENV)/.installed: setup.cfg pyoci/__init__.py | $(VENV)/bin/python
-	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable .
-	@touch $@
+environment:
+	@$(PYTHON) .ci/environment.py
 
-$(VENV)/.installed-dev: setup.cfg pyoci/__init__.py | $(VENV)/bin/python
-	$(RUN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[dev]'
-	@touch $@ $(VENV)/.installed
+environment-dev:
+	@$(PYTHON) .ci/environment.py dev
