@@ -14,6 +14,7 @@ PyOCIError
 ├── AlreadyExists           another file has that name
 ├── TooLarge                over a limit, which the message names
 ├── RateLimited             the registry asks to wait
+├── Exhausted               this process has no memory or no thread left
 ├── ProtocolError           the registry answered nonsense
 └── Unreachable             no answer in time
 """
@@ -100,6 +101,10 @@ class RateLimited(PyOCIError):
     def __init__(self, message: str, retry_after: int | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class Exhausted(PyOCIError):
+    """This process has no memory, or no thread, left for the request."""
 
 
 class ProtocolError(PyOCIError):

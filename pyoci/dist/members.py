@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 from pyoci.errors import InvalidRequest
 
 METADATA_LIMIT = 4 * 1024 * 1024  # bytes; real ones with a long README have some 100 kB
@@ -26,6 +28,12 @@ def check_count(count: int) -> None:
     """Raises InvalidRequest for an archive of too many members."""
     if count > MEMBER_LIMIT:
         raise InvalidRequest(f"the archive has too many members; expected at most {MEMBER_LIMIT}")
+
+
+def check_memory(error: Exception) -> None:
+    """Raises MemoryError where that is what an error of zlib means: the archive may be whole."""
+    if isinstance(error, zlib.error) and str(error).startswith("Error -4 "):  # Z_MEM_ERROR
+        raise MemoryError(str(error)) from None
 
 
 class TopFolder:

@@ -14,7 +14,7 @@ import zlib
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from pyoci.dist.members import TopFolder, check_count, check_size
+from pyoci.dist.members import TopFolder, check_count, check_memory, check_size
 from pyoci.errors import InvalidRequest
 
 # A tar.gz must be unpacked to its end: poetry, flit and hatch put PKG-INFO last, pip would take the later
@@ -96,6 +96,7 @@ class _Gunzip(io.RawIOBase):
         try:
             return self._inflater.decompress(packed, size)
         except zlib.error as error:
+            check_memory(error)
             raise InvalidRequest(
                 "the sdist can't be unpacked; expected a tar.gz, as its name says"
             ) from error

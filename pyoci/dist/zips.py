@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from pyoci.dist.members import METADATA_LIMIT, check_count, check_size
+from pyoci.dist.members import METADATA_LIMIT, check_count, check_memory, check_size
 from pyoci.dist.zip_layout import (
     ENCRYPTED,
     LOCAL_HEADER,
@@ -142,6 +142,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except _FOREIGN as error:
+        check_memory(error)
         raise InvalidRequest(
             f"the zip archive can't be read: {str(error)[:100]!a}; expected a whole one"
         ) from error

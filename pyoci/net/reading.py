@@ -68,7 +68,9 @@ def _unzipped(body: bytes, limit: int) -> tuple[bytes, bool]:
     unpacking = zlib.decompressobj(16 + zlib.MAX_WBITS)
     try:
         return unpacking.decompress(body, limit), unpacking.eof
-    except zlib.error:
+    except zlib.error as exc:
+        if str(exc).startswith("Error -4 "):  # Z_MEM_ERROR
+            raise MemoryError(str(exc)) from None
         return b"", False
 
 

@@ -9,7 +9,7 @@ from flask import Flask
 from pyoci.web.admission import refuse_by_head
 from pyoci.web.body import ReadToTheEnd
 from pyoci.web.context import EXTENSION, Site
-from pyoci.web.errors import register_errors
+from pyoci.web.errors import WithoutMemory, register_errors
 from pyoci.web.files import DigestConverter, FilenameConverter, files
 from pyoci.web.routes import leave_route
 from pyoci.web.simple import simple
@@ -40,4 +40,5 @@ def register(app: Flask, site: Site) -> None:
     app.before_request(refuse_by_head)
     patience = replace(site.patience, cap=max(2 * site.max_body, site.patience.cap))
     reading = ReadToTheEnd(app.wsgi_app, patience)
-    app.wsgi_app = WarmPages(reading, site, site.pages)  # type: ignore[method-assign]
+    warm = WarmPages(reading, site, site.pages)
+    app.wsgi_app = WithoutMemory(warm, site.events)  # type: ignore[method-assign]

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from werkzeug.wsgi import get_content_length
 
-from pyoci.errors import BodyTimeout, InvalidRequest, PyOCIError
+from pyoci.errors import BodyTimeout, Exhausted, InvalidRequest, PyOCIError
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+NO_MEMORY = "PyOCI has no memory left for this request; try again later"
 PIECE = 768 * 1024  # bytes; less costs more processor time, more takes an upload up to 20 MB of memory
 
 
@@ -44,8 +45,8 @@ class Patience:
 class RequestBody(io.RawIOBase):
     """A request's body, as `wsgi.input`. Ends where the body ends, and says so when it ends too soon.
 
-    Reading raises BodyTimeout and InvalidRequest, never OSError: the client's connection is not the
-    disk's, nor the registry's. `length` is in bytes, None for a chunked body.
+    Reading raises BodyTimeout, InvalidRequest and Exhausted, never OSError: the client's connection is not
+    the disk's, nor the registry's. `length` is in bytes, None for a chunked body.
     """
 
     def __init__(self, environ: WSGIEnvironment, patience: Patience) -> None:
@@ -113,6 +114,9 @@ class RequestBody(io.RawIOBase):
             data: bytes = self._stream.read(wanted)
         except TimeoutError:
             raise self._fail(_timeout(self.taken)) from None
+        except MemoryError:
+            # The server has lost bytes of it, so that nobody can go on here. The client is not to blame.
+            raise self._fail(Exhausted(NO_MEMORY)) from None
         except Exception as exc:  # a reset, or what the server itself raises for a bad chunk
             raise self._fail(_cut(self.taken, self.length)) from exc
         if not data:
@@ -161,7 +165,11 @@ class _Watch:
         self._connection.settimeout(self._progress)
         self._timer = threading.Timer(seconds, self._expire, [self._connection])
         self._timer.daemon = True
-        self._timer.start()
+        try:
+            self._timer.start()
+        except RuntimeError:
+            self._timer = None
+            raise Exhausted(NO_MEMORY) from None
 
     def stop(self) -> None:
         if self._timer is None or self._connection is None:

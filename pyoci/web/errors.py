@@ -5,15 +5,22 @@ from __future__ import annotations
 import errno
 import json
 import traceback
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from pyoci import errors
+from pyoci.events import Events
 from pyoci.web import answers
 from pyoci.web.addresses import EXPECTED, NoRegistry
+from pyoci.web.body import NO_MEMORY
 from pyoci.web.context import site
 from pyoci.web.negotiation import prefers_json
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 STATUS: dict[type[errors.PyOCIError], int] = {
     errors.InvalidRequest: 400,
@@ -29,12 +36,15 @@ STATUS: dict[type[errors.PyOCIError], int] = {
     errors.AlreadyExists: 409,
     errors.TooLarge: 413,
     errors.RateLimited: 429,
+    errors.Exhausted: 503,
     errors.ProtocolError: 502,
     errors.Unreachable: 504,
 }
 MESSAGE_LIMIT = 500  # characters; it stands in the status line too
 _BROKEN = "PyOCI failed at this request; its log says more"
 _NO_ROOM = "PyOCI has no room left to take this; nothing was stored"
+_AGAIN = 5  # seconds after which other requests have given their memory back
+_MEMORY_ERRNOS = frozenset({errno.ENOMEM, errno.ENOBUFS})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _WEEK = "public, max-age=604800"
 
@@ -65,6 +75,9 @@ def _known(error: errors.PyOCIError) -> Response:
             answer.headers["WWW-Authenticate"] = 'Basic realm="pyoci"'
         case errors.RateLimited(retry_after=int(seconds)):
             answer.headers["Retry-After"] = str(max(seconds, 0))  # never a date: it crashes poetry
+        case errors.Exhausted():
+            site().events.error("web", "no memory or no thread left")
+            answer.headers["Retry-After"] = str(_AGAIN)
         case errors.RangeNotSatisfiable(size=size):
             answer.headers["Content-Range"] = f"bytes */{size}"
         case errors.UnsupportedCoding():
@@ -98,12 +111,59 @@ def _unknown(error: Exception) -> Response:
 
     The log gets the places that the error came through, not its message: that may hold a URL with a token.
     """
+    if is_exhausted(error):
+        return _without_memory(error)
     number = error.errno if isinstance(error, OSError) else None
     frames = traceback.extract_tb(error.__traceback__)
     trace = [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames]
     name = errno.errorcode.get(number or 0)
     site().events.error("web", "request failed", error=type(error).__name__, errno=name, trace=trace)
     return _answer(507, _NO_ROOM) if number in _FULL else _answer(500, _BROKEN)
+
+
+def is_exhausted(error: Exception) -> bool:
+    """Whether an exception means that this process has no memory, or no thread, left."""
+    if isinstance(error, OSError):
+        return error.errno in _MEMORY_ERRNOS
+    # Python has no kind for threads; the text is the same in all its releases.
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and str(error) == "can't start new thread"
+    )
+
+
+def _without_memory(error: Exception) -> Response:
+    traceback.clear_frames(error.__traceback__)  # what they hold is needed now
+    return _known(errors.Exhausted(NO_MEMORY))
+
+
+class WithoutMemory:
+    """WSGI: answers where there was not enough memory for an answer from within. The server would log a
+    traceback, and answer as for a defect.
+    """
+
+    def __init__(self, application: WSGIApplication, events: Events) -> None:
+        self._application = application
+        self._events = events
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        try:
+            return self._application(environ, start_response)
+        except Exception as exc:
+            if not is_exhausted(exc):
+                raise
+            name = type(exc).__name__
+        self._events.error("web", "no memory or no thread left", error=name)
+        headers = [
+            ("Content-Type", "text/plain; charset=utf-8"),
+            ("Content-Length", str(len(NO_MEMORY))),
+            ("Cache-Control", "no-store"),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Retry-After", str(_AGAIN)),
+            ("Connection", "close"),  # the body may not have been read
+        ]
+        failure = MemoryError()
+        start_response(f"503 {NO_MEMORY}", headers, (MemoryError, failure, None))  # type: ignore[arg-type]
+        return [NO_MEMORY.encode()]
 
 
 def _answer(status: int, message: str) -> Response:

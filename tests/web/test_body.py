@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from pyoci.errors import BodyTimeout, InvalidRequest
+from pyoci.errors import BodyTimeout, Exhausted, InvalidRequest
 from pyoci.web.body import PIECE, Patience, ReadToTheEnd, RequestBody
 
 SHORT = Patience(progress=0.1, start=0.3, slowest=1_000_000, chunked=0.3, refusal=0.3, cap=1000)
@@ -232,3 +233,35 @@ def test_patience() -> None:
     """A long body has more time than a short one, and chunks have a time of their own."""
     patience = Patience(start=10, slowest=100, chunked=50)
     assert [patience.in_all(0), patience.in_all(1000), patience.in_all(None)] == [10, 20, 50]
+
+
+class TestMemory:
+    """What is missing here is not the client's fault."""
+
+    @pytest.mark.parametrize("chunked", [False, True])
+    def test_no_memory_while_reading(self, *, chunked: bool) -> None:
+        """The server lost bytes of it: it is not read on, and the connection ends."""
+
+        class Full:
+            def read(self, _size: int) -> bytes:
+                raise MemoryError
+
+        body = make_chunked(Full()) if chunked else make_body(length=100, **{"wsgi.input": Full()})
+        for _ in range(2):
+            with pytest.raises(Exhausted, match="no memory left"):
+                body.read(10)
+        assert body.finish() is False
+
+    def test_no_thread_to_watch_it(self, pair: tuple[socket.socket, socket.socket]) -> None:
+        """Without one nobody would end a body that trickles in. No system gives a stack of 16 TiB."""
+        client, server = pair
+        body = make_body(length=3, **{"wsgi.input": Connection(server), "gunicorn.socket": server})
+        client.sendall(b"abc")
+        before = threading.stack_size(16 * 1024**4)
+        try:
+            with pytest.raises(Exhausted, match="no memory left"):
+                body.read(3)
+            assert body.finish() is False
+        finally:
+            threading.stack_size(before)
+        assert body.read(3) == b"abc"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+from typing import Any
+
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -10,8 +13,9 @@ from hypothesis import strategies as st
 from werkzeug.exceptions import ServiceUnavailable
 
 from pyoci import errors
+from pyoci.events import Events
 from pyoci.web.addresses import NoRegistry
-from pyoci.web.errors import MESSAGE_LIMIT, STATUS, one_line, status_of
+from pyoci.web.errors import MESSAGE_LIMIT, STATUS, WithoutMemory, one_line, status_of
 from tests.web.conftest import Told
 from tests.web.doubles import MemoryStore
 
@@ -30,6 +34,7 @@ KINDS = {
     errors.AlreadyExists: 409,
     errors.TooLarge: 413,
     errors.RateLimited: 429,
+    errors.Exhausted: 503,
     errors.ProtocolError: 502,
     errors.Unreachable: 504,
 }
@@ -195,3 +200,67 @@ def test_other_routes(app: Flask) -> None:
     assert (answer.status, answer.text) == ("503 come back later", "come back later")
     assert answer.headers["Retry-After"] == "3"
     assert answer.headers["Cache-Control"] == "no-store"
+
+
+EXHAUSTED = [
+    MemoryError(),
+    MemoryError("zlib"),
+    OSError(errno.ENOMEM, "Cannot allocate memory"),
+    OSError(errno.ENOBUFS, "No buffer space available"),
+    RuntimeError("can't start new thread"),
+]
+
+
+@pytest.mark.parametrize("failure", EXHAUSTED, ids=repr)
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_no_memory_is_nobodys_fault(
+    client: FlaskClient, store: MemoryStore, told: Told, failure: Exception, method: str
+) -> None:
+    """A 503, for other requests will have given theirs back in a moment; the log has no traceback."""
+    store.failure = failure
+    answer = client.open(PAGE if method == "GET" else f"{PAGE}1.0", method=method)
+    assert answer.status == "503 PyOCI has no memory left for this request; try again later"
+    assert answer.text == "PyOCI has no memory left for this request; try again later"
+    assert answer.headers["Retry-After"] == "5"
+    assert [event for event in told if event["level"] == "error"] == [
+        {"event": "no memory or no thread left", "room": "web", "level": "error"}
+    ]
+
+
+@pytest.mark.parametrize(
+    "failure", [RuntimeError("dictionary changed size"), OSError(errno.EIO, "bad"), KeyError()], ids=repr
+)
+def test_defects_stay_defects(client: FlaskClient, store: MemoryStore, failure: Exception) -> None:
+    """Only what is known to be memory or a thread is worth another try."""
+    store.failure = failure
+    assert client.get(PAGE).status_code == 500
+
+
+@pytest.mark.parametrize("failure", EXHAUSTED, ids=repr)
+@pytest.mark.parametrize("started", [False, True])
+def test_no_memory_for_an_answer(told: Told, failure: Exception, *, started: bool) -> None:
+    """Where an answer from within fails, too, the server has neither a traceback to log nor its own page."""
+
+    def application(_environ: Any, start_response: Any) -> Any:
+        if started:
+            start_response("200 OK", [])
+        raise failure
+
+    calls: list[tuple[Any, ...]] = []
+    body = WithoutMemory(application, Events(told.tell))({}, lambda *call: calls.append(call))  # type: ignore[arg-type]
+    status, headers, exc_info = calls[-1]
+    assert status == "503 PyOCI has no memory left for this request; try again later"
+    assert dict(headers)["Content-Length"] == str(len(b"".join(body)))
+    assert ("Connection", "close") in headers
+    assert exc_info[0] is MemoryError
+    assert [event["event"] for event in told] == ["no memory or no thread left"]
+
+
+def test_other_failures_are_not_taken_for_memory(told: Told) -> None:
+    """They stay what they are."""
+
+    def application(_environ: Any, _start_response: Any) -> Any:
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        WithoutMemory(application, Events(told.tell))({}, lambda *_: None)  # type: ignore[arg-type]
