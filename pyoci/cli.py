@@ -8,13 +8,13 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 
 import pyoci
 from pyoci.config import Settings, WrongSettings
 from pyoci.embedded import gc
 
+_DIRECTORY = "pyoci-data"
 _WELCOME = """\
 PyOCI {version}: packages are kept in {directory}
 
@@ -38,9 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="pyoci", description=pyoci.__doc__)
     parser.add_argument("--version", action="version", version=f"pyoci {pyoci.__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True)
-    verbs.add_parser("serve", help="serve a package index, with the embedded registry in ./pyoci-data")
-    collect = verbs.add_parser("gc", help="remove what nothing refers to from the embedded registry")
-    collect.add_argument("directory", nargs="?", type=Path, help="default: PYOCI_EMBEDDED, or ./pyoci-data")
+    verbs.add_parser("serve", help=f"serve a package index, with the embedded registry in ./{_DIRECTORY}")
+    collect = verbs.add_parser("gc", help="remove unreferenced data from the embedded registry")
+    collect.add_argument(
+        "directory", nargs="?", type=Path, help=f"default: PYOCI_EMBEDDED, or ./{_DIRECTORY}"
+    )
     chosen = parser.parse_args(arguments)
     try:
         return _serve() if chosen.verb == "serve" else _gc(chosen.directory)
@@ -51,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve() -> int:
     """Replace this process by gunicorn, with settings for one developer's machine."""
-    environ = {"PYOCI_EMBEDDED": "pyoci-data", **os.environ}
+    environ = {"PYOCI_EMBEDDED": _DIRECTORY, **os.environ}
     settings = Settings.from_environ(environ)
     _check_that_port_is_free(settings.port)
     print(_welcome(settings), flush=True)  # noqa: T201  # the command talks to a person
@@ -99,10 +101,10 @@ def _check_that_port_is_free(port: int) -> None:
 
 def _gc(directory: Path | None) -> int:
     settings = Settings.from_environ(os.environ)
-    directory = directory or settings.embedded or Path("pyoci-data")
+    directory = directory or settings.embedded or Path(_DIRECTORY)
     if not directory.is_dir():
         raise WrongSettings(f"there is no directory {directory}")
-    done = gc(directory, older_than=timedelta(hours=1))
+    done = gc(directory)
     counts = f"{done.manifests} manifests, {done.blobs} blobs, {done.uploads} unfinished uploads"
     print(f"removed {counts}: {done.freed} bytes")  # noqa: T201  # the command talks to a person
     for problem in done.problems:

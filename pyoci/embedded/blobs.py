@@ -144,6 +144,9 @@ class UploadLimits:
     seconds: float = 3600.0  # since the last bytes arrived
 
 
+UPLOAD_LIMITS = UploadLimits()
+
+
 @dataclass(frozen=True, slots=True)
 class UnfinishedUploads:
     """The sizes in bytes of the unfinished uploads, and of those that had expired and were removed."""

@@ -6,18 +6,16 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 from flask import Blueprint, Flask, Response, request
 from werkzeug.routing import BaseConverter
 
 from pyoci.embedded import views
 from pyoci.embedded.access import Htpasswd, refusal_for_remote_peer
-from pyoci.embedded.blobs import UploadLimits
 from pyoci.embedded.errors import Busy, Damaged, Refusal, refusal_of
 from pyoci.embedded.parsing import parse_digest, parse_folder, parse_reference
-from pyoci.embedded.registry import BLOB_LIMIT, EmbeddedRegistry
-from pyoci.embedded.storage import LOCK_LIMIT, Disk
+from pyoci.embedded.registry import EmbeddedRegistry, Options
 from pyoci.events import Events
 
 View = Callable[..., Response]
@@ -57,16 +55,6 @@ _ROUTES: tuple[tuple[str, Mapping[str, View]], ...] = (
 )
 
 
-class Options(TypedDict, total=False):
-    """Optional arguments of both functions below; `blob_limit` in bytes, `lock_limit` in seconds."""
-
-    blob_limit: int
-    lock_limit: float
-    upload_limits: UploadLimits
-    events: Events
-    disk: Disk
-
-
 class _Everything(BaseConverter):
     """Any path: the registry answers for all of them."""
 
@@ -75,7 +63,12 @@ class _Everything(BaseConverter):
 
 
 def create_blueprint(
-    directory: Path, *, htpasswd: Htpasswd | None, local_only: bool, **options: Unpack[Options]
+    directory: Path,
+    *,
+    htpasswd: Htpasswd | None,
+    local_only: bool,
+    events: Events | None = None,
+    **options: Unpack[Options],
 ) -> Blueprint:
     """The registry over `directory`, below /v2/.
 
@@ -83,14 +76,8 @@ def create_blueprint(
     programs on this machine alone; it is False where the caller has checked its requests.
     Raises OSError where `directory` can't be created.
     """
-    registry = EmbeddedRegistry.open(
-        directory,
-        options.get("disk"),
-        options.get("blob_limit", BLOB_LIMIT),
-        options.get("lock_limit", LOCK_LIMIT),
-        options.get("upload_limits"),
-    )
-    events = options.get("events") or Events()
+    registry = EmbeddedRegistry.open(directory, **options)
+    events = events or Events()
 
     def answer(rest: str = "") -> Response:
         try:
@@ -116,7 +103,12 @@ def create_blueprint(
 
 
 def create_registry_app(
-    directory: Path, *, htpasswd: Htpasswd | None, local_only: bool, **options: Unpack[Options]
+    directory: Path,
+    *,
+    htpasswd: Htpasswd | None,
+    local_only: bool,
+    events: Events | None = None,
+    **options: Unpack[Options],
 ) -> Flask:
     """An application that consists of the registry, for calls within this process; see create_blueprint.
 
@@ -124,7 +116,9 @@ def create_registry_app(
     """
     app = Flask(__name__, static_folder=None)
     app.config["PROPAGATE_EXCEPTIONS"] = True
-    app.register_blueprint(create_blueprint(directory, htpasswd=htpasswd, local_only=local_only, **options))
+    app.register_blueprint(
+        create_blueprint(directory, htpasswd=htpasswd, local_only=local_only, events=events, **options)
+    )
     return app
 
 

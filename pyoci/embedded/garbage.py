@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 
 from pyoci.embedded.errors import Busy, Damaged, Refusal
@@ -18,7 +17,7 @@ from pyoci.embedded.storage import LOCK_LIMIT, Disk, RepositoryFolder
 from pyoci.errors import InvalidRequest
 from pyoci.oci.references import Digest
 
-_HOUR = timedelta(hours=1)
+_RECENT = 3600.0  # seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,20 +43,18 @@ class Collected:
 def gc(
     directory: Path,
     *,
-    older_than: timedelta = _HOUR,
     disk: Disk | None = None,
     lock_limit: float = LOCK_LIMIT,
 ) -> Collected:
     """Collect the garbage of every repository below `directory`, while other processes read and write.
 
-    `older_than` is at least an hour. A repository that can't be read is skipped. Unfinished uploads expire by
-    their own limit.
+    A repository that can't be read is skipped. Unfinished uploads expire by their own limit.
     """
     collected = Collected()
     if directory.is_dir():
         disk = disk or Disk()
-        registry = EmbeddedRegistry.open(directory, disk, lock_limit=lock_limit)
-        collection = _Collection(registry, disk, max(older_than, _HOUR).total_seconds())
+        registry = EmbeddedRegistry.open(directory, disk=disk, lock_limit=lock_limit)
+        collection = _Collection(registry, disk)
         for folder in registry.layout.folders():
             collected += collection.collect(folder)
         collected += _remove_expired_uploads(registry)
@@ -67,7 +64,9 @@ def gc(
 def remove_expired_uploads(directory: Path, disk: Disk | None = None) -> Collected:
     """Remove the unfinished uploads below `directory` that have expired, and nothing else."""
     return (
-        _remove_expired_uploads(EmbeddedRegistry.open(directory, disk)) if directory.is_dir() else Collected()
+        _remove_expired_uploads(EmbeddedRegistry.open(directory, disk=disk or Disk()))
+        if directory.is_dir()
+        else Collected()
     )
 
 
@@ -80,12 +79,11 @@ def _remove_expired_uploads(registry: EmbeddedRegistry) -> Collected:
 
 
 class _Collection:
-    """One run over the repositories; `age` in seconds."""
+    """One run over the repositories."""
 
-    def __init__(self, registry: EmbeddedRegistry, disk: Disk, age: float) -> None:
+    def __init__(self, registry: EmbeddedRegistry, disk: Disk) -> None:
         self._manifests = registry.manifests
         self._disk = disk
-        self._age = age
 
     def collect(self, folder: RepositoryFolder) -> Collected:
         try:
@@ -138,7 +136,7 @@ class _Collection:
         return Collected(uploads=files, freed=freed)
 
     def _is_recent(self, path: Path) -> bool:
-        return self._disk.age(path) < self._age
+        return self._disk.age(path) < _RECENT
 
 
 def _is_garbage(blob: Path, needed: set[str]) -> bool:

@@ -47,7 +47,7 @@ class Manifest:
     annotations: Mapping[str, Any] = field(repr=False)
 
     @classmethod
-    def parse(cls, body: bytes, content_type: str = "") -> Self:
+    def parse(cls, body: bytes, content_type: str) -> Self:
         """Read a manifest; `content_type` is its type by the client or by index.json. Raises Refusal."""
         try:
             raw = json.loads(body)

@@ -7,11 +7,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Self, TypedDict
 
 from cachetools import LRUCache
 
-from pyoci.embedded.blobs import Blobs, UploadLimits, UploadSessions
+from pyoci.embedded.blobs import UPLOAD_LIMITS, Blobs, UploadLimits, UploadSessions
 from pyoci.embedded.errors import Damaged, Refusal
 from pyoci.embedded.manifests import Child, IndexEntry, Manifest, RepositoryIndex
 from pyoci.embedded.storage import LOCK_LIMIT, Disk, FileStamp, Layout, RepositoryFolder, file_stamp
@@ -158,6 +158,15 @@ class Manifests:
         return now if before is None else max(now, before[1] + 1000)
 
 
+class Options(TypedDict, total=False):
+    """The optional arguments of `EmbeddedRegistry.open`; `blob_limit` in bytes, `lock_limit` in seconds."""
+
+    disk: Disk
+    blob_limit: int
+    lock_limit: float
+    upload_limits: UploadLimits
+
+
 @dataclass(frozen=True, slots=True)
 class EmbeddedRegistry:
     """The repositories below one directory. Several processes may serve the same directory."""
@@ -172,16 +181,17 @@ class EmbeddedRegistry:
     def open(
         cls,
         directory: Path,
+        *,
         disk: Disk | None = None,
         blob_limit: int = BLOB_LIMIT,
         lock_limit: float = LOCK_LIMIT,
-        upload_limits: UploadLimits | None = None,
+        upload_limits: UploadLimits = UPLOAD_LIMITS,
     ) -> Self:
         """Raises OSError where `directory` can't be created. Only its owner may read a new one."""
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         layout, disk = Layout(directory, lock_limit), disk or Disk()
         blobs = Blobs(disk)
-        uploads = UploadSessions(layout.uploads, disk, blobs, upload_limits or UploadLimits())
+        uploads = UploadSessions(layout.uploads, disk, blobs, upload_limits)
         return cls(layout, blobs, uploads, Manifests(disk, blobs), blob_limit)
 
 

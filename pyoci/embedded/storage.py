@@ -46,7 +46,7 @@ class RepositoryFolder:
 
     name: str
     path: Path
-    lock_limit: float = LOCK_LIMIT  # seconds
+    lock_limit: float  # seconds
 
     @property
     def index(self) -> Path:
@@ -243,7 +243,7 @@ def file_stamp(path: Path) -> FileStamp:
 @contextmanager
 def locked(
     path: Path,
-    limit: float = LOCK_LIMIT,
+    limit: float,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Documents to push, and a client that pushes them."""
+"""Manifests to push, and a client that pushes them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Wire:
         return digest
 
     def push(self, name: str, reference: str | None, document: bytes, content_type: str | None = None) -> str:
-        """Push a document that needs nothing, or nothing that isn't there; None: by its digest."""
+        """Push a manifest that needs nothing, or nothing that isn't there; None: by its digest."""
         digest = digest_of(document)
         response = self.put(name, reference or digest, document, content_type)
         assert response.status_code == 201, response.text

@@ -16,7 +16,7 @@ from tests.embedded.builders import Wire
 
 @dataclass
 class Clock:
-    """Goes with the world's, and as far ahead as it is told."""
+    """The real time, moved ahead by what a test adds."""
 
     ahead: float = 0.0
 
@@ -29,7 +29,7 @@ class Clock:
 
 @dataclass
 class Steps:
-    """What the disk was told to do; `trouble` names the errors that operations meet."""
+    """The operations on the disk; `trouble` has the error that an operation raises."""
 
     trouble: dict[str, OSError] = field(default_factory=dict)
     taken: list[tuple[str, Path]] = field(default_factory=list)

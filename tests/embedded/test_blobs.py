@@ -143,8 +143,8 @@ def test_a_deleted_blob_is_gone(pushed: Wire) -> None:
     assert pushed.http.head(URL).status_code == 404
 
 
-def test_a_document_is_not_deleted_as_a_blob(wire: Wire) -> None:
-    """Documents lie among the blobs; DELETE of one below blobs/ answers 405 and leaves it."""
+def test_a_manifest_is_not_deleted_as_a_blob(wire: Wire) -> None:
+    """Manifests lie among the blobs; DELETE of one below blobs/ answers 405 and leaves it."""
     manifest = wire.push_image("acme/hello", "1.0")
     response = wire.http.delete(f"/v2/acme/hello/blobs/{digest_of(manifest)}")
     assert (response.status_code, code_of(response)) == (405, "UNSUPPORTED")

@@ -89,7 +89,7 @@ def test_a_busy_repository_answers_503(directory: Path) -> None:
     app = create_registry_app(directory, htpasswd=None, local_only=False, lock_limit=0.05)
     wire = Wire(app.test_client())
     wire.push(NAME, "1.0", make_image_index())
-    with locked(directory / NAME / "_lock"):
+    with locked(directory / NAME / "_lock", limit=1.0):
         response = wire.put(NAME, "2.0", make_image_index())
         assert wire.tags(NAME) == ["1.0"]
     assert (response.status_code, code_of(response)) == (503, "UNAVAILABLE")

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -32,7 +31,7 @@ def wire_to(directory: Path) -> Wire:
 
 
 def complete(wire: Wire, name: str, tag: str) -> bytes | None:
-    """The document behind a tag, with everything below it read and found whole; None where there is none."""
+    """The manifest behind a tag, with everything below it read and found whole; None where there is none."""
     response = wire.http.get(f"/v2/{name}/manifests/{tag}")
     if response.status_code == 404:
         return None
@@ -56,7 +55,7 @@ def test_there_was_a_step_to_be_killed_at(killed: list[Path]) -> None:
 
 
 def test_a_kill_leaves_the_old_or_the_new(killed: list[Path]) -> None:
-    """After a kill a tag names the whole document from before or the whole one from after."""
+    """After a kill a tag names the whole manifest from before or the whole one from after."""
     seen = set()
     for directory in killed:
         wire = wire_to(directory)
@@ -81,7 +80,7 @@ def test_the_same_write_succeeds_after_a_kill(killed: list[Path], clock: Clock) 
             assert wire.tags(NAME) == ["1.0"]
     clock.pass_hours(2)
     for directory in killed:
-        collected = gc(directory, older_than=timedelta(hours=1), disk=Disk(clock=clock))
+        collected = gc(directory, disk=Disk(clock=clock))
         assert collected.problems == ()
         assert list(directory.rglob("_uploads/*")) == []
         wire = wire_to(directory)

@@ -1,4 +1,4 @@
-"""Pulling, pushing and deleting documents by tag and digest."""
+"""Pulling, pushing and deleting manifests by tag and digest."""
 
 import errno
 import io
@@ -34,7 +34,7 @@ def url(reference: str) -> str:
     return f"/v2/{NAME}/manifests/{reference}"
 
 
-def test_a_pushed_document_comes_back_byte_by_byte(wire: Wire) -> None:
+def test_a_pushed_manifest_comes_back_byte_by_byte(wire: Wire) -> None:
     """PUT by tag answers 201 with place and digest; GET by tag and by digest give the same bytes and type."""
     wire.push_blob(NAME, b"{}")
     manifest = make_manifest(annotations={"ä": "unknown keys too"}, unknown=[1, 2.50])
@@ -55,14 +55,14 @@ def test_a_pushed_document_comes_back_byte_by_byte(wire: Wire) -> None:
 
 @pytest.mark.parametrize("accept", [None, "*/*", "text/html", MANIFEST], ids=str)
 def test_accept_is_not_looked_at(wire: Wire, accept: str | None) -> None:
-    """An image index is given to whoever asks; its Content-Type says what it is."""
+    """An image index is sent with any Accept; its Content-Type names its format."""
     wire.push(NAME, "1.0", make_image_index())
     response = wire.http.get(url("1.0"), headers={} if accept is None else {"Accept": accept})
     assert (response.status_code, response.content_type) == (200, IMAGE_INDEX)
 
 
-def test_if_none_match_spares_the_document(wire: Wire) -> None:
-    """A client that has the document gets 304 with its digest, as long as the tag names it."""
+def test_if_none_match_spares_the_manifest(wire: Wire) -> None:
+    """A client that has the manifest gets 304 with its digest, as long as the tag names it."""
     digest = wire.push(NAME, "1.0", make_image_index())
     headers = {"If-None-Match": f'"{digest}"'}
     response = wire.http.get(url("1.0"), headers=headers)
@@ -72,8 +72,8 @@ def test_if_none_match_spares_the_document(wire: Wire) -> None:
     assert wire.http.get(url("1.0"), headers=headers).status_code == 200
 
 
-def test_a_tag_names_its_last_document(wire: Wire) -> None:
-    """A second PUT moves the tag; the first document stays, by its digest."""
+def test_a_tag_names_its_last_manifest(wire: Wire) -> None:
+    """A second PUT moves the tag; the first manifest stays, by its digest."""
     first = wire.push(NAME, "1.0", make_image_index())
     second = wire.push(NAME, "1.0", make_image_index(annotations={"a": "b"}))
     assert wire.http.head(url("1.0")).headers["Docker-Content-Digest"] == second
@@ -81,8 +81,8 @@ def test_a_tag_names_its_last_document(wire: Wire) -> None:
     assert wire.tags(NAME) == ["1.0"]
 
 
-def test_a_document_by_digest_has_no_tag(wire: Wire) -> None:
-    """PUT by digest stores a document without a tag, once, and a tag may follow."""
+def test_a_manifest_by_digest_has_no_tag(wire: Wire) -> None:
+    """PUT by digest stores a manifest without a tag, once, and a tag may follow."""
     document = make_image_index()
     wire.push(NAME, None, document)
     wire.push(NAME, None, document)
@@ -92,8 +92,8 @@ def test_a_document_by_digest_has_no_tag(wire: Wire) -> None:
     assert wire.tags(NAME) == ["1.0", "latest"]
 
 
-def test_sha512_documents(wire: Wire) -> None:
-    """A document may be pushed and pulled by its sha512 digest."""
+def test_sha512_manifests(wire: Wire) -> None:
+    """A manifest may be pushed and pulled by its sha512 digest."""
     document = make_image_index()
     digest = digest_of(document, "sha512")
     response = wire.put(NAME, digest, document)
@@ -103,7 +103,7 @@ def test_sha512_documents(wire: Wire) -> None:
 
 @pytest.mark.parametrize("digest", [digest_of(b"other"), digest_of(b"other", "sha512")])
 def test_a_wrong_digest_is_refused(wire: Wire, digest: str) -> None:
-    """PUT under another digest than the document's answers 400 and stores nothing."""
+    """PUT under another digest than the manifest's answers 400 and stores nothing."""
     response = wire.put(NAME, digest, make_image_index())
     assert (response.status_code, code_of(response)) == (400, "DIGEST_INVALID")
     assert wire.http.get(f"/v2/{NAME}/tags/list").status_code == 404
@@ -137,7 +137,7 @@ def test_a_wrong_digest_is_refused(wire: Wire, digest: str) -> None:
         pytest.param(make_manifest(annotations={"a": "A" * 4_190_000}), MANIFEST, id="nearly 4 MiB"),
     ],
 )
-def test_documents_that_are_taken(wire: Wire, document: bytes, content_type: str) -> None:
+def test_manifests_that_are_taken(wire: Wire, document: bytes, content_type: str) -> None:
     """Image manifests and image indexes of OCI and Docker are taken, with whatever else stands in them."""
     wire.push_blob(NAME, b"{}")
     response = wire.http.put(url("1.0"), data=document, content_type=content_type)
@@ -186,7 +186,7 @@ def test_documents_that_are_taken(wire: Wire, document: bytes, content_type: str
         pytest.param(make_manifest(subject={"digest": "x"}), MANIFEST, id="subject that is no descriptor"),
     ],
 )
-def test_documents_that_are_refused(wire: Wire, document: bytes, content_type: str) -> None:
+def test_manifests_that_are_refused(wire: Wire, document: bytes, content_type: str) -> None:
     """What is no manifest and no image index answers 400 with a sentence, and nothing is stored."""
     wire.push_blob(NAME, b"{}")
     response = wire.http.put(url("1.0"), data=document, content_type=content_type)
@@ -204,8 +204,8 @@ def test_documents_that_are_refused(wire: Wire, document: bytes, content_type: s
     ],
 )
 @pytest.mark.parametrize("name", [NAME, "acme/nothing"])
-def test_what_a_document_needs_must_be_there(wire: Wire, directory: Path, document: bytes, name: str) -> None:
-    """A document whose children aren't in its repository answers 400, names one, and is not stored."""
+def test_what_a_manifest_needs_must_be_there(wire: Wire, directory: Path, document: bytes, name: str) -> None:
+    """A manifest whose children aren't in its repository answers 400, names one, and is not stored."""
     wire.push_blob(NAME, b"{}")
     before = sorted(directory.rglob("*"))
     response = wire.put(name, "1.0", document)
@@ -216,8 +216,8 @@ def test_what_a_document_needs_must_be_there(wire: Wire, directory: Path, docume
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["by Content-Length", "while it arrives"])
-def test_a_document_over_4_mib_is_refused(wire: Wire, told: bool) -> None:
-    """A document of more than 4 MiB answers 413."""
+def test_a_manifest_over_4_mib_is_refused(wire: Wire, told: bool) -> None:
+    """A manifest of more than 4 MiB answers 413."""
     document = make_image_index(annotations={"a": "A" * 4_194_304})
     if told:
         response = wire.put(NAME, "1.0", document)
@@ -228,7 +228,7 @@ def test_a_document_over_4_mib_is_refused(wire: Wire, told: bool) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
 @pytest.mark.parametrize("reference", ["2.0", digest_of(b"other")])
-def test_an_unknown_document_is_not_found(wire: Wire, method: str, reference: str) -> None:
+def test_an_unknown_manifest_is_not_found(wire: Wire, method: str, reference: str) -> None:
     """An unknown tag or digest answers 404, and so does everything in an unknown repository."""
     wire.push(NAME, "1.0", make_image_index())
     response = wire.http.open(url(reference), method=method)
@@ -250,7 +250,7 @@ def test_a_bad_reference_is_refused(wire: Wire, method: str, reference: str, cod
     assert (response.status_code, code_of(response)) == (400, code)
 
 
-def test_deleting_a_tag_leaves_the_document(wire: Wire) -> None:
+def test_deleting_a_tag_leaves_the_manifest(wire: Wire) -> None:
     """DELETE of a tag answers 202 and removes just that; the repository goes on existing without tags."""
     digest = wire.push(NAME, "1.0", make_image_index())
     assert wire.http.delete(url("1.0")).status_code == 202
@@ -261,7 +261,7 @@ def test_deleting_a_tag_leaves_the_document(wire: Wire) -> None:
 
 
 def test_deleting_a_digest_removes_its_tags(wire: Wire) -> None:
-    """DELETE of a digest answers 202 and removes the document under all its names."""
+    """DELETE of a digest answers 202 and removes the manifest under all its names."""
     document = make_image_index()
     for tag in ("1.0", "latest"):
         digest = wire.push(NAME, tag, document)
@@ -271,7 +271,7 @@ def test_deleting_a_digest_removes_its_tags(wire: Wire) -> None:
     assert wire.tags(NAME) == ["2.0"]
 
 
-def test_a_deleted_document_can_be_pushed_again(wire: Wire) -> None:
+def test_a_deleted_manifest_can_be_pushed_again(wire: Wire) -> None:
     """What was deleted comes back with the next push."""
     manifest = wire.push_image(NAME, "1.0")
     wire.http.delete(url(digest_of(manifest)))
@@ -280,7 +280,7 @@ def test_a_deleted_document_can_be_pushed_again(wire: Wire) -> None:
 
 
 def test_a_subject_is_acknowledged(wire: Wire) -> None:
-    """A document with a subject, there or not, answers with OCI-Subject."""
+    """A manifest with a subject, there or not, answers with OCI-Subject."""
     subject = make_descriptor(b"missing", MANIFEST)
     response = wire.put(NAME, "1.0", make_image_index(subject=subject))
     assert (response.status_code, response.headers["OCI-Subject"]) == (201, subject["digest"])
@@ -315,8 +315,8 @@ def test_a_list_with_a_wrong_entry_is_an_error(wire: Wire, directory: Path, entr
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", None], ids=["empty", "changed", "lost"])
-def test_a_torn_document_is_never_served(wire: Wire, directory: Path, damage: bytes | None) -> None:
-    """A document whose bytes changed or went answers 500, and pushing it again heals it."""
+def test_a_torn_manifest_is_never_served(wire: Wire, directory: Path, damage: bytes | None) -> None:
+    """A manifest whose bytes changed or went answers 500, and pushing it again repairs it."""
     document = make_image_index()
     digest = wire.push(NAME, "1.0", document)
     path = directory / NAME / "blobs" / digest.replace(":", "/")
@@ -328,7 +328,7 @@ def test_a_torn_document_is_never_served(wire: Wire, directory: Path, damage: by
 
 @pytest.mark.parametrize("kept", [0, 3], ids=["empty", "short"])
 def test_a_torn_blob_is_not_built_upon(wire: Wire, directory: Path, kept: int) -> None:
-    """A document isn't stored over a blob that lost bytes; the blob counts as absent, and can be pushed."""
+    """A manifest isn't stored over a blob that lost bytes; the blob counts as absent, and can be pushed."""
     digest = wire.push_blob(NAME, b"layer")
     wire.push_blob(NAME, b"{}")
     (directory / NAME / "blobs" / digest.replace(":", "/")).write_bytes(b"layer"[:kept])
@@ -402,8 +402,8 @@ def test_more_repositories_than_memory_keeps(wire: Wire) -> None:
     assert wire.tags("acme/number0") == ["1.0"]
 
 
-def test_a_document_that_others_made_too_large_is_an_error(wire: Wire, directory: Path) -> None:
-    """A document over 4 MiB, which only another program can have put here, isn't read into memory."""
+def test_a_manifest_that_others_made_too_large_is_an_error(wire: Wire, directory: Path) -> None:
+    """A manifest over 4 MiB, which only another program can have put here, isn't read into memory."""
     digest = wire.push(NAME, "1.0", make_image_index())
     with (directory / NAME / "blobs" / digest.replace(":", "/")).open("r+b") as file:
         file.truncate(4_194_305)

@@ -34,7 +34,7 @@ SUBJECT = make_descriptor(IMAGE, MANIFEST)
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """Blobs, then the documents that need them, in the order of their pushing; the last one is tagged."""
+    """Blobs, then the manifests that need them, in the order of their pushing; the last one is tagged."""
 
     blobs: tuple[bytes, ...] = (CONFIG, *LAYERS)
     documents: tuple[bytes, ...]
@@ -121,7 +121,7 @@ def test_life(wire: Wire, content: Content) -> None:
 
 
 def push(wire: Wire, content: Content, tag: str | None) -> None:
-    """Blobs first, each document by its digest, the last one under its tag."""
+    """Blobs first, each manifest by its digest, the last one under its tag."""
     for blob in content.blobs:
         response = wire.http.post(f"/v2/{NAME}/blobs/uploads/?digest={content.digest(blob)}", data=blob)
         assert response.status_code == 201
@@ -134,7 +134,7 @@ def push(wire: Wire, content: Content, tag: str | None) -> None:
 
 
 def assert_document(wire: Wire, reference: str, document: bytes, content: Content) -> None:
-    """A document is there by a reference, for HEAD and for GET."""
+    """A manifest is there by a reference, for HEAD and for GET."""
     for method in ("HEAD", "GET"):
         response = wire.http.open(f"/v2/{NAME}/manifests/{reference}", method=method)
         assert response.status_code == 200
@@ -145,7 +145,7 @@ def assert_document(wire: Wire, reference: str, document: bytes, content: Conten
 
 
 def assert_referrers(wire: Wire, content: Content) -> None:
-    """Every document with a subject stands in that subject's list."""
+    """Every manifest with a subject stands in that subject's list."""
     for document in content.documents:
         subject = json.loads(document).get("subject")
         if subject is not None:
@@ -154,7 +154,7 @@ def assert_referrers(wire: Wire, content: Content) -> None:
 
 
 def delete(wire: Wire, content: Content, tag: str | None) -> None:
-    """The tag, the documents from the top, the blobs: each is gone at once."""
+    """The tag, the manifests from the top, the blobs: each is gone at once."""
     paths = [f"manifests/{tag}"] if tag else []
     paths += [f"manifests/{content.digest(document)}" for document in reversed(content.documents)]
     paths += [f"blobs/{content.digest(blob)}" for blob in content.blobs]

@@ -46,7 +46,11 @@ def test_waiting_for_a_lock_ends_at_the_limit(tmp_path: Path) -> None:
         now[0] += seconds
 
     path = tmp_path / "lock"
-    with locked(path), pytest.raises(Busy), locked(path, limit=10.0, clock=lambda: now[0], sleep=sleep):
+    with (
+        locked(path, limit=0.0),
+        pytest.raises(Busy),
+        locked(path, limit=10.0, clock=lambda: now[0], sleep=sleep),
+    ):
         pass
     assert 10.0 <= now[0] < 10.1
     with locked(path, limit=0.0):
@@ -59,7 +63,7 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     program = (
         "import pathlib, sys, time\n"
         "from pyoci.embedded.storage import locked\n"
-        "with locked(pathlib.Path(sys.argv[1])):\n"
+        "with locked(pathlib.Path(sys.argv[1]), 1.0):\n"
         "    print('locked', flush=True)\n"
         "    time.sleep(60)\n"
     )

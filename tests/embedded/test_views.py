@@ -187,7 +187,7 @@ def referrers(wire: Wire, digest: str, **query: str) -> dict[str, dict[str, obje
 
 
 def test_referrers_are_listed_with_type_and_annotations(referred: Wire) -> None:
-    """Each document with this subject is described, an image by the type of its config."""
+    """Each manifest with this subject is described, an image by the type of its config."""
     subject = make_descriptor(SUBJECT, MANIFEST)
     documents = {
         make_manifest(artifactType="a/b", annotations={"k": "v"}, subject=subject): ("a/b", {"k": "v"}),
@@ -218,7 +218,7 @@ def test_nothing_refers_to_the_unknown(wire: Wire) -> None:
     assert referrers(wire, digest_of(b"other")) == {}
 
 
-def test_referrers_outlive_a_lost_tag_and_end_with_the_document(referred: Wire) -> None:
+def test_referrers_outlive_a_lost_tag_and_end_with_the_manifest(referred: Wire) -> None:
     """A referrer that loses its tag still refers; one that is deleted doesn't."""
     index = make_image_index(artifactType="c/d", subject=make_descriptor(SUBJECT, MANIFEST))
     referred.http.delete(f"/v2/{NAME}/manifests/tagged")
