@@ -16,6 +16,7 @@ PyOCIError
 ├── RateLimited             the registry asks to wait
 ├── Exhausted               this process has no memory or no thread left
 ├── ProtocolError           the registry answered nonsense
+│   └── AnswerTooLong       a document has more bytes than any of ours
 └── Unreachable             no answer in time
 """
 
@@ -109,6 +110,10 @@ class Exhausted(PyOCIError):
 
 class ProtocolError(PyOCIError):
     """The registry's answer makes no sense."""
+
+
+class AnswerTooLong(ProtocolError):
+    """A document of the registry has more bytes than are read of one."""
 
 
 class Unreachable(PyOCIError):

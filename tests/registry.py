@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import werkzeug.test
+from werkzeug.wrappers import Response
 
 from pyoci.dist.names import ProjectName
 from pyoci.embedded import create_registry_app
@@ -38,6 +39,8 @@ class TestRegistry:
     sends blobs that never end. A `forgetful` one doesn't know a repository without tags: distribution 3 and
     zot are like that. A `strict` one begins its list of repositories after those that it has, as zot does,
     and gives none after another name; one that is `heedless` begins at the start, whatever is asked for.
+    `answers` maps like `refuse` to a body and headers that are sent with 200. `takes` are tags outside the
+    grammar that it takes, as zot does, each with the tag that stands for it in the directory.
     """
 
     __test__ = False  # pytest: a helper, no test
@@ -49,6 +52,8 @@ class TestRegistry:
     forgetful: bool = False
     strict: bool = False
     heedless: bool = False
+    takes: dict[str, str] = field(default_factory=dict)
+    answers: dict[str, tuple[bytes, dict[str, str]]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -63,6 +68,10 @@ class TestRegistry:
         for pattern, (status, code) in self.refuse.items():
             if re.search(pattern, line):
                 return _refusal(status, code, start_response)
+        for pattern, (sent, named) in self.answers.items():
+            if re.search(pattern, line):
+                start_response("200 OK", [("Content-Length", str(len(sent))), *named.items()])
+                return [sent]
         if self.forgetful and line.endswith("/tags/list") and not self._listed(line.removeprefix("GET ")):
             return _refusal(404, "NAME_UNKNOWN", start_response)
         last = parse_qs(environ.get("QUERY_STRING", "")).get("last", [""])[0]
@@ -73,7 +82,21 @@ class TestRegistry:
         if self.endless and line.startswith("GET") and "/blobs/" in line:
             start_response("200 OK", [("Content-Type", "application/octet-stream")])
             return itertools.repeat(b"x" * 65536)
-        return self._app(environ, start_response)
+        return self._served(environ, start_response)
+
+    def _served(self, environ: Any, start_response: Any) -> Iterable[bytes]:
+        if not self.takes:
+            return self._app(environ, start_response)
+        path, kept = environ["PATH_INFO"], {value: tag for tag, value in self.takes.items()}
+        start, _, last = path.rpartition("/")
+        environ = {**environ, "PATH_INFO": f"{start}/{self.takes.get(last, last)}"}
+        if not path.endswith("/tags/list"):
+            return self._app(environ, start_response)
+        answer = Response.from_app(self._app, environ)
+        listed = answer.get_json()
+        listed["tags"] = [kept.get(tag, tag) for tag in listed["tags"]]
+        answer.set_data(json.dumps(listed))
+        return answer(environ, start_response)
 
     def _listed(self, path: str) -> Any:
         """The list at `tags/list` of a repository or at `_catalog`."""
@@ -102,7 +125,7 @@ class TestRegistry:
     def put(self, tag: str, document: Any, name: str = "hello-world", namespace: str = "acme") -> Document:
         """Write a hand-made image index or manifest under a tag."""
         made = Document(document["mediaType"], json.dumps(document).encode())
-        self.session().push(make_repository(name, namespace), Tag.parse(tag), made)
+        self.session().push(make_repository(name, namespace), _tag(tag), made)
         return made
 
     def put_blob(self, content: bytes, name: str = "hello-world", namespace: str = "acme") -> Digest:
@@ -112,7 +135,7 @@ class TestRegistry:
         return digest
 
     def _pull(self, reference: str, name: str, namespace: str) -> Document:
-        parsed = Digest.parse(reference) if ":" in reference else Tag.parse(reference)
+        parsed = Digest.parse(reference) if ":" in reference else _tag(reference)
         return self.session().pull(make_repository(name, namespace), parsed)
 
 
@@ -133,3 +156,9 @@ def make_namespace(path: str = "acme") -> Namespace:
 
 def make_repository(name: str = "hello-world", namespace: str = "acme") -> Repository:
     return make_namespace(namespace).repository(ProjectName.parse(name))
+
+
+def _tag(text: str) -> Tag:
+    tag = Tag.listed(text)
+    assert tag is not None
+    return tag

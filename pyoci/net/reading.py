@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import requests
 
-from pyoci.errors import ProtocolError
+from pyoci.errors import AnswerTooLong, ProtocolError
 from pyoci.net.messages import Answer, Call
 
 _SLOWEST = 1024.0  # bytes a second, over the time without progress that is allowed
@@ -75,7 +75,7 @@ def _unzipped(body: bytes, limit: int) -> tuple[bytes, bool]:
 
 
 def whole_answer(call: Call, response: requests.Response, limit: int) -> Answer:
-    """The answer with all of its body, or ProtocolError where that is more than `limit` bytes."""
+    """The answer with all of its body, or AnswerTooLong where that is more than `limit` bytes."""
     try:
         if is_encoded(response) and call.method != "HEAD" and "Accept-Encoding" not in call.headers:
             raise ProtocolError(f"{call.label} sent a compressed answer where nobody asked for one")
@@ -84,7 +84,7 @@ def whole_answer(call: Call, response: requests.Response, limit: int) -> Answer:
         # Read to its end the connection went back to the pool; otherwise this drops it.
         response.close()
     if len(body) > limit:
-        raise ProtocolError(f"{call.label} sent more than {limit} bytes where a document was expected")
+        raise AnswerTooLong(f"{call.label} sent more than {limit} bytes where a document was expected")
     return Answer(response.status_code, headers_of(response), body)
 
 

@@ -19,6 +19,8 @@ IMAGE_INDEX = "application/vnd.oci.image.index.v1+json"
 IMAGE_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+# The first version, which docker-registry 2.8 gives whatever was asked for.
+DOCKER_SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 # docker-registry answers 404 for an image index unless Accept names its type, so all are always named.
 ACCEPT = ", ".join((IMAGE_INDEX, IMAGE_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST))
 DOCUMENT_LIMIT = 4 * 1024 * 1024  # bytes

@@ -16,6 +16,7 @@ from pyoci.errors import InvalidRequest
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_LISTED_TAG = re.compile(r"[A-Za-z0-9._!+-]{1,128}")
 _DIGEST = re.compile(r"(sha256):([0-9a-f]{64})|(sha512):([0-9a-f]{128})")
 # A host name, an IPv4 address or a bracketed IPv6 address, with a port or without; no user info.
 _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?(?::[0-9]{1,5})?")
@@ -117,6 +118,17 @@ class Tag:
                 " starting with neither . nor -"
             )
         return cls(text)
+
+    @classmethod
+    def listed(cls, text: str) -> Self | None:
+        """A tag as a registry lists it. zot and go-containerregistry take `1!3.0` and `1.0+build`, which the
+        grammar excludes: such a tag can be asked for, but others need not take it. None for anything else.
+        """
+        return cls(text) if _LISTED_TAG.fullmatch(text) else None
+
+    @property
+    def is_grammatical(self) -> bool:
+        return _TAG.fullmatch(self.value) is not None
 
     def __str__(self) -> str:
         return self.value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
@@ -13,9 +13,16 @@ from packaging.version import Version
 from pyoci.cache.backend import Position
 from pyoci.dist.filenames import Distribution, filename_version_text
 from pyoci.dist.names import ProjectName
-from pyoci.errors import InvalidRequest, NotFound, ProtocolError
+from pyoci.errors import AnswerTooLong, InvalidRequest, NotFound, ProtocolError, PyOCIError
 from pyoci.events import Events
-from pyoci.oci.errors import RegistryDenied, RegistryNotFound, RegistryUnauthorized
+from pyoci.oci.errors import (
+    RegistryDenied,
+    RegistryError,
+    RegistryNotFound,
+    RegistryNotSupported,
+    RegistryRefused,
+    RegistryUnauthorized,
+)
 from pyoci.oci.models import Document, ImageIndex
 from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.oci.session import OCISession
@@ -36,6 +43,8 @@ from pyoci.store.state import Seen
 from pyoci.store.writes import Writes, present_document
 
 _SECONDS = 60.0  # for reading all the versions of a page
+_SPELLINGS = 16  # tags of one version that are looked at for a file
+_BROKEN = frozenset({"MANIFEST_INVALID", "MANIFEST_UNVERIFIED", "TAG_INVALID", "DIGEST_INVALID"})
 
 
 class Allowance:
@@ -114,13 +123,25 @@ class StoredProject:
         at = self.cache.now()
         if known is not None and self._still_holds(tag, known.digest):
             return replace(known, looked=at)
-        document = present_document(self.session, self.repository, tag, self.writes)
+        document = self._present(tag)
         if document is None:
             return None
         self.allowance.take(len(document.body))
         digest = document.digest
         self.found[digest] = document
         return Seen(digest, at, self._read(str(tag), digest, document).changed)
+
+    def _present(self, tag: Tag) -> Document | None:
+        """The document under a tag; None where there is none, or where just this one can't be had."""
+        try:
+            return present_document(self.session, self.repository, tag, self.writes)
+        except AnswerTooLong as exc:
+            self._passed_over(str(tag), exc)
+        except (RegistryRefused, RegistryNotSupported) as exc:
+            if tag.is_grammatical and not _is_about_one_document(exc):
+                raise
+            self._passed_over(str(tag), exc)
+        return None
 
     def _still_holds(self, tag: Tag, digest: Digest) -> bool:
         try:
@@ -177,7 +198,7 @@ class StoredProject:
         if distribution.name != self.name:
             return None
         close: Entry | None = None
-        for tag in file_tags(distribution):
+        for tag in self._candidates(distribution, fresh=fresh):
             seen = self._seen_now(tag) if fresh else self._remembered(tag)
             for entry in self.contents(str(tag), seen.digest).entries if seen else ():
                 if entry.distribution.filename == distribution.filename:
@@ -188,6 +209,37 @@ class StoredProject:
 
     def _has(self, entry: Entry, sha256: str) -> bool:
         return not sha256 or self._sha256(entry).startswith(sha256)
+
+    def _candidates(self, distribution: Distribution, *, fresh: bool) -> Iterator[Tag]:
+        """The tags that a file may stand under, the likely ones first: the others take a list of the tags."""
+        likely = tuple(file_tags(distribution))
+        yield from likely
+        if fresh:
+            tags = self._listed()
+        else:
+            state = self.cache.state(self.repository)
+            tags = (*state.tags, *state.seen)
+        yield from tags_of(distribution.version, tags, but=likely)
+
+    def all_tags(self, distribution: Distribution) -> tuple[Tag, ...]:
+        """Every tag that a file may stand under; where the tags can't be listed, the likely ones."""
+        likely = tuple(file_tags(distribution))
+        with suppress(RegistryError):
+            return *likely, *tags_of(distribution.version, self._listed(), but=likely)
+        return likely
+
+    def _listed(self) -> tuple[str, ...]:
+        """The tags; none where the registry doesn't give a list: then the file is looked for without it."""
+        try:
+            return self.session.tags(self.repository)
+        except (
+            RegistryUnauthorized,
+            RegistryDenied,
+            RegistryNotFound,
+            RegistryNotSupported,
+            RegistryRefused,
+        ):
+            return ()
 
     def _remembered(self, tag: Tag) -> Seen | None:
         seen = self.cache.state(self.repository).seen.get(str(tag))
@@ -211,28 +263,41 @@ class StoredProject:
         return self._read(tag, digest, document or self._pulled(digest))
 
     def complete(self, entry: Entry) -> PackageFile:
-        """The file behind an entry."""
+        """The file behind an entry. Raises NotFound where its hash stands nowhere."""
         return entry.file(self._sha256(entry))
 
     def _sha256(self, entry: Entry) -> str:
-        """The hash of the file behind an entry. It may stand in the child manifest only."""
+        """The hash of the file behind an entry, of its own or of its child manifest. Raises NotFound where
+        that is gone, or is none of a file.
+        """
         sha256 = entry.sha256
         if sha256 is None:
-            sha256 = layer_sha256(self._pulled(entry.descriptor.digest).manifest())
+            document = self._pulled(entry.descriptor.digest)
+            with suppress(ProtocolError):  # its digest is right and its shape is not
+                sha256 = layer_sha256(document.manifest())
         if sha256 is None:
-            raise ProtocolError(f"the registry has no hash for {entry.distribution.filename}")
+            raise NotFound(f"the registry has no hash for {entry.distribution.filename}")
         return sha256
 
     def _shown(self, entry: Entry) -> PackageFile | None:
-        """The file behind an entry; None where its hash stood in a manifest that a clean-up has taken: the
-        project's other files are to be shown all the same.
+        """The file behind an entry; None where its hash is lost, or where something else than a file stands
+        there: the project's other files are to be shown all the same.
         """
         try:
             return self.complete(entry)
-        except RegistryNotFound:
-            filename = entry.distribution.filename
-            self.events.warning("store", "manifest gone", repository=str(self.repository), file=filename)
-            return None
+        except (NotFound, AnswerTooLong) as exc:
+            self._passed_over(entry.distribution.filename, exc)
+        except RegistryRefused as exc:
+            if not _is_about_one_document(exc):
+                raise
+            self._passed_over(entry.distribution.filename, exc)
+        return None
+
+    def _passed_over(self, what: str, why: PyOCIError) -> None:
+        """Log that something in the repository is left out of the page."""
+        self.events.warning(
+            "store", "passed over", repository=str(self.repository), what=what, why=why.message
+        )
 
     def _pulled(self, digest: Digest) -> Document:
         document = self.cache.document(self.repository, digest)
@@ -271,8 +336,8 @@ class StoredProject:
 
 def versions_among(tags: tuple[str, ...]) -> list[tuple[Version, Tag]]:
     """Version and tag of those that may be versions, oldest first."""
-    parsed = ((version_of(tag), tag) for tag in tags)
-    found = [(version, Tag.parse(tag)) for version, tag in parsed if version is not None]
+    parsed = ((version_of(tag), Tag.listed(tag)) for tag in tags)
+    found = [(version, tag) for version, tag in parsed if version is not None and tag is not None]
     # A tag that another implementation spelled un-normalised comes after its normalised twin.
     return sorted(found, key=lambda pair: (pair[0], pair[1] != tag_of(pair[0])))
 
@@ -287,3 +352,16 @@ def file_tags(distribution: Distribution) -> Iterator[Tag]:
         return
     if spelled != normalized:
         yield spelled
+
+
+def tags_of(version: Version, tags: Iterable[str], *, but: Collection[Tag]) -> list[Tag]:
+    """The tags that stand for a version, as another program may have spelled them (`v2.0`), without `but`."""
+    named = (Tag.listed(tag) for tag in sorted(set(tags)) if version_of(tag) == version)
+    return [tag for tag in named if tag is not None and tag not in but][:_SPELLINGS]
+
+
+def _is_about_one_document(refusal: RegistryError) -> bool:
+    """Whether a registry refuses to give a certain document, and would give others: it is of a type that it
+    doesn't convert (406), or is stored broken.
+    """
+    return refusal.status == 406 or bool(_BROKEN.intersection(refusal.codes))

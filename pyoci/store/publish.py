@@ -195,8 +195,8 @@ def _aim(project: StoredProject, target: str) -> tuple[Iterable[Tag], _Chosen]:
     A version may be under several tags, as the Rust PyOCI spelled it: it means all of them.
     """
     if target.endswith((".whl", *SDIST_ENDINGS)):
-        entry_of_file = project.find(parse_filename(target)).distribution
-        return file_tags(entry_of_file), lambda entry: entry.distribution == entry_of_file
+        file = project.find(parse_filename(target)).distribution
+        return project.all_tags(file), lambda entry: entry.distribution == file
     try:
         version = Version(target)
     except (InvalidVersion, ValueError):

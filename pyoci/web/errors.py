@@ -38,6 +38,7 @@ STATUS: dict[type[errors.PyOCIError], int] = {
     errors.RateLimited: 429,
     errors.Exhausted: 503,
     errors.ProtocolError: 502,
+    errors.AnswerTooLong: 502,
     errors.Unreachable: 504,
 }
 MESSAGE_LIMIT = 500  # characters; it stands in the status line too

@@ -92,7 +92,12 @@ def test_read(client: FlaskClient, path: str, status: int) -> None:
 
 @pytest.mark.parametrize(
     ("content", "cut", "status"),
-    [(CONTENT, 0, 200), (CONTENT + b" ", 0, 409), (CONTENT, 200, 400), (make_wheel("other")[1], 0, 400)],
+    [
+        (CONTENT, 0, 200),
+        (make_wheel(requires=["other"])[1], 0, 409),
+        (CONTENT, 200, 400),
+        (make_wheel("other")[1], 0, 400),
+    ],
     ids=["again", "other-content", "cut", "another-project"],
 )
 def test_upload(client: FlaskClient, content: bytes, cut: int, status: int) -> None:
