@@ -23,3 +23,10 @@ class Absent(NotFound):
         # One that gives another reason, too, has not said that there is none.
         absent.told = absent.spoken and _UNKNOWN.issuperset(refusal.codes)
         return absent
+
+    @classmethod
+    def image(cls, message: str) -> Absent:
+        """The registry has listed a repository of that name, and holds a container image there."""
+        absent = cls(message)
+        absent.spoken = absent.told = True
+        return absent

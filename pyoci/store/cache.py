@@ -93,7 +93,6 @@ class Cache:
 
     def prove(self, who: str, repository: Repository, seconds: float) -> None:
         """The registry has let this caller read there; that counts for so many seconds from now."""
-        self._keep_existing(self.key_of(repository))
         lasting = min(seconds, self.terms.ttl)
         if lasting > 0:
             with self._guard:
@@ -121,7 +120,9 @@ class Cache:
         with self._guard:
             return name in self._existing
 
-    def _keep_existing(self, name: str) -> None:
+    def keep_existing(self, repository: Repository) -> None:
+        """The repository is that of a project: its name is the registry's from now on."""
+        name = self.key_of(repository)
         now = self._clock()
         with self._guard:
             told = self._existing.get(name)
@@ -145,7 +146,7 @@ class Cache:
 
     def changed(self, repository: Repository, tag: Tag) -> None:
         """Let everybody forget a tag, once the registry has taken, or may have taken, a change."""
-        self._keep_existing(self.key_of(repository))
+        self.keep_existing(repository)
         self.backend.record(self.key_of(repository), str(tag))
 
     def mark(self, repository: Repository) -> str:

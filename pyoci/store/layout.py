@@ -139,16 +139,21 @@ def package_in(image_index: ImageIndex | None, pull: Callable[[Digest], Document
     if image_index is None or is_package(image_index):
         return image_index
     if image_index.artifact_type is not None or not (
-        _is_annotated(image_index) or any(_is_file(entry, pull) for entry in image_index.manifests[:1])
+        is_annotated(image_index) or any(_is_file(entry, pull) for entry in image_index.manifests[:1])
     ):
         return None
     return replace(image_index, artifact_type=PACKAGE_TYPE)
 
 
-def _is_annotated(image_index: ImageIndex) -> bool:
-    """Whether the image index or one of its entries has an annotation of ours."""
-    mappings = [image_index.annotations, *(entry.annotations for entry in image_index.manifests)]
+def is_annotated(value: ImageIndex | Manifest) -> bool:
+    """Whether a document or one of the descriptors in it has an annotation of ours."""
+    mappings = [value.annotations, *(entry.annotations for entry in descriptors_of(value))]
     return any(key.startswith(_OURS) for annotations in mappings for key in annotations)
+
+
+def descriptors_of(value: ImageIndex | Manifest) -> tuple[Descriptor, ...]:
+    """Everything that a document refers to."""
+    return value.manifests if isinstance(value, ImageIndex) else (value.config, *value.layers)
 
 
 def _is_file(entry: Descriptor, pull: Callable[[Digest], Document]) -> bool:

@@ -92,10 +92,10 @@ class Lookup:
         who, repository = project.who, project.repository
         if fresh or not self.absences.is_known(who, repository):
             position = project.cache.position(repository)
-            if not fresh and project.is_proven:
+            if not fresh and project.is_proven and project.cache.has_existed(repository):
                 return None
             try:
-                self.pages.listed(project, position, fresh=fresh)
+                self.pages.check(project, self.pages.listed(project, position, fresh=fresh).tags)
             except PyOCIError as refusal:
                 if isinstance(refusal, NotFound) and glance():
                     return None

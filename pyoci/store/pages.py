@@ -25,7 +25,9 @@ from pyoci.dist.filenames import Sdist
 from pyoci.errors import Unreachable
 from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.references import Digest, Repository, Tag
+from pyoci.store.absent import Absent
 from pyoci.store.cache import Cache
+from pyoci.store.images import Images
 from pyoci.store.learned import Learned
 from pyoci.store.models import PackageFile, ProjectPage
 from pyoci.store.project import Listing, StoredProject, versions_among
@@ -65,6 +67,7 @@ class Pages:
     def __init__(self, cache: Cache, learned: Learned, *, max_versions: int = 1000) -> None:
         self._cache = cache
         self._learned = learned
+        self._images = Images(cache, _side_by_side)
         self._max_versions = max_versions
         self._flights = Flights()
         self._guard = threading.Lock()
@@ -98,11 +101,26 @@ class Pages:
                 found = self._flights.share(flight, project.who, work, project.seconds_left)
                 # It may have begun before a change that we were to see.
                 state = found if found.covers(position) else None
+        state = state or self._looked(project, listing, fresh=fresh)
         try:
-            return self._page(project, state or self._looked(project, listing, fresh=fresh))
+            page = self._page(project, state)
         except RegistryNotFound:
             # What stood under a tag, and is known here by its digest alone, was replaced and cleaned away.
-            return self._page(project, self._looked(project, None, fresh=True))
+            state = self._looked(project, None, fresh=True)
+            page = self._page(project, state)
+        if page.files:
+            cache.keep_existing(repository)
+        else:
+            self.check(project, state.tags)
+        return page
+
+    def check(self, project: StoredProject, tags: tuple[str, ...]) -> None:
+        """Raises Absent where these tags, which are all of the repository, are those of container images, and
+        nobody here has ever known it for a project. Otherwise it is one from now on.
+        """
+        if not self._cache.has_existed(project.repository) and self._images.are_all(project, tags):
+            raise Absent.image(f"there is no project {project.name} here")
+        self._cache.keep_existing(project.repository)
 
     def listed(self, project: StoredProject, position: Position | None, *, fresh: bool) -> Listing:
         """The tags, as the registry lists them to this caller, or has just done. `position` is that of the

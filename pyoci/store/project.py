@@ -94,7 +94,9 @@ class StoredProject:
     # By the registry's word
 
     def listing(self) -> Listing:
-        """The tags, which proves that this caller may read here. Raises Absent."""
+        """The tags. They prove that this caller may read here, and not yet that it is a project: container
+        images have tags, too. Raises Absent.
+        """
         position, at = self.cache.position(self.repository), self.cache.now()
         try:
             with self.heeding():
@@ -102,7 +104,7 @@ class StoredProject:
         except RegistryNotFound as exc:
             self.disprove()
             raise Absent.by(f"there is no project {self.name} here", exc) from exc
-        self.prove()
+        self._prove_reading()
         return Listing(position, at, tags)
 
     @contextmanager
@@ -162,7 +164,11 @@ class StoredProject:
         self.cache.disprove(self.who, self.repository)
 
     def prove(self) -> None:
-        """Remember that the registry has just let this caller read here."""
+        """Remember that the registry has just let this caller read something of the project."""
+        self.cache.keep_existing(self.repository)
+        self._prove_reading()
+
+    def _prove_reading(self) -> None:
         self.cache.prove(self.who, self.repository, self.session.lasting(self.repository))
 
     # Files

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,10 +19,12 @@ from pyoci.errors import NotFound, ProtocolError, PyOCIError, RateLimited, Unrea
 from pyoci.net.transport import Transport
 from pyoci.oci.credentials import Basic
 from pyoci.oci.errors import RegistryUnauthorized
-from pyoci.oci.models import IMAGE_INDEX
+from pyoci.oci.models import DOCKER_LIST, DOCKER_MANIFEST, IMAGE_INDEX, IMAGE_MANIFEST, Document
+from pyoci.oci.references import Tag
 from pyoci.oci.session import Gateway
 from pyoci.store.absences import Absences
 from pyoci.store.cache import Cache
+from pyoci.store.layout import MARKER_TAG, marker
 from pyoci.store.lookup import Lookup, Rules
 from pyoci.store.models import ForeignPage, ProjectPage, Root
 from pyoci.store.service import PackageStore
@@ -313,12 +317,12 @@ class TestWhatExists:
         """They keep what was told lately: an hour of it, of a project that is read every day."""
         now, backend = [0.0], MemoryBackend()
         ours, repository = Cache(backend, clock=lambda: now[0]), make_repository()
-        ours.prove("somebody", repository, 60)
+        ours.keep_existing(repository)
         backend.discard(f"existing\0{ours.key_of(repository)}")
-        ours.prove("somebody", repository, 60)
+        ours.keep_existing(repository)
         assert not Cache(backend).has_existed(repository)
         now[0] += 3600.0
-        ours.prove("somebody", repository, 60)
+        ours.keep_existing(repository)
         assert Cache(backend).has_existed(repository)
 
     def test_what_is_empty(
@@ -332,6 +336,171 @@ class TestWhatExists:
         assert isinstance(found := find(store, fresh=True), ProjectPage)
         assert found.files == ()
         assert elsewhere.asked == []
+
+
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+
+
+def make_image(
+    registry: TestRegistry, tag: str, config: str = OCI_CONFIG, kind: str = IMAGE_MANIFEST, **changes: Any
+) -> Document:
+    """A container image under a tag of hello-world."""
+    blob = registry.put_blob(b"{}")
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": kind,
+        "config": {"mediaType": config, "digest": str(blob), "size": 2},
+        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": str(blob), "size": 2}],
+    }
+    return registry.put(tag, manifest | changes)
+
+
+def make_image_for_platforms(
+    registry: TestRegistry, tag: str, *children: Document, kind: str = IMAGE_INDEX, **changes: Any
+) -> None:
+    """An image index over some manifests."""
+    entries = [
+        {"mediaType": child.media_type, "digest": str(child.digest), "size": len(child.body)}
+        for child in children
+    ]
+    registry.put(tag, {"schemaVersion": 2, "mediaType": kind, "manifests": entries, **changes})
+
+
+class TestImages:
+    """A namespace may hold container images, too, which are no projects."""
+
+    @pytest.mark.parametrize(
+        "fill",
+        [
+            pytest.param(lambda registry: make_image(registry, "latest"), id="oci"),
+            pytest.param(lambda registry: make_image(registry, "7.2", DOCKER_CONFIG), id="like-a-version"),
+            pytest.param(
+                lambda registry: make_image(registry, "latest", DOCKER_CONFIG, DOCKER_MANIFEST), id="docker"
+            ),
+            pytest.param(
+                lambda registry: make_image_for_platforms(registry, "7.2", make_image(registry, "amd64")),
+                id="platforms",
+            ),
+            pytest.param(
+                lambda registry: make_image_for_platforms(
+                    registry,
+                    "latest",
+                    make_image(registry, "amd64", DOCKER_CONFIG, DOCKER_MANIFEST),
+                    kind=DOCKER_LIST,
+                ),
+                id="docker-platforms",
+            ),
+        ],
+    )
+    def test_are_no_project(
+        self, registry: TestRegistry, elsewhere: PackageIndex, fill: Callable[[TestRegistry], object]
+    ) -> None:
+        """The page is a 404, and may come from upstream."""
+        fill(registry)
+        with pytest.raises(NotFound, match="there is no project hello-world here"):
+            find(registry.store())
+        store = registry.store(upstream=elsewhere)
+        for fresh in (False, False, True):
+            assert isinstance(find(store, fresh=fresh), ForeignPage)
+        publish_wheel(store, "1.0")
+        assert isinstance(find(store), ProjectPage)
+
+    @pytest.mark.parametrize(
+        "fill",
+        [
+            pytest.param(lambda registry: make_image(registry, "1", "application/helm"), id="config"),
+            pytest.param(
+                lambda registry: make_image(registry, "1", annotations={"com.pyoci.x": ""}), id="annotation"
+            ),
+            pytest.param(
+                lambda registry: make_image(registry, "1", artifactType="application/pyoci.package.v1"),
+                id="type",
+            ),
+            pytest.param(
+                lambda registry: make_image_for_platforms(
+                    registry, "1", make_image(registry, "2"), annotations={"com.pyoci.x": ""}
+                ),
+                id="annotation-of-the-index",
+            ),
+            pytest.param(
+                lambda registry: make_image_for_platforms(
+                    registry, "1", make_image(registry, "2", "application/helm")
+                ),
+                id="other-manifest",
+            ),
+            pytest.param(lambda registry: make_image_for_platforms(registry, "1"), id="no-manifest"),
+            pytest.param(
+                lambda registry: registry.session().push(
+                    make_repository(), MARKER_TAG, Document.of(marker(datetime.now(UTC)))
+                ),
+                id="marker",
+            ),
+            pytest.param(
+                lambda registry: [make_image(registry, f"tag{number}") for number in range(100)], id="many"
+            ),
+            pytest.param(
+                lambda registry: registry.refuse.update({"manifests/latest": (403, "DENIED")}), id="denied"
+            ),
+            pytest.param(
+                lambda registry: registry.refuse.update({"manifests/latest": (404, "MANIFEST_UNKNOWN")}),
+                id="gone",
+            ),
+        ],
+    )
+    def test_what_can_not_be_told_is_a_project(
+        self, registry: TestRegistry, elsewhere: PackageIndex, fill: Callable[[TestRegistry], object]
+    ) -> None:
+        """Beside an image."""
+        make_image(registry, "latest")
+        fill(registry)
+        store = registry.store(upstream=elsewhere)
+        for _ in range(2):
+            assert isinstance(found := find(store), ProjectPage)
+            assert found.files == ()
+        assert elsewhere.asked == []
+
+    def test_what_was_ever_a_project_here_stays_one(
+        self, registry: TestRegistry, elsewhere: PackageIndex
+    ) -> None:
+        """Somebody has deleted its versions elsewhere, and put an image there."""
+        store = registry.store(upstream=elsewhere)
+        publish_wheel(store, "1.0")
+        registry.session().delete(make_repository(), Tag.parse("1.0"))
+        make_image(registry, "latest")
+        assert isinstance(find(store, fresh=True), ProjectPage)
+        assert elsewhere.asked == []
+
+    def test_a_registry_that_fails_says_nothing(
+        self, registry: TestRegistry, elsewhere: PackageIndex
+    ) -> None:
+        """Neither that it is a project, nor that it is none."""
+        store = registry.store(upstream=elsewhere)
+        make_image(registry, "latest")
+        registry.refuse = {"manifests/latest": (503, "UNAVAILABLE")}
+        with pytest.raises(ProtocolError):
+            find(store)
+        assert elsewhere.asked == []
+        registry.refuse = {}
+        assert isinstance(find(store), ForeignPage)
+
+    def test_are_read_once_a_minute(self, registry: TestRegistry, elsewhere: PackageIndex) -> None:
+        """For all callers to whom the registry lists the same tags."""
+        make_image(registry, "latest")
+        store = registry.store(upstream=elsewhere)
+        for name in ("anna", "otto"):
+            find(store, caller=Basic(name, "secret"))
+        assert registry.calls.count("GET acme/hello_world/manifests/latest") == 1
+        make_image(registry, "1.0", "application/helm")
+        assert isinstance(find(store, caller=Basic("eve", "secret")), ProjectPage)
+
+    def test_hide_no_project_behind_an_alias(self, registry: TestRegistry, store: PackageStore) -> None:
+        """An image is as absent as a repository that isn't there: the index above is asked next."""
+        make_image(registry, "latest")
+        for _ in range(2):
+            assert store.absence(ACME, HELLO, NOBODY) is not None
+        publish_wheel(store, "1.0")
+        assert store.absence(ACME, HELLO, NOBODY) is None
 
 
 class TestRules:

@@ -1,0 +1,133 @@
+"""Images: whether a repository holds container images alone, so that it is no project of Python.
+
+A namespace may hold images beside packages. What can't be told for sure is a project: to take a private
+project for an image would let upstream answer for it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from cachetools import LRUCache
+
+from pyoci.errors import Denied, InvalidRequest, NotFound, NotSupported, ProtocolError, Unauthorized
+from pyoci.oci.errors import RegistryFailed, RegistryRefused
+from pyoci.oci.models import (
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    IMAGE_INDEX,
+    IMAGE_MANIFEST,
+    Document,
+    ImageIndex,
+    Manifest,
+)
+from pyoci.oci.references import Digest, Tag
+from pyoci.store.cache import Cache
+from pyoci.store.layout import MARKER_TAG, PACKAGE_TYPE, descriptors_of, is_annotated
+from pyoci.store.project import StoredProject
+
+_TAGS = 100
+_MANIFESTS = 400  # of the images under these tags, together
+_KNOWN = 4096
+_CONFIGS = frozenset(
+    {
+        "application/vnd.oci.image.config.v1+json",
+        "application/vnd.docker.container.image.v1+json",
+    }
+)
+_UNCLEAR = (NotFound, Denied, Unauthorized, NotSupported, RegistryRefused, ProtocolError, InvalidRequest)
+
+Pull = Callable[[Digest], Document]
+
+
+class SideBySide(Protocol):
+    """Does the same for many items at once."""
+
+    def __call__(
+        self, project: StoredProject, work: Callable[[str], bool], items: Sequence[str]
+    ) -> list[bool]: ...
+
+
+class Images:
+    """One for the process. What is under certain tags is remembered as long as what stood under one tag."""
+
+    def __init__(self, cache: Cache, side_by_side: SideBySide) -> None:
+        self._cache = cache
+        self._side_by_side = side_by_side
+        self._guard = threading.Lock()
+        # Whoever asks has been given the same tags by the registry.
+        self._known: LRUCache[tuple[str, tuple[str, ...]], tuple[bool, float]] = LRUCache(_KNOWN)
+
+    def are_all(self, project: StoredProject, tags: tuple[str, ...]) -> bool:
+        """Whether each of the tags that a registry lists is that of an image. False where that can't be told.
+        Raises what a registry says that fails.
+        """
+        if not 0 < len(tags) <= _TAGS or str(MARKER_TAG) in tags:
+            return False
+        key, now = (self._cache.key_of(project.repository), tags), self._cache.now()
+        with self._guard:
+            known = self._known.get(key)
+        if known is not None and 0 <= now - known[1] < self._cache.terms.ttl:
+            return known[0]
+        try:
+            found = self._read(project, tags)
+        except RegistryFailed:
+            raise  # it may tell the next time
+        except _UNCLEAR:
+            found = False
+        with self._guard:
+            self._known[key] = (found, now)
+        return found
+
+    def _read(self, project: StoredProject, tags: tuple[str, ...]) -> bool:
+        manifests: dict[Digest, Document] = {}
+        numbers = itertools.count(1)
+
+        def pull(digest: Digest) -> Document:
+            if digest not in manifests:
+                if next(numbers) > _MANIFESTS:
+                    raise ProtocolError(f"{project.repository} has too many manifests to be read")
+                manifests[digest] = _taken(project, project.session.pull(project.repository, digest))
+            return manifests[digest]
+
+        def is_image(tag: str) -> bool:
+            document = project.session.pull(project.repository, Tag.parse(tag))
+            return _is_image(_taken(project, document), pull)
+
+        # Most repositories of which this is asked are projects, and the first document tells.
+        return is_image(tags[-1]) and all(self._side_by_side(project, is_image, tags[:-1]))
+
+
+def _taken(project: StoredProject, document: Document) -> Document:
+    project.allowance.take(len(document.body))
+    return document
+
+
+def _is_image(document: Document, pull: Pull) -> bool:
+    """Whether this is an image, or one for several platforms, and nothing in it is of PyOCI's making."""
+    if document.media_type not in {IMAGE_INDEX, DOCKER_LIST}:
+        return _is_manifest_of_image(document)
+    image_index = Document(IMAGE_INDEX, document.body).image_index()
+    return (
+        image_index is not None
+        and bool(image_index.manifests)
+        and not _is_ours(image_index)
+        and all(_is_manifest_of_image(pull(entry.digest)) for entry in image_index.manifests)
+    )
+
+
+def _is_manifest_of_image(document: Document) -> bool:
+    if document.media_type not in {IMAGE_MANIFEST, DOCKER_MANIFEST}:
+        return False
+    manifest = Document(IMAGE_MANIFEST, document.body).manifest()
+    return manifest is not None and manifest.config.media_type in _CONFIGS and not _is_ours(manifest)
+
+
+def _is_ours(value: ImageIndex | Manifest) -> bool:
+    """Whether a type or an annotation in it is PyOCI's."""
+    descriptors = descriptors_of(value)
+    types = {value.artifact_type, *(entry.media_type for entry in descriptors)}
+    return PACKAGE_TYPE in types or is_annotated(value)
