@@ -12,12 +12,13 @@ from packaging.utils import (
     parse_sdist_filename,
     parse_wheel_filename,
 )
-from packaging.version import Version
+from packaging.version import Version as Version
 
 from pyoci.dist.names import ProjectName
 from pyoci.errors import InvalidRequest
 
 FILENAME_LIMIT = 255  # characters; what file systems allow
+VERSION_LIMIT = 200  # characters
 SDIST_ENDINGS = (".tar.gz", ".zip")
 
 # All that names, versions, build numbers and tags are made of. Version() alone would let blanks pass.
@@ -118,6 +119,16 @@ def _parse_wheel(text: str) -> Wheel:
             " name-version-python-abi-platform.whl with a PEP 440 version, a build number after it or not"
         ) from None
     return Wheel(ProjectName.parse(spelled), version, text.split("-", 2)[2], text)
+
+
+def read_version(text: str) -> Version | None:
+    """The version that a whole text is in PEP 440's terms; None where it is none."""
+    if len(text) > VERSION_LIMIT or not _SPELLING.fullmatch(text):
+        return None
+    try:
+        return Version(text)
+    except ValueError:
+        return None
 
 
 def _parse_version(text: str) -> Version:

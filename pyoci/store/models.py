@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import BinaryIO, Self
 
@@ -95,6 +95,10 @@ class ProjectPage:
             if not found or file.version is not found[-1]:
                 found.append(file.version)
         return tuple(dict.fromkeys(found))
+
+    def of_version(self, version: Version) -> ProjectPage:
+        """The page with the files of one version. Versions are equal by value: 1.0 is 1.0.0."""
+        return replace(self, files=tuple(file for file in self.files if file.version == version))
 
     @property
     def latest(self) -> Version | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from packaging.utils import parse_sdist_filename, parse_wheel_filename
 from packaging.version import Version
 
-from pyoci.upstream.models import UpstreamFile
+from pyoci.upstream.models import UpstreamFile, UpstreamPage
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,13 @@ def releases(files: Iterable[UpstreamFile]) -> tuple[Release, ...]:
         if version is not None:
             found.setdefault(version, []).append(file)
     return tuple(Release(version, tuple(found[version])) for version in sorted(found))
+
+
+def of_version(page: UpstreamPage, version: Version) -> UpstreamPage:
+    """The page with the files of one version. Versions are equal by value: 1.0 is 1.0.0."""
+    files = tuple(file for file in page.files if version_of(file.filename) == version)
+    spelled = dict.fromkeys(str(version_of(file.filename)) for file in files)
+    return replace(page, files=files, versions=tuple(spelled))
 
 
 def latest(found: Iterable[Release]) -> Release | None:

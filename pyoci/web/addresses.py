@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 from urllib.parse import unquote
 
+from pyoci.dist.filenames import Version, read_version
 from pyoci.errors import NotFound
 from pyoci.oci.registries import could_be_a_host
 from pyoci.oci.short_urls import DEFAULT, ShortUrls
@@ -94,6 +95,17 @@ class Place:
         else:
             above, name = self.segments, self.below
         return ("/".join(above), name[0]) if above and len(name) == 1 else None
+
+    @property
+    def as_version(self) -> tuple[Self, Version] | None:
+        """The place of a project's page and a version of it, if this place can be that version's page."""
+        last, below = (
+            (self.below or self.segments or ("",))[-1],
+            None if self.below is None else self.below[:-1],
+        )
+        project = replace(self, segments=self.segments[:-1] if below is None else self.segments, below=below)
+        version = read_version(last)
+        return None if version is None or project.as_project is None else (project, version)
 
     @property
     def aliased_root(self) -> str | None:

@@ -6,10 +6,11 @@ import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 from flask import current_app, request
 
+from pyoci.dist.filenames import Version
 from pyoci.dist.names import ProjectName
 from pyoci.errors import InvalidRequest, NotFound
 from pyoci.events import Events
@@ -121,6 +122,11 @@ class Visit:
         found = self.place.shadowed_project
         return None if found is None else replace(self._project_of(*found), below=self._below(*found))
 
+    def version(self) -> tuple[Self, Version] | None:
+        """The visit to the project's page, and a version, where this place can be that version's page."""
+        found = self.place.as_version
+        return None if found is None else (replace(self, place=found[0]), found[1])
+
     def _meant(self, aliased: tuple[str, str] | None, fresh: bool) -> Meant:
         if self.place.as_project is None:
             raise NotFound(f"there is no project at this address; expected {self.place.expected}")
@@ -176,7 +182,7 @@ def visit(path: str) -> Visit:
     `pyoci.caller`, and the path below the registry under `pyoci.path`, for whoever writes the log line.
     """
     place = locate(path)
-    if place.as_root is None and place.as_project is None:
+    if place.as_root is None and place.as_project is None and place.as_version is None:
         raise NotFound(f"there is nothing at this address; expected {place.expected}")
     environ = request.environ
     environ["pyoci.path"] = "/".join((*place.segments, *(place.below or ())))

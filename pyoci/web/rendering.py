@@ -28,16 +28,16 @@ _NEEDS_NO_QUOTING = re.compile(r"[A-Za-z0-9._-]+")
 _UNWRITABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-def render_page(page: ProjectPage, shape: Representation) -> bytes:
-    """The page of one project."""
+def render_page(page: ProjectPage, shape: Representation, up: str = "") -> bytes:
+    """The page of one project; `up` leads from its address to the project's own."""
     if shape.is_json:
         head = {
             "meta": {"api-version": API_VERSION},
             "name": page.name.normalized,
             "versions": [str(version) for version in page.versions],
         }
-        return b'%s,"files":[%s]}' % (to_json(head)[:-1], b",".join(_lists(page.files)))
-    return to_html("page.html", name=page.name.normalized, files=page.files)
+        return b'%s,"files":[%s]}' % (to_json(head)[:-1], b",".join(_lists(page.files, up)))
+    return to_html("page.html", name=page.name.normalized, files=page.files, up=up)
 
 
 def render_root(projects: Iterable[ProjectName], shape: Representation) -> bytes:
@@ -70,19 +70,19 @@ def timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _lists(files: Sequence[PackageFile]) -> Iterator[bytes]:
+def _lists(files: Sequence[PackageFile], up: str) -> Iterator[bytes]:
     """The files as JSON, some at a time: the dictionaries of ten thousand files at once keep the garbage
     collector as busy as the serializer.
     """
     for start in range(0, len(files), _AT_ONCE):
-        yield to_json([_file(file) for file in files[start : start + _AT_ONCE]])[1:-1]
+        yield to_json([_file(file, up) for file in files[start : start + _AT_ONCE]])[1:-1]
 
 
-def _file(file: PackageFile) -> dict[str, Any]:
+def _file(file: PackageFile, up: str) -> dict[str, Any]:
     """What is known of a file: optional keys only where they have a value."""
     found: dict[str, Any] = {
         "filename": file.filename,
-        "url": link(file),
+        "url": up + link(file),
         "hashes": {"sha256": file.sha256},
     }
     if file.size is not None:

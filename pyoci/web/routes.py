@@ -11,6 +11,7 @@ from pyoci.web.context import locate
 
 _CONVERTER = re.compile(r"<(?:[^:<>]+:)?([a-z_]+)>")
 _PROJECT = "{registry}/{namespace}/{project}"
+_VERSION = f"{_PROJECT}/{{version}}"
 _ROOT = "{registry}/{namespace}"
 
 
@@ -30,6 +31,9 @@ def _place() -> str:
     if set(values) - {"place"}:
         return _PROJECT
     try:
-        return _PROJECT if locate(values["place"]).as_project is not None else _ROOT
+        place = locate(values["place"])
+        if place.as_project is not None:
+            return _PROJECT
+        return _ROOT if place.as_version is None else _VERSION
     except (KeyError, NotFound):
         return "{registry}"

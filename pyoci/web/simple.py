@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from urllib.parse import quote, urljoin
 
 from flask import Blueprint, Response, request
 
-from pyoci.errors import NotFound, PyOCIError
+from pyoci.dist.filenames import Version
+from pyoci.errors import Denied, InvalidRequest, NotFound, PyOCIError, Unauthorized
 from pyoci.oci.short_urls import DEFAULT
 from pyoci.store.models import Absence, ForeignPage, Namespace, ProjectPage, Root
+from pyoci.upstream.releases import of_version
 from pyoci.web import answers
 from pyoci.web.context import Meant, Visit, locate, site, visit
 from pyoci.web.foreign import render_foreign, render_foreign_legacy
@@ -32,6 +34,9 @@ def show(place: str) -> Response:
         return answers.moved(f"{quote(_last(place), safe='')}/")
     guest = visit(place)
     shape = choose(request.headers.get("Accept"), request.args.get("format"))
+    release = _release(guest)
+    if release is not None:
+        return _release_page(release, shape)
     if guest.place.as_project is None:
         return _root(guest.namespace(), guest, shape)
     return _page_or_root(guest, shape)
@@ -39,10 +44,13 @@ def show(place: str) -> Response:
 
 @simple.get("/<path:place>/json", provide_automatic_options=False)
 def show_legacy(place: str) -> Response:
-    """The legacy JSON of one project. Where only a namespace stands before it, `json` is a project itself."""
-    if locate(place).as_project is None:
+    """The legacy JSON of a project or a version. Where only a namespace stands before it, `json` is a project
+    itself.
+    """
+    where = locate(place)
+    if where.as_project is None and where.as_version is None:
         return answers.moved("json/")
-    return _legacy(visit(place), "./")
+    return _legacy(visit(place))
 
 
 @simple.get("/pypi/<name>/json", provide_automatic_options=False)
@@ -51,20 +59,119 @@ def show_pypi(name: str) -> Response:
     return _legacy(visit(f"{DEFAULT}/{name}"), f"../../{DEFAULT}/{name}/")
 
 
-def _legacy(guest: Visit, beside: str) -> Response:
-    """The legacy JSON; `beside` leads from its address to the page, which the files' links start from."""
+@simple.get("/pypi/<name>/<version>/json", provide_automatic_options=False)
+def show_pypi_version(name: str, version: str) -> Response:
+    """The same for a version."""
+    place = f"{DEFAULT}/{name}/{version}"
+    if locate(place).as_version is None:
+        raise NotFound(f"{version[:100]!a} is not a version; expected one as PEP 440 has it, like 1.0")
+    return _legacy(visit(place), f"../../../{DEFAULT}/{name}/")
+
+
+def _legacy(guest: Visit, page: str = "") -> Response:
+    """The legacy JSON; `page` leads from its address to the project's page, where the files' links start."""
+    release = _release(guest, json=True)
+    if release is not None:
+        return _release_legacy(release, page)
     meant = guest.meant_by_json(fresh=_fresh())
-    if _last(request.path.removesuffix("/json")) != meant.name.normalized:
-        return answers.moved(f"../{meant.name}/json")
     found = _found(meant, guest)
-    if isinstance(found, ForeignPage):
-        return answers.page(render_foreign_legacy(found.page), "application/json", origin=UPSTREAM)
     if isinstance(found, Root):
         raise _nothing_of(meant)
+    if _last(request.path.removesuffix("/json")) != meant.name.normalized:
+        return answers.moved(f"../{meant.name}/json")
     if meant.absence is not None and guest.place.aliased_json is not None:
-        beside = f"../../{meant.name}/"  # the page, and all that its links lead to, is in the index above
-    there = urljoin(request.base_url, beside)
+        page = f"../../{meant.name}/"  # the page, and all that its links lead to, is in the index above
+    return _legacy_of(found, page or "./")
+
+
+def _legacy_of(found: ProjectPage | ForeignPage, page: str) -> Response:
+    if isinstance(found, ForeignPage):
+        return answers.page(render_foreign_legacy(found.page), "application/json", origin=UPSTREAM)
+    there = urljoin(request.base_url, page)
     return answers.page(render_legacy(found, lambda link: urljoin(there, link)), "application/json")
+
+
+@dataclass(frozen=True, slots=True)
+class _Release:
+    """A version of a project: the page with its files alone. `above` is the visit to the project's page."""
+
+    above: Visit
+    meant: Meant
+    version: Version
+    found: ProjectPage | ForeignPage
+
+
+def _release(guest: Visit, *, json: bool = False) -> _Release | None:
+    """The version whose page is at this address; None where the address means something else.
+
+    Below a namespace, `<project>/<version>/` is spelled like a project, and like a root, in a namespace
+    further down. Those come first where the registry has one. Upstream comes last, and is asked for a version
+    only at an address that means nothing else: what stands before it may be the name of a namespace.
+    """
+    spelled = guest.version()
+    if spelled is None:
+        return None
+    above, version = spelled
+    unclear = guest.place.as_project is not None
+    refusal = _refusal(guest, json) if unclear else None
+    if unclear and refusal is None:
+        return None
+    try:
+        meant = above.meant_by_json(fresh=_fresh()) if json else above.meant(fresh=_fresh())
+        page = _find(replace(meant, below=None), above, outside=False) if unclear else _found(meant, above)
+    except (NotFound, InvalidRequest):
+        if not unclear or isinstance(refusal, InvalidRequest):
+            raise
+        return None
+    except (Unauthorized, Denied):
+        if refusal is None or isinstance(refusal, NotFound | InvalidRequest):
+            raise
+        return None
+    found = _narrowed(page, version)
+    if found is None:
+        if refusal is not None and not isinstance(refusal, NotFound | InvalidRequest):
+            raise refusal
+        raise NotFound(f"{meant.name} has no version {version} here")
+    # Something else may be published that this address means first.
+    return _Release(above, meant, version, replace(found, ticket=None) if unclear else found)
+
+
+def _refusal(guest: Visit, json: bool) -> PyOCIError | None:
+    """Why the registry shows no project and no root at this address; None where it does."""
+    try:
+        meant = guest.meant_by_json(fresh=_fresh()) if json else guest.meant(fresh=_fresh())
+        _find(meant, guest, outside=False)
+    except (NotFound, InvalidRequest, Unauthorized, Denied) as refusal:
+        return refusal
+    return None
+
+
+def _narrowed(page: ProjectPage | Root | ForeignPage, version: Version) -> ProjectPage | ForeignPage | None:
+    """The page with the files of that version; None where it has none."""
+    assert not isinstance(page, Root)  # none was looked for
+    if isinstance(page, ProjectPage):
+        found = page.of_version(version)
+        return found if found.files else None
+    foreign = of_version(page.page, version)
+    return replace(page, page=foreign) if foreign.files else None
+
+
+def _release_page(release: _Release, shape: Representation) -> Response:
+    name, text = request.path.rstrip("/").rsplit("/", 2)[1:]
+    if name != release.meant.name.normalized:
+        return answers.moved(f"../../{release.meant.name}/{quote(text, safe='')}/")
+    if isinstance(release.found, ProjectPage):
+        return _page(release.meant.namespace, release.found, shape, release.version)
+    return _foreign(release.found, shape, release.version)
+
+
+def _release_legacy(release: _Release, page: str) -> Response:
+    name, text = request.path.removesuffix("/json").rsplit("/", 2)[1:]
+    if name != release.meant.name.normalized:
+        return answers.moved(f"../../{release.meant.name}/{quote(text, safe='')}/json")
+    if release.meant.absence is not None and release.above.place.aliased_json is not None:
+        page = f"../../../{release.meant.name}/"
+    return _legacy_of(release.found, page or "../")
 
 
 def _page_or_root(guest: Visit, shape: Representation) -> Response:
@@ -83,7 +190,8 @@ def _page_or_root(guest: Visit, shape: Representation) -> Response:
         return answers.moved(f"../{meant.name}/")
     if isinstance(found, ProjectPage):
         return _page(meant.namespace, found, shape)
-    return _foreign(found, shape)
+    # A version of a project that is published here would come first.
+    return _foreign(found if guest.version() is None else replace(found, ticket=None), shape)
 
 
 def _absence(meant: Meant, guest: Visit) -> Absence | None:
@@ -122,25 +230,28 @@ def _nothing_of(meant: Meant) -> NotFound:
     return NotFound(f"there is no project {meant.name} here")
 
 
-def _page(namespace: Namespace, page: ProjectPage, shape: Representation) -> Response:
-    """The page, rendered now or before."""
+def _page(
+    namespace: Namespace, page: ProjectPage, shape: Representation, version: Version | None = None
+) -> Response:
+    """The page of a project, or of one version of it, rendered now or before."""
     compressed = answers.gzip_is_welcome()
 
     def render() -> Rendered:
-        return Rendered.of(render_page(page, shape), shape.value, compressed=compressed)
+        content = render_page(page, shape, "" if version is None else "../")
+        return Rendered.of(content, shape.value, compressed=compressed)
 
     if not page.state:
         return answers.rendered(render())
-    key = (namespace, page.name, shape, compressed)
+    key = (namespace, page.name, version, shape, compressed)
     may_be_given_again(request.environ, page.ticket, key, page.state)
     return answers.rendered(site().pages.made(key, page.state, render))
 
 
-def _foreign(found: ForeignPage, shape: Representation) -> Response:
+def _foreign(found: ForeignPage, shape: Representation, version: Version | None = None) -> Response:
     """The page that another package index gave. It is the same for all whom the registry has none for."""
     compressed = answers.gzip_is_welcome()
     page = found.page
-    key = ("upstream", page.name, shape, compressed)
+    key = ("upstream", page.name, version, shape, compressed)
 
     def render() -> Rendered:
         content = render_foreign(page, shape)

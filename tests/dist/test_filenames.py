@@ -14,6 +14,7 @@ from pyoci.dist.filenames import (
     Wheel,
     filename_version_text,
     parse_filename,
+    read_version,
     rebuild_filename,
 )
 from pyoci.dist.names import ProjectName
@@ -211,3 +212,24 @@ def test_any_text(text: str) -> None:
         return
     assert found.filename == text
     assert found.suffix in text
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("1.0", "1.0"),
+        ("v1.0", "1.0"),
+        ("1!2.0-RC.1+Ubuntu-1", "1!2.0rc1+ubuntu.1"),
+        ("latest", None),
+        ("", None),
+        (" 1.0", None),
+        ("1.0\n", None),
+        ("1/0", None),
+        ("\u0663", None),
+        ("1" * 5000, None),
+    ],
+)
+def test_read_version(text: str, version: str | None) -> None:
+    """A text that is a version from its first character to its last, in ASCII and not without end."""
+    found = read_version(text)
+    assert (None if found is None else str(found)) == version

@@ -89,7 +89,9 @@ def is_page(index: Index, answer: TestResponse) -> bool:
 
 def is_legacy(index: Index, answer: TestResponse) -> bool:
     (file,) = answer.json["releases"]["1.0"]
-    return bool(file["digests"]["sha256"] == index.sha256)
+    return bool(file["digests"]["sha256"] == index.sha256) and file["url"].endswith(
+        f"/hello-world/+{index.sha256[:16]}/{index.wheel[0]}"
+    )
 
 
 def is_file(index: Index, answer: TestResponse) -> bool:
@@ -105,7 +107,10 @@ SHOWN: dict[str, Callable[[Index, TestResponse], bool]] = {
     "<index>/": is_root,
     "<index>/<project>/": is_page,
     "<index>/<project>/json": is_legacy,
+    "<index>/<project>/<version>/": is_page,
+    "<index>/<project>/<version>/json": is_legacy,
     "<index>/pypi/<project>/json": is_legacy,
+    "<index>/pypi/<project>/<version>/json": is_legacy,
     "<index>/<project>/+<digest>/<file>": is_file,
     "<index>/<project>/+<digest>/<file>.metadata": is_metadata,
     "<index>/<project>/<file>": is_file,
@@ -167,6 +172,8 @@ def test_what_is_shown(site: FlaskClient, address: str) -> None:
         assert answer.status_code == 200, path
         if path == "/local/acme/hello-world/":  # a project's page goes before a root
             assert is_page(INDEXES[0], answer)
+        elif path == "/local/acme/team/1.0/":  # and a root before a version, as test_versions.py says
+            assert is_root(index, answer)
         else:
             assert SHOWN[address](index, answer), path
 
@@ -174,9 +181,11 @@ def test_what_is_shown(site: FlaskClient, address: str) -> None:
 def test_links_of_pages(site: FlaskClient) -> None:
     """What a page links to is below the same index, at an address of the table."""
     for index in INDEXES:
-        (file,) = site.get(index.at("<index>/<project>/"), headers=JSON).json["files"]
-        path = urljoin(index.at("<index>/<project>/"), file["url"])
-        assert path == index.at("<index>/<project>/+<digest>/<file>")
+        for page in map(index.at, ("<index>/<project>/", "<index>/<project>/<version>/")):
+            (file,) = site.get(page, headers=JSON).json["files"]
+            assert urljoin(page, file["url"]) == index.at("<index>/<project>/+<digest>/<file>")
+            link = f'href="{file["url"]}#sha256={index.sha256}"'
+            assert link in site.get(page, headers={"Accept": "text/html"}).text
 
 
 @pytest.mark.parametrize("address", [address for address, methods in ROWS.items() if "PATCH" in methods])
@@ -208,6 +217,7 @@ def test_addresses_beside_the_indexes(site: FlaskClient) -> None:
     """Those that are no package index's."""
     index = next(index for index in INDEXES if index.url == "/simple")
     assert is_legacy(index, site.get(index.at("/pypi/<project>/json")))
+    assert is_legacy(index, site.get(index.at("/pypi/<project>/<version>/json")))
     name, content = make_wheel("farewell")
     assert upload(site, name, content, url="/legacy/").status_code == 200
     assert site.get(f"/simple/farewell/{name}").data == content

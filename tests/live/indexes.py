@@ -59,6 +59,11 @@ class PackageIndex:
         answer = self._request("PATCH", path, json={"yanked": reason})
         assert answer.status_code == 200, answer.text
 
+    def delete(self, path: str) -> None:
+        """Delete a file or a version, `hello-world/1.0`."""
+        answer = self._request("DELETE", path)
+        assert answer.status_code == 200, answer.text
+
     def _request(self, method: str, path: str, **options: Any) -> requests.Response:
         with requests.Session() as session:
             session.trust_env = False

@@ -168,7 +168,7 @@ class TestPypi:
     def test_nothing_else_is_there(self, client: FlaskClient, store: MemoryStore) -> None:
         """Neither pages nor files nor roots."""
         paths = ["/pypi", "/pypi/", "/pypi/json", "/pypi/hello-world/", f"/pypi/hello-world/{WHEEL}"]
-        for path in [*paths, "/pypi/hello-world/1.0/json", "/pypi/a/b/json", "/pypi/+simple/json"]:
+        for path in [*paths, "/pypi/hello-world/1.0/", "/pypi/a/b/json", "/pypi/+simple/json"]:
             assert client.get(path, follow_redirects=True).status_code == 404
         assert client.delete("/pypi/hello-world/1.0").status_code == 404
         assert post(client, make_form(), "/pypi/").status_code == 404

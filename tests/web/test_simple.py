@@ -260,6 +260,7 @@ class TestRedirects:
     def test_absent_project_is_not_moved(self, client: FlaskClient) -> None:
         """Redirects are remembered for ever: nothing is moved that isn't there."""
         assert client.get("/ghcr.io/acme/Not.There/").status_code == 404
+        assert client.get("/ghcr.io/acme/Not.There/json").status_code == 404
 
     def test_file_of_another_spelling(self, client: FlaskClient, project: str) -> None:
         """Files below another spelling just work."""

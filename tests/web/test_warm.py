@@ -189,3 +189,16 @@ def test_a_short_url_has_answers_of_its_own(make_app, store: TicketStore) -> Non
     short = [client.get("/simple/hello-world/") for _ in range(2)]
     assert len(store.calls) == 2
     assert [(again.data, again.headers) for again in short] == [(long.data, long.headers)] * 2
+
+
+def test_a_version_page_is_given_again_where_nothing_else_can_be_meant(make_app, store: TicketStore) -> None:
+    """Below a namespace a project of that name may be published, which comes first: so the store is asked."""
+    client = make_app(short_urls=ShortUrls({"simple": ShortUrl("ghcr.io", ("acme",))})).test_client()
+    first, again, other = (client.get(f"/simple/hello-world/{v}.0/") for v in (3, 3, 4))
+    assert (again.data, again.headers) == (first.data, first.headers)
+    assert other.data != first.data
+    assert len(store.calls) == 2
+    unclear = [client.get(f"{PAGE}3.0/") for _ in range(2)]
+    assert [answer.data for answer in unclear] == [first.data] * 2
+    store.put("3_0-1.0.zip", namespace="ghcr.io/acme/hello-world")
+    assert client.get(f"{PAGE}3.0/").headers["Location"] == "../3-0/"
