@@ -20,11 +20,11 @@ from typing import TypeVar
 from cachetools import LRUCache
 
 from pyoci.cache.backend import Position
-from pyoci.cache.flights import Flights
 from pyoci.dist.filenames import Sdist
 from pyoci.errors import Unreachable
 from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.references import Digest, Repository, Tag
+from pyoci.single_flight import SingleFlight
 from pyoci.store.absent import Absent
 from pyoci.store.cache import Cache
 from pyoci.store.images import Images
@@ -69,7 +69,7 @@ class Pages:
         self._learned = learned
         self._images = Images(cache, _side_by_side)
         self._max_versions = max_versions
-        self._flights = Flights()
+        self._flights = SingleFlight()
         self._guard = threading.Lock()
         self._made: LRUCache[Hashable, _Made] = LRUCache(
             _MADE, getsizeof=lambda made: made.state.weight + made.weight
@@ -94,11 +94,11 @@ class Pages:
         for _ in range(_TRIES):
             if state is not None:
                 break
-            if not fresh and self._flights.in_the_air(flight):
+            if not fresh and self._flights.is_running(flight):
                 state = self._good_for_now(project)
             if state is None:
                 work = partial(self._looked, project, listing, fresh=fresh)
-                found = self._flights.share(flight, project.who, work, project.seconds_left)
+                found = self._flights.run(flight, project.who, work, project.seconds_left)
                 # It may have begun before a change that we were to see.
                 state = found if found.covers(position) else None
         state = state or self._looked(project, listing, fresh=fresh)
@@ -128,7 +128,7 @@ class Pages:
         """
         # Who comes after a change doesn't wait for a list, or for a no, from before it.
         key = ("list", str(fresh), project.who, project.repository, position)
-        return self._flights.share(key, project.who, project.listing, project.seconds_left)
+        return self._flights.run(key, project.who, project.listing, project.seconds_left)
 
     # What is remembered
 

@@ -9,13 +9,13 @@ from contextlib import suppress
 
 from cachetools import TLRUCache
 
-from pyoci.cache.flights import Flights
 from pyoci.dist.names import ProjectName
 from pyoci.errors import InvalidRequest, NotFound, PyOCIError
 from pyoci.oci.credentials import Credentials
 from pyoci.oci.errors import RegistryNotFound, RegistryNotSupported
 from pyoci.oci.references import Registry
 from pyoci.oci.session import Gateway, OCISession
+from pyoci.single_flight import SingleFlight
 from pyoci.store.cache import Cache
 from pyoci.store.models import Namespace
 
@@ -40,7 +40,7 @@ class Roots:
         self._gateway = gateway
         self._cache = cache
         self._clock = clock
-        self._flights = Flights()
+        self._flights = SingleFlight()
         self._guard = threading.Lock()
         self._known: TLRUCache[tuple[str, str], _Namespaces] = TLRUCache(
             _KNOWN,
@@ -99,7 +99,7 @@ class Roots:
                 self._known[key] = (found, until)
             return found
 
-        return self._flights.share((fresh, *key), who, read, _SECONDS)
+        return self._flights.run((fresh, *key), who, read, _SECONDS)
 
 
 def _follow(names: tuple[str, ...], name: str) -> bool:

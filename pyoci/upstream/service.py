@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from pyoci.cache.backend import Backend
-from pyoci.cache.flights import Flights
 from pyoci.errors import Denied, NotFound, Unreachable
 from pyoci.events import Events
 from pyoci.net.transport import Transport
+from pyoci.single_flight import SingleFlight
 from pyoci.upstream.address import UpstreamAddress
 from pyoci.upstream.ages import lifetime
 from pyoci.upstream.circuit import Circuit, shut_off
@@ -52,7 +52,7 @@ class Upstream:
         self._events = events or Events()
         self._ttl, self._stale = ttl, stale
         self._circuit = circuit or Circuit(clock=clock)
-        self._flights = Flights()
+        self._flights = SingleFlight()
         self._places = Places(waiting)
         self._clock, self._now = clock, now
 
@@ -98,7 +98,7 @@ class Upstream:
             raise shut_off()
         with self._places.one():
             seconds = self._transport.document_seconds
-            return self._flights.share(name, "", lambda: self._asked(name, fresh=fresh), seconds)
+            return self._flights.run(name, "", lambda: self._asked(name, fresh=fresh), seconds)
 
     def _asked(self, name: str, *, fresh: bool) -> Known:
         """What upstream says, or what a neighbour has been told just now. Within ten seconds, in all."""

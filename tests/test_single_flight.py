@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pyoci.cache.flights import Flights
 from pyoci.errors import Denied, Unreachable
+from pyoci.single_flight import SingleFlight
 
 
 class Work:
@@ -45,23 +45,23 @@ class Clock:
 def test_many_share_one_result() -> None:
     """Whoever comes while somebody works waits for that."""
     clock, work = Clock(1 + 2 * 19), Work()
-    flights = Flights(clock)
+    flights = SingleFlight(clock)
     with ThreadPoolExecutor(20) as threads:
-        calls = [threads.submit(flights.share, "key", f"{n}", work, 20) for n in range(20)]
+        calls = [threads.submit(flights.run, "key", f"{n}", work, 20) for n in range(20)]
         assert clock.waits.wait(20)
-        assert flights.in_the_air("key")
+        assert flights.is_running("key")
         work.go_on.set()
         assert [call.result(20) for call in calls] == ["done"] * 20
     assert work.count == 1
-    assert not flights.in_the_air("key")
+    assert not flights.is_running("key")
 
 
 def test_a_failure_is_shared_by_the_same_caller() -> None:
     """The registry would say the same again; but each gets an exception of its own."""
     clock, work = Clock(3), Work(Denied("no"))
-    flights = Flights(clock)
+    flights = SingleFlight(clock)
     with ThreadPoolExecutor(2) as threads:
-        calls = [threads.submit(flights.share, "key", "me", work, 20) for _ in range(2)]
+        calls = [threads.submit(flights.run, "key", "me", work, 20) for _ in range(2)]
         assert clock.waits.wait(20)
         work.go_on.set()
         failures = [call.exception(20) for call in calls]
@@ -75,11 +75,11 @@ def test_a_failure_is_not_that_of_another_caller(failure: BaseException) -> None
     """Who waited tries with credentials of its own."""
     clock, work, own = Clock(3), Work(failure), Work("mine")
     own.go_on.set()
-    flights = Flights(clock)
+    flights = SingleFlight(clock)
     with ThreadPoolExecutor(2) as threads:
-        first = threads.submit(flights.share, "key", "me", work, 20)
+        first = threads.submit(flights.run, "key", "me", work, 20)
         assert work.begun.wait(20)
-        second = threads.submit(flights.share, "key", "you", own, 20)
+        second = threads.submit(flights.run, "key", "you", own, 20)
         assert clock.waits.wait(20)
         work.go_on.set()
         assert second.result(20) == "mine"
@@ -88,11 +88,11 @@ def test_a_failure_is_not_that_of_another_caller(failure: BaseException) -> None
 
 def test_nobody_waits_for_ever() -> None:
     """A sentence after some seconds; whoever works goes on."""
-    flights, work = Flights(), Work()
+    flights, work = SingleFlight(), Work()
     with ThreadPoolExecutor(1) as threads:
-        first = threads.submit(flights.share, "key", "me", work, 20)
+        first = threads.submit(flights.run, "key", "me", work, 20)
         assert work.begun.wait(20)
         with pytest.raises(Unreachable, match="too long"):
-            flights.share("key", "me", work, 0.01)
+            flights.run("key", "me", work, 0.01)
         work.go_on.set()
         assert first.result(20) == "done"

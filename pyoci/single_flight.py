@@ -1,0 +1,80 @@
+"""SingleFlight: concurrent calls for the same thing are made once, and share the result."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from pyoci.errors import PyOCIError, Unreachable
+
+_Result = TypeVar("_Result")
+_LATE = "others have been asking for the same for too long; try again"
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    who: str
+    outcome: Future[Any] = field(default_factory=Future)
+
+
+class SingleFlight:
+    """One for each kind of work in a process. The first caller for a key does the work; callers that come while
+    it does so wait for its result.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._guard = threading.Lock()
+        self._flights: dict[Hashable, _Flight] = {}
+
+    def is_running(self, key: Hashable) -> bool:
+        """Whether the work for `key` is being done at this moment."""
+        return key in self._flights
+
+    def run(
+        self, key: Hashable, who: str, work: Callable[[], _Result], seconds: float, late: str = _LATE
+    ) -> _Result:
+        """The result of `work`, or of the same work that another thread is doing.
+
+        A failure is shared only among callers with the same credentials (`who`): what the registry refuses to
+        one caller, it may give to the next. Raises Unreachable with the message `late` after `seconds` of
+        waiting for other threads.
+        """
+        deadline = self._clock() + seconds
+        while True:
+            own = _Flight(who)
+            with self._guard:
+                flight = self._flights.setdefault(key, own)
+            if flight is own:
+                return self._lead(key, own, work)
+            try:
+                result: _Result = flight.outcome.result(max(deadline - self._clock(), 0))
+            except TimeoutError:
+                raise Unreachable(late) from None
+            except PyOCIError as exc:
+                if flight.who == who:
+                    raise exc.bare() from None
+            except Exception:  # noqa: BLE001, S110  # a defect shows in the request of the thread that worked
+                pass
+            else:
+                return result
+
+    def _lead(self, key: Hashable, flight: _Flight, work: Callable[[], _Result]) -> _Result:
+        try:
+            result = work()
+        except BaseException as exc:
+            self._remove(key)
+            failed = RuntimeError("the work that was waited for has failed")
+            flight.outcome.set_exception(exc.bare() if isinstance(exc, PyOCIError) else failed)
+            raise
+        self._remove(key)
+        flight.outcome.set_result(result)
+        return result
+
+    def _remove(self, key: Hashable) -> None:
+        with self._guard:
+            del self._flights[key]
