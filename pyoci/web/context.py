@@ -117,6 +117,11 @@ class Visit:
         """The same for the legacy JSON of this place."""
         return self._meant(self.place.aliased_project or self.place.aliased_json, fresh)
 
+    @staticmethod
+    def leave_path(path: str) -> None:
+        """Leave the path that an alias means for whoever writes the log line, in place of that asked for."""
+        request.environ["pyoci.path"] = path
+
     def shadowed(self) -> Meant | None:
         """The project above that a client may have in mind at `simple/+simple/<project>/`."""
         found = self.place.shadowed_project
@@ -136,7 +141,10 @@ class Visit:
         absence = site().store.absence(
             spelled.namespace, spelled.name, self.caller, below=spelled.below, fresh=fresh
         )
-        return spelled if absence is None else replace(self._project_of(*aliased), absence=absence)
+        if absence is None:
+            return spelled
+        self.leave_path("/".join(aliased))
+        return replace(self._project_of(*aliased), absence=absence)
 
     def _project_of(self, path: str, name: str) -> Meant:
         below = None if self.place.below is not None else self._below(path, name)

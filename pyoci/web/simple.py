@@ -180,6 +180,7 @@ def _page_or_root(guest: Visit, shape: Representation) -> Response:
     """
     meant, above = guest.meant(fresh=_fresh()), guest.place.aliased_root
     if above is not None and _absence(meant, guest) is not None:
+        guest.leave_path(above)
         return _root(Namespace.parse(guest.registry, above), guest, shape)
     found = _found(meant, guest)
     if isinstance(found, Root):

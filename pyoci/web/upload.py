@@ -24,6 +24,8 @@ def publish(place: str) -> Response:
     counted = here.events.outcome("uploads")
     with counted, received(body(), content_type, here.max_body, here.spool) as form:
         published = here.store.publish(address, form, guest.caller)
+        if address.alias_of is not None:
+            guest.leave_path(published.repository.name.rpartition("/")[0])
         if form.noted:
             here.events.debug("web", "form fields that are not kept", fields=form.noted)
     return answers.text(f"{published.file.filename} is published in {published.repository}")

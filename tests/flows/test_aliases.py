@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.builders import make_wheel
-from tests.flows.conftest import MakeClient
+from tests.flows.conftest import Lines, MakeClient
 from tests.flows.test_main_job import BYTES, JSON, WHEEL, upload
 from tests.upstreams import PackageIndex, package_index
 
@@ -96,6 +96,20 @@ def test_a_page_of_upstream_ends_with_a_publication(client: FlaskClient) -> None
     assert (versions(client, alias), origin(client, alias)) == (["1.0"], "registry")
     upload(client, *make_wheel(version="2.0"), url=f"{ALIAS}+simple/")
     assert (versions(client, alias), origin(client, alias)) == (["2.0"], "registry")
+
+
+def test_the_log_names_what_is_meant(client: FlaskClient, lines: Lines) -> None:
+    """And not the alias, whether a page is made or given again."""
+    upload(client, url=f"{INDEX}legacy/")
+    for path in (ALIAS, *[f"{ALIAS}hello-world/"] * 2, f"{ALIAS}hello-world/{WHEEL}"):
+        client.get(path)
+    upload(client, url=f"{ALIAS}+simple/")
+    client.get(f"{ALIAS}hello-world/")
+    told = [line["repository"] for line in lines.read_lines() if line["event"] == "request"]
+    assert told == [
+        *("acme", "acme", "acme/hello-world", "acme/hello-world", "acme/hello-world"),
+        *("acme/simple", "acme/simple/hello-world"),
+    ]
 
 
 class TestConfusion:
