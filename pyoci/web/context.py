@@ -107,6 +107,8 @@ class Visit:
         says where it has to be asked which of two projects is meant.
         """
         meant = self.meant()
+        if meant.absence is not None:
+            self.leave_path(f"{meant.namespace.path}/{meant.name}")
         return meant.namespace, meant.name
 
     def meant(self, *, fresh: bool = False) -> Meant:
@@ -141,10 +143,7 @@ class Visit:
         absence = site().store.absence(
             spelled.namespace, spelled.name, self.caller, below=spelled.below, fresh=fresh
         )
-        if absence is None:
-            return spelled
-        self.leave_path("/".join(aliased))
-        return replace(self._project_of(*aliased), absence=absence)
+        return spelled if absence is None else replace(self._project_of(*aliased), absence=absence)
 
     def _project_of(self, path: str, name: str) -> Meant:
         below = None if self.place.below is not None else self._below(path, name)

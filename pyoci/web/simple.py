@@ -201,6 +201,8 @@ def _absence(meant: Meant, guest: Visit) -> Absence | None:
 
 def _found(meant: Meant, guest: Visit) -> ProjectPage | Root | ForeignPage:
     """What stands there. Upstream isn't told a name that the index above has."""
+    if meant.absence is not None:
+        guest.leave_path(f"{meant.namespace.path}/{meant.name}")
     shadowed = guest.shadowed()
     if shadowed is None:
         return _find(meant, guest, outside=guest.place.may_go_upstream)
