@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import secrets
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import BinaryIO
 
 from packaging.version import InvalidVersion, Version
 
@@ -21,6 +23,7 @@ from pyoci.store.layout import (
     CREATED,
     YANKED,
     Entry,
+    NewFile,
     blob_digest,
     digest_of,
     entries,
@@ -31,6 +34,7 @@ from pyoci.store.layout import (
 from pyoci.store.models import PackageFile
 from pyoci.store.project import StoredProject, file_tags
 from pyoci.store.removal import attempted
+from pyoci.store.repair import with_manifest
 
 REASON_LIMIT = 1000  # characters; it stands on the project's page, once for each file
 _Chosen = Callable[[Entry], bool]
@@ -56,30 +60,56 @@ class Publisher:
         """
         present = self._present(project, arrival)
         if present is not None:
-            arrival.file()  # it has said so; its bytes have to be those, too
-            return present
+            new = arrival.file()  # it has said so; its bytes have to be those, too
+            return self._restored(project, *present, arrival, new)
         passed = arrival.passes and _passed_on(project, arrival)
         new = arrival.file()
         tag = tag_of(new.distribution.version)
         config = new.config()
         manifest = new.manifest(config)
         session, repository = project.session, project.repository
-        if not passed:
-            session.push_blob(repository, arrival.content, new.size, new.digest)
-        session.push_blob(repository, io.BytesIO(config), len(config), digest_of(config))
+        _push_blobs(project, None if passed else arrival.content, new, config)
         session.push(repository, manifest.digest, manifest)
         descriptor = new.descriptor(config, manifest)
 
         def apply(there: ImageIndex | None) -> ImageIndex | Already:
             if _taken(project, tag, there, new.distribution, new.sha256) is not None:
                 return Already.SO
-            return with_entry(there, descriptor, new.created)
+            return with_entry(_without_lost(project, tag, there, descriptor), descriptor, new.created)
 
         def holds(there: ImageIndex | None) -> bool:
             return any(_place(entry) == _place(descriptor) for entry in _manifests(there))
 
         self._changer.change(session, repository, tag, Change(apply, holds))
         return Entry(descriptor, new.distribution).file(new.sha256)
+
+    def _restored(
+        self, project: StoredProject, tag: Tag, entry: Entry, arrival: Arrival, new: NewFile
+    ) -> PackageFile:
+        """The file that is there already, after what the registry has lost of it was pushed again: a clean-up
+        takes files, config blobs and manifests of versions whose tag stays.
+        """
+        config = new.config()
+        kept = config if entry.config_digest == digest_of(config) else None
+        _push_blobs(project, arrival.content, new, kept)
+        lost = entry.descriptor
+        found = with_manifest(project.session, project.repository, lost)
+
+        def apply(there: ImageIndex | None) -> ImageIndex | Already:
+            if there is None or found.digest == lost.digest or holds(there):
+                return Already.SO
+            manifests = (
+                replace(e, digest=found.digest, size=found.size) if e.digest == lost.digest else e
+                for e in there.manifests
+            )
+            return self._rewritten(there, tuple(manifests))
+
+        def holds(there: ImageIndex | None) -> bool:
+            return all(e.digest != lost.digest for e in _manifests(there))
+
+        if found.digest != lost.digest:
+            self._changer.change(project.session, project.repository, tag, Change(apply, holds))
+        return project.complete(entry)
 
     def yank(self, project: StoredProject, target: str, reason: str | None) -> None:
         """Yank a file or a version, for a reason that may be empty; None takes it back (PEP 592)."""
@@ -145,7 +175,7 @@ class Publisher:
     def _rewritten(self, present: ImageIndex, manifests: tuple[Descriptor, ...]) -> ImageIndex:
         return rewritten(present, manifests, self.now(), secrets.token_hex(8))
 
-    def _present(self, project: StoredProject, arrival: Arrival) -> PackageFile | None:
+    def _present(self, project: StoredProject, arrival: Arrival) -> tuple[Tag, Entry] | None:
         """The file that is there already. What can't be read before the first push is judged after it."""
         for tag in file_tags(arrival.distribution):
             try:
@@ -154,8 +184,16 @@ class Publisher:
                 continue
             taken = _taken(project, tag, project.image_index(document), arrival.distribution, arrival.sha256)
             if taken is not None:
-                return taken
+                return tag, taken
         return None
+
+
+def _push_blobs(project: StoredProject, content: BinaryIO | None, new: NewFile, config: bytes | None) -> None:
+    """Push the file and its config blob, where they are given and the registry doesn't have them."""
+    if content is not None:
+        project.session.push_blob(project.repository, content, new.size, new.digest)
+    if config is not None:
+        project.session.push_blob(project.repository, io.BytesIO(config), len(config), digest_of(config))
 
 
 def _passed_on(project: StoredProject, arrival: Arrival) -> bool:
@@ -174,19 +212,38 @@ def _taken(
     image_index: ImageIndex | None,
     distribution: Distribution,
     sha256: str,
-) -> PackageFile | None:
-    """The same file where it is there, None where its place is free. Raises AlreadyExists for another."""
-    if image_index is None:
-        return None
-    for entry in entries(image_index, project.name, str(tag)):
+) -> Entry | None:
+    """The same file where it is there, None where its place is free. Raises AlreadyExists for another.
+
+    A place is free, too, where nobody can tell any more which file stood there.
+    """
+    for entry in entries(image_index, project.name, str(tag)) if image_index else ():
         if entry.distribution.suffix == distribution.suffix:
-            file = project.complete(entry)
+            try:
+                file = project.complete(entry)
+            except NotFound:
+                continue
             if file.sha256 != sha256:
                 raise AlreadyExists(
                     f"File already exists ('{file.filename}', with sha256 hash '{file.sha256}')."
                 )
-            return file
+            return entry
     return None
+
+
+def _without_lost(
+    project: StoredProject, tag: Tag, there: ImageIndex | None, new: Descriptor
+) -> ImageIndex | None:
+    """The image index without what stands in the place of a new file, which was found to be free."""
+    if there is None or new.platform is None:
+        return there
+    suffix = new.platform.architecture
+    lost = [
+        entry.descriptor
+        for entry in entries(there, project.name, str(tag))
+        if entry.distribution.suffix == suffix
+    ]
+    return replace(there, manifests=tuple(e for e in there.manifests if e not in lost)) if lost else there
 
 
 def _aim(project: StoredProject, target: str) -> tuple[Iterable[Tag], _Chosen]:

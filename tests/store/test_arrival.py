@@ -128,7 +128,7 @@ class TestChecksAhead:
         registry.calls.clear()
         assert take(store, incoming := Arriving()) == first
         assert incoming.is_read
-        assert {line.split()[0] for line in registry.calls} == {"GET"}
+        assert {line.split()[0] for line in registry.calls} == {"GET", "HEAD"}
 
     def test_the_same_file_has_to_be_it(self, store: PackageStore) -> None:
         """Naming the digest of the file that is there makes no other file the same."""

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from pyoci.errors import InvalidRequest, NotFound, NotSupported, PyOCIError, Unreachable
+from pyoci.errors import AlreadyExists, InvalidRequest, NotFound, NotSupported, PyOCIError, Unreachable
+from pyoci.oci.models import IMAGE_INDEX
 from pyoci.oci.references import Digest
 from pyoci.store.service import PackageStore
-from tests.builders import make_sdist, make_wheel
+from tests.builders import make_metadata, make_sdist, make_wheel
 from tests.registry import TestRegistry, make_namespace, make_repository
 from tests.store.shelf import HELLO, NOBODY, content, names, page, publish, publish_wheel
 
@@ -244,17 +245,68 @@ class TestPurged:
         publish(store, *make_wheel(tag="py2-none-any"))
         assert len(names(store)) == 3
 
-    def test_a_file_that_is_lost_keeps_its_version_from_changing(
+    def test_a_file_that_is_lost_keeps_no_other_from_changing(
         self, registry: TestRegistry, store: PackageStore
     ) -> None:
-        """The registry's refusal is passed on; deleting the lost file mends it."""
+        """It stays listed, and is there again once it was uploaded again; another of its name is refused."""
         blob = registry.document("1.0")["manifests"][0]["annotations"]["com.pyoci.sha256_digest"]
-        registry.refuse = {f"HEAD .*/blobs/sha256:{blob}": (404, "BLOB_UNKNOWN")}
-        with pytest.raises(InvalidRequest, match="the repository lacks"):
-            publish(store, *make_wheel(tag="py2-none-any"))
-        store.delete(ACME, HELLO, WHEEL, NOBODY)
+        lose(registry, blob)
         publish(store, *make_wheel(tag="py2-none-any"))
+        assert set(names(store)) == {WHEEL, SDIST, make_wheel(tag="py2-none-any")[0]}
+        with pytest.raises(NotFound):
+            content(store, WHEEL)
+        with pytest.raises(AlreadyExists):
+            publish(store, WHEEL, make_wheel(requires=["other"])[1])
+        publish(store, *make_wheel())
+        assert content(registry.store(), WHEEL) == make_wheel()[1]
+        (child,) = (d for d in registry.document("1.0")["manifests"] if blob in str(d["annotations"]))
+        assert registry.document(child["digest"])["layers"][0]["digest"] == f"sha256:{blob}"
+        store.delete(ACME, HELLO, WHEEL, NOBODY)
         assert set(names(store)) == {SDIST, make_wheel(tag="py2-none-any")[0]}
+
+    def test_the_whole_version_is_lost_and_uploaded_again(
+        self, registry: TestRegistry, store: PackageStore
+    ) -> None:
+        """Files, config blobs and manifests are gone, as after garbage-collect --delete-untagged: each upload
+        brings its own back, and a yank stays.
+        """
+        store.yank(ACME, HELLO, SDIST, "bad", NOBODY)
+        for entry in registry.document("1.0")["manifests"]:
+            if registry.exists(entry["digest"]):
+                registry.session().delete(make_repository(), Digest.parse(entry["digest"]))
+            lose(registry, entry["annotations"]["com.pyoci.sha256_digest"])
+            lose(registry, entry["annotations"]["com.pyoci.config_digest"].partition(":")[2])
+        for filename, data in (make_wheel(), make_sdist()):
+            with pytest.raises(NotFound):
+                content(store, filename)
+            publish(store, filename, data)
+            assert content(registry.store(), filename) == data
+        assert registry.store().metadata(ACME, HELLO, WHEEL, NOBODY) == make_metadata()
+        assert yanked(registry.store()) == {WHEEL: None, SDIST: "bad"}
+
+
+def test_what_is_no_file_gives_its_place_up(registry: TestRegistry, store: PackageStore) -> None:
+    """An entry without a hash whose manifest is an image index is on no page; a file may take its place."""
+    publish(store, *make_wheel())
+    publish(store, *make_sdist())
+    document = registry.document("1.0")
+    nested = registry.put("nested", {"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": []})
+    entry = document["manifests"][0]
+    del entry["annotations"]["com.pyoci.sha256_digest"]
+    entry |= {"digest": str(nested.digest), "size": len(nested.body), "mediaType": IMAGE_INDEX}
+    registry.put("1.0", document)
+    fresh, other = registry.store(), make_wheel(requires=["other"])[1]
+    assert names(fresh) == [SDIST]
+    publish(fresh, WHEEL, other)
+    assert set(names(fresh)) == {WHEEL, SDIST}
+    assert len(registry.document("1.0")["manifests"]) == 2
+    assert content(fresh, WHEEL) == other
+
+
+def lose(registry: TestRegistry, sha256: str) -> None:
+    """Take a blob out of the registry's directory."""
+    (path,) = (path for path in registry.directory.rglob(sha256) if path.is_file())
+    path.unlink()
 
 
 def _pushed_anew(registry: TestRegistry, entries: list[Any]) -> Iterator[Any]:
