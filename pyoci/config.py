@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from pyoci.cache.address import CacheAddress
-from pyoci.dist.private import PrivateProjects
+from pyoci.distributions.private import PrivateProjects
 from pyoci.errors import PyOCIError
 from pyoci.oci.registries import Registries
 from pyoci.oci.short_urls import DEFAULT, ShortUrl, ShortUrls

@@ -22,8 +22,8 @@ class _Flight:
 
 
 class SingleFlight:
-    """One for each kind of work in a process. The first caller for a key does the work; callers that come while
-    it does so wait for its result.
+    """One for each kind of work in a process. The first caller for a key does the work; those that come
+    while it does so wait for its result.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

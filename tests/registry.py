@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 import werkzeug.test
 from werkzeug.wrappers import Response
 
-from pyoci.dist.names import ProjectName
+from pyoci.distributions.names import ProjectName
 from pyoci.embedded import create_registry_app
 from pyoci.events import Events
 from pyoci.net.transport import Transport

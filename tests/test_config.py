@@ -9,7 +9,7 @@ import pytest
 
 from pyoci.cache.address import CacheAddress
 from pyoci.config import LogLevels, Settings, WrongSettings, cores, default_threads, default_workers
-from pyoci.dist.private import PrivateProjects
+from pyoci.distributions.private import PrivateProjects
 from pyoci.errors import Denied, NotFound
 from pyoci.oci.short_urls import ShortUrl
 from pyoci.upstream.address import UpstreamAddress

@@ -13,7 +13,7 @@ from flask import Flask
 
 from pyoci.app import create_app
 from pyoci.config import Settings
-from pyoci.dist.names import ProjectName
+from pyoci.distributions.names import ProjectName
 from pyoci.events import Events
 from pyoci.net.messages import Answer, Call
 from pyoci.net.transport import Transport

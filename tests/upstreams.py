@@ -15,7 +15,7 @@ from typing import Any
 
 from werkzeug.wrappers import Request, Response
 
-from pyoci.dist.filenames import parse_filename
+from pyoci.distributions.filenames import parse_filename
 from tests.builders import make_metadata, make_wheel
 from tests.serving import served
 

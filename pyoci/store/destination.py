@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pyoci.dist.names import ProjectName
+from pyoci.distributions.names import ProjectName
 from pyoci.errors import Denied, InvalidRequest, NotFound, NotSupported, Unauthorized
 from pyoci.oci.credentials import Credentials
 from pyoci.store.layout import MARKER_TAG

@@ -16,9 +16,9 @@ from functools import lru_cache
 
 from packaging.version import InvalidVersion, Version
 
-from pyoci.dist.filenames import Distribution, parse_filename, rebuild_filename
-from pyoci.dist.metadata import CoreMetadata
-from pyoci.dist.names import ProjectName
+from pyoci.distributions.filenames import Distribution, parse_filename, rebuild_filename
+from pyoci.distributions.metadata import CoreMetadata
+from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest, ProtocolError
 from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.models import IMAGE_MANIFEST, Descriptor, Document, ImageIndex, Manifest, Platform

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from cachetools import TTLCache
 
 from pyoci.cache.backend import Backend
-from pyoci.dist.filenames import Wheel
-from pyoci.dist.members import METADATA_LIMIT
-from pyoci.dist.metadata import read_distant_metadata
+from pyoci.distributions.filenames import Wheel
+from pyoci.distributions.members import METADATA_LIMIT
+from pyoci.distributions.metadata import read_distant_metadata
 from pyoci.errors import Denied, InvalidRequest, NotFound, NotSupported, PyOCIError, Unauthorized
 from pyoci.events import Events
 from pyoci.oci.distant import DistantBlob

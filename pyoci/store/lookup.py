@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pyoci.cache.backend import Position
-from pyoci.dist.names import ProjectName
+from pyoci.distributions.names import ProjectName
 from pyoci.errors import NotFound, PyOCIError
 from pyoci.oci.errors import RegistryDenied, RegistryUnauthorized
 from pyoci.store.absences import Absences

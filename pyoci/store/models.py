@@ -13,8 +13,8 @@ from typing import BinaryIO, Self
 from packaging.version import Version
 
 from pyoci.cache.backend import Position
-from pyoci.dist.filenames import Sdist, Wheel
-from pyoci.dist.names import ProjectName
+from pyoci.distributions.filenames import Sdist, Wheel
+from pyoci.distributions.names import ProjectName
 from pyoci.errors import RangeNotSatisfiable
 from pyoci.oci.references import Registry, Repository
 from pyoci.upstream.models import UpstreamPage

@@ -20,7 +20,7 @@ from typing import TypeVar
 from cachetools import LRUCache
 
 from pyoci.cache.backend import Position
-from pyoci.dist.filenames import Sdist
+from pyoci.distributions.filenames import Sdist
 from pyoci.errors import Unreachable
 from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.references import Digest, Repository, Tag

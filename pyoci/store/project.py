@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from packaging.version import Version
 
 from pyoci.cache.backend import Position
-from pyoci.dist.filenames import Distribution, filename_version_text
-from pyoci.dist.names import ProjectName
+from pyoci.distributions.filenames import Distribution, filename_version_text
+from pyoci.distributions.names import ProjectName
 from pyoci.errors import AnswerTooLong, InvalidRequest, NotFound, ProtocolError, PyOCIError
 from pyoci.events import Events
 from pyoci.oci.errors import (

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from packaging.version import InvalidVersion, Version
 
-from pyoci.dist.filenames import SDIST_ENDINGS, Distribution, parse_filename
+from pyoci.distributions.filenames import SDIST_ENDINGS, Distribution, parse_filename
 from pyoci.errors import AlreadyExists, InvalidRequest, NotFound
 from pyoci.oci.errors import RegistryDenied, RegistryError, RegistryNotFound, RegistryUnauthorized
 from pyoci.oci.models import Descriptor, ImageIndex

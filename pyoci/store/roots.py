@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from cachetools import TLRUCache
 
-from pyoci.dist.names import ProjectName
+from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest, NotFound, PyOCIError
 from pyoci.oci.credentials import Credentials
 from pyoci.oci.errors import RegistryNotFound, RegistryNotSupported

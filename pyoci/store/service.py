@@ -8,8 +8,8 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
-from pyoci.dist.filenames import parse_filename
-from pyoci.dist.names import ProjectName
+from pyoci.distributions.filenames import parse_filename
+from pyoci.distributions.names import ProjectName
 from pyoci.errors import NotFound, ProtocolError
 from pyoci.events import Events
 from pyoci.oci.blobs import BlobStream

@@ -10,10 +10,10 @@ from typing import BinaryIO
 
 from packaging.version import InvalidVersion, Version
 
-from pyoci.dist.filenames import Distribution, parse_filename
-from pyoci.dist.labels import labels
-from pyoci.dist.metadata import CoreMetadata, read_metadata
-from pyoci.dist.names import ProjectName
+from pyoci.distributions.filenames import Distribution, parse_filename
+from pyoci.distributions.labels import labels
+from pyoci.distributions.metadata import CoreMetadata, read_metadata
+from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest
 from pyoci.store.layout import NewFile, is_web_url
 from pyoci.store.models import Upload

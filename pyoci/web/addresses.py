@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 from urllib.parse import unquote
 
-from pyoci.dist.filenames import Version, read_version
+from pyoci.distributions.filenames import Version, read_version
 from pyoci.errors import NotFound
 from pyoci.oci.registries import could_be_a_host
 from pyoci.oci.short_urls import DEFAULT, ShortUrls

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 from flask import current_app, request
 
-from pyoci.dist.filenames import Version
-from pyoci.dist.names import ProjectName
+from pyoci.distributions.filenames import Version
+from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest, NotFound
 from pyoci.events import Events
 from pyoci.oci.credentials import Credentials, fingerprint, parse_authorization

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pyoci.dist.names import ProjectName
+from pyoci.distributions.names import ProjectName
 from pyoci.store.models import PackageFile, ProjectPage
 from pyoci.web.addresses import DIGEST_DIGITS
 from pyoci.web.negotiation import Representation

@@ -8,7 +8,7 @@ from urllib.parse import quote, urljoin
 
 from flask import Blueprint, Response, request
 
-from pyoci.dist.filenames import Version
+from pyoci.distributions.filenames import Version
 from pyoci.errors import Denied, InvalidRequest, NotFound, PyOCIError, Unauthorized
 from pyoci.oci.short_urls import DEFAULT
 from pyoci.store.models import Absence, ForeignPage, Namespace, ProjectPage, Root

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tests.builders import make_metadata, make_sdist, make_wheel, make_zip
-from tests.dist import test_zip_layout as layouts
-from tests.dist.test_tars import END, PKG_INFO, bomb, gzipped, make_header, make_member, make_pax
-from tests.dist.test_zips import deflated, make_many, make_raw, patched, patched_twice
+from tests.distributions import test_zip_layout as layouts
+from tests.distributions.test_tars import END, PKG_INFO, bomb, gzipped, make_header, make_member, make_pax
+from tests.distributions.test_zips import deflated, make_many, make_raw, patched, patched_twice
 
 WHEEL = "hello_world-1.0-py3-none-any.whl"
 SDIST = "hello_world-1.0.tar.gz"

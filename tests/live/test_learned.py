@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pyoci.cache.memory import MemoryBackend
-from pyoci.dist.filenames import parse_filename
+from pyoci.distributions.filenames import parse_filename
 from pyoci.events import Events
 from pyoci.net.transport import Transport
 from pyoci.oci.credentials import Anonymous

@@ -6,8 +6,8 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-from pyoci.dist.filenames import parse_filename
-from pyoci.dist.names import ProjectName
+from pyoci.distributions.filenames import parse_filename
+from pyoci.distributions.names import ProjectName
 from pyoci.oci.credentials import Anonymous
 from pyoci.store.models import PackageFile, ProjectPage, Upload
 from pyoci.store.service import PackageStore

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pyoci.dist.names import ProjectName
+from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest, PyOCIError
 from pyoci.oci.credentials import Basic
 from pyoci.oci.models import IMAGE_INDEX

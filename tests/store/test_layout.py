@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.version import InvalidVersion, Version
 
-from pyoci.dist.names import ProjectName
+from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest, ProtocolError
 from pyoci.oci.models import ImageIndex
 from pyoci.store.layout import (
@@ -22,7 +22,7 @@ from pyoci.store.layout import (
     version_of,
     version_text_of,
 )
-from tests.dist.strategies import version_texts
+from tests.distributions.strategies import version_texts
 
 NAME = ProjectName.parse("hello-world")
 HEX = "a" * 64

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from pyoci.cache.memory import MemoryBackend
-from pyoci.dist.filenames import parse_filename
+from pyoci.distributions.filenames import parse_filename
 from pyoci.errors import Denied, NotFound, ProtocolError, PyOCIError, RateLimited, Unauthorized, Unreachable
 from pyoci.events import Events
 from pyoci.net.transport import Transport

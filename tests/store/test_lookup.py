@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pyoci.cache.memory import MemoryBackend
-from pyoci.dist.names import ProjectName
+from pyoci.distributions.names import ProjectName
 from pyoci.errors import NotFound, ProtocolError, PyOCIError, RateLimited, Unreachable
 from pyoci.net.transport import Transport
 from pyoci.oci.credentials import Basic

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from pyoci.dist.names import ProjectName
+from pyoci.distributions.names import ProjectName
 from pyoci.errors import NotFound, ProtocolError, RangeNotSatisfiable, RateLimited, Unauthorized
 from pyoci.events import Events
 from pyoci.store.models import ByteRange, Root

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pyoci.dist.names import ProjectName
+from pyoci.distributions.names import ProjectName
 from pyoci.errors import AlreadyExists, Denied, InvalidRequest, NotFound, Unauthorized
 from pyoci.oci.references import Tag
 from pyoci.store.service import PackageStore

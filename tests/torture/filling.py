@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pyoci.cache.backend import Position
 from pyoci.cache.files import FileBackend
-from pyoci.dist.names import ProjectName
+from pyoci.distributions.names import ProjectName
 from pyoci.oci.credentials import Basic
 from pyoci.oci.models import IMAGE_INDEX, Document
 from pyoci.oci.references import Digest, Registry, Repository

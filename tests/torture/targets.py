@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pyoci.dist.filenames import Wheel, parse_filename
-from pyoci.dist.metadata import read_distant_metadata, read_metadata
+from pyoci.distributions.filenames import Wheel, parse_filename
+from pyoci.distributions.metadata import read_distant_metadata, read_metadata
 from pyoci.errors import PyOCIError
 from pyoci.store.arrival import Arrival
 from pyoci.web.body import Patience, RequestBody

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from pyoci.dist.filenames import parse_filename
-from pyoci.dist.names import ProjectName
+from pyoci.distributions.filenames import parse_filename
+from pyoci.distributions.names import ProjectName
 from pyoci.errors import AlreadyExists, Denied, NotFound, PyOCIError, Unauthorized
 from pyoci.oci.credentials import Anonymous, Basic, Credentials
 from pyoci.oci.references import Registry

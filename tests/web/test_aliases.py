@@ -8,7 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from pyoci.cache.backend import Position
-from pyoci.dist.names import ProjectName
+from pyoci.distributions.names import ProjectName
 from pyoci.errors import Denied, Unauthorized, Unreachable
 from pyoci.oci.credentials import Credentials
 from pyoci.oci.short_urls import ShortUrl, ShortUrls

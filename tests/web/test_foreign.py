@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from pypi_simple import ProjectPage as Parsed
 from werkzeug.test import EnvironBuilder
 
-from pyoci.dist.names import ProjectName
+from pyoci.distributions.names import ProjectName
 from pyoci.store.models import ForeignPage
 from pyoci.upstream.models import ProjectStatus
 from pyoci.web.foreign import render_foreign, render_foreign_legacy

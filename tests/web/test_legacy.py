@@ -9,7 +9,7 @@ from urllib.parse import urljoin
 import pytest
 from flask.testing import FlaskClient
 
-from pyoci.dist.names import ProjectName
+from pyoci.distributions.names import ProjectName
 from pyoci.store.models import ForeignPage, ProjectPage
 from pyoci.web.legacy import render_legacy
 from tests.upstream_pages import make_upstream_page

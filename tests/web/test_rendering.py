@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pypi_simple import IndexPage as OracleRoot
 from pypi_simple import ProjectPage as OraclePage
 
-from pyoci.dist.names import ProjectName
+from pyoci.distributions.names import ProjectName
 from pyoci.store.models import PackageFile, ProjectPage
 from pyoci.web.negotiation import Representation
 from pyoci.web.rendering import render_page, render_root, timestamp

@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from pyoci.dist.names import ProjectName
+from pyoci.distributions.names import ProjectName
 from pyoci.errors import Denied, NotFound, ProtocolError, PyOCIError, Unauthorized
 from pyoci.oci.credentials import Credentials
 from pyoci.oci.short_urls import ShortUrl, ShortUrls

@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from pyoci.cache.backend import Position
-from pyoci.dist.names import ProjectName
+from pyoci.distributions.names import ProjectName
 from pyoci.errors import Denied
 from pyoci.oci.credentials import Credentials
 from pyoci.oci.references import Registry

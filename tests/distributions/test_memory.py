@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from pyoci.dist.members import METADATA_LIMIT, check_memory
+from pyoci.distributions.members import METADATA_LIMIT, check_memory
 from tests.builders import make_sdist, make_wheel
 
 ROOT = Path(__file__).parents[2]
 READ = """
 import re, resource, sys
-from pyoci.dist.archives import read_pkg_info, read_wheel_metadata
-from pyoci.dist.filenames import parse_filename
+from pyoci.distributions.archives import read_pkg_info, read_wheel_metadata
+from pyoci.distributions.filenames import parse_filename
 path, name, room = sys.argv[1], sys.argv[2], int(sys.argv[3])
 parsed = parse_filename(name)
 read = read_wheel_metadata if name.endswith(".whl") else read_pkg_info

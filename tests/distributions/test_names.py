@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.utils import canonicalize_name
 
-from pyoci.dist.names import NAME_LIMIT, ProjectName
+from pyoci.distributions.names import NAME_LIMIT, ProjectName
 from pyoci.errors import InvalidRequest
-from tests.dist.strategies import names
+from tests.distributions.strategies import names
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyoci.dist.filenames import Wheel, parse_filename
-from pyoci.dist.members import MEMBER_LIMIT, METADATA_LIMIT
-from pyoci.dist.metadata import read_distant_metadata, read_metadata
-from pyoci.dist.zips import DIRECTORY_LIMIT
+from pyoci.distributions.filenames import Wheel, parse_filename
+from pyoci.distributions.members import MEMBER_LIMIT, METADATA_LIMIT
+from pyoci.distributions.metadata import read_distant_metadata, read_metadata
+from pyoci.distributions.zips import DIRECTORY_LIMIT
 from pyoci.errors import InvalidRequest
 from tests.builders import make_metadata, make_sdist, make_wheel, make_zip
-from tests.dist.conftest import Read, Refusal
+from tests.distributions.conftest import Read, Refusal
 
 WHEEL = "hello_world-1.0-py3-none-any.whl"
 PATH = "hello_world-1.0.dist-info/METADATA"

@@ -14,7 +14,7 @@ import zlib
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from pyoci.dist.members import TopFolder, check_count, check_memory, check_size
+from pyoci.distributions.members import TopFolder, check_count, check_memory, check_size
 from pyoci.errors import InvalidRequest
 
 # A tar.gz must be unpacked to its end: poetry, flit and hatch put PKG-INFO last, pip would take the later

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from pyoci.dist.members import METADATA_LIMIT, check_count, check_memory, check_size
-from pyoci.dist.zip_layout import (
+from pyoci.distributions.members import METADATA_LIMIT, check_count, check_memory, check_size
+from pyoci.distributions.zip_layout import (
     ENCRYPTED,
     LOCAL_HEADER,
     Seekable,

@@ -12,11 +12,11 @@ from packaging.metadata import RawMetadata, parse_email
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from pyoci.dist.archives import read_distant_wheel_metadata, read_pkg_info, read_wheel_metadata
-from pyoci.dist.filenames import FILENAME_LIMIT, Distribution, Wheel
-from pyoci.dist.members import METADATA_LIMIT
-from pyoci.dist.names import ProjectName
-from pyoci.dist.zip_layout import Seekable
+from pyoci.distributions.archives import read_distant_wheel_metadata, read_pkg_info, read_wheel_metadata
+from pyoci.distributions.filenames import FILENAME_LIMIT, Distribution, Wheel
+from pyoci.distributions.members import METADATA_LIMIT
+from pyoci.distributions.names import ProjectName
+from pyoci.distributions.zip_layout import Seekable
 from pyoci.errors import InvalidRequest
 
 __all__ = [

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyoci.dist.labels import COUNT_LIMIT, KEY_LIMIT, VALUE_LIMIT, labels
+from pyoci.distributions.labels import COUNT_LIMIT, KEY_LIMIT, VALUE_LIMIT, labels
 from pyoci.errors import InvalidRequest
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyoci.dist.names import ProjectName
-from pyoci.dist.private import PrivateProjects
+from pyoci.distributions.names import ProjectName
+from pyoci.distributions.private import PrivateProjects
 
 
 @pytest.mark.parametrize(

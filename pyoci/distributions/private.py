@@ -9,7 +9,7 @@ from typing import Self
 
 from packaging.utils import canonicalize_name
 
-from pyoci.dist.names import ProjectName
+from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest
 
 _WILD = re.compile(r"[*?]")
@@ -32,7 +32,8 @@ class PrivateProjects:
         if wrong:
             raise ValueError(
                 "\n".join(
-                    f"{word[:80]!a} is not a project name; expected one, or a pattern as acme-*" for word in wrong
+                    f"{word[:80]!a} is not a project name; expected one, or a pattern as acme-*"
+                    for word in wrong
                 )
             )
         return cls(tuple(canonicalize_name(word) for word in words if word))

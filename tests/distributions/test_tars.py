@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyoci.dist.filenames import parse_filename
-from pyoci.dist.members import MEMBER_LIMIT
-from pyoci.dist.metadata import read_metadata
-from pyoci.dist.tars import EXTENSION_LIMIT, UNPACKED_MINIMUM, UNPACKED_RATIO
+from pyoci.distributions.filenames import parse_filename
+from pyoci.distributions.members import MEMBER_LIMIT
+from pyoci.distributions.metadata import read_metadata
+from pyoci.distributions.tars import EXTENSION_LIMIT, UNPACKED_MINIMUM, UNPACKED_RATIO
 from pyoci.errors import InvalidRequest
 from tests.builders import make_metadata, make_sdist, make_tar, make_wheel
-from tests.dist.conftest import Read, Refusal
+from tests.distributions.conftest import Read, Refusal
 
 SDIST = "hello_world-1.0.tar.gz"
 PATH = "hello_world-1.0/PKG-INFO"

@@ -8,12 +8,12 @@ from typing import BinaryIO
 
 from packaging.version import Version
 
-from pyoci.dist.filenames import Sdist, Wheel
-from pyoci.dist.members import TopFolder, split_name
-from pyoci.dist.names import ProjectName
-from pyoci.dist.tars import read_tar_pkg_info
-from pyoci.dist.zip_layout import Seekable
-from pyoci.dist.zips import Choose, read_distant_zip_member, read_zip_member
+from pyoci.distributions.filenames import Sdist, Wheel
+from pyoci.distributions.members import TopFolder, split_name
+from pyoci.distributions.names import ProjectName
+from pyoci.distributions.tars import read_tar_pkg_info
+from pyoci.distributions.zip_layout import Seekable
+from pyoci.distributions.zips import Choose, read_distant_zip_member, read_zip_member
 from pyoci.errors import InvalidRequest
 
 _DIST_INFO = ".dist-info"

@@ -14,7 +14,7 @@ from packaging.utils import (
 )
 from packaging.version import Version as Version
 
-from pyoci.dist.names import ProjectName
+from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest
 
 FILENAME_LIMIT = 255  # characters; what file systems allow

@@ -1,9 +1,9 @@
 """Whether every program finds the same members in a zip archive.
 
 pip reads the directory at the archive's end, uv unpacks from the first byte on by the local headers, and PyPI
-compares both. An archive that they would read differently is refused, whatever it was made for: the members
-of the directory have to fill the file from its first byte to the directory, each with a local header that says
-the same, and nothing may follow the end record but its comment. (APPNOTE.TXT 4.3 and 4.4.)
+compares both. An archive that they would read differently is refused. The members of the directory have to
+fill the file from its first byte to the directory, each with a local header that says the same. Nothing may
+follow the end record but its comment. (APPNOTE.TXT 4.3 and 4.4.)
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
-from pyoci.dist.members import split_name
+from pyoci.distributions.members import split_name
 from pyoci.errors import InvalidRequest
 
 LOCAL_HEADER = b"PK\x03\x04"
@@ -139,7 +139,8 @@ def _check_member(file: Seekable, member: zipfile.ZipInfo, stop: int) -> None:
     )
     if not agrees:
         raise InvalidRequest(
-            f"{_shown(member)} has a local header that differs from the archive's directory; expected the same"
+            f"{_shown(member)} has a local header that differs from the archive's directory;"
+            " expected the same"
         )
     if member.flag_bits & ENCRYPTED:
         raise InvalidRequest(f"{_shown(member)} is encrypted; expected a plain file")

@@ -37,7 +37,9 @@ def _check(key: str, value: str) -> None:
     if _CONTROLS.search(key) or _CONTROLS.search(value):
         raise InvalidRequest(f"the label {key[:100]!a} holds control characters; expected plain text")
     if key.startswith(_RESERVED):
-        raise InvalidRequest(f"the label {key[:100]!a} is PyOCI's own; expected another key than {_RESERVED}*")
+        raise InvalidRequest(
+            f"the label {key[:100]!a} is PyOCI's own; expected another key than {_RESERVED}*"
+        )
     if len(key) > KEY_LIMIT:
         raise InvalidRequest(f"the label {key[:20]!a}... has a key over {KEY_LIMIT} characters")
     if len(value) > VALUE_LIMIT:

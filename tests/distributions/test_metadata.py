@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from pyoci.dist.filenames import parse_filename
-from pyoci.dist.metadata import (
+from pyoci.distributions.filenames import parse_filename
+from pyoci.distributions.metadata import (
     HEADER_LINE_LIMIT,
     HEADER_NAME_LIMIT,
     HEADERS_LIMIT,
@@ -26,11 +26,11 @@ from pyoci.dist.metadata import (
     read_metadata,
     validated_requires_python,
 )
-from pyoci.dist.names import ProjectName
+from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest
 from tests.builders import make_metadata, make_sdist, make_tar, make_wheel, make_zip
-from tests.dist.conftest import Read, Refusal
-from tests.dist.strategies import names, version_texts
+from tests.distributions.conftest import Read, Refusal
+from tests.distributions.strategies import names, version_texts
 
 WHEEL = "hello_world-1.0-py3-none-any.whl"
 BASE = b"Metadata-Version: 2.1\nName: hello-world\nVersion: 1.0\n"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.builders import make_metadata, make_sdist, make_zip
-from tests.dist.conftest import Read, Refusal
+from tests.distributions.conftest import Read, Refusal
 
 WHEEL = "hello_world-1.0-py3-none-any.whl"
 PATH = "hello_world-1.0.dist-info/METADATA"

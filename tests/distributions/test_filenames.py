@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from packaging.version import Version
 
-from pyoci.dist.filenames import (
+from pyoci.distributions.filenames import (
     FILENAME_LIMIT,
     Distribution,
     Sdist,
@@ -17,9 +17,9 @@ from pyoci.dist.filenames import (
     read_version,
     rebuild_filename,
 )
-from pyoci.dist.names import ProjectName
+from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest
-from tests.dist.strategies import names, suffixes, tails, version_texts
+from tests.distributions.strategies import names, suffixes, tails, version_texts
 
 
 def wheel(name: str, version: str, tail: str, filename: str) -> Wheel:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from pyoci.dist.filenames import parse_filename
-from pyoci.dist.metadata import CoreMetadata, read_metadata
+from pyoci.distributions.filenames import parse_filename
+from pyoci.distributions.metadata import CoreMetadata, read_metadata
 from pyoci.errors import InvalidRequest
 
 Read = Callable[[str, bytes], CoreMetadata]
