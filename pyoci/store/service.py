@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +15,7 @@ from pyoci.errors import NotFound, ProtocolError
 from pyoci.events import Events
 from pyoci.oci.blobs import BlobStream
 from pyoci.oci.credentials import Credentials
+from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.references import Digest
 from pyoci.oci.session import Gateway
 from pyoci.store.absences import Absences
@@ -202,8 +204,15 @@ class PackageStore:
         entry = project.find(parse_filename(filename), sha256)
         file, config_digest = project.complete(entry), entry.config_digest
         if file.core_metadata is not None and config_digest is not None:
-            return core_metadata_of(self._config(project, config_digest), file.core_metadata)
+            try:
+                return core_metadata_of(self._config(project, config_digest), file.core_metadata)
+            except RegistryNotFound as exc:  # a clean-up took the config blob, and the wheel may be there
+                self._events.warning(
+                    "store", "config blob gone", repository=str(project.repository), why=exc.message
+                )
         text = self._learned.text(project.session, project.repository, file)
+        if text is not None and file.core_metadata not in {None, hashlib.sha256(text).hexdigest()}:
+            raise ProtocolError(f"METADATA in {filename} is not the one that was announced")
         if text is None:
             raise NotFound(f"there is no metadata of {filename} here; download the file for it")
         return text

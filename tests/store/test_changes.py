@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,15 @@ from typing import Any
 
 import pytest
 
-from pyoci.errors import AlreadyExists, InvalidRequest, NotFound, NotSupported, PyOCIError, Unreachable
+from pyoci.errors import (
+    AlreadyExists,
+    InvalidRequest,
+    NotFound,
+    NotSupported,
+    ProtocolError,
+    PyOCIError,
+    Unreachable,
+)
 from pyoci.oci.models import IMAGE_INDEX
 from pyoci.oci.references import Digest
 from pyoci.store.service import PackageStore
@@ -301,6 +310,35 @@ def test_what_is_no_file_gives_its_place_up(registry: TestRegistry, store: Packa
     assert set(names(fresh)) == {WHEEL, SDIST}
     assert len(registry.document("1.0")["manifests"]) == 2
     assert content(fresh, WHEEL) == other
+
+
+def test_metadata_whose_config_blob_is_gone_is_read_from_the_wheel(
+    registry: TestRegistry, store: PackageStore
+) -> None:
+    """pip and uv stop where METADATA was announced and can't be had."""
+    publish_wheel(store, requires=["other"])
+    annotations = registry.document("1.0")["manifests"][0]["annotations"]
+    lose(registry, annotations["com.pyoci.config_digest"].partition(":")[2])
+    for _ in range(2):
+        text = registry.store().metadata(ACME, HELLO, WHEEL, NOBODY)
+        assert hashlib.sha256(text).hexdigest() == annotations["com.pyoci.core_metadata"]
+
+
+def test_metadata_from_the_wheel_is_the_one_that_was_announced(
+    registry: TestRegistry, store: PackageStore
+) -> None:
+    """Another one is not given in its place; and none where the wheel is gone, too."""
+    publish_wheel(store)
+    document = registry.document("1.0")
+    annotations = document["manifests"][0]["annotations"]
+    lose(registry, annotations["com.pyoci.config_digest"].partition(":")[2])
+    annotations["com.pyoci.core_metadata"] = "0" * 64
+    registry.put("1.0", document)
+    with pytest.raises(ProtocolError, match="not the one that was announced"):
+        registry.store().metadata(ACME, HELLO, WHEEL, NOBODY)
+    lose(registry, annotations["com.pyoci.sha256_digest"])
+    with pytest.raises(NotFound):
+        registry.store().metadata(ACME, HELLO, WHEEL, NOBODY)
 
 
 def lose(registry: TestRegistry, sha256: str) -> None:
