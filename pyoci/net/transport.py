@@ -181,7 +181,7 @@ class Transport:
             ) from exc
 
     @contextmanager
-    def budget(self) -> Iterator[None]:
+    def shared_deadline(self) -> Iterator[None]:
         """Let all the calls that this thread makes in the block share the time of one: an operation may take
         a challenge, a token and the call itself.
         """

@@ -23,8 +23,8 @@ from pyoci.net.messages import Answer, Call
 from pyoci.net.transport import Transport
 from pyoci.oci.challenges import Challenge, choose, parse_challenges
 from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials, fingerprint, secrets_of
-from pyoci.oci.doors import CHALLENGE_SECONDS, Doors, grants
 from pyoci.oci.errors import RegistryDenied, RegistryError, RegistryUnauthorized, registry_error
+from pyoci.oci.ping import CHALLENGE_SECONDS, Ping, grants
 from pyoci.oci.references import Registry
 from pyoci.oci.targets import Targets
 from pyoci.oci.tokens import TOKEN_LIMIT, Token, Tokens
@@ -34,7 +34,7 @@ _CHALLENGES = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Purpose:
+class Scope:
     """What a call is for: a repository ("" for the registry itself) and the actions it will take there."""
 
     repository: str
@@ -87,47 +87,45 @@ class Authenticator:
             _CHALLENGES, CHALLENGE_SECONDS, timer=clock
         )
         self._tokens = Tokens(clock, ttl)
-        self._doors = Doors(transport, targets, ttl=ttl, clock=clock)
+        self._ping = Ping(transport, targets, ttl=ttl, clock=clock)
 
     def caller(self, registry: Registry, credentials: Credentials) -> Caller:
         """Whoever makes one request with `credentials`."""
         tokens = self._tokens if self.ttl > 0 else Tokens(self.now, None)
         return Caller(registry, credentials, tokens)
 
-    def introduce(self, caller: Caller, purpose: Purpose) -> Authorization | None:
+    def answer_to_ping(self, caller: Caller, scope: Scope) -> Authorization | None:
         """The Authorization by the challenge at the registry's door, /v2/; None where it lets everybody in.
 
         For a registry that lets strangers read what is public, and hides the rest from them with a 404: it
         never challenges, and a caller who has credentials would be a stranger, too.
         """
         try:
-            challenge = self._doors.challenge(caller.registry)
+            challenge = self._ping.challenge(caller.registry)
         except (ProtocolError, Unreachable):
             return None  # what was answered stands; the next caller asks again
         if challenge is None:
             return None
-        return self._remembered_answer(caller, purpose, challenge)
+        return self._remembered_answer(caller, scope, challenge)
 
-    def _remembered_answer(
-        self, caller: Caller, purpose: Purpose, challenge: Challenge
-    ) -> Authorization | None:
+    def _remembered_answer(self, caller: Caller, scope: Scope, challenge: Challenge) -> Authorization | None:
         """The Authorization that answers a challenge, which is remembered unless nobody could answer it: a
         registry whose realm is wrong for a moment would stay broken for an hour.
         """
         try:
-            found = self._answer(caller, purpose, challenge)
+            found = self._answer(caller, scope, challenge)
         except PyOCIError as exc:
             if isinstance(exc, RegistryError):
-                self._remember(caller, purpose, challenge)
+                self._remember(caller, scope, challenge)
             raise
-        self._remember(caller, purpose, challenge)
+        self._remember(caller, scope, challenge)
         return found
 
-    def _remember(self, caller: Caller, purpose: Purpose, challenge: Challenge) -> None:
+    def _remember(self, caller: Caller, scope: Scope, challenge: Challenge) -> None:
         with self._lock:
-            self._challenges[_challenge_key(caller, purpose)] = challenge
+            self._challenges[_challenge_key(caller, scope)] = challenge
 
-    def accepted_until(self, caller: Caller, purpose: Purpose) -> float | None:
+    def accepted_until(self, caller: Caller, scope: Scope) -> float | None:
         """Until when it counts that the registry knows who asks; None where it doesn't. It has given these
         credentials a token for just this, has let them in at its door, or lets everybody in. Only then does a
         404 say that something isn't there.
@@ -135,35 +133,35 @@ class Authenticator:
         Raises what the road raises, and Unauthorized and the like where the token endpoint refuses.
         """
         registry, credentials = caller.registry, caller.credentials
-        open_until = self._doors.open_until(registry)
-        if open_until is not None or isinstance(credentials, Anonymous):
-            return open_until
+        anyone_until = self._ping.anyone_until(registry)
+        if anyone_until is not None or isinstance(credentials, Anonymous):
+            return anyone_until
         with self._lock:
-            challenge = self._challenges.get(_challenge_key(caller, purpose))
+            challenge = self._challenges.get(_challenge_key(caller, scope))
         if isinstance(credentials, Basic):
             if challenge is None:
                 return None  # nobody asked for them: the 404 was for a stranger
             if challenge.scheme == "bearer":
-                token = self._token(caller, purpose, challenge)
-                return token.until if grants(token.value, purpose.repository) else None
-        elif not grants(credentials.token, purpose.repository):
+                token = self._token(caller, scope, challenge)
+                return token.until if grants(token.value, scope.repository) else None
+        elif not grants(credentials.token, scope.repository):
             return None
-        return self._doors.let_in_until(registry, credentials)
+        return self._ping.caller_until(registry, credentials)
 
-    def header(self, caller: Caller, purpose: Purpose) -> Authorization | None:
+    def header(self, caller: Caller, scope: Scope) -> Authorization | None:
         """The Authorization to send at first, by what is remembered; None where nothing is.
 
         Raises Unauthorized and the like where the token endpoint refuses.
         """
         if isinstance(caller.credentials, Bearer):
             return Authorization(caller.credentials.header())
-        key = _challenge_key(caller, purpose)
+        key = _challenge_key(caller, scope)
         with self._lock:
             challenge = self._challenges.get(key)
         if challenge is None:
             return None
         try:
-            return self._answer(caller, purpose, challenge)
+            return self._answer(caller, scope, challenge)
         except (ProtocolError, Unreachable, Denied) as exc:
             # The registry may want tokens from elsewhere by now: the next call asks it.
             with self._lock:
@@ -175,7 +173,7 @@ class Authenticator:
     def answer(
         self,
         caller: Caller,
-        purpose: Purpose,
+        scope: Scope,
         headers: Mapping[str, str],
         *,
         sent: str | None,
@@ -189,44 +187,44 @@ class Authenticator:
         challenge = choose(parse_challenges(headers.get("www-authenticate")))
         if challenge is None or isinstance(caller.credentials, Bearer):
             return None
-        found = self._remembered_answer(caller, purpose, challenge)
+        found = self._remembered_answer(caller, scope, challenge)
         if found is not None and found.header == sent and challenge.scheme == "bearer":
             # The token that was remembered is of no use any more: revoked, or its rights have changed.
-            if not caller.tokens.drop(self._token_key(caller, purpose, challenge), sent, since):
+            if not caller.tokens.drop(self._token_key(caller, scope, challenge), sent, since):
                 return None
-            found = self._answer(caller, purpose, challenge)
+            found = self._answer(caller, scope, challenge)
         return found if found is not None and found.header != sent else None
 
-    def _answer(self, caller: Caller, purpose: Purpose, challenge: Challenge) -> Authorization | None:
+    def _answer(self, caller: Caller, scope: Scope, challenge: Challenge) -> Authorization | None:
         if challenge.scheme == "basic":
             header = caller.credentials.header()
             return None if header is None else Authorization(header)
-        token = self._token(caller, purpose, challenge)
+        token = self._token(caller, scope, challenge)
         return Authorization(token.header, token.until)
 
-    def _token(self, caller: Caller, purpose: Purpose, challenge: Challenge) -> Token:
-        key = self._token_key(caller, purpose, challenge)
+    def _token(self, caller: Caller, scope: Scope, challenge: Challenge) -> Token:
+        key = self._token_key(caller, scope, challenge)
         token = caller.tokens.get(key)
         self._events.count("cache", "token", "miss" if token is None else "hit")
         if token is not None:
             return token
         return caller.tokens.fetched(
             key,
-            lambda: self._fetch(caller, purpose, challenge),
+            lambda: self._fetch(caller, scope, challenge),
             caller.registry,
             self._transport.document_seconds,
         )
 
-    def _token_key(self, caller: Caller, purpose: Purpose, challenge: Challenge) -> Hashable:
+    def _token_key(self, caller: Caller, scope: Scope, challenge: Challenge) -> Hashable:
         who = fingerprint(caller.credentials, self._key)
-        origin, wanted = caller.registry.origin, scopes(challenge, purpose)
+        origin, wanted = caller.registry.origin, scopes(challenge, scope)
         return (origin, challenge.realm, challenge.service, who, wanted)
 
-    def _fetch(self, caller: Caller, purpose: Purpose, challenge: Challenge) -> Token:
-        wanted = scopes(challenge, purpose)
+    def _fetch(self, caller: Caller, scope: Scope, challenge: Challenge) -> Token:
+        wanted = scopes(challenge, scope)
         asked = self.now()
         answer = self._exchange(caller, challenge, wanted)
-        without = tuple(scope.replace(",delete", "") for scope in wanted)
+        without = tuple(entry.replace(",delete", "") for entry in wanted)
         if answer.status == 400 and without != wanted:
             # Quay knows no such action.
             answer = self._exchange(caller, challenge, without)
@@ -238,7 +236,7 @@ class Authenticator:
         registry, credentials = caller.registry, caller.credentials
         target = self._targets.target(registry, registry.url(""), challenge.realm, "realm")
         query = [("service", challenge.service)] if challenge.service else []
-        query += [("scope", scope) for scope in wanted]
+        query += [("scope", entry) for entry in wanted]
         headers = {"Accept": "application/json"}
         if isinstance(credentials, Basic):
             headers["Authorization"] = credentials.header()
@@ -257,31 +255,31 @@ class Authenticator:
         return answer
 
 
-def _challenge_key(caller: Caller, purpose: Purpose) -> Hashable:
+def _challenge_key(caller: Caller, scope: Scope) -> Hashable:
     # Harbor tells somebody with a bad Bearer to come with Basic, which is no use to who has no password.
-    return (caller.registry.origin, purpose, isinstance(caller.credentials, Anonymous))
+    return (caller.registry.origin, scope, isinstance(caller.credentials, Anonymous))
 
 
-def scopes(challenge: Challenge, purpose: Purpose) -> tuple[str, ...]:
-    """The scopes to ask for: the challenge's, with the actions that the whole purpose will need.
+def scopes(challenge: Challenge, scope: Scope) -> tuple[str, ...]:
+    """The scopes to ask for: the challenge's, with the actions that the whole scope will need.
 
     Push never comes without pull: some token servers give one only with the other. Nothing is added to a
     scope of another kind (`registry:catalog:*`, Forgejo's `*`).
     """
     wanted = challenge.scopes
-    if not wanted and purpose.repository:
-        wanted = (f"repository:{purpose.repository}:{','.join(purpose.actions)}",)
-    return tuple(sorted(_completed(scope, purpose) for scope in wanted))
+    if not wanted and scope.repository:
+        wanted = (f"repository:{scope.repository}:{','.join(scope.actions)}",)
+    return tuple(sorted(_completed(entry, scope) for entry in wanted))
 
 
-def _completed(scope: str, purpose: Purpose) -> str:
-    kind, _, rest = scope.partition(":")
+def _completed(entry: str, scope: Scope) -> str:
+    kind, _, rest = entry.partition(":")
     name, _, actions = rest.rpartition(":")
-    if kind != "repository" or name != purpose.repository or "*" in actions:
-        return scope
+    if kind != "repository" or name != scope.repository or "*" in actions:
+        return entry
     given = set(filter(None, actions.split(",")))
     # To delete is asked for where the registry says so: Quay refuses the word.
-    needed = {action for action in purpose.actions if action != "delete"}
+    needed = {action for action in scope.actions if action != "delete"}
     if "push" in given:
         needed.add("pull")
     return f"{kind}:{name}:{','.join(sorted(given | needed, key=_rank))}"

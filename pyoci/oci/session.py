@@ -12,7 +12,7 @@ from pyoci.errors import InvalidRequest, ProtocolError
 from pyoci.events import Events
 from pyoci.net.messages import Answer, Body, Stream
 from pyoci.net.transport import Transport
-from pyoci.oci.auth import TTL, Authenticator, Purpose
+from pyoci.oci.auth import TTL, Authenticator, Scope
 from pyoci.oci.blobs import BlobStream, blob_span, blob_tail, content_length, total_size, whole_blob
 from pyoci.oci.credentials import Credentials
 from pyoci.oci.errors import (
@@ -91,11 +91,11 @@ class OCISession:
         return self._listing(url, "", "repositories", pages=1)
 
     def _listing(self, url: str, repository: str, key: str, pages: int | None = None) -> tuple[str, ...]:
-        purpose = Purpose(repository, self._actions) if repository else Purpose("", ())
+        scope = Scope(repository, self._actions) if repository else Scope("", ())
 
         def fetch(page: str) -> Answer:
             call = self._wire.call("GET", page, {"Accept": "application/json"})
-            return self._wire.document(f"list {key}", call, purpose, {200}, PAGE_LIMIT)
+            return self._wire.document(f"list {key}", call, scope, {200}, PAGE_LIMIT)
 
         def follow(page: str, link: str) -> str:
             target = self._wire.targets.target(self.registry, page, link, "Link")
@@ -110,7 +110,7 @@ class OCISession:
     def pull(self, repository: Repository, reference: Reference) -> Document:
         """The manifest or image index behind a tag or digest, its digest verified."""
         call = self._wire.call("GET", repository.url(reference_path(reference)), {"Accept": ACCEPT})
-        answer = self._wire.document(f"read {reference}", call, self._purpose(repository), {200})
+        answer = self._wire.document(f"read {reference}", call, self._scope(repository), {200})
         document = Document(self._media_type(answer), answer.body)
         named = str(reference) if isinstance(reference, Digest) else ""
         for digest in filter(None, (named, stored_digest(answer))):
@@ -124,21 +124,21 @@ class OCISession:
     def digest(self, repository: Repository, tag: Tag) -> Digest | None:
         """The digest of the document behind a tag, None where the registry doesn't say. RegistryNotFound."""
         call = self._wire.call("HEAD", repository.url(reference_path(tag)), {"Accept": ACCEPT})
-        answer = self._wire.document(f"look at {tag}", call, self._purpose(repository), {200})
+        answer = self._wire.document(f"look at {tag}", call, self._scope(repository), {200})
         try:
             return Digest.parse(stored_digest(answer))
         except InvalidRequest:
             return None
 
-    def lasting(self, repository: Repository) -> float:
+    def trusted_seconds(self, repository: Repository) -> float:
         """For how many seconds it counts that the registry has let this caller in there."""
-        return self._wire.lasting(self._purpose(repository))
+        return self._wire.trusted_seconds(self._scope(repository))
 
     def is_accepted(self, repository: Repository) -> bool:
         """Whether the registry knows this caller there. Then its 404 tells of an absence; to a stranger some
         say so to hide a repository.
         """
-        return self._wire.is_accepted(self._purpose(repository))
+        return self._wire.is_accepted(self._scope(repository))
 
     def push(self, repository: Repository, reference: Reference, document: Document) -> None:
         """Put a document under a tag or its digest."""
@@ -147,7 +147,7 @@ class OCISession:
         # What a tag holds may be another's by the time of a second attempt: who writes it looks again first.
         call = replace(call, repeatable=isinstance(reference, Digest))
         # Quay has answered 202. A 200 with HTML is Google's, and no yes.
-        answer = self._wire.document(f"write {reference}", call, self._purpose(repository), {200, 201, 202})
+        answer = self._wire.document(f"write {reference}", call, self._scope(repository), {200, 201, 202})
         if answer.status == 200:
             self._media_type(answer)
         check_stored(self.registry, answer, document.digest)
@@ -155,17 +155,17 @@ class OCISession:
     def delete(self, repository: Repository, reference: Reference) -> None:
         """Delete a tag, or a document by digest and with it every tag on it."""
         call = self._wire.call("DELETE", repository.url(reference_path(reference)))
-        purpose = Purpose(repository.name, tuple(dict.fromkeys((*self._actions, "delete"))))
-        self._wire.document(f"delete {reference}", call, purpose, {200, 202, 204})
+        scope = Scope(repository.name, tuple(dict.fromkeys((*self._actions, "delete"))))
+        self._wire.document(f"delete {reference}", call, scope, {200, 202, 204})
 
     # Blobs
 
     def blob_size(self, repository: Repository, digest: Digest) -> int | None:
         """The size of a blob in bytes, None where it isn't there."""
         call = self._wire.call("HEAD", repository.url(f"blobs/{digest}"))
-        purpose = self._purpose(repository)
-        with self._wire.transport.budget():
-            answer = self._wire.send(call, purpose, self._wire.transport.document)
+        scope = self._scope(repository)
+        with self._wire.transport.shared_deadline():
+            answer = self._wire.send(call, scope, self._wire.transport.document)
         if answer.status == 404:
             return None
         size = content_length(answer.headers) if answer.status == 200 else None
@@ -175,7 +175,7 @@ class OCISession:
             raise self._wire.refusal("look at a blob", answer.status, answer)
         # A signed URL is often good for GET alone: ask for one byte, and be told of how many.
         try:
-            stream = self._wire.open(replace(call, method="GET", headers={"Range": "bytes=0-0"}), purpose)
+            stream = self._wire.open(replace(call, method="GET", headers={"Range": "bytes=0-0"}), scope)
         except RegistryNotFound:
             return None
         stream.close()
@@ -193,20 +193,20 @@ class OCISession:
         """
         headers = {"Range": f"bytes={span.start}-{span.stop - 1}"} if span is not None else {}
         call = self._wire.call("GET", repository.url(f"blobs/{digest}"), headers)
-        stream = self._wire.open(call, self._purpose(repository))
+        stream = self._wire.open(call, self._scope(repository))
         return whole_blob(stream, digest, size) if span is None else blob_span(stream, span)
 
     def open_tail(self, repository: Repository, digest: Digest, count: int) -> BlobStream:
         """The last `count` bytes of a blob, however many it has; all of it from a registry without ranges."""
         call = self._wire.call("GET", repository.url(f"blobs/{digest}"), {"Range": f"bytes=-{count}"})
-        return blob_tail(self._wire.open(call, self._purpose(repository)), digest, count)
+        return blob_tail(self._wire.open(call, self._scope(repository)), digest, count)
 
     def open_or_leave(
         self, repository: Repository, digest: Digest, leave: Leave, size: int | None = None
     ) -> BlobStream | str:
         """The bytes of a blob; or the URL that the registry redirects to, where `leave` says yes to it."""
         call = self._wire.call("GET", repository.url(f"blobs/{digest}"))
-        found = self._wire.open_or_leave(call, self._purpose(repository), leave)
+        found = self._wire.open_or_leave(call, self._scope(repository), leave)
         return whole_blob(found, digest, size) if isinstance(found, Stream) else found
 
     def push_blob(self, repository: Repository, file: BinaryIO, size: int, digest: Digest) -> None:
@@ -233,10 +233,10 @@ class OCISession:
             return False
 
     def _uploads(self, repository: Repository) -> Uploads:
-        return Uploads(self._wire, repository, self._purpose(repository))
+        return Uploads(self._wire, repository, self._scope(repository))
 
-    def _purpose(self, repository: Repository) -> Purpose:
-        return Purpose(repository.name, self._actions)
+    def _scope(self, repository: Repository) -> Scope:
+        return Scope(repository.name, self._actions)
 
     def _media_type(self, answer: Answer) -> str:
         """Content-Type without parameters; a proxy's HTML with 200 is no document."""

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from pyoci.errors import ProtocolError, Unreachable
 from pyoci.net.messages import Answer, Body, Call, FileBody
-from pyoci.oci.auth import Purpose
+from pyoci.oci.auth import Scope
 from pyoci.oci.errors import RegistryFailed, RegistryNotFound, RegistryUnauthorized
 from pyoci.oci.references import Digest, Registry, Repository
 from pyoci.oci.wire import Wire, authorized
@@ -33,7 +33,7 @@ class Uploads:
 
     wire: Wire
     repository: Repository
-    purpose: Purpose
+    scope: Scope
 
     def send(self, file: BinaryIO, size: int, digest: Digest) -> None:
         """Upload `size` bytes of a seekable file.
@@ -68,7 +68,7 @@ class Uploads:
         url = self.repository.url("blobs/uploads/")
         call = self.wire.call("POST", url)
         try:
-            answer = self.wire.document("start an upload", call, self.purpose, {202})
+            answer = self.wire.document("start an upload", call, self.scope, {202})
         except RegistryNotFound as exc:
             # Amazon's registry, unless create-on-push is on; Harbor without the project.
             exc.message += f"; {self.repository} has to be made there first"
@@ -95,7 +95,7 @@ class Uploads:
             operation="upload",
         )
         started = self.wire.authenticator.now()
-        header = self.wire.first_header(self.purpose) if target.same_origin else None
+        header = self.wire.first_header(self.scope) if target.same_origin else None
         answer = self.wire.told(authorized(call, header), self.wire.transport.upload)
         if answer.status == 201:
             return check_stored(registry, answer, digest)
@@ -104,7 +104,7 @@ class Uploads:
         if (
             answer.status == 401
             and target.same_origin
-            and self.wire.renewed(self.purpose, answer, header, started)
+            and self.wire.renewed(self.scope, answer, header, started)
         ):
             raise _Expired(error.message) from error
         raise error

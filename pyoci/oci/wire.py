@@ -12,7 +12,7 @@ from pyoci.errors import PyOCIError
 from pyoci.events import Events
 from pyoci.net.messages import ERROR_LIMIT, Answer, Call, Stream
 from pyoci.net.transport import DOCUMENT_LIMIT, Transport
-from pyoci.oci.auth import Authenticator, Authorization, Purpose
+from pyoci.oci.auth import Authenticator, Authorization, Scope
 from pyoci.oci.credentials import Anonymous, Basic, Credentials, secrets_of, without
 from pyoci.oci.errors import RegistryError, cleaned, registry_error
 from pyoci.oci.references import Registry, operation_of
@@ -45,7 +45,7 @@ class Wire:
         self._events = events
         self._credentials = credentials
         self._caller = authenticator.caller(registry, credentials)
-        self._good: dict[tuple[Purpose, str | None], float] = {}  # until when what each brought in counts
+        self._good: dict[tuple[Scope, str | None], float] = {}  # until when what each brought in counts
         self._secrets: dict[str, frozenset[str]] = {}  # by each Authorization that was sent
         self._reach = targets.own_reach(registry)
 
@@ -69,31 +69,31 @@ class Wire:
         self,
         operation: str,
         call: Call,
-        purpose: Purpose,
+        scope: Scope,
         expected: Collection[int],
         limit: int = DOCUMENT_LIMIT,
     ) -> Answer:
         """Send a call that moves a document. An answer that isn't `expected` is raised as RegistryError."""
-        with self.transport.budget():
-            answer = self.send(call, purpose, lambda sent: self.transport.document(sent, limit))
+        with self.transport.shared_deadline():
+            answer = self.send(call, scope, lambda sent: self.transport.document(sent, limit))
         if answer.status not in expected:
             raise self.refusal(operation, answer.status, answer)
         return answer
 
-    def send(self, call: Call, purpose: Purpose, send: Callable[[Call], _Answered]) -> _Answered:
+    def send(self, call: Call, scope: Scope, send: Callable[[Call], _Answered]) -> _Answered:
         """Send `call` with the Authorization that fits, and once more for each 401 that can be answered."""
         started = self.authenticator.now()
-        header = self.first_header(purpose)
+        header = self.first_header(scope)
         answer = self.told(authorized(call, header), send)
-        if header is None and self._may_be_a_stranger(call, purpose, answer.status):
-            header = self._noted_use(purpose, self.authenticator.introduce(self._caller, purpose))
+        if header is None and self._may_be_a_stranger(call, scope, answer.status):
+            header = self._noted_use(scope, self.authenticator.answer_to_ping(self._caller, scope))
             if header is not None:
                 _drop(answer)
                 answer = self.told(authorized(call, header), send)
         for _ in range(_CHALLENGES - 1):
             if answer.status != 401:
                 break
-            better = self.renewed(purpose, answer, header, started)
+            better = self.renewed(scope, answer, header, started)
             if better is None:
                 break
             _drop(answer)
@@ -101,51 +101,49 @@ class Wire:
             answer = self.told(authorized(call, header), send)
         return answer
 
-    def _may_be_a_stranger(self, call: Call, purpose: Purpose, status: int) -> bool:
+    def _may_be_a_stranger(self, call: Call, scope: Scope, status: int) -> bool:
         """Whether somebody whose credentials nobody asked for read what may hide something from strangers:
         an absence, or a list of repositories. Who writes is asked for them soon enough.
         """
-        if call.method != "GET" or "push" in purpose.actions or not isinstance(self._credentials, Basic):
+        if call.method != "GET" or "push" in scope.actions or not isinstance(self._credentials, Basic):
             return False
         return self.registry.scheme != "embedded" and (
-            status == 404 or (status == 200 and not purpose.repository)
+            status == 404 or (status == 200 and not scope.repository)
         )
 
-    def first_header(self, purpose: Purpose) -> str | None:
+    def first_header(self, scope: Scope) -> str | None:
         """The Authorization that is known to fit."""
-        return self._noted_use(purpose, self.authenticator.header(self._caller, purpose))
+        return self._noted_use(scope, self.authenticator.header(self._caller, scope))
 
-    def lasting(self, purpose: Purpose) -> float:
+    def trusted_seconds(self, scope: Scope) -> float:
         """For how many seconds what the registry has said to this caller counts: since the first request of
-        this session for `purpose` was sent, and no longer than each token that was used for it.
+        this session for `scope` was sent, and no longer than each token that was used for it.
         """
-        ends = [end for (what, _), end in list(self._good.items()) if what == purpose]
+        ends = [end for (what, _), end in list(self._good.items()) if what == scope]
         return max(min(ends) - self.authenticator.now(), 0.0) if ends else 0.0
 
-    def is_accepted(self, purpose: Purpose) -> bool:
+    def is_accepted(self, scope: Scope) -> bool:
         """Whether the registry knows this caller, so that a 404 of its means that nothing is there."""
-        with self.transport.budget():
-            until = self.authenticator.accepted_until(self._caller, purpose)
+        with self.transport.shared_deadline():
+            until = self.authenticator.accepted_until(self._caller, scope)
         if until is not None:
-            self._good[purpose, "accepted"] = until
+            self._good[scope, "accepted"] = until
         return until is not None
 
-    def renewed(
-        self, purpose: Purpose, answer: Answer | Stream, sent: str | None, since: float
-    ) -> str | None:
+    def renewed(self, scope: Scope, answer: Answer | Stream, sent: str | None, since: float) -> str | None:
         """The Authorization that answers a 401, None where there is none."""
         try:
-            better = self.authenticator.answer(self._caller, purpose, answer.headers, sent=sent, since=since)
+            better = self.authenticator.answer(self._caller, scope, answer.headers, sent=sent, since=since)
         except PyOCIError:
             _drop(answer)
             raise
-        return None if better is None else self._noted_use(purpose, better)
+        return None if better is None else self._noted_use(scope, better)
 
-    def _noted_use(self, purpose: Purpose, found: Authorization | None) -> str | None:
+    def _noted_use(self, scope: Scope, found: Authorization | None) -> str | None:
         """The header, once it is noted for how long what it brings in counts."""
         end = self.authenticator.now() + self.authenticator.ttl
         header = None if found is None else found.header
-        self._good.setdefault((purpose, header), end if found is None else min(found.until, end))
+        self._good.setdefault((scope, header), end if found is None else min(found.until, end))
         return header
 
     def told(self, call: Call, send: Callable[[Call], _Answered]) -> _Answered:
@@ -165,19 +163,19 @@ class Wire:
         )
         return answer
 
-    def open(self, call: Call, purpose: Purpose) -> Stream:
+    def open(self, call: Call, scope: Scope) -> Stream:
         """The stream behind `call`, redirects followed."""
-        stream = self.open_or_leave(call, purpose, lambda _url: False)
+        stream = self.open_or_leave(call, scope, lambda _url: False)
         assert isinstance(stream, Stream)  # nothing else comes back to who never leaves
         return stream
 
-    def open_or_leave(self, call: Call, purpose: Purpose, leave: Leave) -> Stream | str:
+    def open_or_leave(self, call: Call, scope: Scope, leave: Leave) -> Stream | str:
         """The stream behind `call`, redirects followed; or the URL of one that `leave` says yes to.
 
         Credentials never leave the registry's origin, and a 401 from elsewhere is not answered.
         """
-        stream = self.send(call, purpose, self.transport.stream)
-        at_home = True
+        stream = self.send(call, scope, self.transport.stream)
+        at_origin = True
         for _ in range(_REDIRECTS):
             if stream.status not in REDIRECTED:
                 break
@@ -188,15 +186,15 @@ class Wire:
                 return target.url
             call = replace(call, url=target.url, reach=target.reach)
             # Who has been sent away and is sent back comes as a stranger.
-            at_home = at_home and target.same_origin
-            if at_home:
-                stream = self.send(call, purpose, self.transport.stream)
+            at_origin = at_origin and target.same_origin
+            if at_origin:
+                stream = self.send(call, scope, self.transport.stream)
             else:
                 stream = self.transport.stream(call)
         if stream.status not in {200, 206}:
             answer = Answer(stream.status, stream.headers, _drop(stream))
             # What a storage host refuses, it refuses to the registry's signature, not to the caller.
-            raise self.refusal("read a blob", stream.status, answer, ours=at_home)
+            raise self.refusal("read a blob", stream.status, answer, ours=at_origin)
         return stream
 
     def refusal(self, operation: str, status: int, answer: Answer, *, ours: bool = True) -> RegistryError:

@@ -113,7 +113,7 @@ class Lookup:
         if project.cache.has_existed(repository):
             return False
         if isinstance(refusal, Absent) and refusal.told and project.session.is_accepted(repository):
-            self.absences.keep(project.who, repository, position, project.session.lasting(repository))
+            self.absences.keep(project.who, repository, position, project.session.trusted_seconds(repository))
             return True
         return self.rules.on_denied and _may_deny(refusal)
 

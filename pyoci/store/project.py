@@ -169,7 +169,7 @@ class StoredProject:
         self._prove_reading()
 
     def _prove_reading(self) -> None:
-        self.cache.prove(self.who, self.repository, self.session.lasting(self.repository))
+        self.cache.prove(self.who, self.repository, self.session.trusted_seconds(self.repository))
 
     # Files
 

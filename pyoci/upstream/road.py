@@ -56,7 +56,7 @@ class Road:
         call = Call(
             method="GET", url=url, headers=headers, reach=Reach.LISTED, name=NAME, operation="upstream"
         )
-        with self._transport.budget():
+        with self._transport.shared_deadline():
             for _ in range(1 + _REDIRECTS):
                 answer = self._answer(call)
                 if answer.status not in _REDIRECTED:

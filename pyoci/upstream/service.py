@@ -103,7 +103,7 @@ class Upstream:
     def _asked(self, name: str, *, fresh: bool) -> Known:
         """What upstream says, or what a neighbour has been told just now. Within ten seconds, in all."""
         key, seconds = self._memory.key_of(name), self._transport.document_seconds
-        with self._transport.budget(), self._backend.lock(key, seconds) as alone:
+        with self._transport.shared_deadline(), self._backend.lock(key, seconds) as alone:
             if not alone:
                 raise Unreachable(f"{NAME} has not answered others in time; try again later")
             known = self._memory.shared(name, self._memory.held(name))

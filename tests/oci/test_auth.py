@@ -16,7 +16,7 @@ import pytest
 import responses
 
 from pyoci.errors import Denied, ProtocolError, PyOCIError, RateLimited, Unauthorized, Unreachable
-from pyoci.oci.auth import Purpose, scopes
+from pyoci.oci.auth import Scope, scopes
 from pyoci.oci.challenges import Challenge
 from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials
 from pyoci.oci.errors import RegistryUnauthorized
@@ -78,7 +78,7 @@ def answered(gateway: Gateway, headers: dict[str, str]) -> str | None:
     """The header that answers a 401 with these headers."""
     authenticator = gateway.authenticator
     caller = authenticator.caller(REPOSITORY.registry, SOMEBODY)
-    found = authenticator.answer(caller, Purpose(REPOSITORY.name), headers, sent=None, since=0)
+    found = authenticator.answer(caller, Scope(REPOSITORY.name), headers, sent=None, since=0)
     return None if found is None else found.header
 
 
@@ -279,9 +279,9 @@ class TestScopes:
         ],
     )
     def test_a_scope_is_completed(self, given: str, actions: tuple[str, ...], wanted: str) -> None:
-        """With what the whole purpose needs; a scope of another kind stays as it is."""
+        """With what the whole scope needs; a scope of another kind stays as it is."""
         challenge = Challenge("bearer", {"realm": TOKENS}, (given,))
-        assert scopes(challenge, Purpose("acme/hello_world", actions)) == (wanted,)
+        assert scopes(challenge, Scope("acme/hello_world", actions)) == (wanted,)
 
     def test_publishing_needs_one_token(
         self, answers: responses.RequestsMock, make_session: MakeSession
@@ -566,7 +566,7 @@ class TestRevoked:
         clock.now += 50
         later = session()
         later.tags(REPOSITORY)
-        assert later.lasting(REPOSITORY) == pytest.approx(10)
+        assert later.trusted_seconds(REPOSITORY) == pytest.approx(10)
 
     def test_a_token_that_another_fetched_meanwhile_proves_nothing_more(
         self,
@@ -594,7 +594,7 @@ class TestRevoked:
         session = gateway.session(REPOSITORY.registry, caller)
         session.tags(REPOSITORY)
         assert len(server.issued) == 2
-        assert session.lasting(REPOSITORY) == 0
+        assert session.trusted_seconds(REPOSITORY) == 0
 
 
 class TestRevokedWriting:
@@ -691,7 +691,7 @@ class TestSchemes:
         session.tags(REPOSITORY)
         clock.now += 20
         session.tags(REPOSITORY)
-        assert session.lasting(REPOSITORY) == (40 if ttl else 0)
+        assert session.trusted_seconds(REPOSITORY) == (40 if ttl else 0)
 
     @pytest.mark.parametrize("credentials", [Anonymous(), Basic("user", "wrong")], ids=["nobody", "wrong"])
     def test_basic_registries_refuse_others(

@@ -1,4 +1,4 @@
-"""Doors: what a registry says at /v2/, to strangers and to callers (distribution specification, end-1).
+"""Ping: what a registry says at /v2/, to strangers and to callers (distribution specification, end-1).
 
 Behind a door that is open to everybody an absence is an absence. Behind another it may hide something from
 those whom the registry doesn't know.
@@ -48,7 +48,7 @@ class _LetIn:
     asked: float
 
 
-class Doors:
+class Ping:
     """Those of all registries. One for the process."""
 
     def __init__(
@@ -66,14 +66,14 @@ class Doors:
         self._clock = clock
         self._key = secrets.token_bytes(32)
         self._lock = threading.Lock()
-        self._doors: TTLCache[str, _Door] = TTLCache(_DOORS, CHALLENGE_SECONDS, timer=clock)
+        self._answers: TTLCache[str, _Door] = TTLCache(_DOORS, CHALLENGE_SECONDS, timer=clock)
         self._let_in: TTLCache[tuple[str, str], _LetIn] = TTLCache(_CALLERS, ttl, timer=clock)
 
     def challenge(self, registry: Registry) -> Challenge | None:
         """What the door asks strangers for; None where it lets them in. Raises what the road raises."""
         return self._door(registry, CHALLENGE_SECONDS).challenge
 
-    def open_until(self, registry: Registry) -> float | None:
+    def anyone_until(self, registry: Registry) -> float | None:
         """Until when it counts that strangers are let in; None where they aren't. Raises RegistryError where
         the door falters, and what the road raises.
         """
@@ -82,7 +82,7 @@ class Doors:
             raise door.failure
         return door.asked + self._ttl if door.is_open else None
 
-    def let_in_until(self, registry: Registry, caller: Credentials) -> float | None:
+    def caller_until(self, registry: Registry, caller: Credentials) -> float | None:
         """Until when it counts that these credentials, as they are, are let in; None where they aren't.
         Raises RegistryError where the door falters, and what the road raises.
         """
@@ -103,7 +103,7 @@ class Doors:
 
     def _door(self, registry: Registry, seconds: float) -> _Door:
         with self._lock:
-            door = self._doors.get(registry.origin)
+            door = self._answers.get(registry.origin)
         if door is None or self._clock() - door.asked >= seconds:
             asked = self._clock()
             answer = self._asked(registry, None)
@@ -112,7 +112,7 @@ class Doors:
             door = _Door(challenge, answer.status == 200, asked, _failure(registry, answer, None))
             if answer.status in _SAID:
                 with self._lock:
-                    self._doors[registry.origin] = door
+                    self._answers[registry.origin] = door
         return door
 
     def _asked(self, registry: Registry, header: str | None) -> Answer:

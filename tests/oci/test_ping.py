@@ -1,4 +1,4 @@
-"""Doors: whose 404 says that something isn't there."""
+"""Ping: whose 404 says that something isn't there."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import responses
 
 from pyoci.errors import ProtocolError, Unauthorized, Unreachable
 from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials
-from pyoci.oci.doors import grants
 from pyoci.oci.errors import RegistryNotFound
+from pyoci.oci.ping import grants
 from tests.oci.conftest import (
     BASE,
     REPOSITORY,
@@ -257,7 +257,7 @@ def test_who_was_let_in_at_the_door_counts_for_the_time_to_live(
         session = gateway.session(REPOSITORY.registry, caller)
         with pytest.raises(RegistryNotFound):
             session.tags(REPOSITORY)
-        return session.lasting(REPOSITORY) if session.is_accepted(REPOSITORY) else -1
+        return session.trusted_seconds(REPOSITORY) if session.is_accepted(REPOSITORY) else -1
 
     assert absent_for() == 30
     clock.now += 20
@@ -280,7 +280,7 @@ def test_without_time_to_live_the_door_is_asked_each_time(
         with pytest.raises(RegistryNotFound):
             session.tags(REPOSITORY)
         assert session.is_accepted(REPOSITORY)
-        assert session.lasting(REPOSITORY) == 0
+        assert session.trusted_seconds(REPOSITORY) == 0
     asked = trips(answers)
     assert asked[len(asked) // 2 :] == asked[: len(asked) // 2]
 
