@@ -1,4 +1,6 @@
-"""Sixty-four uploads of different wheels of one version at once, with deletes and yanks in between."""
+"""Sixty-four uploads of different wheels of one version at once, with deletes and yanks in between; and all
+versions of a project deleted at once.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +22,7 @@ from tests.torture.conftest import Tally
 
 pytestmark = pytest.mark.timeout(3600)
 ROUNDS, UPLOADS = 20, 64
+DELETES = 4
 FRESH = {"Accept": "application/vnd.pypi.simple.v1+json", "Cache-Control": "no-cache"}
 _numbers = itertools.count()
 
@@ -67,6 +70,28 @@ def test_uploads_at_once(indexes: list[str], tally: Tally) -> None:
         _round(indexes, f"{number}.0", random.Random(number), tally)
 
 
+def test_deletes_at_once(indexes: list[str], registry: str, tally: Tally) -> None:
+    """Each version of a project is deleted at the same moment: all are gone, and a tag keeps the name."""
+    namespace = indexes[0].split("/lab/")[1]
+    for number in range(ROUNDS):
+        project, versions = f"emptied{number}", [f"{minor}.0" for minor in range(DELETES)]
+        for version in versions:
+            assert _upload(indexes[0], *make_wheel(project, version)).status_code == 200
+        with ThreadPoolExecutor(DELETES) as pool:
+            answers = list(
+                pool.map(
+                    lambda index, version, project=project: _delete_version(index, project, version),
+                    itertools.cycle(indexes),
+                    versions,
+                )
+            )
+        tags = requests.get(f"{registry}/v2/{namespace}{project}/tags/list", timeout=60).json()["tags"]
+        page = requests.get(f"{indexes[-1]}{project}/", headers=FRESH, timeout=60)
+        kept = "0--pyoci" in tags and page.status_code == 200 and page.json()["files"] == []
+        said = f"{[(answer.status_code, answer.text) for answer in answers]}; {tags}; {page.text}"
+        tally.add(kept and all(answer.ok for answer in answers), f"{project}: {said}")
+
+
 def _round(indexes: list[str], version: str, chance: random.Random, tally: Tally) -> None:
     wheels = [make_wheel(version=version, tag=f"py3-none-manylinux_2_{n}_x86_64") for n in range(UPLOADS)]
     early = [make_wheel(version=version, tag=f"cp3{n}-none-any") for n in range(4)]
@@ -87,8 +112,12 @@ def _round(indexes: list[str], version: str, chance: random.Random, tally: Tally
         tally.add(right and answer.ok, f"{said}; on the page: {right}")
 
 
+def _delete_version(index: str, project: str, version: str) -> requests.Response:
+    return requests.delete(f"{index}{project}/{version}", timeout=60)
+
+
 def _upload(index: str, filename: str, content: bytes) -> requests.Response:
-    form = {":action": "file_upload", "protocol_version": "1", "name": "hello-world"}
+    form = {":action": "file_upload", "protocol_version": "1", "name": filename.split("-")[0]}
     form["version"] = filename.split("-")[1]
     return requests.post(index, data=form, files={"content": (filename, content)}, timeout=60)
 
