@@ -1,4 +1,4 @@
-"""create_app: the only place that wires. Everything below gets plain values."""
+"""create_app: the only module that wires. Everything below gets plain values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pyoci.net.transport import Proxies, Transport
 from pyoci.oci.references import Registry
 from pyoci.oci.registries import EMBEDDED
 from pyoci.oci.session import Gateway
-from pyoci.readiness import Place, Readiness
+from pyoci.readiness import Directory, Readiness
 from pyoci.store.cache import Cache
 from pyoci.store.lookup import Rules
 from pyoci.store.service import PackageStore
@@ -77,8 +77,8 @@ def create_app(settings: Settings, log: Log | None = None) -> Flask:
         short_urls=settings.short_urls,
         max_body=settings.max_body,
         bearer_username=settings.bearer_username,
-        admit=_door(htpasswd),
-        obstacle=Readiness(_places(settings, backend), events).obstacle,
+        admit=_admission(htpasswd),
+        not_ready_reason=Readiness(_directories(settings, backend), events).not_ready_reason,
         events=events,
         path=settings.path,
         redirect=settings.redirect,
@@ -104,13 +104,13 @@ def _telemetry(settings: Settings, log: Log) -> Telemetry:
     return Telemetry(otlp, counting(directory.path), threads=settings.threads, kept=directory)
 
 
-def _door(htpasswd: Htpasswd | None) -> Callable[[Registry, dict[str, Any]], None]:
+def _admission(htpasswd: Htpasswd | None) -> Callable[[Registry, dict[str, Any]], None]:
     """Without passwords the embedded registry is for whoever sits at this machine."""
 
     def admit(registry: Registry, environ: dict[str, Any]) -> None:
-        obstacle = refusal_for_remote_peer(environ) if registry is EMBEDDED and htpasswd is None else None
-        if obstacle is not None:
-            raise Denied(obstacle)
+        refusal = refusal_for_remote_peer(environ) if registry is EMBEDDED and htpasswd is None else None
+        if refusal is not None:
+            raise Denied(refusal)
 
     return admit
 
@@ -155,23 +155,23 @@ def _cache(settings: Settings, backend: Backend) -> Cache:
 def _try_out(backend: Backend, events: Events) -> None:
     """Raises OSError where nothing will ever be remembered."""
     try:
-        for place in _cache_places(backend):
-            place.try_out()
+        for directory in _cache_directories(backend):
+            directory.try_out()
     except OSError as exc:
         if exc.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             raise
         events.warning("cache", "nothing can be remembered yet", reason=exc.strerror)
 
 
-def _places(settings: Settings, backend: Backend) -> tuple[Place, ...]:
+def _directories(settings: Settings, backend: Backend) -> tuple[Directory, ...]:
     """What has to be writable for this server to be ready."""
-    embedded = [] if settings.embedded is None else [Place("PYOCI_EMBEDDED", settings.embedded)]
-    return (*_cache_places(backend), *embedded)
+    embedded = [] if settings.embedded is None else [Directory("PYOCI_EMBEDDED", settings.embedded)]
+    return (*_cache_directories(backend), *embedded)
 
 
-def _cache_places(backend: Backend) -> tuple[Place, ...]:
+def _cache_directories(backend: Backend) -> tuple[Directory, ...]:
     if isinstance(backend, FileBackend) and backend.directory is not None:
-        return (Place("PYOCI_CACHE_URL", backend.directory, remade=True),)
+        return (Directory("PYOCI_CACHE_URL", backend.directory, recreated=True),)
     return ()
 
 

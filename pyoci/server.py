@@ -151,7 +151,7 @@ def worker_exit(_arbiter: Any, worker: Any) -> None:
 
 def child_exit(arbiter: Any, worker: Any) -> None:
     """In the server, once a worker has gone."""
-    _telemetry(arbiter.app).bury(worker.pid)
+    _telemetry(arbiter.app).mark_process_dead(worker.pid)
 
 
 def _telemetry(served: Any) -> Telemetry:

@@ -16,7 +16,7 @@ import pytest
 from pyoci.app import create_app
 from pyoci.config import Settings, WrongSettings
 from pyoci.events import Events
-from pyoci.readiness import Place, Readiness
+from pyoci.readiness import Directory, Readiness
 from tests.flows.conftest import Lines, MakeClient, lines, make_client
 from tests.flows.test_no_room import files_of_at_most
 
@@ -24,16 +24,16 @@ __all__ = ["lines", "make_client"]
 
 
 class Disk:
-    """Counts the trials; `obstacle` is what each meets."""
+    """Counts the trials; `not_ready_reason` is what each meets."""
 
     def __init__(self) -> None:
         self.trials = 0
-        self.obstacle: OSError | None = None
+        self.error: OSError | None = None
 
-    def try_out(self, place: Place) -> None:
+    def try_out(self, place: Directory) -> None:
         self.trials += 1
-        if self.obstacle is not None:
-            raise self.obstacle
+        if self.error is not None:
+            raise self.error
 
 
 @pytest.fixture
@@ -46,17 +46,20 @@ def make_readiness(disk: Disk | None, events: Events | None = None, **arguments:
     seconds = count(100.0, 10)
     values = {"clock": lambda: next(seconds), "limit": 60.0}
     values |= {} if disk is None else {"try_out": disk.try_out}
-    return Readiness([Place("PYOCI_EMBEDDED", Path("/nowhere"))], events, **(values | arguments))
+    return Readiness([Directory("PYOCI_EMBEDDED", Path("/nowhere"))], events, **(values | arguments))
 
 
 def test_what_is_in_the_way_is_said_by_the_settings_name(disk: Disk) -> None:
     """No path: anybody may ask."""
     readiness = make_readiness(disk)
-    assert readiness.obstacle() is None
-    disk.obstacle = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/nowhere/secret")
-    assert readiness.obstacle() == "the directory of PYOCI_EMBEDDED can't be written: No space left on device"
-    disk.obstacle = None
-    assert readiness.obstacle() is None
+    assert readiness.not_ready_reason() is None
+    disk.error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/nowhere/secret")
+    assert (
+        readiness.not_ready_reason()
+        == "the directory of PYOCI_EMBEDDED can't be written: No space left on device"
+    )
+    disk.error = None
+    assert readiness.not_ready_reason() is None
 
 
 def test_who_asks_often_gets_what_is_known(disk: Disk) -> None:
@@ -65,13 +68,13 @@ def test_who_asks_often_gets_what_is_known(disk: Disk) -> None:
     readiness = make_readiness(disk, clock=lambda: now[0])
     for seconds, trials in ((0, 1), (0.5, 1), (0.4, 1), (0.2, 2), (3, 3)):
         now[0] += seconds
-        assert readiness.obstacle() is None
+        assert readiness.not_ready_reason() is None
         assert disk.trials == trials
 
 
 def test_no_places_are_always_ready() -> None:
     """With everything in memory, or in Redis, there is nothing to be tried out."""
-    assert Readiness([]).obstacle() is None
+    assert Readiness([]).not_ready_reason() is None
 
 
 class TestHanging:
@@ -85,17 +88,17 @@ class TestHanging:
 
     def test_nobody_waits_for_it(self, back: threading.Event) -> None:
         """One thread hangs in it, however many ask; it is ready when that is done."""
-        begun: list[Place] = []
+        begun: list[Directory] = []
         done = threading.Event()
 
-        def try_out(place: Place) -> None:
+        def try_out(place: Directory) -> None:
             begun.append(place)
             back.wait(60)
             done.set()
 
         readiness = make_readiness(None, limit=0.05, try_out=try_out)
         for _ in range(5):
-            found = readiness.obstacle()
+            found = readiness.not_ready_reason()
             assert found == "the directory of PYOCI_EMBEDDED can't be written: the disk takes too long"
         assert len(begun) == 1
         back.set()
@@ -106,9 +109,9 @@ def test_the_log_hears_of_each_change_once(disk: Disk) -> None:
     """Probes come every few seconds, for days."""
     told: list[str] = []
     readiness = make_readiness(disk, Events(lambda event, **facts: told.append(event)))
-    for obstacle in (None, None, OSError(errno.EIO, "broken"), OSError(errno.EIO, "broken"), None, None):
-        disk.obstacle = obstacle
-        readiness.obstacle()
+    for error in (None, None, OSError(errno.EIO, "broken"), OSError(errno.EIO, "broken"), None, None):
+        disk.error = error
+        readiness.not_ready_reason()
     assert told == ["not ready", "ready again"]
 
 

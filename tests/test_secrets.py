@@ -23,8 +23,8 @@ from pyoci.oci.session import Gateway
 from pyoci.store.cache import Cache
 from pyoci.store.project import StoredProject
 from pyoci.store.writes import Writes
-from pyoci.web.addresses import Place
-from pyoci.web.context import EXTENSION, Site, Visit
+from pyoci.web.addresses import IndexAddress
+from pyoci.web.context import EXTENSION, ResolvedRequest, Site
 from tests.live.servers import htpasswd
 from tests.net.servers import Connection, Server, answer
 
@@ -136,11 +136,11 @@ def test_a_request_shows_none(caller: Basic | Bearer, registry: Server) -> None:
         Call(method="GET", url=f"http://x/?{TOKEN}", headers=headers),
         Answer(401, headers, TOKEN.encode()),
     ]
-    visit = Visit(lab, Place("lab", ("acme", "hello-world")), caller)
+    resolved = ResolvedRequest(lab, IndexAddress("lab", ("acme", "hello-world")), caller)
     project = StoredProject(
         session, repository, ProjectName.parse("hello-world"), "who", Events(), Cache(), Writes()
     )
-    assert shown([session, project, visit, said]) == []
+    assert shown([session, project, resolved, said]) == []
     gateway.transport.close()
 
 

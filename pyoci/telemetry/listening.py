@@ -90,10 +90,10 @@ class Telemetry:
         if otlp is not None and self._process == os.getpid():
             otlp.stop(seconds)
 
-    def bury(self, process: int) -> None:
+    def mark_process_dead(self, process: int) -> None:
         """Another process of the server has ended."""
         if self.prometheus is not None:
-            self.prometheus.bury(process)
+            self.prometheus.mark_process_dead(process)
 
     # Requests
 

@@ -67,7 +67,7 @@ class Prometheus:
                 raise TimeoutError("somebody else has been writing the files for too long")
             time.sleep(0.01)
 
-    def bury(self, process: int) -> None:
+    def mark_process_dead(self, process: int) -> None:
         """Keep what a process has counted that has ended. To be called where workers are ended and begun."""
         mark_process_dead(process, str(self._directory))
         self._dead.add(process)

@@ -37,49 +37,49 @@ class RequestLog:
         self._telemetry = telemetry
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        seen = _Seen(environ, self._clock())
+        record = _RequestRecord(environ, self._clock())
         if self._telemetry is not None:
-            seen.served = self._telemetry.begin(environ)
+            record.served = self._telemetry.begin(environ)
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            seen.status = int(status[:3])
+            record.status = int(status[:3])
             return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
 
         try:
             body = self._application(environ, start)
         except BaseException:
-            self._write(seen)
+            self._write(record)
             raise
-        return _WatchedBody(body, seen, self._write)
+        return _WatchedBody(body, record, self._write)
 
-    def _write(self, seen: _Seen) -> None:
-        environ = seen.environ
+    def _write(self, record: _RequestRecord) -> None:
+        environ = record.environ
         registry = environ.get("pyoci.registry")
         path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-        seconds = self._clock() - seen.started
+        seconds = self._clock() - record.started
         self._log.tell(
             "request",
             room="web",
             level="info",
             method=str(environ.get("REQUEST_METHOD", ""))[:20],
             path=path.encode("latin-1", "replace").decode("utf-8", "replace")[:_PATH_LIMIT],
-            status=seen.status,
+            status=record.status,
             duration=round(seconds, 4),
-            bytes=seen.bytes,
+            bytes=record.bytes,
             caller=environ.get("pyoci.caller"),
             registry=None if registry is None else str(registry),
             repository=environ.get("pyoci.path"),
             origin=environ.get("pyoci.origin"),
-            complete=None if seen.complete else False,
+            complete=None if record.complete else False,
         )
-        if self._telemetry is not None and seen.served is not None:
+        if self._telemetry is not None and record.served is not None:
             self._telemetry.end(
-                seen.served,
+                record.served,
                 environ,
-                status=seen.status,
+                status=record.status,
                 seconds=seconds,
-                sent=seen.bytes,
-                complete=seen.complete,
+                sent=record.bytes,
+                complete=record.complete,
             )
 
 
@@ -93,7 +93,7 @@ def watch(app: Flask, log: Log, telemetry: Telemetry) -> None:
 
 
 @dataclass(slots=True)
-class _Seen:
+class _RequestRecord:
     """What is known of a request so far."""
 
     environ: WSGIEnvironment
@@ -107,8 +107,10 @@ class _Seen:
 class _WatchedBody:
     """A response's body on its way out; the server closes it when all is sent, or the client is gone."""
 
-    def __init__(self, body: Iterable[bytes], seen: _Seen, write: Callable[[_Seen], None]) -> None:
-        self._body, self._seen, self._write = body, seen, write
+    def __init__(
+        self, body: Iterable[bytes], record: _RequestRecord, write: Callable[[_RequestRecord], None]
+    ) -> None:
+        self._body, self._record, self._write = body, record, write
         self._pieces = iter(body)
 
     def __iter__(self) -> Iterator[bytes]:
@@ -118,9 +120,9 @@ class _WatchedBody:
         try:
             piece = next(self._pieces)
         except StopIteration:
-            self._seen.complete = True
+            self._record.complete = True
             raise
-        self._seen.bytes += len(piece)
+        self._record.bytes += len(piece)
         return piece
 
     def close(self) -> None:
@@ -129,4 +131,4 @@ class _WatchedBody:
             if close is not None:
                 close()
         finally:
-            self._write(self._seen)
+            self._write(self._record)

@@ -49,7 +49,7 @@ class NoRegistry(NotFound):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class IndexAddress:
     """A path below the site: the registry as written, the segments after it, and those after `+simple/`.
 
     `below` is None where the path has no `+simple`. A short URL is read as if it had one.
@@ -84,12 +84,12 @@ class Place:
 
     @property
     def as_root(self) -> str | None:
-        """The namespace's path, if this place can be a root."""
+        """The namespace's path, if this address can be a root."""
         return None if self.below or not self.segments else "/".join(self.segments)
 
     @property
     def as_project(self) -> tuple[str, str] | None:
-        """The namespace's path and the project's name as spelled, if this place can be a project's."""
+        """The namespace's path and the project's name as spelled, if this address can be a project's."""
         if self.below is None:
             above, name = self.segments[:-1], self.segments[-1:]
         else:
@@ -98,7 +98,7 @@ class Place:
 
     @property
     def as_version(self) -> tuple[Self, Version] | None:
-        """The place of a project's page and a version of it, if this place can be that version's page."""
+        """The address of a project's page and a version of it, if this address can be that version's page."""
         last, below = (
             (self.below or self.segments or ("",))[-1],
             None if self.below is None else self.below[:-1],
@@ -109,24 +109,24 @@ class Place:
 
     @property
     def aliased_root(self) -> str | None:
-        """The path of the namespace above, if this place is its `simple/`."""
+        """The path of the namespace above, if this address is its `simple/`."""
         return self._above if self._is_alias({ALIAS}) else None
 
     @property
     def aliased_index(self) -> str | None:
-        """The path of the namespace above, if uploads may be sent to this place instead."""
+        """The path of the namespace above, if uploads may be sent to this address instead."""
         return self._above if self._is_alias(UPLOAD_ALIASES) else None
 
     @property
     def aliased_project(self) -> tuple[str, str] | None:
-        """The path of the namespace above and the project's name as spelled, if this place is its
+        """The path of the namespace above and the project's name as spelled, if this address is its
         `simple/<project>/`.
         """
         return self._project_below(ALIAS)
 
     @property
     def aliased_json(self) -> tuple[str, str] | None:
-        """The same, if this place is its `pypi/<project>/`, which is an alias for the legacy JSON alone."""
+        """The same, if this address is its `pypi/<project>/`, which is an alias for the legacy JSON alone."""
         return self._project_below(JSON_ALIAS)
 
     @property
@@ -136,10 +136,10 @@ class Place:
 
     @property
     def shadowed_project(self) -> tuple[str, str] | None:
-        """The same, if this place is `simple/+simple/<project>/` or `legacy/+simple/<project>/`. hatch asks
+        """The same, if this address is `simple/+simple/<project>/` or `legacy/+simple/<project>/`. hatch asks
         there for a project that it uploads to the alias, though this is none.
         """
-        above = Place(self.registry, self.segments)
+        above = IndexAddress(self.registry, self.segments)
         if self.short or not self.below or len(self.below) != 1 or not above._is_alias(UPLOAD_ALIASES):
             return None
         return above._above, self.below[0]
@@ -149,7 +149,7 @@ class Place:
         return "/".join(self.segments[:-1])
 
     def _project_below(self, alias: str) -> tuple[str, str] | None:
-        above = Place(self.registry, self.segments[:-1], self.below)
+        above = IndexAddress(self.registry, self.segments[:-1], self.below)
         return (above._above, self.segments[-1]) if above._is_alias({alias}) else None
 
     def _is_alias(self, names: Container[str]) -> bool:

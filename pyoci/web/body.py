@@ -57,7 +57,7 @@ class RequestBody(io.RawIOBase):
         self.taken = 0
         self._ended = self.length == 0
         self._failure: PyOCIError | None = None
-        self._watch = _Watch(
+        self._deadline = _ReadDeadline(
             environ.get("gunicorn.socket") or environ.get("werkzeug.socket"), patience.progress
         )
 
@@ -94,12 +94,12 @@ class RequestBody(io.RawIOBase):
 
     def release(self) -> None:
         """Stop the watch, and give the connection back its own timeout."""
-        self._watch.stop()
+        self._deadline.stop()
 
     def _drain(self) -> bool:
         if (self.length or 0) - self.taken > self._patience.cap:
             return False
-        self._watch.start(self._patience.refusal)
+        self._deadline.start(self._patience.refusal)
         limit = self.taken + self._patience.cap
         while self.read(PIECE):
             if self.taken > limit:
@@ -107,8 +107,8 @@ class RequestBody(io.RawIOBase):
         return True
 
     def _receive(self, size: int) -> bytes:
-        if not self._watch.running:
-            self._watch.start(self._patience.in_all(self.length))
+        if not self._deadline.running:
+            self._deadline.start(self._patience.in_all(self.length))
         wanted = size if self.length is None else min(size, self.length - self.taken)
         try:
             data: bytes = self._stream.read(wanted)
@@ -120,7 +120,7 @@ class RequestBody(io.RawIOBase):
         except Exception as exc:  # a reset, or what the server itself raises for a bad chunk
             raise self._fail(_cut(self.taken, self.length)) from exc
         if not data:
-            if self.length is not None and self._watch.expired:
+            if self.length is not None and self._deadline.expired:
                 raise self._fail(_timeout(self.taken))
             if self.length is not None:
                 raise self._fail(_cut(self.taken, self.length))
@@ -137,7 +137,7 @@ class RequestBody(io.RawIOBase):
         return failure.bare()
 
 
-class _Watch:
+class _ReadDeadline:
     """A limit on the waits for one connection: on each by its timeout, on all together by a timer.
 
     A client that sends a byte now and then never runs into the socket's timeout, while the server waits

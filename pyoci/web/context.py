@@ -1,4 +1,4 @@
-"""What a request brings: the site that serves it, the place that it points to, and who is calling."""
+"""What a request brings: the site that serves it, the address that it points to, and who is calling."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pyoci.oci.references import Registry
 from pyoci.oci.short_urls import ShortUrls
 from pyoci.store.destination import UploadAddress
 from pyoci.store.models import Absence, Namespace
-from pyoci.web.addresses import Place
+from pyoci.web.addresses import IndexAddress
 from pyoci.web.body import Patience, RequestBody
 from pyoci.web.rendered import RenderedPages
 
@@ -51,12 +51,12 @@ def _nothing() -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """Everything that the web room is given. `max_body` is in bytes; `path` is "" or like "/some/prefix".
+    """Everything that the web package is given. `max_body` is in bytes; `path` is "" or like "/some/prefix".
 
-    `admit` raises Denied where this connection may not use that registry; `obstacle` tells what keeps this
-    server from its work. `redirect` sends plain downloads to
-    where the registry redirects. `spool` is the directory that uploads wait in; None is the system's own.
-    `key` is that of the callers in the log.
+    `admit` raises Denied where this connection may not use that registry. `not_ready_reason` returns a
+    sentence where this server can't work. `redirect` passes the registry's redirects of plain downloads on to
+    clients. `spool` is the directory for the temporary files of uploads; None is the system's own. `key` is
+    that of the hashes that stand for callers in the log.
     """
 
     store: PackageStore
@@ -65,7 +65,7 @@ class Site:
     max_body: int = 50_000_000
     bearer_username: str | None = None
     admit: Callable[[Registry, dict[str, Any]], None] = _anyone
-    obstacle: Callable[[], str | None] = _nothing
+    not_ready_reason: Callable[[], str | None] = _nothing
     events: Events = field(default_factory=Events)
     path: str = ""
     redirect: bool = False
@@ -76,7 +76,7 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True)
-class Meant:
+class ResolvedProject:
     """The project that an address means, and the namespace `below` that is spelled like its page. With an
     `absence` the address is an alias: the registry lacks the project that it is spelled like.
     """
@@ -88,56 +88,56 @@ class Meant:
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
-    """One request, understood: at which registry, at which place, by whom."""
+class ResolvedRequest:
+    """One request, understood: at which registry, at which address, by whom."""
 
     registry: Registry
-    place: Place
+    address: IndexAddress
     caller: Credentials
 
     def namespace(self) -> Namespace:
-        """The namespace that this place is the root of. Raises NotFound, InvalidRequest."""
-        path = self.place.as_root
+        """The namespace that this address is the root of. Raises NotFound, InvalidRequest."""
+        path = self.address.as_root
         if path is None:
             raise NotFound("this is a project's address; files are uploaded to that of its package index")
         return Namespace.parse(self.registry, path)
 
     def project(self) -> tuple[Namespace, ProjectName]:
-        """The project that this place is the page of. Raises NotFound, InvalidRequest, and what the registry
-        says where it has to be asked which of two projects is meant.
+        """The project whose page is at this address. Raises NotFound, InvalidRequest, and the registry's
+        errors where the registry decides which of two projects that is.
         """
-        meant = self.meant()
-        if meant.absence is not None:
-            self.leave_path(f"{meant.namespace.path}/{meant.name}")
-        return meant.namespace, meant.name
+        project = self.page_project()
+        if project.absence is not None:
+            self.leave_path(f"{project.namespace.path}/{project.name}")
+        return project.namespace, project.name
 
-    def meant(self, *, fresh: bool = False) -> Meant:
-        """The same, and what else the store has to know of this place to find its page."""
-        return self._meant(self.place.aliased_project, fresh)
+    def page_project(self, *, fresh: bool = False) -> ResolvedProject:
+        """The same, and what else the store has to know of this address to find its page."""
+        return self._resolve(self.address.aliased_project, fresh)
 
-    def meant_by_json(self, *, fresh: bool = False) -> Meant:
-        """The same for the legacy JSON of this place."""
-        return self._meant(self.place.aliased_project or self.place.aliased_json, fresh)
+    def json_project(self, *, fresh: bool = False) -> ResolvedProject:
+        """The same for the legacy JSON of this address."""
+        return self._resolve(self.address.aliased_project or self.address.aliased_json, fresh)
 
     @staticmethod
     def leave_path(path: str) -> None:
-        """Leave the path that an alias means for whoever writes the log line, in place of that asked for."""
+        """Have the log show the path that an alias means, in place of the one that was asked for."""
         request.environ["pyoci.path"] = path
 
-    def shadowed(self) -> Meant | None:
+    def shadowed(self) -> ResolvedProject | None:
         """The project above that a client may have in mind at `simple/+simple/<project>/`."""
-        found = self.place.shadowed_project
+        found = self.address.shadowed_project
         return None if found is None else replace(self._project_of(*found), below=self._below(*found))
 
     def version(self) -> tuple[Self, Version] | None:
-        """The visit to the project's page, and a version, where this place can be that version's page."""
-        found = self.place.as_version
-        return None if found is None else (replace(self, place=found[0]), found[1])
+        """The request for the project's page and a version, where this address can be that version's page."""
+        found = self.address.as_version
+        return None if found is None else (replace(self, address=found[0]), found[1])
 
-    def _meant(self, aliased: tuple[str, str] | None, fresh: bool) -> Meant:
-        if self.place.as_project is None:
-            raise NotFound(f"there is no project at this address; expected {self.place.expected}")
-        spelled = self._project_of(*self.place.as_project)
+    def _resolve(self, aliased: tuple[str, str] | None, fresh: bool) -> ResolvedProject:
+        if self.address.as_project is None:
+            raise NotFound(f"there is no project at this address; expected {self.address.expected}")
+        spelled = self._project_of(*self.address.as_project)
         if aliased is None:
             return spelled
         absence = site().store.absence(
@@ -145,22 +145,22 @@ class Visit:
         )
         return spelled if absence is None else replace(self._project_of(*aliased), absence=absence)
 
-    def _project_of(self, path: str, name: str) -> Meant:
-        below = None if self.place.below is not None else self._below(path, name)
-        return Meant(Namespace.parse(self.registry, path), ProjectName.parse(name), below)
+    def _project_of(self, path: str, name: str) -> ResolvedProject:
+        below = None if self.address.below is not None else self._below(path, name)
+        return ResolvedProject(Namespace.parse(self.registry, path), ProjectName.parse(name), below)
 
     def _below(self, path: str, name: str) -> Namespace | None:
         with suppress(InvalidRequest):  # some names of projects can't be a namespace
             return Namespace.parse(self.registry, f"{path}/{name}")
         return None
 
-    def address(self) -> UploadAddress:
-        """Where an upload to this place is to go. Raises NotFound, InvalidRequest."""
+    def upload_address(self) -> UploadAddress:
+        """Where an upload to this address is to go. Raises NotFound, InvalidRequest."""
         namespace = self.namespace()
-        if self.place.below is not None:
+        if self.address.below is not None:
             return UploadAddress(namespace)
-        above, pages = self.place.aliased_index, []
-        for found in filter(None, (self.place.as_project, self.place.aliased_project)):
+        above, pages = self.address.aliased_index, []
+        for found in filter(None, (self.address.as_project, self.address.aliased_project)):
             with suppress(InvalidRequest):  # many names of namespaces are no names of projects
                 pages.append((Namespace.parse(self.registry, found[0]), ProjectName.parse(found[1])))
         alias_of = None if above is None else Namespace.parse(self.registry, above)
@@ -177,25 +177,25 @@ def body() -> RequestBody:
     return cast(RequestBody, request.environ["wsgi.input"])
 
 
-def locate(path: str) -> Place:
-    """The place that a path points to, before anybody is asked. Raises NoRegistry."""
-    return Place.read(path, site().registries.knows, site().short_urls)
+def locate(path: str) -> IndexAddress:
+    """The address that a path points to, before anybody is asked. Raises NoRegistry."""
+    return IndexAddress.read(path, site().registries.knows, site().short_urls)
 
 
-def visit(path: str) -> Visit:
+def resolve(path: str) -> ResolvedRequest:
     """Understand a request for `path`. Raises NotFound, Denied, InvalidRequest, Unauthorized.
 
     The registry and a keyed hash of the caller are left in the environ under `pyoci.registry` and
     `pyoci.caller`, and the path below the registry under `pyoci.path`, for whoever writes the log line.
     """
-    place = locate(path)
-    if place.as_root is None and place.as_project is None and place.as_version is None:
-        raise NotFound(f"there is nothing at this address; expected {place.expected}")
+    address = locate(path)
+    if address.as_root is None and address.as_project is None and address.as_version is None:
+        raise NotFound(f"there is nothing at this address; expected {address.expected}")
     environ = request.environ
-    environ["pyoci.path"] = "/".join((*place.segments, *(place.below or ())))
-    registry = environ["pyoci.registry"] = site().registries.parse(place.registry)
+    environ["pyoci.path"] = "/".join((*address.segments, *(address.below or ())))
+    registry = environ["pyoci.registry"] = site().registries.parse(address.registry)
     site().admit(registry, environ)
     header = request.headers.get("Authorization")
     caller = parse_authorization(header, site().bearer_username)
     environ["pyoci.caller"] = fingerprint(caller, site().key)[:16]
-    return Visit(registry, place, caller)
+    return ResolvedRequest(registry, address, caller)

@@ -14,7 +14,7 @@ from pyoci.events import Events
 from pyoci.store.models import ByteRange, FileElsewhere, FileStream, PackageFile
 from pyoci.web import answers
 from pyoci.web.addresses import DIGEST_DIGITS
-from pyoci.web.context import body, site, visit
+from pyoci.web.context import body, resolve, site
 from pyoci.web.yanking import read_yank
 
 files = Blueprint("files", __name__)
@@ -44,68 +44,70 @@ class DigestConverter(BaseConverter):
         return value.removeprefix("+")
 
 
-@files.get("/<path:place>/<digest:digest>/<file:filename>", provide_automatic_options=False)
-@files.get("/<path:place>/<file:filename>", provide_automatic_options=False)
-def download(place: str, filename: str, digest: str = "") -> Response:
+@files.get("/<path:path>/<digest:digest>/<file:filename>", provide_automatic_options=False)
+@files.get("/<path:path>/<file:filename>", provide_automatic_options=False)
+def download(path: str, filename: str, digest: str = "") -> Response:
     """The file, or a range of it, straight from the registry. HEAD tells its size and asks for no bytes."""
-    guest = visit(place)
-    namespace, name = guest.project()
+    resolved = resolve(path)
+    namespace, name = resolved.project()
     store, wanted = site().store, ByteRange.parse(request.headers.get("Range"))
     if request.method == "HEAD" or "If-None-Match" in request.headers or "If-Range" in request.headers:
-        file = store.describe(namespace, name, filename, guest.caller, sha256=digest)
+        file = store.describe(namespace, name, filename, resolved.caller, sha256=digest)
         if answers.unchanged(file.sha256):
             return _unchanged(file.sha256)
         if request.method == "HEAD":
             return _described(file)
         wanted = wanted if _range_holds(file.sha256) else None
     if site().redirect and "Range" not in request.headers:
-        found = store.open_or_leave(namespace, name, filename, guest.caller, _may_be_sent_to, sha256=digest)
+        found = store.open_or_leave(
+            namespace, name, filename, resolved.caller, _may_be_sent_to, sha256=digest
+        )
     else:
-        found = store.open(namespace, name, filename, guest.caller, wanted, sha256=digest)
+        found = store.open(namespace, name, filename, resolved.caller, wanted, sha256=digest)
     return _elsewhere(found) if isinstance(found, FileElsewhere) else _streamed(found, site().events)
 
 
-@files.get("/<path:place>/<digest:digest>/<file:filename>.metadata", provide_automatic_options=False)
-@files.get("/<path:place>/<file:filename>.metadata", provide_automatic_options=False)
-def metadata(place: str, filename: str, digest: str = "") -> Response:
+@files.get("/<path:path>/<digest:digest>/<file:filename>.metadata", provide_automatic_options=False)
+@files.get("/<path:path>/<file:filename>.metadata", provide_automatic_options=False)
+def metadata(path: str, filename: str, digest: str = "") -> Response:
     """The METADATA of a wheel, byte for byte (PEP 658)."""
-    guest = visit(place)
-    namespace, name = guest.project()
-    content = site().store.metadata(namespace, name, filename, guest.caller, sha256=digest)
+    resolved = resolve(path)
+    namespace, name = resolved.project()
+    content = site().store.metadata(namespace, name, filename, resolved.caller, sha256=digest)
     tag = hashlib.sha256(content).hexdigest()
     if answers.unchanged(tag):
         return _unchanged(tag)
     wanted = ByteRange.parse(request.headers.get("Range")) if request.method == "GET" else None
     span = wanted.within(len(content)) if wanted and _range_holds(tag) else None
     answer = Response(content[span.start : span.stop] if span else content, content_type=_BINARY)
-    return _dressed(answer, tag, len(content), span)
+    return _with_headers(answer, tag, len(content), span)
 
 
-@files.patch("/<path:place>/<target>", provide_automatic_options=False)
-def yank(place: str, target: str) -> Response:
+@files.patch("/<path:path>/<target>", provide_automatic_options=False)
+def yank(path: str, target: str) -> Response:
     """Yank a file or a version, or take that back (PEP 592)."""
-    guest = visit(place)
-    namespace, name = guest.project()
+    resolved = resolve(path)
+    namespace, name = resolved.project()
     reason = read_yank(body())
-    site().store.yank(namespace, name, target, reason, guest.caller)
+    site().store.yank(namespace, name, target, reason, resolved.caller)
     return answers.text(f"{target} is {'not yanked any more' if reason is None else 'yanked'}")
 
 
-@files.delete("/<path:place>/<target>", provide_automatic_options=False)
-def delete(place: str, target: str) -> Response:
+@files.delete("/<path:path>/<target>", provide_automatic_options=False)
+def delete(path: str, target: str) -> Response:
     """Delete a file or a whole version."""
-    guest = visit(place)
-    namespace, name = guest.project()
-    site().store.delete(namespace, name, target, guest.caller)
+    resolved = resolve(path)
+    namespace, name = resolved.project()
+    site().store.delete(namespace, name, target, resolved.caller)
     return answers.text(f"{target} is deleted")
 
 
 @files.route(
-    "/<path:place>/<digest:digest>/<target>", methods=["PATCH", "DELETE"], provide_automatic_options=False
+    "/<path:path>/<digest:digest>/<target>", methods=["PATCH", "DELETE"], provide_automatic_options=False
 )
-def refuse_change(place: str, digest: str, target: str) -> Response:
+def refuse_change(path: str, digest: str, target: str) -> Response:
     """A change is a change of what stands under a name."""
-    visit(place).project()
+    resolve(path).project()
     raise NotSupported(
         f"this address is for reading; expected the file's address without +{digest}/ to yank or delete it"
     )
@@ -128,7 +130,7 @@ def _freshness() -> str:
 
 def _described(file: PackageFile) -> Response:
     assert file.size is not None  # describe() asks the registry where nothing else tells
-    return _dressed(_of(file, Response()), file.sha256, file.size, None)
+    return _with_headers(_of(file, Response()), file.sha256, file.size, None)
 
 
 def _may_be_sent_to(url: str) -> bool:
@@ -168,7 +170,7 @@ def _streamed(stream: FileStream, events: Events) -> Response:
     # Not with direct_passthrough: that would never call what is to be called on close.
     answer = Response(_pieces(first, stream, events))
     answer.call_on_close(stream.close)
-    return _dressed(_of(stream.file, answer), stream.file.sha256, stream.size, stream.span)
+    return _with_headers(_of(stream.file, answer), stream.file.sha256, stream.size, stream.span)
 
 
 def _pieces(first: bytes, stream: FileStream, events: Events) -> Iterator[bytes]:
@@ -189,7 +191,7 @@ def _of(file: PackageFile, answer: Response) -> Response:
     return answer
 
 
-def _dressed(answer: Response, tag: str, size: int, span: range | None) -> Response:
+def _with_headers(answer: Response, tag: str, size: int, span: range | None) -> Response:
     """The headers that files and their metadata share; `size` is that of the whole."""
     answer.headers["ETag"] = f'"{tag}"'
     answer.headers["Cache-Control"] = _freshness()

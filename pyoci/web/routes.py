@@ -20,20 +20,20 @@ def leave_route() -> None:
     rule = request.url_rule
     if rule is not None:
         template = _CONVERTER.sub(r"{\1}", rule.rule)
-        request.environ["pyoci.route"] = template.replace("{place}", _place())
+        request.environ["pyoci.route"] = template.replace("{path}", _address_template())
 
 
-def _place() -> str:
-    """A place is a project where something stands below it, or where it can be one."""
+def _address_template() -> str:
+    """An address is a project's where something stands below it, or where it can be one's."""
     if request.endpoint == "upload.publish":
         return _ROOT
     values = request.view_args or {}
-    if set(values) - {"place"}:
+    if set(values) - {"path"}:
         return _PROJECT
     try:
-        place = locate(values["place"])
-        if place.as_project is not None:
+        address = locate(values["path"])
+        if address.as_project is not None:
             return _PROJECT
-        return _ROOT if place.as_version is None else _VERSION
+        return _ROOT if address.as_version is None else _VERSION
     except (KeyError, NotFound):
         return "{registry}"

@@ -14,7 +14,7 @@ from pyoci.oci.short_urls import DEFAULT
 from pyoci.store.models import Absence, ForeignPage, Namespace, ProjectPage, Root
 from pyoci.upstream.releases import of_version
 from pyoci.web import answers
-from pyoci.web.context import Meant, Visit, locate, site, visit
+from pyoci.web.context import ResolvedProject, ResolvedRequest, locate, resolve, site
 from pyoci.web.foreign import render_foreign, render_foreign_legacy
 from pyoci.web.legacy import render_legacy
 from pyoci.web.negotiation import Representation, choose
@@ -25,62 +25,62 @@ from pyoci.web.warm import may_be_given_again
 simple = Blueprint("simple", __name__)
 
 
-@simple.get("/<path:place>", strict_slashes=False, provide_automatic_options=False)
-@simple.get("/<path:place>/", strict_slashes=False, provide_automatic_options=False)
-def show(place: str) -> Response:
+@simple.get("/<path:path>", strict_slashes=False, provide_automatic_options=False)
+@simple.get("/<path:path>/", strict_slashes=False, provide_automatic_options=False)
+def show(path: str) -> Response:
     """A root or a page, in the representation that the client likes best."""
     if not request.path.endswith("/"):
-        locate(place)
-        return answers.moved(f"{quote(_last(place), safe='')}/")
-    guest = visit(place)
+        locate(path)
+        return answers.moved(f"{quote(_last(path), safe='')}/")
+    resolved = resolve(path)
     shape = choose(request.headers.get("Accept"), request.args.get("format"))
-    release = _release(guest)
+    release = _release(resolved)
     if release is not None:
         return _release_page(release, shape)
-    if guest.place.as_project is None:
-        return _root(guest.namespace(), guest, shape)
-    return _page_or_root(guest, shape)
+    if resolved.address.as_project is None:
+        return _root(resolved.namespace(), resolved, shape)
+    return _page_or_root(resolved, shape)
 
 
-@simple.get("/<path:place>/json", provide_automatic_options=False)
-def show_legacy(place: str) -> Response:
+@simple.get("/<path:path>/json", provide_automatic_options=False)
+def show_legacy(path: str) -> Response:
     """The legacy JSON of a project or a version. Where only a namespace stands before it, `json` is a project
     itself.
     """
-    where = locate(place)
+    where = locate(path)
     if where.as_project is None and where.as_version is None:
         return answers.moved("json/")
-    return _legacy(visit(place))
+    return _legacy(resolve(path))
 
 
 @simple.get("/pypi/<name>/json", provide_automatic_options=False)
 def show_pypi(name: str) -> Response:
     """The same where PyPI has it; Dependabot makes this address of one that ends in /simple/."""
-    return _legacy(visit(f"{DEFAULT}/{name}"), f"../../{DEFAULT}/{name}/")
+    return _legacy(resolve(f"{DEFAULT}/{name}"), f"../../{DEFAULT}/{name}/")
 
 
 @simple.get("/pypi/<name>/<version>/json", provide_automatic_options=False)
 def show_pypi_version(name: str, version: str) -> Response:
     """The same for a version."""
-    place = f"{DEFAULT}/{name}/{version}"
-    if locate(place).as_version is None:
+    path = f"{DEFAULT}/{name}/{version}"
+    if locate(path).as_version is None:
         raise NotFound(f"{version[:100]!a} is not a version; expected one as PEP 440 has it, like 1.0")
-    return _legacy(visit(place), f"../../../{DEFAULT}/{name}/")
+    return _legacy(resolve(path), f"../../../{DEFAULT}/{name}/")
 
 
-def _legacy(guest: Visit, page: str = "") -> Response:
+def _legacy(resolved: ResolvedRequest, page: str = "") -> Response:
     """The legacy JSON; `page` leads from its address to the project's page, where the files' links start."""
-    release = _release(guest, json=True)
+    release = _release(resolved, json=True)
     if release is not None:
         return _release_legacy(release, page)
-    meant = guest.meant_by_json(fresh=_fresh())
-    found = _found(meant, guest)
+    project = resolved.json_project(fresh=_fresh())
+    found = _found(project, resolved)
     if isinstance(found, Root):
-        raise _nothing_of(meant)
-    if _last(request.path.removesuffix("/json")) != meant.name.normalized:
-        return answers.moved(f"../{meant.name}/json")
-    if meant.absence is not None and guest.place.aliased_json is not None:
-        page = f"../../{meant.name}/"  # the page, and all that its links lead to, is in the index above
+        raise _nothing_of(project)
+    if _last(request.path.removesuffix("/json")) != project.name.normalized:
+        return answers.moved(f"../{project.name}/json")
+    if project.absence is not None and resolved.address.aliased_json is not None:
+        page = f"../../{project.name}/"  # the page, and all that its links lead to, is in the index above
     return _legacy_of(found, page or "./")
 
 
@@ -93,32 +93,34 @@ def _legacy_of(found: ProjectPage | ForeignPage, page: str) -> Response:
 
 @dataclass(frozen=True, slots=True)
 class _Release:
-    """A version of a project: the page with its files alone. `above` is the visit to the project's page."""
+    """A version of a project: the page with its files alone. `above` requests the project's page."""
 
-    above: Visit
-    meant: Meant
+    above: ResolvedRequest
+    project: ResolvedProject
     version: Version
     found: ProjectPage | ForeignPage
 
 
-def _release(guest: Visit, *, json: bool = False) -> _Release | None:
+def _release(resolved: ResolvedRequest, *, json: bool = False) -> _Release | None:
     """The version whose page is at this address; None where the address means something else.
 
     Below a namespace, `<project>/<version>/` is spelled like a project, and like a root, in a namespace
     further down. Those come first where the registry has one. Upstream comes last, and is asked for a version
     only at an address that means nothing else: what stands before it may be the name of a namespace.
     """
-    spelled = guest.version()
+    spelled = resolved.version()
     if spelled is None:
         return None
     above, version = spelled
-    unclear = guest.place.as_project is not None
-    refusal = _refusal(guest, json) if unclear else None
+    unclear = resolved.address.as_project is not None
+    refusal = _refusal(resolved, json) if unclear else None
     if unclear and refusal is None:
         return None
     try:
-        meant = above.meant_by_json(fresh=_fresh()) if json else above.meant(fresh=_fresh())
-        page = _find(replace(meant, below=None), above, outside=False) if unclear else _found(meant, above)
+        project = above.json_project(fresh=_fresh()) if json else above.page_project(fresh=_fresh())
+        page = (
+            _find(replace(project, below=None), above, outside=False) if unclear else _found(project, above)
+        )
     except (NotFound, InvalidRequest):
         if not unclear or isinstance(refusal, InvalidRequest):
             raise
@@ -131,16 +133,16 @@ def _release(guest: Visit, *, json: bool = False) -> _Release | None:
     if found is None:
         if refusal is not None and not isinstance(refusal, NotFound | InvalidRequest):
             raise refusal
-        raise NotFound(f"{meant.name} has no version {version} here")
+        raise NotFound(f"{project.name} has no version {version} here")
     # Something else may be published that this address means first.
-    return _Release(above, meant, version, replace(found, ticket=None) if unclear else found)
+    return _Release(above, project, version, replace(found, ticket=None) if unclear else found)
 
 
-def _refusal(guest: Visit, json: bool) -> PyOCIError | None:
+def _refusal(resolved: ResolvedRequest, json: bool) -> PyOCIError | None:
     """Why the registry shows no project and no root at this address; None where it does."""
     try:
-        meant = guest.meant_by_json(fresh=_fresh()) if json else guest.meant(fresh=_fresh())
-        _find(meant, guest, outside=False)
+        project = resolved.json_project(fresh=_fresh()) if json else resolved.page_project(fresh=_fresh())
+        _find(project, resolved, outside=False)
     except (NotFound, InvalidRequest, Unauthorized, Denied) as refusal:
         return refusal
     return None
@@ -158,79 +160,83 @@ def _narrowed(page: ProjectPage | Root | ForeignPage, version: Version) -> Proje
 
 def _release_page(release: _Release, shape: Representation) -> Response:
     name, text = request.path.rstrip("/").rsplit("/", 2)[1:]
-    if name != release.meant.name.normalized:
-        return answers.moved(f"../../{release.meant.name}/{quote(text, safe='')}/")
+    if name != release.project.name.normalized:
+        return answers.moved(f"../../{release.project.name}/{quote(text, safe='')}/")
     if isinstance(release.found, ProjectPage):
-        return _page(release.meant.namespace, release.found, shape, release.version)
+        return _page(release.project.namespace, release.found, shape, release.version)
     return _foreign(release.found, shape, release.version)
 
 
 def _release_legacy(release: _Release, page: str) -> Response:
     name, text = request.path.removesuffix("/json").rsplit("/", 2)[1:]
-    if name != release.meant.name.normalized:
-        return answers.moved(f"../../{release.meant.name}/{quote(text, safe='')}/json")
-    if release.meant.absence is not None and release.above.place.aliased_json is not None:
-        page = f"../../../{release.meant.name}/"
+    if name != release.project.name.normalized:
+        return answers.moved(f"../../{release.project.name}/{quote(text, safe='')}/json")
+    if release.project.absence is not None and release.above.address.aliased_json is not None:
+        page = f"../../../{release.project.name}/"
     return _legacy_of(release.found, page or "../")
 
 
-def _page_or_root(guest: Visit, shape: Representation) -> Response:
+def _page_or_root(resolved: ResolvedRequest, shape: Representation) -> Response:
     """The page of project `b` in `a`; or, if that is absent and `a/b` has projects, the root of `a/b`; or, if
     there is neither and `b` is an alias, the root of `a`.
     """
-    meant, above = guest.meant(fresh=_fresh()), guest.place.aliased_root
-    if above is not None and _absence(meant, guest) is not None:
-        guest.leave_path(above)
-        return _root(Namespace.parse(guest.registry, above), guest, shape)
-    found = _found(meant, guest)
+    project, above = resolved.page_project(fresh=_fresh()), resolved.address.aliased_root
+    if above is not None and _absence(project, resolved) is not None:
+        resolved.leave_path(above)
+        return _root(Namespace.parse(resolved.registry, above), resolved, shape)
+    found = _found(project, resolved)
     if isinstance(found, Root):
-        if meant.absence is not None and above is None:
-            raise _nothing_of(meant)  # the namespace's links would lead nowhere from its alias
+        if project.absence is not None and above is None:
+            raise _nothing_of(project)  # the namespace's links would lead nowhere from its alias
         return answers.page(render_root(found.projects, shape), shape.value)
-    if _last(request.path.rstrip("/")) != meant.name.normalized:
-        return answers.moved(f"../{meant.name}/")
+    if _last(request.path.rstrip("/")) != project.name.normalized:
+        return answers.moved(f"../{project.name}/")
     if isinstance(found, ProjectPage):
-        return _page(meant.namespace, found, shape)
+        return _page(project.namespace, found, shape)
     # A version of a project that is published here would come first.
-    return _foreign(found if guest.version() is None else replace(found, ticket=None), shape)
+    return _foreign(found if resolved.version() is None else replace(found, ticket=None), shape)
 
 
-def _absence(meant: Meant, guest: Visit) -> Absence | None:
-    return site().store.absence(meant.namespace, meant.name, guest.caller, below=meant.below, fresh=_fresh())
+def _absence(project: ResolvedProject, resolved: ResolvedRequest) -> Absence | None:
+    return site().store.absence(
+        project.namespace, project.name, resolved.caller, below=project.below, fresh=_fresh()
+    )
 
 
-def _found(meant: Meant, guest: Visit) -> ProjectPage | Root | ForeignPage:
+def _found(project: ResolvedProject, resolved: ResolvedRequest) -> ProjectPage | Root | ForeignPage:
     """What stands there. Upstream isn't told a name that the index above has."""
-    if meant.absence is not None:
-        guest.leave_path(f"{meant.namespace.path}/{meant.name}")
-    shadowed = guest.shadowed()
+    if project.absence is not None:
+        resolved.leave_path(f"{project.namespace.path}/{project.name}")
+    shadowed = resolved.shadowed()
     if shadowed is None:
-        return _find(meant, guest, outside=guest.place.may_go_upstream)
+        return _find(project, resolved, outside=resolved.address.may_go_upstream)
     try:
-        return _find(meant, guest, outside=False)
+        return _find(project, resolved, outside=False)
     except PyOCIError:
         absence = None
         with suppress(PyOCIError):
-            absence = _absence(shadowed, guest)
+            absence = _absence(shadowed, resolved)
         if absence is None:
             raise
-    return _find(replace(meant, absence=absence), guest)
+    return _find(replace(project, absence=absence), resolved)
 
 
-def _find(meant: Meant, guest: Visit, *, outside: bool = True) -> ProjectPage | Root | ForeignPage:
+def _find(
+    project: ResolvedProject, resolved: ResolvedRequest, *, outside: bool = True
+) -> ProjectPage | Root | ForeignPage:
     return site().store.find(
-        meant.namespace,
-        meant.name,
-        guest.caller,
-        below=meant.below,
-        after=meant.absence,
+        project.namespace,
+        project.name,
+        resolved.caller,
+        below=project.below,
+        after=project.absence,
         outside=outside,
         fresh=_fresh(),
     )
 
 
-def _nothing_of(meant: Meant) -> NotFound:
-    return NotFound(f"there is no project {meant.name} here")
+def _nothing_of(project: ResolvedProject) -> NotFound:
+    return NotFound(f"there is no project {project.name} here")
 
 
 def _page(
@@ -265,8 +271,8 @@ def _foreign(found: ForeignPage, shape: Representation, version: Version | None 
     return answers.rendered(site().pages.made(key, page.state, render))
 
 
-def _root(namespace: Namespace, guest: Visit, shape: Representation) -> Response:
-    projects = site().store.projects(namespace, guest.caller)
+def _root(namespace: Namespace, resolved: ResolvedRequest, shape: Representation) -> Response:
+    projects = site().store.projects(namespace, resolved.caller)
     return answers.page(render_root(projects, shape), shape.value)
 
 

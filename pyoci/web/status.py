@@ -23,8 +23,8 @@ def alive() -> Response:
 def ready() -> Response:
     """Whether to send requests here. No registry is asked: one that is down is no fault of this server's."""
     stopping = "this server is stopping" if request.environ.get("server.stopping") else None
-    obstacle = stopping or site().obstacle()
-    return answers.text("ready") if obstacle is None else answers.text(f"not ready: {obstacle}", 503)
+    reason = stopping or site().not_ready_reason()
+    return answers.text("ready") if reason is None else answers.text(f"not ready: {reason}", 503)
 
 
 @door.get("/", provide_automatic_options=False, strict_slashes=False)

@@ -6,26 +6,26 @@ from flask import Blueprint, Response, request
 
 from pyoci.oci.short_urls import DEFAULT
 from pyoci.web import answers
-from pyoci.web.context import body, site, visit
+from pyoci.web.context import body, resolve, site
 from pyoci.web.forms import received
 
 upload = Blueprint("upload", __name__)
 
 
 # Never a redirect: twine, poetry, pdm and hatch refuse one, and flit turns it into a GET.
-@upload.post("/<path:place>", strict_slashes=False, provide_automatic_options=False)
-@upload.post("/<path:place>/", strict_slashes=False, provide_automatic_options=False)
-def publish(place: str) -> Response:
+@upload.post("/<path:path>", strict_slashes=False, provide_automatic_options=False)
+@upload.post("/<path:path>/", strict_slashes=False, provide_automatic_options=False)
+def publish(path: str) -> Response:
     """Store the file in an upload form. The identical file again is a success too, as on PyPI."""
-    guest = visit(place)
-    address = guest.address()
+    resolved = resolve(path)
+    address = resolved.upload_address()
     here = site()
     content_type = request.headers.get("Content-Type", "")
     counted = here.events.outcome("uploads")
     with counted, received(body(), content_type, here.max_body, here.spool) as form:
-        published = here.store.publish(address, form, guest.caller)
+        published = here.store.publish(address, form, resolved.caller)
         if address.alias_of is not None:
-            guest.leave_path(published.repository.name.rpartition("/")[0])
+            resolved.leave_path(published.repository.name.rpartition("/")[0])
         if form.noted:
             here.events.debug("web", "form fields that are not kept", fields=form.noted)
     return answers.text(f"{published.file.filename} is published in {published.repository}")

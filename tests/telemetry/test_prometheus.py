@@ -57,7 +57,7 @@ def test_all_processes_add_up(prometheus: Prometheus, tmp_path: Path) -> None:
     prometheus.record(measures.REQUESTS, 0.5, LABELS)
     for buried in ((), (first,), (second,)):
         for process in buried:
-            prometheus.bury(process)
+            prometheus.mark_process_dead(process)
         found = values(prometheus)
         assert found["http_server_request_duration_seconds_count"] == 6
         assert found["http_server_request_duration_seconds_sum"] == 5.5
@@ -71,14 +71,14 @@ def test_the_dead_wait_for_readers(prometheus: Prometheus, tmp_path: Path) -> No
     first, second = worker(tmp_path, 1), worker(tmp_path, 1)
     with (tmp_path / "lock").open("rb") as reader:
         fcntl.flock(reader, fcntl.LOCK_SH)
-        prometheus.bury(first)
+        prometheus.mark_process_dead(first)
     assert list(tmp_path.glob(f"histogram_{first}.db"))
-    prometheus.bury(second)
+    prometheus.mark_process_dead(second)
     assert not list(tmp_path.glob(f"histogram_{first}.db"))
     assert values(prometheus)["http_server_request_duration_seconds_count"] == 2
 
 
 def test_one_that_has_counted_nothing(prometheus: Prometheus) -> None:
     """It had no time to."""
-    prometheus.bury(2**22 + 1)
+    prometheus.mark_process_dead(2**22 + 1)
     assert values(prometheus).get("http_server_request_duration_seconds_count", 0) == 0

@@ -27,7 +27,7 @@ from pyoci.store.models import (
     Root,
     Upload,
 )
-from pyoci.web.addresses import Place
+from pyoci.web.addresses import IndexAddress
 
 UPLOADED = datetime(2026, 11, 20, 8, 15, 30, tzinfo=UTC)
 PIECE = 4096  # bytes
@@ -286,6 +286,8 @@ class Stream(Iterator[bytes]):
         self.closed = True
 
 
-def reading(knows: Callable[[str], bool] = lambda text: text in {"local", "lab"}) -> Callable[[str], Place]:
+def reading(
+    knows: Callable[[str], bool] = lambda text: text in {"local", "lab"},
+) -> Callable[[str], IndexAddress]:
     """Reads paths as the site does that knows these aliases."""
-    return lambda path: Place.read(path, knows)
+    return lambda path: IndexAddress.read(path, knows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyoci.web.addresses import OWN, PROBED, NoRegistry, Place
+from pyoci.web.addresses import OWN, PROBED, IndexAddress, NoRegistry
 from tests.web.doubles import reading
 
 read = reading()
@@ -57,7 +57,7 @@ read = reading()
 )
 def test_registry_in_all_its_shapes(path: str, registry: str, segments: tuple[str, ...]) -> None:
     """However a registry is written, and whatever a proxy did to it, it is told from what follows."""
-    assert read(path) == Place(registry, segments)
+    assert read(path) == IndexAddress(registry, segments)
 
 
 @pytest.mark.parametrize(

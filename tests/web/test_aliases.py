@@ -13,7 +13,7 @@ from pyoci.errors import Denied, Unauthorized, Unreachable
 from pyoci.oci.credentials import Credentials
 from pyoci.oci.short_urls import ShortUrl, ShortUrls
 from pyoci.store.models import Absence, ForeignPage, Namespace, ProjectPage, Root, Ticket
-from pyoci.web.addresses import Place
+from pyoci.web.addresses import IndexAddress
 from tests.upstream_pages import make_upstream_page
 from tests.web.doubles import MemoryStore, reading
 from tests.web.uploads import make_form, post
@@ -49,8 +49,8 @@ ALIAS = "/ghcr.io/acme/simple/"
 )
 def test_aliases(path: str, root: str | None, index: str | None, project: tuple[str, str] | None) -> None:
     """What an address is an alias of: as a root, for uploads, and as a project's page."""
-    place = reading()(path)
-    assert (place.aliased_root, place.aliased_index, place.aliased_project) == (root, index, project)
+    address = reading()(path)
+    assert (address.aliased_root, address.aliased_index, address.aliased_project) == (root, index, project)
 
 
 @pytest.mark.parametrize(
@@ -72,8 +72,8 @@ def test_what_clients_make_of_them(
 ) -> None:
     """Dependabot and hatch make addresses of those that they are given."""
     short = ShortUrls({"team": ShortUrl("ghcr.io", ("acme", "simple"))})
-    place = Place.read(path, lambda _: False, short)
-    assert (place.aliased_json, place.shadowed_project) == (json, shadowed)
+    address = IndexAddress.read(path, lambda _: False, short)
+    assert (address.aliased_json, address.shadowed_project) == (json, shadowed)
 
 
 class TestPages:
@@ -277,7 +277,7 @@ class TestRoots:
         assert b"3.1.0" not in client.get(path).data
 
     def test_what_is_refused_stands(self, client: FlaskClient, store: MemoryStore) -> None:
-        """The list of the index above isn't shown in its place."""
+        """The list of the index above isn't shown in its address."""
         store.failure = Denied("no")
         assert client.get(ALIAS).status_code == 403
         assert [call[0] for call in store.calls] == ["absence"]

@@ -10,7 +10,7 @@ from tests.web.doubles import Registries
 
 def test_alive_whatever_is_in_the_way(make_app) -> None:
     """A server that is restarted for a full disk would come back to a full disk."""
-    client = make_app(obstacle=lambda: "the disk is full").test_client()
+    client = make_app(not_ready_reason=lambda: "the disk is full").test_client()
     answer = client.get("/health", environ_overrides={"server.stopping": True})
     assert (answer.status_code, answer.text) == (200, "ok")
 
@@ -23,15 +23,15 @@ def test_ready(client: FlaskClient, registries: Registries) -> None:
 
 
 @pytest.mark.parametrize(
-    ("obstacle", "environ", "sentence"),
+    ("reason", "environ", "sentence"),
     [
-        pytest.param("the disk is full", {}, "not ready: the disk is full", id="obstacle"),
+        pytest.param("the disk is full", {}, "not ready: the disk is full", id="reason"),
         pytest.param(None, {"server.stopping": True}, "not ready: this server is stopping", id="stopping"),
     ],
 )
-def test_not_ready(make_app, obstacle: str | None, environ: dict[str, bool], sentence: str) -> None:
+def test_not_ready(make_app, reason: str | None, environ: dict[str, bool], sentence: str) -> None:
     """A 503 that says why, for GET and HEAD."""
-    client = make_app(obstacle=lambda: obstacle).test_client()
+    client = make_app(not_ready_reason=lambda: reason).test_client()
     answer = client.get("/ready", environ_overrides=environ)
     assert (answer.status_code, answer.text, answer.headers["Cache-Control"]) == (503, sentence, "no-store")
     assert client.head("/ready", environ_overrides=environ).status_code == 503
