@@ -22,8 +22,8 @@ lint: environment-dev  ## check style and types
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-docs: environment-dev  ## build the documents into build/docs
-	$(RUN) -m sphinx -W -n --keep-going -q docs build/docs
+docs: environment-dev  ## build the documents into build/html; build/html/docs/index.html is the first
+	$(RUN) -m sphinx -W -n --keep-going -q -c docs . build/html
 
 clean:  ## remove .venv and everything that was built
 	rm -rf .venv build dist *.egg-info

@@ -22,7 +22,7 @@ and what was expected.
 
 def written() -> str:
     """The text of settings.rst."""
-    return "\n".join(line.rstrip() for line in _lines()) + "\n"
+    return "\n".join(_lines()) + "\n"
 
 
 def _lines() -> Iterator[str]:
@@ -30,20 +30,23 @@ def _lines() -> Iterator[str]:
     for topic in TOPICS:
         yield from ("", topic.title, "-" * len(topic.title))
         for variable in topic.variables:
-            yield from _entry(variable)
+            yield from _section(variable)
 
 
-def _entry(variable: Variable) -> Iterator[str]:
-    """The directive takes a name a line; the default stands first in the text."""
-    yield ""
-    first, *others = variable.names
-    yield f".. envvar:: {first}"
-    yield from (f"            {name}" for name in others)
-    yield ""
-    if default := f"``{variable.default}``" if variable.default else variable.unset:
-        yield from textwrap.wrap(f"Default: {default}.", 110, initial_indent="   ", subsequent_indent="   ")
+def _section(variable: Variable) -> Iterator[str]:
+    """Each setting has an anchor of its own, `settings.rst#pyoci-max-body` for instance.
+
+    A title that is one name makes that anchor; each name of a longer title has a target.
+    """
+    if len(variable.names) > 1:
         yield ""
-    yield from textwrap.indent(variable.meaning, "   ").splitlines()
+        yield from (f".. _{name}:" for name in variable.names)
+    title = ", ".join(variable.names)
+    yield from ("", title, "~" * len(title), "")
+    if default := f"``{variable.default}``" if variable.default else variable.unset:
+        yield from textwrap.wrap(f"Default: {default}.", 112)
+        yield ""
+    yield from variable.meaning.splitlines()
 
 
 if __name__ == "__main__":

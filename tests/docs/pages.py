@@ -1,74 +1,124 @@
-"""What the documents show: their blocks, and what is to be done with each.
-
-A comment right before a block says so: `.. file: NAME` writes it to a file, `.. schema: NAME` checks it by a
-schema of check-jsonschema, `.. not run: REASON` leaves it to the reader. A block of `sh` without one is run.
-"""
+"""The pages of the documents, as a site that hosts code shows them, and as Sphinx builds them."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from io import StringIO
 from pathlib import Path
 
-from docutils import nodes
-from docutils.core import publish_doctree
+from docutils.core import publish_string
 
-ROOT = Path(__file__).parents[2]
-_COMMENT = re.compile(r"(file|schema|not run): (.+)", re.DOTALL)
-# Directives and roles of Sphinx are unknown to docutils alone; a block within one would be lost, so none is.
-_SETTINGS = {"report_level": 5, "halt_level": 5, "syntax_highlight": "none", "file_insertion_enabled": False}
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A literal block of a page: `language` is empty where none is given."""
-
-    page: str
-    line: int
-    language: str
-    text: str
-    file: str = ""
-    schema: str = ""
-    reason: str = ""
-
-    @property
-    def runs(self) -> bool:
-        return self.language == "sh" and not self.file and not self.reason
-
-    def __str__(self) -> str:
-        return f"{self.page}.rst, line {self.line}"
+ROOT = Path(__file__).resolve().parents[2]
+# What such sites set for docutils: it includes no file and passes no HTML. They hide its warnings, which the
+# tests want to see.
+_FORGE = {
+    "file_insertion_enabled": False,
+    "raw_enabled": False,
+    "syntax_highlight": "none",
+    "report_level": 2,
+    "halt_level": 5,
+    "embed_stylesheet": False,
+    "stylesheet_path": "",
+    "output_encoding": "unicode",
+}
+_INLINE = {"a", "cite", "code", "em", "span", "strong", "tt"}
+_BESIDE_DOCS = ["README", "CHANGES", "benchmarks/README"]
 
 
 def names() -> list[str]:
-    """README and all pages of docs, without their ending."""
-    found = [path for path in sorted((ROOT / "docs").rglob("*.rst")) if "examples" not in path.parts]
-    return ["README", *(str(path.relative_to(ROOT).with_suffix("")) for path in found)]
+    """All pages, relative to the checkout and without their ending."""
+    found = sorted((ROOT / "docs").rglob("*.rst"))
+    return [*_BESIDE_DOCS, *(str(path.relative_to(ROOT).with_suffix("")) for path in found)]
 
 
-def blocks(page: str) -> list[Block]:
-    """The literal blocks of a page, in their order."""
-    tree = publish_doctree((ROOT / f"{page}.rst").read_text(), settings_overrides=_SETTINGS)
-    return [_block(page, node) for node in tree.findall(nodes.literal_block)]
+def source(page: str) -> Path:
+    """The file of a page."""
+    return ROOT / f"{page}.rst"
 
 
-def all_blocks() -> Iterator[Block]:
-    """Those of all pages."""
-    for page in names():
-        yield from blocks(page)
+@dataclass
+class Rendered(HTMLParser):
+    """The text, links and anchors of a page in HTML. `linked` are the texts of the links.
+
+    Texts are those of the first element called `main`, or of that role. The rest is the theme's.
+    """
+
+    html: str
+    messages: str = ""
+    text: str = ""
+    links: list[str] = field(default_factory=list)
+    linked: list[str] = field(default_factory=list)
+    anchors: set[str] = field(default_factory=set)
+    _main: str = ""
+    _depth: int = 0
+    _permalink: bool = False
+    _link: bool = False
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.feed(self.html)
+
+    @property
+    def words(self) -> list[str]:
+        return self.text.split()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        if "id" in given:
+            self.anchors.add(given["id"])
+        if tag == "a" and "href" in given:
+            self.links.append(given["href"])
+        if tag == "a":
+            self._permalink = "headerlink" in given.get("class", "")
+            self._link = "href" in given and not self._permalink
+            if self._link and self._depth:
+                self.linked.append("")
+        if not self._main and (tag == "main" or given.get("role") == "main"):
+            self._main = tag
+        self._depth += tag == self._main
+        self._end_word(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "a":
+            self._permalink = self._link = False
+        self._depth -= tag == self._main
+        self._end_word(tag)
+
+    def handle_data(self, data: str) -> None:
+        if self._depth and not self._permalink:
+            self.text += data
+            if self._link:
+                self.linked[-1] += data
+
+    def _end_word(self, tag: str) -> None:
+        """No word goes on from one block to the next, even where no space is between them."""
+        if tag not in _INLINE:
+            self.text += "\n"
 
 
-def _block(page: str, node: nodes.literal_block) -> Block:
-    classes = [each for each in node["classes"] if each != "code"]
-    before = node.previous_sibling()
-    said = _COMMENT.fullmatch(before.astext()) if isinstance(before, nodes.comment) else None
-    verb, rest = (said[1], " ".join(said[2].split())) if said else ("", "")
-    return Block(
-        page,
-        node.line or 0,
-        classes[0] if classes else "",
-        node.astext() + "\n",
-        file=rest if verb == "file" else "",
-        schema=rest if verb == "schema" else "",
-        reason=rest if verb == "not run" else "",
+def by_docutils(page: str) -> Rendered:
+    """The page as a site that hosts code shows it; `messages` has docutils' warnings."""
+    messages = StringIO()
+    path = source(page)
+    html = publish_string(
+        path.read_text(),
+        source_path=str(path),
+        writer="html5",
+        settings_overrides={**_FORGE, "warning_stream": messages},
     )
+    return Rendered(html, messages.getvalue())
+
+
+def built_by_sphinx(folder: Path) -> str:
+    """Build all pages into `folder`, as `make docs` does, and return what Sphinx says of it."""
+    command = [sys.executable, "-m", "sphinx", "-n", "-q", "-c", "docs", ".", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    return done.stdout + done.stderr
+
+
+def by_sphinx(folder: Path, page: str) -> Rendered:
+    """One of the pages that were built into `folder`."""
+    return Rendered((folder / f"{page}.html").read_text())

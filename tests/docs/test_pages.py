@@ -1,69 +1,86 @@
-"""What the documents show can be used: commands are run by a test or say why not, and data can be parsed."""
+"""Every page is whole and its links lead somewhere, on a site that hosts code and as built by Sphinx.
+
+Roles and directives that only Sphinx knows vanish on such a site, with all that is in them.
+"""
 
 from __future__ import annotations
 
-import configparser
-import json
-import re
-import subprocess
-import sys
-import tomllib
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
-import yaml
 
-from tests.docs.pages import ROOT, Block, all_blocks
-from tests.live.test_documents import PROGRAMS
+from tests.docs import pages
+from tests.docs.pages import ROOT, Rendered
 
-BLOCKS = list(all_blocks())
-LANGUAGES = {"", "sh", "ini", "toml", "json", "yaml", "text", "python"}
-
-
-def test_the_readme_is_two_screens() -> None:
-    """It says what, why and how to begin; what is detail has its page."""
-    assert len((ROOT / "README.rst").read_text().splitlines()) <= 100
+NAMES = pages.names()
+by_docutils = cache(pages.by_docutils)
 
 
-def test_the_readme_leads_to_files_that_are_there() -> None:
-    """Sphinx checks the links of the other pages."""
-    links = re.findall(r"<([^>:]+\.rst)>`_", (ROOT / "README.rst").read_text())
-    assert links
-    assert [link for link in links if not (ROOT / link).is_file()] == []
+class Built:
+    """What Sphinx makes of the checkout."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.messages = pages.built_by_sphinx(folder)
+        self.page = cache(lambda name: pages.by_sphinx(folder, name))
 
 
-def test_each_page_with_commands_has_a_reader() -> None:
-    """A new page is run too."""
-    assert {block.page for block in BLOCKS if block.runs} == set(PROGRAMS)
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return Built(tmp_path_factory.mktemp("built"))
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=str)
-def test_a_block_says_what_it_is(block: Block) -> None:
-    """Its language is one of a few; commands that aren't run have a reason of some words."""
-    assert block.language in LANGUAGES
-    assert not block.reason or len(block.reason.split()) > 2
+def internal(rendered: Rendered) -> set[tuple[str, str]]:
+    """The links that lead to no other host: path and anchor, either of which may be empty."""
+    parts = [urlsplit(link) for link in rendered.links]
+    return {(unquote(each.path), each.fragment) for each in parts if not each.scheme and not each.netloc}
 
 
-@pytest.mark.parametrize(
-    "block", [each for each in BLOCKS if each.language in {"json", "toml", "yaml", "ini"}], ids=str
-)
-def test_data_can_be_parsed(block: Block) -> None:
-    """By the standard library's parsers, and PyYAML's."""
-    if block.language == "json":
-        json.loads(block.text)
-    elif block.language == "toml":
-        tomllib.loads(block.text)
-    elif block.language == "yaml":
-        assert yaml.safe_load(block.text)
-    else:
-        configparser.ConfigParser(interpolation=None).read_string(block.text)
+def broken(
+    rendered: Rendered, file: Path, top: Path, other: Callable[[str], Rendered]
+) -> list[tuple[str, str]]:
+    """The links that lead to nothing. `file` is the page's, and `other` renders any page below `top`."""
+
+    def is_broken(path: str, anchor: str) -> bool:
+        target = (file.parent / path).resolve() if path else file
+        if not target.exists() or not target.is_relative_to(top):
+            return True
+        return bool(anchor) and anchor not in other(str(target.relative_to(top).with_suffix(""))).anchors
+
+    return [link for link in sorted(internal(rendered)) if is_broken(*link)]
 
 
-@pytest.mark.parametrize("block", [each for each in BLOCKS if each.schema], ids=str)
-def test_data_for_others_follows_their_schema(block: Block, tmp_path: Path) -> None:
-    """Workflows of GitHub and GitLab, Dependabot's and Renovate's files are what these services take."""
-    file = tmp_path / f"file.{block.language}"
-    file.write_text(block.text)
-    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{block.schema}", file]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stdout
+def test_sphinx_has_no_warnings(built: Built) -> None:
+    assert built.messages == ""
+
+
+@pytest.mark.parametrize("name", NAMES)
+class TestPage:
+    def test_docutils_alone_has_no_warnings(self, name: str) -> None:
+        """An unknown role or directive is an error of docutils."""
+        assert by_docutils(name).messages == ""
+
+    def test_both_show_the_same_words(self, name: str, built: Built) -> None:
+        words = by_docutils(name).words
+        assert len(words) > 50
+        assert words == built.page(name).words
+
+    def test_both_have_the_same_links(self, name: str, built: Built) -> None:
+        """By their texts: where they lead differs."""
+        assert by_docutils(name).linked == built.page(name).linked
+
+    def test_links_lead_to_files_of_the_checkout(self, name: str) -> None:
+        assert broken(by_docutils(name), pages.source(name), ROOT, by_docutils) == []
+
+    def test_links_lead_to_what_is_built(self, name: str, built: Built) -> None:
+        """Those of the navigation are among them."""
+        file = built.folder / f"{name}.html"
+        assert broken(built.page(name), file, built.folder, built.page) == []
+
+    def test_the_navigation_leads_to_it(self, name: str, built: Built) -> None:
+        """README has that, as all pages do; the page that is open has an empty link."""
+        linked = {(built.folder / path).resolve() for path, _ in internal(built.page("README")) if path}
+        assert name == "README" or built.folder / f"{name}.html" in linked

@@ -13,6 +13,7 @@ import pytest
 
 from pyoci.config import Settings
 from pyoci.variables import TOPICS, Variable
+from tests.docs.pages import by_docutils
 
 ROOT = Path(__file__).parents[2]
 VARIABLES = [variable for topic in TOPICS for variable in topic.variables]
@@ -60,6 +61,11 @@ class TestVariable:
         """To set what is written there is to leave it unset."""
         first = variable.names[0]
         assert Settings.from_environ({first: variable.default}) == Settings.from_environ({})
+
+    def test_each_of_its_names_has_an_anchor(self, variable: Variable) -> None:
+        """Other pages link to `settings.rst#pyoci-max-body`."""
+        anchors = {name.lower().replace("_", "-") for name in variable.names}
+        assert anchors <= by_docutils("docs/settings").anchors
 
     def test_it_is_described_in_sentences(self, variable: Variable) -> None:
         """The meaning ends with a full stop, and its lines fit."""

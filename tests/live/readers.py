@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.docs.pages import Block
+from tests.docs.blocks import Block
 from tests.live import packages
 from tests.live.clients import Clients
 from tests.live.environments import CLIENTS

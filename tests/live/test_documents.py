@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import blocks
+from tests.docs.blocks import blocks
 from tests.live import packages
 from tests.live.clients import Clients
 from tests.live.indexes import PackageIndex
@@ -17,7 +17,7 @@ from tests.live.readers import Reader
 from tests.live.servers import Port, Server, Servers, htpasswd, start_pyoci
 
 USER, TOKEN = "alex", "s3cret"
-# What the pages with commands run. tests/docs/test_pages.py knows when one is missing.
+# What the pages with commands run. tests/docs/test_blocks.py knows when one is missing.
 PROGRAMS = {
     "README": ("pip", "uv", "twine", "curl"),
     "docs/getting-started": ("pip", "uv", "twine", "curl"),
