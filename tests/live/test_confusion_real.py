@@ -211,7 +211,7 @@ def test_what_was_emptied_stays(kind: str, house: House) -> None:
 def strangers(own_servers: Servers, ports: Ports, house: House) -> list[House]:
     """The same registries through two other servers; none of the three shares anything with another."""
     found = []
-    for name in ("confusion-second", "confusion-third"):
+    for name in ("confusion-alone-one", "confusion-alone-two"):
         settings = {"PYOCI_REGISTRIES": house.registries, "PYOCI_UPSTREAM_INDEX": house.bait.simple}
         found.append(replace(house, url=start_pyoci(own_servers, name, ports(name), **settings).url))
     return found
