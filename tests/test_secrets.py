@@ -22,7 +22,7 @@ from pyoci.oci.references import Registry, Repository
 from pyoci.oci.session import Gateway
 from pyoci.store.cache import Cache
 from pyoci.store.project import StoredProject
-from pyoci.store.writes import Writes
+from pyoci.store.writing.lag import RecentWrites
 from pyoci.web.addresses import IndexAddress
 from pyoci.web.context import EXTENSION, ResolvedRequest, Site
 from tests.live.servers import htpasswd
@@ -138,7 +138,7 @@ def test_a_request_shows_none(caller: Basic | Bearer, registry: Server) -> None:
     ]
     resolved = ResolvedRequest(lab, IndexAddress("lab", ("acme", "hello-world")), caller)
     project = StoredProject(
-        session, repository, ProjectName.parse("hello-world"), "who", Events(), Cache(), Writes()
+        session, repository, ProjectName.parse("hello-world"), "who", Events(), Cache(), RecentWrites()
     )
     assert shown([session, project, resolved, said]) == []
     gateway.transport.close()

@@ -40,7 +40,7 @@ from pyoci.store.layout import (
 )
 from pyoci.store.models import PackageFile
 from pyoci.store.state import Seen
-from pyoci.store.writes import Writes, present_document
+from pyoci.store.writing.lag import RecentWrites, current_document
 
 _SECONDS = 60.0  # for reading all the versions of a page
 _SPELLINGS = 16  # tags of one version that are looked at for a file
@@ -81,7 +81,7 @@ class StoredProject:
     who: str  # what the cache knows the caller by
     events: Events
     cache: Cache
-    writes: Writes
+    writes: RecentWrites
     allowance: Allowance = field(default_factory=Allowance)
     found: dict[Digest, Document] = field(default_factory=dict)  # what was read in this request
     ends: float = field(default_factory=lambda: time.monotonic() + _SECONDS)
@@ -136,7 +136,7 @@ class StoredProject:
     def _present(self, tag: Tag) -> Document | None:
         """The document under a tag; None where there is none, or where just this one can't be had."""
         try:
-            return present_document(self.session, self.repository, tag, self.writes)
+            return current_document(self.session, self.repository, tag, self.writes)
         except AnswerTooLong as exc:
             self._passed_over(str(tag), exc)
         except (RegistryRefused, RegistryNotSupported) as exc:
@@ -150,7 +150,7 @@ class StoredProject:
             found = self.session.digest(self.repository, tag)
         except RegistryNotFound:
             return False
-        return found == digest and not self.writes.is_old(self.repository, tag, found)
+        return found == digest and not self.writes.is_stale(self.repository, tag, found)
 
     @property
     def is_proven(self) -> bool:

@@ -19,13 +19,9 @@ from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.references import Digest
 from pyoci.oci.session import Gateway
 from pyoci.store.absences import Absences
-from pyoci.store.arrival import Arrival, Incoming
 from pyoci.store.cache import Cache
-from pyoci.store.changes import Changer
-from pyoci.store.destination import Destinations, UploadAddress
 from pyoci.store.layout import core_metadata_of
 from pyoci.store.learned import Learned
-from pyoci.store.locks import TagLocks
 from pyoci.store.lookup import Glance, Lookup, Rules, Upstream
 from pyoci.store.models import (
     Absence,
@@ -42,9 +38,13 @@ from pyoci.store.models import (
 )
 from pyoci.store.pages import Pages
 from pyoci.store.project import StoredProject
-from pyoci.store.publish import Publisher, utc_now
 from pyoci.store.roots import Roots
-from pyoci.store.writes import Writes
+from pyoci.store.writing.destination import Destinations, UploadAddress
+from pyoci.store.writing.incoming import IncomingFile, IncomingForm
+from pyoci.store.writing.lag import RecentWrites
+from pyoci.store.writing.publish import Publisher, utc_now
+from pyoci.store.writing.queue import TagLocks
+from pyoci.store.writing.update import IndexUpdater
 
 _CONFIG_LIMIT = 32 * 1024 * 1024  # bytes: METADATA has its own, lower limit; JSON may escape every character
 
@@ -79,9 +79,9 @@ class PackageStore:
         self._pages = Pages(self._cache, self._learned, max_versions=max_versions)
         self._absences = Absences(self._cache)
         self._lookup = Lookup(self._pages, self._absences, upstream, rules or Rules())
-        self._writes = Writes(journal=self._cache)
+        self._writes = RecentWrites(journal=self._cache)
         locks = TagLocks(self._cache.backend.lock)
-        changer = Changer(self._cache.changed, self._writes, locks=locks, now=now, sleep=sleep)
+        changer = IndexUpdater(self._cache.changed, self._writes, locks=locks, now=now, sleep=sleep)
         self._publisher = Publisher(changer, now=now)
         self._roots = Roots(gateway, self._cache)
         self._destinations = Destinations(self._roots, self._pages, partial(self._project, publishing=True))
@@ -218,14 +218,14 @@ class PackageStore:
         return text
 
     def publish(
-        self, address: Namespace | UploadAddress, incoming: Incoming, caller: Credentials
+        self, address: Namespace | UploadAddress, incoming: IncomingForm, caller: Credentials
     ) -> Published:
         """Take a file, while it arrives where its form allows that. A namespace is meant exactly; an address
         may mean more than one.
 
         Raises InvalidRequest with nothing stored, or AlreadyExists.
         """
-        arrival = Arrival(incoming, self._publisher.now())
+        arrival = IncomingFile(incoming, self._publisher.now())
         name = arrival.distribution.name
         if isinstance(address, UploadAddress):
             address = self._destinations.choose(address, name, caller)

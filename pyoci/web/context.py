@@ -17,8 +17,8 @@ from pyoci.events import Events
 from pyoci.oci.credentials import Credentials, fingerprint, parse_authorization
 from pyoci.oci.references import Registry
 from pyoci.oci.short_urls import ShortUrls
-from pyoci.store.destination import UploadAddress
 from pyoci.store.models import Absence, Namespace
+from pyoci.store.writing.destination import UploadAddress
 from pyoci.web.addresses import IndexAddress
 from pyoci.web.body import Patience, RequestBody
 from pyoci.web.rendered import RenderedPages

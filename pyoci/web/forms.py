@@ -34,7 +34,7 @@ def received(body: RequestBody, content_type: str, limit: int, spool: str | None
 
 
 class Form:
-    """An upload form on its way in, as `pyoci.store.arrival.Incoming` has it."""
+    """An upload form on its way in, as `pyoci.store.writing.incoming.IncomingForm` has it."""
 
     def __init__(self, parts: Parts, spool: BinaryIO) -> None:
         self._parts, self._events = parts, iter(parts)

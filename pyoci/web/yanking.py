@@ -6,7 +6,7 @@ import json
 import re
 
 from pyoci.errors import InvalidRequest, TooLarge
-from pyoci.store.publish import REASON_LIMIT
+from pyoci.store.writing.publish import REASON_LIMIT
 from pyoci.web.body import RequestBody
 
 BODY_LIMIT = 64 * 1024  # bytes

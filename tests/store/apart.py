@@ -19,11 +19,10 @@ from pyoci.errors import Unreachable
 from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.models import IMAGE_MANIFEST, Descriptor, Document, ImageIndex, Platform
 from pyoci.oci.references import Digest, Repository, Tag
-from pyoci.store.change import Already, Change
-from pyoci.store.changes import Changer
 from pyoci.store.layout import PACKAGE_TYPE, digest_of
-from pyoci.store.locks import TagLocks
-from pyoci.store.writes import Writes
+from pyoci.store.writing.lag import RecentWrites
+from pyoci.store.writing.queue import Already, IndexUpdate, TagLocks
+from pyoci.store.writing.update import IndexUpdater
 from tests.registry import make_repository
 
 REPOSITORY, TAG = make_repository(), Tag.parse("1.0")
@@ -116,7 +115,7 @@ class Server:
     def __init__(self, world: World, random: Random) -> None:
         self._world, self._random = world, random
         self._held = False
-        self._writes = Writes(world.clock)
+        self._writes = RecentWrites(world.clock)
 
     @contextmanager
     def _lock(self, _name: str, _seconds: float) -> Iterator[bool]:
@@ -128,8 +127,8 @@ class Server:
         finally:
             self._held = False
 
-    def worker(self) -> Changer:
-        return Changer(
+    def worker(self) -> IndexUpdater:
+        return IndexUpdater(
             lambda _repository, _tag: None,
             self._writes,
             locks=TagLocks(self._lock),
@@ -158,7 +157,7 @@ def course(seed: int, *, mean: float, servers: int = 2, workers: int = 3, upload
     random, world, outcome = Random(seed), World(), Outcome()
     registry = SlowRegistry(world, lambda: random.expovariate(2 / mean))
 
-    def work(changer: Changer, prefix: str) -> None:
+    def work(changer: IndexUpdater, prefix: str) -> None:
         for number in range(uploads):
             name, begun = f"{prefix}-{number}", world.now
             try:
@@ -179,7 +178,7 @@ def course(seed: int, *, mean: float, servers: int = 2, workers: int = 3, upload
     return outcome
 
 
-def adding(name: str) -> Change:
+def adding(name: str) -> IndexUpdate:
     """The change that an upload is, for a file of that name."""
     digest = digest_of(name.encode())
     entry = Descriptor(media_type=IMAGE_MANIFEST, digest=digest, size=1, platform=Platform(name, "any"))
@@ -190,7 +189,7 @@ def adding(name: str) -> Change:
         manifests = present.manifests if present else ()
         return ImageIndex(artifact_type=PACKAGE_TYPE, manifests=(*manifests, entry), annotations={})
 
-    return Change(apply, lambda present: name in names_in(present))
+    return IndexUpdate(apply, lambda present: name in names_in(present))
 
 
 def names_in(image_index: ImageIndex | None) -> set[str]:

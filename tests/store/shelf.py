@@ -19,7 +19,7 @@ HELLO = ProjectName.parse("hello-world")
 
 
 class Posted:
-    """A form that is all there, as `pyoci.store.arrival.Incoming` has it."""
+    """A form that is all there, as `pyoci.store.writing.incoming.IncomingForm` has it."""
 
     def __init__(self, upload: Upload) -> None:
         self.upload = upload

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyoci.store.durations import Durations
+from pyoci.store.writing.lag import Durations
 from tests.store.apart import course
 
 

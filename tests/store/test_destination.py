@@ -10,8 +10,8 @@ from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest, PyOCIError
 from pyoci.oci.credentials import Basic
 from pyoci.oci.models import IMAGE_INDEX
-from pyoci.store.destination import UploadAddress
 from pyoci.store.service import PackageStore
+from pyoci.store.writing.destination import UploadAddress
 from tests.builders import make_wheel
 from tests.registry import TestRegistry, make_namespace
 from tests.store.shelf import HELLO, NOBODY, make_upload

@@ -12,7 +12,7 @@ import pytest
 from pyoci.errors import InvalidRequest, PyOCIError, RateLimited, Unreachable
 from pyoci.oci.references import Digest, Tag
 from pyoci.store.service import PackageStore
-from pyoci.store.writes import Writes
+from pyoci.store.writing.lag import RecentWrites
 from tests.builders import make_sdist, make_wheel
 from tests.registry import TestRegistry, make_namespace, make_repository
 from tests.store.shelf import HELLO, NOBODY, names, publish, publish_wheel
@@ -102,52 +102,52 @@ class TestWrites:
 
     def test_an_unknown_tag_has_no_old_answers(self) -> None:
         """Nor has an unknown answer."""
-        writes = Writes()
-        assert not writes.is_old(REPOSITORY, TAG, A)
+        writes = RecentWrites()
+        assert not writes.is_stale(REPOSITORY, TAG, A)
         writes.record(REPOSITORY, TAG, None, A)
-        assert not writes.is_old(REPOSITORY, TAG, B)
-        assert not writes.is_old(REPOSITORY, Tag.parse("2.0"), None)
+        assert not writes.is_stale(REPOSITORY, TAG, B)
+        assert not writes.is_stale(REPOSITORY, Tag.parse("2.0"), None)
 
     def test_what_was_replaced_is_old(self) -> None:
         """The absence of the tag, too; what is written again isn't any more."""
-        writes = Writes()
+        writes = RecentWrites()
         writes.record(REPOSITORY, TAG, None, A)
         writes.record(REPOSITORY, TAG, A, B)
-        assert writes.is_old(REPOSITORY, TAG, None)
-        assert writes.is_old(REPOSITORY, TAG, A)
-        assert not writes.is_old(REPOSITORY, TAG, B)
+        assert writes.is_stale(REPOSITORY, TAG, None)
+        assert writes.is_stale(REPOSITORY, TAG, A)
+        assert not writes.is_stale(REPOSITORY, TAG, B)
         assert writes.last(REPOSITORY, TAG) == B
         writes.record(REPOSITORY, TAG, B, A)
-        assert not writes.is_old(REPOSITORY, TAG, A)
+        assert not writes.is_stale(REPOSITORY, TAG, A)
         writes.record(REPOSITORY, TAG, A, None)
         assert writes.last(REPOSITORY, TAG) is None
 
     def test_what_we_know_nothing_of_is_anothers(self) -> None:
         """Neither what was written last nor what that replaced; others' tags aren't known."""
-        writes = Writes()
-        assert not writes.is_others(REPOSITORY, TAG, A)
+        writes = RecentWrites()
+        assert not writes.is_foreign(REPOSITORY, TAG, A)
         writes.record(REPOSITORY, TAG, None, A)
-        assert [writes.is_others(REPOSITORY, TAG, digest) for digest in (None, A, B)] == [False, False, True]
+        assert [writes.is_foreign(REPOSITORY, TAG, digest) for digest in (None, A, B)] == [False, False, True]
         writes.record(REPOSITORY, TAG, A, None)
-        assert [writes.is_others(REPOSITORY, TAG, digest) for digest in (None, A, B)] == [False, False, True]
+        assert [writes.is_foreign(REPOSITORY, TAG, digest) for digest in (None, A, B)] == [False, False, True]
 
     def test_they_are_forgotten_after_some_minutes(self) -> None:
         """Somebody may by then have put an old state back on purpose."""
         now = [0.0]
-        writes = Writes(lambda: now[0])
+        writes = RecentWrites(lambda: now[0])
         writes.record(REPOSITORY, TAG, A, B)
         now[0] = 299
-        assert writes.is_old(REPOSITORY, TAG, A)
+        assert writes.is_stale(REPOSITORY, TAG, A)
         now[0] = 301
-        assert not writes.is_old(REPOSITORY, TAG, A)
+        assert not writes.is_stale(REPOSITORY, TAG, A)
 
     def test_they_are_bounded(self) -> None:
         """The latest hundred and twenty of a tag."""
-        writes = Writes()
+        writes = RecentWrites()
         digests = [Digest("sha256", f"{number:032x}" * 2) for number in range(1, 300)]
         for old, new in pairwise(digests):
             writes.record(REPOSITORY, TAG, old, new)
-        known = [digest for digest in digests if writes.is_old(REPOSITORY, TAG, digest)]
+        known = [digest for digest in digests if writes.is_stale(REPOSITORY, TAG, digest)]
         assert known == digests[-121:-1]
 
 

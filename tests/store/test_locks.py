@@ -12,7 +12,7 @@ import pytest
 
 from pyoci.errors import Unreachable
 from pyoci.oci.references import Tag
-from pyoci.store.locks import TagLocks
+from pyoci.store.writing.queue import TagLocks
 from tests.registry import make_repository
 
 REPOSITORY, TAG = make_repository(), Tag.parse("1.0")

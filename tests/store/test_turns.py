@@ -23,11 +23,9 @@ from pyoci.oci.errors import (
 )
 from pyoci.oci.models import Document, ImageIndex
 from pyoci.oci.references import Digest, Repository, Tag
-from pyoci.store.change import Already, Change
-from pyoci.store.changes import Changer
-from pyoci.store.locks import TagLocks
-from pyoci.store.turns import Waiter
-from pyoci.store.writes import Writes
+from pyoci.store.writing.lag import RecentWrites
+from pyoci.store.writing.queue import Already, IndexUpdate, TagLocks, Waiter
+from pyoci.store.writing.update import IndexUpdater
 from tests.store.apart import REPOSITORY, TAG, adding, names_in
 from tests.waiting import until
 
@@ -95,16 +93,16 @@ class Crowd:
 
     def __init__(self) -> None:
         self._inner = LocalLocks()
-        self.changer = Changer(
+        self.changer = IndexUpdater(
             lambda _repository, _tag: None,
-            Writes(),
+            RecentWrites(),
             locks=TagLocks(self._lock),
             sleep=lambda _: None,
             clock=lambda: 0.0,
         )
         self._expected = 0
 
-    def change(self, *wanted: tuple[Caller, Change]) -> list[PyOCIError | None]:
+    def change(self, *wanted: tuple[Caller, IndexUpdate]) -> list[PyOCIError | None]:
         """Make changes at the same time, the first as the head of the line. Returns what each raised."""
         self._expected = len(wanted) - 1
         with ThreadPoolExecutor(len(wanted)) as pool:
@@ -164,9 +162,9 @@ def test_each_has_its_own_outcome(shelf: Shelf) -> None:
     anna = Caller(shelf, "anna")
     outcomes = Crowd().change(
         (anna, adding("a")),
-        (anna, Change(conflict, lambda _: False)),
+        (anna, IndexUpdate(conflict, lambda _: False)),
         (anna, adding("a")),
-        (anna, Change(absent, lambda _: False)),
+        (anna, IndexUpdate(absent, lambda _: False)),
         (anna, adding("b")),
     )
     kinds = [type(outcome) for outcome in outcomes]
@@ -210,7 +208,7 @@ def test_a_conflict_with_what_could_not_be_written_is_none(shelf: Shelf) -> None
         return adding("good").apply(present)
 
     anna = Caller(shelf, "anna")
-    outcomes = Crowd().change((anna, adding("bad")), (anna, Change(unless_bad, adding("good").holds)))
+    outcomes = Crowd().change((anna, adding("bad")), (anna, IndexUpdate(unless_bad, adding("good").holds)))
     assert [type(outcome) for outcome in outcomes] == [RegistryTooLarge, type(None)]
 
 
@@ -239,7 +237,7 @@ def test_a_broken_head_leaves_nobody_waiting(shelf: Shelf) -> None:
         raise ZeroDivisionError
 
     anna, crowd = Caller(shelf, "anna"), Crowd()
-    outcomes = crowd.change((anna, Change(broken, lambda _: True)), (anna, adding("a")))
+    outcomes = crowd.change((anna, IndexUpdate(broken, lambda _: True)), (anna, adding("a")))
     assert isinstance(outcomes[0], ZeroDivisionError)
     assert outcomes[1] is None or isinstance(outcomes[1], Unreachable)
     assert crowd.change((anna, adding("b"))) == [None]
@@ -253,7 +251,7 @@ def test_emptied_and_filled_at_once(shelf: Shelf) -> None:
     def without(present: ImageIndex | None) -> ImageIndex | Already:
         return ImageIndex(artifact_type="application/pyoci.package.v1", manifests=(), annotations={})
 
-    gone = Change(without, lambda present: "old" not in names_in(present))
+    gone = IndexUpdate(without, lambda present: "old" not in names_in(present))
     assert crowd.change((anna, gone), (anna, adding("new"))) == [None, None]
     assert shelf.names == {"new"}
     assert not [call for call in shelf.calls if call.startswith("delete")]

@@ -17,7 +17,7 @@ from pathlib import Path
 from pyoci.distributions.filenames import Wheel, parse_filename
 from pyoci.distributions.metadata import read_distant_metadata, read_metadata
 from pyoci.errors import PyOCIError
-from pyoci.store.arrival import Arrival
+from pyoci.store.writing.incoming import IncomingFile
 from pyoci.web.body import Patience, RequestBody
 from pyoci.web.forms import received
 from tests.builders import make_metadata, make_sdist, make_wheel
@@ -44,7 +44,7 @@ def form(data: bytes) -> None:
     else:
         environ["CONTENT_LENGTH"] = str(len(body) + (how[0] & 4))
     with suppress(PyOCIError), received(RequestBody(environ, Patience()), content_type, LIMIT, SPOOL) as it:
-        arrival = Arrival(it, NOW)
+        arrival = IncomingFile(it, NOW)
         arrival.file()
         repr((arrival.distribution, it.noted))
 

@@ -13,8 +13,6 @@ from pyoci.distributions.names import ProjectName
 from pyoci.errors import AlreadyExists, Denied, NotFound, PyOCIError, Unauthorized
 from pyoci.oci.credentials import Anonymous, Basic, Credentials
 from pyoci.oci.references import Registry
-from pyoci.store.arrival import Incoming
-from pyoci.store.destination import UploadAddress
 from pyoci.store.models import (
     Absence,
     ByteRange,
@@ -27,6 +25,8 @@ from pyoci.store.models import (
     Root,
     Upload,
 )
+from pyoci.store.writing.destination import UploadAddress
+from pyoci.store.writing.incoming import IncomingForm
 from pyoci.web.addresses import IndexAddress
 
 UPLOADED = datetime(2026, 11, 20, 8, 15, 30, tzinfo=UTC)
@@ -197,7 +197,7 @@ class MemoryStore:
         return found
 
     def publish(
-        self, address: Namespace | UploadAddress, incoming: Incoming, caller: Credentials
+        self, address: Namespace | UploadAddress, incoming: IncomingForm, caller: Credentials
     ) -> Published:
         address = address if isinstance(address, UploadAddress) else UploadAddress(address)
         self._asked("publish", caller, str(address.namespace))

@@ -16,9 +16,6 @@ from pyoci.errors import AlreadyExists, InvalidRequest, NotFound
 from pyoci.oci.errors import RegistryDenied, RegistryError, RegistryNotFound, RegistryUnauthorized
 from pyoci.oci.models import Descriptor, ImageIndex
 from pyoci.oci.references import Digest, Tag
-from pyoci.store.arrival import Arrival, Misjudged
-from pyoci.store.change import Already, Change
-from pyoci.store.changes import Changer
 from pyoci.store.layout import (
     CREATED,
     YANKED,
@@ -33,8 +30,10 @@ from pyoci.store.layout import (
 )
 from pyoci.store.models import PackageFile
 from pyoci.store.project import StoredProject, file_tags
-from pyoci.store.removal import attempted
-from pyoci.store.repair import with_manifest
+from pyoci.store.writing.cleanup import attempted, with_manifest
+from pyoci.store.writing.incoming import IncomingFile, Misjudged
+from pyoci.store.writing.queue import Already, IndexUpdate
+from pyoci.store.writing.update import IndexUpdater
 
 REASON_LIMIT = 1000  # characters; it stands on the project's page, once for each file
 _Chosen = Callable[[Entry], bool]
@@ -48,11 +47,11 @@ def utc_now() -> datetime:
 class Publisher:
     """Writes versions. One for the process; the project comes with its caller's session."""
 
-    def __init__(self, changer: Changer, *, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, changer: IndexUpdater, *, now: Callable[[], datetime] = utc_now) -> None:
         self._changer = changer
         self.now = now
 
-    def publish(self, project: StoredProject, arrival: Arrival) -> PackageFile:
+    def publish(self, project: StoredProject, arrival: IncomingFile) -> PackageFile:
         """Push the file, its config blob and manifest, then the image index that names them: a reader
         never sees a dangling reference. Returns the file that is there already where it is the same one.
 
@@ -80,11 +79,11 @@ class Publisher:
         def holds(there: ImageIndex | None) -> bool:
             return any(_place(entry) == _place(descriptor) for entry in _manifests(there))
 
-        self._changer.change(session, repository, tag, Change(apply, holds))
+        self._changer.change(session, repository, tag, IndexUpdate(apply, holds))
         return Entry(descriptor, new.distribution).file(new.sha256)
 
     def _restored(
-        self, project: StoredProject, tag: Tag, entry: Entry, arrival: Arrival, new: NewFile
+        self, project: StoredProject, tag: Tag, entry: Entry, arrival: IncomingFile, new: NewFile
     ) -> PackageFile:
         """The file that is there already, after what the registry has lost of it was pushed again: a clean-up
         takes files, config blobs and manifests of versions whose tag stays.
@@ -108,7 +107,7 @@ class Publisher:
             return all(e.digest != lost.digest for e in _manifests(there))
 
         if found.digest != lost.digest:
-            self._changer.change(project.session, project.repository, tag, Change(apply, holds))
+            self._changer.change(project.session, project.repository, tag, IndexUpdate(apply, holds))
         return project.complete(entry)
 
     def yank(self, project: StoredProject, target: str, reason: str | None) -> None:
@@ -121,7 +120,7 @@ class Publisher:
         def rewrite(descriptor: Descriptor) -> Descriptor:
             return descriptor.annotated({YANKED: reason})
 
-        def change(tag: Tag, chosen: _Chosen, found: dict[_Mark, Digest]) -> Change:
+        def change(tag: Tag, chosen: _Chosen, found: dict[_Mark, Digest]) -> IndexUpdate:
             def apply(present: ImageIndex | None) -> ImageIndex | Already:
                 picked = _pick(project, tag, present, chosen)
                 found.update(picked)
@@ -133,14 +132,14 @@ class Publisher:
             def holds(present: ImageIndex | None) -> bool:
                 return all(rewrite(e) == e for e in _manifests(present) if _mark(e) in found)
 
-            return Change(apply, holds)
+            return IndexUpdate(apply, holds)
 
         self._each(project, target, change)
 
     def delete(self, project: StoredProject, target: str) -> None:
         """Delete a file, or a version with all its files. Blobs stay: other versions may share them."""
 
-        def change(tag: Tag, chosen: _Chosen, found: dict[_Mark, Digest]) -> Change:
+        def change(tag: Tag, chosen: _Chosen, found: dict[_Mark, Digest]) -> IndexUpdate:
             def apply(present: ImageIndex | None) -> ImageIndex | Already:
                 picked = _pick(project, tag, present, chosen)
                 found.update(picked)
@@ -151,7 +150,7 @@ class Publisher:
             def holds(present: ImageIndex | None) -> bool:
                 return not any(_mark(entry) in found for entry in _manifests(present))
 
-            return Change(apply, holds)
+            return IndexUpdate(apply, holds)
 
         for digest in self._each(project, target, change):
             # Google's registry wants the children gone last; others clean up by themselves, or refuse.
@@ -161,7 +160,7 @@ class Publisher:
         self,
         project: StoredProject,
         target: str,
-        change: Callable[[Tag, _Chosen, dict[_Mark, Digest]], Change],
+        change: Callable[[Tag, _Chosen, dict[_Mark, Digest]], IndexUpdate],
     ) -> Iterable[Digest]:
         """Make a change for every tag that `target` may be under. Raises NotFound where it is under none."""
         tags, chosen = _aim(project, target)
@@ -175,7 +174,7 @@ class Publisher:
     def _rewritten(self, present: ImageIndex, manifests: tuple[Descriptor, ...]) -> ImageIndex:
         return rewritten(present, manifests, self.now(), secrets.token_hex(8))
 
-    def _present(self, project: StoredProject, arrival: Arrival) -> tuple[Tag, Entry] | None:
+    def _present(self, project: StoredProject, arrival: IncomingFile) -> tuple[Tag, Entry] | None:
         """The file that is there already. What can't be read before the first push is judged after it."""
         for tag in file_tags(arrival.distribution):
             try:
@@ -196,7 +195,7 @@ def _push_blobs(project: StoredProject, content: BinaryIO | None, new: NewFile, 
         project.session.push_blob(project.repository, io.BytesIO(config), len(config), digest_of(config))
 
 
-def _passed_on(project: StoredProject, arrival: Arrival) -> bool:
+def _passed_on(project: StoredProject, arrival: IncomingFile) -> bool:
     """Whether the file's blob has gone to the registry while it arrived. If not, the spool has it."""
     digest = Digest("sha256", arrival.sha256)
     try:

@@ -11,9 +11,9 @@ import io
 from dataclasses import replace
 
 from pyoci.errors import ProtocolError
-from pyoci.oci.errors import RegistryNotFound
+from pyoci.oci.errors import RegistryError, RegistryNotFound, RegistryNotSupported, RegistryRefused
 from pyoci.oci.models import Descriptor, Document, ImageIndex, Manifest
-from pyoci.oci.references import Digest, Repository
+from pyoci.oci.references import Digest, Reference, Repository, Tag
 from pyoci.oci.session import OCISession
 from pyoci.store.layout import (
     CONFIG_TYPE,
@@ -88,3 +88,25 @@ def _empty(session: OCISession, repository: Repository) -> Descriptor:
     empty: Digest = digest_of(_EMPTY)
     session.push_blob(repository, io.BytesIO(_EMPTY), len(_EMPTY), empty)
     return Descriptor(media_type=_EMPTY_TYPE, digest=empty, size=len(_EMPTY))
+
+
+def removed(session: OCISession, repository: Repository, tag: Tag, digest: Digest) -> bool:
+    """Remove the tag of a version that has lost its last file, and tell whether it went; `digest` is that of
+    its image index. There is no way at ghcr.io and Docker Hub.
+    """
+    untagged = attempted(session, repository, tag, RegistryNotSupported, RegistryRefused)
+    accepted = (RegistryError,) if untagged else (RegistryNotSupported, RegistryRefused)
+    return attempted(session, repository, digest, *accepted) or untagged
+
+
+def attempted(
+    session: OCISession, repository: Repository, reference: Reference, *accepted: type[RegistryError]
+) -> bool:
+    """Delete and tell whether it went: a refusal of an accepted kind is no, being gone already is yes."""
+    try:
+        session.delete(repository, reference)
+    except RegistryNotFound:
+        return True
+    except accepted:
+        return False
+    return True

@@ -10,9 +10,13 @@ from __future__ import annotations
 import hashlib
 import mmap
 import struct
+import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
+
+from cachetools import LRUCache
 
 from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.models import Document
@@ -43,7 +47,7 @@ class Journal(Protocol):
         ...
 
 
-class Writes:
+class RecentWrites:
     """One for the server, made before its workers are forked: the memory is shared by all of them.
 
     What another server wrote that shares the journal ends what is known of the tag. Whoever records holds the
@@ -83,14 +87,14 @@ class Writes:
     def _mark(self, offset: int, mark: str) -> None:
         self._memory[offset + _MARKS : offset + _SIZE] = mark.encode()[:_MARK].ljust(_MARK, b"\0")
 
-    def is_old(self, repository: Repository, tag: Tag, digest: Digest | None) -> bool:
+    def is_stale(self, repository: Repository, tag: Tag, digest: Digest | None) -> bool:
         """Whether an answer with this digest (None: no such tag) is one that our own writes replaced."""
         _, offset = _place(repository, tag)
         if digest is None and self._clock() - _HEAD.unpack_from(self._memory, offset)[1] > _ABSENCE:
             return False  # no lag of that length is known, and others may have deleted it
         return _bytes(digest)[:_SHORT] in self._replaced(repository, tag)
 
-    def is_others(self, repository: Repository, tag: Tag, digest: Digest | None) -> bool:
+    def is_foreign(self, repository: Repository, tag: Tag, digest: Digest | None) -> bool:
         """Whether an answer with this digest (None: no such tag) is neither what we wrote last nor what our
         own writes replaced: so somebody else writes there, and doesn't share the journal. For whoever holds
         the tag's lock.
@@ -124,15 +128,15 @@ class Writes:
         return [self._memory[at : at + _SHORT] for at in range(begin, begin + count * _SHORT, _SHORT)]
 
 
-def present_document(
-    session: OCISession, repository: Repository, tag: Tag, writes: Writes
+def current_document(
+    session: OCISession, repository: Repository, tag: Tag, writes: RecentWrites
 ) -> Document | None:
     """The document under a tag, None where there is no such tag.
 
     An answer that is older than our own last write is passed over for that.
     """
     document = _pulled(session, repository, tag)
-    if not writes.is_old(repository, tag, document.digest if document else None):
+    if not writes.is_stale(repository, tag, document.digest if document else None):
         return document
     last = writes.last(repository, tag)
     # Where it is gone, somebody deleted it elsewhere: then the first answer is right after all.
@@ -155,3 +159,45 @@ def _place(repository: Repository, tag: Tag) -> tuple[bytes, int]:
 
 def _bytes(digest: Digest | None) -> bytes:
     return _ABSENT if digest is None else bytes.fromhex(digest.hex)
+
+
+_REGISTRIES = 1024
+_CHANGES = 64  # of each registry, the latest
+_LATELY = 120.0  # seconds
+_CONTESTED = 1.0  # seconds at least, where others write as well: they may be slower than we are
+_LONGEST = 4.0  # seconds; there are two looks back. Some uploaders give up after ten; a lost file is worse
+
+
+class Durations:
+    """One for the process."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._guard = threading.Lock()
+        self._seen: LRUCache[str, deque[tuple[float, float]]] = LRUCache(_REGISTRIES)
+        self._contested: LRUCache[str, float] = LRUCache(_REGISTRIES)  # when that was seen last
+
+    def note(self, origin: str, seconds: float) -> None:
+        """Remember how long a change took at the registry of that origin."""
+        with self._guard:
+            if origin not in self._seen:
+                self._seen[origin] = deque(maxlen=_CHANGES)
+            self._seen[origin].append((self._clock(), seconds))
+
+    def contest(self, origin: str) -> None:
+        """Remember that somebody else changes tags at that registry, of whose changes nobody tells us."""
+        with self._guard:
+            self._contested[origin] = self._clock()
+
+    def waits(self, origin: str) -> tuple[float, float]:
+        """Seconds to wait before the first look back, and from there to the second: as many as the longest
+        change took lately. Where there are others the second is twice that, and at least one. At most four.
+        """
+        since = self._clock() - _LATELY
+        with self._guard:
+            seen = self._seen.get(origin, ())
+            longest = max((seconds for when, seconds in seen if when >= since), default=0.0)
+            contested = self._contested.get(origin, since) > since
+        # What was overwritten is found soon, as a rule; the second look is for who is slower than we are.
+        second = max(2 * longest, _CONTESTED) if contested else longest
+        return min(longest, _LONGEST), min(second, _LONGEST)

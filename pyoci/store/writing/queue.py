@@ -7,17 +7,41 @@ longer than their clients do; together they cost one read, one write and one rea
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from enum import Enum
 
+from pyoci.cache.locks import LocalLocks
 from pyoci.errors import PyOCIError, Unreachable
 from pyoci.oci.models import ImageIndex
+from pyoci.oci.references import Repository, Tag
 from pyoci.oci.session import OCISession
-from pyoci.store.change import Already, Change
 
 # For whoever makes the change: some calls to the registry, each of which ends by itself.
 _SERVED_SECONDS = 120.0
+
+
+class Already(Enum):
+    """What `apply` says instead of an image index to write."""
+
+    SO = "nothing has to be done"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexUpdate:
+    """One change of an image index.
+
+    `apply` gets the present one (None: no such tag) and returns the wanted one, or why none is to be written;
+    one without manifests means that the tag is to go. It may be asked again, and may raise. `holds` tells
+    whether the change is in what was read back. A neighbour's changes don't matter: putting back what
+    somebody deleted elsewhere would be as wrong as losing a file.
+    """
+
+    apply: Callable[[ImageIndex | None], ImageIndex | Already]
+    holds: Callable[[ImageIndex | None], bool]
 
 
 @dataclass(slots=True, eq=False)
@@ -25,7 +49,7 @@ class Waiter:
     """One caller's change. It waits in its own thread, and is served by that of the head of its line."""
 
     session: OCISession
-    change: Change
+    change: IndexUpdate
     repair: bool = False  # manifests that are gone are to be written anew
     alone: bool = False  # it is to be made by itself: in company it was refused
     made: bool = False  # it was in a write, this time or before
@@ -120,3 +144,31 @@ class Turns:
                 return False
             line.remove(waiter)
             return True
+
+
+Lock = Callable[[str, float], AbstractContextManager[bool]]  # by name, for at most so many seconds
+
+_SECONDS = 30.0
+
+
+class TagLocks:
+    """Locks of tags. `lock` is that of a cache's backend; without one, the workers of one server take turns.
+
+    One for the server, made before it forks.
+    """
+
+    def __init__(self, lock: Lock | None = None) -> None:
+        self._lock = lock or _local()
+
+    @contextmanager
+    def held(self, repository: Repository, tag: Tag, seconds: float = _SECONDS) -> Iterator[None]:
+        """Hold the lock of a tag. Raises Unreachable where it isn't to be had in `seconds`."""
+        with self._lock(f"tag {repository.registry.origin} {repository.name}:{tag}", seconds) as held:
+            if not held:
+                raise Unreachable(f"others have been writing {repository}:{tag} for too long; try again")
+            yield
+
+
+def _local() -> Lock:
+    locks = LocalLocks()
+    return lambda name, seconds: locks.held(name, time.monotonic() + seconds)

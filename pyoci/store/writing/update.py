@@ -23,14 +23,10 @@ from pyoci.oci.errors import RegistryFailed, RegistryNotFound, RegistryRateLimit
 from pyoci.oci.models import Document, ImageIndex
 from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.oci.session import OCISession
-from pyoci.store.change import Already, Change
-from pyoci.store.durations import Durations
 from pyoci.store.layout import MARKER_TAG, marker, package_in
-from pyoci.store.locks import TagLocks
-from pyoci.store.removal import removed
-from pyoci.store.repair import repaired
-from pyoci.store.turns import Turns, Waiter
-from pyoci.store.writes import Writes, present_document
+from pyoci.store.writing.cleanup import removed, repaired
+from pyoci.store.writing.lag import Durations, RecentWrites, current_document
+from pyoci.store.writing.queue import Already, IndexUpdate, TagLocks, Turns, Waiter
 
 _LOST = (12, 30.0)  # attempts, and seconds after which no further one begins, at what others overwrite
 _FAILED = (5, 10.0)  # the same where the registry fails
@@ -41,13 +37,13 @@ _PASSING = (Unreachable, RegistryFailed, RegistryRateLimited)
 _CHILD_GONE = frozenset({"MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UNKNOWN"})
 
 
-class Changer:
+class IndexUpdater:
     """Makes changes to image indexes. One for the server, made before its workers are forked."""
 
     def __init__(
         self,
         changed: Callable[[Repository, Tag], None],
-        writes: Writes,
+        writes: RecentWrites,
         *,
         locks: TagLocks | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -62,7 +58,7 @@ class Changer:
         self._durations = Durations(clock)
         self._now, self._sleep, self._clock, self._jitter = now, sleep, clock, jitter
 
-    def change(self, session: OCISession, repository: Repository, tag: Tag, change: Change) -> None:
+    def change(self, session: OCISession, repository: Repository, tag: Tag, change: IndexUpdate) -> None:
         """Make the change stick. Raises Unreachable where others overwrite it again and again, and what the
         registry said last where it doesn't take it.
         """
@@ -148,8 +144,8 @@ class Changer:
     ) -> tuple[Document | None, ImageIndex | None, ImageIndex | None]:
         """The document under the tag, its image index, and what the changes of a group make of that."""
         self._writes.heed(repository, tag)
-        seen = present_document(group[0].session, repository, tag, self._writes)
-        if self._writes.is_others(repository, tag, seen.digest if seen else None):
+        seen = current_document(group[0].session, repository, tag, self._writes)
+        if self._writes.is_foreign(repository, tag, seen.digest if seen else None):
             self._durations.contest(repository.registry.origin)
         before = present = _package(group[0].session, seen, repository, tag)
         for waiter in group:
@@ -166,7 +162,7 @@ class Changer:
             pass
         else:
             return False
-        there: Change = Change(
+        there: IndexUpdate = IndexUpdate(
             lambda present: marker(self._now()) if present is None else Already.SO,
             lambda present: present is not None,
         )
@@ -183,7 +179,7 @@ class Changer:
             if not made:
                 return
             self._sleep(seconds + self._moment())
-            seen = present_document(made[0].session, repository, tag, self._writes)
+            seen = current_document(made[0].session, repository, tag, self._writes)
             present = _package(made[0].session, seen, repository, tag)
             made = [waiter for waiter in made if waiter.look(present)]
 

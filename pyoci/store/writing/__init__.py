@@ -1,0 +1,1 @@
+"""The write path: publish, yank, delete."""
