@@ -11,10 +11,10 @@ from typing import Any
 from flask import Flask
 
 import pyoci
+from pyoci.cache.address import open_backend
 from pyoci.cache.backend import Backend
+from pyoci.cache.directory import ServerDirectory
 from pyoci.cache.files import FileBackend
-from pyoci.cache.opening import open_backend
-from pyoci.cache.own_directory import OwnDirectory
 from pyoci.config import Settings, WrongSettings
 from pyoci.embedded import Htpasswd, create_blueprint, create_registry_app, identity, refusal_for_remote_peer
 from pyoci.errors import Denied
@@ -96,7 +96,7 @@ def _telemetry(settings: Settings, log: Log) -> Telemetry:
     if not settings.metrics:
         return Telemetry(otlp, threads=settings.threads)
     try:
-        directory = OwnDirectory(_MEMORY if os.access(_MEMORY, os.W_OK) else None)
+        directory = ServerDirectory(_MEMORY if os.access(_MEMORY, os.W_OK) else None)
     except OSError as exc:
         raise WrongSettings(
             f"PyOCI can't start with these settings:\n  PYOCI_METRICS: no directory for them: {exc.strerror}"

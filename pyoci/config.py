@@ -157,7 +157,7 @@ class Settings:
                 "lacks all projects, sees the pages that these credentials open; list your registries"
             )
 
-        if self.cache_key and self.cache.place != "redis":
+        if self.cache_key and self.cache.kind != "redis":
             yield (
                 "PYOCI_CACHE_KEY has no use where PYOCI_CACHE_URL names no Redis: it signs what is "
                 "remembered there, and nothing else"
@@ -173,7 +173,7 @@ class Settings:
         """What is wrong with settings that are right by themselves."""
         if self.embedded_htpasswd is not None and self.embedded is None:
             yield "PYOCI_EMBEDDED_HTPASSWD is set without PYOCI_EMBEDDED; expected both"
-        if self.cache.place == "memory" and self.workers > 1:
+        if self.cache.kind == "memory" and self.workers > 1:
             yield (
                 f"PYOCI_CACHE_URL: memory:// is that of one process, and there are to be {self.workers}; "
                 "expected WEB_CONCURRENCY=1 with it, or file://"

@@ -183,7 +183,7 @@ class TestCache:
     def test_redis_keeps_its_url_and_shows_it_nowhere(self, url: str) -> None:
         """There may be a password in it."""
         settings = Settings.from_environ({"PYOCI_CACHE_URL": url})
-        assert (settings.cache.place, settings.cache.url) == ("redis", url)
+        assert (settings.cache.kind, settings.cache.url) == ("redis", url)
         assert "hunter2" not in repr(settings) + str(settings.cache)
 
     @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ class TestCache:
         environ = {"PYOCI_CACHE_URL": "memory://", "WEB_CONCURRENCY": workers}
         with pytest.raises(WrongSettings, match="expected WEB_CONCURRENCY=1"):
             Settings.from_environ(environ)
-        assert Settings.from_environ(environ | {"WEB_CONCURRENCY": "1"}).cache.place == "memory"
+        assert Settings.from_environ(environ | {"WEB_CONCURRENCY": "1"}).cache.kind == "memory"
 
 
 class TestRegistries:

@@ -1,1 +1,1 @@
-"""Kept bytes: where what was asked for is remembered, and how all who share it learn of a change."""
+"""A cache of bytes: in memory, files or Redis, with journals that tell all its users of changes."""

@@ -1,4 +1,4 @@
-"""CacheAddress: where a server remembers things, as PYOCI_CACHE_URL names it."""
+"""CacheAddress: the cache that PYOCI_CACHE_URL names; and open_backend, which opens it."""
 
 from __future__ import annotations
 
@@ -7,22 +7,27 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from pyoci.cache.backend import Backend
+from pyoci.cache.files import FileBackend
+from pyoci.cache.memory import MemoryBackend
+from pyoci.events import Events
+
 _EXPECTED = "expected memory://, file://, file:///directory, redis://host:port/number or rediss://…"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheAddress:
-    """`place` is memory, file or redis. A file's `directory` is None where the server makes its own; `url` is
-    that of Redis, and may have a password in it.
+    """`kind` is memory, file or redis. `directory` is for files, and None where the server creates one of its
+    own. `url` is for Redis, and may contain a password.
     """
 
-    place: str = "file"
+    kind: str = "file"
     directory: Path | None = None
     url: str = field(default="", repr=False)
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises ValueError, which repeats nothing that may be a password."""
+        """Raises ValueError, whose message repeats nothing that may be a password."""
         try:
             parts = urlsplit(text)
             _ = parts.port
@@ -31,35 +36,35 @@ class CacheAddress:
         if "://" not in text or not text.isprintable() or parts.query or parts.fragment:
             raise ValueError(f"this is no address of a cache; {_EXPECTED}")
         if parts.scheme == "memory" and not parts.netloc and not parts.path:
-            return cls(place="memory")
+            return cls(kind="memory")
         if parts.scheme == "file":
-            return cls(place="file", directory=_directory(parts))
+            return cls(kind="file", directory=_directory(parts))
         if parts.scheme in {"redis", "rediss"}:
-            return cls(place="redis", url=_checked(parts).geturl())
+            return cls(kind="redis", url=_checked(parts).geturl())
         raise ValueError(f"this is no address of a cache; {_EXPECTED}")
 
 
 def _directory(parts: SplitResult) -> Path | None:
-    path = unquote(parts.path)
+    text = unquote(parts.path)
     if parts.netloc:
         raise ValueError(
             "file:// has the name of a host in it; expected file:///directory, with three slashes"
         )
-    if not path:
+    if not text:
         return None
-    if path.strip("/") == "" or not path.isprintable() or ".." in path.split("/"):
+    if text.strip("/") == "" or not text.isprintable() or ".." in text.split("/"):
         raise ValueError(
             "this is no directory; expected file:///directory, or file:// for one of PyOCI's own"
         )
-    directory = Path(path)
+    directory = Path(text)
     try:
-        if any(place.exists() and not place.is_dir() for place in (directory, *directory.parents)):
+        if any(path.exists() and not path.is_dir() for path in (directory, *directory.parents)):
             raise ValueError(
-                f"{path[:80]!r} can't be a directory: a file is in the way; expected file:///directory"
+                f"{text[:80]!r} can't be a directory: a file is in the way; expected file:///directory"
             )
     except OSError as exc:
         raise ValueError(
-            f"{path[:80]!r} can't be reached: {exc.strerror}; expected file:///directory"
+            f"{text[:80]!r} can't be reached: {exc.strerror}; expected file:///directory"
         ) from None
     return directory
 
@@ -71,3 +76,22 @@ def _checked(parts: SplitResult) -> SplitResult:
     if number and not (number.isdecimal() and number.isascii() and len(number) <= 5):
         raise ValueError(f"the address of Redis has a wrong path; expected {parts.scheme}://host:port/number")
     return parts
+
+
+def open_backend(address: CacheAddress, events: Events | None = None, *, key: str = "") -> Backend:
+    """The cache at `address`. Call it before the server forks.
+
+    Values in Redis are signed with `key`. Those in a directory aren't, because only this server's user can
+    write there. Raises OSError where the server's own directory can't be created. A Redis that can't be
+    reached gives a warning.
+    """
+    if address.kind == "redis":
+        # Importing redis costs time and memory.
+        from pyoci.cache.redis_backend import RedisBackend
+        from pyoci.cache.redis_connection import warn_if_unreachable
+
+        warn_if_unreachable(address.url, events or Events())
+        return RedisBackend(address.url, events, key=key)
+    if address.kind == "memory":
+        return MemoryBackend()
+    return FileBackend(address.directory)

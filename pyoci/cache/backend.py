@@ -1,4 +1,4 @@
-"""Backend: what every place where bytes are remembered can do. Knows neither registries nor packages."""
+"""Backend: what every kind of cache can do, whatever it stores and for whom."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a journal had come. Equal positions: nothing was recorded in between. Unequal ones don't tell
-    that something was, for names may share a journal: ask `since`.
+    """A point in a journal. Equal positions mean that nothing was recorded in between. Different positions
+    don't mean that something was, because names may share a journal: `since` tells.
 
-    `epoch` tells one life of the journal from the next: a journal that was lost begins a new one, and no
-    position of the old one equals one of the new.
+    `epoch` identifies one life of a journal. A journal that was lost begins a new epoch, so no position of
+    the old one equals one of the new.
     """
 
     epoch: str
@@ -21,49 +21,50 @@ class Position:
 
 
 class Backend(Protocol):
-    """A place that remembers bytes, and loses them whenever it likes: that costs time, and where
-    there is an upstream the knowledge of which names were once the registry's.
+    """A cache of bytes, which may lose them at any time. A loss costs time, and, where there is an upstream,
+    the knowledge which names have been the registry's.
 
-    No method raises for a place that fails: `get` then has nothing, `put` does nothing, and `position`
-    says None. Keys and names are text of any length and no secret. One is made before the server forks, and
-    used by all threads.
+    No method raises when the cache fails: `get` then returns None, `put` does nothing, and `position` returns
+    None. Keys and names are text of any length, and not secret. A backend is created before the server forks,
+    and used by all threads.
     """
 
     def get(self, key: str) -> bytes | None:
-        """What was put under `key`; None where it is gone, or too old."""
+        """The value of `key`; None where there is none, or where it has expired."""
         ...
 
     def put(self, key: str, value: bytes, seconds: float | None = None) -> None:
-        """Remember `value`, for `seconds` where given, else as long as there is room."""
+        """Store `value` for `seconds`; without them, for as long as there is space."""
         ...
 
     def discard(self, key: str) -> None:
-        """Forget what was put under `key`."""
+        """Remove the value of `key`."""
         ...
 
     def position(self, name: str) -> Position | None:
-        """How far the journal `name` has come, for all who share it; a page asks this each time it is served.
+        """The current end of the journal `name`, for every process and host that shares the cache. It is read
+        each time a page is served.
 
-        None where that can't be told: then nothing may be served that a neighbour could have changed.
+        None where it can't be read: nothing may then be served that another process could have changed.
         """
         ...
 
     def since(self, name: str, position: Position) -> frozenset[str] | None:
-        """The entries recorded after `position`; None where they aren't all there any more."""
+        """The entries recorded after `position`; None where some of them are no longer there."""
         ...
 
     def record(self, name: str, entry: str) -> None:
-        """Record an entry (at most 200 characters, no line break) that everybody sees from now on."""
+        """Append an entry (at most 200 characters, no line break), which everybody sees from now on."""
         ...
 
     def lock(self, name: str, seconds: float) -> AbstractContextManager[bool]:
-        """Hold the lock `name` among all threads, processes and hosts that share this place.
+        """Hold the lock `name` among all threads, processes and hosts that share the cache.
 
-        Gives False where it isn't to be had in `seconds`; whoever holds it and dies blocks nobody for longer
-        than 30 seconds. A place that can't be reached still keeps the workers of one server apart.
+        Gives False where the lock can't be acquired within `seconds`. A holder that dies blocks others for at
+        most 30 seconds. If the cache can't be reached, the lock still excludes the workers of one server.
         """
         ...
 
     def close(self) -> None:
-        """Let go of connections, and of a directory that is nobody else's."""
+        """Close connections, and remove a directory that belongs to this server alone."""
         ...

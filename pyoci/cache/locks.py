@@ -12,34 +12,34 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-_PAUSE = 0.005  # seconds between two looks at another's lock
+_PAUSE = 0.005  # seconds between two attempts
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class RecordLocks:
-    """Locks among processes: each is one byte of a file. By default a nameless one, which the processes that
-    were forked after it was made have inherited; else that at `path`. POSIX record locks belong to a process
-    and end with it: the dead block nobody.
+    """POSIX record locks among processes, each on one byte of a file: of the file at `path`, or else of an
+    anonymous file, which processes inherit when they are forked. They end with their process, so a dead
+    process blocks nobody.
 
-    They don't keep the threads of one process apart. And a process that closes any descriptor of a file loses
-    all its locks on it: only one object in each process may have `path`. Raises OSError where it can't be
-    opened.
+    They don't exclude the threads of one process. A process that closes any descriptor of a file loses all
+    its locks on that file, so only one object in each process may have `path`. Raises OSError where the file
+    can't be opened.
     """
 
     def __init__(self, path: str | None = None) -> None:
         if path is not None:
             self._file = os.open(path, _OPEN, 0o600)
         else:
-            with tempfile.TemporaryFile() as nameless:
-                self._file = os.dup(nameless.fileno())
+            with tempfile.TemporaryFile() as anonymous:
+                self._file = os.dup(anonymous.fileno())
         weakref.finalize(self, os.close, self._file)
 
     def lock(self, byte: int) -> None:
-        """Wait for a lock. Only for one that is held for microseconds."""
+        """Wait for a lock, without a timeout: only for locks that are held for microseconds."""
         fcntl.lockf(self._file, fcntl.LOCK_EX, 1, byte)
 
     def try_lock(self, byte: int) -> bool:
-        """Take a lock unless another process has it."""
+        """Acquire a lock unless another process holds it."""
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
         except BlockingIOError:
@@ -49,16 +49,16 @@ class RecordLocks:
     def unlock(self, byte: int) -> None:
         fcntl.lockf(self._file, fcntl.LOCK_UN, 1, byte)
 
-    def lie_at(self, path: str) -> bool:
-        """Whether the file still stands at `path`, where others look for it."""
+    def is_at(self, path: str) -> bool:
+        """Whether the locked file is still the one at `path`, where other processes open it."""
         try:
             return os.path.samestat(os.fstat(self._file), os.lstat(path))
         except OSError:
             return False
 
 
-class Waiting:
-    """Looks again and again, until something is so or the time is over."""
+class Polling:
+    """Repeats an attempt until it succeeds or a deadline is over."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Waiting:
         self.clock, self._sleep, self._pause = clock, sleep, pause
 
     def until(self, deadline: float, attempt: Callable[[], bool]) -> bool:
-        """Whether `attempt` came true by then; it is tried once in any case."""
+        """Whether `attempt` has succeeded by `deadline`, a time of `clock`. It is made at least once."""
         while not attempt():
             if self.clock() >= deadline:
                 return False
@@ -78,27 +78,27 @@ class Waiting:
 
 
 class LocalLocks:
-    """Locks among the threads and the workers of one server. Made before it forks."""
+    """Locks among the threads and the workers of one server. Create it before the server forks."""
 
-    def __init__(self, waiting: Waiting | None = None) -> None:
-        self._waiting = waiting or Waiting()
+    def __init__(self, polling: Polling | None = None) -> None:
+        self._polling = polling or Polling()
         self._guard = threading.Lock()
         self._threads: weakref.WeakValueDictionary[str, threading.Lock] = weakref.WeakValueDictionary()
         self._processes = RecordLocks()
 
     @contextmanager
     def held(self, name: str, deadline: float) -> Iterator[bool]:
-        """Hold the lock `name`; gives False where it isn't to be had by `deadline`, on the clock given."""
+        """Hold the lock `name`. Gives False where it can't be acquired by `deadline`, a time of the clock."""
         with self._guard:
             thread = self._threads.get(name)
             if thread is None:
                 thread = self._threads[name] = threading.Lock()
-        if not thread.acquire(timeout=max(deadline - self._waiting.clock(), 0)):
+        if not thread.acquire(timeout=max(deadline - self._polling.clock(), 0)):
             yield False
             return
         try:
             byte = byte_of(name)
-            held = self._waiting.until(deadline, lambda: self._processes.try_lock(byte))
+            held = self._polling.until(deadline, lambda: self._processes.try_lock(byte))
             try:
                 yield held
             finally:
@@ -109,41 +109,41 @@ class LocalLocks:
 
 
 class DirectoryLocks:
-    """Locks among the processes that share a directory, on one file in it. Whoever asks holds the LocalLocks
-    of the same name: threads of one process are not kept apart here.
+    """Locks among the processes that share a directory, on one file in it. A caller must hold the LocalLocks
+    of the same name, because record locks don't exclude the threads of one process.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._guard = threading.Lock()
-        self._present: RecordLocks | None = None
+        self._current: RecordLocks | None = None
 
     def try_lock(self, byte: int) -> RecordLocks | None:
-        """Take a lock; gives what is to be unlocked, None where another process has it.
+        """Acquire a lock. Returns the object to unlock, or None where another process holds the lock.
 
         Raises OSError where the directory can't be used.
         """
         locks = self._opened()
         if not locks.try_lock(byte):
             return None
-        if locks.lie_at(self._path):
+        if locks.is_at(self._path):
             return locks
-        locks.unlock(byte)  # the file was deleted meanwhile: others lock another one
+        locks.unlock(byte)  # the file was deleted meanwhile, and other processes lock its successor
         return None
 
     def _opened(self) -> RecordLocks:
         with self._guard:
-            if self._present is None or not self._present.lie_at(self._path):
-                # Whoever holds a lock on the former file keeps that open until it is given back.
-                self._present = RecordLocks(self._path)
-            return self._present
+            if self._current is None or not self._current.is_at(self._path):
+                # A holder of a lock on the former file has a reference to it until it unlocks.
+                self._current = RecordLocks(self._path)
+            return self._current
 
 
 def byte_of(name: str) -> int:
-    """The byte that stands for a lock."""
+    """The byte of the file that a lock is on."""
     return int.from_bytes(hashlib.sha256(encoded(name)).digest()[:7], "big")
 
 
 def encoded(text: str) -> bytes:
-    """Any text as bytes, also what is no valid Unicode."""
+    """Any text as bytes, including text that is not valid Unicode."""
     return text.encode("utf-8", "surrogatepass")

@@ -1,4 +1,4 @@
-"""MemoryBackend: bytes remembered in the memory of one process."""
+"""MemoryBackend: a cache in the memory of one process."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from pyoci.cache.backend import Position
 
 SIZE = 64 * 1024 * 1024  # bytes
 _JOURNALS = 16384
-_ENTRIES = 1000  # of one journal; whoever is further behind asks for everything
+_ENTRIES = 1000  # of one journal; `since` gives None for older positions
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
-    value: bytes
+class _Value:
+    content: bytes
     seconds: float
 
 
@@ -30,37 +30,37 @@ class _Kept:
 class _Journal:
     epoch: str = field(default_factory=lambda: secrets.token_hex(8))
     count: int = 0
-    entries: list[str] = field(default_factory=list)  # the last of them
+    entries: list[str] = field(default_factory=list)  # the newest
 
 
 class MemoryBackend:
-    """For a server of one process: nobody else sees what it remembers, nor what it records."""
+    """For a server with one process: no other sees its values or its entries."""
 
     def __init__(self, size: int = SIZE, clock: Callable[[], float] = time.monotonic) -> None:
         self._guard = threading.Lock()
-        self._kept: TLRUCache[str, _Kept] = TLRUCache(
+        self._values: TLRUCache[str, _Value] = TLRUCache(
             size,
-            ttu=lambda _key, kept, now: now + kept.seconds,
+            ttu=lambda _key, value, now: now + value.seconds,
             timer=clock,
-            getsizeof=lambda kept: len(kept.value) + 500,
+            getsizeof=lambda value: len(value.content) + 500,
         )
         self._journals: LRUCache[str, _Journal] = LRUCache(_JOURNALS)
         self._locks: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
 
     def get(self, key: str) -> bytes | None:
         with self._guard:
-            kept = self._kept.get(key)
-        return None if kept is None else kept.value
+            value = self._values.get(key)
+        return None if value is None else value.content
 
     def put(self, key: str, value: bytes, seconds: float | None = None) -> None:
-        if len(value) > self._kept.maxsize // 4:
+        if len(value) > self._values.maxsize // 4:
             return
         with self._guard:
-            self._kept[key] = _Kept(value, math.inf if seconds is None else seconds)
+            self._values[key] = _Value(value, math.inf if seconds is None else seconds)
 
     def discard(self, key: str) -> None:
         with self._guard:
-            self._kept.pop(key, None)
+            self._values.pop(key, None)
 
     def position(self, name: str) -> Position | None:
         with self._guard:
@@ -70,10 +70,10 @@ class MemoryBackend:
     def since(self, name: str, position: Position) -> frozenset[str] | None:
         with self._guard:
             journal = self._journal(name)
-            missed = journal.count - position.count
-            if position.epoch != journal.epoch or not 0 <= missed <= len(journal.entries):
+            newer = journal.count - position.count
+            if position.epoch != journal.epoch or not 0 <= newer <= len(journal.entries):
                 return None
-            return frozenset(journal.entries[len(journal.entries) - missed :])
+            return frozenset(journal.entries[len(journal.entries) - newer :])
 
     def record(self, name: str, entry: str) -> None:
         with self._guard:
@@ -95,7 +95,7 @@ class MemoryBackend:
                 lock.release()
 
     def close(self) -> None:
-        """Nothing is open."""
+        """There is nothing to close."""
 
     def _journal(self, name: str) -> _Journal:
         journal = self._journals.get(name)

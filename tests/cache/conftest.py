@@ -1,4 +1,4 @@
-"""Places to remember things, each test with one of its own."""
+"""A cache directory for each test."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pyoci.cache.files import FileBackend
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    """Where a FileBackend keeps everything; not there yet."""
+    """The directory of a FileBackend, which does not exist yet."""
     return tmp_path / "above" / "cache"
 
 

@@ -1,4 +1,4 @@
-"""What every place promises: the tests of pyoci.cache.backend.Backend, for modules that have a `backend`."""
+"""The contract of pyoci.cache.backend.Backend, for test modules that have a fixture `backend`."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ VALUES = [
 class Values:
     """get, put and discard."""
 
-    def test_what_was_never_put(self, backend: Backend) -> None:
-        """Nothing."""
+    def test_a_missing_key(self, backend: Backend) -> None:
+        """There is no value for a key that was never put."""
         assert backend.get("key") is None
 
     @pytest.mark.parametrize("value", VALUES)
-    def test_what_was_put(self, backend: Backend, value: bytes) -> None:
-        """The same bytes."""
+    def test_a_value_that_was_put(self, backend: Backend, value: bytes) -> None:
+        """The value is the bytes that were put."""
         backend.put("key", value)
         assert backend.get("key") == value
 
     @pytest.mark.parametrize("key", HOSTILE)
     def test_any_text_is_a_key(self, backend: Backend, key: str) -> None:
-        """And no other key's."""
+        """Any text is a key, and has no value of another key."""
         backend.put(key, b"mine", 60)
         assert backend.get(key) == b"mine"
         assert backend.get(key + "x") is None
 
-    def test_the_last_one_counts(self, backend: Backend) -> None:
-        """Also where it is shorter."""
+    def test_a_value_replaces_the_former_one(self, backend: Backend) -> None:
+        """A shorter value replaces a longer one completely."""
         backend.put("key", b"a long one")
         backend.put("key", b"short")
         assert backend.get("key") == b"short"
 
-    def test_what_was_discarded_is_gone(self, backend: Backend) -> None:
-        """And discarding what isn't there is nothing."""
+    def test_discard_removes_the_value(self, backend: Backend) -> None:
+        """Discarding a missing value does nothing."""
         backend.put("key", b"value")
         backend.discard("key")
         backend.discard("key")
@@ -64,24 +64,24 @@ class Journals:
     """position, since and record."""
 
     def test_nothing_recorded_is_the_same_position(self, backend: Backend) -> None:
-        """And nothing since."""
+        """Without a record the position stays, and `since` is empty."""
         position = backend.position("name")
         assert position is not None
         assert backend.position("name") == position
         assert backend.since("name", position) == frozenset()
 
     def test_a_record_moves_the_position(self, backend: Backend) -> None:
-        """From nothing recorded too; what came after a position is told."""
+        """Each record changes the position; `since` gives the entries after it."""
         positions = [backend.position("name")]
         for entry in ("1.0", "2.0"):
             backend.record("name", entry)
             positions.append(backend.position("name"))
         assert len(set(positions)) == 3
-        told = [backend.since("name", position) for position in positions if position is not None]
-        assert told == [{"1.0", "2.0"}, {"2.0"}, set()]
+        found = [backend.since("name", position) for position in positions if position is not None]
+        assert found == [frozenset({"1.0", "2.0"}), frozenset({"2.0"}), frozenset()]
 
     def test_names_are_kept_apart(self, backend: Backend) -> None:
-        """Those that share a journal, too."""
+        """`since` never gives the entries of another name, also where two names share a journal."""
         position = backend.position("name")
         assert position is not None
         for number in range(5000):
@@ -90,14 +90,14 @@ class Journals:
 
     @pytest.mark.parametrize("name", HOSTILE)
     def test_any_text_is_a_name(self, backend: Backend, name: str) -> None:
-        """And an entry, as long as it isn't too long."""
+        """Any text is a name, and an entry of at most 200 characters."""
         position = backend.position(name)
         assert position is not None
         backend.record(name, name[:200].replace("\n", " "))
-        assert backend.since(name, position) == {name[:200].replace("\n", " ")}
+        assert backend.since(name, position) == frozenset({name[:200].replace("\n", " ")})
 
-    def test_what_is_too_far_behind_is_told_so(self, backend: Backend) -> None:
-        """None, as for a position of another life or of a time to come."""
+    def test_since_a_position_that_is_too_old(self, backend: Backend) -> None:
+        """`since` gives None, as for a position of another epoch or one in the future."""
         position = backend.position("name")
         assert position is not None
         for number in range(40_000 if type(backend).__name__ == "FileBackend" else 5000):
@@ -112,8 +112,8 @@ class Journals:
 class Locks:
     """lock, among threads."""
 
-    def test_one_at_a_time(self, backend: Backend) -> None:
-        """No two threads are inside together."""
+    def test_exclude_each_other(self, backend: Backend) -> None:
+        """No two threads hold the lock at the same time."""
         inside: list[int] = []
         most: list[int] = []
 
@@ -132,8 +132,8 @@ class Locks:
             thread.join(60)
         assert most == [1] * 80
 
-    def test_whoever_waits_too_long_is_told(self, backend: Backend) -> None:
-        """False; another name is free, and the same one when it was given back, after a failure too."""
+    def test_time_out(self, backend: Backend) -> None:
+        """A waiter gets False; another name is free; the lock is released, also after an exception."""
         with suppress(LookupError), backend.lock("name", 1) as first:
             with backend.lock("name", 0.05) as second, backend.lock("another", 0.05) as third:
                 assert (first, second, third) == (True, False, True)
@@ -144,10 +144,10 @@ class Locks:
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
 class Workers:
-    """What was made before the fork is shared after it."""
+    """A backend that was created before the fork is shared after it."""
 
-    def test_see_what_the_others_did(self, backend: Backend) -> None:
-        """Values, records, and that something was discarded; while all have used it before."""
+    def test_see_each_others_changes(self, backend: Backend) -> None:
+        """A worker sees values, records and discarded values of another, though it has used them before."""
         backend.put("gone", b"value")
         position = backend.position("name")
         assert position is not None
@@ -161,10 +161,10 @@ class Workers:
         assert ended(forked(work)) == 0
         assert (backend.get("gone"), backend.get("key")) == (None, b"value")
         assert backend.position("name") != position
-        assert backend.since("name", position) == {"1.0"}
+        assert backend.since("name", position) == frozenset({"1.0"})
 
-    def test_record_together_and_lose_nothing(self, backend: Backend) -> None:
-        """Four workers, each with entries of its own."""
+    def test_record_concurrently_and_lose_nothing(self, backend: Backend) -> None:
+        """All entries of four workers are there."""
         position = backend.position("name")
         assert position is not None
 
@@ -174,15 +174,16 @@ class Workers:
 
         children = [forked(lambda worker=worker: record(worker)) for worker in range(4)]  # type: ignore[misc]
         assert [ended(child) for child in children] == [0] * 4
-        assert backend.since("name", position) == {f"{w}-{n}" for w in range(4) for n in range(200)}
+        everything = frozenset(f"{w}-{n}" for w in range(4) for n in range(200))
+        assert backend.since("name", position) == everything
 
-    def test_keep_each_other_out(self, backend: Backend) -> None:
-        """One holds a lock, another waits."""
+    def test_exclude_each_other(self, backend: Backend) -> None:
+        """A lock that one worker holds can't be acquired by another."""
         with holding(backend, "name"), backend.lock("name", 0.1) as held, backend.lock("free", 0.1) as free:
             assert (held, free) == (False, True)
 
-    def test_leave_the_place_to_the_others(self, backend: Backend) -> None:
-        """A worker that ends, or closes what it has, takes nothing away."""
+    def test_close_only_their_own_part(self, backend: Backend) -> None:
+        """A worker that ends, or closes the backend, removes nothing."""
         backend.put("key", b"value")
         assert ended(forked(backend.close)) == 0
         assert backend.get("key") == b"value"

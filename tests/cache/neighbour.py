@@ -1,5 +1,5 @@
-"""Another server that shares a place: `python -m tests.cache.neighbour <address> record <prefix> <count>`, or
-`… hold <name>`, which says "held" and keeps a lock until it is killed.
+"""Another server that shares a cache: `python -m tests.cache.neighbour <address> record <prefix> <count>`, or
+`… hold <name>`, which prints "held" and holds a lock until it is killed.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pyoci.cache.address import CacheAddress
-from pyoci.cache.opening import open_backend
+from pyoci.cache.address import CacheAddress, open_backend
 
 CHECKOUT = Path(__file__).parents[2]
 

@@ -1,4 +1,4 @@
-"""Processes that were forked as workers are, and what they do to a backend."""
+"""Processes that are forked as workers are, and use a backend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory and files keep what Backend promises. tests/live/test_redis.py has the same for Redis."""
+"""MemoryBackend and FileBackend fulfil the contract of Backend. tests/live/test_redis.py tests Redis."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TestLocks(contract.Locks):
 
 
 class TestWorkers(contract.Workers):
-    """Files; memory is that of one process."""
+    """Files only: MemoryBackend is for one process."""
 
     @pytest.fixture
     def backend(self, files: FileBackend) -> Backend:

@@ -1,4 +1,4 @@
-"""FileBackend: what lies on the disk, and what becomes of it when the disk fails."""
+"""FileBackend: the files that it writes, and its behaviour when the disk fails."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pyoci.cache.files import FileBackend
-from pyoci.cache.values import ValueFiles
+from pyoci.cache.files import FileBackend, ValueFiles
 from tests.cache.neighbour import holding, started
 from tests.cache.processes import ended, forked
 
@@ -30,21 +29,27 @@ class Clock:
         return self.now
 
 
-def only(folder: Path) -> Path:
-    """The one file of a folder."""
-    (path,) = folder.iterdir()
+def only(directory: Path) -> Path:
+    """The one file of a directory."""
+    (path,) = directory.iterdir()
     return path
 
 
+def instead(path: Path, make: Callable[[], object]) -> None:
+    """Replace a file by something else."""
+    path.unlink()
+    make()
+
+
 def used(directory: Path) -> int:
-    """Bytes that the values take."""
+    """The bytes of all values."""
     return sum(path.stat().st_size for path in (directory / "values").iterdir())
 
 
 class TestFiles:
-    """What others could see."""
+    """Values as files."""
 
-    def test_are_for_our_user_alone_and_named_for_nothing(self, files: FileBackend, directory: Path) -> None:
+    def test_are_private_and_have_hashed_names(self, files: FileBackend, directory: Path) -> None:
         """Directories 0700, files 0600; keys, names and locks are hashed."""
         files.put("https://registry.example acme/secret", b"value")
         files.record("https://registry.example acme/secret", "1.0")
@@ -56,10 +61,10 @@ class TestFiles:
         assert len(found) == 6
         assert not [path for path in directory.rglob("*") if "secret" in path.name or "acme" in path.name]
 
-    def test_live_as_long_as_was_said(self, directory: Path) -> None:
-        """By the clock of the machine, for every process; then the file goes."""
+    def test_expire(self, directory: Path) -> None:
+        """They expire by the machine's clock, for every process; then the file is removed."""
         clock = Clock()
-        clock.now = time.time()  # years later, the first sweep would take the second file for a dead writer's
+        clock.now = time.time()  # years later, the first sweep would remove the second file as stale
         files = FileBackend(directory, clock=clock)
         files.put("key", b"value", 60)
         files.put("for ever", b"value")
@@ -80,24 +85,24 @@ class TestFiles:
             pytest.param(lambda path: path.write_bytes(bytes(path.stat().st_size)), id="zeros"),
             pytest.param(lambda path: path.write_bytes(path.read_bytes() + b"x"), id="longer"),
             pytest.param(lambda path: path.write_bytes(os.urandom(1000)), id="foreign"),
-            pytest.param(lambda path: path.unlink() or path.mkdir(), id="a directory"),
-            pytest.param(lambda path: path.unlink() or os.mkfifo(path), id="a FIFO"),
-            pytest.param(lambda path: path.unlink() or path.symlink_to("/etc/passwd"), id="a link"),
+            pytest.param(lambda path: instead(path, path.mkdir), id="a directory"),
+            pytest.param(lambda path: instead(path, lambda: os.mkfifo(path)), id="a FIFO"),
+            pytest.param(lambda path: instead(path, lambda: path.symlink_to("/etc/passwd")), id="a link"),
             pytest.param(lambda path: os.truncate(path, 2**40), id="huge"),
         ],
     )
-    def test_that_are_not_what_was_written_are_nothing(
+    def test_that_were_damaged_are_absent(
         self, files: FileBackend, directory: Path, harm: Callable[[Path], object]
     ) -> None:
-        """And raise nothing, nor keep others from being written."""
+        """A damaged file counts as absent, and other values can be written."""
         files.put("key", b"value" * 100)
         harm(only(directory / "values"))
         assert files.get("key") is None
         files.put("another", b"value")
         assert files.get("another") == b"value"
 
-    def test_of_another_key_are_nothing(self, files: FileBackend, directory: Path) -> None:
-        """A file that was renamed doesn't answer for its new name."""
+    def test_of_another_key_are_absent(self, files: FileBackend, directory: Path) -> None:
+        """A file that was renamed isn't the value of its new name."""
         files.put("one", b"one")
         one = only(directory / "values")
         files.put("two", b"two")
@@ -106,8 +111,8 @@ class TestFiles:
         assert files.get("two") is None
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-    def test_of_another_user_are_nothing(self, files: FileBackend, directory: Path) -> None:
-        """Somebody may have got hold of the directory's name while it was gone."""
+    def test_of_another_user_are_absent(self, files: FileBackend, directory: Path) -> None:
+        """Another user may have created the directory while it was gone."""
         files.put("key", b"value")
         position = files.position("name")
         for path in directory.rglob("*"):
@@ -116,22 +121,22 @@ class TestFiles:
         assert FileBackend(directory).position("name") not in (None, position)
 
 
-class TestRoom:
-    """Values are bounded by their bytes."""
+class TestSize:
+    """The bytes of all values are bounded."""
 
     def make_values(self, path: Path, clock: Clock) -> ValueFiles:
-        """Room for a mebibyte, swept when we say so."""
+        """Space for a mebibyte; sweeps run in the thread that writes."""
         return ValueFiles(path, 2**20, clock, background=lambda work: work())
 
-    def test_is_never_much_exceeded(self, tmp_path: Path) -> None:
-        """However much is put."""
+    def test_is_hardly_exceeded(self, tmp_path: Path) -> None:
+        """The directory stays within 33/32 of its size, whatever is written."""
         values = self.make_values(tmp_path / "values", Clock())
         for number in range(500):
             values.put(f"key {number}", bytes(10_000), None)
             assert used(tmp_path) <= 2**20 * 33 // 32 + 12_288
 
-    def test_is_made_by_what_was_used_least_recently(self, tmp_path: Path) -> None:
-        """What is read again and again stays."""
+    def test_the_least_recently_used_values_are_removed(self, tmp_path: Path) -> None:
+        """A value that is read again and again stays."""
         values = self.make_values(tmp_path / "values", Clock())  # later than what is written now
         values.put("popular", b"value", None)
         for number in range(500):
@@ -140,9 +145,9 @@ class TestRoom:
         assert values.get("key 499") == bytes(10_000)
         assert values.get("key 0") is None
 
-    @pytest.mark.parametrize("size", [64 * 2**20, 4 * 2**20], ids=["room", "no room"])
-    def test_takes_little_memory_to_make(self, tmp_path: Path, size: int) -> None:
-        """A hundred bytes for each file: there may be 65,536."""
+    @pytest.mark.parametrize("size", [64 * 2**20, 4 * 2**20], ids=["enough space", "too little space"])
+    def test_a_sweep_takes_little_memory(self, tmp_path: Path, size: int) -> None:
+        """It takes less than a hundred bytes for each file: there may be 65,536."""
         folder = tmp_path / "values"
         folder.mkdir(mode=0o700)
         for number in range(4000):
@@ -157,14 +162,14 @@ class TestRoom:
         assert peak < 4000 * 100
         assert len(list(folder.iterdir())) == min(4000, size * 7 // 8 // 4096)
 
-    def test_is_not_given_to_one_that_would_take_all(self, files: FileBackend) -> None:
-        """And what stood under its key is gone."""
+    def test_a_value_that_is_too_large_is_not_stored(self, files: FileBackend) -> None:
+        """The former value of its key is removed."""
         files.put("key", b"old")
         files.put("key", bytes(65 * 2**20))
         assert files.get("key") is None
 
-    def test_is_taken_by_no_temporary_files(self, tmp_path: Path) -> None:
-        """Those of writers that were killed go; those of the others stay."""
+    def test_stale_temporary_files_are_removed(self, tmp_path: Path) -> None:
+        """A sweep removes those of writers that were killed, and leaves newer ones."""
         clock = Clock()
         values = self.make_values(tmp_path / "values", clock)
         values.put("key", b"value", None)
@@ -177,12 +182,12 @@ class TestRoom:
 
 
 class TestJournals:
-    """Appended to by all who share the directory."""
+    """All processes that share the directory append to them."""
 
     def test_two_servers_lose_nothing(self, files: FileBackend, directory: Path) -> None:
-        """Twenty thousand records of two processes, each told exactly once to one who follows."""
+        """A reader sees each of the 20,000 entries of two processes exactly once."""
         position = files.position("name")
-        told: list[str] = []
+        seen: list[str] = []
         writers = [started(f"file://{directory}", "record", prefix, "10000") for prefix in "ab"]
         running = True
         while running:
@@ -195,15 +200,15 @@ class TestJournals:
             news = files.since("name", position)
             later = files.position("name")
             if news is not None and now == later and files.since("name", now) is not None:
-                told += news
+                seen += news
                 position = now
         for writer in writers:
             assert writer.wait(60) == 0
             assert writer.stdout is not None
             writer.stdout.close()
         assert position is not None
-        told += files.since("name", position) or ()
-        assert sorted(told) == sorted(f"{prefix}{number}" for prefix in "ab" for number in range(10_000))
+        seen += files.since("name", position) or ()
+        assert sorted(seen) == sorted(f"{prefix}{number}" for prefix in "ab" for number in range(10_000))
 
     @pytest.mark.parametrize(
         "harm",
@@ -215,10 +220,10 @@ class TestJournals:
             pytest.param(lambda path: path.write_bytes(os.urandom(93)), id="foreign"),
         ],
     )
-    def test_that_are_lost_begin_anew(
+    def test_that_are_lost_begin_a_new_epoch(
         self, files: FileBackend, directory: Path, harm: Callable[[Path], object]
     ) -> None:
-        """No position equals one from before, with the same records neither; and nothing is told since."""
+        """No position equals a former one, even after the same records; `since` gives None for former ones."""
         before = [files.position("name")]
         for entry in ("1.0", "2.0"):
             files.record("name", entry)
@@ -232,17 +237,19 @@ class TestJournals:
         assert len({*before, *after}) == 6
         assert [files.since("name", position) for position in before if position] == [None] * 3
         assert after[0] is not None
-        assert files.since("name", after[0]) == {"1.0", "2.0"}
+        assert files.since("name", after[0]) == frozenset({"1.0", "2.0"})
 
-    def test_that_are_lost_between_records_begin_anew(self, files: FileBackend, directory: Path) -> None:
-        """A record makes the journal that it needs."""
+    def test_that_are_lost_between_records_begin_a_new_epoch(
+        self, files: FileBackend, directory: Path
+    ) -> None:
+        """A record creates the journal that it needs."""
         position = files.position("name")
         shutil.rmtree(directory)
         files.record("name", "1.0")
         assert files.position("name") not in (None, position)
 
-    def test_that_many_miss_at_once_are_made_once(self, files: FileBackend, directory: Path) -> None:
-        """With an epoch for each, all who saw another one would ask the registry again."""
+    def test_are_created_once_for_concurrent_readers(self, files: FileBackend, directory: Path) -> None:
+        """With an epoch for each reader, all others would ask the registry again."""
         everybody = [files, *(FileBackend(directory) for _ in range(4))]
         with ThreadPoolExecutor(8) as pool:
             for name in map(str, range(40)):
@@ -250,7 +257,7 @@ class TestJournals:
                 assert len({each.result() for each in asked}) == 1
 
     def test_torn_lines_are_no_entries(self, files: FileBackend, directory: Path) -> None:
-        """Whoever comes upon one asks for everything."""
+        """`since` gives None once a torn line is followed by another."""
         position = files.position("name")
         assert position is not None
         files.record("name", "1.0")
@@ -260,24 +267,24 @@ class TestJournals:
         files.record("name", "2.0")
         assert files.since("name", position) is None
 
-    def test_do_not_grow_without_end(self, files: FileBackend, directory: Path) -> None:
-        """They begin anew."""
+    def test_have_a_limited_size(self, files: FileBackend, directory: Path) -> None:
+        """A journal that has reached the limit begins a new epoch."""
         for number in range(30_000):
             files.record("name", f"an entry that is fifty characters long, number {number}")
         assert only(directory / "journals").stat().st_size < 1_100_000
 
-    def test_are_few_whatever_is_asked_for(self, files: FileBackend, directory: Path) -> None:
-        """Clients may ask for a million projects."""
+    def test_have_a_limited_number(self, files: FileBackend, directory: Path) -> None:
+        """Clients may ask for a million projects, and 4096 journals serve them."""
         for number in range(20_000):
             assert files.position(f"name {number}") is not None
         assert len(list((directory / "journals").iterdir())) <= 4096
 
 
 class TestLocks:
-    """Among servers."""
+    """Locks among servers."""
 
-    def test_are_held_against_another_server(self, files: FileBackend, directory: Path) -> None:
-        """Until it is killed."""
+    def test_exclude_another_server(self, files: FileBackend, directory: Path) -> None:
+        """Another server's lock ends when that server is killed."""
         with holding(f"file://{directory}", "name") as other:
             with files.lock("name", 0.1) as held, files.lock("free", 0.1) as free:
                 assert (held, free) == (False, True)
@@ -286,7 +293,7 @@ class TestLocks:
                 assert held
 
     def test_survive_the_loss_of_their_file(self, files: FileBackend, directory: Path) -> None:
-        """Whoever came after that agrees on another one."""
+        """Later locks are on a new file, which every process finds."""
         with files.lock("before", 1) as before:
             shutil.rmtree(directory)
             with files.lock("after", 1) as after:
@@ -296,11 +303,11 @@ class TestLocks:
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
-class TestTrouble:
-    """No method raises, and what could not be recorded is not taken for unchanged."""
+class TestFailures:
+    """No method raises, and a change that could not be recorded invalidates former positions."""
 
-    def test_a_directory_that_can_not_be(self, tmp_path: Path) -> None:
-        """Nothing is remembered; workers are kept apart still; and when it can be, all is well."""
+    def test_a_directory_that_can_not_be_created(self, tmp_path: Path) -> None:
+        """Nothing is stored, and locks still exclude workers. Everything works once it can be created."""
         (tmp_path / "file").touch()
         files = FileBackend(tmp_path / "file" / "cache")
         files.put("key", b"value")
@@ -314,8 +321,8 @@ class TestTrouble:
         assert files.get("key") == b"value"
         assert files.position("name") is not None
 
-    def test_a_directory_that_goes(self, files: FileBackend, directory: Path) -> None:
-        """It comes back with what is put next."""
+    def test_a_directory_that_is_deleted(self, files: FileBackend, directory: Path) -> None:
+        """The next write creates it again."""
         files.put("key", b"value")
         shutil.rmtree(directory.parent)
         assert files.get("key") is None
@@ -323,7 +330,7 @@ class TestTrouble:
         assert files.get("key") == b"value"
 
     def test_a_full_disk(self, files: FileBackend) -> None:
-        """Values stay away; the journal goes, so that all others learn that something happened."""
+        """Values can't be stored; the journal is removed, so that every reader learns of a change."""
         files.put("key", b"value")
         files.record("name", "1.0")
         before = files.position("name")
@@ -343,7 +350,7 @@ class TestTrouble:
         assert files.since("name", before) is None
 
     def test_a_line_that_did_not_fit(self, files: FileBackend, directory: Path) -> None:
-        """Half of it was written: the journal goes, too."""
+        """A journal with half a line is removed, too."""
         before = files.position("name")
         size = only(directory / "journals").stat().st_size
 
@@ -358,7 +365,7 @@ class TestTrouble:
     def test_a_journal_that_can_be_neither_written_nor_removed(
         self, files: FileBackend, directory: Path
     ) -> None:
-        """No worker can tell its position, until it was begun anew."""
+        """No worker can read its position until it has begun a new epoch."""
         before = files.position("name")
         journal = only(directory / "journals")
         kept = directory / "kept"

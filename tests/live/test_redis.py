@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pyoci.cache.address import CacheAddress
+from pyoci.cache.address import CacheAddress, open_backend
 from pyoci.cache.backend import Backend, Position
-from pyoci.cache.journals import mark_of
-from pyoci.cache.leases import LEASE
-from pyoci.cache.opening import open_backend
+from pyoci.cache.journals import name_hash
 from pyoci.cache.redis_backend import RedisBackend
+from pyoci.cache.redis_connection import LEASE
 from pyoci.events import Events
 from tests.cache import contract
 from tests.cache.neighbour import holding, started
@@ -140,7 +139,7 @@ class TestJournals(Shared, contract.Journals):
         (key,) = (
             word for word in shared_redis.command("KEYS", "*").decode().split() if word.startswith("pyoci:")
         )
-        shared_redis.command("XADD", key, "*", "name", mark_of("name"), "entry", '"\\xff\\xfe"')
+        shared_redis.command("XADD", key, "*", "name", name_hash("name"), "entry", '"\\xff\\xfe"')
         assert backend.since("name", position) is None
 
     def test_two_servers_lose_nothing(self, backend: Backend, shared_redis: RedisServer) -> None:

@@ -16,9 +16,8 @@ import pytest
 from redis import Redis
 
 from pyoci.app import create_app
-from pyoci.cache.address import CacheAddress
+from pyoci.cache.address import CacheAddress, open_backend
 from pyoci.cache.backend import Backend
-from pyoci.cache.opening import open_backend
 from pyoci.cache.redis_backend import RedisBackend
 from pyoci.config import Settings
 from pyoci.events import Events

@@ -1,4 +1,4 @@
-"""OwnDirectory: made, locked, removed; leftovers of servers that were killed go, and nothing else."""
+"""ServerDirectory: created, locked and removed with its server; leftovers of killed servers are removed."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from pyoci.cache.address import CacheAddress
+from pyoci.cache.address import CacheAddress, open_backend
+from pyoci.cache.directory import ServerDirectory, remove_leftovers
 from pyoci.cache.files import FileBackend
 from pyoci.cache.memory import MemoryBackend
-from pyoci.cache.opening import open_backend
-from pyoci.cache.own_directory import OwnDirectory, remove_leftovers
 from tests.cache.neighbour import CHECKOUT
 from tests.cache.processes import ended, forked
 
-# Makes a directory, says where it is, and waits to be killed or told to end.
+# Creates a directory, prints its path, and waits to be killed or to reach the end of its input.
 SERVER = """
 import os, sys
 from pathlib import Path
-from pyoci.cache.own_directory import OwnDirectory
-own = OwnDirectory(Path(sys.argv[1]))
+from pyoci.cache.directory import ServerDirectory
+own = ServerDirectory(Path(sys.argv[1]))
 (own.path / "values").mkdir()
 print(own.path, flush=True)
 sys.stdin.read()
@@ -30,7 +29,7 @@ sys.stdin.read()
 
 
 def server(parent: Path) -> tuple[subprocess.Popen[str], Path]:
-    """A server, and the directory that it made."""
+    """A server, and the directory that it created."""
     process = subprocess.Popen(
         [sys.executable, "-c", SERVER, str(parent)],
         cwd=CHECKOUT,
@@ -42,8 +41,8 @@ def server(parent: Path) -> tuple[subprocess.Popen[str], Path]:
     return process, Path(process.stdout.readline().strip())
 
 
-def test_goes_with_its_server(tmp_path: Path) -> None:
-    """And lives as long, whoever starts meanwhile."""
+def test_exists_as_long_as_its_server(tmp_path: Path) -> None:
+    """It stays when another server starts, and is removed when its own ends."""
     process, path = server(tmp_path)
     with process:
         remove_leftovers(tmp_path)
@@ -52,8 +51,8 @@ def test_goes_with_its_server(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_killed_servers_goes_at_the_next_start(tmp_path: Path) -> None:
-    """That of a living one stays, and so does what isn't ours by its name."""
+def test_the_next_start_removes_that_of_a_killed_server(tmp_path: Path) -> None:
+    """That of a running server stays, and so do directories and files with other names."""
     killed, leftover = server(tmp_path)
     living, kept = server(tmp_path)
     others = [tmp_path / "pyoci-cache-", tmp_path / "other-12345678"]
@@ -65,7 +64,7 @@ def test_a_killed_servers_goes_at_the_next_start(tmp_path: Path) -> None:
         assert leftover.is_dir()
         killed.kill()
         killed.wait(60)
-        own = OwnDirectory(tmp_path)
+        own = ServerDirectory(tmp_path)
         assert not leftover.exists()
         assert kept.is_dir()
         assert own.path.is_dir()
@@ -75,8 +74,8 @@ def test_a_killed_servers_goes_at_the_next_start(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-def test_another_users_stays(tmp_path: Path) -> None:
-    """Whatever its name."""
+def test_of_another_user_stays(tmp_path: Path) -> None:
+    """A directory of another user stays, though its name fits."""
     path = tmp_path / "pyoci-cache-12345678"
     path.mkdir()
     os.chown(path, 12345, 12345)
@@ -85,8 +84,8 @@ def test_another_users_stays(tmp_path: Path) -> None:
 
 
 def test_is_not_removed_by_a_worker(tmp_path: Path) -> None:
-    """Only by the process that made it, and only once."""
-    own = OwnDirectory(tmp_path)
+    """Only the process that created it removes it, and only once."""
+    own = ServerDirectory(tmp_path)
     assert ended(forked(own.close)) == 0
     assert own.path.is_dir()
     own.close()
@@ -94,8 +93,8 @@ def test_is_not_removed_by_a_worker(tmp_path: Path) -> None:
     assert not own.path.exists()
 
 
-def test_is_what_file_means_without_a_directory() -> None:
-    """Two servers have two."""
+def test_is_used_by_file_urls_without_a_path() -> None:
+    """Two servers have two directories, and no value in common."""
     one, two = open_backend(CacheAddress()), open_backend(CacheAddress())
     assert isinstance(one, FileBackend)
     assert isinstance(two, FileBackend)
@@ -107,6 +106,6 @@ def test_is_what_file_means_without_a_directory() -> None:
     assert not one.directory.exists()
 
 
-def test_memory_has_none() -> None:
-    """memory:// opens nothing."""
+def test_is_not_created_for_memory() -> None:
+    """memory:// gives a MemoryBackend."""
     assert isinstance(open_backend(CacheAddress.parse("memory://")), MemoryBackend)
