@@ -223,7 +223,7 @@ class TestJournals:
     def test_that_are_lost_begin_a_new_epoch(
         self, files: FileBackend, directory: Path, harm: Callable[[Path], object]
     ) -> None:
-        """No position equals a former one, even after the same records; `since` gives None for former ones."""
+        """No position equals a former one, even after the same records."""
         before = [files.position("name")]
         for entry in ("1.0", "2.0"):
             files.record("name", entry)
@@ -239,9 +239,7 @@ class TestJournals:
         assert after[0] is not None
         assert files.since("name", after[0]) == frozenset({"1.0", "2.0"})
 
-    def test_that_are_lost_between_records_begin_a_new_epoch(
-        self, files: FileBackend, directory: Path
-    ) -> None:
+    def test_lost_between_records_begin_a_new_epoch(self, files: FileBackend, directory: Path) -> None:
         """A record creates the journal that it needs."""
         position = files.position("name")
         shutil.rmtree(directory)
