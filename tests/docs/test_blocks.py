@@ -13,16 +13,10 @@ import pytest
 import yaml
 
 from tests.docs.blocks import Block, all_blocks
-from tests.docs.pages import source
 from tests.live.test_documents import PROGRAMS
 
 BLOCKS = list(all_blocks())
 LANGUAGES = {"", "sh", "ini", "toml", "json", "yaml", "text", "python"}
-
-
-def test_the_readme_is_two_screens() -> None:
-    """It says what, why and how to begin; what is detail has its page."""
-    assert len(source("README").read_text().splitlines()) <= 100
 
 
 def test_each_page_with_commands_has_a_reader() -> None:
