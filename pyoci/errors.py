@@ -1,33 +1,37 @@
-"""What can go wrong, named by what happened. Only `pyoci.web.errors` knows status codes.
+"""The kinds of failure, named for what happened. `pyoci.web.errors` alone knows their status codes.
 
 PyOCIError
 ├── InvalidRequest          a bad name, file name, form, digest or archive
-│   ├── NotAcceptable       none of the representations we have is acceptable
+│   ├── NotAcceptable       no available representation is acceptable
 │   ├── RangeNotSatisfiable the range lies outside the file
 │   ├── UnsupportedCoding   the request's body is compressed
 │   └── BodyTimeout         the request's body stopped arriving
 ├── Unauthorized            no credentials, or wrong ones
-├── Denied                  credentials that may not do this, or a registry that may not be asked
-├── NotFound                unknown project, version or file
-├── NotSupported            the registry can't do that
-├── Withdrawn               an action of the upload form that package indexes no longer know
+├── Denied                  insufficient rights, or a registry that may not be asked
+├── NotFound                an unknown project, version or file
+├── NotSupported            an operation that the registry doesn't support
+├── Withdrawn               an action of the upload form that package indexes have withdrawn
 ├── AlreadyExists           another file has that name
 ├── TooLarge                over a limit, which the message names
 ├── RateLimited             the registry asks to wait
 ├── Exhausted               this process has no memory or no thread left
-├── ProtocolError           the registry answered nonsense
-│   └── AnswerTooLong       a document has more bytes than any of ours
+├── ProtocolError           the registry's answer makes no sense
+│   └── AnswerTooLong       a document exceeds the limit of what is read
 └── Unreachable             no answer in time
 """
 
 from __future__ import annotations
 
 import copy
+import errno
 from typing import Self
+
+NO_MEMORY = "PyOCI has no memory left for this request; try again later"
+_MEMORY_ERRNOS = frozenset({errno.ENOMEM, errno.ENOBUFS})
 
 
 class PyOCIError(Exception):
-    """Root of the tree. `message` is shown to the caller: one sentence, no secret, no internal address."""
+    """The root of the tree. Callers see `message`: one sentence without secrets and internal addresses."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -37,18 +41,18 @@ class PyOCIError(Exception):
         return self.message
 
     def bare(self) -> Self:
-        """A copy without the traceback, to keep or to share. Raised in many threads, one exception would
-        grow a traceback of all of them; kept, it would keep its request with all buffers.
+        """A copy without the traceback, to store or to share. An exception that is raised in many threads
+        collects the tracebacks of all of them; a stored one keeps its request and all buffers in memory.
         """
         return copy.copy(self)
 
 
 class InvalidRequest(PyOCIError):
-    """The request can't be met as it stands; the message says what was expected."""
+    """The request is wrong; the message says what was expected."""
 
 
 class NotAcceptable(InvalidRequest):
-    """No representation that we have satisfies the Accept header."""
+    """No available representation satisfies the Accept header."""
 
 
 class RangeNotSatisfiable(InvalidRequest):
@@ -56,12 +60,12 @@ class RangeNotSatisfiable(InvalidRequest):
 
     def __init__(self, message: str, size: int) -> None:
         super().__init__(message)
-        self.args = (message, size)  # what a copy is made from
+        self.args = (message, size)  # copy.copy passes them to __init__
         self.size = size
 
 
 class UnsupportedCoding(InvalidRequest):
-    """The request's body has a content coding, gzip say."""
+    """The request's body has a content coding, such as gzip."""
 
 
 class BodyTimeout(InvalidRequest):
@@ -69,11 +73,11 @@ class BodyTimeout(InvalidRequest):
 
 
 class Unauthorized(PyOCIError):
-    """The registry wants other credentials than these, or any at all."""
+    """The registry asks for credentials, or for others than these."""
 
 
 class Denied(PyOCIError):
-    """The caller is known but may not do this, or the registry may not be asked at all."""
+    """The caller has no right to do this, or the registry may not be asked at all."""
 
 
 class NotFound(PyOCIError):
@@ -85,11 +89,11 @@ class NotSupported(PyOCIError):
 
 
 class Withdrawn(PyOCIError):
-    """The upload form's action existed once and was given up by package indexes."""
+    """The upload form's action once existed, and package indexes have withdrawn it."""
 
 
 class AlreadyExists(PyOCIError):
-    """A file of that name, with other content, is there already."""
+    """There is already a file with that name and other content."""
 
 
 class TooLarge(PyOCIError):
@@ -97,7 +101,7 @@ class TooLarge(PyOCIError):
 
 
 class RateLimited(PyOCIError):
-    """The registry asks callers to wait; `retry_after` is in whole seconds, None where it didn't say."""
+    """The registry asks callers to wait `retry_after` seconds; None where it names no time."""
 
     def __init__(self, message: str, retry_after: int | None = None) -> None:
         super().__init__(message)
@@ -113,8 +117,18 @@ class ProtocolError(PyOCIError):
 
 
 class AnswerTooLong(ProtocolError):
-    """A document of the registry has more bytes than are read of one."""
+    """A document of the registry exceeds the limit of what is read."""
 
 
 class Unreachable(PyOCIError):
     """The registry didn't answer in time, or not at all."""
+
+
+def is_exhausted(error: BaseException) -> bool:
+    """Whether a foreign exception means that this process has no memory, or no thread, left."""
+    if isinstance(error, OSError):
+        return error.errno in _MEMORY_ERRNOS
+    # Python has no exception for threads. The text is the same in all its releases.
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and str(error) == "can't start new thread"
+    )

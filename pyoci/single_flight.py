@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from pyoci.errors import PyOCIError, Unreachable
+from pyoci.errors import NO_MEMORY, Exhausted, PyOCIError, Unreachable, is_exhausted
 
 _Result = TypeVar("_Result")
 _LATE = "others have been asking for the same for too long; try again"
@@ -41,8 +41,8 @@ class SingleFlight:
         """The result of `work`, or of the same work that another thread is doing.
 
         A failure is shared only among callers with the same credentials (`who`): what the registry refuses to
-        one caller, it may give to the next. Raises Unreachable with the message `late` after `seconds` of
-        waiting for other threads.
+        one caller, it may give to the next. Work that ran out of memory or threads fails with Exhausted for
+        all callers that waited. Raises Unreachable with the message `late` after `seconds` of waiting.
         """
         deadline = self._clock() + seconds
         while True:
@@ -56,7 +56,7 @@ class SingleFlight:
             except TimeoutError:
                 raise Unreachable(late) from None
             except PyOCIError as exc:
-                if flight.who == who:
+                if flight.who == who or isinstance(exc, Exhausted):
                     raise exc.bare() from None
             except Exception:  # noqa: BLE001, S110  # a defect shows in the request of the thread that worked
                 pass
@@ -68,8 +68,7 @@ class SingleFlight:
             result = work()
         except BaseException as exc:
             self._remove(key)
-            failed = RuntimeError("the work that was waited for has failed")
-            flight.outcome.set_exception(exc.bare() if isinstance(exc, PyOCIError) else failed)
+            flight.outcome.set_exception(_shared(exc))
             raise
         self._remove(key)
         flight.outcome.set_result(result)
@@ -78,3 +77,12 @@ class SingleFlight:
     def _remove(self, key: Hashable) -> None:
         with self._guard:
             del self._flights[key]
+
+
+def _shared(exc: BaseException) -> Exception:
+    """The exception that waiting callers get, without the frames of the thread that raised it."""
+    if isinstance(exc, PyOCIError):
+        return exc.bare()
+    if is_exhausted(exc):
+        return Exhausted(NO_MEMORY)
+    return RuntimeError("the work that was waited for has failed")

@@ -1,18 +1,19 @@
-"""Work that many ask for at once is done once, and nobody pays for what another may not do."""
+"""SingleFlight: concurrent calls for the same key do the work once; failures go to the same caller alone."""
 
 from __future__ import annotations
 
+import errno
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pyoci.errors import Denied, Unreachable
+from pyoci.errors import Denied, Exhausted, Unreachable
 from pyoci.single_flight import SingleFlight
 
 
 class Work:
-    """Counts how often it is done; waits until it is let go, and then gives or raises what it was told."""
+    """Counts its calls. Each waits for `go_on`, then returns or raises `result`."""
 
     def __init__(self, result: object = "done") -> None:
         self.result = result
@@ -29,7 +30,7 @@ class Work:
 
 
 class Clock:
-    """Tells when somebody waits: whoever works asks for the time once, whoever waits once more."""
+    """Sets `waits` when it was read `asked` times: each caller reads it once, and once more before it waits."""
 
     def __init__(self, asked: int) -> None:
         self._left = asked
@@ -42,8 +43,8 @@ class Clock:
         return 0.0
 
 
-def test_many_share_one_result() -> None:
-    """Whoever comes while somebody works waits for that."""
+def test_concurrent_callers_share_one_result() -> None:
+    """Callers that come while the work is being done wait for its result."""
     clock, work = Clock(1 + 2 * 19), Work()
     flights = SingleFlight(clock)
     with ThreadPoolExecutor(20) as threads:
@@ -57,7 +58,7 @@ def test_many_share_one_result() -> None:
 
 
 def test_a_failure_is_shared_by_the_same_caller() -> None:
-    """The registry would say the same again; but each gets an exception of its own."""
+    """The registry would refuse again. Each caller gets an exception of its own."""
     clock, work = Clock(3), Work(Denied("no"))
     flights = SingleFlight(clock)
     with ThreadPoolExecutor(2) as threads:
@@ -71,8 +72,8 @@ def test_a_failure_is_shared_by_the_same_caller() -> None:
 
 
 @pytest.mark.parametrize("failure", [Denied("no"), LookupError("a defect"), SystemExit(1)], ids=repr)
-def test_a_failure_is_not_that_of_another_caller(failure: BaseException) -> None:
-    """Who waited tries with credentials of its own."""
+def test_a_failure_is_not_shared_with_another_caller(failure: BaseException) -> None:
+    """A waiting caller with other credentials does the work itself."""
     clock, work, own = Clock(3), Work(failure), Work("mine")
     own.go_on.set()
     flights = SingleFlight(clock)
@@ -86,8 +87,28 @@ def test_a_failure_is_not_that_of_another_caller(failure: BaseException) -> None
         assert first.exception(20) is failure
 
 
-def test_nobody_waits_for_ever() -> None:
-    """A sentence after some seconds; whoever works goes on."""
+@pytest.mark.parametrize(
+    "failure",
+    [MemoryError(), OSError(errno.ENOMEM, "no memory"), RuntimeError("can't start new thread")],
+    ids=repr,
+)
+def test_exhaustion_is_shared_with_every_caller(failure: Exception) -> None:
+    """Callers that waited for work that ran out of memory don't begin it again one after another."""
+    clock, work = Clock(3), Work(failure)
+    flights = SingleFlight(clock)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(flights.run, "key", "me", work, 20)
+        assert work.begun.wait(20)
+        second = threads.submit(flights.run, "key", "you", work, 20)
+        assert clock.waits.wait(20)
+        work.go_on.set()
+        assert first.exception(20) is failure
+        assert type(second.exception(20)) is Exhausted
+    assert work.count == 1
+
+
+def test_waiting_has_a_limit() -> None:
+    """A waiting caller gets Unreachable after its time; the caller that works is not interrupted."""
     flights, work = SingleFlight(), Work()
     with ThreadPoolExecutor(1) as threads:
         first = threads.submit(flights.run, "key", "me", work, 20)

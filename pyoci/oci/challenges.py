@@ -1,4 +1,6 @@
-"""WWW-Authenticate to Challenge (RFC 9110, section 11.6.1), lenient where registries need it. Pure."""
+"""Challenge: a parsed WWW-Authenticate header (RFC 9110, section 11.6.1), parsed leniently where registries
+need it; and Scope, the access that a call needs, with the scopes of a token that give it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-_LIMIT = 8 * 1024  # characters of a header that are looked at
+_LIMIT = 8 * 1024  # characters of a header that are parsed
 _TOKEN = re.compile(r"[\s,]*([!#$%&'*+\-.^_`|~0-9A-Za-z]+)")
 _EQUALS = re.compile(r"\s*=\s*")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"?')
@@ -16,9 +18,9 @@ _ACTIONS = frozenset({"pull", "push", "delete", "*"})
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """What a registry asks for: `scheme` in lower case, and its parameters.
+    """A registry's request for credentials: `scheme` in lower case, and its parameters.
 
-    `scopes` are the values of every `scope` parameter (Pulp repeats it), split at spaces.
+    `scopes` has the values of all `scope` parameters (Pulp repeats the parameter), split at spaces.
     """
 
     scheme: str
@@ -31,12 +33,49 @@ class Challenge:
 
     @property
     def service(self) -> str | None:
-        """None where the registry names none (Gitea)."""
+        """None where the registry names none, as Gitea does."""
         return self.parameters.get("service") or None
 
 
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The access that a call needs: a repository ("" for the registry itself) and actions there."""
+
+    repository: str
+    actions: tuple[str, ...] = ("pull",)
+
+    def token_scopes(self, challenge: Challenge) -> tuple[str, ...]:
+        """The scopes to request of the token server: the challenge's, completed with all actions of this
+        scope.
+
+        Push is always requested together with pull, because some token servers grant one only with the other.
+        Scopes of other kinds (`registry:catalog:*`, Forgejo's `*`) stay as they are.
+        """
+        named = challenge.scopes
+        if not named and self.repository:
+            named = (f"repository:{self.repository}:{','.join(self.actions)}",)
+        return tuple(sorted(self._completed(scope) for scope in named))
+
+    def _completed(self, scope: str) -> str:
+        kind, _, rest = scope.partition(":")
+        name, _, actions = rest.rpartition(":")
+        if kind != "repository" or name != self.repository or "*" in actions:
+            return scope
+        given = set(filter(None, actions.split(",")))
+        # `delete` is requested only where the challenge names it: Quay refuses the action.
+        needed = {action for action in self.actions if action != "delete"}
+        if "push" in given:
+            needed.add("pull")
+        return f"{kind}:{name}:{','.join(sorted(given | needed, key=_rank))}"
+
+
+def _rank(action: str) -> tuple[int, str]:
+    order = ("pull", "push", "delete")
+    return (order.index(action) if action in order else len(order), action)
+
+
 def parse_challenges(header: str | None) -> tuple[Challenge, ...]:
-    """Every challenge in the header, in its order. What can't be read is passed over; empty gives none."""
+    """The challenges in the header, in its order, without those that can't be parsed."""
     found: list[tuple[str, list[tuple[str, str]]]] = []
     for name, value in _words((header or "")[:_LIMIT]):
         if value is not None and found:
@@ -51,14 +90,14 @@ def parse_challenges(header: str | None) -> tuple[Challenge, ...]:
 
 
 def choose(challenges: Iterable[Challenge]) -> Challenge | None:
-    """The challenge to answer: Bearer before Basic where one header holds both; None for neither."""
+    """The challenge to answer: Bearer before Basic where one header has both; None where it has neither."""
     known = {challenge.scheme: challenge for challenge in reversed(tuple(challenges))}
     bearer = known.get("bearer")
     return bearer if bearer is not None and bearer.realm else known.get("basic")
 
 
 def _words(header: str) -> Iterable[tuple[str, str | None]]:
-    """Pairs of a token and its value; None where nothing is assigned to it, as with a scheme."""
+    """Pairs of a token and its value. The value is None where nothing is assigned, as for a scheme."""
     position = 0
     while token := _TOKEN.match(header, position):
         position = token.end()
@@ -72,7 +111,7 @@ def _words(header: str) -> Iterable[tuple[str, str | None]]:
             yield token[1], re.sub(r"\\(.)", r"\1", quoted[1])
         else:
             bare = _BARE.match(header, equals.end())
-            assert bare is not None  # it matches nothing, too
+            assert bare is not None  # it also matches the empty string
             position = bare.end()
             yield token[1], bare[0]
 
@@ -83,5 +122,5 @@ def _scope_is_open(pairs: list[tuple[str, str]]) -> bool:
 
 def _challenge(scheme: str, pairs: list[tuple[str, str]]) -> Challenge:
     scopes = tuple(scope for key, value in pairs if key == "scope" for scope in value.split())
-    # The first of a repeated parameter counts, as in every other header.
+    # The first of several equal parameters counts, as in other headers.
     return Challenge(scheme, dict(reversed(pairs)), tuple(dict.fromkeys(scopes)))

@@ -12,8 +12,9 @@ from pyoci.errors import InvalidRequest, ProtocolError
 from pyoci.events import Events
 from pyoci.net.messages import Answer, Body, Stream
 from pyoci.net.transport import Transport
-from pyoci.oci.auth import TTL, Authenticator, Scope
+from pyoci.oci.auth import TTL, Authenticator
 from pyoci.oci.blobs import BlobStream, blob_span, blob_tail, content_length, total_size, whole_blob
+from pyoci.oci.challenges import Scope
 from pyoci.oci.credentials import Credentials
 from pyoci.oci.errors import (
     RegistryDenied,
@@ -46,7 +47,7 @@ class Gateway:
         self.transport = transport
         self.events = events or Events()
         self.targets = Targets(transport.resolver)
-        self.authenticator = Authenticator(transport, self.targets, ttl=ttl, clock=clock, events=self.events)
+        self.authenticator = Authenticator(transport, self.targets, self.events, ttl=ttl, clock=clock)
 
     def session(
         self, registry: Registry, credentials: Credentials, *, publishing: bool = False

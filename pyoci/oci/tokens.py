@@ -1,7 +1,9 @@
-"""Tokens: those that were fetched for callers, and for how long each may be used.
+"""Tokens: fetched from a registry's token server, and used for a limited time (token authentication of the
+distribution specification).
 
-A token server judges a caller when it issues a token, and never again. A token is therefore used for at most
-`ttl` seconds after its request was sent, however long it would live: access that was revoked ends with it.
+A token server decides about a caller's rights when it issues a token, and never again. A token is therefore
+used for at most `ttl` seconds after it was requested, however long it is valid: rights that were revoked end
+with it.
 """
 
 from __future__ import annotations
@@ -9,27 +11,37 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future
 from dataclasses import dataclass, field
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from cachetools import TLRUCache
 
-from pyoci.errors import ProtocolError, PyOCIError, Unreachable
+from pyoci.errors import ProtocolError
+from pyoci.events import Events
+from pyoci.net.messages import Answer, Call
+from pyoci.net.transport import Transport
+from pyoci.oci.challenges import Challenge
+from pyoci.oci.credentials import Anonymous, Basic, Credentials, secrets_of
+from pyoci.oci.errors import RegistryUnauthorized, registry_error
 from pyoci.oci.models import parse_json
 from pyoci.oci.references import Registry
+from pyoci.oci.targets import Targets
+from pyoci.single_flight import SingleFlight
 
-TOKEN_LIMIT = 64 * 1024  # bytes of a token endpoint's answer
-_LIFETIME = 60.0  # seconds, where the answer has no expires_in (Quay)
+TOKEN_LIMIT = 64 * 1024  # bytes of a token server's answer
+_LIFETIME = 60.0  # seconds, where the answer has no expires_in, as Quay's
 _LONGEST = 3600.0
-_TOKENS = 16 * 1024 * 1024  # bytes of all tokens that are remembered
+_SIZE = 16 * 1024 * 1024  # bytes of all tokens in memory
 _TOKEN = re.compile(r"[!-~]{1,32768}")
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
+    """Times are those of the clock that TokenClient and Tokens were given."""
+
     value: str = field(repr=False)
-    asked: float  # when its request was sent; by the clock of Tokens, as is the next
-    until: float  # from when on it isn't used any more
+    asked: float  # when it was requested
+    until: float  # until when it may be used
 
     @property
     def header(self) -> str:
@@ -37,94 +49,154 @@ class Token:
 
 
 class Tokens:
-    """Tokens by key. Threads that want the same one at the same time share one request, or its failure.
+    """Tokens by key. Threads that need the same token at the same time share one request, and its failure.
 
-    A token that took longer than `ttl` to come is used once, by those who waited for it. Without a `ttl` a
-    token is used until it expires: for the tokens of a single request.
+    A token that took longer than `ttl` seconds to arrive is used once, by the threads that waited for it.
+    With a `ttl` of None tokens are used until they expire: for the tokens of a single request.
     """
 
     def __init__(self, clock: Callable[[], float], ttl: float | None) -> None:
-        self._clock = clock
-        self._ttl = ttl
+        self.ttl = ttl
         self._lock = threading.Lock()
-        self._kept: TLRUCache[Hashable, Token] = TLRUCache(
-            _TOKENS,
+        self._tokens: TLRUCache[Hashable, Token] = TLRUCache(
+            _SIZE,
             ttu=lambda _key, token, _now: token.until,
             timer=clock,
             getsizeof=lambda token: 1024 + len(token.value),
         )
-        self._flights: dict[Hashable, Future[Token]] = {}
+        self._flights = SingleFlight()
 
     def get(self, key: Hashable) -> Token | None:
-        """The token that is remembered under `key`, if it may still be used."""
+        """The token under `key`, if it may still be used."""
         with self._lock:
-            return self._kept.get(key)
+            return self._tokens.get(key)
 
     def fetched(self, key: Hashable, fetch: Callable[[], Token], registry: Registry, seconds: float) -> Token:
-        """The token under `key`, fetched where there is none. Waits `seconds` for another thread that is
-        fetching it, and raises Unreachable after that.
+        """The token under `key`; `fetch` is called where there is none. Raises Unreachable after `seconds` of
+        waiting for another thread that fetches it.
         """
-        with self._lock:
-            token = self._kept.get(key)
-            flight = self._flights.get(key)
-            if token is None and flight is None:
-                own = self._flights[key] = Future()
-        if token is not None:
+
+        def work() -> Token:
+            token = self.get(key)  # another thread may have fetched it meanwhile
+            if token is None:
+                token = fetch()
+                with self._lock:
+                    self._tokens[key] = token
             return token
-        if flight is None:
-            return self._fly(key, own, fetch)
-        try:
-            return flight.result(seconds)
-        except TimeoutError:
-            raise Unreachable(f"{registry} gave no token in time") from None
-        except PyOCIError as exc:
-            raise exc.bare() from None
+
+        return self._flights.run(key, "", work, seconds, late=f"{registry} gave no token in time")
 
     def drop(self, key: Hashable, sent: str | None, since: float) -> bool:
-        """Forget the token whose header was `sent`, and tell whether there is use in another: not where it
-        was fetched after `since`. Another thread may have fetched a new one meanwhile.
+        """Remove the token whose header was `sent`. Whether another token may help: not where this one was
+        requested after `since`. Another thread may have replaced it already.
         """
         with self._lock:
-            token = self._kept.get(key)
+            token = self._tokens.get(key)
             if token is not None and sent == token.header:
                 if token.asked >= since:
                     return False
-                del self._kept[key]
+                del self._tokens[key]
         return True
 
-    def read(self, registry: Registry, body: bytes, asked: float) -> Token:
-        """The token in a token endpoint's answer to a request that was sent when the clock said `asked`.
 
-        Azure sends `access_token` alone, Docker Hub both names, the others `token`.
+class TokenClient:
+    """Requests tokens."""
+
+    def __init__(
+        self, transport: Transport, targets: Targets, clock: Callable[[], float], events: Events
+    ) -> None:
+        self._transport = transport
+        self._targets = targets
+        self._clock = clock
+        self._events = events
+
+    @property
+    def seconds(self) -> float:
+        """The longest time that `fetch` takes."""
+        return self._transport.document_seconds
+
+    def fetch(
+        self,
+        registry: Registry,
+        credentials: Credentials,
+        challenge: Challenge,
+        scopes: tuple[str, ...],
+        ttl: float | None,
+    ) -> Token:
+        """A token for `scopes` from the challenge's realm. Raises RegistryError, ProtocolError, Unreachable
+        and Denied.
         """
-        document = parse_json(body, "a token")
-        if not isinstance(document, dict):
-            raise ProtocolError(f"{registry} sent a token of the wrong shape; expected a JSON object")
-        value = document.get("token") or document.get("access_token")
-        if not isinstance(value, str) or not _TOKEN.fullmatch(value):
-            raise ProtocolError(f"{registry} sent no token; expected a text as token or access_token")
-        lifetime = _lifetime(document.get("expires_in"))
-        # The margin is for the way there and for clocks that differ.
-        usable = lifetime - min(10.0, lifetime / 5)
-        return Token(value, asked, asked + (usable if self._ttl is None else min(usable, self._ttl)))
+        asked = self._clock()
+        answer = self._request(registry, credentials, challenge, scopes)
+        without_delete = tuple(scope.replace(",delete", "") for scope in scopes)
+        if answer.status == 400 and without_delete != scopes:
+            # Quay knows no such action.
+            answer = self._request(registry, credentials, challenge, without_delete)
+        if answer.status != 200:
+            raise _refusal(registry, credentials, answer)
+        return _parsed(registry, answer.body, asked, ttl)
 
-    def _fly(self, key: Hashable, flight: Future[Token], fetch: Callable[[], Token]) -> Token:
-        """Fetch a token for all who wait for it; they share a failure, too, instead of trying in turn."""
-        try:
-            token = fetch()
-        except BaseException as exc:
-            self._land(key, None)
-            flight.set_exception(exc.bare() if isinstance(exc, PyOCIError) else RuntimeError("no token"))
-            raise
-        self._land(key, token)
-        flight.set_result(token)
-        return token
+    def _request(
+        self, registry: Registry, credentials: Credentials, challenge: Challenge, scopes: tuple[str, ...]
+    ) -> Answer:
+        target = self._targets.target(registry, registry.url(""), challenge.realm, "realm")
+        query = [("service", challenge.service)] if challenge.service else []
+        query += [("scope", scope) for scope in scopes]
+        headers = {"Accept": "application/json"}
+        if isinstance(credentials, Basic):
+            headers["Authorization"] = credentials.header()
+        call = Call(
+            method="GET",
+            url=_with_query(target.url, query),
+            headers=headers,
+            reach=target.reach,
+            name=str(registry),
+            operation="token",
+        )
+        answer = self._transport.document(call, TOKEN_LIMIT)
+        self._events.count("tokens", registry.origin, answer.status)
+        self._events.debug("oci", "token asked for", registry=str(registry), status=answer.status)
+        return answer
 
-    def _land(self, key: Hashable, token: Token | None) -> None:
-        with self._lock:
-            del self._flights[key]
-            if token is not None:
-                self._kept[key] = token
+
+def _with_query(url: str, pairs: list[tuple[str, str]]) -> str:
+    parts = urlsplit(url)
+    query = "&".join(filter(None, (parts.query, urlencode(pairs))))
+    return urlunsplit(parts._replace(query=query))
+
+
+def _refusal(registry: Registry, credentials: Credentials, answer: Answer) -> Exception:
+    """The error that a token server's refusal means: ghcr.io answers 403 DENIED to anonymous callers.
+
+    A missing token server says nothing about the repository, so a 404 doesn't become RegistryNotFound.
+    """
+    status = answer.status
+    judged = status
+    if status == 400 or (status == 403 and isinstance(credentials, Anonymous)):
+        judged = 401
+    elif status not in {401, 403, 429} and status < 500:
+        judged = 502
+    secrets = secrets_of(credentials.header())
+    refusal = registry_error(
+        "sign in", str(registry), status, answer.headers, answer.body, judged=judged, secrets=secrets
+    )
+    if isinstance(refusal, RegistryUnauthorized):
+        refusal.wrong_credentials = status == 401 and isinstance(credentials, Basic)
+    return refusal
+
+
+def _parsed(registry: Registry, body: bytes, asked: float, ttl: float | None) -> Token:
+    """The token in an answer. Azure sends only `access_token`, Docker Hub both names, others `token`."""
+    document = parse_json(body, "a token")
+    if not isinstance(document, dict):
+        raise ProtocolError(f"{registry} sent a token of the wrong shape; expected a JSON object")
+    value = document.get("token") or document.get("access_token")
+    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
+        raise ProtocolError(f"{registry} sent no token; expected a text as token or access_token")
+    lifetime = _lifetime(document.get("expires_in"))
+    # The margin is for the time that requests take, and for clocks that differ.
+    usable = lifetime - min(10.0, lifetime / 5)
+    return Token(value, asked, asked + (usable if ttl is None else min(usable, ttl)))
 
 
 def _lifetime(value: object) -> float:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from pyoci.errors import ProtocolError, Unreachable
 from pyoci.net.messages import Answer, Body, Call, FileBody
-from pyoci.oci.auth import Scope
+from pyoci.oci.challenges import Scope
 from pyoci.oci.errors import RegistryFailed, RegistryNotFound, RegistryUnauthorized
 from pyoci.oci.references import Digest, Registry, Repository
 from pyoci.oci.wire import Wire, authorized

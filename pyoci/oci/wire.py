@@ -12,7 +12,8 @@ from pyoci.errors import PyOCIError
 from pyoci.events import Events
 from pyoci.net.messages import ERROR_LIMIT, Answer, Call, Stream
 from pyoci.net.transport import DOCUMENT_LIMIT, Transport
-from pyoci.oci.auth import Authenticator, Authorization, Scope
+from pyoci.oci.auth import Authenticator, Authorization
+from pyoci.oci.challenges import Scope
 from pyoci.oci.credentials import Anonymous, Basic, Credentials, secrets_of, without
 from pyoci.oci.errors import RegistryError, cleaned, registry_error
 from pyoci.oci.references import Registry, operation_of

@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from werkzeug.wsgi import get_content_length
 
-from pyoci.errors import BodyTimeout, Exhausted, InvalidRequest, PyOCIError
+from pyoci.errors import NO_MEMORY, BodyTimeout, Exhausted, InvalidRequest, PyOCIError
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-NO_MEMORY = "PyOCI has no memory left for this request; try again later"
 PIECE = 768 * 1024  # bytes; less costs more processor time, more takes an upload up to 20 MB of memory
 
 

@@ -15,7 +15,6 @@ from pyoci import errors
 from pyoci.events import Events
 from pyoci.web import answers
 from pyoci.web.addresses import EXPECTED, NoRegistry
-from pyoci.web.body import NO_MEMORY
 from pyoci.web.context import site
 from pyoci.web.negotiation import prefers_json
 
@@ -45,7 +44,6 @@ MESSAGE_LIMIT = 500  # characters; it stands in the status line too
 _BROKEN = "PyOCI failed at this request; its log says more"
 _NO_ROOM = "PyOCI has no room left to take this; nothing was stored"
 _AGAIN = 5  # seconds after which other requests have given their memory back
-_MEMORY_ERRNOS = frozenset({errno.ENOMEM, errno.ENOBUFS})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _WEEK = "public, max-age=604800"
 
@@ -112,7 +110,7 @@ def _unknown(error: Exception) -> Response:
 
     The log gets the places that the error came through, not its message: that may hold a URL with a token.
     """
-    if is_exhausted(error):
+    if errors.is_exhausted(error):
         return _without_memory(error)
     number = error.errno if isinstance(error, OSError) else None
     frames = traceback.extract_tb(error.__traceback__)
@@ -122,19 +120,9 @@ def _unknown(error: Exception) -> Response:
     return _answer(507, _NO_ROOM) if number in _FULL else _answer(500, _BROKEN)
 
 
-def is_exhausted(error: Exception) -> bool:
-    """Whether an exception means that this process has no memory, or no thread, left."""
-    if isinstance(error, OSError):
-        return error.errno in _MEMORY_ERRNOS
-    # Python has no kind for threads; the text is the same in all its releases.
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and str(error) == "can't start new thread"
-    )
-
-
 def _without_memory(error: Exception) -> Response:
     traceback.clear_frames(error.__traceback__)  # what they hold is needed now
-    return _known(errors.Exhausted(NO_MEMORY))
+    return _known(errors.Exhausted(errors.NO_MEMORY))
 
 
 class WithoutMemory:
@@ -150,21 +138,21 @@ class WithoutMemory:
         try:
             return self._application(environ, start_response)
         except Exception as exc:
-            if not is_exhausted(exc):
+            if not errors.is_exhausted(exc):
                 raise
             name = type(exc).__name__
         self._events.error("web", "no memory or no thread left", error=name)
         headers = [
             ("Content-Type", "text/plain; charset=utf-8"),
-            ("Content-Length", str(len(NO_MEMORY))),
+            ("Content-Length", str(len(errors.NO_MEMORY))),
             ("Cache-Control", "no-store"),
             ("X-Content-Type-Options", "nosniff"),
             ("Retry-After", str(_AGAIN)),
             ("Connection", "close"),  # the body may not have been read
         ]
         failure = MemoryError()
-        start_response(f"503 {NO_MEMORY}", headers, (MemoryError, failure, None))  # type: ignore[arg-type]
-        return [NO_MEMORY.encode()]
+        start_response(f"503 {errors.NO_MEMORY}", headers, (MemoryError, failure, None))  # type: ignore[arg-type]
+        return [errors.NO_MEMORY.encode()]
 
 
 def _answer(status: int, message: str) -> Response:

@@ -15,9 +15,8 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 import pytest
 import responses
 
-from pyoci.errors import Denied, ProtocolError, PyOCIError, RateLimited, Unauthorized, Unreachable
-from pyoci.oci.auth import Scope, scopes
-from pyoci.oci.challenges import Challenge
+from pyoci.errors import Denied, Exhausted, ProtocolError, PyOCIError, RateLimited, Unauthorized, Unreachable
+from pyoci.oci.challenges import Challenge, Scope
 from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials
 from pyoci.oci.errors import RegistryUnauthorized
 from pyoci.oci.models import IMAGE_INDEX, Document
@@ -281,7 +280,7 @@ class TestScopes:
     def test_a_scope_is_completed(self, given: str, actions: tuple[str, ...], wanted: str) -> None:
         """With what the whole scope needs; a scope of another kind stays as it is."""
         challenge = Challenge("bearer", {"realm": TOKENS}, (given,))
-        assert scopes(challenge, Scope("acme/hello_world", actions)) == (wanted,)
+        assert Scope("acme/hello_world", actions).token_scopes(challenge) == (wanted,)
 
     def test_publishing_needs_one_token(
         self, answers: responses.RequestsMock, make_session: MakeSession
@@ -448,7 +447,7 @@ class TestMemory:
         server.good = lambda _token: True
         for number in range(700):
             gateway.session(REPOSITORY.registry, Basic("user", str(number))).tags(REPOSITORY)
-        kept = gateway.authenticator._tokens._kept
+        kept = gateway.authenticator._tokens._tokens
         assert len(server.issued) == 700
         assert kept.currsize <= 16 * 1024 * 1024
         assert 100 < len(kept) < 700
@@ -828,6 +827,32 @@ class TestTogether:
         answers.replace("GET", TAGS, json={"tags": []})
         assert make_session().tags(REPOSITORY) == ()
 
+    def test_exhaustion_is_shared(self, answers: responses.RequestsMock, gateway: Gateway) -> None:
+        """Callers that waited for a fetch that ran out of memory get a kind of error that the web answers
+        with 503, as it does the MemoryError of the caller that fetched.
+        """
+        together = threading.Barrier(5)
+        failures: list[type[Exception]] = []
+
+        def token(_request: Any) -> tuple[int, dict[str, str], str]:
+            time.sleep(0.5)
+            raise MemoryError
+
+        def ask() -> None:
+            together.wait()
+            try:
+                answered(gateway, {"www-authenticate": bearer()["WWW-Authenticate"]})
+            except (MemoryError, Exhausted, RuntimeError) as exc:
+                failures.append(type(exc))
+
+        answers.add_callback("GET", TOKENS, token)
+        threads = [threading.Thread(target=ask) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(failures, key=repr) == [MemoryError, *[Exhausted] * 4]
+
     def test_waiting_for_a_token_has_an_end(self, answers: responses.RequestsMock, gateway: Gateway) -> None:
         """Whoever fetches it may hang; who waits is told in time."""
         gateway.transport.document_seconds = 0.2
@@ -869,4 +894,4 @@ def test_nothing_of_a_secret_is_told_or_shown(
         ("registry call", "oci", 200),
     ]
     assert "secret" not in repr(told)
-    assert "secret" not in repr(dict(gateway.authenticator._tokens._kept.items()))
+    assert "secret" not in repr(dict(gateway.authenticator._tokens._tokens.items()))
