@@ -30,7 +30,7 @@ class Work:
 
 
 class Clock:
-    """Sets `waits` when it was read `asked` times: each caller reads it once, and once more before it waits."""
+    """Sets `waits` when it was read `asked` times: once by each caller, once more by each that waits."""
 
     def __init__(self, asked: int) -> None:
         self._left = asked
