@@ -1,4 +1,4 @@
-"""Writes settings.rst beside it from pyoci/variables.py: `.venv/bin/python docs/settings.py`."""
+"""Writes settings.rst beside it from pyoci/config: `.venv/bin/python docs/settings.py`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-from pyoci.variables import TOPICS, Variable
+from pyoci.config.environment import Variable
+from pyoci.config.settings import TOPICS
 
 _HEAD = """\
-.. Made from pyoci/variables.py by docs/settings.py; edit that, and run this again.
+.. Made from pyoci/config by docs/settings.py; edit pyoci/config, and run docs/settings.py again.
 
 Settings
 ========

@@ -90,9 +90,9 @@ def create_app(settings: Settings, log: Log | None = None) -> Flask:
 
 def _telemetry(settings: Settings, log: Log) -> Telemetry:
     """What listens besides the log."""
-    otlp, wanted = None, settings.otlp
-    if wanted.wanted:
-        otlp = exporting(wanted.endpoint, wanted.authorization, wanted.resource, pyoci.__version__, log)
+    otlp, export = None, settings.export
+    if export.wanted:
+        otlp = exporting(export.endpoint, export.authorization, export.resource, pyoci.__version__, log)
     if not settings.metrics:
         return Telemetry(otlp, threads=settings.threads)
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pyoci import errors
-from pyoci.config import RESERVED
+from pyoci.oci.short_urls import RESERVED
 from pyoci.web import addresses
 from pyoci.web.errors import STATUS
 
@@ -34,7 +34,6 @@ LADDER = {
     "telemetry": {"oci"},
     "web": {"store", "distributions", "oci", "upstream"},
     "config": {"oci", "cache", "distributions", "upstream"},
-    "variables": set(),
     "app": {
         "config",
         "web",
@@ -124,9 +123,10 @@ class TestModule:
         assert path.stem not in {"utils", "util", "helpers", "common", "misc", "manager"}
 
 
-def test_config_knows_nothing_of_other_rooms_but_five_values() -> None:
+def test_config_knows_only_five_values_of_other_packages() -> None:
     """Settings hold them parsed, so that their mistakes are reported with all others."""
-    known = {name for name in imports_of(PACKAGE / "config.py") if name.startswith("pyoci.")}
+    paths = (PACKAGE / "config").glob("*.py")
+    known = {name for path in paths for name in imports_of(path) if name.startswith("pyoci.")}
     values = {
         "pyoci.oci.registries",
         "pyoci.oci.short_urls",
@@ -134,7 +134,7 @@ def test_config_knows_nothing_of_other_rooms_but_five_values() -> None:
         "pyoci.cache.address",
         "pyoci.upstream.address",
     }
-    assert known == values | {"pyoci.errors"}
+    assert {name for name in known if not name.startswith("pyoci.config")} == values | {"pyoci.errors"}
 
 
 def test_every_room_has_a_place_on_the_ladder() -> None:
@@ -159,7 +159,7 @@ def test_every_setting_is_described() -> None:
     readme = (ROOT / "README.rst").read_text()
     names = {
         node.value
-        for path in (PACKAGE / "config.py", PACKAGE / "server.py")
+        for path in (*(PACKAGE / "config").glob("*.py"), PACKAGE / "server.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
         if node.value in {"PORT", "WEB_CONCURRENCY", "RUST_LOG"} or node.value.startswith(("PYOCI_", "OTLP_"))
@@ -178,6 +178,6 @@ def test_every_dependency_earns_its_place() -> None:
     assert {name for name in names if f"``{name}``" not in design} == set()
 
 
-def test_no_alias_may_be_called_like_a_page_of_our_own() -> None:
-    """The names that config reserves are those that the web keeps, as far as an alias could be spelled so."""
-    assert {name for name in addresses.RESERVED if "." not in name} == set(RESERVED)
+def test_what_clients_probe_is_reserved() -> None:
+    """Clients probe these on any host. An alias or a short URL can't be called so."""
+    assert {name for name in addresses.PROBED if "." not in name} <= RESERVED

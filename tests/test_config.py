@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from pyoci.cache.address import CacheAddress
-from pyoci.config import LogLevels, Settings, WrongSettings, cores, default_threads, default_workers
+from pyoci.config import Settings, WrongSettings
+from pyoci.config.values import LogLevels, cores, default_threads, default_workers
 from pyoci.distributions.private import PrivateProjects
 from pyoci.errors import Denied, NotFound
 from pyoci.oci.short_urls import ShortUrl
@@ -556,7 +557,7 @@ class TestTelemetry:
     )
     def test_is_sent_where_an_endpoint_is_set(self, environ: dict[str, str], wanted: bool) -> None:
         """Ours, or one of OpenTelemetry's own."""
-        assert Settings.from_environ(environ).otlp.wanted == wanted
+        assert Settings.from_environ(environ).export.wanted == wanted
 
     @pytest.mark.parametrize(
         "environ",
@@ -579,5 +580,6 @@ class TestTelemetry:
     def test_base_url(self) -> None:
         """The slash at its end is no part of it."""
         assert (
-            Settings.from_environ({"OTLP_ENDPOINT": "http://c.example/"}).otlp.endpoint == "http://c.example"
+            Settings.from_environ({"OTLP_ENDPOINT": "http://c.example/"}).export.endpoint
+            == "http://c.example"
         )

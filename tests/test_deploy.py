@@ -18,7 +18,7 @@ import yaml
 
 from pyoci import server
 from pyoci.config import Settings
-from pyoci.variables import TOPICS
+from pyoci.config.settings import TOPICS
 from tests.dockerfile import read_dockerfile
 from tests.registry import TestRegistry
 
@@ -204,7 +204,7 @@ def test_nginx_waits_as_long_as_a_registry_may_take() -> None:
     assert seconds["read"] > 300
     assert seconds["send"] > 60
     [megabytes] = re.findall(r"client_max_body_size (\d+)m;", text)
-    assert int(megabytes) * 1024 * 1024 > Settings().max_body
+    assert int(megabytes) * 1024 * 1024 > Settings.from_environ({}).max_body
 
 
 def test_every_variable_in_the_examples_is_a_setting() -> None:

@@ -9,10 +9,12 @@ from typing import Self
 
 from pyoci.errors import InvalidRequest, PyOCIError
 from pyoci.oci.references import Repository, shown
-from pyoci.oci.registries import Registries, check_name, could_be_a_host
+from pyoci.oci.registries import LOCAL, Registries, check_name, could_be_a_host
 
 # PYOCI_DEFAULT_INDEX is found where clients look for PyPI's: at /simple/, /pypi/ and /legacy/.
 DEFAULT = "simple"
+# First segments of URLs that are, or may become, PyOCI's own: no alias and no short URL is called so.
+RESERVED = frozenset({"_", "health", "ready", "metrics", "v2", DEFAULT, "pypi", "legacy", LOCAL})
 _TARGET = re.compile(r"((?:https?://)?[^/]+)/([^/].*?)/?", re.IGNORECASE)
 
 

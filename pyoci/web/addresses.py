@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from pyoci.distributions.filenames import Version, read_version
 from pyoci.errors import NotFound
 from pyoci.oci.registries import could_be_a_host
-from pyoci.oci.short_urls import DEFAULT, ShortUrls
+from pyoci.oci.short_urls import DEFAULT, RESERVED, ShortUrls
 
 EXPECTED = "/<registry>/<namespace>/ or /<registry>/<namespace>/<project>/"
 EXPECTED_BELOW = "<project>/ or <project>/<file> after the package index's own address"
@@ -33,9 +33,6 @@ JSON_ALIAS = "pypi"
 DIGEST_DIGITS = 16
 # What clients and browsers probe for: uv and pdm, PEP 807, and whatever has an icon or a robot.
 PROBED = frozenset({"_", ".well-known", "favicon.ico", "robots.txt"})
-# First segments that are, or may become, pages of PyOCI itself. No alias may be called so.
-OWN = frozenset({"health", "ready", "metrics", "v2", DEFAULT, "pypi", "legacy"})
-RESERVED = PROBED | OWN | {"local"}
 
 _URL = re.compile(r"(https?):/{0,2}([^/]+)/?", re.IGNORECASE)
 
@@ -174,7 +171,7 @@ def _shortened(path: str, short: ShortUrls) -> tuple[str, tuple[str, ...], tuple
 def _registry(path: str, knows: Callable[[str], bool]) -> tuple[str, str]:
     """Split off the registry."""
     first, _, rest = path.partition("/")
-    if first in RESERVED and not knows(first):
+    if first in RESERVED | PROBED and not knows(first):
         raise NoRegistry(f"/{first} is not a registry's; expected {EXPECTED}", probed=first in PROBED)
     if first.lower() in {"http:", "https:"}:
         host, _, rest = rest.removeprefix("/").partition("/")

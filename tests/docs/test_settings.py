@@ -1,4 +1,4 @@
-"""docs/settings.rst: every variable that is read, its true default, as pyoci/variables.py has it."""
+"""docs/settings.rst: every variable that is read, its true default, as pyoci/config has it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from pyoci.config import Settings
-from pyoci.variables import TOPICS, Variable
+from pyoci.config.environment import Variable
+from pyoci.config.settings import TOPICS
 from tests.docs.pages import by_docutils
 
 ROOT = Path(__file__).parents[2]

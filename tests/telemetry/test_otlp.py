@@ -328,5 +328,5 @@ class TestBadCollectors:
 def test_nothing_secret_in_a_repr() -> None:
     """Settings are shown when something goes wrong."""
     settings = Settings.from_environ({"OTLP_ENDPOINT": "https://c.example", "OTLP_AUTH": SECRET})
-    assert settings.otlp.authorization == SECRET
+    assert settings.export.authorization == SECRET
     assert "of-the-collector" not in repr(settings)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pyoci.web.addresses import OWN, PROBED, IndexAddress, NoRegistry
+from pyoci.oci.short_urls import RESERVED
+from pyoci.web.addresses import PROBED, IndexAddress, NoRegistry
 from tests.web.doubles import reading
 
 read = reading()
@@ -81,7 +82,7 @@ def test_roots_and_projects(path: str, root: str | None, project: tuple[str, str
     assert (read(path).as_root, read(path).as_project) == (root, project)
 
 
-@pytest.mark.parametrize("segment", sorted(PROBED | OWN))
+@pytest.mark.parametrize("segment", sorted(PROBED | RESERVED - {"local"}))
 def test_reserved_segments(segment: str) -> None:
     """Reserved first segments are no registries, whatever follows; what clients probe is told apart."""
     for path in (segment, f"{segment}/acme/hello"):

@@ -1,0 +1,6 @@
+"""The operator's settings: every environment variable that PyOCI reads, in one table."""
+
+from pyoci.config.environment import WrongSettings
+from pyoci.config.settings import Settings
+
+__all__ = ["Settings", "WrongSettings"]

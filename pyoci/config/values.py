@@ -1,0 +1,208 @@
+"""The values of settings, and how each is parsed from the text of a variable.
+
+A parser raises ValueError with what is wrong and what was expected. It doesn't repeat what may be a secret.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pyoci.config.environment import SHOWN, Reader
+from pyoci.oci.short_urls import RESERVED
+
+LEVELS = ("debug", "info", "warning", "error", "off")
+_LEVEL_NAMES = {**{level: level for level in LEVELS}, "warn": "warning", "trace": "debug"}
+_NAME_LIMIT = 255  # characters
+_SECRET_LENGTH = 32  # characters at least
+
+# Azure's container apps set these; the attributes are those of the Rust PyOCI.
+RESOURCE_ATTRIBUTES = {
+    "DEPLOYMENT_ENVIRONMENT": "deployment.environment",
+    "CONTAINER_APP_NAME": "k8s.container.name",
+    "CONTAINER_APP_REVISION": "k8s.pod.name",
+    "CONTAINER_APP_REPLICA_NAME": "k8s.replicaset.name",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LogLevels:
+    """The lowest level that is logged, by part of PyOCI in `rooms`; `default` is that of all others."""
+
+    default: str = "info"
+    rooms: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, reader: Reader) -> LogLevels:
+        """PYOCI_LOG, or without it RUST_LOG, whose parts that mean nothing here cause warnings."""
+        if reader.text("PYOCI_LOG"):
+            return reader.get("PYOCI_LOG", cls._parse, cls())
+        levels, odd = cls._understood(reader.text("RUST_LOG"))
+        reader.warnings += [f"RUST_LOG: {part!r} has no meaning here and is ignored" for part in odd]
+        return levels
+
+    @classmethod
+    def _parse(cls, text: str) -> LogLevels:
+        levels, odd = cls._understood(text)
+        if odd:
+            expected = f"expected {', '.join(LEVELS)}, or pyoci.oci=debug,info"
+            raise ValueError(f"{', '.join(map(repr, odd))} is no level; {expected}")
+        return levels
+
+    @classmethod
+    def _understood(cls, text: str) -> tuple[LogLevels, list[str]]:
+        """The levels in `text`, and its parts that are none."""
+        default, rooms, odd = cls().default, dict[str, str](), []
+        for part in filter(None, (part.strip() for part in text.split(","))):
+            room, equals, name = part.rpartition("=")
+            level = _LEVEL_NAMES.get(name.strip().lower())
+            if level is None or not (re.fullmatch(r"pyoci([.:]+[a-z]+)*", room.strip()) or not equals):
+                odd.append(part[:SHOWN])
+            elif equals:
+                rooms[re.sub(r"[:.]+", ".", room.strip()).removeprefix("pyoci").removeprefix(".")] = level
+            else:
+                default = level
+        return cls(default, rooms), odd
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    """Whether telemetry is sent to a collector. `resource` has OpenTelemetry's attributes of this server."""
+
+    wanted: bool
+    endpoint: str  # empty: OpenTelemetry's own variables name it
+    authorization: str = field(repr=False)
+    resource: Mapping[str, str]
+
+    @classmethod
+    def read(cls, reader: Reader) -> Export:
+        """OTLP_ENDPOINT and what belongs to it. OpenTelemetry's own variables switch it on and off, too."""
+        endpoint = reader.get("OTLP_ENDPOINT", base_url, "")
+        signals = ("", "_TRACES", "_METRICS", "_LOGS")
+        elsewhere = any(reader.environ.get(f"OTEL_EXPORTER_OTLP{signal}_ENDPOINT") for signal in signals)
+        disabled = reader.text("OTEL_SDK_DISABLED").lower() == "true"
+        resource = {name: reader.get(variable, label, "") for variable, name in RESOURCE_ATTRIBUTES.items()}
+        return cls(
+            wanted=(bool(endpoint) or elsewhere) and not disabled,
+            endpoint=endpoint,
+            authorization=reader.get("OTLP_AUTH", header, ""),
+            resource={name: value for name, value in resource.items() if value},
+        )
+
+
+def proxies(reader: Reader) -> dict[str, str]:
+    """HTTP_PROXY and HTTPS_PROXY in either case; http_proxy goes first, for CGI sets HTTP_PROXY."""
+    environ = reader.environ
+    found = {
+        scheme: environ.get(f"{scheme}_proxy") or environ.get(f"{scheme.upper()}_PROXY")
+        for scheme in ("http", "https")
+    }
+    return {scheme: proxy for scheme, proxy in found.items() if proxy}
+
+
+def cores(cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """The processors that this process may use: its affinity, limited by its container's quota.
+
+    `cpu_max` is the file with that quota (cgroup v2).
+    """
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = (int(word) for word in cpu_max.read_text().split())  # microseconds; or `max`
+        return max(min(usable, math.ceil(quota / period)), 1)
+    except (OSError, ValueError, ZeroDivisionError):
+        return usable
+
+
+def default_workers(cores: int) -> int:
+    """Two processes at least, so that one that computes hashes doesn't keep the other from answering."""
+    return min(max(cores, 2), 8)
+
+
+def default_threads(workers: int) -> int:
+    """Enough for 80 transfers at once in all. Pages need eight; more threads cost them a few per cent."""
+    return max(80 // workers, 16)
+
+
+def number(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,19}", text) or not least <= int(text) <= most:
+            raise ValueError(f"{text[:SHOWN]!r} is not right; expected a whole number from {least} to {most}")
+        return int(text)
+
+    return parse
+
+
+def yes_or_no(text: str) -> bool:
+    if text.lower() not in {"yes", "no"}:
+        raise ValueError(f"{text[:SHOWN]!r} is not right; expected yes or no")
+    return text.lower() == "yes"
+
+
+def prefix(text: str) -> str:
+    if not re.fullmatch(r"(?:/[A-Za-z0-9._~-]+)+/?|/+", text) or "/.." in text:
+        raise ValueError(f"{text[:SHOWN]!r} is not a path; expected one like /packages")
+    if text.split("/")[1] in RESERVED:
+        raise ValueError(f"{text[:SHOWN]!r} is an address of PyOCI itself; choose another")
+    return text.rstrip("/")
+
+
+def base_url(text: str) -> str:
+    if not re.fullmatch(r"https?://[A-Za-z0-9._:\[\]-]+(?:/[!-~]*)?", text) or re.search("[?#@]", text):
+        raise ValueError(
+            "this is no base URL; expected one like https://collector.example.com:4318, without credentials"
+        )
+    return text.rstrip("/")
+
+
+def header(text: str) -> str:
+    if not re.fullmatch(r"[!-~]+(?: +[!-~]+)*", text):
+        raise ValueError("this can't stand in a header; expected all of an Authorization, like Bearer TOKEN")
+    return text
+
+
+def secret(text: str) -> str:
+    """Raises ValueError, which repeats nothing of it."""
+    if len(text) < _SECRET_LENGTH or not text.isprintable():
+        raise ValueError(
+            f"this is no key; expected at least {_SECRET_LENGTH} visible characters, for instance those that "
+            "`openssl rand -hex 32` prints"
+        )
+    return text
+
+
+def label(text: str) -> str:
+    if not text.isprintable() or len(text) > _NAME_LIMIT:
+        raise ValueError(f"this is no name; expected at most {_NAME_LIMIT} visible characters")
+    return text
+
+
+def username(text: str) -> str:
+    if ":" in text or not text.isprintable():
+        raise ValueError("this is no user name; expected visible characters without a colon")
+    return text
+
+
+def directory(text: str) -> Path:
+    path = Path(text).expanduser().absolute()
+    if path.exists() and not path.is_dir():
+        raise ValueError(
+            f"{text[:SHOWN]!r} is not a directory; expected one, or a path where one can be made"
+        )
+    return path
+
+
+def htpasswd_file(text: str) -> Path:
+    path = Path(text).expanduser().absolute()
+    if not path.is_file():
+        raise ValueError(f"there is no file {text[:SHOWN]!r}; expected one with lines of user:bcrypt-hash")
+    return path
+
+
+def certificates(text: str) -> str:
+    if not Path(text).exists():
+        raise ValueError(f"there is no file {text[:SHOWN]!r}; expected one with certificates")
+    return text
