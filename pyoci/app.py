@@ -27,7 +27,7 @@ from pyoci.readiness import Directory, Readiness
 from pyoci.store.cache import Cache
 from pyoci.store.lookup import Rules
 from pyoci.store.service import PackageStore
-from pyoci.store.state import Terms
+from pyoci.store.state import Freshness
 from pyoci.telemetry.listening import Telemetry
 from pyoci.telemetry.logs import Log
 from pyoci.telemetry.requests import watch
@@ -149,7 +149,7 @@ def _backend(settings: Settings, events: Events) -> Backend:
 
 def _cache(settings: Settings, backend: Backend) -> Cache:
     home = identity(settings.embedded) if settings.embedded else ""
-    return Cache(backend, Terms(settings.cache_ttl, settings.cache_ttl_old), home=home)
+    return Cache(backend, Freshness(settings.cache_ttl, settings.cache_ttl_old), home=home)
 
 
 def _try_out(backend: Backend, events: Events) -> None:

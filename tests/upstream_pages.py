@@ -17,6 +17,6 @@ def make_upstream_page(name: str = "flask", *files: UpstreamFile, **overrides: A
     """A page with one file, or with these."""
     files = files or (make_upstream_file(f"{name.replace('-', '_')}-3.1.0-py3-none-any.whl"),)
     return UpstreamPage(
-        **{"name": name, "files": files, "versions": ("3.1.0",), "state": name, "until": float("inf")}
+        **{"name": name, "files": files, "versions": ("3.1.0",), "fingerprint": name, "until": float("inf")}
         | overrides
     )

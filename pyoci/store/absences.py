@@ -1,4 +1,4 @@
-"""Absences: which callers a registry has told that there is no such project."""
+"""NegativeCache: which callers a registry has told that there is no such project."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cachetools import TLRUCache
 from pyoci.cache.backend import Position
 from pyoci.oci.references import Repository
 from pyoci.store.cache import Cache
-from pyoci.store.models import Ticket
+from pyoci.store.models import Validity
 
 _KNOWN = 65536
 
@@ -23,7 +23,7 @@ class _Absence:
     until: float
 
 
-class Absences:
+class NegativeCache:
     """Each for one caller, for as long as the registry's word to them counts, a minute at most; and until
     somebody who shares the cache publishes the project, or is shown it. One for the process.
     """
@@ -36,9 +36,9 @@ class Absences:
             _KNOWN, ttu=lambda _key, absence, _now: absence.until, timer=clock
         )
 
-    def keep(self, who: str, repository: Repository, position: Position | None, seconds: float) -> None:
+    def add(self, who: str, repository: Repository, position: Position | None, seconds: float) -> None:
         """The registry has told this caller so; that counts for so many seconds from now."""
-        lasting = min(seconds, self._cache.terms.ttl)
+        lasting = min(seconds, self._cache.freshness.ttl)
         if lasting > 0 and position is not None:
             with self._guard:
                 self._known[who, self._cache.key_of(repository)] = _Absence(position, self._clock() + lasting)
@@ -56,25 +56,25 @@ class Absences:
             self._known.pop(key, None)
         return False
 
-    def ticket(self, who: str, repository: Repository, until: float) -> Ticket | None:
+    def validity(self, who: str, repository: Repository, until: float) -> Validity | None:
         """What an answer in the project's place stands on, which is good until then; None where it has to be
         made anew each time.
         """
         journal, position = self._cache.key_of(repository), self._cache.position(repository)
         with self._guard:
             absence = self._known.get((who, journal))
-        # The position of now, or a neighbour in the same journal would end the ticket before it began.
+        # The position of now, or a neighbour in the same journal would end the validity before it began.
         if absence is None or position is None or not self.is_known(who, repository):
             return None
-        return Ticket(who, journal, position, min(absence.until, until), absent=True)
+        return Validity(who, journal, position, min(absence.until, until), absent=True)
 
-    def holds(self, ticket: Ticket) -> bool:
-        """Whether what stood on this ticket may still be given to the same caller."""
+    def is_valid(self, validity: Validity) -> bool:
+        """Whether what stood on this validity may still be given to the same caller."""
         with self._guard:
-            known = (ticket.who, ticket.journal) in self._known
+            known = (validity.who, validity.journal) in self._known
         return (
             known
-            and self._clock() < ticket.until
-            and not self._cache.is_existing(ticket.journal)
-            and self._cache.backend.position(ticket.journal) == ticket.position
+            and self._clock() < validity.until
+            and not self._cache.is_existing(validity.journal)
+            and self._cache.backend.position(validity.journal) == validity.position
         )

@@ -24,9 +24,9 @@ from pyoci.oci.credentials import Credentials, fingerprint
 from pyoci.oci.models import Document
 from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.store.layout import Entry
-from pyoci.store.models import PackageFile, Ticket
+from pyoci.store.models import PackageFile, Validity
 from pyoci.store.packs import packed, unpacked
-from pyoci.store.state import DRESSED, Seen, State, Terms
+from pyoci.store.state import PAGES_CHANGED, Freshness, State, TagState
 
 _PARSED = 64 * 1024 * 1024  # bytes of documents that one process remembers parsed
 _WEIGHT = 6  # a document parsed takes about so many times its bytes
@@ -55,13 +55,13 @@ class Cache:
     def __init__(
         self,
         backend: Backend | None = None,
-        terms: Terms | None = None,
+        freshness: Freshness | None = None,
         *,
         home: str = "",
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self.terms = terms or Terms()
+        self.freshness = freshness or Freshness()
         self.now = now
         self.backend = backend or MemoryBackend()
         self._clock = clock
@@ -93,12 +93,12 @@ class Cache:
 
     def prove(self, who: str, repository: Repository, seconds: float) -> None:
         """The registry has let this caller read there; that counts for so many seconds from now."""
-        lasting = min(seconds, self.terms.ttl)
+        lasting = min(seconds, self.freshness.ttl)
         if lasting > 0:
             with self._guard:
                 self._proofs[who, self.key_of(repository)] = self._clock() + lasting
 
-    def disprove(self, who: str, repository: Repository) -> None:
+    def revoke(self, who: str, repository: Repository) -> None:
         """The registry has just refused this caller."""
         with self._guard:
             self._proofs.pop((who, self.key_of(repository)), None)
@@ -120,7 +120,7 @@ class Cache:
         with self._guard:
             return name in self._existing
 
-    def keep_existing(self, repository: Repository) -> None:
+    def set_existing(self, repository: Repository) -> None:
         """The repository is that of a project: its name is the registry's from now on."""
         name = self.key_of(repository)
         now = self._clock()
@@ -146,7 +146,7 @@ class Cache:
 
     def changed(self, repository: Repository, tag: Tag) -> None:
         """Let everybody forget a tag, once the registry has taken, or may have taken, a change."""
-        self.keep_existing(repository)
+        self.set_existing(repository)
         self.backend.record(self.key_of(repository), str(tag))
 
     def mark(self, repository: Repository) -> str:
@@ -162,9 +162,9 @@ class Cache:
         changed = self.backend.since(self.key_of(repository), Position(epoch, int(count)))
         return changed is not None and str(tag) in changed
 
-    def dress_anew(self, repository: Repository) -> None:
+    def invalidate_pages(self, repository: Repository) -> None:
         """Let everybody build the page again: something else that stands on it is known now."""
-        self.backend.record(self.key_of(repository), DRESSED)
+        self.backend.record(self.key_of(repository), PAGES_CHANGED)
 
     def state(self, repository: Repository) -> State:
         """What is remembered of a repository, as far as it can still be true; an empty state if nothing is.
@@ -195,7 +195,7 @@ class Cache:
         return State.from_json(kept)
 
     def _is_young(self, state: State) -> bool:
-        return self.terms.is_listed(state, self.now())
+        return self.freshness.is_list_fresh(state, self.now())
 
     def _present(self, name: str, known: State, position: Position | None) -> State:
         if position is None or known.position is None:
@@ -218,56 +218,60 @@ class Cache:
         """
         before = self._states.pop(name, None)
         if before is not None and before.tags != state.tags:
-            for tag in {*before.tags, *before.seen} - {*state.tags, *state.seen}:
+            for tag in {*before.tags, *before.tag_states} - {*state.tags, *state.tag_states}:
                 self._contents.pop((name, tag), None)
         if state.weight <= self._states.maxsize // 2:
             self._states[name] = state
 
-    def keep(self, repository: Repository, state: State) -> None:
+    def put_state(self, repository: Repository, state: State) -> None:
         """Remember a state, for all who share the cache."""
         name = self.key_of(repository)
         self._kept(name, state)
         if state.position is not None:
-            self.backend.put(f"state\0{name}", state.to_json(), 2 * max(self.terms.ttl, self.terms.ttl_old))
+            self.backend.put(
+                f"state\0{name}", state.to_json(), 2 * max(self.freshness.ttl, self.freshness.ttl_old)
+            )
 
-    def keep_seen(self, repository: Repository, position: Position | None, tag: str, seen: Seen) -> None:
+    def put_tag_state(
+        self, repository: Repository, position: Position | None, tag: str, seen: TagState
+    ) -> None:
         """Remember what stood under one tag, when the journal had come to `position`; for this process."""
         name = self.key_of(repository)
         with self._guard:
             known = self._states.get(name) or State(position)
             if position is not None and known.position == position:
-                self._remember(name, known.with_seen(tag, seen))
+                self._remember(name, known.with_tag_state(tag, seen))
 
-    def announced(self, repository: Repository, state: State) -> State:
+    def announce(self, repository: Repository, state: State) -> State:
         """The state, after all who remember an older one were told to forget that: else it would depend on
         the worker, for as long as each remembers, what a page shows that somebody had looked up anew.
         """
-        self.dress_anew(repository)
+        self.invalidate_pages(repository)
         position = self.position(repository)
         if position is None or state.position is None:
             return state
         told = self.backend.since(self.key_of(repository), state.position)
-        return replace(state, position=position) if told == frozenset({DRESSED}) else state
+        return replace(state, position=position) if told == frozenset({PAGES_CHANGED}) else state
 
-    def looking(self, repository: Repository, seconds: float) -> AbstractContextManager[bool]:
+    def refresh_lock(self, repository: Repository, seconds: float) -> AbstractContextManager[bool]:
         """While held, nobody else who shares the cache looks at the same repository; waits so long for it."""
         return self.backend.lock(f"look\0{self.key_of(repository)}", seconds)
 
-    def ticket(self, who: str, repository: Repository, state: State) -> Ticket | None:
+    def validity(self, who: str, repository: Repository, state: State) -> Validity | None:
         """What a page made of `state` stands on; None where it has to be made anew each time."""
         if state.position is None:
             return None
-        until = self._clock() + state.listed + self.terms.ttl - self.now()
-        return Ticket(who, self.key_of(repository), state.position, until)
+        until = self._clock() + state.listed + self.freshness.ttl - self.now()
+        return Validity(who, self.key_of(repository), state.position, until)
 
-    def holds(self, ticket: Ticket) -> bool:
-        """Whether what stood on this ticket may still be given to the same caller."""
+    def is_valid(self, validity: Validity) -> bool:
+        """Whether what stood on this validity may still be given to the same caller."""
         with self._guard:
-            proven = (ticket.who, ticket.journal) in self._proofs
+            proven = (validity.who, validity.journal) in self._proofs
         return (
             proven
-            and self._clock() < ticket.until
-            and self.backend.position(ticket.journal) == ticket.position
+            and self._clock() < validity.until
+            and self.backend.position(validity.journal) == validity.position
         )
 
     # What never changes
@@ -284,7 +288,7 @@ class Cache:
             found.update(unpacked(pack or b""))
         return found
 
-    def keep_documents(
+    def put_documents(
         self, repository: Repository, documents: Mapping[Digest, Document], state: State
     ) -> tuple[str, ...]:
         """Remember documents beside those of a state; the packs of both. A great many packs become few."""
@@ -292,7 +296,7 @@ class Cache:
             return state.packs
         packs = state.packs
         if len(packs) > _PACKS:
-            wanted = {seen.digest for seen in state.seen.values()}
+            wanted = {seen.digest for seen in state.tag_states.values()}
             known = self.documents(repository, packs)
             documents = {**{digest: known[digest] for digest in wanted & known.keys()}, **documents}
             packs = ()
@@ -311,7 +315,7 @@ class Cache:
         document = Document(media_type.decode("utf-8", "replace"), body)
         return document if _is(body, digest) else None
 
-    def keep_document(self, repository: Repository, digest: Digest, document: Document) -> None:
+    def put_document(self, repository: Repository, digest: Digest, document: Document) -> None:
         kept = b"\n".join((document.media_type.encode(), document.body))
         self.backend.put(f"document\0{self.key_of(repository)}\0{digest}", kept)
 
@@ -320,7 +324,7 @@ class Cache:
         kept = self.backend.get(f"blob\0{self.key_of(repository)}\0{digest}")
         return kept if kept is not None and _is(kept, digest) else None
 
-    def keep_blob(self, repository: Repository, digest: Digest, content: bytes) -> None:
+    def put_blob(self, repository: Repository, digest: Digest, content: bytes) -> None:
         self.backend.put(f"blob\0{self.key_of(repository)}\0{digest}", content)
 
     def size(self, repository: Repository, digest: Digest) -> int | None:
@@ -328,7 +332,7 @@ class Cache:
         with self._guard:
             return self._sizes.get((self.key_of(repository), digest))
 
-    def keep_size(self, repository: Repository, digest: Digest, size: int) -> None:
+    def put_size(self, repository: Repository, digest: Digest, size: int) -> None:
         with self._guard:
             self._sizes[self.key_of(repository), digest] = size
 
@@ -338,7 +342,7 @@ class Cache:
             known = self._contents.get((self.key_of(repository), tag))
         return known[1] if known is not None and known[0] == digest else None
 
-    def keep_contents(self, repository: Repository, tag: str, digest: Digest, contents: Contents) -> None:
+    def put_contents(self, repository: Repository, tag: str, digest: Digest, contents: Contents) -> None:
         with self._guard:
             if 500 + _WEIGHT * contents.size <= self._contents.maxsize // 4:
                 self._contents[self.key_of(repository), tag] = (digest, contents)

@@ -70,7 +70,7 @@ class Images:
         key, now = (self._cache.key_of(project.repository), tags), self._cache.now()
         with self._guard:
             known = self._known.get(key)
-        if known is not None and 0 <= now - known[1] < self._cache.terms.ttl:
+        if known is not None and 0 <= now - known[1] < self._cache.freshness.ttl:
             return known[0]
         try:
             found = self._read(project, tags)
@@ -102,7 +102,7 @@ class Images:
 
 
 def _taken(project: StoredProject, document: Document) -> Document:
-    project.allowance.take(len(document.body))
+    project.read_limit.take(len(document.body))
     return document
 
 

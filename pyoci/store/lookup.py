@@ -15,14 +15,15 @@ from pyoci.cache.backend import Position
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import NotFound, PyOCIError
 from pyoci.oci.errors import RegistryDenied, RegistryUnauthorized
-from pyoci.store.absences import Absences
+from pyoci.store.absences import NegativeCache
 from pyoci.store.absent import Absent
 from pyoci.store.models import Absence, ForeignPage, ProjectPage, Root
 from pyoci.store.pages import Pages
 from pyoci.store.project import StoredProject
 from pyoci.upstream.models import UpstreamPage
 
-Glance = Callable[[], tuple[ProjectName, ...]]  # the projects of the namespace that is spelled like a project
+# The projects of the namespace that is spelled like a project.
+ProjectsBelow = Callable[[], tuple[ProjectName, ...]]
 
 
 class Upstream(Protocol):
@@ -50,7 +51,7 @@ class Rules:
     private: Names | None = None
     on_denied: bool = False
 
-    def keep(self, name: ProjectName) -> bool:
+    def is_private(self, name: ProjectName) -> bool:
         """Whether this name stays here."""
         return self.private is not None and self.private.covers(name.normalized)
 
@@ -60,32 +61,39 @@ class Lookup:
     """One for the process."""
 
     pages: Pages
-    absences: Absences
+    absences: NegativeCache
     upstream: Upstream | None = None
     rules: Rules = field(default_factory=Rules)
 
     def find(
-        self, project: StoredProject, glance: Glance, *, outside: bool = True, fresh: bool = False
+        self,
+        project: StoredProject,
+        projects_below: ProjectsBelow,
+        *,
+        ask_upstream: bool = True,
+        fresh: bool = False,
     ) -> ProjectPage | Root | ForeignPage:
         """The project's page, from the registry alone if it has it. If not, the root that is spelled like it;
-        then upstream's page, unless `outside` is false. `fresh` asks again whatever is remembered. Raises
-        what the registry said.
+        then upstream's page, unless `ask_upstream` is false. `fresh` asks again whatever is remembered.
+        Raises what the registry said.
         """
         position = project.cache.position(project.repository)
-        outside = outside and self.upstream is not None and not self.rules.keep(project.name)
-        if fresh or not (outside and self.absences.is_known(project.who, project.repository)):
+        ask_upstream = ask_upstream and self.upstream is not None and not self.rules.is_private(project.name)
+        if fresh or not (ask_upstream and self.absences.is_known(project.who, project.repository)):
             try:
                 return self.pages.page(project, fresh=fresh)
             except PyOCIError as refusal:
-                projects = glance() if isinstance(refusal, NotFound) else ()
+                projects = projects_below() if isinstance(refusal, NotFound) else ()
                 if projects:
                     return Root(projects)
-                if not (outside and self._counts_as_absent(project, refusal, position)):
+                if not (ask_upstream and self._counts_as_absent(project, refusal, position)):
                     raise
                 return self._foreign(project, refusal, fresh=fresh)
         return self._foreign(project, NotFound(f"there is no project {project.name} here"), fresh=fresh)
 
-    def absence(self, project: StoredProject, glance: Glance, *, fresh: bool = False) -> Absence | None:
+    def absence(
+        self, project: StoredProject, projects_below: ProjectsBelow, *, fresh: bool = False
+    ) -> Absence | None:
         """The registry's word that it has neither the project nor the root that is spelled like it; None
         where it has one of them. Raises any answer after which upstream would not be asked either.
         """
@@ -97,13 +105,13 @@ class Lookup:
             try:
                 self.pages.check(project, self.pages.listed(project, position, fresh=fresh).tags)
             except PyOCIError as refusal:
-                if isinstance(refusal, NotFound) and glance():
+                if isinstance(refusal, NotFound) and projects_below():
                     return None
                 if not self._counts_as_absent(project, refusal, position):
                     raise
             else:
                 return None
-        return Absence(self.absences.ticket(who, repository, math.inf))
+        return Absence(self.absences.validity(who, repository, math.inf))
 
     def _counts_as_absent(
         self, project: StoredProject, refusal: PyOCIError, position: Position | None
@@ -112,8 +120,8 @@ class Lookup:
         repository = project.repository
         if project.cache.has_existed(repository):
             return False
-        if isinstance(refusal, Absent) and refusal.told and project.session.is_accepted(repository):
-            self.absences.keep(project.who, repository, position, project.session.trusted_seconds(repository))
+        if isinstance(refusal, Absent) and refusal.is_conclusive and project.session.is_accepted(repository):
+            self.absences.add(project.who, repository, position, project.session.trusted_seconds(repository))
             return True
         return self.rules.on_denied and _may_deny(refusal)
 
@@ -126,7 +134,7 @@ class Lookup:
             page = self.upstream.page(project.name.normalized, fresh=fresh)
         except NotFound:
             raise refusal from None
-        return ForeignPage(page, self.absences.ticket(project.who, project.repository, page.until))
+        return ForeignPage(page, self.absences.validity(project.who, project.repository, page.until))
 
 
 def _may_deny(refusal: PyOCIError) -> bool:
@@ -134,7 +142,7 @@ def _may_deny(refusal: PyOCIError) -> bool:
     password is no such word, nor is the 404 of a web server whose registry is gone.
     """
     if isinstance(refusal, Absent):
-        return refusal.spoken
+        return refusal.is_from_registry
     if isinstance(refusal, RegistryUnauthorized) and refusal.wrong_credentials:
         return False
     return isinstance(refusal, RegistryUnauthorized | RegistryDenied) and refusal.status in {400, 401, 403}

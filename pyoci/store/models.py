@@ -1,4 +1,4 @@
-"""What the store takes and gives: Namespace, PackageFile, ProjectPage, ForeignPage, Absence, Root, Ticket,
+"""What the store takes and gives: Namespace, PackageFile, ProjectPage, ForeignPage, Absence, Root, Validity,
 Upload, Published, ByteRange, FileStream, FileElsewhere.
 """
 
@@ -63,7 +63,7 @@ class PackageFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
+class Validity:
     """What a page stands on: it may be given again to the same caller for as long as this holds."""
 
     who: str = field(repr=False)
@@ -71,20 +71,20 @@ class Ticket:
     position: Position
     until: float  # by the cache's own clock
     absent: bool = False  # it stands on the registry's word that there is no such project
-    also: Ticket | None = field(default=None, repr=False)  # another that has to hold
+    also: Validity | None = field(default=None, repr=False)  # another that has to hold
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectPage:
     """The files of one project, in PEP 440 order, oldest version first.
 
-    Two pages of one project with the same `state` are the same; "" tells nothing.
+    Two pages of one project with the same `fingerprint` are the same; "" tells nothing.
     """
 
     name: ProjectName
     files: tuple[PackageFile, ...]
-    state: str = field(default="", compare=False)
-    ticket: Ticket | None = field(default=None, compare=False)
+    fingerprint: str = field(default="", compare=False)
+    validity: Validity | None = field(default=None, compare=False)
 
     @property
     def versions(self) -> tuple[Version, ...]:
@@ -112,16 +112,16 @@ class ForeignPage:
     """The page of a project that the registry lacks, as the upstream package index gave it."""
 
     page: UpstreamPage
-    ticket: Ticket | None = None
+    validity: Validity | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """The registry's word, by an answer that counts, that it lacks a project; with a ticket where it is
+    """The registry's word, by an answer that counts, that it lacks a project; with a validity where it is
     remembered.
     """
 
-    ticket: Ticket | None = None
+    validity: Validity | None = None
 
 
 @dataclass(frozen=True, slots=True)

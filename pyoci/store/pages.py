@@ -26,12 +26,12 @@ from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.single_flight import SingleFlight
 from pyoci.store.absent import Absent
+from pyoci.store.backfill import MetadataBackfill
 from pyoci.store.cache import Cache
 from pyoci.store.images import Images
-from pyoci.store.learned import Learned
 from pyoci.store.models import PackageFile, ProjectPage
 from pyoci.store.project import Listing, StoredProject, versions_among
-from pyoci.store.state import Seen, State, fingerprint
+from pyoci.store.state import State, TagState, fingerprint
 
 _LAG = 300.0  # seconds for which a list of tags may lack what was written, or name what was deleted
 _MADE = 64 * 1024 * 1024  # bytes, roughly, of all the pages that one process remembers
@@ -64,9 +64,9 @@ class _Sorted:
 class Pages:
     """Makes pages. One for the process."""
 
-    def __init__(self, cache: Cache, learned: Learned, *, max_versions: int = 1000) -> None:
+    def __init__(self, cache: Cache, backfill: MetadataBackfill, *, max_versions: int = 1000) -> None:
         self._cache = cache
-        self._learned = learned
+        self._backfill = backfill
         self._images = Images(cache, _side_by_side)
         self._max_versions = max_versions
         self._flights = SingleFlight()
@@ -109,7 +109,7 @@ class Pages:
             state = self._looked(project, None, fresh=True)
             page = self._page(project, state)
         if page.files:
-            cache.keep_existing(repository)
+            cache.set_existing(repository)
         else:
             self.check(project, state.tags)
         return page
@@ -120,7 +120,7 @@ class Pages:
         """
         if not self._cache.has_existed(project.repository) and self._images.are_all(project, tags):
             raise Absent.image(f"there is no project {project.name} here")
-        self._cache.keep_existing(project.repository)
+        self._cache.set_existing(project.repository)
 
     def listed(self, project: StoredProject, position: Position | None, *, fresh: bool) -> Listing:
         """The tags, as the registry lists them to this caller, or has just done. `position` is that of the
@@ -143,21 +143,21 @@ class Pages:
         if not holds:
             return None
         if state is not remembered:
-            self._cache.keep(project.repository, state)
+            self._cache.put_state(project.repository, state)
         return state
 
     def _holds(self, project: StoredProject, state: State) -> bool:
-        now, terms = self._cache.now(), self._cache.terms
-        return terms.is_listed(state, now) and all(
-            (seen := state.seen.get(str(tag))) is not None and terms.holds(seen, now)
+        now, freshness = self._cache.now(), self._cache.freshness
+        return freshness.is_list_fresh(state, now) and all(
+            (seen := state.tag_states.get(str(tag))) is not None and freshness.is_fresh(seen, now)
             for tag in self._wanted(project, state.tags)
         )
 
     def _good_for_now(self, project: StoredProject) -> State | None:
         """What is remembered, where that will do while somebody else is looking."""
         state = self._cache.state(project.repository)
-        whole = all(str(tag) in state.seen for tag in self._wanted(project, state.tags))
-        return state if whole and self._cache.terms.bears(state, self._cache.now()) else None
+        whole = all(str(tag) in state.tag_states for tag in self._wanted(project, state.tags))
+        return state if whole and self._cache.freshness.may_serve_stale(state, self._cache.now()) else None
 
     def _wanted(self, project: StoredProject, tags: tuple[str, ...]) -> list[Tag]:
         """The tags of the newest versions, oldest first."""
@@ -178,7 +178,7 @@ class Pages:
     def _looked(self, project: StoredProject, listing: Listing | None, *, fresh: bool) -> State:
         """Ask the registry for what isn't remembered, or no longer counts; and remember it."""
         cache, repository = self._cache, project.repository
-        with cache.looking(repository, project.seconds_left):
+        with cache.refresh_lock(repository, project.seconds_left):
             before = state = cache.state(repository)
             if listing is None or listing.position != state.position:
                 if not fresh and self._holds(project, state):
@@ -187,26 +187,26 @@ class Pages:
             now = cache.now()
             state = _merged(state, replace(listing, position=state.position), now)
             wanted = self._wanted(project, state.tags)
-            known = {str(tag): state.seen.get(str(tag)) for tag in wanted}
+            known = {str(tag): state.tag_states.get(str(tag)) for tag in wanted}
             stale = [tag for tag in wanted if fresh or not self._counts(known[str(tag)], now)]
             found = _side_by_side(project, lambda tag: project.look(tag, known[str(tag)]), stale)
-            seen = dict(state.seen)
+            seen = dict(state.tag_states)
             for tag, at_present in zip(stale, found, strict=True):
                 seen.pop(str(tag), None)
                 if at_present is not None:
                     seen[str(tag)] = at_present
             gone = {str(tag) for tag in stale} - seen.keys()
             tags = tuple(tag for tag in state.tags if tag not in gone)
-            packs = cache.keep_documents(repository, project.found, replace(state, seen=seen))
+            packs = cache.put_documents(repository, project.found, replace(state, tag_states=seen))
             # For the position from before: the list may be younger than what was remembered of old versions.
             state = State(state.position, listing.at, tags, seen, packs)
             if before.differs_from(state):
-                state = cache.announced(repository, state)
-            cache.keep(repository, state)
+                state = cache.announce(repository, state)
+            cache.put_state(repository, state)
             return state
 
-    def _counts(self, seen: Seen | None, now: float) -> bool:
-        return seen is not None and self._cache.terms.holds(seen, now)
+    def _counts(self, seen: TagState | None, now: float) -> bool:
+        return seen is not None and self._cache.freshness.is_fresh(seen, now)
 
     # The page itself
 
@@ -220,21 +220,21 @@ class Pages:
                 self._made.pop(key, None)
                 if made.state.weight + made.weight <= self._made.maxsize:
                     self._made[key] = made
-        return replace(made.page, ticket=self._cache.ticket(project.who, project.repository, state))
+        return replace(made.page, validity=self._cache.validity(project.who, project.repository, state))
 
     def _made_of(self, project: StoredProject, state: State, before: _Made | None) -> _Made:
         """The page that the state makes; the one from before where nothing of it has changed."""
-        pairs = [(str(tag), state.seen[str(tag)].digest) for tag in self._wanted(project, state.tags)]
+        pairs = [(str(tag), state.tag_states[str(tag)].digest) for tag in self._wanted(project, state.tags)]
         name = fingerprint(pairs)
-        if before is not None and before.page.state == name:
+        if before is not None and before.page.fingerprint == name:
             return replace(before, state=state)
         files, size = _files(project, pairs, state.packs)
         if not all(file.core_metadata or isinstance(file.distribution, Sdist) for file in files):
-            known = self._learned.known(project.repository)
+            known = self._backfill.known(project.repository)
             files = tuple(_announced(file, known) for file in files)
             # What was learned may come and go.
             name = fingerprint(pairs, *(file.core_metadata or "" for file in files))
-            if before is not None and before.page.state == name:
+            if before is not None and before.page.fingerprint == name:
                 return replace(before, state=state)
         return _Made(state, ProjectPage(project.name, files, name), _WEIGHT * size)
 
@@ -256,11 +256,11 @@ def _merged(state: State, listing: Listing, now: float) -> State:
     late = [
         tag
         for tag in state.tags
-        if (now - state.seen[tag].changed < _LAG if tag in state.seen else not state.listed)
+        if (now - state.tag_states[tag].changed < _LAG if tag in state.tag_states else not state.listed)
     ]
     tags = tuple(sorted({*listing.tags, *late}))
-    seen = {tag: state.seen[tag] for tag in tags if tag in state.seen}
-    return replace(state, listed=listing.at, tags=tags, seen=seen)
+    seen = {tag: state.tag_states[tag] for tag in tags if tag in state.tag_states}
+    return replace(state, listed=listing.at, tags=tags, tag_states=seen)
 
 
 def _files(

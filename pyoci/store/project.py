@@ -39,7 +39,7 @@ from pyoci.store.layout import (
     version_of,
 )
 from pyoci.store.models import PackageFile
-from pyoci.store.state import Seen
+from pyoci.store.state import TagState
 from pyoci.store.writing.lag import RecentWrites, current_document
 
 _SECONDS = 60.0  # for reading all the versions of a page
@@ -47,7 +47,7 @@ _SPELLINGS = 16  # tags of one version that are looked at for a file
 _BROKEN = frozenset({"MANIFEST_INVALID", "MANIFEST_UNVERIFIED", "TAG_INVALID", "DIGEST_INVALID"})
 
 
-class Allowance:
+class ReadLimit:
     """How many bytes of documents one request may still read; a hostile registry has no end of them."""
 
     def __init__(self, size: int = 48 * 1024 * 1024) -> None:
@@ -82,7 +82,7 @@ class StoredProject:
     events: Events
     cache: Cache
     writes: RecentWrites
-    allowance: Allowance = field(default_factory=Allowance)
+    read_limit: ReadLimit = field(default_factory=ReadLimit)
     found: dict[Digest, Document] = field(default_factory=dict)  # what was read in this request
     ends: float = field(default_factory=lambda: time.monotonic() + _SECONDS)
 
@@ -99,28 +99,28 @@ class StoredProject:
         """
         position, at = self.cache.position(self.repository), self.cache.now()
         try:
-            with self.heeding():
+            with self.revoked_on_refusal():
                 tags = self.session.tags(self.repository)
         except RegistryNotFound as exc:
-            self.disprove()
+            self.revoke()
             raise Absent.by(f"there is no project {self.name} here", exc) from exc
         self._prove_reading()
         return Listing(position, at, tags)
 
     @contextmanager
-    def heeding(self) -> Iterator[None]:
+    def revoked_on_refusal(self) -> Iterator[None]:
         """A refusal in here ends what was proven before."""
         try:
             yield
         except (RegistryUnauthorized, RegistryDenied):
-            self.disprove()
+            self.revoke()
             raise
 
     def versions(self) -> list[tuple[Version, Tag]]:
         """Version and tag of everything that may be a version, oldest first. Raises NotFound."""
         return versions_among(self.listing().tags)
 
-    def look(self, tag: Tag, known: Seen | None = None) -> Seen | None:
+    def look(self, tag: Tag, known: TagState | None = None) -> TagState | None:
         """What stands under a tag; None where nothing does. A HEAD will do where it is what was known."""
         at = self.cache.now()
         if known is not None and self._still_holds(tag, known.digest):
@@ -128,10 +128,10 @@ class StoredProject:
         document = self._present(tag)
         if document is None:
             return None
-        self.allowance.take(len(document.body))
+        self.read_limit.take(len(document.body))
         digest = document.digest
         self.found[digest] = document
-        return Seen(digest, at, self._read(str(tag), digest, document).changed)
+        return TagState(digest, at, self._read(str(tag), digest, document).changed)
 
     def _present(self, tag: Tag) -> Document | None:
         """The document under a tag; None where there is none, or where just this one can't be had."""
@@ -159,13 +159,13 @@ class StoredProject:
         self.events.count("cache", "proof", "hit" if proven else "miss")
         return proven
 
-    def disprove(self) -> None:
+    def revoke(self) -> None:
         """Forget that the registry has let this caller read here."""
-        self.cache.disprove(self.who, self.repository)
+        self.cache.revoke(self.who, self.repository)
 
     def prove(self) -> None:
         """Remember that the registry has just let this caller read something of the project."""
-        self.cache.keep_existing(self.repository)
+        self.cache.set_existing(self.repository)
         self._prove_reading()
 
     def _prove_reading(self) -> None:
@@ -187,7 +187,7 @@ class StoredProject:
                 known = self._find(distribution, fresh=False)
                 if known is not None and self._has(known, sha256):
                     return known
-        with self.heeding():
+        with self.revoked_on_refusal():
             found = self._find(distribution, fresh=True)
         if found is None:
             raise NotFound(f"{self.name} has no file {distribution.filename}")
@@ -224,7 +224,7 @@ class StoredProject:
             tags = self._listed()
         else:
             state = self.cache.state(self.repository)
-            tags = (*state.tags, *state.seen)
+            tags = (*state.tags, *state.tag_states)
         yield from tags_of(distribution.version, tags, but=likely)
 
     def all_tags(self, distribution: Distribution) -> tuple[Tag, ...]:
@@ -247,15 +247,15 @@ class StoredProject:
         ):
             return ()
 
-    def _remembered(self, tag: Tag) -> Seen | None:
-        seen = self.cache.state(self.repository).seen.get(str(tag))
-        return seen if seen is not None and self.cache.terms.holds(seen, self.cache.now()) else None
+    def _remembered(self, tag: Tag) -> TagState | None:
+        seen = self.cache.state(self.repository).tag_states.get(str(tag))
+        return seen if seen is not None and self.cache.freshness.is_fresh(seen, self.cache.now()) else None
 
-    def _seen_now(self, tag: Tag) -> Seen | None:
+    def _seen_now(self, tag: Tag) -> TagState | None:
         position = self.cache.position(self.repository)
         seen = self.look(tag)
         if seen is not None:
-            self.cache.keep_seen(self.repository, position, str(tag), seen)
+            self.cache.put_tag_state(self.repository, position, str(tag), seen)
         return seen
 
     def contents(
@@ -310,8 +310,8 @@ class StoredProject:
         self.events.count("cache", "document", "miss" if document is None else "hit")
         if document is None:
             document = self.session.pull(self.repository, digest)
-            self.allowance.take(len(document.body))
-            self.cache.keep_document(self.repository, digest, document)
+            self.read_limit.take(len(document.body))
+            self.cache.put_document(self.repository, digest, document)
         return document
 
     def _read(self, tag: str, digest: Digest, document: Document) -> Contents:
@@ -332,7 +332,7 @@ class StoredProject:
                 found = tuple(entries(image_index, self.name, tag))
                 files = tuple(file for entry in found if (file := self._shown(entry)) is not None)
                 contents = Contents(found, files, changed_at(image_index), len(document.body))
-        self.cache.keep_contents(self.repository, tag, digest, contents)
+        self.cache.put_contents(self.repository, tag, digest, contents)
         return contents
 
     def image_index(self, document: Document) -> ImageIndex | None:

@@ -93,7 +93,7 @@ class Roots:
             return known[0]
 
         def read() -> frozenset[str]:
-            until = self._clock() + self._cache.terms.ttl
+            until = self._clock() + self._cache.freshness.ttl
             found = frozenset(path for name in session.repositories() for path in _paths_above(name))
             with self._guard, suppress(ValueError):  # it is larger than all of them may be together
                 self._known[key] = (found, until)

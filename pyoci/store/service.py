@@ -18,11 +18,11 @@ from pyoci.oci.credentials import Credentials
 from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.references import Digest
 from pyoci.oci.session import Gateway
-from pyoci.store.absences import Absences
+from pyoci.store.absences import NegativeCache
+from pyoci.store.backfill import MetadataBackfill
 from pyoci.store.cache import Cache
 from pyoci.store.layout import core_metadata_of
-from pyoci.store.learned import Learned
-from pyoci.store.lookup import Glance, Lookup, Rules, Upstream
+from pyoci.store.lookup import Lookup, ProjectsBelow, Rules, Upstream
 from pyoci.store.models import (
     Absence,
     ByteRange,
@@ -34,7 +34,7 @@ from pyoci.store.models import (
     ProjectPage,
     Published,
     Root,
-    Ticket,
+    Validity,
 )
 from pyoci.store.pages import Pages
 from pyoci.store.project import StoredProject
@@ -70,14 +70,14 @@ class PackageStore:
         self._gateway = gateway
         self._events = events or Events()
         self._cache = cache or Cache()
-        self._learned = Learned(
+        self._backfill = MetadataBackfill(
             self._cache.backend,
             self._events,
-            changed=self._cache.dress_anew,
+            changed=self._cache.invalidate_pages,
             key_of=self._cache.key_of,
         )
-        self._pages = Pages(self._cache, self._learned, max_versions=max_versions)
-        self._absences = Absences(self._cache)
+        self._pages = Pages(self._cache, self._backfill, max_versions=max_versions)
+        self._absences = NegativeCache(self._cache)
         self._lookup = Lookup(self._pages, self._absences, upstream, rules or Rules())
         self._writes = RecentWrites(journal=self._cache)
         locks = TagLocks(self._cache.backend.lock)
@@ -107,19 +107,22 @@ class PackageStore:
         *,
         below: Namespace | None = None,
         after: Absence | None = None,
-        outside: bool = True,
+        ask_upstream: bool = True,
         fresh: bool = False,
     ) -> ProjectPage | Root | ForeignPage:
         """What stands at the address of a project: its page; if the registry lacks it, the root of the
         namespace `below`, which is spelled like it; or else the page of the upstream package index, which is
-        not asked where `outside` is false. The answer holds no longer than the absence that it comes `after`.
+        not asked where `ask_upstream` is false. The answer is valid for no longer than the absence that it
+        comes `after`.
         """
         project = self._project(namespace, name, caller)
-        found = self._lookup.find(project, self._glance(below, caller), outside=outside, fresh=fresh)
+        found = self._lookup.find(
+            project, self._projects_below(below, caller), ask_upstream=ask_upstream, fresh=fresh
+        )
         if after is None or isinstance(found, Root):
             return found
-        both = replace(found.ticket, also=after.ticket) if found.ticket and after.ticket else None
-        return replace(found, ticket=both)
+        both = replace(found.validity, also=after.validity) if found.validity and after.validity else None
+        return replace(found, validity=both)
 
     def absence(
         self,
@@ -134,15 +137,15 @@ class PackageStore:
         spelled like it; None where it has. Raises any answer that doesn't tell.
         """
         project = self._project(namespace, name, caller)
-        return self._lookup.absence(project, self._glance(below, caller), fresh=fresh)
+        return self._lookup.absence(project, self._projects_below(below, caller), fresh=fresh)
 
-    def _glance(self, below: Namespace | None, caller: Credentials) -> Glance:
+    def _projects_below(self, below: Namespace | None, caller: Credentials) -> ProjectsBelow:
         return lambda: self._roots.projects_if_any(below, caller) if below is not None else ()
 
-    def holds(self, ticket: Ticket) -> bool:
-        """Whether the page with this ticket may be given again to the caller who got it."""
-        alone = self._absences.holds(ticket) if ticket.absent else self._cache.holds(ticket)
-        return alone and (ticket.also is None or self.holds(ticket.also))
+    def is_valid(self, validity: Validity) -> bool:
+        """Whether the page with this validity may be given again to the caller who got it."""
+        alone = self._absences.is_valid(validity) if validity.absent else self._cache.is_valid(validity)
+        return alone and (validity.also is None or self.is_valid(validity.also))
 
     # A file of another sha256 than the caller expects is NotFound: `sha256` are the first digits of its hex.
 
@@ -172,7 +175,7 @@ class PackageStore:
             file = self._sized(project, file)
             span = byte_range.within(file.size or 0)
         self._learn(project, file)
-        with project.heeding():
+        with project.revoked_on_refusal():
             blob = project.session.open_blob(project.repository, _digest(file), span, file.size)
         project.prove()
         return _streamed(file, blob, span)
@@ -191,7 +194,7 @@ class PackageStore:
         project = self._project(namespace, name, caller)
         file = project.complete(project.find(parse_filename(filename), sha256))
         self._learn(project, file)
-        with project.heeding():
+        with project.revoked_on_refusal():
             found = project.session.open_or_leave(project.repository, _digest(file), leave, file.size)
         project.prove()
         return FileElsewhere(file, found) if isinstance(found, str) else _streamed(file, found, None)
@@ -210,7 +213,7 @@ class PackageStore:
                 self._events.warning(
                     "store", "config blob gone", repository=str(project.repository), why=exc.message
                 )
-        text = self._learned.text(project.session, project.repository, file)
+        text = self._backfill.text(project.session, project.repository, file)
         if text is not None and file.core_metadata not in {None, hashlib.sha256(text).hexdigest()}:
             raise ProtocolError(f"METADATA in {filename} is not the one that was announced")
         if text is None:
@@ -253,7 +256,7 @@ class PackageStore:
     def _learn(self, project: StoredProject, file: PackageFile) -> None:
         """Read METADATA of a wheel that came without, so that the page announces it to whoever comes next."""
         if file.core_metadata is None:
-            self._learned.learn(project.session, project.repository, file)
+            self._backfill.learn(project.session, project.repository, file)
 
     def _sized(self, project: StoredProject, file: PackageFile) -> PackageFile:
         """The file with its size; the registry is asked where no annotation tells."""
@@ -264,7 +267,7 @@ class PackageStore:
             size = project.session.blob_size(project.repository, _digest(file))
             if size is None:
                 raise NotFound(f"the registry has lost the bytes of {file.filename}")
-            self._cache.keep_size(project.repository, _digest(file), size)
+            self._cache.put_size(project.repository, _digest(file), size)
         return replace(file, size=size)
 
     def _config(self, project: StoredProject, digest: Digest) -> bytes:
@@ -273,7 +276,7 @@ class PackageStore:
         self._events.count("cache", "metadata", "miss" if known is None else "hit")
         if known is not None:
             return known
-        with project.heeding():
+        with project.revoked_on_refusal():
             blob = project.session.open_blob(project.repository, digest)
         config = bytearray()
         for piece in blob.pieces:
@@ -281,7 +284,7 @@ class PackageStore:
             if len(config) > _CONFIG_LIMIT:
                 raise ProtocolError("the registry's config blob is too large to be one")
         project.prove()
-        self._cache.keep_blob(project.repository, digest, bytes(config))
+        self._cache.put_blob(project.repository, digest, bytes(config))
         return bytes(config)
 
 

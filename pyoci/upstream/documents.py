@@ -57,7 +57,7 @@ def page_of(document: Mapping[str, Any], name: str, base: str) -> UpstreamPage:
         versions=_derived(files) if versions is None else versions,
         status=fields.status(document.get("project-status")),
     )
-    return replace(page, state=hashlib.sha256(write_json(page)).hexdigest()[:32])
+    return replace(page, fingerprint=hashlib.sha256(write_json(page)).hexdigest()[:32])
 
 
 def check_version(told: object) -> None:

@@ -55,7 +55,7 @@ class ProjectStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamPage:
-    """A project's page. Pages of the same `state` are the same in all that is shown.
+    """A project's page. Pages of the same `fingerprint` are the same in all that is shown.
 
     `until` is a time on the monotonic clock: as long as it isn't past, the page may be given again without
     asking. `stale` tells that upstream could not be asked when the page was given.
@@ -65,7 +65,7 @@ class UpstreamPage:
     files: tuple[UpstreamFile, ...]  # in upstream's order
     versions: tuple[str, ...]
     status: ProjectStatus | None = None
-    state: str = ""
+    fingerprint: str = ""
     until: float = field(default=0.0, compare=False)
     stale: bool = field(default=False, compare=False)
 

@@ -84,19 +84,19 @@ class RenderedPages:
             size, getsizeof=lambda entry: 1000 + len(entry[1].body)
         )
 
-    def get(self, key: Hashable, state: str) -> Rendered | None:
-        """What is remembered under `key`, if it shows that state."""
+    def get(self, key: Hashable, fingerprint: str) -> Rendered | None:
+        """What is remembered under `key`, if it has that fingerprint."""
         with self._guard:
             known = self._known.get(key)
-        return known[1] if known is not None and known[0] == state else None
+        return known[1] if known is not None and known[0] == fingerprint else None
 
-    def made(self, key: Hashable, state: str, make: Callable[[], Rendered]) -> Rendered:
-        """What is remembered under `key` for that state, or what `make` makes."""
-        known = self.get(key, state)
+    def made(self, key: Hashable, fingerprint: str, make: Callable[[], Rendered]) -> Rendered:
+        """What is remembered under `key` with that fingerprint, or what `make` makes."""
+        known = self.get(key, fingerprint)
         if known is not None:
             return known
         rendered = make()
         if len(rendered.body) <= self._known.maxsize // 2:
             with self._guard:
-                self._known[key] = (state, rendered)
+                self._known[key] = (fingerprint, rendered)
         return rendered

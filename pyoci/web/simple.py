@@ -119,7 +119,9 @@ def _release(resolved: ResolvedRequest, *, json: bool = False) -> _Release | Non
     try:
         project = above.json_project(fresh=_fresh()) if json else above.page_project(fresh=_fresh())
         page = (
-            _find(replace(project, below=None), above, outside=False) if unclear else _found(project, above)
+            _find(replace(project, below=None), above, ask_upstream=False)
+            if unclear
+            else _found(project, above)
         )
     except (NotFound, InvalidRequest):
         if not unclear or isinstance(refusal, InvalidRequest):
@@ -135,14 +137,14 @@ def _release(resolved: ResolvedRequest, *, json: bool = False) -> _Release | Non
             raise refusal
         raise NotFound(f"{project.name} has no version {version} here")
     # Something else may be published that this address means first.
-    return _Release(above, project, version, replace(found, ticket=None) if unclear else found)
+    return _Release(above, project, version, replace(found, validity=None) if unclear else found)
 
 
 def _refusal(resolved: ResolvedRequest, json: bool) -> PyOCIError | None:
     """Why the registry shows no project and no root at this address; None where it does."""
     try:
         project = resolved.json_project(fresh=_fresh()) if json else resolved.page_project(fresh=_fresh())
-        _find(project, resolved, outside=False)
+        _find(project, resolved, ask_upstream=False)
     except (NotFound, InvalidRequest, Unauthorized, Denied) as refusal:
         return refusal
     return None
@@ -194,7 +196,7 @@ def _page_or_root(resolved: ResolvedRequest, shape: Representation) -> Response:
     if isinstance(found, ProjectPage):
         return _page(project.namespace, found, shape)
     # A version of a project that is published here would come first.
-    return _foreign(found if resolved.version() is None else replace(found, ticket=None), shape)
+    return _foreign(found if resolved.version() is None else replace(found, validity=None), shape)
 
 
 def _absence(project: ResolvedProject, resolved: ResolvedRequest) -> Absence | None:
@@ -209,9 +211,9 @@ def _found(project: ResolvedProject, resolved: ResolvedRequest) -> ProjectPage |
         resolved.leave_path(f"{project.namespace.path}/{project.name}")
     shadowed = resolved.shadowed()
     if shadowed is None:
-        return _find(project, resolved, outside=resolved.address.may_go_upstream)
+        return _find(project, resolved, ask_upstream=resolved.address.may_go_upstream)
     try:
-        return _find(project, resolved, outside=False)
+        return _find(project, resolved, ask_upstream=False)
     except PyOCIError:
         absence = None
         with suppress(PyOCIError):
@@ -222,7 +224,7 @@ def _found(project: ResolvedProject, resolved: ResolvedRequest) -> ProjectPage |
 
 
 def _find(
-    project: ResolvedProject, resolved: ResolvedRequest, *, outside: bool = True
+    project: ResolvedProject, resolved: ResolvedRequest, *, ask_upstream: bool = True
 ) -> ProjectPage | Root | ForeignPage:
     return site().store.find(
         project.namespace,
@@ -230,7 +232,7 @@ def _find(
         resolved.caller,
         below=project.below,
         after=project.absence,
-        outside=outside,
+        ask_upstream=ask_upstream,
         fresh=_fresh(),
     )
 
@@ -249,11 +251,11 @@ def _page(
         content = render_page(page, shape, "" if version is None else "../")
         return Rendered.of(content, shape.value, compressed=compressed)
 
-    if not page.state:
+    if not page.fingerprint:
         return answers.rendered(render())
     key = (namespace, page.name, version, shape, compressed)
-    may_be_given_again(request.environ, page.ticket, key, page.state)
-    return answers.rendered(site().pages.made(key, page.state, render))
+    may_be_given_again(request.environ, page.validity, key, page.fingerprint)
+    return answers.rendered(site().pages.made(key, page.fingerprint, render))
 
 
 def _foreign(found: ForeignPage, shape: Representation, version: Version | None = None) -> Response:
@@ -267,8 +269,8 @@ def _foreign(found: ForeignPage, shape: Representation, version: Version | None 
         return Rendered.of(content, shape.value, compressed=compressed, origin=UPSTREAM)
 
     request.environ["pyoci.origin"] = UPSTREAM  # for whoever writes the log line
-    may_be_given_again(request.environ, found.ticket, key, page.state)
-    return answers.rendered(site().pages.made(key, page.state, render))
+    may_be_given_again(request.environ, found.validity, key, page.fingerprint)
+    return answers.rendered(site().pages.made(key, page.fingerprint, render))
 
 
 def _root(namespace: Namespace, resolved: ResolvedRequest, shape: Representation) -> Response:

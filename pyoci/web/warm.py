@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from cachetools import LRUCache
 
 from pyoci.errors import PyOCIError
-from pyoci.store.models import Ticket
+from pyoci.store.models import Validity
 from pyoci.web.admission import names_its_host
 from pyoci.web.context import Site
 from pyoci.web.rendered import RenderedPages
@@ -37,11 +37,11 @@ _ENVIRON = "pyoci.warm"
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """An answer that was given: on which ticket, and what it consisted of."""
+    """An answer that was given: for how long it is valid, and what it consisted of."""
 
-    ticket: Ticket
+    validity: Validity
     page: Hashable
-    state: str
+    fingerprint: str
     facts: dict[str, Any]
 
 
@@ -50,13 +50,13 @@ class _Asked:
     """A request that may be answered from here; the page's view fills the rest in."""
 
     key: Hashable = field(repr=False)
-    ticket: Ticket | None = None
+    validity: Validity | None = None
     page: Hashable = None
-    state: str = ""
+    fingerprint: str = ""
 
 
 class WarmPages:
-    """WSGI: answers from `pages` what stands on a ticket that still holds, and passes on the rest."""
+    """WSGI: answers from `pages` what is still valid, and passes on the rest."""
 
     def __init__(self, application: WSGIApplication, site: Site, pages: RenderedPages) -> None:
         self._application = application
@@ -86,9 +86,9 @@ class WarmPages:
     ) -> tuple[int, list[tuple[str, str]], bytes] | None:
         with self._guard:
             given = self._given.get(key)
-        if given is None or not self._site.store.holds(given.ticket):
+        if given is None or not self._site.store.is_valid(given.validity):
             return None
-        page = self._pages.get(given.page, given.state)
+        page = self._pages.get(given.page, given.fingerprint)
         if page is None:
             return None
         try:
@@ -100,10 +100,10 @@ class WarmPages:
         return page.answer(environ.get("HTTP_IF_NONE_MATCH"))
 
     def _keep(self, asked: _Asked, environ: WSGIEnvironment) -> None:
-        if asked.ticket is not None:
+        if asked.validity is not None:
             self._site.events.count("cache", "page", "miss")
             given = _Given(
-                asked.ticket, asked.page, asked.state, {name: environ.get(name) for name in _FACTS}
+                asked.validity, asked.page, asked.fingerprint, {name: environ.get(name) for name in _FACTS}
             )
             with self._guard:
                 self._given[asked.key] = given
@@ -124,10 +124,12 @@ class WarmPages:
         return (who, *parts) if sum(map(len, parts)) <= _LONGEST else None
 
 
-def may_be_given_again(environ: WSGIEnvironment, ticket: Ticket | None, page: Hashable, state: str) -> None:
-    """Tell WarmPages that the answer is what RenderedPages knows as `page` in that state, and stands on
-    `ticket`.
+def may_be_given_again(
+    environ: WSGIEnvironment, validity: Validity | None, page: Hashable, fingerprint: str
+) -> None:
+    """Tell WarmPages that the answer is what RenderedPages knows as `page` with that fingerprint. It may be
+    given again for as long as `validity` says.
     """
     asked = environ.get(_ENVIRON)
     if asked is not None:
-        asked.ticket, asked.page, asked.state = ticket, page, state
+        asked.validity, asked.page, asked.fingerprint = validity, page, fingerprint

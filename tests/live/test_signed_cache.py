@@ -24,7 +24,7 @@ from pyoci.events import Events
 from pyoci.oci.models import Document
 from pyoci.store.cache import Cache
 from pyoci.store.layout import CORE_METADATA
-from pyoci.store.state import TTL, TTL_OLD, Seen
+from pyoci.store.state import TTL, TTL_OLD, TagState
 from tests.builders import make_wheel
 from tests.cache import contract
 from tests.live.redis_server import RedisServer
@@ -220,13 +220,13 @@ def test_a_page_is_not_what_a_stranger_wrote(
     publish_wheel(store, "1.0")
     (honest,) = page(store).files
     state = ours.state(repository)
-    ((tag, seen),) = state.seen.items()
+    ((tag, seen),) = state.tag_states.items()
     document = forged_document(ours.documents(repository, state.packs)[seen.digest])
 
     theirs = Cache(open_redis(guess))
-    packs = theirs.keep_documents(repository, {document.digest: document}, replace(state, packs=()))
-    other = Seen(document.digest, seen.looked, seen.changed)
-    theirs.keep(repository, replace(state, seen={tag: other}, packs=packs))
+    packs = theirs.put_documents(repository, {document.digest: document}, replace(state, packs=()))
+    other = TagState(document.digest, seen.looked, seen.changed)
+    theirs.put_state(repository, replace(state, tag_states={tag: other}, packs=packs))
     if key and not guess:  # the values of those names, in place of the signed ones
         for name in stored(attacker, "value"):
             attacker.rename(name, name.replace(b":value:", b":signed:"))

@@ -24,7 +24,7 @@ from pyoci.oci.session import Gateway
 from pyoci.store.cache import Cache
 from pyoci.store.models import PackageFile
 from pyoci.store.service import PackageStore
-from pyoci.store.state import TTL, TTL_OLD, Terms
+from pyoci.store.state import TTL, TTL_OLD, Freshness
 from tests.builders import make_sdist, make_wheel
 from tests.registry import TestRegistry, make_namespace
 from tests.store.shelf import HELLO, make_upload
@@ -130,7 +130,7 @@ class Story(RuleBasedStateMachine):
         """A server: its own road and memory, and a cache over `backend`."""
         transport = Transport(embedded=self.registry, sleep=lambda _: None)
         self.transports.append(transport)
-        cache = Cache(backend, Terms(TTL, TTL_OLD), clock=self.now, now=self.now)
+        cache = Cache(backend, Freshness(TTL, TTL_OLD), clock=self.now, now=self.now)
         return PackageStore(
             Gateway(transport, clock=self.now),
             cache=cache,

@@ -31,4 +31,4 @@ def test_only_a_clear_no_is_one(codes: list[str], expected: bool) -> None:
     body = json.dumps({"errors": [{"code": code} for code in codes]}).encode()
     refusal = registry_error("list tags", "registry.example", 404, {}, body)
     assert isinstance(refusal, RegistryNotFound)
-    assert Absent.by("there is none", refusal).told is expected
+    assert Absent.by("there is none", refusal).is_conclusive is expected

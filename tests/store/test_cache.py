@@ -22,11 +22,11 @@ from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials
 from pyoci.oci.models import Document
 from pyoci.oci.references import Digest, Registry, Repository, Tag
 from pyoci.oci.session import Gateway
-from pyoci.store.absences import Absences
+from pyoci.store.absences import NegativeCache
 from pyoci.store.cache import Cache
 from pyoci.store.models import ByteRange, ProjectPage
 from pyoci.store.service import PackageStore
-from pyoci.store.state import Seen, State, Terms
+from pyoci.store.state import Freshness, State, TagState
 from tests.builders import make_sdist, make_wheel
 from tests.registry import TestRegistry, make_namespace, make_repository
 from tests.store.shelf import HELLO, NOBODY, content, make_upload, names, page, publish, publish_wheel
@@ -79,8 +79,8 @@ def backend(clock: Clock) -> Deaf:
 def make_store(registry: TestRegistry, backend: Deaf, clock: Clock) -> Callable[..., PackageStore]:
     """Makes stores that share a backend, as the workers of one server do."""
 
-    def make(terms: Terms | None = None, **settings: object) -> PackageStore:
-        cache = Cache(backend, terms, clock=clock, now=clock)
+    def make(freshness: Freshness | None = None, **settings: object) -> PackageStore:
+        cache = Cache(backend, freshness, clock=clock, now=clock)
         return registry.store(cache=cache, now=lambda: _moment(clock), **settings)
 
     return make
@@ -144,7 +144,7 @@ class TestWhatAPageCosts:
         self, registry: TestRegistry, make_store: Callable[..., PackageStore], store: PackageStore
     ) -> None:
         """PYOCI_CACHE_TTL=0: a glance at each, since documents never change."""
-        never = make_store(Terms(ttl=0))
+        never = make_store(Freshness(ttl=0))
         for _ in range(2):
             registry.calls.clear()
             page(never)
@@ -291,12 +291,12 @@ class TestChanges:
     ) -> None:
         """It doesn't depend on the worker what a page shows: nobody goes back to what was."""
         other = make_store()
-        old = [page(worker).ticket for worker in (store, other)]
+        old = [page(worker).validity for worker in (store, other)]
         registry.store().yank(ACME, HELLO, "1.0", "broken", NOBODY)
         assert store.page(ACME, HELLO, SOMEBODY, fresh=True).files[0].yanked == "broken"
-        for worker, ticket in zip((store, other), old, strict=True):
-            assert ticket is not None
-            assert not worker.holds(ticket)
+        for worker, validity in zip((store, other), old, strict=True):
+            assert validity is not None
+            assert not worker.is_valid(validity)
             assert page(worker).files[0].yanked == "broken"
         registry.calls.clear()
         assert [page(worker).files[0].yanked for worker in (store, other)] == ["broken"] * 2
@@ -377,7 +377,7 @@ class TestChanges:
         self, registry: TestRegistry, store: PackageStore, make_store: Callable[..., PackageStore]
     ) -> None:
         """The tag is looked for even where the registry doesn't list it yet."""
-        state = State(Position("e", 1), 100.0, ("1.0",), {"1.0": Seen(Digest("sha256", "a" * 64), 1, 1)})
+        state = State(Position("e", 1), 100.0, ("1.0",), {"1.0": TagState(Digest("sha256", "a" * 64), 1, 1)})
         assert state.without({"2.0"}, Position("e", 2)).tags == ("1.0", "2.0")
 
     def test_a_page_that_was_made_anew_alone_keeps_what_is_known(self) -> None:
@@ -440,7 +440,7 @@ def test_nothing_shared_is_given_while_nobody_can_be_heard(
     registry.calls.clear()
     assert len(names(store)) == 3
     assert registry.calls
-    assert page(store).ticket is None
+    assert page(store).validity is None
     backend.off = False
     assert len(names(store)) == 3
 
@@ -470,7 +470,7 @@ def test_what_is_no_state_is_none(kept: bytes) -> None:
 
 def test_a_state_survives_being_written() -> None:
     """Every part of it."""
-    seen = {"1.0": Seen(Digest("sha256", "a" * 64), 2.5, 1.5)}
+    seen = {"1.0": TagState(Digest("sha256", "a" * 64), 2.5, 1.5)}
     state = State(Position("e", 7), 3.5, ("1.0", "latest"), seen)
     assert State.from_json(state.to_json()) == state
 
@@ -488,7 +488,7 @@ def test_a_document_that_was_tampered_with_is_none(backend: Deaf, store: Package
 def test_the_embedded_registries_of_two_servers_are_not_one(backend: Deaf) -> None:
     """They have one address, and may share a cache."""
     one, other = (Cache(backend, home=home) for home in ("host:/a", "host:/b"))
-    one.keep_blob(REPOSITORY, Digest("sha256", hashlib.sha256(b"x").hexdigest()), b"x")
+    one.put_blob(REPOSITORY, Digest("sha256", hashlib.sha256(b"x").hexdigest()), b"x")
     assert one.blob(REPOSITORY, Digest("sha256", hashlib.sha256(b"x").hexdigest())) == b"x"
     assert other.blob(REPOSITORY, Digest("sha256", hashlib.sha256(b"x").hexdigest())) is None
     elsewhere = Repository.parse(Registry("https", "ghcr.io"), "acme/hello_world")
@@ -505,24 +505,24 @@ class TestAbsences:
     def test_last_no_longer_than_the_registrys_word(self, clock: Clock, seconds: float, last: float) -> None:
         """Neither the absence, nor the page from elsewhere that stands on it."""
         cache = Cache(clock=clock, now=clock)
-        absences = Absences(cache, clock=clock)
-        absences.keep("me", REPOSITORY, cache.position(REPOSITORY), seconds)
-        ticket = absences.ticket("me", REPOSITORY, math.inf)
-        assert ticket is not None
+        absences = NegativeCache(cache, clock=clock)
+        absences.add("me", REPOSITORY, cache.position(REPOSITORY), seconds)
+        validity = absences.validity("me", REPOSITORY, math.inf)
+        assert validity is not None
         clock.now += last - 0.5
         assert absences.is_known("me", REPOSITORY)
-        assert absences.holds(ticket)
+        assert absences.is_valid(validity)
         clock.now += 0.5
         assert not absences.is_known("me", REPOSITORY)
-        assert not absences.holds(ticket)
-        assert absences.ticket("me", REPOSITORY, math.inf) is None
+        assert not absences.is_valid(validity)
+        assert absences.validity("me", REPOSITORY, math.inf) is None
 
     @pytest.mark.parametrize(("seconds", "ttl"), [(0, 60), (60, 0)], ids=["a token that is over", "no TTL"])
     def test_are_not_remembered_beyond_the_request(self, clock: Clock, seconds: float, ttl: float) -> None:
         """Where the registry's word counts for that alone."""
-        cache = Cache(terms=Terms(ttl), clock=clock, now=clock)
-        absences = Absences(cache, clock=clock)
-        absences.keep("me", REPOSITORY, cache.position(REPOSITORY), seconds)
+        cache = Cache(freshness=Freshness(ttl), clock=clock, now=clock)
+        absences = NegativeCache(cache, clock=clock)
+        absences.add("me", REPOSITORY, cache.position(REPOSITORY), seconds)
         assert not absences.is_known("me", REPOSITORY)
 
 
@@ -552,7 +552,7 @@ class TestProofs:
         """The registry's last word counts."""
         cache = Cache()
         cache.prove("me", REPOSITORY, 60)
-        cache.disprove("me", REPOSITORY)
+        cache.revoke("me", REPOSITORY)
         assert not cache.is_proven("me", REPOSITORY)
 
     @pytest.mark.parametrize(
@@ -576,12 +576,12 @@ def test_a_refusal_of_anything_ends_the_proof(
         "manifests": lambda: store.describe(ACME, HELLO, make_wheel(version="7.0")[0], NOBODY),
         "blobs": lambda: store.open(ACME, HELLO, WHEEL, NOBODY),
     }
-    ticket = page(store).ticket
-    assert ticket is not None
+    validity = page(store).validity
+    assert validity is not None
     registry.refuse = {refused: (403, "DENIED")}
     with pytest.raises((Denied, Unauthorized)):
         asked[refused]()
-    assert not store.holds(ticket)
+    assert not store.is_valid(validity)
 
 
 def test_a_stranger_asks_the_same_of_what_is_remembered(registry: TestRegistry, store: PackageStore) -> None:
@@ -609,8 +609,8 @@ class TestBounds:
         cache, large = Cache(), tuple(f"tag-{number}" for number in range(200_000))
         position = cache.position(REPOSITORY)
         small = State(position, cache.now(), ("1.0",), {})
-        cache.keep(REPOSITORY, small)
-        cache.keep(make_repository("large"), State(position, cache.now(), large, {}))
+        cache.put_state(REPOSITORY, small)
+        cache.put_state(make_repository("large"), State(position, cache.now(), large, {}))
         assert cache.state(REPOSITORY) is small
 
     def test_no_request_reads_more_than_it_might_from_the_registry(self) -> None:
@@ -620,7 +620,7 @@ class TestBounds:
         for number in range(16):
             document = Document("x", b"%d" % number * 4_000_000)
             every.append(document.digest)
-            packs = cache.keep_documents(REPOSITORY, {document.digest: document}, state)
+            packs = cache.put_documents(REPOSITORY, {document.digest: document}, state)
             state = State(packs=packs)
         found = cache.documents(REPOSITORY, state.packs)
         assert every[-1] in found
@@ -729,13 +729,13 @@ def test_an_upload_lets_nobody_read(registry: TestRegistry, store: PackageStore)
 
 def test_a_ticket_ends_with_the_proof(store: PackageStore, registry: TestRegistry) -> None:
     """Whom the registry refuses meanwhile gets no remembered page, either."""
-    ticket = page(store).ticket
-    assert ticket is not None
-    assert store.holds(ticket)
+    validity = page(store).validity
+    assert validity is not None
+    assert store.is_valid(validity)
     registry.refuse = {"tags/list": (403, "DENIED")}
     with pytest.raises((Denied, Unauthorized)):
         store.page(ACME, HELLO, NOBODY, fresh=True)
-    assert not store.holds(ticket)
+    assert not store.is_valid(validity)
 
 
 def test_what_another_server_deleted_does_not_come_back(

@@ -22,13 +22,13 @@ from pyoci.oci.errors import RegistryUnauthorized
 from pyoci.oci.models import DOCKER_LIST, DOCKER_MANIFEST, IMAGE_INDEX, IMAGE_MANIFEST, Document
 from pyoci.oci.references import Tag
 from pyoci.oci.session import Gateway
-from pyoci.store.absences import Absences
+from pyoci.store.absences import NegativeCache
 from pyoci.store.cache import Cache
 from pyoci.store.layout import MARKER_TAG, marker
 from pyoci.store.lookup import Lookup, Rules
 from pyoci.store.models import ForeignPage, ProjectPage, Root
 from pyoci.store.service import PackageStore
-from pyoci.store.state import Terms
+from pyoci.store.state import Freshness
 from tests.builders import make_wheel
 from tests.registry import TestRegistry, make_namespace, make_repository
 from tests.store.shelf import HELLO, NOBODY, make_upload, publish_wheel
@@ -137,7 +137,7 @@ class TestWhoHasIt:
     ) -> None:
         """PYOCI_CACHE_TTL=0: a namespace that has just come into being is seen at once."""
         registry.strict = True
-        store = registry.store(upstream=elsewhere, cache=Cache(terms=Terms(0, 0)))
+        store = registry.store(upstream=elsewhere, cache=Cache(freshness=Freshness(0, 0)))
         below = make_namespace("acme/below")
         assert isinstance(find(store, ProjectName.parse("below"), below=below), ForeignPage)
         registry.store().publish(below, make_upload(*make_wheel()), NOBODY)
@@ -317,12 +317,12 @@ class TestWhatExists:
         """They keep what was told lately: an hour of it, of a project that is read every day."""
         now, backend = [0.0], MemoryBackend()
         ours, repository = Cache(backend, clock=lambda: now[0]), make_repository()
-        ours.keep_existing(repository)
+        ours.set_existing(repository)
         backend.discard(f"existing\0{ours.key_of(repository)}")
-        ours.keep_existing(repository)
+        ours.set_existing(repository)
         assert not Cache(backend).has_existed(repository)
         now[0] += 3600.0
-        ours.keep_existing(repository)
+        ours.set_existing(repository)
         assert Cache(backend).has_existed(repository)
 
     def test_what_is_empty(
@@ -526,7 +526,7 @@ class TestRules:
         registry.refuse = {"tags/list": (status, code)}
         for _ in range(2):
             assert isinstance(found := find(store), ForeignPage)
-            assert found.ticket is None
+            assert found.validity is None
         assert len([call for call in registry.calls if "tags/list" in call]) >= 2
 
     @pytest.mark.parametrize(("status", "code"), [(401, "UNAUTHORIZED"), (403, "DENIED"), (404, "DENIED")])
@@ -569,7 +569,7 @@ class TestRules:
 
         pages: Any = SimpleNamespace(page=lambda *_, **__: refused())
         cache = Cache()
-        lookup = Lookup(pages, Absences(cache), elsewhere, Rules(on_denied=True))
+        lookup = Lookup(pages, NegativeCache(cache), elsewhere, Rules(on_denied=True))
         project: Any = SimpleNamespace(cache=cache, repository=make_repository(), name=HELLO, who="somebody")
         with pytest.raises(RegistryUnauthorized):
             lookup.find(project, tuple)
@@ -616,9 +616,9 @@ class TestRemembering:
         self, registry: TestRegistry, elsewhere: PackageIndex
     ) -> None:
         """PYOCI_CACHE_TTL=0."""
-        store = registry.store(upstream=elsewhere, cache=Cache(terms=Terms(0, 0)))
+        store = registry.store(upstream=elsewhere, cache=Cache(freshness=Freshness(0, 0)))
         assert isinstance(found := find(store), ForeignPage)
-        assert found.ticket is None
+        assert found.validity is None
         find(store)
         assert registry.calls.count("GET acme/hello_world/tags/list") == 2
 
@@ -627,10 +627,10 @@ class TestRemembering:
         backend = MemoryBackend()
         store, other = (registry.store(cache=Cache(backend), upstream=elsewhere) for _ in range(2))
         assert isinstance(found := find(store), ForeignPage)
-        assert found.ticket is not None
-        assert store.holds(found.ticket)
+        assert found.validity is not None
+        assert store.is_valid(found.validity)
         publish_wheel(other, "1.0")
-        assert not store.holds(found.ticket)
+        assert not store.is_valid(found.validity)
         assert isinstance(find(store), ProjectPage)
 
     def test_who_comes_after_it_waits_for_nobody_who_came_before(
@@ -662,15 +662,15 @@ class TestRemembering:
         """Whoever is shown what others have published past this cache; it is the registry's to all then."""
         backend = MemoryBackend()
         store, other = (registry.store(cache=Cache(backend), upstream=elsewhere) for _ in range(2))
-        tickets = []
+        validities = []
         for _ in range(2):
             found = find(store)
             assert isinstance(found, ForeignPage)
-            tickets.append(found.ticket)
+            validities.append(found.validity)
         publish_wheel(registry.store(), "1.0")
         assert isinstance(find(other, caller=Basic("user", "secret")), ProjectPage)
         assert isinstance(find(store), ProjectPage)
-        assert not any(ticket and store.holds(ticket) for ticket in tickets)
+        assert not any(validity and store.is_valid(validity) for validity in validities)
 
     def test_a_neighbours_publication_does_not(self, store: PackageStore, registry: TestRegistry) -> None:
         """Whatever else is written meanwhile."""
@@ -680,15 +680,15 @@ class TestRemembering:
         registry.calls.clear()
         assert isinstance(found := find(store), ForeignPage)
         assert registry.calls == []
-        assert found.ticket is not None
-        assert store.holds(found.ticket)
+        assert found.validity is not None
+        assert store.is_valid(found.validity)
 
     def test_a_ticket_ends_with_the_page(self, store: PackageStore, elsewhere: PackageIndex) -> None:
         """Upstream has to be asked again then."""
         elsewhere.until = 0.0
         assert isinstance(found := find(store), ForeignPage)
-        assert found.ticket is not None
-        assert not store.holds(found.ticket)
+        assert found.validity is not None
+        assert not store.is_valid(found.validity)
 
 
 def test_rate_limits_keep_their_wait(registry: TestRegistry, store: PackageStore) -> None:
@@ -705,10 +705,10 @@ class TestAbsence:
         """Remembered, until somebody publishes the project."""
         found = store.absence(ACME, HELLO, NOBODY)
         assert found is not None
-        assert found.ticket is not None
-        assert store.holds(found.ticket)
+        assert found.validity is not None
+        assert store.is_valid(found.validity)
         publish_wheel(store, "1.0")
-        assert not store.holds(found.ticket)
+        assert not store.is_valid(found.validity)
         assert store.absence(ACME, HELLO, NOBODY) is None
 
     def test_without_upstream(self, registry: TestRegistry) -> None:
@@ -722,10 +722,10 @@ class TestAbsence:
 
     def test_not_remembered_where_the_operator_says_so(self, registry: TestRegistry) -> None:
         """PYOCI_CACHE_TTL=0."""
-        store = registry.store(cache=Cache(terms=Terms(0, 0)))
+        store = registry.store(cache=Cache(freshness=Freshness(0, 0)))
         found = store.absence(ACME, HELLO, NOBODY)
         assert found is not None
-        assert found.ticket is None
+        assert found.validity is None
 
     @pytest.mark.parametrize(
         ("status", "code"),
@@ -764,7 +764,7 @@ class TestAbsence:
         """Where upstream is not to be asked, remembered or not."""
         for _ in range(2):
             with pytest.raises(NotFound):
-                find(store, outside=False)
+                find(store, ask_upstream=False)
             store.absence(ACME, HELLO, NOBODY)
         assert elsewhere.asked == []
 
@@ -776,10 +776,10 @@ class TestAbsence:
             after = store.absence(simple, name, NOBODY)
             found = find(store, name, after=after)
             assert isinstance(found, ProjectPage | ForeignPage)
-            assert found.ticket is not None
-            assert store.holds(found.ticket)
+            assert found.validity is not None
+            assert store.is_valid(found.validity)
             store.publish(simple, make_upload(*make_wheel(str(name))), NOBODY)
-            assert not store.holds(found.ticket)
+            assert not store.is_valid(found.validity)
 
     def test_a_denial_where_the_operator_says_so(self, registry: TestRegistry) -> None:
         """As for upstream. Nothing of it is remembered, nor of what comes after it."""
@@ -788,6 +788,6 @@ class TestAbsence:
         registry.refuse = {"acme/simple/hello_world/tags/list": (401, "UNAUTHORIZED")}
         after = store.absence(make_namespace("acme/simple"), HELLO, NOBODY)
         assert after is not None
-        assert after.ticket is None
+        assert after.validity is None
         assert isinstance(found := find(store, after=after), ProjectPage)
-        assert found.ticket is None
+        assert found.validity is None

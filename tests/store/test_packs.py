@@ -15,7 +15,7 @@ from pyoci.oci.models import Document
 from pyoci.oci.references import Digest
 from pyoci.store.cache import Cache
 from pyoci.store.packs import packed, unpacked
-from pyoci.store.state import Seen, State
+from pyoci.store.state import State, TagState
 from tests.registry import make_repository
 
 REPOSITORY = make_repository()
@@ -63,9 +63,9 @@ def test_a_great_many_become_few() -> None:
     cache, state = Cache(MemoryBackend()), State(Position("e", 1))
     for number in range(200):
         digest, document = make_document(b"%d" % number)
-        state = state.with_seen(f"{number % 10}", Seen(digest, 1.0, 1.0))
-        packs = cache.keep_documents(REPOSITORY, {digest: document}, state)
-        state = State(state.position, 1.0, (), state.seen, packs)
+        state = state.with_tag_state(f"{number % 10}", TagState(digest, 1.0, 1.0))
+        packs = cache.put_documents(REPOSITORY, {digest: document}, state)
+        state = State(state.position, 1.0, (), state.tag_states, packs)
     assert len(state.packs) <= 66
-    wanted = {seen.digest for seen in state.seen.values()}
+    wanted = {seen.digest for seen in state.tag_states.values()}
     assert wanted <= cache.documents(REPOSITORY, state.packs).keys()

@@ -18,7 +18,7 @@ from pyoci.oci.models import IMAGE_INDEX, Document
 from pyoci.oci.references import Digest, Registry, Repository
 from pyoci.store.cache import Cache, Contents
 from pyoci.store.layout import entries, version_of
-from pyoci.store.state import Seen, State, Terms
+from pyoci.store.state import Freshness, State, TagState
 from pyoci.web.rendered import Rendered, RenderedPages
 
 VERSIONS = 20  # of each project, each of one file: small documents cost most for each of their bytes
@@ -74,12 +74,12 @@ def fill(cache: Cache, pages: RenderedPages) -> Iterator[None]:
             assert image_index
             known = tuple(entries(image_index, ProjectName.parse(project), version))
             files = tuple(entry.file(str(entry.sha256)) for entry in known)
-            seen[version] = Seen(found.digest, number + 0.5, number + 0.25)
+            seen[version] = TagState(found.digest, number + 0.5, number + 0.25)
             contents = Contents(known, files, 1.0, len(found.body))
-            cache.keep_contents(repository, version, found.digest, contents)
-            cache.keep_size(repository, Digest("sha256", sha256(version)), number)
+            cache.put_contents(repository, version, found.digest, contents)
+            cache.put_size(repository, Digest("sha256", sha256(version)), number)
         position = Position(sha256("journal")[:16], number)
-        cache.keep(repository, State(position, 1.0, tuple(seen), seen, (sha256(project)[:32],)))
+        cache.put_state(repository, State(position, 1.0, tuple(seen), seen, (sha256(project)[:32],)))
         for caller in range(3):
             cache.prove(cache.name_of(Basic(f"user{caller}", project)), repository, 3600)
         rendered = Rendered.of((sha256(project) * 5 * VERSIONS).encode(), "text/html", compressed=False)
@@ -93,7 +93,7 @@ def _same(rendered: Rendered) -> Rendered:
 
 def main() -> None:
     backend = FileBackend()
-    cache, pages = Cache(backend, Terms(ttl=3600.0)), RenderedPages()
+    cache, pages = Cache(backend, Freshness(ttl=3600.0)), RenderedPages()
     before = resident()
     for _ in itertools.islice(fill(cache, pages), PROJECTS):
         pass

@@ -335,6 +335,6 @@ def test_a_page_of_the_same_content_has_the_same_state() -> None:
     """Whatever form it came in, and whoever reads it again; another content has another one."""
     html = f'<a href="https://files.example/{NAME}#sha256={SHA}">{NAME}</a>'
     told = from_json(entry(), versions=["1.0"])
-    assert told.state == read_html(html.encode(), "hello-world", BASE).state
-    assert told.state == read_json(write_json(told), "hello-world", "").state
-    assert told.state != from_json(entry(yanked=True), versions=["1.0"]).state
+    assert told.fingerprint == read_html(html.encode(), "hello-world", BASE).fingerprint
+    assert told.fingerprint == read_json(write_json(told), "hello-world", "").fingerprint
+    assert told.fingerprint != from_json(entry(yanked=True), versions=["1.0"]).fingerprint

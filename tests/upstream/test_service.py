@@ -69,7 +69,7 @@ class TestFreshness:
         clock.go(2)
         changed = first.page("hello-world")
         assert changed.versions == ("1.0", "2.0")
-        assert changed.state != found.state
+        assert changed.fingerprint != found.fingerprint
 
     def test_a_date_does_where_there_is_no_etag(
         self, elsewhere: PackageIndex, make_upstream: MakeUpstream, clock: Clock
@@ -303,7 +303,9 @@ class TestTogether:
             asked = [threads.submit(workers[n % 2].page, "hello-world") for n in range(20)]
             assert elsewhere.waiting.acquire(timeout=20)
             elsewhere.go_on()
-            assert {page.result(20).state for page in asked} == {make_upstream().page("hello-world").state}
+            assert {page.result(20).fingerprint for page in asked} == {
+                make_upstream().page("hello-world").fingerprint
+            }
         assert elsewhere.asked("hello-world") == 2  # one for these, and one for the last, of another cache
 
     def test_names_don_t_wait_for_each_other(

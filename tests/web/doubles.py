@@ -125,7 +125,7 @@ class MemoryStore:
         *,
         below: Namespace | None = None,
         after: Absence | None = None,
-        outside: bool = True,
+        ask_upstream: bool = True,
         fresh: bool = False,
     ) -> ProjectPage | Root | ForeignPage:
         try:
@@ -134,7 +134,7 @@ class MemoryStore:
             projects = self.projects(below, caller) if below is not None and self.catalog is None else ()
             if projects:
                 return Root(projects)
-            if outside and name in self.elsewhere:
+            if ask_upstream and name in self.elsewhere:
                 return self.elsewhere[name]
             raise
 

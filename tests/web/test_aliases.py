@@ -12,7 +12,7 @@ from pyoci.distributions.names import ProjectName
 from pyoci.errors import Denied, Unauthorized, Unreachable
 from pyoci.oci.credentials import Credentials
 from pyoci.oci.short_urls import ShortUrl, ShortUrls
-from pyoci.store.models import Absence, ForeignPage, Namespace, ProjectPage, Root, Ticket
+from pyoci.store.models import Absence, ForeignPage, Namespace, ProjectPage, Root, Validity
 from pyoci.web.addresses import IndexAddress
 from tests.upstream_pages import make_upstream_page
 from tests.web.doubles import MemoryStore, reading
@@ -328,18 +328,18 @@ class TestUploads:
 
 
 class TicketStore(MemoryStore):
-    """Hands out tickets by the namespace; those named in `torn` hold no longer."""
+    """Gives each page the validity of its namespace; those named in `torn` are no longer valid."""
 
     def __init__(self) -> None:
         super().__init__()
         self.torn: set[str] = set()
 
-    def ticket(self, namespace: Namespace) -> Ticket:
-        return Ticket("me", str(namespace), Position("epoch", 1), 10.0)
+    def validity(self, namespace: Namespace) -> Validity:
+        return Validity("me", str(namespace), Position("epoch", 1), 10.0)
 
     def absence(self, namespace: Namespace, *arguments: object, **options: object) -> Absence | None:
         found = super().absence(namespace, *arguments, **options)  # type: ignore[arg-type]
-        return None if found is None else Absence(self.ticket(namespace))
+        return None if found is None else Absence(self.validity(namespace))
 
     def find(
         self,
@@ -352,11 +352,11 @@ class TicketStore(MemoryStore):
     ) -> ProjectPage | Root | ForeignPage:
         found = super().find(namespace, name, caller, **options)  # type: ignore[arg-type]
         assert isinstance(found, ProjectPage)
-        ticket = replace(self.ticket(namespace), also=after.ticket if after else None)
-        return replace(found, state=f"{namespace}", ticket=ticket)
+        validity = replace(self.validity(namespace), also=after.validity if after else None)
+        return replace(found, fingerprint=f"{namespace}", validity=validity)
 
-    def holds(self, ticket: Ticket) -> bool:
-        return ticket.journal not in self.torn and (ticket.also is None or self.holds(ticket.also))
+    def is_valid(self, validity: Validity) -> bool:
+        return validity.journal not in self.torn and (validity.also is None or self.is_valid(validity.also))
 
 
 class TestWarm:

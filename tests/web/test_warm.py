@@ -16,7 +16,7 @@ from pyoci.errors import Denied
 from pyoci.oci.credentials import Credentials
 from pyoci.oci.references import Registry
 from pyoci.oci.short_urls import ShortUrl, ShortUrls
-from pyoci.store.models import Namespace, ProjectPage, Ticket
+from pyoci.store.models import Namespace, ProjectPage, Validity
 from tests.web.doubles import MemoryStore
 
 PAGE = "/ghcr.io/acme/hello-world/"
@@ -26,18 +26,20 @@ ME = {"Authorization": "Basic bWU6c2VjcmV0"}
 
 
 class TicketStore(MemoryStore):
-    """Hands out tickets that hold until somebody tears them up."""
+    """Gives pages that are valid until the test says otherwise."""
 
     torn = False
-    state = "one"
+    fingerprint = "one"
 
     def page(
         self, namespace: Namespace, name: ProjectName, caller: Credentials, *, fresh: bool = False
     ) -> ProjectPage:
         page = super().page(namespace, name, caller, fresh=fresh)
-        return replace(page, state=self.state, ticket=Ticket("me", "journal", Position("epoch", 1), 10.0))
+        return replace(
+            page, fingerprint=self.fingerprint, validity=Validity("me", "journal", Position("epoch", 1), 10.0)
+        )
 
-    def holds(self, ticket: Ticket) -> bool:
+    def is_valid(self, validity: Validity) -> bool:
         return not self.torn
 
 
@@ -128,7 +130,7 @@ def test_a_ticket_that_holds_no_longer_is_none(client: FlaskClient, store: Ticke
 def test_a_new_state_is_a_new_page(client: FlaskClient, store: TicketStore) -> None:
     """And an old one is rendered once for all callers."""
     before = get(client)
-    store.torn, store.state = True, "two"
+    store.torn, store.fingerprint = True, "two"
     store.put("hello_world-99.0-py3-none-any.whl")
     assert b"99.0" in get(client).data
     assert get(client).headers["ETag"] != before.headers["ETag"]

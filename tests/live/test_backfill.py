@@ -17,7 +17,7 @@ from pyoci.net.transport import Transport
 from pyoci.oci.credentials import Anonymous
 from pyoci.oci.references import Digest, Registry, Repository
 from pyoci.oci.session import Gateway
-from pyoci.store.learned import Learned
+from pyoci.store.backfill import MetadataBackfill
 from pyoci.store.models import PackageFile
 from tests.builders import make_metadata, make_wheel, make_zip
 from tests.live.redirecting import RedirectingRegistry
@@ -55,7 +55,7 @@ def url(request: pytest.FixtureRequest, docker_registry: Server) -> Iterator[str
         pytest.param(make_zip({PATH: TEXT}), 1, len(make_zip({PATH: TEXT})), id="small"),
     ],
 )
-def test_learned(url: str, transport: Transport, content: bytes, requests: int, size: int) -> None:
+def test_backfill(url: str, transport: Transport, content: bytes, requests: int, size: int) -> None:
     """By one request or two, and a few kB of the wheel."""
     registry = Registry.parse(url, listed=True)
     repository = Repository.parse(registry, "learned/hello_world")
@@ -64,10 +64,10 @@ def test_learned(url: str, transport: Transport, content: bytes, requests: int, 
     gateway.session(registry, Anonymous(), publishing=True).push_blob(
         repository, io.BytesIO(content), len(content), digest
     )
-    learned = Learned(MemoryBackend(), Events(lambda event, **facts: events.append(facts)))
+    backfill = MetadataBackfill(MemoryBackend(), Events(lambda event, **facts: events.append(facts)))
     file = PackageFile(distribution=parse_filename(make_wheel()[0]), sha256=digest.hex)
     session = gateway.session(registry, Anonymous())
 
-    assert learned.learn(session, repository, file) == hashlib.sha256(TEXT).hexdigest()
-    assert learned.text(session, repository, file) == TEXT
+    assert backfill.learn(session, repository, file) == hashlib.sha256(TEXT).hexdigest()
+    assert backfill.text(session, repository, file) == TEXT
     assert [(facts["requests"], facts["bytes"]) for facts in events] == [(requests, size)]

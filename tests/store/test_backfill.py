@@ -23,8 +23,8 @@ from pyoci.net.transport import Transport
 from pyoci.oci.credentials import Anonymous
 from pyoci.oci.references import Registry, Repository
 from pyoci.oci.session import Gateway, OCISession
-from pyoci.store import learned
-from pyoci.store.learned import Learned
+from pyoci.store import backfill
+from pyoci.store.backfill import MetadataBackfill
 from pyoci.store.models import PackageFile
 from tests.builders import make_metadata, make_sdist, make_wheel, make_zip
 from tests.registry import TestRegistry, make_repository
@@ -74,16 +74,18 @@ class Learner:
 
     def __post_init__(self) -> None:
         listening = Events(lambda event, **facts: self.events.append({"event": event, **facts}))
-        self.learned = Learned(self.backend, listening, changed=self.changed.append, clock=self.clock)
+        self.backfill = MetadataBackfill(
+            self.backend, listening, changed=self.changed.append, clock=self.clock
+        )
 
     def learn(self, file: PackageFile, repository: Repository = REPOSITORY) -> str | None:
-        return self.learned.learn(self.registry.session(), repository, file)
+        return self.backfill.learn(self.registry.session(), repository, file)
 
     def text(self, file: PackageFile, repository: Repository = REPOSITORY) -> bytes | None:
-        return self.learned.text(self.registry.session(), repository, file)
+        return self.backfill.text(self.registry.session(), repository, file)
 
     def known(self, repository: Repository = REPOSITORY) -> dict[str, str]:
-        return dict(self.learned.known(repository))
+        return dict(self.backfill.known(repository))
 
     @property
     def blob_reads(self) -> int:
@@ -294,7 +296,7 @@ def test_what_was_announced_is_read_however_often_it_failed(registry: TestRegist
     registry.refuse = {"GET|HEAD": (500, "UNKNOWN")}
     learner.learn(file)
     registry.refuse = {}
-    Learned(learner.backend).learn(registry.session(), REPOSITORY, file)
+    MetadataBackfill(learner.backend).learn(registry.session(), REPOSITORY, file)
     learner.backend.discard(f"METADATA\0{OF}\0{file.sha256}")
     assert learner.text(file) == TEXT
 
@@ -353,12 +355,12 @@ def test_one_repository_tells_nothing_of_another(registry: TestRegistry, learner
 
 def test_a_record_has_bounds(registry: TestRegistry, learner: Learner) -> None:
     """The wheel that was learned first goes first; the newest is there."""
-    old = {f"{number:064}": HEX for number in range(learned.WHEELS)}
+    old = {f"{number:064}": HEX for number in range(backfill.WHEELS)}
     learner.backend.put(f"learned\0{OF}", json.dumps({"of": OF, "wheels": old}).encode())
     registry.put_blob(BYTES)
     learner.learn(make_file())
     known = learner.known()
-    assert len(known) == learned.WHEELS
+    assert len(known) == backfill.WHEELS
     assert next(iter(known)) == f"{1:064}"
     assert list(known)[-1] == make_file().sha256
 
@@ -435,6 +437,6 @@ def test_over_the_wire(registry: TestRegistry, learner: Learner, distant: Callab
     registry.calls.clear()
     session = distant()
     repository = Repository.parse(session.registry, REPOSITORY.name)
-    assert learner.learned.learn(session, repository, make_file(content)) == sha256(TEXT)
+    assert learner.backfill.learn(session, repository, make_file(content)) == sha256(TEXT)
     assert len(registry.calls) == 1
     assert learner.events[-1]["bytes"] == 66 * 1024

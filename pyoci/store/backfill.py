@@ -1,4 +1,4 @@
-"""Learned: METADATA of wheels whose publisher kept none, read from their ends."""
+"""MetadataBackfill: METADATA of wheels whose publisher kept none, read from their ends."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _RECORD_PATIENCE = 5.0  # seconds to wait for others who write into the same rec
 _HEX = re.compile(r"[0-9a-f]*")
 
 
-class Learned:
+class MetadataBackfill:
     """Which wheels' METADATA was read once, and METADATA itself. One for the server, used by all threads.
 
     Keys are (origin, repository, digest), never a digest alone: whoever may push to one repository could name
