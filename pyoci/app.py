@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,14 @@ from pyoci.cache.backend import Backend
 from pyoci.cache.directory import ServerDirectory
 from pyoci.cache.files import FileBackend
 from pyoci.config import Settings, WrongSettings
-from pyoci.embedded import Htpasswd, create_blueprint, create_registry_app, identity, refusal_for_remote_peer
+from pyoci.embedded import (
+    Htpasswd,
+    body_limit,
+    create_blueprint,
+    create_registry_app,
+    identity,
+    refusal_for_remote_peer,
+)
 from pyoci.errors import Denied
 from pyoci.events import Events
 from pyoci.net.transport import Proxies, Transport
@@ -36,7 +44,19 @@ from pyoci.upstream.service import Upstream
 from pyoci.web.blueprints import register
 from pyoci.web.context import Site
 
+WORKER = "pyoci.worker"  # the key of the ForWorker in app.extensions
 _MEMORY = Path("/dev/shm")  # noqa: S108  # a file system in memory, where there is one
+
+
+@dataclass(frozen=True, slots=True)
+class ForWorker:
+    """What the worker needs of the application to wait for slow clients: the events that it reports to, the
+    limit of a request's body by method and path, and how many bytes of bodies it may keep on the disk.
+    """
+
+    events: Events
+    body_limit: Callable[[str, str], int]
+    waiting_bodies: int
 
 
 def create_app(settings: Settings, log: Log | None = None) -> Flask:
@@ -84,6 +104,9 @@ def create_app(settings: Settings, log: Log | None = None) -> Flask:
         redirect=settings.redirect,
     )
     register(app, site)
+    app.extensions[WORKER] = ForWorker(
+        events, _body_limit(settings, site), settings.waiting_bodies // settings.workers
+    )
     watch(app, log, telemetry)
     return app
 
@@ -113,6 +136,17 @@ def _admission(htpasswd: Htpasswd | None) -> Callable[[Registry, dict[str, Any]]
             raise Denied(refusal)
 
     return admit
+
+
+def _body_limit(settings: Settings, site: Site) -> Callable[[str, str], int]:
+    has_registry = settings.embedded is not None and not settings.short_urls.alone
+
+    def limit(method: str, path: str) -> int:
+        if has_registry and path.startswith("/v2/"):
+            return body_limit(method, path)
+        return site.body_limit(method, path)
+
+    return limit
 
 
 def _htpasswd(settings: Settings) -> Htpasswd | None:

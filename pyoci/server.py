@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyoci.app import create_app
+from pyoci.app import WORKER, ForWorker, create_app
 from pyoci.config import Settings, WrongSettings
 from pyoci.embedded import gc, remove_expired_uploads
 from pyoci.heap import keep_one, share
@@ -86,6 +86,15 @@ def _with_mapped(proxies: str) -> str:
     return ",".join([proxies, *mapped] if proxies.strip() else [])
 
 
+def _raised_limit() -> int:
+    """How many descriptors a process may have: as many as the system allows, and not what is usual."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # where the hard limit is more than the system can do
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return 2**20 if soft == resource.RLIM_INFINITY else soft
+
+
 settings = _settings()
 
 bind = _addresses(settings.port)
@@ -102,8 +111,8 @@ preload_app = True
 timeout = 30
 graceful_timeout = 30
 keepalive = 75
-# Each takes a descriptor, and downloads and uploads take another to the registry.
-worker_connections = min(1000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+# Each takes a descriptor; downloads and uploads take another to the registry, and uploads a temporary file.
+worker_connections = min(1000, _raised_limit() // 3)
 # A fresh process now and then keeps memory from fragmenting; never all of them at once.
 max_requests = 100_000
 max_requests_jitter = 50_000
@@ -127,8 +136,13 @@ def post_fork(_arbiter: Any, _worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Begin to listen; and clean up the embedded registry in the background."""
+    """Begin to listen; tell the worker what it needs of the application; and clean up the embedded registry in
+    the background.
+    """
     _telemetry(worker.app).start()
+    known = getattr(worker.app.callable, "extensions", {}).get(WORKER)
+    if isinstance(known, ForWorker) and hasattr(worker, "serve_with"):
+        worker.serve_with(known.events, known.body_limit, known.waiting_bodies)
     directory = settings.embedded
     if directory is not None:
         arguments = (directory, worker.age == 1)

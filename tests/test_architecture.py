@@ -48,9 +48,8 @@ LADDER = {
     },
     "server": {"app", "config", "embedded", "telemetry", "heap"},
     "readiness": set(),
-    "client_socket": set(),
+    "worker": {"heap"},
     "heap": set(),
-    "worker": {"client_socket", "heap"},
     "cli": {"config", "store", "embedded"},
     "__main__": {"cli"},
 }

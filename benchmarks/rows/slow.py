@@ -1,4 +1,4 @@
-"""Many downloads at once by clients that read slowly: pages still have to be answered."""
+"""Many clients at once that read, send or stay silent slowly: pages still have to be answered."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from benchmarks.results import Missed, Row, times
 from benchmarks.servers import Site, Stage
 from benchmarks.transfers import upload
 from benchmarks.wheels import MB, File, large_wheel
+from tests.live.attacking import Attack, Kind, slow_kinds
 
+_CROWD = 300
+_ATTACKS = ("bodies", "chunked bodies", "yanks", "readers", "readers that stop", "silent")
 _READERS = 64
 _SIZE = 100  # MB
 _SPEED = 64 * 1024  # bytes a second that each of them reads
@@ -36,6 +39,7 @@ def slow_rows(stage: Stage, rounds: int) -> list[Row]:
             busy.append(_slowest(site))
         served.append(len(under_way))
     return [
+        *(_attack_row(site, file, kind, rounds) for kind in _ATTACKS),
         Row(
             name=f"warm page during {_READERS} slow downloads, 99th percentile",
             unit="ms",
@@ -46,6 +50,25 @@ def slow_rows(stage: Stage, rounds: int) -> list[Row]:
         ),
         Row(name=f"slow downloads under way, of {_READERS}", runs=tuple(served)),
     ]
+
+
+def _attack_row(site: Site, file: File, kind: str, rounds: int) -> Row:
+    """The same while hundreds of clients are as slow as they like, and come back when they are ended."""
+    index = site.upload if site.upload.endswith("/") else f"{site.upload}/"
+    slow = Kind(b"") if kind == "silent" else slow_kinds(index, file.name, _PROJECT)[kind]
+    idle, busy = [], []
+    for _ in range(rounds):
+        idle.append(_slowest(site))
+        with Attack(f"http://{site.address[0]}:{site.address[1]}", slow, _CROWD):
+            busy.append(_slowest(site))
+    return Row(
+        name=f"warm page during {_CROWD} slow clients ({kind}), 99th percentile",
+        unit="ms",
+        runs=tuple(busy),
+        beside="without them",
+        others=tuple(idle),
+        bar=times(3),
+    )
 
 
 def _slowest(site: Site) -> float:

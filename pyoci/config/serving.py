@@ -72,9 +72,9 @@ but this machine itself: no other peer, no reverse proxy, and no web page of ano
         Variable(
             names=("WEB_CONCURRENCY", "PYOCI_THREADS"),
             meaning="""\
-Processes, and threads in each. A request takes a thread once its head has come; every transfer that is going
-on takes one, for as long as bytes move. Who finds none waits ten seconds, and gets a 503 with ``Retry-After``
-then.""",
+Processes, and threads in each. A request takes a thread once it has come; so does an upload that arrives
+fast, before all of it has come. No thread waits for a slow client. A request that finds no thread for ten
+seconds gets a 503 with ``Retry-After``.""",
             unset="a process for each core that may be used, 2 to 8; 80 threads divided by them, at least 16",
         ),
     )
@@ -92,6 +92,15 @@ The proxies whose ``X-Forwarded-Proto`` is believed: addresses, networks, or ``*
 How many heaps glibc makes for a worker's threads. One keeps memory small, and costs no time.""",
             default="1",
         ),
+    )
+    waiting_bodies: int = setting(
+        "PYOCI_WAITING_BODIES",
+        number(0, 2**63),
+        "500000000",
+        """\
+How many bytes of uploads that arrive slowly may wait in ``TMPDIR``, for all processes together. Where that is
+full, the slowest client is ended first. Uploads that arrive fast go to the registry as they come, and each
+takes a temporary file of its own size besides.""",
     )
     log: LogLevels = combined(
         LogLevels.read,

@@ -15,11 +15,13 @@ from pyoci.embedded import views
 from pyoci.embedded.access import Htpasswd, refusal_for_remote_peer
 from pyoci.embedded.errors import Busy, Damaged, Refusal, refusal_of
 from pyoci.embedded.parsing import parse_digest, parse_folder, parse_reference
-from pyoci.embedded.registry import EmbeddedRegistry, Options
+from pyoci.embedded.registry import BLOB_LIMIT, EmbeddedRegistry, Options
 from pyoci.events import Events
+from pyoci.net.transport import DOCUMENT_LIMIT
 
 View = Callable[..., Response]
 
+_OTHER_LIMIT = 64 * 1024  # bytes of a body, where nothing is stored
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 # Repository names contain slashes, so a path is matched from its end: the first pattern that fits is used.
@@ -53,6 +55,13 @@ _ROUTES: tuple[tuple[str, Mapping[str, View]], ...] = (
         },
     ),
 )
+
+
+def body_limit(method: str, path: str) -> int:
+    """The limit of a request's body in bytes, by its method and its path below /v2/."""
+    if method == "PUT" and "/manifests/" in path:
+        return DOCUMENT_LIMIT
+    return BLOB_LIMIT if method in {"POST", "PATCH", "PUT"} else _OTHER_LIMIT
 
 
 class _Everything(BaseConverter):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import requests
 
@@ -12,6 +13,8 @@ from pyoci.errors import AnswerTooLong, ProtocolError
 from pyoci.net.messages import Answer, Call
 
 _SLOWEST = 1024.0  # bytes a second, over the time without progress that is allowed
+_FIRST_PIECE = 256 * 1024
+_QUICK = 0.1  # seconds
 _GATHERING = 1.0  # seconds after which a piece goes on as it is: pip waits 15 for its next byte
 
 
@@ -115,3 +118,25 @@ class Pace:
             self.too_slow = self._count < _SLOWEST * self._spent
             self._count, self._spent = 0, 0.0
         return piece
+
+
+class PieceSize:
+    """How many bytes to read at once: few for a slow reader, for whom they wait in memory, and up to `most`
+    for one that has taken much in little time.
+    """
+
+    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most = most
+        self._clock = clock
+        self._taken = 0  # bytes, each piece at once
+        self.size = min(_FIRST_PIECE, most)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """The block takes as long as the reader with one piece."""
+        begun = self._clock()
+        yield
+        quick = self._clock() - begun < _QUICK
+        self._taken = self._taken + self.size if quick else 0
+        # Buffers on the way take the first megabytes at once for anybody.
+        self.size = min(max(_FIRST_PIECE, self._taken // 16), self._most)

@@ -32,7 +32,7 @@ from pyoci.net.connections import (
 from pyoci.net.inprocess import InProcessAdapter
 from pyoci.net.messages import ERROR_LIMIT, Answer, Body, BodyFailed, Call, PacedBody, Stream
 from pyoci.net.proxies import Proxies
-from pyoci.net.reading import Pace, gathered, headers_of, whole_answer
+from pyoci.net.reading import Pace, PieceSize, gathered, headers_of, whole_answer
 from pyoci.net.translation import FOREIGN, translate
 from pyoci.net.waits import retry_after_seconds
 from pyoci.net.watch import Watch, Watchdog
@@ -308,18 +308,19 @@ class Transport:
         return Answer(response.status_code, headers_of(response), body)
 
     def _pieces(self, call: Call, response: requests.Response, watch: Watch, size: int) -> Iterator[bytes]:
-        pace = Pace(self._stall_seconds)
+        pace, reader = Pace(self._stall_seconds), PieceSize(size)
         try:
             while True:
                 with self._timed(call, self._stall_seconds, watch):
-                    piece = pace.kept(lambda: gathered(response, size))
+                    piece = pace.kept(lambda: gathered(response, reader.size))
                 if not piece:
                     return
                 if pace.too_slow:
                     raise Unreachable(
                         f"{call.label} sent next to nothing for {self._stall_seconds:g} seconds"
                     )
-                yield piece
+                with reader.reading():
+                    yield piece
         finally:
             response.close()
 

@@ -81,14 +81,22 @@ def _content_range(stream: Stream) -> tuple[int, int | None]:
 
 
 def _verified(pieces: Iterator[bytes], digest: Digest, size: int | None) -> Iterator[bytes]:
-    """The pieces, each one late: the last is given only when all of them are known to be right."""
+    """The pieces; the last is given only when all of them are known to be right.
+
+    Where the size is known, only that one is held back: a slow reader's download keeps one piece in memory.
+    """
     seen = hashlib.new(digest.algorithm)
     count, held = 0, b""
     for piece in pieces:
         if held:
             yield held
+            held = b""
         seen.update(piece)
-        count, held = count + len(piece), piece
+        count += len(piece)
+        if size is not None and count < size:
+            yield piece
+            continue
+        held = piece
         if size is not None and count > size:
             break  # it may never end
     if seen.hexdigest() != digest.hex or size not in {None, count}:

@@ -127,6 +127,13 @@ COUNTED = {
         about="Requests for a registry's tokens, by the status of the answer",
         labels=("server.address", "http.response.status_code"),
     ),
+    "ended": Measure(
+        name="pyoci.clients.ended",
+        kind=Kind.COUNTER,
+        unit="{client}",
+        about="Clients that were ended because they were slow, silent or sent too much",
+        labels=("pyoci.reason",),
+    ),
     "upstream": Measure(
         name="pyoci.upstream.calls",
         kind=Kind.COUNTER,

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from werkzeug.wsgi import get_content_length
 
-from pyoci.errors import NO_MEMORY, BodyTimeout, Exhausted, InvalidRequest, PyOCIError
+from pyoci.errors import NO_MEMORY, BodyTimeout, Exhausted, InvalidRequest, PyOCIError, TooLarge
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+SMALL_BODY = 64 * 1024  # bytes; the most that is read where no file is uploaded
 PIECE = 768 * 1024  # bytes; less costs more processor time, more takes an upload up to 20 MB of memory
 
 
@@ -45,13 +46,16 @@ class RequestBody(io.RawIOBase):
     """A request's body, as `wsgi.input`. Ends where the body ends, and says so when it ends too soon.
 
     Reading raises BodyTimeout, InvalidRequest and Exhausted, never OSError: the client's connection is not
-    the disk's, nor the registry's. `length` is in bytes, None for a chunked body.
+    the disk's, nor the registry's. `length` is in bytes, None for a chunked body. `limit_passed` is the limit
+    of this address where the server has seen that the body is over it: then reading raises TooLarge.
     """
 
     def __init__(self, environ: WSGIEnvironment, patience: Patience) -> None:
         super().__init__()
         self._stream = environ["wsgi.input"]
         self._patience = patience
+        self._has_deadline = not environ.get("server.ends_slow_clients")
+        self.limit_passed: int | None = environ.get("server.body_limit")
         self.length = _length(environ)
         self.taken = 0
         self._ended = self.length == 0
@@ -71,6 +75,8 @@ class RequestBody(io.RawIOBase):
             raise self._failure.bare()
         if self._ended or not size:
             return b""
+        if self.limit_passed is not None:
+            raise TooLarge(f"the body has more than {self.limit_passed} bytes, the limit of this address")
         data = self._receive(size)
         self.taken += len(data)
         if self.taken == self.length:
@@ -85,7 +91,7 @@ class RequestBody(io.RawIOBase):
     def finish(self) -> bool:
         """Read the rest and throw it away. False where that took too long, was too much, or failed."""
         try:
-            return self._ended or self._drain()
+            return self._ended or (self.limit_passed is None and self._drain())
         except PyOCIError:
             return False
         finally:
@@ -98,7 +104,7 @@ class RequestBody(io.RawIOBase):
     def _drain(self) -> bool:
         if (self.length or 0) - self.taken > self._patience.cap:
             return False
-        self._deadline.start(self._patience.refusal)
+        self._deadline.start(self._patience.refusal if self._has_deadline else None)
         limit = self.taken + self._patience.cap
         while self.read(PIECE):
             if self.taken > limit:
@@ -107,7 +113,7 @@ class RequestBody(io.RawIOBase):
 
     def _receive(self, size: int) -> bytes:
         if not self._deadline.running:
-            self._deadline.start(self._patience.in_all(self.length))
+            self._deadline.start(self._patience.in_all(self.length) if self._has_deadline else None)
         wanted = size if self.length is None else min(size, self.length - self.taken)
         try:
             data: bytes = self._stream.read(wanted)
@@ -117,7 +123,8 @@ class RequestBody(io.RawIOBase):
             # The server has lost bytes of it, so that nobody can go on here. The client is not to blame.
             raise self._fail(Exhausted(NO_MEMORY)) from None
         except Exception as exc:  # a reset, or what the server itself raises for a bad chunk
-            raise self._fail(_cut(self.taken, self.length)) from exc
+            late = self._deadline.expired
+            raise self._fail(_timeout(self.taken) if late else _cut(self.taken, self.length)) from exc
         if not data:
             if self.length is not None and self._deadline.expired:
                 raise self._fail(_timeout(self.taken))
@@ -149,19 +156,24 @@ class _ReadDeadline:
         self._progress = progress
         self._before: float | None = None
         self._timer: threading.Timer | None = None
-        self.expired = False
+        self._expired = False
+        self.running = False
 
     @property
-    def running(self) -> bool:
-        return self._timer is not None
+    def expired(self) -> bool:
+        """Whether the reading side was ended: here, or by a server that does so itself."""
+        return self._expired or bool(getattr(self._connection, "was_cut", False))
 
-    def start(self, seconds: float) -> None:
-        """Start, or start again, with `seconds` from now on."""
+    def start(self, seconds: float | None) -> None:
+        """Start, or start again, with `seconds` from now on; None where the server ends slow clients."""
         self.stop()
         if self._connection is None:
             return
         self._before = self._connection.gettimeout()
         self._connection.settimeout(self._progress)
+        self.running = True
+        if seconds is None:
+            return
         self._timer = threading.Timer(seconds, self._expire, [self._connection])
         self._timer.daemon = True
         try:
@@ -171,15 +183,17 @@ class _ReadDeadline:
             raise Exhausted(NO_MEMORY) from None
 
     def stop(self) -> None:
-        if self._timer is None or self._connection is None:
+        if not self.running or self._connection is None:
             return
-        self._timer.cancel()
-        self._timer = None
+        self.running = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         with suppress(OSError):  # the server may have closed it already
             self._connection.settimeout(self._before)
 
     def _expire(self, connection: socket.socket) -> None:
-        self.expired = True
+        self._expired = True
         with suppress(OSError):  # the client may be gone already
             # Not the method of an SSLSocket: that would go on without encryption.
             socket.socket.shutdown(connection, socket.SHUT_RD)

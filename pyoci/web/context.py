@@ -20,12 +20,13 @@ from pyoci.oci.short_urls import ShortUrls
 from pyoci.store.models import Absence, Namespace
 from pyoci.store.writing.destination import UploadAddress
 from pyoci.web.addresses import IndexAddress
-from pyoci.web.body import Patience, RequestBody
+from pyoci.web.body import SMALL_BODY, Patience, RequestBody
 from pyoci.web.rendered import RenderedPages
 
 if TYPE_CHECKING:
     from pyoci.store.service import PackageStore
 
+PROBES = frozenset({"/health", "/ready"})
 EXTENSION = "pyoci"  # the key of the Site in app.extensions
 
 
@@ -73,6 +74,12 @@ class Site:
     patience: Patience = field(default_factory=Patience)
     pages: RenderedPages = field(default_factory=RenderedPages)
     key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+
+    def body_limit(self, method: str, path: str) -> int:
+        """How many bytes a request's body may have: none for a probe, a form's at most for an upload."""
+        if path in PROBES:
+            return 0
+        return self.max_body if method == "POST" else SMALL_BODY
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,6 +176,7 @@ def _streamed(stream: FileStream, events: Events) -> Response:
 def _pieces(first: bytes, stream: FileStream, events: Events) -> Iterator[bytes]:
     """Pass the pieces on. An error cuts the connection: to end quietly would look like a slow network."""
     yield first
+    first = b""  # a slow reader keeps the stream open for long, and would keep this in memory
     try:
         yield from stream
     except Exception as exc:

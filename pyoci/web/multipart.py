@@ -86,6 +86,8 @@ class Parts:
     def _piece(self) -> bytes | None:
         if self._body.length is not None and self._body.length > self._limit:
             raise too_large(self._body.length, self._limit)
+        if self._body.limit_passed is not None:
+            raise too_large(None, self._limit)
         begun = self._clock()
         data = self._body.read(self._size)
         quick = self._clock() - begun < _QUICK

@@ -7,9 +7,8 @@ import re
 
 from pyoci.errors import InvalidRequest, TooLarge
 from pyoci.store.writing.publish import REASON_LIMIT
-from pyoci.web.body import RequestBody
+from pyoci.web.body import SMALL_BODY, RequestBody
 
-BODY_LIMIT = 64 * 1024  # bytes
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _EXPECTED = 'expected JSON, {"yanked": "reason"} or {"yanked": true} or {"yanked": false}'
 
@@ -26,10 +25,10 @@ def read_yank(body: RequestBody) -> str | None:
 
 def _document(body: RequestBody) -> object:
     content = b""
-    while piece := body.read(BODY_LIMIT + 1):
+    while piece := body.read(SMALL_BODY + 1):
         content += piece
-        if len(content) > BODY_LIMIT:
-            raise TooLarge(f"the body has more than {BODY_LIMIT} bytes, which is the limit here")
+        if len(content) > SMALL_BODY:
+            raise TooLarge(f"the body has more than {SMALL_BODY} bytes, which is the limit here")
     try:
         return json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError):

@@ -87,6 +87,7 @@ def slow_download(
         connection.sendall(make_head(f"GET {path} HTTP/1.1", _CALLER))
         with HTTPResponse(connection) as answer:
             answer.begin()
+            assert answer.status == 200
             while piece := answer.read(file.stat().st_size // STEPS + 1):
                 begun.set()
                 seen.update(piece)

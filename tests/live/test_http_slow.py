@@ -21,18 +21,24 @@ pytestmark = pytest.mark.live()
 THREADS, PLACES = 2, 40
 LAST = "Connection: close"
 PAGE = make_head("GET /local/acme/hello/ HTTP/1.1", LAST)
-STALLED = make_head("POST /local/acme/ HTTP/1.1", "Content-Type: multipart/form-data; boundary=b",
-                    "Content-Length: 1000") + b"--b"  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def narrow(servers: Servers, ports: Callable[[str], Port]) -> Server:
-    """PyOCI with one worker of few threads and not many places."""
+def hung() -> Iterator[str]:
+    """A registry that accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture(scope="module")
+def narrow(servers: Servers, ports: Callable[[str], Port], hung: str) -> Server:
+    """PyOCI with one worker of few threads and not many connections; it calls the hung registry `hung`."""
     return start_pyoci(
         servers,
         "narrow-pyoci",
         ports("narrow-pyoci"),
         PYOCI_EMBEDDED=str(servers.folder / "narrow"),
+        PYOCI_REGISTRIES=f"hung={hung}",
         WEB_CONCURRENCY="1",
         PYOCI_THREADS=str(THREADS),
         GUNICORN_CMD_ARGS=f"--worker-connections {PLACES}",
@@ -84,8 +90,10 @@ def test_slow_heads_behind_a_request(narrow: Server) -> None:
 
 
 def test_all_threads_are_taken(narrow: Server, crowd: Callable[[int, bytes], list[socket.socket]]) -> None:
-    """Who gets no thread in time is told to come again; /health is answered all the same, and it all ends."""
-    taking = crowd(THREADS, STALLED)
+    """A request that gets no thread in time is refused with Retry-After; /health is answered all the same.
+    Here a registry that never answers takes the threads, with more requests in the queue behind them.
+    """
+    taking = crowd(4 * THREADS, make_head("GET /hung/acme/hello/ HTTP/1.1", LAST))
     assert is_well(narrow)
 
     answer = exchange(narrow, PAGE)
@@ -93,8 +101,7 @@ def test_all_threads_are_taken(narrow: Server, crowd: Callable[[int, bytes], lis
     assert statuses(answer) == [503]
     assert b"\r\nRetry-After: 5\r\n" in answer
     assert is_well(narrow)
-    for connection in taking:
-        connection.close()
+    assert {status for each in taking for status in statuses(received(each))} == {503, 504}
     assert statuses(exchange(narrow, PAGE)) == [404]
 
 
@@ -108,14 +115,15 @@ def test_overload(narrow: Server) -> None:
     assert statuses(exchange(narrow, PAGE)) == [404]
 
 
-def test_all_places_are_taken(narrow: Server, crowd: Callable[[int, bytes], list[socket.socket]]) -> None:
-    """Whoever finds no place waits at the door until others have gone."""
-    idle = crowd(2 * PLACES, b"")
-    with connect(narrow) as patient:
-        patient.sendall(PAGE)
-        for connection in idle:
-            connection.close()
-        assert statuses(received(patient)) == [404]
+def test_silent_connections(narrow: Server, crowd: Callable[[int, bytes], list[socket.socket]]) -> None:
+    """Where there are too many, the oldest silent ones are closed, and a newcomer is answered."""
+    silent = crowd(2 * PLACES, b"")
+    assert statuses(exchange(narrow, PAGE)) == [404]
+    assert is_well(narrow)
+    assert received(silent[0]) == b""
+    silent[-1].sendall(PAGE)
+    assert statuses(received(silent[-1])) == [404]
+    assert narrow.line("client ended", '"reason": "silent"', '"peer": "::ffff:127.0.0.1"')
 
 
 def test_closed_connections_that_linger(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -21,14 +20,12 @@ from tests.live import packages
 from tests.live.asking import Asking, workers
 from tests.live.environments import CHECKOUT
 from tests.live.indexes import PackageIndex
-from tests.live.programs import find
+from tests.live.nginx import start_nginx
 from tests.live.servers import Port, Server, Servers, htpasswd, start_pyoci
 from tests.live.sockets import is_well
 from tests.live.stopping import slow_download, slow_upload
 from tests.waiting import until
 
-EXAMPLE = CHECKOUT / "docs" / "examples" / "nginx.conf"
-TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")  # directories of nginx's
 SIZE = 20_000_000  # bytes
 LIMIT = 60  # seconds until a step has to be over
 
@@ -181,28 +178,8 @@ class TestTwoInstances:
     @pytest.fixture
     def front(self, servers: Servers, ports: Callable[[str], Port], tmp_path: Path) -> Iterator[Server]:
         """Passes on to the ports of `first` and `second`, which may not run yet."""
-        folder = tmp_path / "nginx"
-        folder.mkdir()
-        names = [f"{name}-{tmp_path.name}" for name in ("front", "first", "second")]
-        port, first, second = (ports(name).number for name in names)
-        text = EXAMPLE.read_text()
-        text = re.sub(r"listen 443 ssl;", f"listen 127.0.0.1:{port};", text)
-        text = re.sub(r"(?m)^ *(listen \[::\]|ssl_|server_name).*\n", "", text)
-        text = text.replace("127.0.0.1:8080", f"127.0.0.1:{first}").replace(
-            "127.0.0.1:8081", f"127.0.0.1:{second}"
-        )
-        configuration = folder / "nginx.conf"
-        configuration.write_text(
-            f"daemon off;\nworker_processes 2;\npid {folder}/pid;\nerror_log {folder}/error.log warn;\n"
-            f"events {{ worker_connections 512; }}\nhttp {{\naccess_log off;\n"
-            + "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in TEMPORARY)
-            + text
-            + "}\n"
-        )
-        program = find("nginx")
-        assert program is not None, "nginx is not installed"
-        command = [program, "-c", str(configuration), "-e", str(folder / "error.log")]
-        server = servers.start(names[0], command, ports(names[0]).url, ready="/health", env={})
+        front, first, second = (f"{name}-{tmp_path.name}" for name in ("front", "first", "second"))
+        server = start_nginx(servers, front, ports(front), tmp_path / "nginx", ports(first), ports(second))
         yield server
         server.end()
 

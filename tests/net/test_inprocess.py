@@ -101,7 +101,7 @@ def test_a_body_is_taken_piece_by_piece() -> None:
         return (made.append(number) or bytes(MIB) for number in range(100))
 
     pieces = Transport(embedded=application).stream(make_call()).pieces(MIB)
-    assert len(next(pieces)) == MIB
+    assert 0 < len(next(pieces)) <= MIB
     assert len(made) <= 2
     pieces.close()
 

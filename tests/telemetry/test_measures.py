@@ -27,6 +27,7 @@ LABELS = {
     "pyoci.cache.kind",
     "pyoci.cache.result",
     "pyoci.result",
+    "pyoci.reason",
 }
 
 

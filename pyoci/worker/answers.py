@@ -1,0 +1,243 @@
+"""Answers: a thread makes a piece, and gives the connection back to the loop while a slow reader takes it."""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from gunicorn.http import wsgi  # type: ignore[import-untyped]
+
+from pyoci.worker.reports import SLOW_READER
+from pyoci.worker.sockets import STALL_SECONDS, ClientSocket
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+_FILE_PIECE = 1024 * 1024  # bytes that the system is asked to send at once
+
+
+def informed(application: WSGIApplication, is_stopping: Callable[[], bool]) -> WSGIApplication:
+    """The application with facts about the server in its environ. Where it answers `Connection: close`, the
+    connection is closed: gunicorn drops that header, keeps a connection whose body was cut, and would take
+    the rest of the body for a request.
+
+    `server.stopping`: whether the worker serves its last requests. `server.body_limit`: the limit in bytes
+    where the body is over it, so that nothing of it should be read; else None. `server.ends_slow_clients`:
+    whether the server does, so that the application needs no time limit for a body.
+    """
+
+    def call(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        sock = environ["gunicorn.socket"]
+
+        def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+            if ("Connection", "close") in headers:
+                start_response.__self__.force_close()  # type: ignore[attr-defined]
+                if isinstance(sock, ClientSocket):
+                    sock.unread = True
+            return start_response(status, headers, *exc_info)
+
+        environ["server.stopping"] = is_stopping()
+        if isinstance(sock, ClientSocket):
+            environ["server.body_limit"] = sock.limit_passed
+            environ["server.ends_slow_clients"] = True
+        return application(environ, start)
+
+    return call
+
+
+class Answer:
+    """The answer to one request, made by one thread at a time. Its context variables go with it.
+
+    `begin`, and then `go_on` as long as it is not finished, return whether it is; each may be called by
+    another thread. What they raise ends it. `end` has been called by then, or is called by who gives it up.
+    `patience` tells how many seconds a thread may wait for the reader just now.
+    """
+
+    def __init__(self, worker: Any, request: Any, conn: Any, patience: Callable[[], float]) -> None:
+        self._worker, self._request, self._conn = worker, request, conn
+        self._patience = patience
+        self._sock: ClientSocket = conn.sock
+        self._context = contextvars.copy_context()
+        self._started = time.monotonic()
+        self._response: Any = None
+        self._environ: dict[str, Any] = {}
+        self._made: Any = None  # what the application returned
+        self._pieces: Iterator[bytes | None] = iter(())
+        self._all_made = self._ended = False
+
+    def begin(self) -> bool:
+        """Call the application, and send what it gives."""
+        return self._run(self._begin)
+
+    def go_on(self) -> bool:
+        """Send more, now that the reader has taken what there was."""
+        return self._run(self._go_on)
+
+    def should_close(self) -> bool:
+        """Whether the connection is to be closed after it."""
+        return bool(self._response.should_close())
+
+    def end(self) -> None:
+        """Write the access log, and let the application finish. Once is enough."""
+        if not self._ended:
+            self._ended = True
+            self._context.run(self._end)
+
+    def _run(self, step: Callable[[], bool]) -> bool:
+        finished = True
+        try:
+            finished = self._context.run(step)
+        except OSError:
+            raise
+        except (Exception, SystemExit):
+            if self._response is None or not self._response.headers_sent:
+                raise
+            self._worker.log.exception("Error handling request")
+            raise StopIteration from None  # half an answer is cut off
+        finally:
+            if finished:
+                self.end()
+        return finished
+
+    def _begin(self) -> bool:
+        worker, conn, request = self._worker, self._conn, self._request
+        worker.cfg.pre_request(worker, request)
+        if self._sock.continued or self._sock.limit_passed is not None:
+            request._expected_100_continue = False  # it was sent, or would ask for what nobody reads
+        response, self._environ = wsgi.create(request, self._sock, conn.client, conn.server, worker.cfg)
+        self._response = response
+        self._environ["wsgi.multithread"] = True
+        worker.nr += 1
+        full = len(worker.keepalived_conns) >= worker.max_keepalived
+        if not worker.alive or not worker.cfg.keepalive or full:
+            response.force_close()
+        self._made = worker.wsgi(self._environ, response.start_response)
+        self._pieces = self._file() if self._is_file() else iter(self._made)
+        return self._go_on()
+
+    def _go_on(self) -> bool:
+        if not self._sock.flush(self._patience()):
+            return False
+        for piece in self._pieces:
+            if piece is not None:
+                self._response.write(piece)
+            elif not self._sock.is_writable(self._patience()):
+                return False
+            if self._sock.outgoing and not self._sock.flush(self._patience()):
+                return False
+        if not self._all_made:
+            self._all_made = True
+            self._response.close()
+        return self._sock.flush(self._patience())
+
+    def _end(self) -> None:
+        try:
+            if self._made is not None:
+                took = timedelta(seconds=time.monotonic() - self._started)
+                self._worker.log.access(self._response, self._request, self._environ, took)
+                close = getattr(self._made, "close", None)
+                if close is not None:
+                    close()
+        finally:
+            self._worker.cfg.post_request(self._worker, self._request, self._environ, self._response)
+
+    def _is_file(self) -> bool:
+        response, made = self._response, self._made
+        return (
+            isinstance(made, wsgi.FileWrapper)
+            and response.can_sendfile()
+            and response.response_length is not None
+            and not response._omits_body
+            and hasattr(made.filelike, "fileno")
+        )
+
+    def _file(self) -> Iterator[None]:
+        """Let the system send the file; gives None where the reader has to be waited for."""
+        response, file = self._response, self._made.filelike.fileno()
+        offset, left = os.lseek(file, 0, os.SEEK_CUR), response.response_length
+        response.send_headers()
+        while left:
+            if self._sock.outgoing:  # the head
+                yield None
+                continue
+            sent = self._sock.send_file(file, offset, min(left, _FILE_PIECE))
+            if not sent and offset >= os.fstat(file).st_size:
+                raise OSError("the file is shorter than it was")
+            offset, left = offset + sent, left - sent
+            response.sent += sent
+            if not sent:
+                yield None
+
+
+class Readers:
+    """Slow readers of answers: the loop sends them what is made, and tells who makes more (`go_on`).
+
+    `watch` and `unwatch` tell the loop whether to wait until a connection takes bytes; `give_up` ends one,
+    with a reason, or without where the client has left.
+    """
+
+    def __init__(
+        self,
+        *,
+        watch: Callable[[Any], None],
+        unwatch: Callable[[Any], None],
+        go_on: Callable[[Any], None],
+        give_up: Callable[[Any, str | None], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._watch, self._unwatch = watch, unwatch
+        self._go_on, self._give_up = go_on, give_up
+        self._clock = clock
+        self._stall_at: dict[Any, float] = {}
+
+    def begin(self, conn: Any) -> None:
+        """Wait for the reader of an answer."""
+        conn.sock.setblocking(False)
+        conn.sock.pace.wait()
+        self._stall_at[conn] = self._clock() + STALL_SECONDS
+        self._watch(conn)
+
+    def on_writable(self, conn: Any, _sock: Any = None) -> None:
+        """Send what the client takes."""
+        sock = conn.sock
+        before = sock.sent
+        try:
+            done = sock.send_waiting()
+        except OSError:
+            self._end(conn, None)
+            return
+        sock.pace.moved(sock.sent - before)
+        self._stall_at[conn] = self._clock() + STALL_SECONDS
+        if done:
+            self._forget(conn)
+            self._go_on(conn)
+        else:
+            sock.pace.wait()
+
+    def look_around(self) -> None:
+        """To be called about once a second: leave who has taken nothing for too long."""
+        now = self._clock()
+        for conn in [conn for conn, stall_at in self._stall_at.items() if stall_at <= now]:
+            self.end(conn)
+
+    def slowest(self) -> tuple[float, Any] | None:
+        """The slowest reader, with its bytes a second."""
+        rates = ((conn.sock.pace.rate, id(conn), conn) for conn in self._stall_at)
+        found = min(rates, default=None)
+        return None if found is None else (found[0], found[2])
+
+    def end(self, conn: Any) -> None:
+        """Leave a reader."""
+        self._end(conn, SLOW_READER)
+
+    def _end(self, conn: Any, reason: str | None) -> None:
+        self._forget(conn)
+        self._give_up(conn, reason)
+
+    def _forget(self, conn: Any) -> None:
+        del self._stall_at[conn]
+        self._unwatch(conn)

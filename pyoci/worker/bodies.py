@@ -1,0 +1,252 @@
+"""Bodies on their way in: the loop collects most of them, and a thread reads some of them as they come.
+
+A body waits in a spool while its client is slow. One whose client has proven fast goes to a thread before it
+is whole, so that a large upload reaches the registry while it arrives. So does one for which the spools have
+no room, once a thread is to be had.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyoci.worker.framing import ChunkScanner, Frame
+from pyoci.worker.pace import SLOW, WINDOW
+from pyoci.worker.reports import SLOW_BODY
+from pyoci.worker.sockets import ClientSocket
+from pyoci.worker.spool import Allowance, NoRoom, Spool
+
+STALL_SECONDS = 30.0  # without a byte, after which a body is given up
+_PIECE = 64 * 1024  # bytes that are taken from a client at once
+_PROOF = 128 * 1024  # bytes after which a client may have proven fast
+_FAST = 1024 * 1024  # bytes a second
+_ROOM = 2 * _PIECE  # bytes that are made free at once for each fast body that has no room
+_PATIENCE = 10.0  # seconds that a body without room waits before the slowest goes, however fast that is
+
+
+@dataclass(slots=True)
+class Body:
+    """A body that the loop collects. `left` is in bytes, None where a scanner tells the end."""
+
+    conn: Any
+    left: int | None
+    limit: int
+    now: float
+    scanner: ChunkScanner = field(default_factory=ChunkScanner)
+    taken: int = 0
+    stalls_at: float = 0.0
+    paused_at: float | None = None
+
+    def take(self, piece: bytes | bytearray) -> None:
+        """Count what has come."""
+        self.taken += len(piece)
+        if self.left is None:
+            self.scanner.feed(piece)
+        else:
+            self.left = max(self.left - len(piece), 0)
+
+    @property
+    def is_whole(self) -> bool:
+        return self.scanner.ended if self.left is None else self.left == 0
+
+
+class Bodies:
+    """The bodies that the loop collects, and those that it has given to a thread before they were whole.
+
+    `watch` and `unwatch` tell the loop whether bytes of a connection are wanted; `hand_over` gives a request
+    to a thread, `may_flow` tells whether one is free for a body that isn't whole, `report` hears of clients
+    that are ended, and `give_up` ends them. At most `flows` bodies are read by threads as they come.
+    """
+
+    def __init__(
+        self,
+        allowance: Allowance,
+        flows: int,
+        *,
+        watch: Callable[[Any], None],
+        unwatch: Callable[[Any], None],
+        hand_over: Callable[[Any], None],
+        may_flow: Callable[[], bool],
+        report: Callable[[Any, str], None],
+        give_up: Callable[[Any], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._allowance, self._flows = allowance, flows
+        self._watch, self._unwatch = watch, unwatch
+        self._hand_over, self._may_flow = hand_over, may_flow
+        self._report, self._give_up = report, give_up
+        self._clock = clock
+        self._collected: dict[Any, Body] = {}
+        self._flowing: set[Any] = set()
+
+    def begin(self, conn: Any, frame: Frame, head: int, limit: int) -> bool:
+        """Collect the body of a request whose head has so many bytes; False where there is nothing to wait
+        for: it has no body, or all of it has come, or it is over the limit.
+        """
+        sock: ClientSocket = conn.sock
+        if frame.length is not None and frame.length > limit:
+            sock.limit_passed = limit
+            return False
+        body = Body(conn, frame.length, limit, self._clock())
+        body.take(sock.gathered[head:])
+        if body.is_whole or self._is_over(body):
+            return False
+        if frame.expects_continue and not body.taken:
+            sock.continued = True
+            try:
+                sock.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+            except OSError:
+                return False  # the parser will meet the same
+        sock.spool = Spool(self._allowance)
+        body.stalls_at = self._clock() + STALL_SECONDS
+        self._collected[conn] = body
+        sock.pace.wait()
+        self._watch(conn)
+        return True
+
+    def on_readable(self, conn: Any, _sock: Any = None) -> None:
+        """Take what has come of a body."""
+        body, sock = self._collected[conn], conn.sock
+        size = _PIECE if body.left is None else min(_PIECE, body.left)
+        if not sock.spool.can_take(size):
+            self._pause(body)
+            return
+        try:
+            piece = sock.receive(size)
+        except BlockingIOError:
+            return
+        except OSError:
+            piece = b""
+        if not piece:
+            self._left_early(body)
+            return
+        sock.pace.moved(len(piece))
+        sock.pace.wait()
+        body.stalls_at = self._clock() + STALL_SECONDS
+        body.take(piece)
+        try:
+            sock.spool.append(piece)
+        except NoRoom:  # the disk is full; these bytes are held in memory
+            self._pause(body)
+        if body.is_whole or self._is_over(body):
+            self._release(body)
+        elif body.taken >= _PROOF and sock.pace.rate >= _FAST:
+            self._let_flow(body)
+
+    def ended(self, conn: Any) -> None:
+        """A thread has done with a request."""
+        self._flowing.discard(conn)
+
+    def look_around(self, served: Iterable[Any] = ()) -> None:
+        """To be called about once a second: end what has stalled, find room for what is paused, and take a
+        thread from the slowest sender where others wait for one; `served` are those that have one then.
+        """
+        now = self._clock()
+        for body in list(self._collected.values()):
+            if body.paused_at is None and now >= body.stalls_at:
+                self._drop(body)
+        paused = [body for body in self._collected.values() if body.paused_at is not None]
+        paused.sort(key=lambda body: body.conn.sock.pace.rate, reverse=True)
+        if not all(body.conn.sock.spool.can_take(_PIECE) for body in paused):
+            honest = sum(body.conn.sock.pace.rate >= SLOW for body in paused)
+            waited = now - min(body.paused_at or now for body in paused)
+            self._make_room(max(honest, 1) * _ROOM, waited)
+        for body in paused:  # the fastest first
+            if body.conn in self._collected:
+                self._resume(body)
+        needed = any(body.paused_at is not None for body in self._collected.values())
+        self._cut_slowest({*served, *(self._flowing if needed else ())})
+
+    def slowest(self) -> tuple[float, Any] | None:
+        """The slowest of those that are collected, with its bytes a second."""
+        rates = ((body.conn.sock.pace.rate, id(conn), conn) for conn, body in self._collected.items())
+        found = min((each for each in rates), default=None)
+        return None if found is None else (found[0], found[2])
+
+    def drop(self, conn: Any) -> None:
+        """End one that is collected."""
+        self._drop(self._collected[conn])
+
+    # Who has no room.
+
+    def _pause(self, body: Body) -> None:
+        if body.paused_at is None:
+            body.paused_at = self._clock()
+            body.conn.sock.pace.moved(0)  # what follows is not the client's time
+            self._unwatch(body.conn)
+        if not body.is_whole:
+            self._let_flow(body)
+
+    def _resume(self, body: Body) -> None:
+        if self._let_flow(body) or not body.conn.sock.spool.can_take(_PIECE):
+            return
+        body.paused_at = None
+        body.stalls_at = self._clock() + STALL_SECONDS
+        body.conn.sock.pace.wait()
+        self._watch(body.conn)
+
+    def _make_room(self, size: int, waited: float) -> None:
+        """Drop the slowest that have something on the disk, so many bytes in all. One that isn't slow goes
+        only where others have waited for long.
+        """
+        held = [body for body in self._collected.values() if body.conn.sock.spool.on_disk]
+        judged = [body for body in held if body.conn.sock.pace.seconds >= WINDOW]
+        judged.sort(key=lambda body: body.conn.sock.pace.rate)
+        freed = 0
+        for body in judged:
+            is_slow = body.conn.sock.pace.rate < SLOW
+            if freed >= size or not (is_slow or (waited >= _PATIENCE and not freed)):
+                return
+            freed += body.conn.sock.spool.on_disk
+            self._drop(body)
+
+    def _cut_slowest(self, served: Iterable[Any]) -> None:
+        """One that a thread reads, and waits for, goes; one that sends at 256 kbit/s doesn't."""
+        paces = [(conn.sock.pace.rate, id(conn), conn) for conn in served if self._is_slow(conn)]
+        if paces:
+            conn = min(paces)[2]
+            conn.sock.cut(socket.SHUT_RD)  # the application answers
+            self._report(conn, SLOW_BODY)
+
+    def _is_slow(self, conn: Any) -> bool:
+        pace = conn.sock.pace
+        return bool(not conn.sock.was_cut and pace.waiting and pace.seconds >= WINDOW and pace.rate < SLOW)
+
+    # Where bodies go.
+
+    def _let_flow(self, body: Body) -> bool:
+        if len(self._flowing) >= self._flows or not self._may_flow():
+            return False
+        self._flowing.add(body.conn)
+        self._release(body)
+        return True
+
+    def _is_over(self, body: Body) -> bool:
+        """Whether a chunked body is over its limit. Chunks of a byte each have five bytes about them."""
+        if body.scanner.announced <= body.limit and body.taken <= 6 * body.limit + _PIECE:
+            return False
+        body.conn.sock.limit_passed = body.limit
+        return True
+
+    def _release(self, body: Body) -> None:
+        self._forget(body)
+        self._hand_over(body.conn)
+
+    def _left_early(self, body: Body) -> None:
+        """A client that has only closed its sending side is still answered: this is no whole body."""
+        self._forget(body)
+        self._hand_over(body.conn)
+
+    def _drop(self, body: Body) -> None:
+        self._forget(body)
+        self._report(body.conn, SLOW_BODY)
+        self._give_up(body.conn)
+
+    def _forget(self, body: Body) -> None:
+        del self._collected[body.conn]
+        body.conn.sock.pace.moved(0)
+        if body.paused_at is None:
+            self._unwatch(body.conn)

@@ -1,0 +1,51 @@
+"""How fast a client is: bytes over the time spent waiting for it, in a window that slides."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+WINDOW = 5.0  # seconds of waiting; the rate is that of the last one to two windows
+SLOW = 32 * 1024  # bytes a second, 256 kbit/s: clients below are cut where room is short
+
+
+class Pace:
+    """The pace of one client. Waiting is between `wait` and `moved`; other time doesn't count."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._since: float | None = None
+        self._seconds = self._earlier_seconds = 0.0
+        self._bytes = self._earlier_bytes = 0
+
+    def wait(self) -> None:
+        """The client is waited for from now on."""
+        if self._since is None:
+            self._since = self._clock()
+
+    def moved(self, count: int) -> None:
+        """So many bytes have moved, which ends the wait."""
+        since, self._since = self._since, None
+        if since is not None:
+            self._seconds += self._clock() - since
+        self._bytes += count
+        if self._seconds >= WINDOW:
+            self._earlier_seconds, self._earlier_bytes = self._seconds, self._bytes
+            self._seconds, self._bytes = 0.0, 0
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the client is waited for at this moment."""
+        return self._since is not None
+
+    @property
+    def seconds(self) -> float:
+        """How long the client was waited for, within the window."""
+        since = self._since
+        return self._seconds + self._earlier_seconds + (self._clock() - since if since is not None else 0.0)
+
+    @property
+    def rate(self) -> float:
+        """Bytes a second, within the window; infinite before the client was waited for at all."""
+        seconds = self.seconds
+        return (self._bytes + self._earlier_bytes) / seconds if seconds else float("inf")

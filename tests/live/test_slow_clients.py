@@ -1,0 +1,170 @@
+"""While hundreds of clients are as slow as they like, everybody else is served: alone and behind nginx.
+
+By order and not by the clock: the others have their answers while the slow ones still hold their connections.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from tests.live import packages
+from tests.live.attacking import Kind, attacked, slow_kinds
+from tests.live.indexes import PackageIndex
+from tests.live.nginx import start_nginx
+from tests.live.servers import Port, Server, Servers, start_pyoci
+from tests.live.sockets import connect, exchange, is_well, make_head, received, statuses
+from tests.live.stopping import slow_download, slow_upload
+
+CROWD = 300
+SILENT = 1100  # more than the connections that a worker takes
+SIZE = 8_000_000  # bytes; more than the buffers of a connection hold
+MODEST = 160_000  # bytes, which take five seconds at 256 kbit/s
+PAUSE = 0.125  # seconds, for a fortieth of it
+KINDS = sorted(slow_kinds("/", ""))
+
+
+@pytest.fixture(scope="module")
+def alone(servers: Servers, ports: Callable[[str], Port], docker_registry: Server) -> Server:
+    """PyOCI with one worker and four threads, and its packages in docker-registry."""
+    return start_pyoci(
+        servers,
+        "besieged-pyoci",
+        ports("besieged-pyoci"),
+        PYOCI_REGISTRIES=f"lab={docker_registry.url}",
+        PYOCI_EMBEDDED=str(servers.folder / "besieged"),
+        WEB_CONCURRENCY="1",
+        PYOCI_THREADS="4",
+        PYOCI_METRICS="yes",
+    )
+
+
+@pytest.fixture(
+    scope="module",
+    params=["alone", pytest.param("nginx", marks=pytest.mark.live("nginx"))],
+)
+def server(
+    request: pytest.FixtureRequest, alone: Server, servers: Servers, ports: Callable[[str], Port]
+) -> Iterator[Server]:
+    """PyOCI itself, or nginx before it."""
+    if request.param == "alone":
+        yield alone
+        return
+    port = ports("besieged-nginx")
+    front = start_nginx(servers, "besieged-nginx", port, servers.folder / "nginx", ports("besieged-pyoci"))
+    yield front
+    front.end()
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return packages.wheel(tmp_path_factory.mktemp("large"), ballast=SIZE)
+
+
+@pytest.fixture(scope="module")
+def modest_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return packages.wheel(
+        tmp_path_factory.mktemp("modest"), tag="py3-none-manylinux_2_17_x86_64", ballast=MODEST
+    )
+
+
+@pytest.fixture
+def index(server: Server, docker_registry: Server, file: Path) -> PackageIndex:
+    """A package index with one large wheel."""
+    index = PackageIndex.new(server, "lab", docker_registry.url.removeprefix("http://"))
+    assert slow_upload(index, server, file, pause=0) == 200
+    return index
+
+
+def digest_of(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def serve_others(server: Server, index: PackageIndex, file: Path) -> None:
+    """Pages, probes, an upload and a download, each on a connection of its own, and none is refused."""
+    for number in range(10):
+        assert index.get("hello-world/").status_code == 200
+        assert statuses(exchange(server, make_head("GET /ready HTTP/1.1", "Connection: close"))) == [200]
+        assert is_well(server)
+        small = packages.wheel(file.parent, tag=f"py3-none-manylinux_2_{number + 20}_x86_64")
+        assert slow_upload(index, server, small, pause=0) == 200
+    assert hashlib.sha256(index.get(f"hello-world/{file.name}").content).hexdigest() == digest_of(file)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_others_are_served(
+    server: Server, index: PackageIndex, file: Path, modest_file: Path, kind: str
+) -> None:
+    """So are honest clients at 256 kbit/s, up and down, from the attack's beginning to its end."""
+    slow = slow_kinds(urlsplit(index.url).path, file.name)[kind]
+    assert slow_upload(index, server, modest_file, pause=0) == 200
+    with attacked(server, slow, CROWD), ThreadPoolExecutor(2) as clients:
+        upload = clients.submit(slow_upload, index, server, modest_file, PAUSE)
+        download = clients.submit(slow_download, index, server, modest_file, threading.Event(), PAUSE)
+        serve_others(server, index, file)
+        assert upload.result() == 200
+        assert download.result() == digest_of(modest_file)
+
+
+def test_silent(alone: Server, docker_registry: Server, file: Path) -> None:
+    """Of more silent connections than there is room for, the oldest are closed. They come back at once."""
+    index = PackageIndex.new(alone, "lab", docker_registry.url.removeprefix("http://"))
+    assert slow_upload(index, alone, file, pause=0) == 200
+    with attacked(alone, Kind(b""), SILENT) as attack:
+        serve_others(alone, index, file)
+        assert attack.returns > 0
+    assert alone.line("client ended", '"reason": "silent"', '"peer": "::ffff:127.')
+    assert 'pyoci_clients_ended_total{pyoci_reason="silent"}' in requests.get(f"{alone.url}/metrics").text
+
+
+OVER = {
+    "an upload": (make_head("POST /lab/acme/ HTTP/1.1", "Content-Type: multipart/form-data; boundary=b",
+                            "Content-Length: 60000000"), 413),
+    "chunks": (make_head("POST /lab/acme/ HTTP/1.1", "Content-Type: multipart/form-data; boundary=b",
+                         "Transfer-Encoding: chunked") + b"ffffffff\r\n", 413),
+    "a chunk to the registry": (make_head("PATCH /v2/acme/hello/blobs/uploads/x HTTP/1.1",
+                                          f"Content-Length: {10**12}"), 404),
+    "an image index": (make_head("PUT /v2/acme/hello/manifests/1.0 HTTP/1.1",
+                                 "Content-Length: 5000000"), 413),
+    "a yank": (make_head("PATCH /lab/acme/hello/1.0 HTTP/1.1", "Content-Length: 100000"), 413),
+    "a page": (make_head("GET /robots.txt HTTP/1.1", "Content-Length: 100000"), 404),
+    "health": (make_head("GET /health HTTP/1.1", "Content-Length: 1"), 200),
+    "ready, in chunks": (make_head("GET /ready HTTP/1.1", "Transfer-Encoding: chunked") + b"1\r\n", 200),
+    "expected": (make_head("POST /lab/acme/ HTTP/1.1", "Content-Type: multipart/form-data; boundary=b",
+                           "Content-Length: 60000000", "Expect: 100-continue"), 413),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("request_", "status"), OVER.values(), ids=OVER)
+def test_a_body_over_the_limit(alone: Server, request_: bytes, status: int) -> None:
+    """It is answered before any of it has come; then more of it may come, until the client has its answer."""
+    with connect(alone) as connection:
+        connection.sendall(request_)
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            answer += connection.recv(65536)
+        assert statuses(answer) == [status]
+        assert b"\r\nConnection: close\r\n" in answer
+        connection.sendall(b"x" * 5_000_000)
+        received(connection)
+    assert alone.line("client ended", '"reason": "over the limit"')
+
+
+def test_crowd_over_the_limit(alone: Server, docker_registry: Server, file: Path) -> None:
+    """Whoever goes on sending after the answer holds a connection, and no thread."""
+    index = PackageIndex.new(alone, "lab", docker_registry.url.removeprefix("http://"))
+    assert slow_upload(index, alone, file, pause=0) == 200
+    with ExitStack() as stack:
+        for _ in range(CROWD):
+            connection = stack.enter_context(connect(alone))
+            connection.sendall(OVER["health"][0])
+            assert statuses(connection.recv(65536)) == [200]
+        serve_others(alone, index, file)

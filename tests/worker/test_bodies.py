@@ -1,0 +1,243 @@
+"""Which bodies the loop collects, which go to a thread, and which go when there is no room."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from pyoci.worker.bodies import STALL_SECONDS, Bodies
+from pyoci.worker.framing import Frame
+from pyoci.worker.pace import WINDOW, Pace
+from pyoci.worker.sockets import ClientSocket
+from pyoci.worker.spool import IN_MEMORY, Allowance
+from tests.worker.doubles import Clock
+
+LIMIT = 10_000_000  # bytes of a body
+PIECE = 32_000  # bytes that are sent at once
+_STEPS = 100
+
+
+@dataclass(eq=False)
+class Connection:
+    """Both ends of a client's connection."""
+
+    sock: ClientSocket
+    client: socket.socket
+
+
+@dataclass
+class Loop:
+    """What stands about the bodies, and what has become of each."""
+
+    allowance: Allowance
+    clock: Clock = field(default_factory=Clock)
+    threads: int = 100
+    watched: set[Any] = field(default_factory=set)
+    handed_over: list[Any] = field(default_factory=list)
+    ended: list[Any] = field(default_factory=list)
+    reported: list[str] = field(default_factory=list)
+    connections: list[Connection] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.bodies = Bodies(
+            self.allowance,
+            1,
+            watch=self.watched.add,
+            unwatch=self.watched.discard,
+            hand_over=self.handed_over.append,
+            may_flow=lambda: len(self.handed_over) < self.threads,
+            report=lambda _conn, reason: self.reported.append(reason),
+            give_up=self.ended.append,
+            clock=self.clock,
+        )
+
+    def connect(self) -> Connection:
+        ours, client = socket.socketpair()
+        client.settimeout(10)
+        conn = Connection(ClientSocket(ours), client)
+        conn.sock.setblocking(False)
+        conn.sock.pace = Pace(self.clock)
+        self.connections.append(conn)
+        return conn
+
+    def begin(self, length: int | None = LIMIT) -> Connection:
+        """A client that has sent its head."""
+        conn = self.connect()
+        assert self.bodies.begin(conn, Frame("POST", "/", length), 0, LIMIT)
+        return conn
+
+    def send(self, conn: Connection, size: int, seconds: float) -> None:
+        """Let a client send so many bytes, in so many seconds."""
+        sent = 0
+        while sent < size and conn in self.watched:
+            piece = min(PIECE, size - sent)
+            conn.client.sendall(b"x" * piece)
+            self.clock.now += seconds * piece / size
+            sent += piece
+            self.bodies.on_readable(conn)
+
+    def send_together(self, seconds: float, *amounts: tuple[Connection, int]) -> None:
+        """Let several clients send, each so many bytes, in the same time."""
+        for _ in range(_STEPS):
+            self.clock.now += seconds / _STEPS
+            for conn, size in amounts:
+                if conn in self.watched:
+                    conn.client.sendall(b"x" * (size // _STEPS))
+                    self.bodies.on_readable(conn)
+
+    def look_around(self, *served: Connection) -> None:
+        self.bodies.look_around(served)
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    loop = Loop(Allowance(1_000_000))
+    yield loop
+    for conn in loop.connections:
+        conn.sock.close()
+        conn.client.close()
+
+
+def test_slow_body_waits_without_a_thread(loop: Loop) -> None:
+    """Until it is whole, on the disk for the most part; then a thread reads it as it was sent."""
+    conn = loop.begin(4 * IN_MEMORY)
+    loop.send(conn, 4 * IN_MEMORY - 1, 20)
+    assert (loop.handed_over, conn.sock.spool is not None) == ([], True)
+    loop.send(conn, 1, 1)
+    assert (loop.handed_over, loop.watched) == ([conn], set())
+    count = 0
+    while count < 4 * IN_MEMORY:
+        count += len(conn.sock.recv(100_000))
+    assert count == 4 * IN_MEMORY
+
+
+def test_fast_body_flows(loop: Loop) -> None:
+    """It goes to a thread before it is whole; a second one is collected while the first has one."""
+    first, second = loop.begin(), loop.begin()
+    loop.send(first, 200_000, 0.01)
+    loop.send(second, 200_000, 0.01)
+    assert loop.handed_over == [first]
+    loop.bodies.ended(first)
+    loop.send(second, 100_000, 0.01)
+    assert loop.handed_over == [first, second]
+
+
+def test_no_thread_to_flow_to(loop: Loop) -> None:
+    """Then a fast one is collected like others."""
+    loop.threads = 0
+    conn = loop.begin()
+    loop.send(conn, 500_000, 0.01)
+    assert (loop.handed_over, conn in loop.watched) == ([], True)
+
+
+def test_chunks(loop: Loop) -> None:
+    """Their end is found, and what follows it is left for later."""
+    conn = loop.begin(None)
+    conn.client.sendall(b"3\r\nabc\r\n0\r\n")
+    loop.bodies.on_readable(conn)
+    assert loop.handed_over == []
+    conn.client.sendall(b"\r\nGET /")
+    loop.bodies.on_readable(conn)
+    assert loop.handed_over == [conn]
+
+
+def test_over_the_limit(loop: Loop) -> None:
+    """There is nothing to wait for."""
+    declared = loop.connect()
+    assert not loop.bodies.begin(declared, Frame("POST", "/", LIMIT + 1), 0, LIMIT)
+    chunked = loop.begin(None)
+    chunked.client.sendall(b"ffffffff\r\n")
+    loop.bodies.on_readable(chunked)
+    assert loop.handed_over == [chunked]
+    assert declared.sock.limit_passed == chunked.sock.limit_passed == LIMIT
+
+
+def test_continue(loop: Loop) -> None:
+    """A client that waits for leave to send gets it, once."""
+    conn = loop.connect()
+    loop.bodies.begin(conn, Frame("POST", "/", 10, expects_continue=True), 0, LIMIT)
+    assert conn.client.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert conn.sock.continued
+
+
+def test_stalled(loop: Loop) -> None:
+    """A client that sends nothing for thirty seconds is ended; one that sends a byte now and then is not."""
+    silent, slow = loop.begin(), loop.begin()
+    for _ in range(3):
+        loop.send(slow, 1, STALL_SECONDS / 2)
+        loop.look_around()
+    assert (loop.ended, loop.reported) == ([silent], ["slow body"])
+
+
+def test_client_that_leaves(loop: Loop) -> None:
+    """Its request goes to a thread, which finds the end; it may have closed its sending side alone."""
+    conn = loop.begin()
+    conn.client.shutdown(socket.SHUT_WR)
+    loop.bodies.on_readable(conn)
+    assert loop.handed_over == [conn]
+    assert conn.sock.recv(10) == b""
+
+
+def test_slowest_goes_when_the_disk_is_full(loop: Loop) -> None:
+    """One that has no room is not ended for it: it waits, and goes on when there is some."""
+    loop.threads = 0
+    slow, slower, honest = loop.begin(), loop.begin(), loop.begin()
+    loop.send_together(40, (slow, 800_000), (slower, 700_000), (honest, 1_600_000))
+    assert honest not in loop.watched
+    loop.look_around()
+    assert (loop.ended, loop.reported) == ([slower], ["slow body"])
+    slower.sock.close()
+    loop.look_around()
+    assert honest in loop.watched
+    assert slow in loop.watched
+
+
+def test_honest_ones_wait_for_each_other(loop: Loop) -> None:
+    """At 256 kbit/s nobody is ended at once, though there is no room for a third one."""
+    loop.threads = 0
+    clients = [loop.begin() for _ in range(3)]
+    loop.send_together(10, *((conn, 480_000 + number) for number, conn in enumerate(clients)))
+    assert not loop.watched
+    loop.look_around()
+    assert loop.ended == []
+    loop.clock.now += 20
+    loop.look_around()
+    assert len(loop.ended) == 1
+
+
+def test_no_room_takes_a_thread(loop: Loop) -> None:
+    """Where one is free."""
+    loop.threads = 0
+    first, second = loop.begin(), loop.begin()
+    loop.send(first, 900_000, 20)
+    loop.send(second, 400_000, 8)
+    assert second not in loop.watched
+    loop.threads = 1
+    loop.look_around()
+    assert loop.handed_over == [second]
+
+
+def test_slow_in_a_thread(loop: Loop) -> None:
+    """One that has become slow is cut where others wait for a thread, and where they don't is left."""
+    conn = loop.begin()
+    loop.send(conn, 200_000, 0.01)
+    conn.sock.pace.wait()
+    loop.clock.now += 4 * WINDOW
+    loop.look_around()
+    assert not conn.sock.was_cut
+    loop.look_around(conn)
+    assert conn.sock.was_cut
+    assert (loop.reported, loop.ended) == (["slow body"], [])
+
+
+def test_time_in_a_thread_is_not_the_clients(loop: Loop) -> None:
+    """A registry that takes minutes is no reason to cut a client that nobody waits for."""
+    conn = loop.begin()
+    loop.send(conn, 200_000, 0.01)
+    loop.clock.now += 100 * WINDOW
+    loop.look_around(conn)
+    assert not conn.sock.was_cut

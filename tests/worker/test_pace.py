@@ -1,0 +1,73 @@
+"""How fast a client is, by a clock that the test moves."""
+
+from __future__ import annotations
+
+import itertools
+
+from pyoci.worker.pace import WINDOW, Pace
+from pyoci.worker.reports import Reports
+from tests.worker.doubles import Clock, Listener
+
+
+def test_rate() -> None:
+    """Bytes over the time of waiting."""
+    clock = Clock()
+    pace = Pace(clock)
+    assert pace.rate == float("inf")
+    pace.wait()
+    clock.now += 2
+    pace.moved(100)
+    assert (pace.rate, pace.seconds, pace.waiting) == (50, 2, False)
+
+
+def test_other_time_does_not_count() -> None:
+    """The registry's, a lock's, or that of a queue."""
+    clock = Clock()
+    pace = Pace(clock)
+    pace.wait()
+    clock.now += 1
+    pace.moved(100)
+    clock.now += 1000
+    assert pace.rate == 100
+
+
+def test_a_wait_that_lasts() -> None:
+    """Counts while it does."""
+    clock = Clock()
+    pace = Pace(clock)
+    pace.wait()
+    clock.now += 1
+    pace.moved(100)
+    pace.wait()
+    clock.now += 9
+    assert (pace.waiting, pace.rate) == (True, 10)
+
+
+def test_window() -> None:
+    """What was fast once is slow later: a byte a second, after much in the first one."""
+    clock = Clock()
+    pace = Pace(clock)
+    pace.wait()
+    clock.now += 1
+    pace.moved(10_000_000)
+    for _ in range(int(3 * WINDOW)):
+        pace.wait()
+        clock.now += 1
+        pace.moved(1)
+    assert pace.rate == 1
+
+
+def test_reports() -> None:
+    """Ten lines a second, and in the next how many were left out. All are counted."""
+    clock, listener = Clock(), Listener()
+    reports = Reports(listener.events, clock)
+    for number in itertools.islice(itertools.count(), 15):
+        reports.tell("silent", (f"192.0.2.{number}", 1234, 0, 0))
+    clock.now += 1
+    reports.tell("slow body", "a socket of this machine")
+    assert [facts["peer"] for facts in listener.lines] == [
+        *(f"192.0.2.{number}" for number in range(10)),
+        "a socket of this machine",
+    ]
+    assert listener.lines[-1]["left_out"] == 5
+    assert listener.counted == [("ended", "silent")] * 15 + [("ended", "slow body")]

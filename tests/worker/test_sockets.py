@@ -1,0 +1,122 @@
+"""The worker's sockets; what the worker does with them, tests/live shows."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import pytest
+
+from pyoci.worker.sockets import ClientSocket
+from pyoci.worker.spool import Allowance, Spool
+
+SECONDS = 2
+PIECE = b"x" * 8_000_000  # more than the buffers of both sides take
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[ClientSocket, socket.socket]]:
+    """Both ends of one connection, the server's first."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        client = socket.create_connection(listener.getsockname(), timeout=60)
+        accepted, _ = listener.accept()
+    with client, ClientSocket(accepted, SECONDS) as ours:
+        yield ours, client
+
+
+@pytest.fixture
+def file() -> Iterator[BinaryIO]:
+    with tempfile.TemporaryFile() as file:
+        file.write(PIECE)
+        file.flush()
+        yield file
+
+
+def send_all(ours: ClientSocket) -> None:
+    while not ours.flush(1):
+        pass
+
+
+def test_sending_waits_for_no_reader(pair: tuple[ClientSocket, socket.socket]) -> None:
+    """What the reader doesn't take is kept, and sent as it takes more, in order."""
+    ours, client = pair
+    ours.sendall(PIECE)
+    ours.sendall(b"the end")
+    assert ours.outgoing
+    assert not ours.send_waiting()
+    taken = bytearray()
+    while not ours.flush(0):
+        taken += client.recv(1_000_000)
+    while len(taken) < len(PIECE) + 7:
+        taken += client.recv(1_000_000)
+    assert taken == PIECE + b"the end"
+    assert ours.sent == len(taken)
+
+
+def test_the_kernel_takes_little_ahead_of_a_slow_reader(pair: tuple[ClientSocket, socket.socket]) -> None:
+    """Hundreds of them would cost it megabytes each, and us what it takes to make them."""
+    ours, _client = pair
+    ours.sendall(PIECE)
+    assert ours.sent < 1_000_000
+
+
+def test_a_file(pair: tuple[ClientSocket, socket.socket], file: BinaryIO) -> None:
+    """The system sends as much as the reader takes."""
+    ours, client = pair
+    taken, sent = bytearray(), 0
+    while sent < len(PIECE):
+        count = ours.send_file(file.fileno(), sent, len(PIECE) - sent)
+        sent += count
+        taken += b"" if count else client.recv(1_000_000)
+    while len(taken) < len(PIECE):
+        taken += client.recv(1_000_000)
+    assert taken == PIECE
+
+
+def test_a_reader_that_has_left(pair: tuple[ClientSocket, socket.socket]) -> None:
+    """Is met when it is sent something."""
+    ours, client = pair
+    ours.sendall(PIECE)
+    client.close()
+    with pytest.raises(ConnectionError):
+        send_all(ours)
+
+
+def test_a_sender_that_sends_nothing_is_left(pair: tuple[ClientSocket, socket.socket]) -> None:
+    """Where the server waits without a limit of its own."""
+    ours, _client = pair
+    with pytest.raises(ConnectionResetError):
+        ours.recv(1)
+
+
+def test_what_was_gathered_comes_first(pair: tuple[ClientSocket, socket.socket]) -> None:
+    """A thread reads a request as if nobody had read it before: head, spool, and what comes next."""
+    ours, client = pair
+    client.sendall(b"head")
+    assert ours.gather() == 4
+    ours.spool = Spool(Allowance(0))
+    ours.spool.append(b"body")
+    client.sendall(b"rest")
+    assert [ours.recv(3), ours.recv(3), ours.recv(8), ours.recv(8)] == [b"hea", b"d", b"body", b"rest"]
+
+
+def test_what_came_along_is_the_next_request(pair: tuple[ClientSocket, socket.socket]) -> None:
+    """What lies in the spool when a request is answered."""
+    ours, _client = pair
+    ours.spool = Spool(Allowance(0))
+    ours.spool.append(b"bodyGET /")
+    assert ours.recv(4) == b"body"
+    ours.begin_request()
+    assert (bytes(ours.gathered), ours.spool) == (b"GET /", None)
+
+
+def test_cut(pair: tuple[ClientSocket, socket.socket]) -> None:
+    """Whoever waits for the client goes on, and can still answer."""
+    ours, client = pair
+    ours.cut(socket.SHUT_RD)
+    assert (ours.recv(1), ours.was_cut) == (b"", True)
+    ours.sendall(b"answer")
+    assert client.recv(10) == b"answer"
