@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ SLOW_READER = "slow reader"
 SILENT = "silent"
 OVER_LIMIT = "over the limit"
 
-_LINES = 10  # in a second; a crowd that comes back at once would fill a disk
+_LINES = 10  # of a reason, in a second; a crowd that comes back at once would fill a disk
 
 
 class Reports:
@@ -23,18 +24,20 @@ class Reports:
         self._events = events
         self._clock = clock
         self._second = 0
-        self._lines = self._left_out = 0
+        self._lines: Counter[str] = Counter()
+        self._left_out: Counter[str] = Counter()
 
     def tell(self, reason: str, client: Any) -> None:
-        """One more. Beyond some lines a second the next line says how many were left out."""
+        """One more. Beyond some lines a second none is written; a later one says how many were left out."""
         self._events.count("ended", reason)
         second = int(self._clock())
         if second != self._second:
-            self._second, self._lines = second, 0
-        self._lines += 1
-        if self._lines > _LINES:
-            self._left_out += 1
+            self._second = second
+            self._lines.clear()
+        self._lines[reason] += 1
+        if self._lines[reason] > _LINES:
+            self._left_out[reason] += 1
             return
         peer = client[0] if isinstance(client, tuple) else str(client)
-        left_out, self._left_out = self._left_out or None, 0
+        left_out = self._left_out.pop(reason, None)
         self._events.warning("worker", "client ended", reason=reason, peer=peer, left_out=left_out)

@@ -25,16 +25,14 @@ _WINDOW = 4096  # bytes that the kernel takes in for a slow reader
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What each client does: it sends `opening`, and then in each turn `drip`, and reads so many bytes."""
+    """What each client does: it sends `opening`, and then in each turn `drip`, and reads so many bytes. One
+    that `is_answered` counts when its answer has begun.
+    """
 
     opening: bytes
     drip: bytes = b""
     reads: int = 0
-
-    @property
-    def is_answered(self) -> bool:
-        """Whether a client gets anything while it goes on."""
-        return self.reads > 0
+    is_answered: bool = False
 
 
 def slow_kinds(path: str, file: str, project: str = "hello-world") -> dict[str, Kind]:
@@ -44,12 +42,12 @@ def slow_kinds(path: str, file: str, project: str = "hello-world") -> dict[str, 
         "bodies": Kind(make_head(post, _FORM, "Content-Length: 50000000") + b"--b", b"x"),
         "chunked bodies": Kind(make_head(post, _FORM, "Transfer-Encoding: chunked") + b"ffff\r\n--b", b"x"),
         "bodies that are expected": Kind(
-            make_head(post, _FORM, "Content-Length: 50000000", "Expect: 100-continue"), b"x", 1000
+            make_head(post, _FORM, "Content-Length: 50000000", "Expect: 100-continue"), b"x", 1000, True
         ),
         "bodies of a page": Kind(make_head(f"GET {path}{project}/ HTTP/1.1", "Content-Length: 9000"), b"x"),
         "yanks": Kind(make_head(f"PATCH {path}{project}/1.0 HTTP/1.1", "Content-Length: 60000"), b"x"),
-        "readers": Kind(make_head(f"GET {path}{project}/{file} HTTP/1.1"), reads=500),
-        "readers that stop": Kind(make_head(f"GET {path}{project}/{file} HTTP/1.1")),
+        "readers": Kind(make_head(f"GET {path}{project}/{file} HTTP/1.1"), reads=500, is_answered=True),
+        "readers that stop": Kind(make_head(f"GET {path}{project}/{file} HTTP/1.1"), is_answered=True),
     }
 
 
@@ -139,9 +137,10 @@ class _Client:
         """Whether the connection is still open."""
         if self._kind.reads:
             piece = self._socket.recv(self._kind.reads)
-            self.is_holding = bool(piece)
-            return self.is_holding
-        return bool(self._socket.recv(1, socket.MSG_PEEK))
+        else:
+            piece = self._socket.recv(1, socket.MSG_PEEK)
+        self.is_holding = bool(piece)
+        return self.is_holding
 
 
 @contextlib.contextmanager

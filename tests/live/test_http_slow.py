@@ -6,6 +6,7 @@ import os
 import resource
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -13,8 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.live import packages
+from tests.live.indexes import PackageIndex
 from tests.live.servers import Port, Server, Servers, start_pyoci
 from tests.live.sockets import connect, exchange, is_well, make_head, received, statuses
+from tests.live.stopping import slow_upload
+from tests.net.servers import Connection, answer
+from tests.net.servers import Server as RawServer
 
 pytestmark = pytest.mark.live()
 
@@ -23,22 +29,43 @@ LAST = "Connection: close"
 PAGE = make_head("GET /local/acme/hello/ HTTP/1.1", LAST)
 
 
-@pytest.fixture(scope="module")
-def hung() -> Iterator[str]:
-    """A registry that accepts connections and never answers."""
-    with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+class Hung:
+    """A registry that takes uploads until it should say whether it has them all. `let_go` ends the wait."""
+
+    def __init__(self) -> None:
+        self.waiting = threading.Semaphore(0)
+        self.let_go = threading.Event()
+
+    def __call__(self, connection: Connection) -> None:
+        while head := connection.request():
+            connection.body(head)
+            if head.startswith(b"PUT "):
+                self.waiting.release()
+                self.let_go.wait(60)
+                return
+            begun = head.startswith(b"POST ")
+            status = "202 Accepted" if begun else "404 Not Found"
+            connection.send(answer(b"", status, "Location: /v2/acme/hello_world/blobs/uploads/1"))
 
 
 @pytest.fixture(scope="module")
-def narrow(servers: Servers, ports: Callable[[str], Port], hung: str) -> Server:
+def hung() -> Iterator[tuple[Hung, str]]:
+    """It, and its URL."""
+    registry = Hung()
+    with RawServer(registry) as server:
+        yield registry, server.url
+        registry.let_go.set()
+
+
+@pytest.fixture(scope="module")
+def narrow(servers: Servers, ports: Callable[[str], Port], hung: tuple[Hung, str]) -> Server:
     """PyOCI with one worker of few threads and not many connections; it calls the hung registry `hung`."""
     return start_pyoci(
         servers,
         "narrow-pyoci",
         ports("narrow-pyoci"),
         PYOCI_EMBEDDED=str(servers.folder / "narrow"),
-        PYOCI_REGISTRIES=f"hung={hung}",
+        PYOCI_REGISTRIES=f"hung={hung[1]}",
         WEB_CONCURRENCY="1",
         PYOCI_THREADS=str(THREADS),
         GUNICORN_CMD_ARGS=f"--worker-connections {PLACES}",
@@ -89,19 +116,26 @@ def test_slow_heads_behind_a_request(narrow: Server) -> None:
         assert statuses(received(connections[0])) == [200]
 
 
-def test_all_threads_are_taken(narrow: Server, crowd: Callable[[int, bytes], list[socket.socket]]) -> None:
-    """A request that gets no thread in time is refused with Retry-After; /health is answered all the same.
-    Here a registry that never answers takes the threads, with more requests in the queue behind them.
+def test_all_threads_are_taken(narrow: Server, hung: tuple[Hung, str], tmp_path: Path) -> None:
+    """By a registry that doesn't answer. A request that gets no thread in time is refused with Retry-After;
+    /health is answered all the same, and it all ends.
     """
-    taking = crowd(4 * THREADS, make_head("GET /hung/acme/hello/ HTTP/1.1", LAST))
-    assert is_well(narrow)
+    registry, file = hung[0], packages.wheel(tmp_path)
+    with ThreadPoolExecutor(THREADS) as clients:
+        uploads = [
+            clients.submit(slow_upload, PackageIndex.new(narrow, "hung", ""), narrow, file, 0)
+            for _ in range(THREADS)
+        ]
+        assert all(registry.waiting.acquire(timeout=30) for _ in range(THREADS))
+        assert is_well(narrow)
 
-    answer = exchange(narrow, PAGE)
+        refused = exchange(narrow, PAGE)
 
-    assert statuses(answer) == [503]
-    assert b"\r\nRetry-After: 5\r\n" in answer
-    assert is_well(narrow)
-    assert {status for each in taking for status in statuses(received(each))} == {503, 504}
+        assert statuses(refused) == [503]
+        assert b"\r\nRetry-After: 5\r\n" in refused
+        assert is_well(narrow)
+        registry.let_go.set()
+        assert {upload.result() for upload in uploads} <= {502, 504}
     assert statuses(exchange(narrow, PAGE)) == [404]
 
 

@@ -58,16 +58,18 @@ def test_window() -> None:
 
 
 def test_reports() -> None:
-    """Ten lines a second, and in the next how many were left out. All are counted."""
+    """Ten lines of a reason in a second, and in the next how many were left out. All are counted."""
     clock, listener = Clock(), Listener()
     reports = Reports(listener.events, clock)
     for number in itertools.islice(itertools.count(), 15):
         reports.tell("silent", (f"192.0.2.{number}", 1234, 0, 0))
     clock.now += 1
     reports.tell("slow body", "a socket of this machine")
+    reports.tell("silent", ("192.0.2.99", 1234))
     assert [facts["peer"] for facts in listener.lines] == [
         *(f"192.0.2.{number}" for number in range(10)),
         "a socket of this machine",
+        "192.0.2.99",
     ]
     assert listener.lines[-1]["left_out"] == 5
-    assert listener.counted == [("ended", "silent")] * 15 + [("ended", "slow body")]
+    assert listener.counted == [("ended", "silent")] * 15 + [("ended", "slow body"), ("ended", "silent")]
