@@ -136,8 +136,8 @@ def post_fork(_arbiter: Any, _worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Begin to listen; tell the worker what it needs of the application; and clean up the embedded registry in
-    the background.
+    """Start telemetry; give the worker what it needs of the application; and clean up the embedded registry
+    in the background.
     """
     _telemetry(worker.app).start()
     known = getattr(worker.app.callable, "extensions", {}).get(WORKER)

@@ -20,6 +20,8 @@ from pyoci.worker.sockets import ClientSocket
 from pyoci.worker.spool import Allowance, NoRoom, Spool
 
 STALL_SECONDS = 30.0  # without a byte, after which a body is given up
+NO_MEMORY = "PyOCI has no memory left for this request; try again later"
+_SLOW = "the request's body took too long"
 _PIECE = 64 * 1024  # bytes that are taken from a client at once
 _PROOF = 128 * 1024  # bytes after which a client may have proven fast
 _FAST = 1024 * 1024  # bytes a second
@@ -58,7 +60,8 @@ class Bodies:
 
     `watch` and `unwatch` tell the loop whether bytes of a connection are wanted; `hand_over` gives a request
     to a thread, `may_flow` tells whether one is free for a body that isn't whole, `report` hears of clients
-    that are ended, and `give_up` ends them. At most `flows` bodies are read by threads as they come.
+    that are ended, and `give_up` ends them with a status and a sentence. At most `flows` bodies are read by
+    threads as they come.
     """
 
     def __init__(
@@ -71,7 +74,7 @@ class Bodies:
         hand_over: Callable[[Any], None],
         may_flow: Callable[[], bool],
         report: Callable[[Any, str], None],
-        give_up: Callable[[Any], None],
+        give_up: Callable[[Any, str, str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._allowance, self._flows = allowance, flows
@@ -131,6 +134,10 @@ class Bodies:
             sock.spool.append(piece)
         except NoRoom:  # the disk is full; these bytes are held in memory
             self._pause(body)
+        except MemoryError:  # a body with a gap would be another one
+            self._forget(body)
+            self._give_up(conn, "503 Service Unavailable", NO_MEMORY)
+            return
         if body.is_whole or self._is_over(body):
             self._release(body)
         elif body.taken >= _PROOF and sock.pace.rate >= _FAST:
@@ -243,7 +250,7 @@ class Bodies:
     def _drop(self, body: Body) -> None:
         self._forget(body)
         self._report(body.conn, SLOW_BODY)
-        self._give_up(body.conn)
+        self._give_up(body.conn, "408 Request Timeout", _SLOW)
 
     def _forget(self, body: Body) -> None:
         del self._collected[body.conn]

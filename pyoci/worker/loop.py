@@ -94,7 +94,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             hand_over=self._take,
             may_flow=lambda: self._has_thread() and not self._lanes,
             report=self._report,
-            give_up=lambda conn: self._answer(conn, "408 Request Timeout"),
+            give_up=self._answer,
         )
         self._readers = Readers(
             watch=lambda conn: self._watch(conn, self._readers.on_writable, EVENT_WRITE),
@@ -205,7 +205,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """Never for long: there is something to do once a second at least."""
         if not self.alive:
             self.notify()
-        super().wait_for_and_dispatch_events(min(timeout, 1.0 if self._has_thread() else _LEFT_SECONDS))
+        with suppress(MemoryError):  # the events come again
+            super().wait_for_and_dispatch_events(min(timeout, 1.0 if self._has_thread() else _LEFT_SECONDS))
 
     def murder_keepalived(self, *args: Any, **kwargs: Any) -> None:
         """What gunicorn does in every turn of the loop; and once a second, look around here."""
@@ -214,7 +215,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if now >= self._look_at:
             self._look_at = now + 1
             for conn in self._lanes.pop_late():
-                self._answer(conn, "503 Service Unavailable", "Retry-After: 5\r\n")
+                self._answer(conn, "503 Service Unavailable")
             self._heads.look_around(stopping=not self.alive)
             self._bodies.look_around(self._served if self._lanes else ())
             self._readers.look_around()
@@ -349,8 +350,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self.tpool.submit(conn.answer.end)  # it may close files and connections
         self._close(conn, reason)
 
-    def _answer(self, conn: TConn, status: str, headers: str = "") -> None:
-        text = f"{status[4:]}\n"
+    def _answer(self, conn: TConn, status: str, sentence: str = "") -> None:
+        """Answer in a thread's stead, as far as the socket takes it at once."""
+        text = f"{sentence or status[4:]}\n"
+        headers = "Retry-After: 5\r\n" if status.startswith("503") else ""
         head = f"Content-Type: text/plain\r\nContent-Length: {len(text)}\r\nConnection: close\r\n{headers}"
         with suppress(OSError):
             conn.sock.send(f"HTTP/1.1 {status}\r\n{head}\r\n{text}".encode())

@@ -61,7 +61,10 @@ class ClientSocket(socket.socket):
     def gather(self, size: int = _PIECE) -> int:
         """Take what has come; how many bytes that was, 0 at the end. Raises OSError."""
         piece = super().recv(size)
-        self.gathered += piece
+        try:
+            self.gathered += piece
+        except MemoryError:  # a request with a gap would be another one
+            raise OSError(errno.ENOMEM, "no memory left for a head") from None
         return len(piece)
 
     def receive(self, size: int) -> bytes:

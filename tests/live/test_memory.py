@@ -7,6 +7,7 @@ import resource
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import requests
 
 from tests.builders import make_wheel
 from tests.live.servers import Port, Server, Servers, start_pyoci
-from tests.live.sockets import PATIENCE, connect, is_well, make_head
+from tests.live.sockets import PATIENCE, connect, is_well, make_head, received
 from tests.waiting import until
 
 pytestmark = pytest.mark.live()
@@ -53,16 +54,19 @@ def status_of(process: int, name: str) -> int:
 
 
 def start_threads(server: Server, worker: int) -> None:
-    """Hold every thread with an upload that doesn't go on, and let go."""
-    held = [connect(server) for _ in range(THREADS)]
-    for connection in held:
-        connection.sendall(make_head("POST /local/acme/ HTTP/1.1", "Content-Length: 10"))
-    # Each body has a thread that watches its time.
-    until(lambda: status_of(worker, "Threads") > 2 * THREADS, "a thread for each upload")
-    assert is_well(server)  # by the thread that probes have
-    for connection in held:
-        connection.close()
-    until(lambda: status_of(worker, "Threads") < THREADS + 6, "the end of those that watch")
+    """Ask for so many pages at once that each thread is started. A thread that was started stays."""
+
+    def are_started() -> bool:
+        with ExitStack() as stack:
+            connections = [stack.enter_context(connect(server)) for _ in range(8 * THREADS)]
+            for connection in connections:
+                connection.sendall(make_head("GET /local/acme/hello/ HTTP/1.1", "Connection: close"))
+            for connection in connections:
+                received(connection)
+        return status_of(worker, "Threads") > THREADS
+
+    until(are_started, "a thread for each request")
+    assert is_well(server)
 
 
 def upload(server: Server, name: str) -> int:

@@ -51,7 +51,7 @@ class Loop:
             hand_over=self.handed_over.append,
             may_flow=lambda: len(self.handed_over) < self.threads,
             report=lambda _conn, reason: self.reported.append(reason),
-            give_up=self.ended.append,
+            give_up=lambda conn, _status, _sentence: self.ended.append(conn),
             clock=self.clock,
         )
 
