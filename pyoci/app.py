@@ -36,10 +36,9 @@ from pyoci.store.cache import Cache
 from pyoci.store.lookup import Rules
 from pyoci.store.service import PackageStore
 from pyoci.store.state import Freshness
-from pyoci.telemetry.listening import Telemetry
+from pyoci.telemetry.listening import Telemetry, exporter, prometheus_metrics
 from pyoci.telemetry.logs import Log
 from pyoci.telemetry.requests import watch
-from pyoci.telemetry.switches import counting, exporting
 from pyoci.upstream.service import Upstream
 from pyoci.web.blueprints import register
 from pyoci.web.context import Site
@@ -63,7 +62,7 @@ def create_app(settings: Settings, log: Log | None = None) -> Flask:
     """The WSGI application. Raises WrongSettings where the embedded registry can't be opened."""
     log = log or Log(settings.log.default, settings.log.rooms)
     for warning in settings.warnings:
-        log.tell(warning, room="config", level="warning")
+        log.write(warning, room="config", level="warning")
     telemetry = _telemetry(settings, log)
     events = telemetry.events(log)
     backend = _backend(settings, events)
@@ -115,7 +114,7 @@ def _telemetry(settings: Settings, log: Log) -> Telemetry:
     """What listens besides the log."""
     otlp, export = None, settings.export
     if export.wanted:
-        otlp = exporting(export.endpoint, export.authorization, export.resource, pyoci.__version__, log)
+        otlp = exporter(export.endpoint, export.authorization, export.resource, pyoci.__version__, log)
     if not settings.metrics:
         return Telemetry(otlp, threads=settings.threads)
     try:
@@ -124,7 +123,7 @@ def _telemetry(settings: Settings, log: Log) -> Telemetry:
         raise WrongSettings(
             f"PyOCI can't start with these settings:\n  PYOCI_METRICS: no directory for them: {exc.strerror}"
         ) from exc
-    return Telemetry(otlp, counting(directory.path), threads=settings.threads, kept=directory)
+    return Telemetry(otlp, prometheus_metrics(directory.path), threads=settings.threads, kept=directory)
 
 
 def _admission(htpasswd: Htpasswd | None) -> Callable[[Registry, dict[str, Any]], None]:

@@ -1,4 +1,5 @@
-"""What happened, as plain callables that `app` plugs telemetry into. By default nothing listens."""
+"""Events: plain callables for logs, metrics and traces, which `app` connects to telemetry. By default nothing
+listens."""
 
 from __future__ import annotations
 
@@ -27,8 +28,10 @@ def _no_headers() -> Mapping[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """Who listens. `tell` takes the room that speaks, the level, the event and its facts; `count` one more of
-    what `telemetry/measures.py` names, with the values of its labels.
+    """The listeners.
+
+    `log` takes an event, the `room` (the part of PyOCI that logs), the `level` and facts. `count` adds one to
+    a measure that `telemetry/measures.py` names, with the values of its labels.
 
     `calling` is entered around each HTTP request that we make: what it is about, at which origin, and facts
     of which `method` is known before, and `status` after it. `headers` gives what such a request carries, to
@@ -37,22 +40,22 @@ class Events:
     Facts and labels are values that may be logged: never a credential, a token, or a full query.
     """
 
-    tell: Callable[..., None] = _nobody
+    log: Callable[..., None] = _nobody
     count: Callable[..., None] = _nobody
     calling: Callable[[str, str, Mapping[str, object]], AbstractContextManager[None]] = _unwatched
     headers: Callable[[], Mapping[str, str]] = _no_headers
 
     def debug(self, room: str, event: str, **facts: object) -> None:
-        self.tell(event, room=room, level="debug", **facts)
+        self.log(event, room=room, level="debug", **facts)
 
     def info(self, room: str, event: str, **facts: object) -> None:
-        self.tell(event, room=room, level="info", **facts)
+        self.log(event, room=room, level="info", **facts)
 
     def warning(self, room: str, event: str, **facts: object) -> None:
-        self.tell(event, room=room, level="warning", **facts)
+        self.log(event, room=room, level="warning", **facts)
 
     def error(self, room: str, event: str, **facts: object) -> None:
-        self.tell(event, room=room, level="error", **facts)
+        self.log(event, room=room, level="error", **facts)
 
     @contextmanager
     def outcome(self, measure: str) -> Iterator[None]:

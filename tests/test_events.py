@@ -12,7 +12,7 @@ from pyoci.oci.errors import RegistryDenied
 def test_nobody_listens_by_default() -> None:
     """Whatever is told."""
     events = Events()
-    events.tell("event", room="web", level="info")
+    events.log("event", room="web", level="info")
     events.count("cache", "page", "hit")
     with events.calling("manifest", "https://ghcr.io", {"method": "GET"}):
         assert events.headers() == {}

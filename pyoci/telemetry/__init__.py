@@ -1,1 +1,1 @@
-"""Watches from outside: logs today, traces and metrics later."""
+"""Logs, traces and metrics of requests, and of the calls that they cause. Nothing else depends on them."""

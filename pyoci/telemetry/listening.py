@@ -1,4 +1,4 @@
-"""Telemetry: who listens besides the log. What isn't switched on isn't imported."""
+"""Telemetry: metrics and traces beside the log. What isn't switched on isn't imported."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyoci.events import Events
@@ -63,18 +64,18 @@ class Telemetry:
 
     @property
     def is_on(self) -> bool:
-        """Whether anybody listens at all."""
+        """Whether metrics or traces are recorded at all."""
         return self._make_otlp is not None or self.prometheus is not None
 
     def events(self, log: Log) -> Events:
-        """What the rooms are given to tell us by."""
+        """The events to hand to all packages."""
         if not self.is_on:
-            return Events(log.tell)
-        log.listener = self.tell
-        return Events(log.tell, count=self.count, calling=self.calling, headers=self.headers)
+            return Events(log.write)
+        log.listener = self.log
+        return Events(log.write, count=self.count, calling=self.calling, headers=self.headers)
 
     def start(self) -> None:
-        """Begin to listen in this process; once is enough."""
+        """Begin to record in this process. Further calls have no effect."""
         with self._guard:
             if self._process != os.getpid():
                 self._otlp = self._make_otlp() if self._make_otlp is not None else None
@@ -91,7 +92,7 @@ class Telemetry:
             otlp.stop(seconds)
 
     def mark_process_dead(self, process: int) -> None:
-        """Another process of the server has ended."""
+        """Keep the metrics of another process of the server, which has ended."""
         if self.prometheus is not None:
             self.prometheus.mark_process_dead(process)
 
@@ -125,18 +126,18 @@ class Telemetry:
         self._record(measures.ACTIVE, -1, served.labels)
         self._record(measures.REQUESTS, seconds, values)
         self._record(measures.SENT, sent, values)
-        # The web room's own body counts what it has read.
+        # The web package's own body counts what it has read.
         received = getattr(environ.get("wsgi.input"), "taken", 0)
         if received:
             self._record(measures.RECEIVED, received, values)
 
-    # What the rooms tell
+    # Events
 
-    def tell(self, event: str, room: str, level: str, facts: Mapping[str, object]) -> None:
+    def log(self, event: str, room: str, level: str, facts: Mapping[str, object]) -> None:
         """A line of the log."""
         otlp = self._otlp
         if otlp is not None:
-            otlp.tell(event, room, level, facts)
+            otlp.log(event, room, level, facts)
 
     def count(self, name: str, *values: object) -> None:
         """One more of what is COUNTED. Where the first label is a host, it is given as an origin."""
@@ -182,3 +183,25 @@ class Telemetry:
     def _record(self, measure: Measure, amount: float, values: tuple[str, ...]) -> None:
         for recorder in self._recorders:
             recorder.record(measure, amount, values)
+
+
+def exporter(
+    endpoint: str, authorization: str, resource: Mapping[str, str], version: str, log: Log
+) -> Callable[[], Otlp]:
+    """A function that makes a process's SDK, which sends to the collector at `endpoint`."""
+    from pyoci.telemetry.otlp import Collector, Otlp, SdkLog
+    from pyoci.telemetry.traces import RateLimit
+
+    SdkLog(log.write).take_over()
+    collector = Collector(endpoint, authorization)
+    attributes = {"service.name": "pyoci", "service.version": version, **resource}
+    # An operator who chooses a sampler chooses how much is recorded.
+    chosen = "OTEL_TRACES_SAMPLER" in os.environ
+    return lambda: Otlp(collector, attributes, version, None if chosen else RateLimit())
+
+
+def prometheus_metrics(directory: Path) -> Prometheus:
+    """The metrics of all processes, in files of that directory."""
+    from pyoci.telemetry.prometheus import Prometheus
+
+    return Prometheus(directory)

@@ -18,9 +18,9 @@ _ENCODED = re.compile(r"%(?:25)*40", re.IGNORECASE)
 
 
 class Log:
-    """Writes lines of the rooms whose level allows it. Configures nothing outside itself.
+    """Writes the lines whose level is high enough for their room, the part of PyOCI that logs them.
 
-    `listener` hears each line that is written, too: event, room, level, facts.
+    `listener` is called with each line that is written: event, room, level, facts.
     """
 
     def __init__(
@@ -46,8 +46,8 @@ class Log:
         # urllib3 writes warnings with whole URLs, and a signed one is a credential.
         logging.getLogger("urllib3").setLevel(logging.CRITICAL)
 
-    def tell(self, event: str, *, room: str, level: str = "info", **facts: object) -> None:
-        """Write a line, if `room` (`oci`, `oci.auth`) is heard at `level`."""
+    def write(self, event: str, *, room: str, level: str = "info", **facts: object) -> None:
+        """Write a line, if the level of `room` (`oci`, `oci.auth`) allows it."""
         if _RANK[level] >= _RANK[self._level(room)]:
             shown = {key: _without_user_info(value) for key, value in facts.items() if value is not None}
             self._logger.info(event, level=level, room=f"pyoci.{room}", **shown)

@@ -1,4 +1,4 @@
-"""Otlp: logs, traces and metrics to a collector, by OpenTelemetry's own SDK and its OTLP exporter over HTTP.
+"""Otlp: sends logs, traces and metrics to a collector, by OpenTelemetry's SDK and OTLP over HTTP.
 
 Each process that serves has an SDK of its own, for threads and locks don't survive a fork. Queues are
 bounded: what a collector doesn't take in time is dropped, and nobody waits for it.
@@ -6,6 +6,7 @@ bounded: what a collector doesn't take in time is dropped, and nobody waits for 
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -28,11 +29,13 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from pyoci.telemetry.budget import Budget
 from pyoci.telemetry.measures import MEASURES, Kind, Measure
-from pyoci.telemetry.traces import Traces
+from pyoci.telemetry.traces import RateLimit, Traces
 
 _EVERY = 30_000.0  # milliseconds
+_LOG_PAUSE = 600.0  # seconds between two lines about lost telemetry: a collector that is down is no news
+_LOGGER = "opentelemetry"
+_LOGGED = ("exporter", "sdk")
 _NUMBERS = frozenset({"http.response.status_code", "server.port"})
 _ADDED_UP = frozenset({Kind.COUNTER, Kind.LEVEL})
 _MINOR = frozenset({"debug", "info"})
@@ -64,7 +67,7 @@ class Collector:
 class Otlp:
     """One process's SDK. Made of three providers, which make the threads that export.
 
-    Without a `budget` everything is recorded.
+    Without a `limit` everything is recorded.
     """
 
     def __init__(
@@ -72,7 +75,7 @@ class Otlp:
         collector: Collector,
         attributes: Mapping[str, str],
         version: str,
-        budget: Budget | None = None,
+        limit: RateLimit | None = None,
     ) -> None:
         resource = Resource.create({**attributes, **OTELResourceDetector().detect().attributes})
         spans = BatchSpanProcessor(
@@ -93,7 +96,7 @@ class Otlp:
         loggers = LoggerProvider(resource=resource, shutdown_on_exit=False)
         loggers.add_log_record_processor(records)
         meters = MeterProvider([reader], resource, shutdown_on_exit=False)
-        self.traces = Traces(tracers.get_tracer("pyoci", version), budget)
+        self.traces = Traces(tracers.get_tracer("pyoci", version), limit)
         self._logger: Logger = loggers.get_logger("pyoci", version)
         meter = meters.get_meter("pyoci", version)
         self._sums = {measure.name: Sums(measure) for measure in MEASURES if measure.kind in _ADDED_UP}
@@ -112,9 +115,9 @@ class Otlp:
         else:
             self._sums[measure.name].add(amount, values)
 
-    def tell(self, event: str, room: str, level: str, facts: Mapping[str, object]) -> None:
+    def log(self, event: str, room: str, level: str, facts: Mapping[str, object]) -> None:
         """A log record, which belongs to the span that is open in this thread."""
-        if level in _MINOR and self.traces.passes_over():
+        if level in _MINOR and self.traces.is_unrecorded():
             return
         now = time.time_ns()
         self._logger.emit(
@@ -195,3 +198,40 @@ def _plain(fact: object) -> Any:
     if isinstance(fact, str | bool | int | float):
         return fact
     return [str(item) for item in fact] if isinstance(fact, list | tuple) else str(fact)
+
+
+class SdkLog(logging.Handler):
+    """Logs that the SDK loses telemetry, and of which kind, at most every ten minutes. The text of the SDK's
+    record is not logged: a collector may repeat the credentials in it that it was sent.
+    """
+
+    def __init__(self, write: Callable[..., None], clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(logging.WARNING)
+        self._write = write
+        self._clock = clock
+        self._next = float("-inf")
+
+    def take_over(self) -> None:
+        """Handle all that the SDK logs. What it logs about the headers of callers is dropped."""
+        logger = logging.getLogger(_LOGGER)
+        logger.handlers = [logging.NullHandler()]
+        logger.propagate = False
+        for part in _LOGGED:
+            logging.getLogger(f"{_LOGGER}.{part}").handlers = [self]
+        # The SDK says so for each span that it drops, which costs more than to make one.
+        logging.getLogger(f"{_LOGGER}.sdk._shared_internal").setLevel(logging.ERROR)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        now = self._clock()
+        if now >= self._next:
+            self._next = now + _LOG_PAUSE
+            parts: tuple[Any, ...] = record.args if isinstance(record.args, tuple) else ()
+            errors = [part for part in parts if isinstance(part, BaseException)]
+            self._write(
+                "telemetry is being lost",
+                room="telemetry",
+                level="warning",
+                source=record.name.removeprefix(f"{_LOGGER}."),
+                status=next((part for part in parts if isinstance(part, int)), None),
+                error=type(errors[0]).__name__ if errors else None,
+            )

@@ -1,4 +1,4 @@
-"""What is told of each request when its last byte is out or its connection broken: a log line, and more."""
+"""Each request's log line, metrics and span, written when the answer is sent or its connection broken."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class RequestLog:
         registry = environ.get("pyoci.registry")
         path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         seconds = self._clock() - record.started
-        self._log.tell(
+        self._log.write(
             "request",
             room="web",
             level="info",

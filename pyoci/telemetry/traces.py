@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import Token
 from dataclasses import dataclass
@@ -12,7 +14,6 @@ from opentelemetry.context import Context, attach, create_key, detach, get_value
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from pyoci.telemetry.budget import Budget
 from pyoci.telemetry.measures import host_and_port, known_method
 
 if TYPE_CHECKING:
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 
 _NOBODY = Context()
 _AGENT_LIMIT = 200  # characters
+_RATE = 100.0  # requests a second, of one process; to record one costs about as much as to answer it
+_BURST = 500.0
 _W3C = TraceContextTextMapPropagator()
-_PASSED_OVER = create_key("pyoci-passed-over")
+_UNRECORDED = create_key("pyoci-unrecorded")
 
 
 @dataclass(slots=True)
@@ -32,22 +35,44 @@ class ServerSpan:
     token: Token[Context]
 
 
+class RateLimit:
+    """How many requests a second are recorded: `rate` on average, after a pause `burst` at once."""
+
+    def __init__(
+        self, rate: float = _RATE, burst: float = _BURST, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._rate, self._burst, self._clock = rate, burst, clock
+        self._left, self._at = burst, clock()
+        self._guard = threading.Lock()
+
+    def take(self) -> bool:
+        """Whether one more may be recorded."""
+        with self._guard:
+            now = self._clock()
+            self._left = min(self._left + (now - self._at) * self._rate, self._burst)
+            self._at = now
+            if self._left < 1:
+                return False
+            self._left -= 1
+            return True
+
+
 class Traces:
     """Makes spans with `tracer`. W3C's trace context is taken from the caller, and given to registries.
 
-    Where there are more requests than `budget` has room for, some are passed over: nothing of them is
-    recorded, and the caller's context goes on to registries as it came. Without one, none are.
+    Requests beyond `limit` are not recorded; the caller's context is then passed on to registries as it came.
+    Without a limit every request is recorded.
     """
 
-    def __init__(self, tracer: Tracer, budget: Budget | None) -> None:
+    def __init__(self, tracer: Tracer, limit: RateLimit | None) -> None:
         self._tracer = tracer
-        self._budget = budget
+        self._limit = limit
 
     def begin(self, environ: WSGIEnvironment) -> ServerSpan:
         """Open the span of a request; what this thread does belongs to it until `end`."""
         context = _caller(environ)
-        if self._budget is not None and not self._budget.take():
-            return ServerSpan(INVALID_SPAN, attach(set_value(_PASSED_OVER, True, context)))
+        if self._limit is not None and not self._limit.take():
+            return ServerSpan(INVALID_SPAN, attach(set_value(_UNRECORDED, True, context)))
         method = known_method(str(environ.get("REQUEST_METHOD", "")))
         span = self._tracer.start_span(
             method,
@@ -83,14 +108,14 @@ class Traces:
         span.set_attributes(found)
         span.end()
 
-    def passes_over(self) -> bool:
+    def is_unrecorded(self) -> bool:
         """Whether nothing is recorded of what this thread is doing."""
-        return get_value(_PASSED_OVER) is not None
+        return get_value(_UNRECORDED) is not None
 
     @contextmanager
     def calling(self, operation: str, origin: str, facts: Mapping[str, object]) -> Iterator[None]:
         """The span of one request that we make."""
-        if self.passes_over():
+        if self.is_unrecorded():
             yield
             return
         method = str(facts["method"])

@@ -79,16 +79,16 @@ ROWS = dict(rows())
 
 
 def is_root(index: Index, answer: TestResponse) -> bool:
-    return {"name": "hello-world"} in answer.json["projects"]
+    return {"name": "hello-world"} in answer.get_json()["projects"]
 
 
 def is_page(index: Index, answer: TestResponse) -> bool:
-    (file,) = answer.json["files"]
+    (file,) = answer.get_json()["files"]
     return bool(file["hashes"]["sha256"] == index.sha256)
 
 
 def is_legacy(index: Index, answer: TestResponse) -> bool:
-    (file,) = answer.json["releases"]["1.0"]
+    (file,) = answer.get_json()["releases"]["1.0"]
     return bool(file["digests"]["sha256"] == index.sha256) and file["url"].endswith(
         f"/hello-world/+{index.sha256[:16]}/{index.wheel[0]}"
     )
@@ -182,7 +182,7 @@ def test_links_of_pages(site: FlaskClient) -> None:
     """What a page links to is below the same index, at an address of the table."""
     for index in INDEXES:
         for page in map(index.at, ("<index>/<project>/", "<index>/<project>/<version>/")):
-            (file,) = site.get(page, headers=JSON).json["files"]
+            (file,) = site.get(page, headers=JSON).get_json()["files"]
             assert urljoin(page, file["url"]) == index.at("<index>/<project>/+<digest>/<file>")
             link = f'href="{file["url"]}#sha256={index.sha256}"'
             assert link in site.get(page, headers={"Accept": "text/html"}).text

@@ -54,7 +54,7 @@ class Told:
 
     def events(self) -> Events:
         return Events(
-            tell=lambda event, **facts: self.logged.append((event, facts)),
+            log=lambda event, **facts: self.logged.append((event, facts)),
             count=lambda *labels: self.counted.append(labels),
         )
 

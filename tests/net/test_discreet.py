@@ -98,7 +98,7 @@ def test_every_failure_reads_the_same(
 ) -> None:
     """One status, one sentence; the operator's log has the reason."""
     told: list[tuple[str, dict[str, Any]]] = []
-    events = Events(tell=lambda event, **facts: told.append((event, facts)))
+    events = Events(log=lambda event, **facts: told.append((event, facts)))
     with failure(certificate) as (port, settings):
         transport = make_transport(
             events=events, public_port=port, document_seconds=0.5, stall_seconds=0.5, **settings
@@ -119,7 +119,7 @@ def test_the_log_tells_the_reasons_apart(make_transport: MakeTransport) -> None:
     reasons = []
     for found in (socket.gaierror(-2, "unknown"), ["10.0.0.1"]):
         told: list[dict[str, Any]] = []
-        events = Events(tell=lambda _event, told=told, **facts: told.append(facts))
+        events = Events(log=lambda _event, told=told, **facts: told.append(facts))
         transport = make_transport(events=events, resolver=lookup_of(found))  # type: ignore[arg-type]
         with pytest.raises(Unreachable):
             transport.document(Call(method="GET", url=f"https://{HOST}/v2/"))
@@ -131,7 +131,7 @@ def test_the_log_tells_the_reasons_apart(make_transport: MakeTransport) -> None:
 def test_another_hosts_name_is_not_logged(make_transport: MakeTransport) -> None:
     """The registry made it up, maybe of the credentials that it was sent."""
     told: list[dict[str, Any]] = []
-    events = Events(tell=lambda _event, **facts: told.append(facts))
+    events = Events(log=lambda _event, **facts: told.append(facts))
     transport = make_transport(events=events, resolver=lookup_of(["10.0.0.1"]))
     with pytest.raises(Unreachable, match=r"^registry\.example could not be reached"):
         transport.document(Call(method="GET", url="https://hunter2.evil.example/token", name=HOST))

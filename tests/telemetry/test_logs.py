@@ -42,14 +42,14 @@ def test_a_room_is_heard_at_its_level(
 ) -> None:
     """By its own name, the nearest one above it, or the default."""
     stream = io.StringIO()
-    Log(default, rooms, stream).tell("something", room=room, level=level)
+    Log(default, rooms, stream).write("something", room=room, level=level)
     assert bool(stream.getvalue()) == heard
 
 
 def test_a_line_is_json_for_machines() -> None:
     """One object a line, whatever the facts hold; facts that are None are left out."""
     stream = io.StringIO()
-    Log(stream=stream).tell("an\nevent", room="web", path="/\u2028ü\n", nothing=None)
+    Log(stream=stream).write("an\nevent", room="web", path="/\u2028ü\n", nothing=None)
     (line,) = read(stream)
     assert (line["event"], line["room"], line["level"]) == ("an\nevent", "pyoci.web", "info")
     assert line["path"] == "/\u2028ü\n"
@@ -60,7 +60,7 @@ def test_a_line_is_json_for_machines() -> None:
 def test_a_line_is_coloured_on_a_terminal() -> None:
     """For the person who ran `make serve`."""
     stream = Terminal()
-    Log(stream=stream).tell("request", room="web", status=200)
+    Log(stream=stream).write("request", room="web", status=200)
     assert "\x1b[" in stream.getvalue()
     assert "request" in stream.getvalue()
 
@@ -77,7 +77,7 @@ def test_a_line_is_coloured_on_a_terminal() -> None:
 def test_user_info_is_masked(path: str) -> None:
     """Somebody will put a password into a URL that ends up as a path."""
     stream = io.StringIO()
-    Log(stream=stream).tell("request", room="web", path=path)
+    Log(stream=stream).write("request", room="web", path=path)
     assert "secret" not in stream.getvalue()
 
 
@@ -157,7 +157,7 @@ class TestRequestLine:
 def test_what_a_terminal_would_obey(kind: type[io.StringIO], text: str) -> None:
     """Control and direction characters from outside are written down, and neither obeyed nor a new line."""
     stream = kind()
-    Log(stream=stream).tell("request", room="web", path=text)
+    Log(stream=stream).write("request", room="web", path=text)
     (line,) = stream.getvalue().splitlines()
     plain = re.sub(r"\x1b\[[0-9;]*m", "", line)  # our own colours
     assert plain.isprintable()

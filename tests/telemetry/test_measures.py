@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from pyoci.telemetry.budget import Budget
 from pyoci.telemetry.measures import (
     COUNTED,
     MEASURES,
@@ -14,6 +13,7 @@ from pyoci.telemetry.measures import (
     known_method,
     known_status,
 )
+from pyoci.telemetry.traces import RateLimit
 
 LABELS = {
     "http.request.method",
@@ -84,12 +84,12 @@ def test_methods_are_few(method: str, label: str) -> None:
     assert known_method(method) == label
 
 
-def test_a_budget_fills_again() -> None:
+def test_a_rate_limit_recovers() -> None:
     """So many at once, and so many a second."""
     now = [0.0]
-    budget = Budget(rate=2, burst=3, clock=lambda: now[0])
-    assert [budget.take() for _ in range(4)] == [True, True, True, False]
+    limit = RateLimit(rate=2, burst=3, clock=lambda: now[0])
+    assert [limit.take() for _ in range(4)] == [True, True, True, False]
     now[0] = 0.5
-    assert [budget.take() for _ in range(2)] == [True, False]
+    assert [limit.take() for _ in range(2)] == [True, False]
     now[0] = 60.0
-    assert [budget.take() for _ in range(4)] == [True, True, True, False]
+    assert [limit.take() for _ in range(4)] == [True, True, True, False]

@@ -17,13 +17,12 @@ from werkzeug.test import Client
 from pyoci.app import create_app
 from pyoci.config import Settings
 from pyoci.embedded import create_registry_app
-from pyoci.telemetry.budget import Budget
-from pyoci.telemetry.listening import TELEMETRY, Telemetry
+from pyoci.telemetry.listening import TELEMETRY, Telemetry, exporter
 from pyoci.telemetry.logs import Log
 from pyoci.telemetry.otlp import Collector as Endpoint
 from pyoci.telemetry.otlp import Otlp
 from pyoci.telemetry.requests import RequestLog
-from pyoci.telemetry.switches import exporting
+from pyoci.telemetry.traces import RateLimit
 from tests.builders import make_wheel
 from tests.collector import Collector, attributes
 from tests.serving import served
@@ -151,8 +150,8 @@ class TestSpans:
 
     def test_more_requests_than_are_worth_it(self, collector: Collector) -> None:
         """Some are passed over: they are counted, and neither traced nor in the collector's log."""
-        budget = Budget(rate=0, burst=3)
-        telemetry = Telemetry(lambda: Otlp(Endpoint(collector.url), {}, "1", budget))
+        limit = RateLimit(rate=0, burst=3)
+        telemetry = Telemetry(lambda: Otlp(Endpoint(collector.url), {}, "1", limit))
         log = Log(stream=io.StringIO())
         told: list[str] = []
         events = telemetry.events(log)
@@ -316,9 +315,9 @@ class TestBadCollectors:
         """Requests go on, and the end waits no longer than it may."""
         collector.held.set()
         log = Log(stream=io.StringIO())
-        otlp = exporting(collector.url, "", {}, "1", log)()
+        otlp = exporter(collector.url, "", {}, "1", log)()
         for _ in range(5000):  # more than the queue holds
-            otlp.tell("event", "pyoci.web", "warning", {})
+            otlp.log("event", "pyoci.web", "warning", {})
         begun = time.monotonic()
         otlp.stop(seconds=0.5)
         assert time.monotonic() - begun < 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,11 +13,13 @@ from pyoci.events import Events
 from pyoci.web import Site, register
 from tests.web.doubles import MemoryStore, Registries
 
+MakeApp = Callable[..., Flask]  # takes what the Site is to be given
 
-class Told(list[dict[str, Any]]):
-    """What the room told its events."""
 
-    def tell(self, event: str, **facts: Any) -> None:
+class LoggedEvents(list[dict[str, Any]]):
+    """The events that the web package logged."""
+
+    def log(self, event: str, **facts: Any) -> None:
         self.append({"event": event, **facts})
 
 
@@ -31,16 +34,16 @@ def registries() -> Registries:
 
 
 @pytest.fixture
-def told() -> Told:
-    return Told()
+def logged() -> LoggedEvents:
+    return LoggedEvents()
 
 
 @pytest.fixture
-def make_app(store: MemoryStore, registries: Registries, told: Told):
+def make_app(store: MemoryStore, registries: Registries, logged: LoggedEvents) -> MakeApp:
     """Makes applications over the store; overrides are the Site's."""
 
     def make(**overrides: Any) -> Flask:
-        values = {"store": store, "registries": registries, "events": Events(told.tell)}
+        values: dict[str, Any] = {"store": store, "registries": registries, "events": Events(logged.log)}
         app = Flask("tests")
         register(app, Site(**(values | overrides)))
         return app
@@ -49,7 +52,7 @@ def make_app(store: MemoryStore, registries: Registries, told: Told):
 
 
 @pytest.fixture
-def app(make_app) -> Flask:
+def app(make_app: MakeApp) -> Flask:
     return make_app()
 
 

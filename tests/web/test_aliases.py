@@ -84,16 +84,16 @@ class TestPages:
         """The page and what its links lead to, whichever namespace has the project."""
         store.put(WHEEL, b"wheel", namespace=namespace, metadata=b"Name: hello-world\n")
         page = f"{ALIAS}hello-world/"
-        assert client.get(page, headers=JSON).json["name"] == "hello-world"
+        assert client.get(page, headers=JSON).get_json()["name"] == "hello-world"
         assert client.get(page).headers["X-PyOCI-Origin"] == "registry"
         assert client.get(f"{page}{WHEEL}").data == b"wheel"
         assert client.head(f"{page}{WHEEL}").content_length == 5
         assert client.get(f"{page}{WHEEL}.metadata").data == b"Name: hello-world\n"
-        [file] = client.get(f"{page}json").json["releases"]["1.0"]
+        [file] = client.get(f"{page}json").get_json()["releases"]["1.0"]
         assert client.get(file["url"]).data == b"wheel"
         assert client.patch(f"{page}{WHEEL}", json={"yanked": True}).status_code == 200
         assert client.delete(f"{page}1.0").status_code == 200
-        assert client.get(page, headers=JSON).json["files"] == []
+        assert client.get(page, headers=JSON).get_json()["files"] == []
         assert {place for place, _ in store.kept} == {namespace}
 
     def test_the_namespace_goes_first(self, client: FlaskClient, store: MemoryStore) -> None:
@@ -151,14 +151,14 @@ class TestPages:
         """`acme/simple/team` with projects is shown as the root that it is."""
         store.put(WHEEL, namespace="ghcr.io/acme/simple/team")
         store.put("team-1.0.zip")
-        assert client.get(f"{ALIAS}team/", headers=JSON).json["projects"] == [{"name": "hello-world"}]
+        assert client.get(f"{ALIAS}team/", headers=JSON).get_json()["projects"] == [{"name": "hello-world"}]
         assert client.get(f"{ALIAS}team/team-1.0.zip").status_code == 404
 
     def test_exactly_that_namespace(self, client: FlaskClient, store: MemoryStore) -> None:
         """Below `+simple/` nothing is an alias."""
         store.put(WHEEL)
         assert client.get(f"{ALIAS}+simple/hello-world/").status_code == 404
-        assert client.get(f"{ALIAS}+simple/", headers=JSON).json["projects"] == []
+        assert client.get(f"{ALIAS}+simple/", headers=JSON).get_json()["projects"] == []
 
     def test_a_namespace_simple_has_no_index_above(self, client: FlaskClient, store: MemoryStore) -> None:
         """`ghcr.io/simple/foo` is what it says."""
@@ -173,7 +173,7 @@ class TestLegacyJson:
     def test_of_the_index_above(self, client: FlaskClient, store: MemoryStore) -> None:
         """Its links lead to files."""
         store.put(WHEEL, b"wheel")
-        [file] = client.get("/ghcr.io/acme/pypi/hello-world/json").json["releases"]["1.0"]
+        [file] = client.get("/ghcr.io/acme/pypi/hello-world/json").get_json()["releases"]["1.0"]
         assert file["url"].startswith("http://localhost/ghcr.io/acme/hello-world/")
         assert client.get(file["url"]).data == b"wheel"
         answer = client.get("/ghcr.io/acme/pypi/Hello_World/json")
@@ -183,7 +183,7 @@ class TestLegacyJson:
         """Which goes first."""
         store.put("hello_world-1.0.zip", b"one")
         store.put("hello_world-2.0.zip", b"two", namespace="ghcr.io/acme/pypi")
-        releases = client.get("/ghcr.io/acme/pypi/hello-world/json").json["releases"]
+        releases = client.get("/ghcr.io/acme/pypi/hello-world/json").get_json()["releases"]
         assert list(releases) == ["2.0"]
         assert client.get(releases["2.0"][0]["url"]).data == b"two"
 
@@ -259,14 +259,14 @@ class TestRoots:
         """Before the index above."""
         store.put(WHEEL)
         store.put("other-1.0.zip", namespace="ghcr.io/acme/simple")
-        assert client.get(ALIAS, headers=JSON).json["projects"] == [{"name": "other"}]
+        assert client.get(ALIAS, headers=JSON).get_json()["projects"] == [{"name": "other"}]
 
     def test_a_project_of_that_name_goes_first(self, client: FlaskClient, store: MemoryStore) -> None:
         """Its page is shown as before."""
         store.put("simple-1.0.zip")
         store.put("other-1.0.zip", namespace="ghcr.io/acme/simple")
-        assert client.get(ALIAS, headers=JSON).json["name"] == "simple"
-        assert client.get(f"{ALIAS}json").json["info"]["name"] == "simple"
+        assert client.get(ALIAS, headers=JSON).get_json()["name"] == "simple"
+        assert client.get(f"{ALIAS}json").get_json()["info"]["name"] == "simple"
         assert client.get(f"{ALIAS}simple-1.0.zip").status_code == 200
 
     @pytest.mark.parametrize("path", [ALIAS, "/ghcr.io/acme/Simple/", f"{ALIAS}json", f"{ALIAS}simple/json"])
@@ -286,7 +286,7 @@ class TestRoots:
         """`acme/simple/simple/` is the root of `acme/simple` where that is a namespace."""
         store.put(WHEEL, namespace="ghcr.io/acme/simple")
         root = f"{ALIAS}simple/"
-        assert client.get(root, headers=JSON).json["projects"] == [{"name": "hello-world"}]
+        assert client.get(root, headers=JSON).get_json()["projects"] == [{"name": "hello-world"}]
         assert client.get(f"{root}hello-world/").status_code == 200
 
 
@@ -378,7 +378,7 @@ class TestWarm:
         store.put("hello_world-2.0.zip", namespace="ghcr.io/acme/simple")
         store.torn.add("ghcr.io/acme/simple")
         assert client.get(direct, headers=JSON).data == pages[0]
-        assert client.get(alias, headers=JSON).json["versions"] == ["2.0"]
+        assert client.get(alias, headers=JSON).get_json()["versions"] == ["2.0"]
 
     def test_what_is_known_of_one_is_not_shown_for_the_other(
         self, client: FlaskClient, store: TicketStore
@@ -392,4 +392,4 @@ class TestWarm:
                 (f"{ALIAS}+simple/hello-world/", ["2.0"]),
                 ("/ghcr.io/acme/hello-world/", ["1.0"]),
             ):
-                assert client.get(path, headers=JSON).json["versions"] == versions
+                assert client.get(path, headers=JSON).get_json()["versions"] == versions

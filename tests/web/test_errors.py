@@ -16,7 +16,7 @@ from pyoci import errors
 from pyoci.events import Events
 from pyoci.web.addresses import NoRegistry
 from pyoci.web.errors import MESSAGE_LIMIT, STATUS, WithoutMemory, one_line, status_of
-from tests.web.conftest import Told
+from tests.web.conftest import LoggedEvents, MakeApp
 from tests.web.doubles import MemoryStore
 
 PAGE = "/ghcr.io/acme/hello-world/"
@@ -82,7 +82,7 @@ def test_who_are_you(client: FlaskClient, store: MemoryStore) -> None:
         assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, 'Basic realm="pyoci"')
 
 
-def test_bearer_username(make_app, store: MemoryStore) -> None:
+def test_bearer_username(make_app: MakeApp, store: MemoryStore) -> None:
     """That user's password is a Bearer token, which the store gets as such."""
     callers = []
     app = make_app(bearer_username="token")
@@ -99,13 +99,13 @@ def test_slow_down(client: FlaskClient, store: MemoryStore, seconds: int | None,
     assert (answer.status_code, answer.headers.get("Retry-After")) == (429, header)
 
 
-def test_defects(client: FlaskClient, store: MemoryStore, told: Told) -> None:
+def test_defects(client: FlaskClient, store: MemoryStore, logged: LoggedEvents) -> None:
     """A defect is told to the log; the caller gets one sentence, and no more."""
     store.failure = RuntimeError("secret at 10.0.0.5")
     answer = client.get(PAGE)
     assert answer.status_code == 500
     assert answer.text == "PyOCI failed at this request; its log says more"
-    (line,) = told
+    (line,) = logged
     assert (line["level"], line["error"]) == ("error", "RuntimeError")
     assert "doubles.py" in line["trace"][-1]
     assert "secret" not in str(line)
@@ -214,7 +214,7 @@ EXHAUSTED = [
 @pytest.mark.parametrize("failure", EXHAUSTED, ids=repr)
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 def test_no_memory_is_nobodys_fault(
-    client: FlaskClient, store: MemoryStore, told: Told, failure: Exception, method: str
+    client: FlaskClient, store: MemoryStore, logged: LoggedEvents, failure: Exception, method: str
 ) -> None:
     """A 503, for other requests will have given theirs back in a moment; the log has no traceback."""
     store.failure = failure
@@ -222,7 +222,7 @@ def test_no_memory_is_nobodys_fault(
     assert answer.status == "503 PyOCI has no memory left for this request; try again later"
     assert answer.text == "PyOCI has no memory left for this request; try again later"
     assert answer.headers["Retry-After"] == "5"
-    assert [event for event in told if event["level"] == "error"] == [
+    assert [event for event in logged if event["level"] == "error"] == [
         {"event": "no memory or no thread left", "room": "web", "level": "error"}
     ]
 
@@ -238,7 +238,7 @@ def test_defects_stay_defects(client: FlaskClient, store: MemoryStore, failure: 
 
 @pytest.mark.parametrize("failure", EXHAUSTED, ids=repr)
 @pytest.mark.parametrize("started", [False, True])
-def test_no_memory_for_an_answer(told: Told, failure: Exception, *, started: bool) -> None:
+def test_no_memory_for_an_answer(logged: LoggedEvents, failure: Exception, *, started: bool) -> None:
     """Where an answer from within fails, too, the server has neither a traceback to log nor its own page."""
 
     def application(_environ: Any, start_response: Any) -> Any:
@@ -247,20 +247,20 @@ def test_no_memory_for_an_answer(told: Told, failure: Exception, *, started: boo
         raise failure
 
     calls: list[tuple[Any, ...]] = []
-    body = WithoutMemory(application, Events(told.tell))({}, lambda *call: calls.append(call))  # type: ignore[arg-type]
+    body = WithoutMemory(application, Events(logged.log))({}, lambda *call: calls.append(call))  # type: ignore[arg-type]
     status, headers, exc_info = calls[-1]
     assert status == "503 PyOCI has no memory left for this request; try again later"
     assert dict(headers)["Content-Length"] == str(len(b"".join(body)))
     assert ("Connection", "close") in headers
     assert exc_info[0] is MemoryError
-    assert [event["event"] for event in told] == ["no memory or no thread left"]
+    assert [event["event"] for event in logged] == ["no memory or no thread left"]
 
 
-def test_other_failures_are_not_taken_for_memory(told: Told) -> None:
+def test_other_failures_are_not_taken_for_memory(logged: LoggedEvents) -> None:
     """They stay what they are."""
 
     def application(_environ: Any, _start_response: Any) -> Any:
         raise LookupError
 
     with pytest.raises(LookupError):
-        WithoutMemory(application, Events(told.tell))({}, lambda *_: None)  # type: ignore[arg-type]
+        WithoutMemory(application, Events(logged.log))({}, lambda *_: None)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 
 from pyoci.errors import ProtocolError
 from pyoci.oci.short_urls import ShortUrl, ShortUrls
-from tests.web.conftest import Told
+from tests.web.conftest import LoggedEvents, MakeApp
 from tests.web.doubles import PIECE, MemoryStore
 
 PROJECT = "/ghcr.io/acme/hello-world/"
@@ -175,14 +175,14 @@ class TestNotModified:
 class TestBroken:
     """Downloads that go wrong."""
 
-    def test_in_the_middle(self, client: FlaskClient, store: MemoryStore, told: Told) -> None:
+    def test_in_the_middle(self, client: FlaskClient, store: MemoryStore, logged: LoggedEvents) -> None:
         """Once bytes have left, an error is told to the log and cuts the connection; nothing ends quietly."""
         store.break_after = 2
         answer = client.get(PROJECT + WHEEL, buffered=False)
         with pytest.raises(ValueError, match="hung up"):
             list(answer.iter_encoded())
         answer.close()
-        (line,) = told
+        (line,) = logged
         assert (line["level"], line["file"], line["error"]) == ("error", WHEEL, "ValueError")
         assert "secret" not in str(line)
         assert store.streams[0].closed
@@ -240,12 +240,12 @@ class TestDigestAddress:
     """`+<16 hex digits of the sha256>/<file>`, which pages link to."""
 
     @pytest.fixture(params=["/ghcr.io/acme", "/ghcr.io/acme/+simple", "/team", "/team/%2Bsimple"])
-    def below(self, request: pytest.FixtureRequest, make_app, store: MemoryStore) -> str:
+    def below(self, request: pytest.FixtureRequest, make_app: MakeApp, store: MemoryStore) -> str:
         """The address of the wheel's folder, below long and short URLs."""
         return f"{request.param}/hello-world/+{TAG[1:17]}/"
 
     @pytest.fixture
-    def client(self, make_app) -> FlaskClient:
+    def client(self, make_app: MakeApp) -> FlaskClient:
         """A client of a site that also has a short URL."""
         return make_app(short_urls=ShortUrls({"team": ShortUrl("ghcr.io", ("acme",))})).test_client()
 

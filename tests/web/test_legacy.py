@@ -101,7 +101,7 @@ def test_through_http(client: FlaskClient, store: MemoryStore) -> None:
     answer = client.get(path, headers={"Accept": "application/json"}, base_url="https://packages.example")
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
     assert answer.headers["Cache-Control"] == "private, no-cache"
-    url = answer.json["urls"][0]["url"]
+    url = answer.get_json()["urls"][0]["url"]
     below = f"+{file.sha256[:16]}/hello_world-1%211.0%2Ba-py3-none-any.whl"
     assert url == f"https://packages.example/ghcr.io/acme/hello-world/{below}"
     assert client.get(url).headers["ETag"] == f'"{file.sha256}"'
@@ -114,7 +114,7 @@ def test_url_registry(client: FlaskClient, store: MemoryStore) -> None:
     """The links lead back also where the registry is a URL."""
     store.put("hello_world-1.0.zip", namespace="http://localhost:5000/acme")
     answer = client.get("/http%3A%2F%2Flocalhost%3A5000/acme/hello-world/json")
-    assert client.get(answer.json["urls"][0]["url"]).status_code == 200
+    assert client.get(answer.get_json()["urls"][0]["url"]).status_code == 200
 
 
 def test_unknown_project(client: FlaskClient, store: MemoryStore) -> None:

@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import EnvironBuilder
 
 from pyoci.oci.short_urls import ShortUrl, ShortUrls
+from tests.web.conftest import MakeApp
 from tests.web.doubles import MemoryStore
 from tests.web.uploads import make_form, post
 
@@ -27,12 +28,12 @@ ALONE = ShortUrls(NAMES.urls, alone=True)
 
 
 @pytest.fixture
-def app(make_app) -> Flask:
+def app(make_app: MakeApp) -> Flask:
     return make_app(short_urls=NAMES)
 
 
 @pytest.fixture
-def alone(make_app) -> FlaskClient:
+def alone(make_app: MakeApp) -> FlaskClient:
     """A client of a site that serves nothing but its short URLs."""
     return make_app(short_urls=ALONE).test_client()
 
@@ -106,13 +107,13 @@ class TestReading:
     )
     def test_by_name(self, client: FlaskClient, path: str, project: str) -> None:
         """Names may be spelled in any case, as aliases may."""
-        assert client.get(path, headers=JSON).json["name"] == project
+        assert client.get(path, headers=JSON).get_json()["name"] == project
         root = path[: path.index(project)]
-        assert client.get(root, headers=JSON).json["projects"] == [{"name": project}]
+        assert client.get(root, headers=JSON).get_json()["projects"] == [{"name": project}]
 
     def test_project_json_by_name(self, client: FlaskClient) -> None:
         """Renovate asks there."""
-        assert client.get("/team/team-tool/json").json["releases"].keys() == {"1.0"}
+        assert client.get("/team/team-tool/json").get_json()["releases"].keys() == {"1.0"}
 
     @pytest.mark.parametrize(
         ("path", "location"),
@@ -156,11 +157,11 @@ class TestPypi:
     """/pypi/<project>/json, where clients know PyPI's legacy JSON."""
 
     @pytest.mark.parametrize("prefix", ["", "/packages"])
-    def test_its_files_stand_below_simple(self, make_app, prefix: str) -> None:
+    def test_its_files_stand_below_simple(self, make_app: MakeApp, prefix: str) -> None:
         """The links lead to files."""
         client = make_app(short_urls=NAMES, path=prefix).test_client()
         answer = client.get(f"{prefix}/pypi/hello-world/json")
-        [file] = answer.json["releases"]["1.0"]
+        [file] = answer.get_json()["releases"]["1.0"]
         below = f"+{file['digests']['sha256'][:16]}/{WHEEL}"
         assert file["url"] == f"http://localhost{prefix}/simple/hello-world/{below}"
         assert client.get(file["url"]).data == b"the bytes of a file"
@@ -211,13 +212,13 @@ class TestWriting:
         """A version or a file."""
         page = "/simple/hello-world"
         assert client.patch(f"{page}/{WHEEL}", json={"yanked": "broken"}).status_code == 200
-        assert [file.get("yanked") for file in client.get(f"{page}/", headers=JSON).json["files"]] == [
+        assert [file.get("yanked") for file in client.get(f"{page}/", headers=JSON).get_json()["files"]] == [
             "broken",
             None,
         ]
         assert client.delete(f"{page}/{WHEEL}").status_code == 200
         assert client.delete(f"{page}/2.0").status_code == 200
-        assert client.get(f"{LONG}/hello-world/", headers=JSON).json["files"] == []
+        assert client.get(f"{LONG}/hello-world/", headers=JSON).get_json()["files"] == []
         assert client.delete("/simple/hello-world").status_code == 404
 
 
@@ -245,14 +246,14 @@ class TestWithoutThem:
     """Where the operator names none."""
 
     @pytest.mark.parametrize("path", ["/simple/", "/simple/a/", "/pypi/a/json", "/legacy/", "/team/"])
-    def test_nothing_is_there(self, make_app, store: MemoryStore, path: str) -> None:
+    def test_nothing_is_there(self, make_app: MakeApp, store: MemoryStore, path: str) -> None:
         """404, for reading and writing."""
         client = make_app().test_client()
         assert client.get(path).status_code == 404
         assert post(client, make_form(), path).status_code == 404
         assert store.calls == []
 
-    def test_names_alone_leave_simple_unused(self, make_app, store: MemoryStore) -> None:
+    def test_names_alone_leave_simple_unused(self, make_app: MakeApp, store: MemoryStore) -> None:
         """PYOCI_INDEXES without PYOCI_DEFAULT_INDEX."""
         client = make_app(short_urls=ShortUrls({"team": NAMES.urls["team"]})).test_client()
         assert client.get("/team/").status_code == 200

@@ -10,6 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from pyoci.errors import Denied, NotFound, NotSupported, Unauthorized
+from tests.web.conftest import MakeApp
 from tests.web.doubles import MemoryStore, Registries
 from tests.web.uploads import CONTENT, make_form, post
 
@@ -169,20 +170,20 @@ class TestRoots:
 
     def test_empty_root(self, client: FlaskClient) -> None:
         """A namespace without projects is an empty list, not an error."""
-        assert client.get("/ghcr.io/nobody/?format=json").json["projects"] == []
+        assert client.get("/ghcr.io/nobody/?format=json").get_json()["projects"] == []
 
     def test_page_goes_before_root(self, client: FlaskClient, store: MemoryStore) -> None:
         """Where `b` is a project in `a`, and `a/b` is a namespace too, the page shows."""
         store.put("b-1.0.tar.gz", namespace="ghcr.io/a")
         store.put("c-1.0.tar.gz", namespace="ghcr.io/a/b")
-        assert client.get("/ghcr.io/a/b/?format=json").json["name"] == "b"
+        assert client.get("/ghcr.io/a/b/?format=json").get_json()["name"] == "b"
 
     @pytest.mark.parametrize("namespace", ["a/b", "a/b_c", "a/b.c", "A/B"])
     def test_root_below_root(self, client: FlaskClient, store: MemoryStore, namespace: str) -> None:
         """A namespace of two segments is found where there is no such project."""
         store.put("c-1.0.tar.gz", namespace=f"ghcr.io/{namespace.lower()}")
         answer = client.get(f"/ghcr.io/{namespace}/?format=json")
-        assert answer.json["projects"] == [{"name": "c"}]
+        assert answer.get_json()["projects"] == [{"name": "c"}]
 
     @pytest.mark.parametrize(
         "catalog",
@@ -206,9 +207,9 @@ class TestRoots:
         """hatch asks below `+simple/`, percent-encoded: roots, pages, files and uploads are there too."""
         store.put(WHEEL, namespace="ghcr.io/a/b", metadata=b"Name: hello-world\n")
         root = f"/ghcr.io/a/b/{spelling}/"
-        assert client.get(f"{root}?format=json").json["projects"] == [{"name": "hello-world"}]
-        assert client.get(f"{root}hello-world/?format=json").json["name"] == "hello-world"
-        assert client.get(f"{root}hello-world/json").json["info"]["name"] == "hello-world"
+        assert client.get(f"{root}?format=json").get_json()["projects"] == [{"name": "hello-world"}]
+        assert client.get(f"{root}hello-world/?format=json").get_json()["name"] == "hello-world"
+        assert client.get(f"{root}hello-world/json").get_json()["info"]["name"] == "hello-world"
         assert client.get(f"{root}hello-world/{WHEEL}").status_code == 200
         assert client.get(f"{root}hello-world/{WHEEL}.metadata").status_code == 200
         assert (
@@ -314,9 +315,9 @@ def test_doubled_slash_after_the_registry(
     root = f"/{registry}//acme/"
     assert post(client, make_form(), root).status_code == 200
     assert store.calls == [("publish", f"{host}/acme")]
-    assert client.get(f"{root}?format=json").json["projects"] == [{"name": "hello-world"}]
-    assert client.get(f"{root}hello-world/?format=json").json["name"] == "hello-world"
-    [[file]] = client.get(f"{root}hello-world/json").json["releases"].values()
+    assert client.get(f"{root}?format=json").get_json()["projects"] == [{"name": "hello-world"}]
+    assert client.get(f"{root}hello-world/?format=json").get_json()["name"] == "hello-world"
+    [[file]] = client.get(f"{root}hello-world/json").get_json()["releases"].values()
     assert client.get(file["url"]).data == CONTENT
     assert client.get(f"{root}hello-world/{WHEEL}").data == CONTENT
 
@@ -334,7 +335,7 @@ def test_refresh(client: FlaskClient, project: str, store: MemoryStore) -> None:
     assert [call[-1] for call in store.calls] == [True, False, False]
 
 
-def test_connection_that_is_not_admitted(make_app, store: MemoryStore) -> None:
+def test_connection_that_is_not_admitted(make_app: MakeApp, store: MemoryStore) -> None:
     """The door is asked with the registry and the connection; its refusal goes before the caller's name."""
     seen = []
 
@@ -375,23 +376,23 @@ def test_bad_addresses(client: FlaskClient, store: MemoryStore, path: str, statu
 class TestPrefix:
     """PYOCI_PATH, and servers that mount the application somewhere."""
 
-    def test_below_the_prefix(self, make_app, store: MemoryStore) -> None:
+    def test_below_the_prefix(self, make_app: MakeApp, store: MemoryStore) -> None:
         """Everything of the package index lies below the prefix, and nothing of it outside."""
         store.put(WHEEL)
         client = make_app(path="/foo/bar").test_client()
         assert client.get(f"/foo/bar{PAGE}").status_code == 200
         assert client.get(f"/foo/bar{PAGE}{WHEEL}").status_code == 200
-        url = client.get(f"/foo/bar{PAGE}?format=json").json["files"][0]["url"]
+        url = client.get(f"/foo/bar{PAGE}?format=json").get_json()["files"][0]["url"]
         assert client.get(urljoin(f"/foo/bar{PAGE}", url)).status_code == 200
         assert client.get(PAGE).status_code == 404
         assert client.get("/foo/bar/ghcr.io/acme").headers["Location"] == "acme/"
 
     @pytest.mark.parametrize("path", ["/", "/foo/bar/", "/foo/bar"])
-    def test_front_door(self, make_app, path: str) -> None:
+    def test_front_door(self, make_app: MakeApp, path: str) -> None:
         """The front door is in both places."""
         assert make_app(path="/foo/bar").test_client().get(path).status_code == 302
 
-    def test_health(self, make_app) -> None:
+    def test_health(self, make_app: MakeApp) -> None:
         """/health stays where it is, and is reserved below the prefix."""
         client = make_app(path="/foo/bar/").test_client()
         assert client.get("/health").status_code == 200
@@ -401,7 +402,7 @@ class TestPrefix:
         """Below a SCRIPT_NAME the links of the legacy JSON carry it; all others are relative."""
         digest = store.put(WHEEL).sha256
         answer = client.get(f"{PAGE}json", base_url="https://packages.example/sub")
-        url = answer.json["urls"][0]["url"]
+        url = answer.get_json()["urls"][0]["url"]
         assert url == f"https://packages.example/sub{PAGE}+{digest[:16]}/{WHEEL}"
 
 

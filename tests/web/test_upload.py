@@ -19,7 +19,7 @@ from pyoci.web.body import PIECE, Patience, RequestBody
 from pyoci.web.fields import SINGLE_LIMIT, TEXT_LIMIT
 from pyoci.web.forms import received
 from pyoci.web.multipart import PARTS_LIMIT, Parts
-from tests.web.conftest import Told
+from tests.web.conftest import LoggedEvents, MakeApp
 from tests.web.doubles import MemoryStore
 from tests.web.uploads import BOUNDARY, CONTENT, ROOT, WHEEL, make_form, make_part, post
 
@@ -140,13 +140,13 @@ class TestFields:
         assert post(client, make_form(description=b"\xff\xfe\x00")).status_code == 200
 
     @pytest.mark.parametrize("place", ["before", "after"])
-    def test_attestations_and_signatures(self, client: FlaskClient, told: Told, place: str) -> None:
+    def test_attestations_and_signatures(self, client: FlaskClient, logged: LoggedEvents, place: str) -> None:
         """uv sends attestations after the content, twine a signature as a file: taken, and told."""
         extra = make_part("attestations", "[]") + make_part(
             "gpg_signature", b"\x01sig", filename=f"{WHEEL}.asc"
         )
         assert post(client, make_form(**{place: extra})).status_code == 200
-        (line,) = [line for line in told if line["level"] == "debug"]
+        (line,) = [line for line in logged if line["level"] == "debug"]
         assert line["fields"] == ("attestations", "gpg_signature")
 
     def test_content_type_of_content(self, client: FlaskClient, store: MemoryStore) -> None:
@@ -273,7 +273,7 @@ def test_bad_content_types(client: FlaskClient, store: MemoryStore, content_type
 class TestLimit:
     """PYOCI_MAX_BODY."""
 
-    def test_told_from_the_length(self, make_app, store: MemoryStore) -> None:
+    def test_told_from_the_length(self, make_app: MakeApp, store: MemoryStore) -> None:
         """A body whose length is over the limit is refused; the limit and its setting are named."""
         body = make_form()
         answer = post(make_app(max_body=len(body) - 1).test_client(), body)
@@ -282,7 +282,7 @@ class TestLimit:
         assert f"{len(body) - 1} bytes (PYOCI_MAX_BODY)" in answer.text
         assert store.uploads == []
 
-    def test_counted_while_reading(self, make_app, store: MemoryStore) -> None:
+    def test_counted_while_reading(self, make_app: MakeApp, store: MemoryStore) -> None:
         """A chunked body has no length: it is counted."""
         client = make_app(max_body=1000).test_client()
         answer = client.post(
@@ -296,13 +296,13 @@ class TestLimit:
         assert "the limit is 1000 bytes (PYOCI_MAX_BODY)" in answer.text
         assert store.uploads == []
 
-    def test_exactly_the_limit(self, make_app) -> None:
+    def test_exactly_the_limit(self, make_app: MakeApp) -> None:
         """The limit itself still fits."""
         body = make_form()
         assert post(make_app(max_body=len(body)).test_client(), body).status_code == 200
 
 
-def test_spool(make_app, tmp_path: Path) -> None:
+def test_spool(make_app: MakeApp, tmp_path: Path) -> None:
     """Uploads wait in the directory that the site names; without it there is one sentence and no more."""
     assert post(make_app(spool=str(tmp_path)).test_client(), make_form()).status_code == 200
     assert os.listdir(tmp_path) == []
@@ -317,7 +317,7 @@ def test_spool(make_app, tmp_path: Path) -> None:
     ids=["upload", "no namespace", "reserved", "impossible", "health", "door", "nowhere"],
 )
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "GET", "WHATEVER"])
-def test_every_body_is_read(make_app, path: str, method: str) -> None:
+def test_every_body_is_read(make_app: MakeApp, path: str, method: str) -> None:
     """Whatever is wrong with a request, its body is read to the end before it is answered."""
     stream = io.BytesIO(b"x" * 1_000_000)
     answer = (
@@ -329,7 +329,7 @@ def test_every_body_is_read(make_app, path: str, method: str) -> None:
     assert "Connection" not in answer.headers
 
 
-def test_hopeless_body_is_not_read(make_app) -> None:
+def test_hopeless_body_is_not_read(make_app: MakeApp) -> None:
     """A body beyond any cap is left alone, and the connection closed on it."""
     stream = io.BytesIO(b"x" * 1000)
     client = make_app(max_body=100, patience=Patience(cap=10)).test_client()

@@ -15,6 +15,7 @@ from pyoci.oci.credentials import Credentials
 from pyoci.oci.short_urls import ShortUrl, ShortUrls
 from pyoci.store.models import ForeignPage, Namespace, ProjectPage
 from tests.upstream_pages import make_upstream_file, make_upstream_page
+from tests.web.conftest import MakeApp
 from tests.web.doubles import MemoryStore
 
 JSON = {"Accept": "application/vnd.pypi.simple.v1+json"}
@@ -57,14 +58,14 @@ def store() -> RefusingStore:
 
 
 @pytest.fixture
-def app(make_app) -> Flask:
+def app(make_app: MakeApp) -> Flask:
     return make_app(short_urls=SHORT_URLS)
 
 
 def names(client: FlaskClient, path: str) -> list[str]:
     answer = client.get(path, headers=JSON)
     assert answer.status_code == 200, answer.text
-    return [file["filename"] for file in answer.json["files"]]
+    return [file["filename"] for file in answer.get_json()["files"]]
 
 
 class TestPage:
@@ -87,7 +88,7 @@ class TestPage:
         """Those of one version, by its value; the links lead to them, in HTML too."""
         page = f"{index}/hello-world/{spelled}/"
         assert names(client, page) == files
-        for file in client.get(page, headers=JSON).json["files"]:
+        for file in client.get(page, headers=JSON).get_json()["files"]:
             assert client.get(urljoin(page, file["url"])).data == file["filename"].encode()
             assert f'href="{file["url"]}#sha256=' in client.get(page).text
 
@@ -142,9 +143,12 @@ class TestLegacy:
         """`info` and `urls` are of the version, though there are newer ones, and the links lead to files."""
         answer = client.get(path)
         assert answer.status_code == 200, answer.text
-        assert (answer.json["info"]["version"], answer.json["info"]["name"]) == ("1.0", "hello-world")
-        assert answer.json["releases"].keys() == {"1.0", "1.0.0"}
-        for file in answer.json["urls"]:
+        assert (answer.get_json()["info"]["version"], answer.get_json()["info"]["name"]) == (
+            "1.0",
+            "hello-world",
+        )
+        assert answer.get_json()["releases"].keys() == {"1.0", "1.0.0"}
+        for file in answer.get_json()["urls"]:
             assert client.get(file["url"]).data == file["filename"].encode()
 
     def test_no_version(self, client: FlaskClient, store: MemoryStore) -> None:
@@ -170,7 +174,7 @@ class TestPrecedence:
     def test_a_root_further_down_comes_next(self, client: FlaskClient, store: MemoryStore) -> None:
         """It is shown as before; its legacy JSON is nothing."""
         store.put("odd-1.0.zip", namespace="ghcr.io/acme/hello-world/1.0")
-        assert client.get(self.PAGE, headers=JSON).json["projects"] == [{"name": "odd"}]
+        assert client.get(self.PAGE, headers=JSON).get_json()["projects"] == [{"name": "odd"}]
         assert client.get(f"{self.PAGE}json").status_code == 404
 
     def test_upstream_comes_last(self, client: FlaskClient, store: MemoryStore) -> None:

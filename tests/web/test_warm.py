@@ -17,6 +17,7 @@ from pyoci.oci.credentials import Credentials
 from pyoci.oci.references import Registry
 from pyoci.oci.short_urls import ShortUrl, ShortUrls
 from pyoci.store.models import Namespace, ProjectPage, Validity
+from tests.web.conftest import MakeApp
 from tests.web.doubles import MemoryStore
 
 PAGE = "/ghcr.io/acme/hello-world/"
@@ -184,7 +185,7 @@ def test_a_long_address_is_not_remembered(client: FlaskClient, store: TicketStor
     assert len(store.calls) == 2
 
 
-def test_a_short_url_has_answers_of_its_own(make_app, store: TicketStore) -> None:
+def test_a_short_url_has_answers_of_its_own(make_app: MakeApp, store: TicketStore) -> None:
     """Given again like all others, the same bytes as at the long URL."""
     client = make_app(short_urls=ShortUrls({"simple": ShortUrl("ghcr.io", ("acme",))})).test_client()
     long = get(client)
@@ -193,7 +194,9 @@ def test_a_short_url_has_answers_of_its_own(make_app, store: TicketStore) -> Non
     assert [(again.data, again.headers) for again in short] == [(long.data, long.headers)] * 2
 
 
-def test_a_version_page_is_given_again_where_nothing_else_can_be_meant(make_app, store: TicketStore) -> None:
+def test_a_version_page_is_given_again_where_nothing_else_can_be_meant(
+    make_app: MakeApp, store: TicketStore
+) -> None:
     """Below a namespace a project of that name may be published, which comes first: so the store is asked."""
     client = make_app(short_urls=ShortUrls({"simple": ShortUrl("ghcr.io", ("acme",))})).test_client()
     first, again, other = (client.get(f"/simple/hello-world/{v}.0/") for v in (3, 3, 4))
