@@ -114,7 +114,7 @@ here sees the pages that they open. Files come from where upstream says, without
 With ``yes`` it is also asked where the registry doesn't tell whether a project is absent or forbidden: to
 callers without credentials at most registries, and to everybody at Docker Hub. Set
 ``PYOCI_PRIVATE_PROJECTS`` first: any other name may then come from PyPI for whoever may not read it here.
-A wrong password is told all the same.""",
+A wrong password is still a 401.""",
     )
     private_projects: PrivateProjects = optional(
         "PYOCI_PRIVATE_PROJECTS",

@@ -107,8 +107,8 @@ takes a temporary file of its own size besides.""",
         Variable(
             names=("PYOCI_LOG", "RUST_LOG"),
             meaning="""\
-A level (debug, info, warning, error, off), or levels by room: ``pyoci.oci=debug,info``. ``RUST_LOG`` counts
-where ``PYOCI_LOG`` is not set; what of it has no meaning here is ignored.""",
+A level (debug, info, warning, error, off), or levels by package: ``pyoci.oci=debug,info``. ``RUST_LOG``
+counts where ``PYOCI_LOG`` is not set; parts of it that mean nothing to PyOCI are ignored.""",
             default="info",
         ),
     )
@@ -129,7 +129,7 @@ The base URL of a collector that logs, traces and metrics are sent to by OTLP ov
                 "CONTAINER_APP_REPLICA_NAME",
             ),
             meaning="""\
-Where PyOCI runs, as a collector is told. Azure's container apps set the last three.""",
+Where PyOCI runs, as reported to the collector. Azure's container apps set the last three.""",
         ),
         topic="Telemetry",
     )
