@@ -27,7 +27,8 @@ from pyoci.embedded import (
 )
 from pyoci.errors import Denied
 from pyoci.events import Events
-from pyoci.net.transport import Proxies, Transport
+from pyoci.net.adapters import Proxies
+from pyoci.net.transport import Transport
 from pyoci.oci.references import Registry
 from pyoci.oci.registries import EMBEDDED
 from pyoci.oci.session import Gateway

@@ -1,1 +1,3 @@
-"""The road: pools, timeouts, retries, address rules. Knows neither registries nor packages."""
+"""The HTTP client: connections, timeouts, retries, and the addresses that may be reached. It names registries
+in messages, and knows neither their API nor packages.
+"""

@@ -1,4 +1,6 @@
-"""Which addresses a call may reach, and the check of a resolved name against that."""
+"""Reach: the addresses that a call may connect to; and Resolver, which looks names up and checks the
+addresses.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,10 @@ from cachetools import TTLCache
 
 from pyoci.errors import Denied, Unreachable
 
-_TRIES = 4  # addresses of one name that are worth a connection attempt
-_ANSWERED = 1024  # names
+_TRIES = 4  # addresses of one name to which a connection is attempted
+_ANSWERED = 1024  # names that have been resolved lately
 _ANSWERED_SECONDS = 600.0
-_RESOLVERS = 16  # names looked up at one time
+_RESOLVERS = 16  # concurrent lookups of each kind
 # The metadata services of clouds that have an address of their own: Azure, Alibaba, Amazon, Google, Oracle,
 # Scaleway. The others are link-local.
 _PLATFORM = frozenset(
@@ -34,7 +36,7 @@ _PLATFORM = frozenset(
 )
 _NAT64 = IPv6Network("64:ff9b::/96")
 # Ranges of IANA's special-purpose registries (and the 6bone's) that Python calls global, or has called so
-# in releases from 3.11 on. None of them has a registry in it.
+# in releases from 3.11 on. There is no registry in any of them.
 _NOT_GLOBAL = tuple(
     map(
         ip_network,
@@ -55,7 +57,7 @@ _NOT_GLOBAL = tuple(
         ),
     )
 )
-# The beginnings of an interface identifier that holds the IPv4 address of an ISATAP host (RFC 5214).
+# The prefixes of an interface identifier with the IPv4 address of an ISATAP host (RFC 5214).
 _ISATAP = (b"\x00\x00\x5e\xfe", b"\x02\x00\x5e\xfe")
 # The bytes of an IPv6 address at which a NAT64 prefix may end (RFC 6052, section 2.2). Byte 8 is zero.
 _NAT64_PREFIXES = (4, 5, 6, 7, 8, 12)
@@ -65,26 +67,30 @@ _PRIVATE = tuple(
     map(ip_network, ("10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
 ) + tuple(map(ip_network, ("::1/128", "fc00::/7")))
 
-PUBLIC_PORT = 443  # the only one that Reach.PUBLIC connects to: others would make a port scanner of us
+PUBLIC_PORT = 443  # the only port for Reach.PUBLIC: with others, PyOCI could be used to scan ports
 
 Address = IPv4Address | IPv6Address
 Lookup = Callable[[str, int], list[str]]
 
 
 class Reach(Enum):
-    """How far a call may go. There is one adapter for each, so that no pooled connection changes hands."""
+    """The addresses that a call may connect to. There is one adapter for each, so that connections aren't
+    shared.
+    """
 
-    PUBLIC = "public"  # https to public addresses, port 443: what any caller may name
-    # Public addresses, named by a registry that the operator listed: a proxy may be used, and plain http
-    # where that registry speaks it itself.
+    PUBLIC = "public"  # https to public addresses at port 443: any caller may name such a host
+    # Public addresses that a registry of the operator's list names. Proxies are allowed, and plain http where
+    # the registry itself uses it.
     VOUCHED = "vouched"
-    PRIVATE = "private"  # private and loopback addresses too: named by a listed registry that has one itself
-    LISTED = "listed"  # wherever the operator's own list leads
-    EMBEDDED = "embedded"  # the registry inside this process, and nothing else
+    PRIVATE = (
+        "private"  # private and loopback addresses, too: named by a listed registry with such an address
+    )
+    LISTED = "listed"  # any address: the operator listed the host
+    EMBEDDED = "embedded"  # only the registry in this process
 
 
 def permitted(address: Address, reach: Reach) -> bool:
-    """Whether a call of this reach may connect to `address`."""
+    """Whether a call with this reach may connect to `address`."""
     if reach is Reach.LISTED:
         return True
     inner = _inner(address)
@@ -94,7 +100,7 @@ def permitted(address: Address, reach: Reach) -> bool:
 
 
 def other_port(name: str) -> str:
-    """The refusal of a registry at another port than `PUBLIC_PORT`, before anything is looked up."""
+    """The message that refuses a registry at another port than `PUBLIC_PORT`."""
     return (
         f"{name} may not be asked: only a registry that PYOCI_REGISTRIES lists may be at another port"
         f" than {PUBLIC_PORT}"
@@ -102,7 +108,7 @@ def other_port(name: str) -> str:
 
 
 def _inner(address: Address) -> Address:
-    """The IPv4 address inside a mapped, compatible, 6to4 or NAT64 one: that is where packets go."""
+    """The IPv4 address inside a mapped, compatible, 6to4 or NAT64 address: where packets go."""
     if isinstance(address, IPv4Address):
         return address
     if address in _NAT64 or (address in _COMPATIBLE and int(address) > 0xFFFF):
@@ -111,7 +117,7 @@ def _inner(address: Address) -> Address:
 
 
 def _nat64_targets(address: Address) -> list[IPv4Address]:
-    """The IPv4 addresses that a NAT64 would send packets for `address` to, if its prefix were one."""
+    """The IPv4 addresses to which a NAT64 would send packets for `address`, for each prefix length."""
     packed = address.packed
     if len(packed) == 4 or packed[8] != 0:
         return []
@@ -131,14 +137,16 @@ def _is_public(address: Address) -> bool:
     local = address.is_multicast or address.is_reserved or address.is_unspecified or address in _PLATFORM
     if local or not address.is_global or any(address in network for network in _NOT_GLOBAL):
         return False
-    # Any prefix may be a NAT64's or a tunnel's. Only a host's own address can be told from one by its value.
+    # Any prefix may belong to a NAT64 or a tunnel.
     return not _is_isatap(address) and not any(
         inner.is_link_local or inner in _PLATFORM or _is_private(inner) for inner in _nat64_targets(address)
     )
 
 
 def _is_private(address: Address) -> bool:
-    """Loopback and private networks; never link-local (cloud metadata), multicast or reserved ones."""
+    """Whether it is in a loopback or private network; link-local, multicast and reserved ones are not
+    private.
+    """
     if address in _PLATFORM or _is_isatap(address):
         return False
     if any(inner.is_link_local or inner in _PLATFORM for inner in _nat64_targets(address)):
@@ -147,26 +155,26 @@ def _is_private(address: Address) -> bool:
 
 
 def system_lookup(host: str, port: int) -> list[str]:
-    """The addresses of `host` as the system's resolver gives them, each once."""
+    """The addresses of `host` from the system's resolver, without duplicates."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 class Resolver:
-    """Looks names up within a time, which getaddrinfo does not have."""
+    """Looks names up with a timeout, which getaddrinfo doesn't have."""
 
     def __init__(self, lookup: Lookup = system_lookup) -> None:
         self._lookup = lookup
-        # Names that callers made up, and that hang, keep nobody from the operator's own registries, nor from
-        # those that have answered lately.
-        self._strangers = ThreadPoolExecutor(_RESOLVERS, thread_name_prefix="resolve")
+        # Names that callers make up, and that hang, delay neither the operator's registries nor those that
+        # have been resolved lately.
+        self._unknown = ThreadPoolExecutor(_RESOLVERS, thread_name_prefix="resolve")
         self._known = ThreadPoolExecutor(_RESOLVERS, thread_name_prefix="resolve-known")
         self._listed = ThreadPoolExecutor(_RESOLVERS, thread_name_prefix="resolve-listed")
         self._lock = threading.Lock()
         self._answered: TTLCache[str, bool] = TTLCache(_ANSWERED, _ANSWERED_SECONDS)
 
     def addresses(self, host: str, port: int, timeout: float, *, listed: bool = True) -> list[Address]:
-        """Every address of `host`. Raises OSError where it has none, Unreachable after `timeout` seconds."""
+        """The addresses of `host`. Raises OSError where it has none, Unreachable after `timeout` seconds."""
         host = host.strip("[]").partition("%")[0]
         try:
             return [ip_address(host)]
@@ -188,12 +196,12 @@ class Resolver:
         if listed:
             return self._listed
         with self._lock:
-            return self._known if host in self._answered else self._strangers
+            return self._known if host in self._answered else self._unknown
 
     def permitted(self, host: str, port: int, reach: Reach, timeout: float) -> list[str]:
-        """The addresses to connect to. Raises Denied where **any** address of the name is refused:
-        a name with a public and a private address is somebody trying. Where a caller named the host, that is
-        Unreachable, as for a name without an address: the difference would tell outsiders which names exist.
+        """The addresses to connect to. Raises Denied where **any** address of the name is refused: a name
+        with both a public and a private address is an attack. For Reach.PUBLIC it raises Unreachable instead,
+        as for a name without an address: the difference would tell outsiders which names exist.
         """
         found = self.addresses(host, port, timeout, listed=reach is not Reach.PUBLIC)
         if not all(permitted(address, reach) for address in found):
@@ -204,7 +212,7 @@ class Resolver:
         return [str(address) for address in found[:_TRIES]]
 
     def is_private(self, host: str, port: int, timeout: float = 5) -> bool:
-        """Whether the operator's own registry `host` stands in a private network."""
+        """Whether the listed registry `host` has an address in a private network."""
         try:
             found = self.addresses(host, port, timeout)
         except (OSError, Unreachable):
@@ -212,6 +220,6 @@ class Resolver:
         return any(_is_private(_inner(address)) for address in found)
 
     def close(self) -> None:
-        """Look nothing up any more."""
-        for threads in (self._strangers, self._known, self._listed):
+        """End the threads; no name can be looked up afterwards."""
+        for threads in (self._unknown, self._known, self._listed):
             threads.shutdown(wait=False, cancel_futures=True)

@@ -1,5 +1,5 @@
-"""Connections and pools of our own: the address that was checked is the one that is connected to, a
-watch can cut a call that outlives its time, and an answer that comes early ends the sending.
+"""Connections and pools of our own: they connect to the address that was checked, a watch can cut them when
+the call's time is over, and an early answer ends sending.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from pyoci.net.addresses import Reach, Resolver
 from pyoci.net.watch import current_watch
 
 CONNECT_SECONDS = 5.0
-STALL_SECONDS = 60.0  # without progress, for the bytes of a blob
+STALL_SECONDS = 60.0  # without progress, for a blob
 
 
 class _Watched:
-    """What both kinds of connection add to urllib3's: see the module."""
+    """What http and https connections add to urllib3's; see the module."""
 
     sock: Any
     _half_sent = False
@@ -35,13 +35,13 @@ class _Watched:
         self._follow()
 
     def _new_conn(self) -> socket.socket:
-        sock: socket.socket = self._dialled()
+        sock: socket.socket = self._connected_socket()
         watch = current_watch()
         if watch is not None:
             watch.follow_new(sock)
         return sock
 
-    def _dialled(self) -> socket.socket:
+    def _connected_socket(self) -> socket.socket:
         connected: socket.socket = super()._new_conn()  # type: ignore[misc]
         return connected
 
@@ -53,7 +53,7 @@ class _Watched:
         if self.sock is None or not isinstance(data, bytes):
             super().send(data)  # type: ignore[misc]
             return
-        # urllib3 leaves the timeout of whatever came before, on a new connection that of connecting.
+        # urllib3 leaves the former timeout, which on a new connection is that of connecting.
         self.sock.settimeout(STALL_SECONDS)
         try:
             if isinstance(self.sock, ssl.SSLSocket):
@@ -84,14 +84,14 @@ class _Watched:
             if first is None:
                 return super().send(data)  # type: ignore[misc, no-any-return]
         except ssl.SSLError as exc:
-            # Closed without a word, past the handshake: urllib3 would report a bad certificate.
+            # The peer closed without close_notify. urllib3 would report a bad certificate.
             raise BrokenPipeError("the peer has closed the connection") from exc
         self.sock = _PutBack(self.sock, first)
         raise _early()
 
     @property
     def is_connected(self) -> bool:
-        # Half a request lies on this connection: the next one must not follow it.
+        # After half a request no other may be sent on this connection.
         return not self._half_sent and bool(super().is_connected)  # type: ignore[misc]
 
     def _follow(self) -> None:
@@ -101,14 +101,15 @@ class _Watched:
 
 
 def _early() -> BrokenPipeError:
-    """urllib3 takes a broken pipe for what it is: it stops sending and reads the answer."""
+    """On a broken pipe urllib3 stops sending and reads the answer."""
     return BrokenPipeError("the answer came before the request was sent")
 
 
 def _first_byte(sock: ssl.SSLSocket) -> bytes | None:
-    """The first byte of an answer that has come, b"" where the peer has closed; None before that.
+    """The first byte of an answer that has arrived, b"" where the peer has closed the connection; None
+    before.
 
-    A readable socket may only hold session tickets, and TLS knows no peeking: so the byte is really read.
+    A readable socket may have only session tickets, and TLS has no way to peek, so the byte is consumed.
     """
     ready = select.poll()
     ready.register(sock, select.POLLIN)
@@ -124,7 +125,7 @@ def _first_byte(sock: ssl.SSLSocket) -> bytes | None:
 
 
 class _PutBack:
-    """A socket whose next byte has been read already, for http.client to read its answer from."""
+    """A socket whose first byte was already read, for http.client to read the answer from."""
 
     def __init__(self, sock: ssl.SSLSocket, first: bytes) -> None:
         self._sock, self._first = sock, first
@@ -137,7 +138,7 @@ class _PutBack:
 
 
 class _Rejoined(io.RawIOBase):
-    """A first byte, and what follows it."""
+    """A first byte, then the rest."""
 
     def __init__(self, first: bytes, rest: io.RawIOBase) -> None:
         self._first, self._rest = first, rest
@@ -166,21 +167,21 @@ class _WatchedHTTPS(_Watched, HTTPSConnection):
 
 
 class WatchedHTTPPool(HTTPConnectionPool):
-    """For calls through a proxy, which resolves names itself."""
+    """Connections through a proxy, which resolves names itself."""
 
     ConnectionCls = _WatchedHTTP
 
 
 class WatchedHTTPSPool(HTTPSConnectionPool):
-    """For calls through a proxy, which resolves names itself."""
+    """Connections through a proxy, which resolves names itself."""
 
     ConnectionCls = _WatchedHTTPS
 
 
 class _Pinned(_Watched):
-    """Resolves once, refuses by address, and connects to the very address that was checked.
+    """Resolves the name once, checks its addresses, and connects to one that was checked.
 
-    The connection keeps the host's name: SNI, Host header, certificate and pool go by it.
+    The connection keeps the host's name for SNI, the Host header, the certificate and the pool.
     """
 
     resolver: Resolver
@@ -190,7 +191,7 @@ class _Pinned(_Watched):
     timeout: Any
     socket_options: Any
 
-    def _dialled(self) -> socket.socket:
+    def _connected_socket(self) -> socket.socket:
         timeout = self.timeout if isinstance(self.timeout, int | float) else CONNECT_SECONDS
         deadline = time.monotonic() + timeout
         try:
@@ -201,7 +202,7 @@ class _Pinned(_Watched):
             raise NewConnectionError(self, f"no address of {self.host}: {exc}") from exc  # type: ignore[arg-type]
         failure: OSError = OSError("the name has no address")
         for tried, address in enumerate(addresses):
-            # Each of those left gets its share, so that a dead first address costs not all of the time.
+            # Each remaining address gets an equal share, so that a dead one doesn't take all the time.
             share = (deadline - time.monotonic()) / (len(addresses) - tried)
             try:
                 return socket_factory.create_connection(
@@ -215,7 +216,7 @@ class _Pinned(_Watched):
 
 
 def pinned_pools(resolver: Resolver, reach: Reach) -> dict[str, type[HTTPConnectionPool]]:
-    """Pool classes by scheme whose connections obey `reach`."""
+    """Pool classes by scheme whose connections are limited to `reach`."""
     bounds = {"resolver": resolver, "reach": reach}
     http = type("PinnedHTTP", (_Pinned, HTTPConnection), bounds)
     https = type("PinnedHTTPS", (_Pinned, HTTPSConnection), bounds)

@@ -1,4 +1,4 @@
-"""The in-process adapter: `embedded://local/` calls go to a WSGI application in this process."""
+"""InProcessAdapter: calls to `embedded://local/` go to a WSGI application in this process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class _Pieces(io.RawIOBase):
-    """A readable file over an iterable of bytes; takes one piece at a time."""
+    """A readable file over an iterable of bytes, of which it takes one piece at a time."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self._source = pieces
@@ -44,7 +44,7 @@ class _Pieces(io.RawIOBase):
 
 
 class InProcessAdapter(BaseAdapter):
-    """Answers from a WSGI application, streaming both bodies."""
+    """Calls a WSGI application, and streams both bodies."""
 
     def __init__(self, application: WSGIApplication) -> None:
         super().__init__()
@@ -67,11 +67,11 @@ class InProcessAdapter(BaseAdapter):
         return _response(request, status, headers, _Joined(first, pieces, body))
 
     def close(self) -> None:
-        """Nothing is kept open."""
+        """There is nothing to close; requests requires the method."""
 
 
 class _Joined:
-    """The first piece, the rest, and the application's own `close`."""
+    """A body whose first piece was already taken, with the application's own `close`."""
 
     def __init__(self, first: bytes, rest: Iterator[bytes], body: Iterable[bytes]) -> None:
         self._first, self._rest, self._body = first, rest, body

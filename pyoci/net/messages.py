@@ -1,8 +1,8 @@
-"""What goes out and what comes back: Call, Body, Answer, Stream. Nothing of requests shows in them."""
+"""Messages: Call and Body are sent, Answer and Stream come back. Users need not know the requests library."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
@@ -11,14 +11,14 @@ from urllib.parse import urlsplit
 from pyoci.errors import InvalidRequest
 from pyoci.net.addresses import Reach
 
-SEND_PIECE = 256 * 1024  # 64 KiB pieces cost three times the processor time
-READ_PIECE = 1024 * 1024
+SEND_PIECE = 256 * 1024  # bytes; pieces of 64 KiB cost three times the processor time
+READ_PIECE = 1024 * 1024  # bytes
 ERROR_LIMIT = 64 * 1024  # bytes of a refusal's body that are read
 
 
 class Body(Protocol):
-    """The bytes of a request's body, in pieces. Its length is known before the first of them, so the request
-    has a Content-Length (Google's registry answers 411 without).
+    """A request's body in pieces. Its length is known before the first piece, so that the request has a
+    Content-Length, without which Google's registry answers 411.
     """
 
     def __len__(self) -> int: ...
@@ -27,9 +27,10 @@ class Body(Protocol):
 
 
 class BodyFailed(Exception):
-    """Where the bytes of a body come from has failed, and not the connection that they go to.
+    """The source of a body has failed, not the connection that it is sent over.
 
-    No OSError: urllib3 would take one for the connection's, and wait for an answer to half a request.
+    It is no OSError, which urllib3 would attribute to the connection, and then wait for an answer to half a
+    request.
     """
 
     def __init__(self, cause: Exception) -> None:
@@ -39,7 +40,7 @@ class BodyFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class FileBody:
-    """A request body read from a seekable file, from its start, each time it is iterated."""
+    """A body read from a seekable file. Each iteration begins at the start of the file."""
 
     file: BinaryIO = field(repr=False)
     size: int
@@ -54,14 +55,14 @@ class FileBody:
             left -= len(piece)
             yield piece
         if left:
-            # The registry would wait for the rest.
+            # Otherwise the registry would wait for the missing bytes.
             raise InvalidRequest(f"the file ended {left} bytes before its size of {self.size}")
 
 
 @dataclass(frozen=True, slots=True)
 class PacedBody:
-    """A body on its way: who watches the call is told when its source is waited for, and when the last byte
-    has gone. Iteration raises BodyFailed, whatever the source raises.
+    """A body whose source may be slow. `waiting` is entered around each read of the source, and `ended` is
+    called after the last piece. Iteration raises BodyFailed for every exception of the source.
     """
 
     body: Body
@@ -87,20 +88,20 @@ class PacedBody:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One HTTP request. The URL may carry a signed query, the headers credentials: neither is in the repr."""
+    """One HTTP request. The URL may contain a signature, the headers credentials: neither is in the repr."""
 
     method: str
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False, default_factory=dict)
     body: bytes | Body = field(repr=False, default=b"")
     reach: Reach = Reach.PUBLIC
-    repeatable: bool = True  # may be sent again, some seconds later, with the same bytes
-    name: str = ""  # what messages call the host; empty: by its own name
-    operation: str = ""  # what it is about, in one word of few (`manifest`), for who counts calls
+    repeatable: bool = True  # whether it may be sent again some seconds later
+    name: str = ""  # of the host in messages; empty: the host itself
+    operation: str = ""  # the kind of call (`manifest`), for telemetry
 
     @property
     def label(self) -> str:
-        """What callers may know the host by: no internal address reaches them."""
+        """The host's name for callers, who don't learn internal addresses."""
         return self.name or self.host
 
     @property
@@ -116,7 +117,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response that was read whole. Header names are lower case."""
+    """A response with its whole body. Header names are in lower case."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -125,12 +126,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A response whose body is still to come. Iterate to the end or close."""
+    """A response whose body is still to be read. Iterate over it to the end, or close it."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
-    pieces: Callable[[int], Iterator[bytes]] = field(
-        repr=False
-    )  # the body in pieces of at most so many bytes
-    head: Callable[[int], bytes] = field(repr=False)  # the first so many bytes, for an error's text
+    # The body in pieces of at most so many bytes; its first bytes, for the text of an error.
+    pieces: Callable[[int], Generator[bytes]] = field(repr=False)
+    head: Callable[[int], bytes] = field(repr=False)
     close: Callable[[], None] = field(repr=False)

@@ -1,25 +1,31 @@
-"""Reading the body of an answer as it comes: in pieces, at a pace. Decoded only for who asked for gzip."""
+"""Reading an answer: its headers, and its body in pieces or as a whole. A body is decoded only for callers
+that asked for gzip.
+"""
 
 from __future__ import annotations
 
+import re
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import requests
+from requests.utils import parse_header_links
 
 from pyoci.errors import AnswerTooLong, ProtocolError
 from pyoci.net.messages import Answer, Call
 
-_SLOWEST = 1024.0  # bytes a second, over the time without progress that is allowed
-_FIRST_PIECE = 256 * 1024
-_QUICK = 0.1  # seconds
-_GATHERING = 1.0  # seconds after which a piece goes on as it is: pip waits 15 for its next byte
+_SLOWEST = 1024.0  # bytes a second, averaged over the time that a stall may take
+_FIRST_PIECE = 256 * 1024  # bytes
+_QUICK = 0.1  # seconds in which a fast reader takes a piece
+_GATHERING = 1.0  # seconds after which an incomplete piece is passed on: pip waits 15 for its next byte
+_LINK_LIMIT = 16 * 1024  # characters of a Link header that are parsed
+_URL_LIMIT = 4096
 
 
 def gathered(response: requests.Response, size: int) -> bytes:
-    """The next piece of the body: `size` bytes, or what came within a second; none at its end."""
+    """The next piece of the body: `size` bytes, or what arrived within a second; b"" at its end."""
     parts, count, begun = [], 0, time.monotonic()
     while count < size:
         part = response.raw.read1(size - count, decode_content=False)
@@ -33,10 +39,10 @@ def gathered(response: requests.Response, size: int) -> bytes:
 
 
 def whole(response: requests.Response, limit: int) -> bytes:
-    """All of the body, or its first `limit` bytes.
+    """The body, or its first `limit` bytes.
 
-    Read until nothing comes: only then does a body that is shorter than it should be raise, and http.client
-    learns that an answer to HEAD has none, so that its connection is kept.
+    It is read until a read returns nothing: only then does a body that is shorter than announced raise, and
+    http.client notices that an answer to HEAD has no body, so that the connection can be used again.
     """
     body = b""
     while len(body) < limit and (piece := response.raw.read(limit - len(body), decode_content=False)):
@@ -45,13 +51,13 @@ def whole(response: requests.Response, limit: int) -> bytes:
 
 
 def is_encoded(response: requests.Response) -> bool:
-    """Whether the body is compressed, though only `identity` was asked for."""
+    """Whether the body has a content coding other than `identity`."""
     return response.headers.get("content-encoding", "").strip().lower() not in {"", "identity"}
 
 
 def decoded(answer: Answer, limit: int, name: str) -> bytes:
-    """The body of an answer to a call that takes gzip, at most `limit` bytes. Raises ProtocolError, which
-    says `name`. Of several members of a gzip the first counts: nobody sends more.
+    """The decoded body of an answer to a call that accepts gzip, at most `limit` bytes. Of several gzip
+    members only the first is read. Raises ProtocolError with `name` in its message.
     """
     coding = answer.headers.get("content-encoding", "").strip().lower()
     if coding in {"", "identity"}:
@@ -78,13 +84,13 @@ def _unzipped(body: bytes, limit: int) -> tuple[bytes, bool]:
 
 
 def whole_answer(call: Call, response: requests.Response, limit: int) -> Answer:
-    """The answer with all of its body, or AnswerTooLong where that is more than `limit` bytes."""
+    """The answer with its whole body. Raises AnswerTooLong where that has more than `limit` bytes."""
     try:
         if is_encoded(response) and call.method != "HEAD" and "Accept-Encoding" not in call.headers:
             raise ProtocolError(f"{call.label} sent a compressed answer where nobody asked for one")
         body = whole(response, limit + 1)
     finally:
-        # Read to its end the connection went back to the pool; otherwise this drops it.
+        # A connection whose body was read completely is in the pool again; any other is closed.
         response.close()
     if len(body) > limit:
         raise AnswerTooLong(f"{call.label} sent more than {limit} bytes where a document was expected")
@@ -92,51 +98,68 @@ def whole_answer(call: Call, response: requests.Response, limit: int) -> Answer:
 
 
 def headers_of(response: requests.Response) -> dict[str, str]:
-    """The headers of an answer, their names in lower case."""
+    """The headers of an answer, with names in lower case."""
     return {name.lower(): value for name, value in response.headers.items()}
 
 
-class Pace:
-    """Whether the bytes of a body come at all: a byte a minute is no progress.
+def content_length(headers: Mapping[str, str]) -> int | None:
+    """Content-Length in bytes; None where it is missing or not a number."""
+    text = headers.get("content-length", "")
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
-    Only the time spent reading counts. A slow reader on our other side is not the registry's fault.
+
+def next_link(header: str) -> str | None:
+    """The URL with `rel=next` in a Link header (RFC 8288)."""
+    if not header.lstrip().startswith("<"):
+        return None  # the parser would accept a URL without brackets
+    for link in parse_header_links(header[:_LINK_LIMIT]):
+        relations = {key.lower(): value for key, value in link.items()}.get("rel", "")
+        if "next" in relations.lower().split() and 0 < len(link["url"]) <= _URL_LIMIT:
+            return link["url"]
+    return None
+
+
+class Pace:
+    """Whether a body arrives too slowly: a byte a minute is no progress.
+
+    Only the time spent reading counts, not the time that a slow client takes.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._count = 0
         self._spent = 0.0
-        self.too_slow = False
+        self.is_too_slow = False
 
-    def kept(self, read: Callable[[], bytes]) -> bytes:
-        """What `read` gives. `too_slow` is set when a stretch of time has ended that brought too little."""
+    def measured(self, read: Callable[[], bytes]) -> bytes:
+        """The result of `read`. Sets `is_too_slow` when too few bytes arrived in the last period."""
         begun = time.monotonic()
         piece = read()
         self._spent += time.monotonic() - begun
         self._count += len(piece)
         if self._spent >= self._seconds:
-            self.too_slow = self._count < _SLOWEST * self._spent
+            self.is_too_slow = self._count < _SLOWEST * self._spent
             self._count, self._spent = 0, 0.0
         return piece
 
 
 class PieceSize:
-    """How many bytes to read at once: few for a slow reader, for whom they wait in memory, and up to `most`
-    for one that has taken much in little time.
+    """How many bytes to read at once: few for a slow reader, because they wait in memory, and up to `most` for one
+    that has taken many in little time.
     """
 
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._most = most
         self._clock = clock
-        self._taken = 0  # bytes, each piece at once
+        self._taken = 0  # bytes, in pieces that were taken quickly, since the last that was not
         self.size = min(_FIRST_PIECE, most)
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """The block takes as long as the reader with one piece."""
+        """The block lasts for as long as the reader takes for one piece."""
         begun = self._clock()
         yield
-        quick = self._clock() - begun < _QUICK
-        self._taken = self._taken + self.size if quick else 0
-        # Buffers on the way take the first megabytes at once for anybody.
+        is_quick = self._clock() - begun < _QUICK
+        self._taken = self._taken + self.size if is_quick else 0
+        # Buffers between here and the reader take the first megabytes quickly.
         self.size = min(max(_FIRST_PIECE, self._taken // 16), self._most)

@@ -1,4 +1,4 @@
-"""Foreign exceptions to our kinds: what requests, urllib3, http.client and sockets raise ends here."""
+"""Exceptions of requests, urllib3, http.client and sockets, translated to those of pyoci.errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import urllib3
 
 from pyoci.errors import ProtocolError, Unreachable
 
-# Whatever a call may raise that is not ours. A test walks the libraries' exceptions: it is all of them.
+# All exceptions of the libraries that a call may raise; a test walks through the libraries.
 FOREIGN: tuple[type[Exception], ...] = (
     requests.RequestException,
     urllib3.exceptions.HTTPError,
@@ -30,8 +30,8 @@ _TLS: tuple[type[Exception], ...] = (
     ssl.SSLError,
 )
 _CLOSED: tuple[type[Exception], ...] = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
-# What the check of a certificate raises. Every other TLS error is a connection that failed: OpenSSL reports a
-# peer that closes without close_notify as one, and so does a server that speaks no TLS.
+# Failed checks of certificates. Every other TLS error is a failed connection: OpenSSL reports one where a
+# peer closes without close_notify, and where a server doesn't speak TLS.
 _UNTRUSTED: tuple[type[Exception], ...] = (
     ssl.SSLCertVerificationError,
     urllib3.util.ssl_match_hostname.CertificateError,
@@ -54,12 +54,14 @@ _NONSENSE: tuple[type[Exception], ...] = (
     urllib3.exceptions.ResponseNotChunked,
     urllib3.exceptions.BodyNotHttplibCompatible,
 )
-# Half an answer is a lost connection, no nonsense.
+# Half an answer is a lost connection, and no ProtocolError.
 _BROKEN = (http.client.RemoteDisconnected, http.client.IncompleteRead)
 
 
 def translate(exc: Exception, host: str) -> Unreachable | ProtocolError:
-    """The kind of error behind an exception of `FOREIGN`. Its own text goes to nobody: it may hold a URL."""
+    """The kind of error that an exception of `FOREIGN` means. Its own text, which may contain a URL, is
+    dropped.
+    """
     if isinstance(exc, _TIMEOUTS):
         return Unreachable(f"{host} did not answer in time")
     if isinstance(exc, _PROXY):
@@ -79,17 +81,17 @@ def translate(exc: Exception, host: str) -> Unreachable | ProtocolError:
 
 
 def _is_nonsense(exc: Exception) -> bool:
-    # requests makes ValueErrors of OSErrors, and the other way round.
+    # Some exceptions of requests are both a ValueError and an OSError.
     return isinstance(exc, _NONSENSE) or (isinstance(exc, ValueError) and not isinstance(exc, OSError))
 
 
 def _is_garbled(exc: BaseException) -> bool:
-    """Whether the peer spoke something else than HTTP."""
+    """Whether the peer's answer is not HTTP."""
     return isinstance(exc, http.client.HTTPException) and not isinstance(exc, _BROKEN)
 
 
 def _origins(exc: BaseException | None) -> Iterator[BaseException]:
-    """`exc` and what it came from; the libraries wrap each other's."""
+    """`exc` and its causes: the libraries wrap each other's exceptions."""
     for _ in range(10):
         if exc is None:
             return

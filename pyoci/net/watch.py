@@ -1,6 +1,6 @@
-"""Watches: the connections of a call are cut when its time is over.
+"""Watchdog: cuts the connections of a call when its time is over.
 
-A socket's own timeout starts again with every byte, so a peer that sends one a second would never meet it.
+A socket's own timeout starts again with every byte, so a peer that sends one byte a second never reaches it.
 """
 
 from __future__ import annotations
@@ -15,34 +15,34 @@ _IDLE = 10.0  # seconds without a call after which the watching thread ends
 
 
 class Watch:
-    """The time of one call and the sockets that it uses. A `Watchdog` cuts them."""
+    """The deadline of one call, and the sockets that a `Watchdog` shuts down then."""
 
     def __init__(self) -> None:
-        self.fired = False
+        self.has_fired = False
         self.deadline = 0.0
         self._sockets: list[socket.socket] = []
         self._copies: list[socket.socket] = []
         self._lock = threading.Lock()
 
     def allow(self, seconds: float) -> None:
-        """From now on the call may take so long. Bytes have moved, say."""
+        """Let the call take so many seconds from now on, for example because bytes have moved."""
         self.deadline = time.monotonic() + seconds
 
     def follow_new(self, sock: socket.socket) -> None:
-        """Follow a copy of a socket that has just been connected: a TLS handshake takes the socket itself
-        away, and is to be cut like everything else.
+        """Watch a duplicate of a socket that has just been connected: a TLS handshake detaches the socket
+        itself, and must be cut as well.
         """
-        self._keep(self._copies, sock.dup())
+        self._add(self._copies, sock.dup())
 
     def follow(self, sock: socket.socket) -> None:
-        """Follow a socket that is set up."""
+        """Watch a socket whose handshake is complete."""
         self._drop_copies()
-        self._keep(self._sockets, sock)
+        self._add(self._sockets, sock)
 
-    def _keep(self, kept: list[socket.socket], sock: socket.socket) -> None:
+    def _add(self, sockets: list[socket.socket], sock: socket.socket) -> None:
         with self._lock:
-            kept.append(sock)
-            if self.fired:
+            sockets.append(sock)
+            if self.has_fired:
                 _shut(sock)
 
     def _drop_copies(self) -> None:
@@ -52,13 +52,13 @@ class Watch:
 
     def _cut(self) -> None:
         with self._lock:
-            self.fired = True
+            self.has_fired = True
             for sock in (*self._sockets, *self._copies):
                 _shut(sock)
 
 
 def _shut(sock: socket.socket) -> None:
-    # Past the TLS layer: another thread is reading from it at this moment.
+    # Below the TLS layer, because another thread is reading from it.
     with suppress(OSError):
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
@@ -72,7 +72,7 @@ def current_watch() -> Watch | None:
 
 
 class Watchdog:
-    """One thread that looks at the time of every call of a `Transport`; there is none while nobody calls."""
+    """One thread for all calls of a `Transport`; it ends when there have been no calls for a while."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -82,10 +82,10 @@ class Watchdog:
 
     @contextmanager
     def watched(self, seconds: float, watch: Watch | None = None) -> Iterator[Watch]:
-        """Everything that this thread sends and reads in the block is cut after `seconds`.
+        """Shut down the sockets that this thread uses in the block after `seconds`.
 
-        Afterwards `watch.fired` tells whether it was: what has been read then may be half of it. Given
-        again, a watch follows the sockets that it knows.
+        `watch.has_fired` tells afterwards whether that happened: what was read may then be incomplete. A
+        `watch` that is passed in still watches its former sockets.
         """
         watch = watch or Watch()
         outer = current_watch()
@@ -97,13 +97,13 @@ class Watchdog:
         finally:
             _current.watch = outer
             with self._changed:
-                # Cutting happens under this lock too: from here on the sockets may be somebody else's.
+                # Sockets are shut down under this lock. From here on another call may use them.
                 self._watches.discard(watch)
             watch._drop_copies()
 
     @contextmanager
     def suspended(self, watch: Watch, seconds: float) -> Iterator[None]:
-        """Cut nothing of `watch` in the block, which waits for somebody else; it has `seconds` after that."""
+        """Stop watching in the block, which waits for a client; the call has `seconds` after that."""
         with self._changed:
             self._watches.discard(watch)
         try:
@@ -115,7 +115,7 @@ class Watchdog:
     def _add(self, watch: Watch) -> None:
         with self._changed:
             self._watches.add(watch)
-            # After a fork the thread of the parent is not there.
+            # A forked process doesn't have its parent's thread.
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
                 self._thread.start()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from pyoci.errors import ProtocolError
 from pyoci.net.messages import READ_PIECE, Stream
+from pyoci.net.reading import content_length
 from pyoci.oci.references import Digest
 
 
@@ -57,12 +58,6 @@ def blob_tail(stream: Stream, digest: Digest, count: int) -> BlobStream:
         raise ProtocolError("the registry sent another range of the blob than was asked for")
     pieces = _cut(stream.pieces(READ_PIECE), 0, size - first)
     return BlobStream(size, _closing(stream, pieces), stream.close, partial=True)
-
-
-def content_length(headers: Mapping[str, str]) -> int | None:
-    """Content-Length in bytes, None where it is missing or no number."""
-    text = headers.get("content-length", "")
-    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
 def total_size(stream: Stream) -> int | None:

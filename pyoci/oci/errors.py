@@ -23,7 +23,7 @@ from typing import Any
 
 from pyoci import errors
 from pyoci.net.messages import ERROR_LIMIT
-from pyoci.net.waits import LONGEST_WAIT, retry_after_seconds
+from pyoci.net.retries import LONGEST_WAIT, retry_after_seconds
 from pyoci.oci.credentials import without
 
 _TEXT_LIMIT = 200  # characters of a registry's message that are passed on

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit, urlunsplit
 
 from pyoci.errors import ProtocolError, Unreachable
 from pyoci.net.messages import Answer
+from pyoci.net.reading import next_link
 from pyoci.oci.errors import RegistryError, RegistryNotFound
 from pyoci.oci.models import parse_json
 
@@ -58,14 +58,6 @@ def read_listing(
         url = follow(url, link)
         answer = _next(fetch, url, key)
     raise ProtocolError(f"the registry's list of {key} has more than {_PAGES} pages")
-
-
-def next_link(header: str) -> str | None:
-    """The URL with `rel=next` in a Link header (RFC 8288)."""
-    for found in re.finditer(r"<([^<>]{1,4096})>([^<]*)", header[:16384]):
-        if re.search(r';\s*rel\s*=\s*(?:"[^"]*\bnext\b[^"]*"|next\b)', found[2], re.IGNORECASE):
-            return found[1]
-    return None
 
 
 def _first(fetch: Fetch, url: str) -> Answer:

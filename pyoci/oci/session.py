@@ -11,9 +11,10 @@ from typing import BinaryIO
 from pyoci.errors import InvalidRequest, ProtocolError
 from pyoci.events import Events
 from pyoci.net.messages import Answer, Body, Stream
+from pyoci.net.reading import content_length
 from pyoci.net.transport import Transport
 from pyoci.oci.auth import TTL, Authenticator
-from pyoci.oci.blobs import BlobStream, blob_span, blob_tail, content_length, total_size, whole_blob
+from pyoci.oci.blobs import BlobStream, blob_span, blob_tail, total_size, whole_blob
 from pyoci.oci.challenges import Scope
 from pyoci.oci.credentials import Credentials
 from pyoci.oci.errors import (

@@ -49,7 +49,7 @@ class Uploads:
             except _BROKEN:
                 if attempt == _ATTEMPTS or time.monotonic() > deadline:
                     raise
-                self.wire.transport.rest(attempt)
+                self.wire.transport.wait(attempt)
         raise AssertionError("the last attempt returns or raises")
 
     def pass_on(self, body: Body, digest: Digest) -> bool:

@@ -10,8 +10,8 @@ from pyoci.errors import Denied, NotFound, ProtocolError
 from pyoci.net.addresses import Reach
 from pyoci.net.messages import Answer, Call
 from pyoci.net.reading import decoded
+from pyoci.net.retries import retry_after_seconds
 from pyoci.net.transport import Transport
-from pyoci.net.waits import retry_after_seconds
 from pyoci.upstream import fields
 from pyoci.upstream.address import UpstreamAddress, origin_of
 from pyoci.upstream.circuit import Unwell

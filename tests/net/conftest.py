@@ -25,7 +25,11 @@ def make_transport() -> Iterator[MakeTransport]:
     made: list[Transport] = []
 
     def make(*, lookup: Lookup | None = None, **overrides: Any) -> Transport:
-        settings = {"sleep": lambda _: None, "jitter": lambda: 0.5, "document_seconds": 5.0} | overrides
+        settings: dict[str, Any] = {
+            "sleep": lambda _: None,
+            "jitter": lambda: 0.5,
+            "document_seconds": 5.0,
+        } | overrides
         if lookup is not None:
             settings["resolver"] = Resolver(lookup)
         made.append(Transport(**settings))

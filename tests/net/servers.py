@@ -68,6 +68,16 @@ class Connection:
         self.closing.wait(seconds)
 
 
+def after_request(reply: Callable[[Connection], None]) -> Callable[[Connection], None]:
+    """A handler that reads one request and then calls `reply`."""
+
+    def handle(connection: Connection) -> None:
+        connection.request()
+        reply(connection)
+
+    return handle
+
+
 def answer(
     body: bytes = b"", status: str = "200 OK", *headers: str, length: int | None = None, kind: str = ""
 ) -> bytes:

@@ -18,7 +18,7 @@ from pyoci.net.addresses import Reach
 from pyoci.net.messages import Call, FileBody
 from pyoci.net.transport import Transport
 from tests.net.conftest import Certificate, MakeTransport
-from tests.net.servers import Connection, Server, always, answer
+from tests.net.servers import Connection, Server, after_request, always, answer
 
 
 def make_call(server: Server, path: str = "/v2/", host: str = "", **overrides: object) -> Call:
@@ -75,7 +75,7 @@ class TestPinning:
     def test_each_connection_is_checked(self, make_transport: MakeTransport) -> None:
         """A name that leads into the private network by the next connection is refused there."""
         answers = iter([["127.0.0.1"], ["169.254.169.254"]])
-        with Server(lambda connection: (connection.request(), connection.send(answer()))[1]) as server:
+        with Server(after_request(lambda connection: connection.send(answer()))) as server:
             transport = make_transport(lookup=lambda *_: next(answers))
             call = make_call(server, host="rebind.example", reach=Reach.PRIVATE)
             assert transport.document(call).status == 200
@@ -302,12 +302,12 @@ class TestTime:
 
     def test_a_silent_server_is_given_up(self, make_transport: MakeTransport) -> None:
         """It accepts, and says nothing."""
-        with Server(lambda connection: connection.hang()) as server:
+        with Server(Connection.hang) as server:
             self.read(make_transport(document_seconds=self.BUDGET), make_call(server))
 
     def test_a_stream_has_to_begin(self, make_transport: MakeTransport) -> None:
         """The head of a blob comes within the time without progress."""
-        with Server(lambda connection: (connection.request(), connection.hang())[1]) as server:
+        with Server(after_request(Connection.hang)) as server:
             transport = make_transport(stall_seconds=self.BUDGET, document_seconds=self.BUDGET)
             with pytest.raises(Unreachable, match="in time"):
                 transport.stream(make_call(server))

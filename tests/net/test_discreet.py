@@ -11,9 +11,9 @@ import pytest
 
 from pyoci.errors import Denied, Unreachable
 from pyoci.events import Events
+from pyoci.net.adapters import Proxies
 from pyoci.net.addresses import Reach, Resolver
 from pyoci.net.messages import Call
-from pyoci.net.proxies import Proxies
 from pyoci.net.transport import Transport
 from tests.net.conftest import Certificate, MakeTransport
 from tests.net.servers import Connection, Server, always, answer
@@ -120,7 +120,7 @@ def test_the_log_tells_the_reasons_apart(make_transport: MakeTransport) -> None:
     for found in (socket.gaierror(-2, "unknown"), ["10.0.0.1"]):
         told: list[dict[str, Any]] = []
         events = Events(log=lambda _event, told=told, **facts: told.append(facts))
-        transport = make_transport(events=events, resolver=lookup_of(found))  # type: ignore[arg-type]
+        transport = make_transport(events=events, resolver=lookup_of(found))
         with pytest.raises(Unreachable):
             transport.document(Call(method="GET", url=f"https://{HOST}/v2/"))
         reasons += [facts["reason"] for facts in told if facts.get("level") == "warning"]

@@ -19,7 +19,11 @@ MIB = 1024 * 1024
 
 
 def make_call(**overrides: Any) -> Call:
-    given = {"method": "GET", "url": "embedded://local/v2/", "reach": Reach.EMBEDDED} | overrides
+    given: dict[str, Any] = {
+        "method": "GET",
+        "url": "embedded://local/v2/",
+        "reach": Reach.EMBEDDED,
+    } | overrides
     return Call(**given)
 
 
@@ -98,7 +102,13 @@ def test_a_body_is_taken_piece_by_piece() -> None:
 
     def application(_environ: Any, start_response: Any) -> Iterator[bytes]:
         start_response("200 OK", [])
-        return (made.append(number) or bytes(MIB) for number in range(100))
+
+        def pieces() -> Iterator[bytes]:
+            for number in range(100):
+                made.append(number)
+                yield bytes(MIB)
+
+        return pieces()
 
     pieces = Transport(embedded=application).stream(make_call()).pieces(MIB)
     assert 0 < len(next(pieces)) <= MIB

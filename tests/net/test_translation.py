@@ -141,7 +141,7 @@ def over_tls(inner: Exception) -> Exception:
         (ValueError(), ProtocolError, "read"),
         (wrapped(http.client.BadStatusLine("SSH-2.0")), ProtocolError, "read"),
         (wrapped(http.client.LineTooLong("header")), ProtocolError, "read"),
-        (wrapped(http.client.RemoteDisconnected()), Unreachable, "broke off"),
+        (wrapped(http.client.RemoteDisconnected("")), Unreachable, "broke off"),
         (wrapped(ConnectionResetError()), Unreachable, "broke off"),
         (
             wrapped(urllib3.exceptions.NameResolutionError("h", None, socket.gaierror())),  # type: ignore[arg-type]

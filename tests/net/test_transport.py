@@ -16,9 +16,10 @@ import pytest
 
 from pyoci.errors import Denied, ProtocolError, Unreachable
 from pyoci.events import Events
+from pyoci.net.adapters import Proxies
 from pyoci.net.addresses import Reach
 from pyoci.net.messages import Answer, Call, FileBody, Stream
-from pyoci.net.transport import Proxies, Transport
+from pyoci.net.transport import Transport
 from tests.net.conftest import Certificate, MakeTransport
 from tests.net.servers import Connection, Server, always, answer
 
@@ -44,7 +45,8 @@ def clock() -> Clock:
 
 
 def make_call(server: Server, **overrides: Any) -> Call:
-    return Call(**({"method": "GET", "url": f"{server.url}/v2/", "reach": Reach.LISTED} | overrides))
+    given: dict[str, Any] = {"method": "GET", "url": f"{server.url}/v2/", "reach": Reach.LISTED} | overrides
+    return Call(**given)
 
 
 def in_turn(*replies: bytes) -> Callable[[Connection], None]:
@@ -139,7 +141,7 @@ class TestRetries:
         with Server(in_turn(BUSY, GOOD)) as server:
             transport = make_transport(sleep=clock.sleep, clock=clock, jitter=lambda: jitter)
             transport.document(make_call(server))
-            transport.rest(1)
+            transport.wait(1)
         assert clock.slept == [pytest.approx(pause)] * 2
 
     def test_uploads_are_sent_once(self, make_transport: MakeTransport, clock: Clock) -> None:

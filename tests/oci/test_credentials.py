@@ -101,7 +101,13 @@ def test_nothing_shows_in_a_repr(credentials: Credentials) -> None:
 
 def test_fingerprints_tell_callers_apart() -> None:
     """By a key that only this process has; nobody who isn't signed in has one."""
-    everybody = [Basic("a", "b"), Basic("a", "c"), Basic("ab", ""), Bearer("a"), Anonymous()]
+    everybody: list[Credentials] = [
+        Basic("a", "b"),
+        Basic("a", "c"),
+        Basic("ab", ""),
+        Bearer("a"),
+        Anonymous(),
+    ]
     prints = {fingerprint(credentials, b"key") for credentials in everybody}
     assert len(prints) == len(everybody)
     assert fingerprint(Basic("a", "b"), b"key") != fingerprint(Basic("a", "b"), b"other")

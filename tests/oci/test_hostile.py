@@ -21,7 +21,7 @@ from pyoci.oci.models import IMAGE_INDEX
 from pyoci.oci.references import Registry, Repository, Tag
 from pyoci.oci.session import Gateway, OCISession
 from tests.net.conftest import Certificate
-from tests.net.servers import Connection, Server, answer
+from tests.net.servers import Connection, Server, after_request, answer
 from tests.oci import hostile
 from tests.oci.conftest import sha256
 
@@ -50,12 +50,12 @@ def size(session: OCISession, repository: Repository) -> object:
     return session.blob_size(repository, DIGEST)
 
 
-def push(session: OCISession, repository: Repository) -> object:
-    return session.push_blob(repository, io.BytesIO(BLOB), len(BLOB), DIGEST)
+def push(session: OCISession, repository: Repository) -> None:
+    session.push_blob(repository, io.BytesIO(BLOB), len(BLOB), DIGEST)
 
 
-def delete(session: OCISession, repository: Repository) -> object:
-    return session.delete(repository, TAG)
+def delete(session: OCISession, repository: Repository) -> None:
+    session.delete(repository, TAG)
 
 
 @contextmanager
@@ -201,7 +201,7 @@ class TestInside:
 
         with Server(storage) as other:
             routes = {
-                "HEAD": hostile.answer(b"", "404 Not Found"),
+                "HEAD": answer(b"", "404 Not Found"),
                 "POST": answer(b"", "202 Accepted", f"Location: {other.url}/u"),
             }
             with met(hostile.routed(routes)) as (session, repository):
@@ -221,13 +221,13 @@ LIES = answer(b"y" * 1000, "200 OK", f"Docker-Content-Digest: {DIGEST}")
 CASES: dict[str, tuple[hostile.Handler, Ask, type[PyOCIError]]] = {
     "token body without end": (TOKEN_FLOOD, tags, ProtocolError),
     "tags without end": (hostile.endless_tags, tags, ProtocolError),
-    "page without end": (lambda c: (c.request(), hostile.endless_body(c))[1], tags, ProtocolError),
-    "document without end": (lambda c: (c.request(), hostile.endless_body(c))[1], pull, ProtocolError),
+    "page without end": (after_request(hostile.endless_body), tags, ProtocolError),
+    "document without end": (after_request(hostile.endless_body), pull, ProtocolError),
     "chunks without end": (hostile.chunked_forever, pull, ProtocolError),
     "100 Continue without end": (hostile.continuing_forever, tags, PyOCIError),
     "headers without end": (hostile.headers_forever, tags, ProtocolError),
     "error without end": (
-        lambda c: (c.request(), hostile.endless_body(c, b"HTTP/1.1 500 No\r\n\r\n"))[1],
+        after_request(lambda c: hostile.endless_body(c, b"HTTP/1.1 500 No\r\n\r\n")),
         tags,
         ProtocolError,
     ),
@@ -366,7 +366,7 @@ def test_a_wide_page_is_bounded() -> None:
 
 def test_a_blob_without_end_stays_flat() -> None:
     """Its bytes are passed on as they come, and whoever reads may stop."""
-    with met(lambda c: (c.request(), hostile.endless_body(c))[1]) as (session, repository):
+    with met(after_request(hostile.endless_body)) as (session, repository):
         tracemalloc.start()
         try:
             stream = session.open_blob(repository, DIGEST)

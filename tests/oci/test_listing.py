@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from pyoci.errors import ProtocolError, Unreachable
 from pyoci.net.messages import Answer
+from pyoci.net.reading import next_link
 from pyoci.oci.errors import RegistryError, registry_error
-from pyoci.oci.listing import next_link, read_listing
+from pyoci.oci.listing import read_listing
 
 START = "https://r.example/v2/a/tags/list?n=1000"
 

@@ -6,8 +6,9 @@ import pytest
 import responses
 
 from pyoci.errors import Denied, ProtocolError, PyOCIError, Unauthorized, Unreachable
+from pyoci.net.adapters import Proxies
 from pyoci.net.addresses import Resolver
-from pyoci.net.transport import Proxies, Transport
+from pyoci.net.transport import Transport
 from pyoci.oci.credentials import Basic
 from pyoci.oci.references import Registry, Repository
 from pyoci.oci.session import Gateway, OCISession

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyoci.net.proxies import Proxies
+from pyoci.net.adapters import Proxies
 
 BOTH = {"http": "http://one:3128", "https": "http://user:secret@two:3128"}
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyoci.net.waits import LONGEST_WAIT, retry_after_seconds
+from pyoci.net.retries import LONGEST_WAIT, retry_after_seconds
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
 

@@ -1,0 +1,153 @@
+"""Adapters: which connections, and which proxy, a call may use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # missing in typeshed
+
+import requests
+from requests.adapters import BaseAdapter, HTTPAdapter
+
+from pyoci.errors import Denied, Unreachable
+from pyoci.net.addresses import Reach, Resolver, other_port, permitted
+from pyoci.net.connections import WatchedHTTPPool, WatchedHTTPSPool, pinned_pools
+from pyoci.net.inprocess import InProcessAdapter
+from pyoci.net.messages import Call
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+_HOSTS = 64  # pools of each adapter
+_PLAIN = frozenset({Reach.VOUCHED, Reach.PRIVATE, Reach.LISTED})
+_REACHES = {
+    "embedded": frozenset({Reach.EMBEDDED}),
+    "http": _PLAIN,
+    "https": frozenset(Reach) - {Reach.EMBEDDED},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Proxies:
+    """HTTP_PROXY, HTTPS_PROXY and NO_PROXY as the operator set them. A proxy's URL may contain a password."""
+
+    by_scheme: Mapping[str, str] = field(default_factory=dict, repr=False)
+    exempt: str = ""
+
+    def for_url(self, url: str) -> dict[str, str]:
+        """The proxy for `url`, in the form that requests takes; empty where there is none."""
+        scheme, host = urlsplit(url)[:2]
+        proxy = self.by_scheme.get(scheme)
+        if not proxy or proxy_bypass_environment(host, {"no": self.exempt}) or self._exempts_address(url):
+            return {}
+        return {scheme: proxy}
+
+    def _exempts_address(self, url: str) -> bool:
+        """Whether NO_PROXY has a network (`10.0.0.0/8`) that contains the address in the URL, if there is
+        one.
+        """
+        try:
+            address = ip_address(urlsplit(url).hostname or "")
+        except ValueError:
+            return False
+        return any(address in network for network in _networks(self.exempt))
+
+
+def _networks(exempt: str) -> Iterator[IPv4Network | IPv6Network]:
+    for entry in exempt.split(","):
+        try:
+            yield ip_network(entry.strip(), strict=False)
+        except ValueError:
+            continue
+
+
+class _Adapter(HTTPAdapter):
+    """requests' adapter over our own pools, which allow one reach."""
+
+    def __init__(self, reach: Reach, resolver: Resolver, connections: int) -> None:
+        self._pools = pinned_pools(resolver, reach)
+        super().__init__(pool_connections=_HOSTS, pool_maxsize=connections)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, blocksize=128 * 1024, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = self._pools
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        manager.pool_classes_by_scheme = {"http": WatchedHTTPPool, "https": WatchedHTTPSPool}
+        return manager
+
+
+class Adapters:
+    """One adapter for each reach, so that no connection is used for a call that may reach less. `connections`
+    are those kept open for each host.
+    """
+
+    def __init__(
+        self,
+        resolver: Resolver,
+        *,
+        embedded: WSGIApplication | None,
+        proxies: Proxies,
+        verify: bool | str,
+        connections: int,
+        public_port: int,
+    ) -> None:
+        self._proxies = proxies
+        self._verify = verify
+        self._public_port = public_port
+        self._by_reach: dict[Reach, BaseAdapter] = {
+            reach: _Adapter(reach, resolver, connections) for reach in Reach if reach is not Reach.EMBEDDED
+        }
+        if embedded is not None:
+            self._by_reach[Reach.EMBEDDED] = InProcessAdapter(embedded)
+
+    def send(
+        self, call: Call, headers: Mapping[str, str], data: Any, timeout: tuple[float, float]
+    ) -> requests.Response:
+        """Send `call` with these headers and this body; `timeout` is for connecting, and for each read.
+        Raises Denied, Unreachable, and the exceptions of the libraries.
+        """
+        adapter = self._adapter(call)
+        proxies = {} if call.reach is Reach.EMBEDDED else self._proxies.for_url(call.url)
+        if proxies and (call.reach is Reach.PUBLIC or not _names_permitted_host(call)):
+            # The proxy resolves the name, so the address can't be checked here.
+            refused = Unreachable if call.reach is Reach.PUBLIC else Denied
+            raise refused(f"{call.label} may not be asked through a proxy unless PYOCI_REGISTRIES lists it")
+        request = requests.PreparedRequest()
+        request.prepare(call.method, call.url, headers=headers, data=data)
+        if call.url.isascii() and call.url.isprintable() and " " not in call.url:
+            # requests normalises the query, which may contain a signature.
+            request.url = call.url
+        return adapter.send(request, stream=True, timeout=timeout, verify=self._verify, proxies=proxies)
+
+    def close(self) -> None:
+        """Close the connections; later calls open new ones."""
+        for adapter in self._by_reach.values():
+            adapter.close()
+
+    def _adapter(self, call: Call) -> BaseAdapter:
+        """The adapter for `call`. Raises Denied: `embedded:` is for our own registry alone, http for listed
+        ones.
+        """
+        scheme = urlsplit(call.url).scheme
+        adapter = self._by_reach.get(call.reach)
+        if adapter is None or call.reach not in _REACHES.get(scheme, ()):
+            raise Denied(f"{call.label} may not be asked by {scheme}; PYOCI_REGISTRIES lists what may")
+        if call.reach is Reach.PUBLIC and urlsplit(call.url).port not in {None, self._public_port}:
+            raise Denied(other_port(call.label))
+        return adapter
+
+
+def _names_permitted_host(call: Call) -> bool:
+    """Whether the URL has a host name, or an address within the call's reach. A proxy would connect to any
+    address.
+    """
+    host = urlsplit(call.url).hostname or ""
+    try:
+        return permitted(ip_address(host.partition("%")[0]), call.reach)
+    except ValueError:
+        return True
