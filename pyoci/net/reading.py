@@ -144,8 +144,8 @@ class Pace:
 
 
 class PieceSize:
-    """How many bytes to read at once: few for a slow reader, because they wait in memory, and up to `most` for one
-    that has taken many in little time.
+    """How many bytes to read at once: few for a slow reader, because they wait in memory, and up to `most`
+    for one that has taken many in little time.
     """
 
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
