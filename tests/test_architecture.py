@@ -6,6 +6,7 @@ import ast
 import configparser
 import re
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -141,7 +142,7 @@ def test_every_room_has_a_place_on_the_ladder() -> None:
     assert {room_of(path) for path in MODULES} - {"__init__"} <= set(LADDER)
 
 
-@pytest.mark.parametrize("kind", sorted(set(kinds()), key=lambda kind: kind.__name__))
+@pytest.mark.parametrize("kind", sorted(set(kinds()), key=attrgetter("__name__")))
 def test_every_kind_of_error_has_a_status(kind: type[Exception]) -> None:
     """The web room has an answer for each kind, its own or that of the kind it is one of."""
     assert any(parent in STATUS for parent in kind.__mro__)

@@ -106,6 +106,7 @@ class TestKubernetes:
     @pytest.fixture(scope="class")
     @classmethod
     def deployment(cls) -> dict[str, Any]:
+        found: dict[str, Any]
         [found] = [each for each in KUBERNETES if each["kind"] == "Deployment"]
         return found
 

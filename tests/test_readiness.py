@@ -44,7 +44,7 @@ def disk() -> Disk:
 def make_readiness(disk: Disk | None, events: Events | None = None, **arguments: Any) -> Readiness:
     """Of one place, in a world where each look at the clock takes ten seconds."""
     seconds = count(100.0, 10)
-    values = {"clock": lambda: next(seconds), "limit": 60.0}
+    values: dict[str, Any] = {"clock": lambda: next(seconds), "limit": 60.0}
     values |= {} if disk is None else {"try_out": disk.try_out}
     return Readiness([Directory("PYOCI_EMBEDDED", Path("/nowhere"))], events, **(values | arguments))
 

@@ -16,7 +16,5 @@ def make_upstream_file(filename: str = "flask-3.1.0-py3-none-any.whl", **overrid
 def make_upstream_page(name: str = "flask", *files: UpstreamFile, **overrides: Any) -> UpstreamPage:
     """A page with one file, or with these."""
     files = files or (make_upstream_file(f"{name.replace('-', '_')}-3.1.0-py3-none-any.whl"),)
-    return UpstreamPage(
-        **{"name": name, "files": files, "versions": ("3.1.0",), "fingerprint": name, "until": float("inf")}
-        | overrides
-    )
+    values: dict[str, Any] = {"versions": ("3.1.0",), "fingerprint": name, "until": float("inf")}
+    return UpstreamPage(**{"name": name, "files": files, **values, **overrides})

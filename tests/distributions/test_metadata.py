@@ -343,7 +343,7 @@ def test_other_pkg_info(read: Read, ending: str) -> None:
 def test_file_on_disk(make: Callable[[], tuple[str, bytes]]) -> None:
     """Wherever a file stands when it is handed in, it is read from its beginning, and stays open."""
     filename, content = make()
-    with tempfile.SpooledTemporaryFile(max_size=100) as file:
+    with tempfile.TemporaryFile() as file:
         file.write(content)
         assert read_metadata(file, parse_filename(filename)).text == make_metadata()
         assert read_metadata(file, parse_filename(filename)).text == make_metadata()

@@ -38,8 +38,13 @@ class Member:
     def fields(self) -> dict[str, int | bytes]:
         name = self.path if isinstance(self.path, bytes) else self.path.encode()
         size = len(self.data)
-        told = {"name": name, "flags": self.flags, "method": 0, "crc": zlib.crc32(self.data)}
-        return {**told, "packed": size, "size": size, "extra": b""}
+        common: dict[str, int | bytes] = {
+            "name": name,
+            "flags": self.flags,
+            "method": 0,
+            "crc": zlib.crc32(self.data),
+        }
+        return {**common, "packed": size, "size": size, "extra": b""}
 
 
 METADATA = Member(path=PATH, data=TEXT)
@@ -108,7 +113,7 @@ def make_streamed(*, zip64: bool) -> bytes:
 
 def deferred(behind: bytes, **overrides: int) -> Member:
     """A member whose sizes stand behind it."""
-    local = {"crc": 0, "packed": 0, "size": 0, **overrides}
+    local: dict[str, int | bytes] = {"crc": 0, "packed": 0, "size": 0, **overrides}
     return Member(path="a", data=b"abc", flags=_DEFERRED, local=local, behind=behind)
 
 

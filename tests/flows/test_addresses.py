@@ -95,11 +95,11 @@ def is_legacy(index: Index, answer: TestResponse) -> bool:
 
 
 def is_file(index: Index, answer: TestResponse) -> bool:
-    return answer.data == index.wheel[1]
+    return bool(answer.data == index.wheel[1])
 
 
 def is_metadata(index: Index, answer: TestResponse) -> bool:
-    return answer.data == make_metadata(requires=[f"n{NAMESPACES.index(index.namespace)}"])
+    return bool(answer.data == make_metadata(requires=[f"n{NAMESPACES.index(index.namespace)}"]))
 
 
 # What GET gives at each address that is below a package index.
@@ -152,7 +152,9 @@ def publish(client: FlaskClient, index: Index) -> None:
 
 def page(client: FlaskClient, namespace: str) -> dict[str, Any]:
     """The page of the project in that namespace."""
-    return client.get(f"/local/{namespace}/+simple/hello-world/", headers=JSON).json
+    answer = client.get(f"/local/{namespace}/+simple/hello-world/", headers=JSON)
+    document: dict[str, Any] = answer.get_json()
+    return document
 
 
 def test_the_table_is_read() -> None:

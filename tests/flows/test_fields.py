@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -181,7 +182,7 @@ FIELDS = [
 def test_a_field_of_the_form(client: FlaskClient, lines: Lines, fields: list[str]) -> None:
     """Taken or refused, in one line; pages, headers and log lines hold."""
     for text, raw, root in harms():
-        values = dict.fromkeys(fields, raw)
+        values: dict[str, Any] = dict.fromkeys(fields, raw)
         if fields == ["classifiers"]:
             values = {"classifiers": b"PyOCI :: Label :: a :: " + raw}
         if fields == ["project_urls"]:

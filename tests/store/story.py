@@ -243,7 +243,7 @@ class Story(RuleBasedStateMachine):
         finally:
             transport.close()
         found = {file.filename: (file.sha256, file.yanked) for file in page.files}
-        expected = {}
+        expected: Shown = {}
         for version in VERSIONS:
             expected |= self.present(version)
         assert found == expected

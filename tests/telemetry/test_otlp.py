@@ -61,7 +61,7 @@ def publish(client: FlaskClient, place: str) -> None:
         "content": (io.BytesIO(content), name),
     }
     with client.post(place, data=form, environ_base=LOCAL) as answer:
-        assert answer.status_code == 200, answer.text
+        assert answer.status_code == 200, answer.get_data(as_text=True)
 
 
 def get(client: FlaskClient, path: str, **headers: str) -> int:

@@ -22,7 +22,7 @@ def fell_at_each_step(server: Server, relay: Relay, registry: str, namespace: st
     the page of the next worker, and that the same again succeeds. The server knows the registry as `lab`, by
     the relay. Returns the steps.
     """
-    operation, steps = OPERATIONS[name], []
+    operation, steps = OPERATIONS[name], list[str]()
     for step in itertools.count():
         path = place(namespace, name, step)
         served = Served(f"{server.url}/lab/{path}/")

@@ -38,7 +38,7 @@ def test_fuzzing(python: str, name: str, tmp_path: Path, tally: Tally) -> None:
     """Only the kinds of pyoci.errors, no hang, no growth. What breaks that is printed as bytes: it belongs
     into tests/flows/test_fuzzed.py.
     """
-    options = (f"-max_total_time={max(int(SECONDS * SHARES[name]), 5)}", f"-timeout={HANG}")
+    options: tuple[str, ...] = (f"-max_total_time={max(int(SECONDS * SHARES[name]), 5)}", f"-timeout={HANG}")
     options += (f"-rss_limit_mb={MEMORY}", f"-max_len={LENGTH}", f"-artifact_prefix={tmp_path}/found-")
     command = [python, "-m", "tests.torture.fuzzing", name, str(tmp_path / "corpus"), *options]
     # The fuzzer stands alone in its environment; PyOCI and what it needs come from this one.

@@ -97,6 +97,7 @@ def _round(indexes: list[str], version: str, chance: random.Random, tally: Tally
     early = [make_wheel(version=version, tag=f"cp3{n}-none-any") for n in range(4)]
     for wheel in early:
         assert _upload(indexes[0], *wheel).status_code == 200
+    jobs: list[tuple[Callable[[str, str, bytes], requests.Response], tuple[str, bytes]]]
     jobs = [(_upload, wheel) for wheel in wheels]
     jobs += [(_delete, early[0]), (_yank, early[1]), (_delete, early[2]), (_yank, early[3])]
     chance.shuffle(jobs)
@@ -105,7 +106,7 @@ def _round(indexes: list[str], version: str, chance: random.Random, tally: Tally
     page = requests.get(f"{indexes[-1]}hello-world/", headers=FRESH, timeout=60)
     shown = {file["filename"]: file.get("yanked", False) for file in page.json()["files"]}
     for (what, (filename, _)), answer in zip(jobs, answers, strict=True):
-        fits = {_upload: shown.get(filename) is False, _yank: bool(shown.get(filename))}
+        fits: dict[object, bool] = {_upload: shown.get(filename) is False, _yank: bool(shown.get(filename))}
         right = fits.get(what, filename not in shown)
         tally.slowest = max(tally.slowest, answer.elapsed.total_seconds())
         said = f"{version} {what.__name__} {answer.status_code} {answer.text} after {answer.elapsed}"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from flask import Flask
 
 from pyoci.store.models import FileStream
+from pyoci.store.service import PackageStore
 from pyoci.web import Site, register
 from pyoci.web.body import Patience
 from tests.web.doubles import MemoryStore, Registries
@@ -30,5 +31,8 @@ def create() -> Flask:
     for filename in (BROKEN, LARGE):
         store.put(filename, b"x" * 1_000_000)
     app = Flask("serving")
-    register(app, Site(store=store, registries=Registries(), max_body=MAX_BODY, patience=PATIENCE))
+    register(
+        app,
+        Site(store=cast(PackageStore, store), registries=Registries(), max_body=MAX_BODY, patience=PATIENCE),
+    )
     return app

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from werkzeug.test import EnvironBuilder
+from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from tests.web.doubles import MemoryStore
 from tests.web.uploads import ROOT, make_form, post
@@ -141,7 +141,7 @@ def test_a_request_names_its_host(
     del environ["HTTP_HOST"]
     if host is not None:
         environ["HTTP_HOST"] = host
-    started: list[str] = []
-    body = b"".join(client.application.wsgi_app(environ, lambda status, _headers: started.append(status)))
-    assert started[0].startswith("400 the request names no host") is refused
+    pieces, status, _ = run_wsgi_app(client.application.wsgi_app, environ)
+    body = b"".join(pieces)
+    assert status.startswith("400 the request names no host") is refused
     assert re.search(rb"^the request names no host; expected one Host", body) is not None or not refused

@@ -102,7 +102,7 @@ class TestPages:
         """
         store.put("hello_world-1.0.zip", b"one")
         store.put("hello_world-2.0.zip", b"two", namespace="ghcr.io/acme/simple")
-        page = client.get(f"{ALIAS}hello-world/", headers=JSON).json
+        page = client.get(f"{ALIAS}hello-world/", headers=JSON).get_json()
         assert page["versions"] == ["2.0"]
         assert client.get(f"{ALIAS}hello-world/hello_world-2.0.zip").data == b"two"
         assert client.get(f"{ALIAS}hello-world/hello_world-1.0.zip").status_code == 404

@@ -17,11 +17,16 @@ from pyoci.web.body import PIECE, Patience, ReadToTheEnd, RequestBody
 SHORT = Patience(progress=0.1, start=0.3, slowest=1_000_000, chunked=0.3, refusal=0.3, cap=1000)
 
 
-def make_body(data: bytes = b"", length: int | None = None, **overrides: Any) -> RequestBody:
+def make_body(
+    data: bytes = b"",
+    length: int | None = None,
+    patience: Patience = SHORT,
+    environ: dict[str, Any] | None = None,
+) -> RequestBody:
     """A body of so many bytes as it claims, or as there are."""
-    environ = {"wsgi.input": io.BytesIO(data), "CONTENT_LENGTH": str(len(data) if length is None else length)}
-    patience = overrides.pop("patience", SHORT)
-    return RequestBody(environ | overrides, patience)
+    size = str(len(data) if length is None else length)
+    environ = {"wsgi.input": io.BytesIO(data), "CONTENT_LENGTH": size, **(environ or {})}
+    return RequestBody(environ, patience)
 
 
 def make_chunked(stream: Any, **overrides: Any) -> RequestBody:
@@ -121,7 +126,7 @@ class TestFailing:
         client, server = pair
         server.settimeout(7)
         client.sendall(b"ab")
-        body = make_body(length=10, **{"wsgi.input": Connection(server), "gunicorn.socket": server})
+        body = make_body(length=10, environ={"wsgi.input": Connection(server), "gunicorn.socket": server})
         with pytest.raises(BodyTimeout, match="too long"):
             body.read(5)
         assert server.gettimeout() == 7
@@ -131,7 +136,7 @@ class TestFailing:
         client, server = pair
         patience = Patience(progress=5, start=0.2, slowest=1_000_000)
         environ = {"wsgi.input": Connection(server), "gunicorn.socket": server}
-        body = make_body(length=10, patience=patience, **environ)
+        body = make_body(length=10, patience=patience, environ=environ)
         client.sendall(b"a")
         started = time.monotonic()
         assert body.read(5) == b"a"
@@ -145,7 +150,7 @@ class TestFailing:
         """The watch finds the connection closed, and says nothing."""
         _, server = pair
         environ = {"wsgi.input": io.BytesIO(b"a"), "gunicorn.socket": server}
-        body = make_body(length=10, **environ)
+        body = make_body(length=10, environ=environ)
         assert body.read(1) == b"a"
         server.close()
         time.sleep(0.5)
@@ -159,7 +164,7 @@ class TestFinishing:
     def test_rest_is_read(self) -> None:
         """What nobody wanted is read."""
         stream = io.BytesIO(b"x" * 900)
-        body = make_body(length=900, **{"wsgi.input": stream})
+        body = make_body(length=900, environ={"wsgi.input": stream})
         body.read(10)
         assert (body.finish(), stream.tell()) == (True, 900)
         assert body.finish() is True
@@ -167,7 +172,7 @@ class TestFinishing:
     def test_too_much_is_not(self) -> None:
         """Beyond the cap nothing is read."""
         stream = io.BytesIO(b"x" * 1001)
-        assert (make_body(length=1001, **{"wsgi.input": stream}).finish(), stream.tell()) == (False, 0)
+        assert (make_body(length=1001, environ={"wsgi.input": stream}).finish(), stream.tell()) == (False, 0)
 
     def test_chunks_without_end(self) -> None:
         """Chunks are read up to the cap."""
@@ -246,7 +251,7 @@ class TestMemory:
             def read(self, _size: int) -> bytes:
                 raise MemoryError
 
-        body = make_chunked(Full()) if chunked else make_body(length=100, **{"wsgi.input": Full()})
+        body = make_chunked(Full()) if chunked else make_body(length=100, environ={"wsgi.input": Full()})
         for _ in range(2):
             with pytest.raises(Exhausted, match="no memory left"):
                 body.read(10)
@@ -255,7 +260,7 @@ class TestMemory:
     def test_no_thread_to_watch_it(self, pair: tuple[socket.socket, socket.socket]) -> None:
         """Without one nobody would end a body that trickles in. No system gives a stack of 16 TiB."""
         client, server = pair
-        body = make_body(length=3, **{"wsgi.input": Connection(server), "gunicorn.socket": server})
+        body = make_body(length=3, environ={"wsgi.input": Connection(server), "gunicorn.socket": server})
         client.sendall(b"abc")
         before = threading.stack_size(16 * 1024**4)
         try:

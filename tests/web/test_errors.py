@@ -14,6 +14,7 @@ from werkzeug.exceptions import ServiceUnavailable
 
 from pyoci import errors
 from pyoci.events import Events
+from pyoci.oci.credentials import Credentials
 from pyoci.web.addresses import NoRegistry
 from pyoci.web.errors import MESSAGE_LIMIT, STATUS, WithoutMemory, one_line, status_of
 from tests.web.conftest import LoggedEvents, MakeApp
@@ -66,7 +67,7 @@ def test_kinds(
 def test_every_kind_has_a_status() -> None:
     """No kind is forgotten, and kinds of other rooms get their ancestor's."""
 
-    def descendants(kind: type) -> set[type]:
+    def descendants(kind: type[errors.PyOCIError]) -> set[type[errors.PyOCIError]]:
         return {kind}.union(*(descendants(child) for child in kind.__subclasses__()))
 
     named = {kind for kind in descendants(errors.PyOCIError) if kind.__module__ == "pyoci.errors"}
@@ -82,13 +83,24 @@ def test_who_are_you(client: FlaskClient, store: MemoryStore) -> None:
         assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, 'Basic realm="pyoci"')
 
 
-def test_bearer_username(make_app: MakeApp, store: MemoryStore) -> None:
+class CallersStore(MemoryStore):
+    """Records who calls it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.callers: list[str | None] = []
+
+    def _asked(self, call: str, caller: Credentials, *arguments: Any) -> None:
+        self.callers.append(caller.header())
+        super()._asked(call, caller, *arguments)
+
+
+def test_bearer_username(make_app: MakeApp) -> None:
     """That user's password is a Bearer token, which the store gets as such."""
-    callers = []
-    app = make_app(bearer_username="token")
-    store.page = lambda namespace, name, caller, fresh=False: callers.append(caller.header())  # type: ignore[method-assign]
+    store = CallersStore()
+    app = make_app(store=store, bearer_username="token")
     app.test_client().get(PAGE, auth=("token", "abc"))
-    assert callers == ["Bearer abc"]
+    assert set(store.callers) == {"Bearer abc"}
 
 
 @pytest.mark.parametrize(("seconds", "header"), [(7, "7"), (0, "0"), (-3, "0"), (None, None)])
@@ -111,7 +123,7 @@ def test_defects(client: FlaskClient, store: MemoryStore, logged: LoggedEvents) 
     assert "secret" not in str(line)
 
 
-def test_defects_while_testing(app, store: MemoryStore) -> None:
+def test_defects_while_testing(app: Flask, store: MemoryStore) -> None:
     """Flask's debugging switches change nothing for callers."""
     app.testing = True
     store.failure = RuntimeError("secret")
@@ -193,7 +205,7 @@ def test_other_routes(app: Flask) -> None:
     """What else the application serves fails in the same way."""
 
     @app.get("/v2/")
-    def busy() -> None:
+    def busy() -> str:
         raise ServiceUnavailable("come back later", retry_after=3)
 
     answer = app.test_client().get("/v2/")

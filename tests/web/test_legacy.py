@@ -19,7 +19,8 @@ BASE = "https://packages.example/ghcr.io/acme/hello-world/json"
 
 
 def read(page: ProjectPage) -> dict[str, Any]:
-    return json.loads(render_legacy(page, lambda link: urljoin(BASE, link)))
+    document: dict[str, Any] = json.loads(render_legacy(page, lambda link: urljoin(BASE, link)))
+    return document
 
 
 def test_releases_are_filled() -> None:

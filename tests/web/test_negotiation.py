@@ -130,7 +130,7 @@ ACCEPTS = st.lists(st.builds("".join, st.tuples(TYPES, QUALITIES)), min_size=1, 
 @given(ACCEPTS | st.text(max_size=60))
 def test_any_accept_has_an_answer(accept: str) -> None:
     """No header does worse than 406, and the same header always gets the same answer."""
-    answers = []
+    answers: list[object] = []
     for _ in range(2):
         try:
             answers.append(choose(accept))

@@ -25,7 +25,8 @@ SHA = "ab" * 32
 
 
 def as_json(page: ProjectPage) -> dict[str, Any]:
-    return json.loads(render_page(page, Representation.JSON))
+    document: dict[str, Any] = json.loads(render_page(page, Representation.JSON))
+    return document
 
 
 def as_html(page: ProjectPage) -> str:

@@ -7,7 +7,7 @@ import json
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from werkzeug.test import EnvironBuilder
+from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from pyoci.oci.short_urls import ShortUrl, ShortUrls
 from tests.web.conftest import MakeApp
@@ -238,7 +238,7 @@ class TestLog:
     def test_the_registry_and_the_path_there(self, app: Flask, path: str, facts: tuple[str, str]) -> None:
         """Whatever URL was asked."""
         environ = EnvironBuilder(path).get_environ()
-        list(app.wsgi_app(environ, lambda *_: None))
+        run_wsgi_app(app.wsgi_app, environ)
         assert (str(environ["pyoci.registry"]), environ["pyoci.path"]) == facts
 
 

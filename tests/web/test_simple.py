@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from typing import Any
 from urllib.parse import urljoin
 
 import pytest
 from flask.testing import FlaskClient
 
-from pyoci.errors import Denied, NotFound, NotSupported, Unauthorized
+from pyoci.errors import Denied, NotFound, NotSupported, PyOCIError, Unauthorized
+from pyoci.oci.references import Registry
 from tests.web.conftest import MakeApp
 from tests.web.doubles import MemoryStore, Registries
 from tests.web.uploads import CONTENT, make_form, post
@@ -190,7 +192,7 @@ class TestRoots:
         [None, NotFound("no list"), NotSupported("no list"), Denied("no"), Unauthorized("who")],
         ids=["empty", "NotFound", "NotSupported", "Denied", "Unauthorized"],
     )
-    def test_neither(self, client: FlaskClient, store: MemoryStore, catalog: Exception | None) -> None:
+    def test_neither(self, client: FlaskClient, store: MemoryStore, catalog: PyOCIError | None) -> None:
         """With neither a project nor a list of projects it is the page's 404: the next index is asked."""
         store.catalog = catalog
         answer = client.get("/ghcr.io/a/b/")
@@ -339,7 +341,7 @@ def test_connection_that_is_not_admitted(make_app: MakeApp, store: MemoryStore) 
     """The door is asked with the registry and the connection; its refusal goes before the caller's name."""
     seen = []
 
-    def admit(registry, environ) -> None:
+    def admit(registry: Registry, environ: dict[str, Any]) -> None:
         seen.append((str(registry), environ["REMOTE_ADDR"]))
         raise Denied("only from this machine")
 

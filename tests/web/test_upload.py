@@ -8,6 +8,7 @@ import itertools
 import os
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -15,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pyoci.errors import InvalidRequest, Unauthorized, Withdrawn
+from pyoci.store.models import Upload
 from pyoci.web.body import PIECE, Patience, RequestBody
 from pyoci.web.fields import SINGLE_LIMIT, TEXT_LIMIT
 from pyoci.web.forms import received
@@ -145,7 +147,8 @@ class TestFields:
         extra = make_part("attestations", "[]") + make_part(
             "gpg_signature", b"\x01sig", filename=f"{WHEEL}.asc"
         )
-        assert post(client, make_form(**{place: extra})).status_code == 200
+        form = make_form(before=extra) if place == "before" else make_form(after=extra)
+        assert post(client, form).status_code == 200
         (line,) = [line for line in logged if line["level"] == "debug"]
         assert line["fields"] == ("attestations", "gpg_signature")
 
@@ -343,7 +346,7 @@ class TestAhead:
 
     TYPE = f"multipart/form-data; boundary={BOUNDARY}"
 
-    def make(self, body: bytes, **environ: str | bool) -> RequestBody:
+    def make(self, body: bytes, **environ: Any) -> RequestBody:
         given = {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body)), **environ}
         return RequestBody(given, Patience())
 
@@ -460,7 +463,7 @@ class TestReceived:
         body: bytes,
         length: int | None = None,
         content_type: str = f"multipart/form-data; boundary={BOUNDARY}",
-    ):
+    ) -> tuple[Upload, bytes]:
         environ = {
             "wsgi.input": io.BytesIO(body),
             "CONTENT_LENGTH": str(len(body) if length is None else length),

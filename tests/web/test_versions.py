@@ -193,7 +193,7 @@ class TestPrecedence:
         """Where nothing else can be meant; by value, too."""
         for spelled in ("3.1.0", "3.1"):
             assert names(client, f"{index}/flask/{spelled}/") == ["flask-3.1.0-py3-none-any.whl"]
-            document = client.get(f"{index}/flask/{spelled}/json").json
+            document = client.get(f"{index}/flask/{spelled}/json").get_json()
             assert (document["info"]["version"], list(document["releases"])) == ("3.1.0", ["3.1.0"])
         assert client.get(f"{index}/flask/9.0/").status_code == 404
         assert client.get(f"{index}/flask/9.0/json").status_code == 404

@@ -161,7 +161,7 @@ def test_a_door_is_asked_each_time(make_app: Any, store: TicketStore) -> None:
 
 def test_what_is_logged_of_it_is_the_same(app: Flask, store: TicketStore) -> None:
     """Caller, registry and path; the caller by a keyed hash."""
-    seen = []
+    seen: list[list[Any]] = []
 
     def watch(environ: Any, start_response: Any) -> Any:
         body = inner(environ, start_response)
