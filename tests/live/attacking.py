@@ -42,7 +42,7 @@ def slow_kinds(path: str, file: str, project: str = "hello-world") -> dict[str, 
         "bodies": Kind(make_head(post, _FORM, "Content-Length: 50000000") + b"--b", b"x"),
         "chunked bodies": Kind(make_head(post, _FORM, "Transfer-Encoding: chunked") + b"ffff\r\n--b", b"x"),
         "bodies that are expected": Kind(
-            make_head(post, _FORM, "Content-Length: 50000000", "Expect: 100-continue"), b"x", 1000, True
+            make_head(post, _FORM, "Content-Length: 50000000", "Expect: 100-continue"), b"x", 1000
         ),
         "bodies of a page": Kind(make_head(f"GET {path}{project}/ HTTP/1.1", "Content-Length: 9000"), b"x"),
         "yanks": Kind(make_head(f"PATCH {path}{project}/1.0 HTTP/1.1", "Content-Length: 60000"), b"x"),
@@ -67,7 +67,11 @@ class Attack:
             source = f"127.1.{number // 250}.{number % 250 + 1}" if number % 2 else "127.0.0.1"
             self._clients.append(_Client(self._address, source, self._kind))
         self._thread.start()
-        until(lambda: self.holding == self._count, f"{self._count} slow clients", seconds=LIMIT)
+        try:
+            until(lambda: self.holding == self._count, f"{self._count} slow clients", seconds=LIMIT)
+        except AssertionError:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(
