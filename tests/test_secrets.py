@@ -138,7 +138,7 @@ def test_a_request_shows_none(caller: Basic | Bearer, registry: Server) -> None:
     ]
     resolved = ResolvedRequest(lab, IndexAddress("lab", ("acme", "hello-world")), caller)
     project = StoredProject(
-        session, repository, ProjectName.parse("hello-world"), "who", Events(), Cache(), RecentWrites()
+        session, repository, ProjectName.parse("hello-world"), "who", Events(), Cache(), RecentWrites(Cache())
     )
     assert shown([session, project, resolved, said]) == []
     gateway.transport.close()

@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 
 from pyoci.distributions.filenames import parse_filename
@@ -42,11 +42,15 @@ from pyoci.store.roots import Roots
 from pyoci.store.writing.destination import Destinations, UploadAddress
 from pyoci.store.writing.incoming import IncomingFile, IncomingForm
 from pyoci.store.writing.lag import RecentWrites
-from pyoci.store.writing.publish import Publisher, utc_now
+from pyoci.store.writing.publish import Publisher
 from pyoci.store.writing.queue import TagLocks
 from pyoci.store.writing.update import IndexUpdater
 
 _CONFIG_LIMIT = 32 * 1024 * 1024  # bytes: METADATA has its own, lower limit; JSON may escape every character
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 class PackageStore:
@@ -65,9 +69,10 @@ class PackageStore:
         upstream: Upstream | None = None,
         rules: Rules | None = None,
         sleep: Callable[[float], None] = time.sleep,
-        now: Callable[[], datetime] = utc_now,
+        now: Callable[[], datetime] = _utc_now,
     ) -> None:
         self._gateway = gateway
+        self._now = now
         self._events = events or Events()
         self._cache = cache or Cache()
         self._backfill = MetadataBackfill(
@@ -79,10 +84,10 @@ class PackageStore:
         self._pages = Pages(self._cache, self._backfill, max_versions=max_versions)
         self._absences = NegativeCache(self._cache)
         self._lookup = Lookup(self._pages, self._absences, upstream, rules or Rules())
-        self._writes = RecentWrites(journal=self._cache)
+        self._writes = RecentWrites(self._cache)
         locks = TagLocks(self._cache.backend.lock)
-        changer = IndexUpdater(self._cache.changed, self._writes, locks=locks, now=now, sleep=sleep)
-        self._publisher = Publisher(changer, now=now)
+        updater = IndexUpdater(self._cache.changed, self._writes, locks=locks, now=now, sleep=sleep)
+        self._publisher = Publisher(updater, now)
         self._roots = Roots(gateway, self._cache)
         self._destinations = Destinations(self._roots, self._pages, partial(self._project, publishing=True))
 
@@ -221,19 +226,19 @@ class PackageStore:
         return text
 
     def publish(
-        self, address: Namespace | UploadAddress, incoming: IncomingForm, caller: Credentials
+        self, address: Namespace | UploadAddress, form: IncomingForm, caller: Credentials
     ) -> Published:
-        """Take a file, while it arrives where its form allows that. A namespace is meant exactly; an address
-        may mean more than one.
+        """Store an uploaded file, while it arrives if its form allows that. A namespace is used as it is; an
+        address may mean more than one.
 
-        Raises InvalidRequest with nothing stored, or AlreadyExists.
+        Raises AlreadyExists, and InvalidRequest with nothing stored.
         """
-        arrival = IncomingFile(incoming, self._publisher.now())
-        name = arrival.distribution.name
+        incoming = IncomingFile(form, self._now())
+        name = incoming.distribution.name
         if isinstance(address, UploadAddress):
             address = self._destinations.choose(address, name, caller)
         project = self._project(address, name, caller, publishing=True)
-        return Published(self._publisher.publish(project, arrival), project.repository)
+        return Published(self._publisher.publish(project, incoming), project.repository)
 
     def yank(
         self, namespace: Namespace, name: ProjectName, target: str, reason: str | None, caller: Credentials

@@ -12,7 +12,7 @@ from pyoci.oci.credentials import Anonymous
 from pyoci.store.models import PackageFile, ProjectPage, Upload
 from pyoci.store.service import PackageStore
 from tests.builders import make_wheel
-from tests.registry import make_namespace
+from tests.registry import TestRegistry, make_namespace
 
 NOBODY = Anonymous()
 HELLO = ProjectName.parse("hello-world")
@@ -66,3 +66,15 @@ def names(store: PackageStore, name: ProjectName = HELLO) -> list[str]:
 
 def content(store: PackageStore, filename: str, name: ProjectName = HELLO) -> bytes:
     return b"".join(store.open(make_namespace(), name, filename, NOBODY))
+
+
+def make_foreign_image(registry: TestRegistry) -> dict[str, Any]:
+    """A container image of one layer."""
+    config = registry.put_blob(b"{}")
+    descriptor = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": str(config), "size": 2}
+    return {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": descriptor,
+        "layers": [],
+    }

@@ -13,9 +13,18 @@ from pyoci.store.models import ByteRange, Root
 from pyoci.store.service import PackageStore
 from tests.builders import make_wheel
 from tests.registry import TestRegistry, make_namespace
-from tests.store.shelf import HELLO, NOBODY, content, make_upload, names, page, publish, publish_wheel
+from tests.store.shelf import (
+    HELLO,
+    NOBODY,
+    content,
+    make_foreign_image,
+    make_upload,
+    names,
+    page,
+    publish,
+    publish_wheel,
+)
 from tests.store.test_format import put_rust_package
-from tests.store.test_publish import make_foreign_image
 
 ACME = make_namespace()
 WHEEL, BYTES = make_wheel()

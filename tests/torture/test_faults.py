@@ -11,8 +11,8 @@ import pytest
 
 from tests.builders import make_wheel
 from tests.live.servers import Port, Servers, start_pyoci
-from tests.store.apart import course
 from tests.store.shelf import HELLO, NOBODY
+from tests.store.writing.two_servers import simulate
 from tests.torture.conftest import Tally
 from tests.torture.felling import fell_at_each_step
 from tests.torture.lag import Lag
@@ -93,7 +93,7 @@ def test_simulated_servers_apart(mean: float, tally: Tally) -> None:
     an exponential time. What is promised is that hardly any of the files taken is lost: one in a thousand.
     """
     for seed in range(200):
-        outcome = course(seed, mean=mean)
-        tally.tried += len(outcome.taken)
-        tally.survived += len(outcome.taken - outcome.lost)
+        outcome = simulate(seed, mean=mean)
+        tally.tried += len(outcome.accepted)
+        tally.survived += len(outcome.accepted - outcome.lost)
     assert tally.survived >= tally.tried * 0.999

@@ -1,4 +1,7 @@
-"""IncomingFile: an upload on its way from the client to the registry, and into a spool at the same time."""
+"""An uploaded file that is arriving: streamed to the registry and to a temporary file at once, and verified.
+
+What can be checked ahead of the file is checked before its first byte is passed on; the rest before its last.
+"""
 
 from __future__ import annotations
 
@@ -18,24 +21,26 @@ from pyoci.errors import InvalidRequest
 from pyoci.store.layout import NewFile, is_web_url
 from pyoci.store.models import Upload
 
-_WORTH = 1024 * 1024  # bytes; less than that is here before the registry has answered anything
+_MIN_STREAMED = 1024 * 1024  # bytes; a smaller file has arrived before the registry answers anything
+_PIECE = 1024 * 1024  # bytes
+_URL_COUNT = 100
 
 
 class IncomingForm(Protocol):
-    """An upload form on its way in. What has come of its file lies in a spool.
+    """An upload form that is being read. What has arrived of its file is in a temporary file.
 
-    Methods raise InvalidRequest, Withdrawn and TooLarge, and OSError for the spool.
+    Methods raise InvalidRequest, Withdrawn and TooLarge, and OSError for the temporary file.
     """
 
     def ahead(self) -> Upload | None:
-        """What the form says ahead of its file; None where that is not all that a form must say.
+        """The fields that stand ahead of the file; None unless they are all that a form must have.
 
-        The size is the one that the file has if nothing follows it; its content is still empty.
+        The size is that of the file if nothing follows it in the form; the content is still empty.
         """
         ...
 
     def pieces(self) -> Iterator[bytes]:
-        """The bytes of the file that are still to come; each lies in the spool before it is given."""
+        """The bytes of the file that are still to come; each piece is written to the temporary file first."""
         ...
 
     def whole(self) -> Upload:
@@ -43,31 +48,35 @@ class IncomingForm(Protocol):
         ...
 
 
-class Misjudged(Exception):
-    """The file has another size than its form and the request's length had promised."""
+class SizeMismatch(Exception):
+    """The file has another size than the form's fields and the length of the request promised."""
 
 
 class IncomingFile:
-    """An upload. Where it `passes` it can be pushed while it comes: then it is a body, to be read once, that
-    gives its last piece only when everything has been checked, and raises before it otherwise. `distribution`
-    and `sha256` are what the form says of the file until `file` has told that they are so.
+    """An uploaded file. If it `can_stream`, it can be pushed while it arrives: it is a body, to be read once,
+    that gives its last piece only after everything was checked, and raises instead if something is wrong.
 
-    Where too little stands ahead of the file, or there is little of it, it is whole at once.
+    `distribution` and `sha256` are what the form says; they are verified once `file` has returned. A file
+    that can't be streamed is read whole at once: it is small, or too few fields stand ahead of it.
     """
 
-    def __init__(self, incoming: IncomingForm, created: datetime) -> None:
-        self._incoming, self._created = incoming, created
+    def __init__(self, form: IncomingForm, created: datetime) -> None:
+        self._form, self._created = form, created
         self._file: NewFile | None = None
         self._upload: Upload | None = None
-        self.passed = False  # whether the last piece has been given
-        ahead = incoming.ahead()
-        self._hashes = Hashes(ahead.digests if ahead else ())
-        self._pieces = incoming.pieces()
-        if ahead is not None and ahead.size >= _WORTH and "sha256" in ahead.digests:
-            self.passes = True
-            self._size, self.sha256, self.distribution = ahead.size, ahead.digests["sha256"], agreeing(ahead)
+        self.is_streamed = False  # whether the last piece has been given
+        ahead = form.ahead()
+        self._hashes = _Hashes(ahead.digests if ahead else ())
+        self._pieces = form.pieces()
+        if ahead is not None and ahead.size >= _MIN_STREAMED and "sha256" in ahead.digests:
+            self.can_stream = True
+            self._size, self.sha256, self.distribution = (
+                ahead.size,
+                ahead.digests["sha256"],
+                _check_form(ahead),
+            )
         else:
-            self.passes = False
+            self.can_stream = False
             file = self.file()
             self._size, self.sha256, self.distribution = file.size, file.sha256, file.distribution
 
@@ -75,14 +84,14 @@ class IncomingFile:
         """The file, after the rest of the form was read and everything checked. Raises InvalidRequest."""
         if self._file is None:
             for piece in self._pieces:
-                self._hashes.take(piece)
-            self._upload = self._incoming.whole()
-            self._file = verified(self._upload, self._hashes, self._created)
+                self._hashes.update(piece)
+            self._upload = self._form.whole()
+            self._file = _verified(self._upload, self._hashes, self._created)
         return self._file
 
     @property
     def content(self) -> BinaryIO:
-        """The spool; all of the file is in it once `file` was called."""
+        """The temporary file. `file` has to be called first: then it has all of the file."""
         assert self._upload is not None
         return self._upload.content
 
@@ -92,76 +101,61 @@ class IncomingFile:
     def __iter__(self) -> Iterator[bytes]:
         left, last = self._size, b""
         for last in self._pieces:
-            self._hashes.take(last)
+            self._hashes.update(last)
             left -= len(last)
             if left <= 0:
                 break
             yield last
-        # What is held back here is what makes a blob of the rest.
+        # Without the last piece the registry stores nothing.
         if self.file().size != self._size:
-            raise Misjudged
-        self.passed = True
+            raise SizeMismatch
+        self.is_streamed = True
         yield last
 
 
-_PIECE = 1024 * 1024
-_URL_COUNT = 100
+class _Hashes:
+    """The hashes of a file, updated as its bytes arrive: sha256, and the kinds that are named."""
 
+    def __init__(self, names: Iterable[str]) -> None:
+        self._by_name = {name: _new_hash(name) for name in {"sha256", *names}}
 
-class Hashes:
-    """What the bytes of a file hash to, taken as they pass: sha256, and the kinds that are named."""
+    def update(self, piece: bytes) -> None:
+        for each in self._by_name.values():
+            each.update(piece)
 
-    def __init__(self, names: Iterable[str] = ()) -> None:
-        self._taken = {name: _hash(name) for name in {"sha256", *names}}
-
-    def take(self, piece: bytes) -> None:
-        """The next bytes of the file."""
-        for hashed in self._taken.values():
-            hashed.update(piece)
-
-    def agreed(self, upload: Upload) -> str:
-        """The sha256 hex, now that all bytes have passed.
-
-        Of a kind that nobody had named the file is read for. Raises InvalidRequest where a digest that was
-        given differs.
+    def checked_sha256(self, upload: Upload) -> str:
+        """The sha256 in hex, after all bytes have arrived. Raises InvalidRequest if a digest in the form is
+        wrong. A digest of a kind that wasn't named ahead of the file is computed from the temporary file.
         """
         for name, expected in upload.digests.items():
-            hashed = self._taken.get(name) or _hashed(name, upload.content)
-            if (found := hashed.hexdigest()) != expected.lower():
+            found = (self._by_name.get(name) or _hash_of(upload.content, name)).hexdigest()
+            if found != expected.lower():
                 raise InvalidRequest(
                     f"the file's {name} digest is {found}; expected {expected[:128]}, as the form says"
                 )
-        return self._taken["sha256"].hexdigest()
+        return self._by_name["sha256"].hexdigest()
 
 
-def _hash(name: str) -> hashlib._Hash:
+def _new_hash(name: str) -> hashlib._Hash:
     if name == "blake2b_256":
         return hashlib.blake2b(digest_size=32)  # type: ignore[return-value]  # typeshed tells them apart
     return hashlib.new(name, usedforsecurity=False)
 
 
-def _hashed(name: str, file: BinaryIO) -> hashlib._Hash:
-    hashed = _hash(name)
+def _hash_of(file: BinaryIO, name: str) -> hashlib._Hash:
+    computed = _new_hash(name)
     file.seek(0)
     while piece := file.read(_PIECE):
-        hashed.update(piece)
-    return hashed
+        computed.update(piece)
+    return computed
 
 
-def agreeing(upload: Upload) -> Distribution:
-    """What the file name says, if the form agrees with it. Raises InvalidRequest."""
-    distribution = parse_filename(upload.filename)
-    _check_form(upload, distribution)
-    return distribution
-
-
-def verified(upload: Upload, hashes: Hashes, created: datetime) -> NewFile:
-    """The upload as a file to write down: file name, form, digests, archive and metadata agree.
-
-    `hashes` has taken all of the file. Raises InvalidRequest.
+def _verified(upload: Upload, hashes: _Hashes, created: datetime) -> NewFile:
+    """The file of a form that was read whole. Raises InvalidRequest unless file name, form, digests, archive
+    and metadata agree.
     """
-    distribution = agreeing(upload)
-    sha256 = hashes.agreed(upload)
+    distribution = _check_form(upload)
+    sha256 = hashes.checked_sha256(upload)
     metadata = read_metadata(upload.content, distribution)
     return NewFile(
         distribution=distribution,
@@ -175,7 +169,9 @@ def verified(upload: Upload, hashes: Hashes, created: datetime) -> NewFile:
     )
 
 
-def _check_form(upload: Upload, distribution: Distribution) -> None:
+def _check_form(upload: Upload) -> Distribution:
+    """The parsed file name. Raises InvalidRequest unless the form's fields agree with it."""
+    distribution = parse_filename(upload.filename)
     if ProjectName.parse(upload.name) != distribution.name:
         raise InvalidRequest(
             f"the form's name is {upload.name[:100]!a}; expected {distribution.name}, as the file name says"
@@ -190,6 +186,7 @@ def _check_form(upload: Upload, distribution: Distribution) -> None:
             f"the form's filetype is {upload.filetype[:40]!a}; expected {distribution.filetype},"
             " as the file name says"
         )
+    return distribution
 
 
 def _version(text: str) -> Version:
@@ -202,8 +199,8 @@ def _version(text: str) -> Version:
 
 
 def _project_urls(given: tuple[str, ...], metadata: CoreMetadata) -> dict[str, str]:
-    """Label to URL, from the form where it has any, else from the metadata; odd ones are left out."""
+    """Label to URL, from the form if it has any, else from the metadata; only web URLs."""
     pairs = [(label.strip(), url.strip()) for label, _, url in (text.partition(",") for text in given)]
     found = dict(pairs or metadata.project_urls)
-    fitting = {label: url for label, url in found.items() if label and is_web_url(url)}
-    return dict(list(fitting.items())[:_URL_COUNT])
+    valid = {label: url for label, url in found.items() if label and is_web_url(url)}
+    return dict(list(valid.items())[:_URL_COUNT])

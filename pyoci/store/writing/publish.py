@@ -1,28 +1,24 @@
-"""The write path: publish, yank, delete."""
+"""What a caller may change: publish a file, yank or delete a file or a version."""
 
 from __future__ import annotations
 
-import io
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import UTC, datetime
-from typing import BinaryIO
+from datetime import datetime
 
 from packaging.version import InvalidVersion, Version
 
 from pyoci.distributions.filenames import SDIST_ENDINGS, Distribution, parse_filename
 from pyoci.errors import AlreadyExists, InvalidRequest, NotFound
-from pyoci.oci.errors import RegistryDenied, RegistryError, RegistryNotFound, RegistryUnauthorized
+from pyoci.oci.errors import RegistryDenied, RegistryNotFound, RegistryUnauthorized
 from pyoci.oci.models import Descriptor, ImageIndex
 from pyoci.oci.references import Digest, Tag
 from pyoci.store.layout import (
     CREATED,
     YANKED,
     Entry,
-    NewFile,
     blob_digest,
-    digest_of,
     entries,
     rewritten,
     tag_of,
@@ -30,225 +26,188 @@ from pyoci.store.layout import (
 )
 from pyoci.store.models import PackageFile
 from pyoci.store.project import StoredProject, file_tags
-from pyoci.store.writing.cleanup import attempted, with_manifest
-from pyoci.store.writing.incoming import IncomingFile, Misjudged
-from pyoci.store.writing.queue import Already, IndexUpdate
-from pyoci.store.writing.update import IndexUpdater
+from pyoci.store.writing.incoming import IncomingFile
+from pyoci.store.writing.repair import restored
+from pyoci.store.writing.steps import StoredFile, delete_manifests, push_file
+from pyoci.store.writing.update import IndexUpdate, IndexUpdater
 
-REASON_LIMIT = 1000  # characters; it stands on the project's page, once for each file
-_Chosen = Callable[[Entry], bool]
-_Mark = tuple[str, Digest, str]
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
+REASON_LIMIT = 1000  # characters; a page shows the reason once for each file
+_FileKey = tuple[str, Digest]
+_EntryKey = tuple[str, Digest, str]
+_Edit = Callable[[Descriptor], Descriptor | None]  # None removes the entry
 
 
 class Publisher:
-    """Writes versions. One for the process; the project comes with its caller's session."""
+    """Changes versions. One for the process; the project comes with its caller's session."""
 
-    def __init__(self, changer: IndexUpdater, *, now: Callable[[], datetime] = utc_now) -> None:
-        self._changer = changer
-        self.now = now
+    def __init__(self, updater: IndexUpdater, now: Callable[[], datetime]) -> None:
+        self._updater = updater
+        self._now = now
 
-    def publish(self, project: StoredProject, arrival: IncomingFile) -> PackageFile:
-        """Push the file, its config blob and manifest, then the image index that names them: a reader
-        never sees a dangling reference. Returns the file that is there already where it is the same one.
+    def publish(self, project: StoredProject, incoming: IncomingFile) -> PackageFile:
+        """Push the file, its config blob, its manifest, and then the image index that refers to them, so that
+        a reader never sees a dangling reference. If the same file is there already, push only what the
+        registry has lost of it, and return it as it is there.
 
-        Raises AlreadyExists where it is another, and what is wrong with the upload.
+        Raises AlreadyExists if another file of that name is there, and what is wrong with the upload.
         """
-        present = self._present(project, arrival)
+        present = self._present(project, incoming)
         if present is not None:
-            new = arrival.file()  # it has said so; its bytes have to be those, too
-            return self._restored(project, *present, arrival, new)
-        passed = arrival.passes and _passed_on(project, arrival)
-        new = arrival.file()
-        tag = tag_of(new.distribution.version)
-        config = new.config()
-        manifest = new.manifest(config)
-        session, repository = project.session, project.repository
-        _push_blobs(project, None if passed else arrival.content, new, config)
-        session.push(repository, manifest.digest, manifest)
-        descriptor = new.descriptor(config, manifest)
-
-        def apply(there: ImageIndex | None) -> ImageIndex | Already:
-            if _taken(project, tag, there, new.distribution, new.sha256) is not None:
-                return Already.SO
-            return with_entry(_without_lost(project, tag, there, descriptor), descriptor, new.created)
-
-        def holds(there: ImageIndex | None) -> bool:
-            return any(_place(entry) == _place(descriptor) for entry in _manifests(there))
-
-        self._changer.change(session, repository, tag, IndexUpdate(apply, holds))
-        return Entry(descriptor, new.distribution).file(new.sha256)
-
-    def _restored(
-        self, project: StoredProject, tag: Tag, entry: Entry, arrival: IncomingFile, new: NewFile
-    ) -> PackageFile:
-        """The file that is there already, after what the registry has lost of it was pushed again: a clean-up
-        takes files, config blobs and manifests of versions whose tag stays.
-        """
-        config = new.config()
-        kept = config if entry.config_digest == digest_of(config) else None
-        _push_blobs(project, arrival.content, new, kept)
-        lost = entry.descriptor
-        found = with_manifest(project.session, project.repository, lost)
-
-        def apply(there: ImageIndex | None) -> ImageIndex | Already:
-            if there is None or found.digest == lost.digest or holds(there):
-                return Already.SO
-            manifests = (
-                replace(e, digest=found.digest, size=found.size) if e.digest == lost.digest else e
-                for e in there.manifests
-            )
-            return self._rewritten(there, tuple(manifests))
-
-        def holds(there: ImageIndex | None) -> bool:
-            return all(e.digest != lost.digest for e in _manifests(there))
-
-        if found.digest != lost.digest:
-            self._changer.change(project.session, project.repository, tag, IndexUpdate(apply, holds))
-        return project.complete(entry)
+            return self._restore(project, *present, incoming)
+        stored = push_file(project, incoming)
+        tag = tag_of(stored.new.distribution.version)
+        self._updater.update(project.session, project.repository, tag, _adding(project, tag, stored))
+        return Entry(stored.descriptor, stored.new.distribution).file(stored.new.sha256)
 
     def yank(self, project: StoredProject, target: str, reason: str | None) -> None:
-        """Yank a file or a version, for a reason that may be empty; None takes it back (PEP 592)."""
+        """Yank a file or a version. The reason may be empty; None takes the yank back (PEP 592)."""
         if reason is not None and not (len(reason) <= REASON_LIMIT and (reason.isprintable() or not reason)):
             raise InvalidRequest(
                 f"the reason can't be shown; expected one line of at most {REASON_LIMIT} characters"
             )
-
-        def rewrite(descriptor: Descriptor) -> Descriptor:
-            return descriptor.annotated({YANKED: reason})
-
-        def change(tag: Tag, chosen: _Chosen, found: dict[_Mark, Digest]) -> IndexUpdate:
-            def apply(present: ImageIndex | None) -> ImageIndex | Already:
-                picked = _pick(project, tag, present, chosen)
-                found.update(picked)
-                wanted = tuple(rewrite(e) if _mark(e) in picked else e for e in _manifests(present))
-                if present is None or wanted == present.manifests:
-                    return Already.SO
-                return self._rewritten(present, wanted)
-
-            def holds(present: ImageIndex | None) -> bool:
-                return all(rewrite(e) == e for e in _manifests(present) if _mark(e) in found)
-
-            return IndexUpdate(apply, holds)
-
-        self._each(project, target, change)
+        self._edit(project, target, lambda entry: entry.annotated({YANKED: reason}))
 
     def delete(self, project: StoredProject, target: str) -> None:
         """Delete a file, or a version with all its files. Blobs stay: other versions may share them."""
+        digests = self._edit(project, target, lambda _entry: None)
+        delete_manifests(project, digests)
 
-        def change(tag: Tag, chosen: _Chosen, found: dict[_Mark, Digest]) -> IndexUpdate:
-            def apply(present: ImageIndex | None) -> ImageIndex | Already:
-                picked = _pick(project, tag, present, chosen)
-                found.update(picked)
-                if present is None or not picked:
-                    return Already.SO
-                return self._rewritten(present, tuple(e for e in present.manifests if _mark(e) not in picked))
-
-            def holds(present: ImageIndex | None) -> bool:
-                return not any(_mark(entry) in found for entry in _manifests(present))
-
-            return IndexUpdate(apply, holds)
-
-        for digest in self._each(project, target, change):
-            # Google's registry wants the children gone last; others clean up by themselves, or refuse.
-            attempted(project.session, project.repository, digest, RegistryError)
-
-    def _each(
-        self,
-        project: StoredProject,
-        target: str,
-        change: Callable[[Tag, _Chosen, dict[_Mark, Digest]], IndexUpdate],
-    ) -> Iterable[Digest]:
-        """Make a change for every tag that `target` may be under. Raises NotFound where it is under none."""
-        tags, chosen = _aim(project, target)
-        found: dict[_Mark, Digest] = {}
-        for tag in tags:
-            self._changer.change(project.session, project.repository, tag, change(tag, chosen, found))
-        if not found:
-            raise NotFound(f"{project.name} has no file or version {target[:100]!a}")
-        return found.values()
-
-    def _rewritten(self, present: ImageIndex, manifests: tuple[Descriptor, ...]) -> ImageIndex:
-        return rewritten(present, manifests, self.now(), secrets.token_hex(8))
-
-    def _present(self, project: StoredProject, arrival: IncomingFile) -> tuple[Tag, Entry] | None:
-        """The file that is there already. What can't be read before the first push is judged after it."""
-        for tag in file_tags(arrival.distribution):
+    def _present(self, project: StoredProject, incoming: IncomingFile) -> tuple[Tag, Entry] | None:
+        """The same file if it is there already, and its tag. A tag that can't be read yet may be readable
+        after the first push (Docker Hub); it is read again when the image index is updated.
+        """
+        for tag in file_tags(incoming.distribution):
             try:
                 document = project.session.pull(project.repository, tag)
             except (RegistryNotFound, RegistryUnauthorized, RegistryDenied):
                 continue
-            taken = _taken(project, tag, project.image_index(document), arrival.distribution, arrival.sha256)
-            if taken is not None:
-                return tag, taken
+            image_index = project.image_index(document)
+            entry = _same_file(project, tag, image_index, incoming.distribution, incoming.sha256)
+            if entry is not None:
+                return tag, entry
         return None
 
+    def _restore(self, project: StoredProject, tag: Tag, entry: Entry, incoming: IncomingFile) -> PackageFile:
+        """Push again what the registry has lost of a file that is there: a clean-up takes files, config blobs
+        and manifests of versions whose tag stays.
+        """
+        lost = entry.descriptor
+        found = restored(project, entry, incoming)
+        if found.digest != lost.digest:
 
-def _push_blobs(project: StoredProject, content: BinaryIO | None, new: NewFile, config: bytes | None) -> None:
-    """Push the file and its config blob, where they are given and the registry doesn't have them."""
-    if content is not None:
-        project.session.push_blob(project.repository, content, new.size, new.digest)
-    if config is not None:
-        project.session.push_blob(project.repository, io.BytesIO(config), len(config), digest_of(config))
+            def edit(each: Descriptor) -> Descriptor:
+                return (
+                    replace(each, digest=found.digest, size=found.size)
+                    if each.digest == lost.digest
+                    else each
+                )
+
+            self._updater.update(
+                project.session,
+                project.repository,
+                tag,
+                IndexUpdate(
+                    lambda present: self._edited(present, edit),
+                    lambda present: all(each.digest != lost.digest for each in _manifests(present)),
+                ),
+            )
+        return project.complete(entry)
+
+    def _edit(self, project: StoredProject, target: str, edit: _Edit) -> Iterable[Digest]:
+        """Edit the entries of a file or version under every tag that has some. Returns the digests that they
+        had before. Raises NotFound if there are none.
+        """
+        tags, is_meant = _target(project, target)
+        edited: dict[_EntryKey, Digest] = {}
+
+        def updating(tag: Tag) -> IndexUpdate:
+            def apply(present: ImageIndex | None) -> ImageIndex | None:
+                there = entries(present, project.name, str(tag)) if present else ()
+                meant = {_entry_key(e.descriptor): e.descriptor.digest for e in there if is_meant(e)}
+                edited.update(meant)
+                return self._edited(present, lambda each: edit(each) if _entry_key(each) in meant else each)
+
+            def is_in(present: ImageIndex | None) -> bool:
+                return all(edit(each) == each for each in _manifests(present) if _entry_key(each) in edited)
+
+            return IndexUpdate(apply, is_in)
+
+        for tag in tags:
+            self._updater.update(project.session, project.repository, tag, updating(tag))
+        if not edited:
+            raise NotFound(f"{project.name} has no file or version {target[:100]!a}")
+        return edited.values()
+
+    def _edited(self, present: ImageIndex | None, edit: _Edit) -> ImageIndex | None:
+        """The image index with each entry edited; the same object if that changes nothing."""
+        wanted = tuple(new for new in map(edit, _manifests(present)) if new is not None)
+        if present is None or wanted == present.manifests:
+            return present
+        return rewritten(present, wanted, self._now(), secrets.token_hex(8))
 
 
-def _passed_on(project: StoredProject, arrival: IncomingFile) -> bool:
-    """Whether the file's blob has gone to the registry while it arrived. If not, the spool has it."""
-    digest = Digest("sha256", arrival.sha256)
-    try:
-        stored = project.session.pass_blob(project.repository, arrival, digest)
-    except Misjudged:
-        return False
-    return stored and arrival.passed
+def _adding(project: StoredProject, tag: Tag, stored: StoredFile) -> IndexUpdate:
+    """The update that adds a file to the image index of its version."""
+    new = stored.new
+
+    def apply(present: ImageIndex | None) -> ImageIndex | None:
+        if _same_file(project, tag, present, new.distribution, new.sha256) is not None:
+            return present
+        # What is left in the file's place can't be read any more.
+        others = _without_place(project, tag, present, new.distribution)
+        return with_entry(others, stored.descriptor, new.created)
+
+    def is_in(present: ImageIndex | None) -> bool:
+        return any(_file_key(entry) == _file_key(stored.descriptor) for entry in _manifests(present))
+
+    return IndexUpdate(apply, is_in)
 
 
-def _taken(
+def _same_file(
     project: StoredProject,
     tag: Tag,
     image_index: ImageIndex | None,
     distribution: Distribution,
     sha256: str,
 ) -> Entry | None:
-    """The same file where it is there, None where its place is free. Raises AlreadyExists for another.
-
-    A place is free, too, where nobody can tell any more which file stood there.
+    """The entry of the same file; None if its place in the version is free, as it is if what was there can't
+    be read any more. Raises AlreadyExists if another file is there.
     """
-    for entry in entries(image_index, project.name, str(tag)) if image_index else ():
-        if entry.distribution.suffix == distribution.suffix:
-            try:
-                file = project.complete(entry)
-            except NotFound:
-                continue
-            if file.sha256 != sha256:
-                raise AlreadyExists(
-                    f"File already exists ('{file.filename}', with sha256 hash '{file.sha256}')."
-                )
-            return entry
+    for entry in _in_place(project, tag, image_index, distribution):
+        try:
+            file = project.complete(entry)
+        except NotFound:
+            continue
+        if file.sha256 != sha256:
+            raise AlreadyExists(f"File already exists ('{file.filename}', with sha256 hash '{file.sha256}').")
+        return entry
     return None
 
 
-def _without_lost(
-    project: StoredProject, tag: Tag, there: ImageIndex | None, new: Descriptor
+def _without_place(
+    project: StoredProject, tag: Tag, image_index: ImageIndex | None, distribution: Distribution
 ) -> ImageIndex | None:
-    """The image index without what stands in the place of a new file, which was found to be free."""
-    if there is None or new.platform is None:
-        return there
-    suffix = new.platform.architecture
-    lost = [
-        entry.descriptor
-        for entry in entries(there, project.name, str(tag))
-        if entry.distribution.suffix == suffix
-    ]
-    return replace(there, manifests=tuple(e for e in there.manifests if e not in lost)) if lost else there
+    """The image index without the entries in a file's place."""
+    lost = [entry.descriptor for entry in _in_place(project, tag, image_index, distribution)]
+    if image_index is None or not lost:
+        return image_index
+    return replace(image_index, manifests=tuple(e for e in image_index.manifests if e not in lost))
 
 
-def _aim(project: StoredProject, target: str) -> tuple[Iterable[Tag], _Chosen]:
-    """The tags that a file name or version is under, and which entries of them are meant.
+def _in_place(
+    project: StoredProject, tag: Tag, image_index: ImageIndex | None, distribution: Distribution
+) -> list[Entry]:
+    """The entries of a version that have the same place as a file: the same wheel tags, or the same kind of
+    sdist.
+    """
+    there = entries(image_index, project.name, str(tag)) if image_index else ()
+    return [entry for entry in there if entry.distribution.suffix == distribution.suffix]
 
-    A version may be under several tags, as the Rust PyOCI spelled it: it means all of them.
+
+def _target(project: StoredProject, target: str) -> tuple[Iterable[Tag], Callable[[Entry], bool]]:
+    """The tags that a file name or version is under, and which of their entries are meant.
+
+    A version may be under several tags, as the Rust PyOCI spelled it: all of them are meant.
     """
     if target.endswith((".whl", *SDIST_ENDINGS)):
         file = project.find(parse_filename(target)).distribution
@@ -264,23 +223,15 @@ def _aim(project: StoredProject, target: str) -> tuple[Iterable[Tag], _Chosen]:
     return tags, lambda _entry: True
 
 
-def _pick(
-    project: StoredProject, tag: Tag, present: ImageIndex | None, chosen: _Chosen
-) -> dict[_Mark, Digest]:
-    """The entries that are meant, and the digests of their manifests."""
-    found = entries(present, project.name, str(tag)) if present else ()
-    return {_mark(entry.descriptor): entry.descriptor.digest for entry in found if chosen(entry)}
-
-
 def _manifests(image_index: ImageIndex | None) -> tuple[Descriptor, ...]:
     return image_index.manifests if image_index else ()
 
 
-def _place(entry: Descriptor) -> tuple[str, Digest]:
-    """Where an entry stands in its version, and which file it is. Its manifest may be written anew."""
+def _file_key(entry: Descriptor) -> _FileKey:
+    """The place of an entry in its version, and its file. Its manifest's digest may change (`repair`)."""
     return entry.platform.architecture if entry.platform else "", blob_digest(entry) or entry.digest
 
 
-def _mark(entry: Descriptor) -> _Mark:
+def _entry_key(entry: Descriptor) -> _EntryKey:
     """What tells an entry from all others, also from one of the same file that was published again."""
-    return *_place(entry), entry.annotations.get(CREATED, "")
+    return *_file_key(entry), entry.annotations.get(CREATED, "")

@@ -1,198 +1,270 @@
-"""Changing a version's image index so that no neighbour's file is lost.
+"""Updates of a version's image index, made so that no other writer's file is lost.
 
-No registry has compare-and-swap on tags: whoever reads, adds and writes may overwrite what another wrote in
-between. So a change is made under a lock of all who share one, together with those that wait for the same tag
-on behalf of the same caller; it is read back later, twice, for the sake of writers elsewhere, and made again
-where it was lost.
-
-A project's marker is written before any tag is removed, whatever other tags there are: two deletes at once
-would each find the other's tag and leave none, and then nobody could tell that the project ever existed.
+No registry has compare-and-swap on tags: between the read and the write of an update, another writer may
+write the same tag, and be overwritten. So an update is made while the tag's lock is held, which keeps out all
+servers that share the cache. It is read back twice afterwards, in case a writer elsewhere has overwritten it,
+and is made again if it was lost.
 """
 
 from __future__ import annotations
 
 import itertools
 import random
+import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 
 from pyoci.errors import Denied, PyOCIError, Unreachable
-from pyoci.oci.errors import RegistryFailed, RegistryNotFound, RegistryRateLimited, RegistryRefused
+from pyoci.oci.errors import RegistryFailed, RegistryRateLimited, RegistryRefused
 from pyoci.oci.models import Document, ImageIndex
-from pyoci.oci.references import Digest, Repository, Tag
+from pyoci.oci.references import Repository, Tag
 from pyoci.oci.session import OCISession
-from pyoci.store.layout import MARKER_TAG, marker, package_in
-from pyoci.store.writing.cleanup import removed, repaired
-from pyoci.store.writing.lag import Durations, RecentWrites, current_document
-from pyoci.store.writing.queue import Already, IndexUpdate, TagLocks, Turns, Waiter
+from pyoci.store.layout import MARKER_TAG, package_in
+from pyoci.store.writing.lag import RecentWrites, WriteLatency, current_document
+from pyoci.store.writing.queue import GroupCommit, TagLocks
+from pyoci.store.writing.repair import with_manifests
+from pyoci.store.writing.steps import MarkerPresent, TagWriter
 
-_LOST = (12, 30.0)  # attempts, and seconds after which no further one begins, at what others overwrite
-_FAILED = (5, 10.0)  # the same where the registry fails
-_TURN_SECONDS = 30.0  # for which a turn is waited for
-_PATIENCE = 3.0  # seconds; a registry that asks to wait longer is passed on to the caller
-_PASSING = (Unreachable, RegistryFailed, RegistryRateLimited)
-# What a registry says of a child that was deleted since the image index was read.
-_CHILD_GONE = frozenset({"MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UNKNOWN"})
+_OVERWRITTEN = (12, 30.0)  # attempts, and seconds after which none begins, if others overwrite an update
+_FAILED = (5, 10.0)  # the same if the registry fails
+_LONGEST_PAUSE = 3.0  # seconds; if a registry asks for a longer one, the caller is told to try again
+_TEMPORARY = (Unreachable, RegistryFailed, RegistryRateLimited)
+# What a registry says of a manifest that was deleted after the image index was read.
+_MANIFEST_GONE = frozenset({"MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UNKNOWN"})
+
+
+@dataclass(frozen=True, slots=True)
+class IndexUpdate:
+    """An update of an image index, as two pure functions.
+
+    `apply` gets the present image index (None: there is no such tag) and returns the one to write: the same
+    object if nothing has to be written, and one without manifests if the tag is to be removed. It may raise,
+    and it may be called again, with another image index.
+
+    `is_in` returns whether the update is in what was read back. It must ignore what other writers changed:
+    putting back what somebody deleted elsewhere would be as wrong as losing a file.
+    """
+
+    apply: Callable[[ImageIndex | None], ImageIndex | None]
+    is_in: Callable[[ImageIndex | None], bool]
+
+
+@dataclass(slots=True, eq=False)
+class QueuedUpdate:
+    """One caller's update, with what became of it in the batch that it was in last."""
+
+    session: OCISession
+    update: IndexUpdate
+    repairs: bool = False  # manifests that are gone are pushed again
+    is_alone: bool = False  # it is a batch by itself, for in a larger one it was refused
+    was_written: bool = False  # in any batch
+    leads: bool = False
+    shared_batch: bool = False  # the write that failed was one of other updates as well
+    is_lost: bool = False  # it was written, and overwritten by somebody elsewhere
+    failure: PyOCIError | None = None
+    released: threading.Event = field(default_factory=threading.Event)
+
+    def reset(self) -> None:
+        """Forget the last outcome. The update is about to be queued."""
+        self.leads = self.shared_batch = self.is_lost = False
+        self.failure, self.released = None, threading.Event()
+
+    def joins(self, leader: QueuedUpdate) -> bool:
+        """Only updates with the leader's credentials may be in its batch: nobody's update is written with
+        the permissions of another.
+        """
+        return not (self.is_alone or leader.is_alone) and self.session.same_caller(leader.session)
+
+    def fail(self, failure: PyOCIError) -> None:
+        if self.failure is None and not self.is_lost:
+            self.failure = failure.bare()
+
+    def applied(self, present: ImageIndex | None) -> ImageIndex | None:
+        """The image index with the update. If `apply` raises, that is this update's failure alone."""
+        try:
+            return self.update.apply(present)
+        except PyOCIError as exc:
+            self.failure = exc
+            return present
+
+    def read_back(self, present: ImageIndex | None) -> bool:
+        """Whether the update is in what was read back. If so, a write that seemed to fail was taken."""
+        if self.update.is_in(present):
+            self.failure = None
+            return True
+        self.is_lost = self.failure is None
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What a batch of updates makes of a tag."""
+
+    document: Document | None  # under the tag
+    before: ImageIndex | None  # in that document
+    wanted: ImageIndex | None
+
+    @property
+    def is_unchanged(self) -> bool:
+        return self.wanted is None or self.wanted is self.before
+
+    @property
+    def removes_tag(self) -> bool:
+        if self.before is None or self.wanted is None or self.is_unchanged:
+            return False
+        return not self.wanted.manifests
 
 
 class IndexUpdater:
-    """Makes changes to image indexes. One for the server, made before its workers are forked."""
+    """Makes updates of image indexes. One for the server, made before its workers are forked.
+
+    `changed` records a change in the journal that all who share the cache read.
+    """
 
     def __init__(
         self,
         changed: Callable[[Repository, Tag], None],
         writes: RecentWrites,
         *,
-        locks: TagLocks | None = None,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        locks: TagLocks,
+        now: Callable[[], datetime],
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._changed = changed  # tells all workers, after the registry took a change
+        self._tags = TagWriter(changed, writes, locks, now)
         self._writes = writes
-        self._locks = locks or TagLocks()
-        self._turns = Turns()
-        self._durations = Durations(clock)
-        self._now, self._sleep, self._clock, self._jitter = now, sleep, clock, jitter
+        self._queue: GroupCommit[QueuedUpdate] = GroupCommit(locks)
+        self._latency = WriteLatency(clock)
+        self._sleep, self._clock, self._jitter = sleep, clock, jitter
 
-    def change(self, session: OCISession, repository: Repository, tag: Tag, change: IndexUpdate) -> None:
-        """Make the change stick. Raises Unreachable where others overwrite it again and again, and what the
-        registry said last where it doesn't take it.
+    def update(self, session: OCISession, repository: Repository, tag: Tag, update: IndexUpdate) -> None:
+        """Make an update, together with those that wait for the same tag with the same credentials.
+
+        Raises Unreachable if others overwrite it again and again, and what the registry said last if it
+        refuses it.
         """
-        waiter, begun = Waiter(session, change), self._clock()
+        member, begun = QueuedUpdate(session, update), self._clock()
+        write, read_back = partial(self._write, repository, tag), partial(self._read_back, repository, tag)
         try:
             for attempt in itertools.count(1):
-                waiter.begin()
-                self._take_turn(repository, tag, waiter)
-                attempts, seconds = _LOST if waiter.lost else _FAILED
-                pause: float | None
-                if waiter.failure is not None:
-                    pause = _pause(waiter, waiter.failure, attempt, self._jitter())
-                elif not waiter.lost:
+                member.reset()
+                self._queue.commit(repository, tag, member, write, read_back)
+                if member.failure is None and not member.is_lost:
                     return
-                else:
-                    # Two servers that overwrite each other would go on doing so in step.
-                    longest, _ = self._durations.waits(repository.registry.origin)
-                    pause = self._jitter() * (longest + self._moment())
+                attempts, seconds = _OVERWRITTEN if member.is_lost else _FAILED
+                pause = self._pause(repository, member, attempt)
                 if pause is None or attempt >= attempts or self._clock() - begun > seconds:
                     break
                 self._sleep(pause)
-            raise waiter.failure or Unreachable(
+            raise member.failure or Unreachable(
                 f"{repository}:{tag} was overwritten by others again and again; try again"
             )
         finally:
-            waiter.failure = None  # the traceback that it has now holds the waiter
+            member.failure = None  # its traceback refers to this frame, which refers to the member
 
-    def _take_turn(self, repository: Repository, tag: Tag, waiter: Waiter) -> None:
-        """Have the change made, by whoever is at the head of the line; the waiter tells what became of it."""
-        key = (repository.registry.origin, repository.name, tag.value)
-        if not self._turns.join(key, waiter, _TURN_SECONDS):
-            return
-        group = [waiter]
+    def _write(self, repository: Repository, tag: Tag, batch: list[QueuedUpdate]) -> list[QueuedUpdate]:
+        """Make all updates of a batch in one write. Returns those that have to be read back."""
+        session, begun = batch[0].session, self._clock()
+        outcome, marker = self._applied(repository, tag, batch), None
+        if outcome.removes_tag and tag != MARKER_TAG:
+            marker = self._tags.ensure_marker(session, repository)
+            if marker.is_new:
+                # Meanwhile somebody elsewhere may have changed the version.
+                begun = self._clock()
+                outcome = self._applied(repository, tag, batch)
+        if outcome.is_unchanged:
+            # An update may be there again after it was lost. Then somebody elsewhere switches between two
+            # states, and the other one may come back.
+            return [member for member in batch if member.was_written and member.failure is None]
+        for member in batch:
+            member.was_written = True
         try:
-            try:
-                with self._locks.held(repository, tag, _TURN_SECONDS):
-                    group = self._turns.company(key, waiter)
-                    made = self._make(repository, tag, group)
-            finally:
-                self._turns.leave(key)
-            self._look_back(repository, tag, made)
+            self._put(session, repository, tag, outcome, marker, repairs=any(each.repairs for each in batch))
         except PyOCIError as exc:
-            _fail(group, exc)
-        except BaseException:
-            _fail(group[1:], Unreachable(f"the change of {repository}:{tag} was broken off; try again"))
-            raise
+            for member in batch:
+                member.failure, member.shared_batch = exc.bare(), len(batch) > 1
+            # The registry may have taken the write, and only its answer was lost.
+            return batch if isinstance(exc, _TEMPORARY) else []
         finally:
-            for mate in group[1:]:
-                mate.called.set()
+            self._latency.record(repository.registry.origin, self._clock() - begun)
+        return [member for member in batch if member.failure is None]
 
-    def _make(self, repository: Repository, tag: Tag, group: list[Waiter]) -> list[Waiter]:
-        """Make all changes of a group in one write. Returns those that have to be looked for after it."""
-        session, begun = group[0].session, self._clock()
-        seen, before, present = self._applied(repository, tag, group)
-        if _is_emptied(before, present) and tag != MARKER_TAG and self._wrote_marker(session, repository):
-            # That took a while, in which somebody elsewhere may have changed the version.
-            begun = self._clock()
-            seen, before, present = self._applied(repository, tag, group)
-        if present is before or present is None:
-            # It was lost, and is there again: so two states take turns, and the other one may come back.
-            return [waiter for waiter in group if waiter.made and waiter.failure is None]
-        repair = any(waiter.repair for waiter in group)
-        for waiter in group:
-            waiter.made = True
-        try:
-            written = _write(session, repository, tag, seen, present, repair=repair)
-        except PyOCIError as exc:
-            for waiter in group:
-                waiter.failure, waiter.in_company = exc.bare(), len(group) > 1
-            # The answer may be what was lost, and the change taken.
-            return group if isinstance(exc, _PASSING) else []
-        else:
-            self._writes.record(repository, tag, seen.digest if seen else None, written)
-        finally:
-            # Also after a failure, for the same reason.
-            self._changed(repository, tag)
-            self._durations.note(repository.registry.origin, self._clock() - begun)
-        self._writes.settle(repository, tag)
-        return [waiter for waiter in group if waiter.failure is None]
+    def _applied(self, repository: Repository, tag: Tag, batch: list[QueuedUpdate]) -> _Outcome:
+        session = batch[0].session
+        document = self._tags.read(session, repository, tag)
+        if self._writes.is_foreign(repository, tag, document.digest if document else None):
+            self._latency.record_contention(repository.registry.origin)
+        before = wanted = _package(session, repository, tag, document)
+        for member in batch:
+            wanted = member.applied(wanted)
+        return _Outcome(document, before, wanted)
 
-    def _applied(
-        self, repository: Repository, tag: Tag, group: list[Waiter]
-    ) -> tuple[Document | None, ImageIndex | None, ImageIndex | None]:
-        """The document under the tag, its image index, and what the changes of a group make of that."""
-        self._writes.heed(repository, tag)
-        seen = current_document(group[0].session, repository, tag, self._writes)
-        if self._writes.is_foreign(repository, tag, seen.digest if seen else None):
-            self._durations.contest(repository.registry.origin)
-        before = present = _package(group[0].session, seen, repository, tag)
-        for waiter in group:
-            present = waiter.apply(present)
-        return seen, before, present
+    def _put(
+        self,
+        session: OCISession,
+        repository: Repository,
+        tag: Tag,
+        outcome: _Outcome,
+        marker: MarkerPresent | None,
+        *,
+        repairs: bool,
+    ) -> None:
+        document, wanted = outcome.document, outcome.wanted
+        assert wanted is not None  # no update returns None for a tag that is there
+        if wanted.manifests:
+            wanted = with_manifests(session, repository, wanted) if repairs else wanted
+            self._tags.write(session, repository, tag, document, wanted)
+        elif document is not None:  # else a file was added and deleted in one batch
+            assert marker is not None  # the outcome removes the tag
+            self._tags.remove(session, repository, tag, document, wanted, marker)
 
-    def _wrote_marker(self, session: OCISession, repository: Repository) -> bool:
-        """Write the project's marker unless it is there, and tell whether it was missing. It isn't looked for
-        afterwards: whoever overwrites it leaves a marker, too. Raises what the registry says.
+    def _read_back(self, repository: Repository, tag: Tag, written: list[QueuedUpdate]) -> None:
+        """Look for written updates when any writer that read before the write must have written, and again
+        later.
         """
-        try:
-            session.digest(repository, MARKER_TAG)
-        except RegistryNotFound:
-            pass
-        else:
-            return False
-        there: IndexUpdate = IndexUpdate(
-            lambda present: marker(self._now()) if present is None else Already.SO,
-            lambda present: present is not None,
-        )
-        waiter = Waiter(session, there)
-        with self._locks.held(repository, MARKER_TAG, _TURN_SECONDS):
-            self._make(repository, MARKER_TAG, [waiter])
-        if waiter.failure is not None:
-            raise waiter.failure
-        return True
-
-    def _look_back(self, repository: Repository, tag: Tag, made: list[Waiter]) -> None:
-        """Look for the changes once whoever read before we wrote must have written, and once more later."""
-        for seconds in self._durations.waits(repository.registry.origin):
-            if not made:
+        for seconds in self._latency.delays(repository.registry.origin):
+            if not written:
                 return
-            self._sleep(seconds + self._moment())
-            seen = current_document(made[0].session, repository, tag, self._writes)
-            present = _package(made[0].session, seen, repository, tag)
-            made = [waiter for waiter in made if waiter.look(present)]
+            self._sleep(seconds + self._short_pause())
+            session = written[0].session
+            document = current_document(session, repository, tag, self._writes)
+            present = _package(session, repository, tag, document)
+            written = [member for member in written if member.read_back(present)]
 
-    def _moment(self) -> float:
-        """Some jitter, in seconds."""
+    def _pause(self, repository: Repository, member: QueuedUpdate, attempt: int) -> float | None:
+        """Seconds to wait before the next attempt; None if none would help. Prepares the member for it."""
+        if member.failure is None:
+            # Random, or else two servers that overwrite each other would go on in step.
+            longest, _ = self._latency.delays(repository.registry.origin)
+            return self._jitter() * (longest + self._short_pause())
+        asked = member.failure.retry_after if isinstance(member.failure, RegistryRateLimited) else None
+        if (asked or 0) > _LONGEST_PAUSE:
+            return None
+        if isinstance(member.failure, _TEMPORARY):
+            return float(asked or 0.2 * 2.0 ** (attempt - 1) * (0.5 + self._jitter()))
+        gone = isinstance(member.failure, RegistryRefused) and not _MANIFEST_GONE.isdisjoint(
+            member.failure.codes
+        )
+        if not gone and not member.shared_batch:
+            return None
+        # What is refused to a whole batch may be taken from each member.
+        member.repairs, member.is_alone = member.repairs or gone, member.shared_batch
+        return 0.0
+
+    def _short_pause(self) -> float:
+        """Between 0.05 and 0.15 seconds."""
         return 0.05 + 0.1 * self._jitter()
 
 
 def _package(
-    session: OCISession, document: Document | None, repository: Repository, tag: Tag
+    session: OCISession, repository: Repository, tag: Tag, document: Document | None
 ) -> ImageIndex | None:
-    """The image index in a document, None where there is no such tag. Raises Denied where the tag holds
-    something that PyOCI has not written: it stays as it is.
+    """The image index in a document, None if there is no such tag. Raises Denied if it is no Python package:
+    such a tag is never changed.
     """
     if document is None:
         return None
@@ -200,50 +272,3 @@ def _package(
     if image_index is None:
         raise Denied(f"the tag {tag} of {repository} holds something else than a Python package")
     return image_index
-
-
-def _is_emptied(before: ImageIndex | None, present: ImageIndex | None) -> bool:
-    """Whether the tag is about to be removed."""
-    return before is not None and present is not None and present is not before and not present.manifests
-
-
-def _write(
-    session: OCISession,
-    repository: Repository,
-    tag: Tag,
-    seen: Document | None,
-    wanted: ImageIndex,
-    *,
-    repair: bool,
-) -> Digest | None:
-    """Write what is wanted, and return its digest; None where a version that is empty now lost its tag."""
-    is_to_go = not wanted.manifests and tag != MARKER_TAG
-    if is_to_go and (seen is None or removed(session, repository, tag, seen.digest)):
-        return None
-    document = Document.of(repaired(session, repository, wanted) if repair else wanted)
-    session.push(repository, tag, document)
-    return document.digest
-
-
-def _fail(group: list[Waiter], failure: PyOCIError) -> None:
-    """Tell those who don't know yet."""
-    for waiter in group:
-        if waiter.failure is None and not waiter.lost:
-            waiter.failure = failure.bare()
-
-
-def _pause(waiter: Waiter, failure: PyOCIError, attempt: int, jitter: float) -> float | None:
-    """Seconds to wait before the next attempt, longer each time: the registry may need them. None where no
-    attempt would help.
-    """
-    if isinstance(failure, RegistryRateLimited) and (failure.retry_after or 0) > _PATIENCE:
-        return None
-    if isinstance(failure, _PASSING):
-        asked = failure.retry_after if isinstance(failure, RegistryRateLimited) else None
-        return float(asked or 0.2 * 2.0 ** (attempt - 1) * (0.5 + jitter))
-    gone = isinstance(failure, RegistryRefused) and _CHILD_GONE.intersection(failure.codes)
-    if not gone and not waiter.in_company:
-        return None
-    # What is refused to all together may be taken from each.
-    waiter.repair, waiter.alone = waiter.repair or bool(gone), waiter.in_company
-    return 0.0

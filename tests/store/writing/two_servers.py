@@ -1,7 +1,7 @@
-"""Servers that share nothing but a registry, in a world whose time passes only when everybody waits.
+"""A simulation of servers that share nothing but a registry. Its clock advances only while all threads wait.
 
-Each worker is a thread, and one of them runs at a time: whoever waits lets the one run whose time comes next.
-So hours of a slow registry take seconds, and the same seed gives the same course of events.
+Each worker is a thread, and one of them runs at a time: the one whose time comes next. So hours with a slow
+registry take seconds, and the same seed gives the same run.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -19,17 +21,18 @@ from pyoci.errors import Unreachable
 from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.models import IMAGE_MANIFEST, Descriptor, Document, ImageIndex, Platform
 from pyoci.oci.references import Digest, Repository, Tag
+from pyoci.store.cache import Cache
 from pyoci.store.layout import PACKAGE_TYPE, digest_of
 from pyoci.store.writing.lag import RecentWrites
-from pyoci.store.writing.queue import Already, IndexUpdate, TagLocks
-from pyoci.store.writing.update import IndexUpdater
+from pyoci.store.writing.queue import TagLocks
+from pyoci.store.writing.update import IndexUpdate, IndexUpdater
 from tests.registry import make_repository
 
 REPOSITORY, TAG = make_repository(), Tag.parse("1.0")
 
 
-class World:
-    """Time, and the workers who live in it."""
+class Simulation:
+    """A clock, and the workers whose waits advance it."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -42,28 +45,28 @@ class World:
         return self.now
 
     def wait(self, seconds: float) -> None:
-        """Let others run until this worker's time has come."""
-        gate = threading.Semaphore(0)
-        heapq.heappush(self._waiting, (self.now + seconds, next(self._order), gate))
+        """Let other workers run for so many seconds."""
+        wakes = threading.Semaphore(0)
+        heapq.heappush(self._waiting, (self.now + seconds, next(self._order), wakes))
         self._next()
-        gate.acquire()
+        wakes.acquire()
 
     def add(self, work: Callable[[], None]) -> None:
-        """One more worker."""
-        gate = threading.Semaphore(0)
-        heapq.heappush(self._waiting, (0.0, next(self._order), gate))
+        """Add a worker."""
+        wakes = threading.Semaphore(0)
+        heapq.heappush(self._waiting, (0.0, next(self._order), wakes))
 
-        def live() -> None:
-            gate.acquire()
+        def run() -> None:
+            wakes.acquire()
             try:
                 work()
             finally:
                 self._next()
 
-        self._threads.append(threading.Thread(target=live, daemon=True))
+        self._threads.append(threading.Thread(target=run, daemon=True))
 
     def run(self) -> None:
-        """Until everybody's work is done."""
+        """Run until all workers have finished."""
         for thread in self._threads:
             thread.start()
         self._next()
@@ -73,54 +76,54 @@ class World:
 
     def _next(self) -> None:
         if self._waiting:
-            self.now, _, gate = heapq.heappop(self._waiting)
-            gate.release()
+            self.now, _, wakes = heapq.heappop(self._waiting)
+            wakes.release()
 
 
 @dataclass
 class SlowRegistry:
-    """One tag. Each call takes some time to get there, and some time back."""
+    """A registry of one tag. Each request and each response takes some time."""
 
-    world: World
+    simulation: Simulation
     delay: Callable[[], float]
     tag: Digest | None = None
     documents: dict[str, Document] = field(default_factory=dict)
 
     def pull(self, _repository: Repository, reference: Any) -> Document:
-        self.world.wait(self.delay())
+        self.simulation.wait(self.delay())
         digest = self.tag if isinstance(reference, Tag) else reference
-        self.world.wait(self.delay())
+        self.simulation.wait(self.delay())
         if digest is None:
             raise RegistryNotFound("no such tag")
         return self.documents[str(digest)]
 
     def push(self, _repository: Repository, _reference: Any, document: Document) -> None:
-        self.world.wait(self.delay())
+        self.simulation.wait(self.delay())
         self.documents[str(document.digest)] = document
         self.tag = document.digest
-        self.world.wait(self.delay())
+        self.simulation.wait(self.delay())
 
     def same_caller(self, other: object) -> bool:
         return self is other
 
     def names(self) -> set[str]:
-        """The files that are there."""
+        """The files under the tag."""
         image_index = self.documents[str(self.tag)].image_index() if self.tag else None
         return names_in(image_index)
 
 
 class Server:
-    """Workers that share a lock and what they remember of their writes, with nobody else."""
+    """Workers that share locks and recent writes with each other, and with no other server."""
 
-    def __init__(self, world: World, random: Random) -> None:
-        self._world, self._random = world, random
+    def __init__(self, simulation: Simulation, random: Random) -> None:
+        self._simulation, self._random = simulation, random
         self._held = False
-        self._writes = RecentWrites(world.clock)
+        self._writes = RecentWrites(Cache(), simulation.clock)
 
     @contextmanager
     def _lock(self, _name: str, _seconds: float) -> Iterator[bool]:
         while self._held:
-            self._world.wait(0.005)
+            self._simulation.wait(0.005)
         self._held = True
         try:
             yield True
@@ -132,60 +135,60 @@ class Server:
             lambda _repository, _tag: None,
             self._writes,
             locks=TagLocks(self._lock),
-            sleep=self._world.wait,
-            clock=self._world.clock,
+            now=lambda: datetime.now(UTC),
+            sleep=self._simulation.wait,
+            clock=self._simulation.clock,
             jitter=self._random.random,
         )
 
 
 @dataclass
 class Outcome:
-    """What became of the uploads of one world."""
+    """What became of the uploads of one run."""
 
-    taken: set[str] = field(default_factory=set)
+    accepted: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
-    there: set[str] = field(default_factory=set)
+    present: set[str] = field(default_factory=set)
     slowest: float = 0.0
 
     @property
     def lost(self) -> set[str]:
-        return self.taken - self.there
+        return self.accepted - self.present
 
 
-def course(seed: int, *, mean: float, servers: int = 2, workers: int = 3, uploads: int = 6) -> Outcome:
-    """Every worker of every server publishes files of one version; a call takes `mean` seconds or so."""
-    random, world, outcome = Random(seed), World(), Outcome()
-    registry = SlowRegistry(world, lambda: random.expovariate(2 / mean))
+def simulate(seed: int, *, mean: float, servers: int = 2, workers: int = 3, uploads: int = 6) -> Outcome:
+    """Every worker of every server publishes files of one version; calls take `mean` seconds on average."""
+    random, simulation, outcome = Random(seed), Simulation(), Outcome()
+    registry = SlowRegistry(simulation, lambda: random.expovariate(2 / mean))
 
-    def work(changer: IndexUpdater, prefix: str) -> None:
+    def work(updater: IndexUpdater, prefix: str) -> None:
         for number in range(uploads):
-            name, begun = f"{prefix}-{number}", world.now
+            name, begun = f"{prefix}-{number}", simulation.now
             try:
-                changer.change(registry, REPOSITORY, TAG, adding(name))  # type: ignore[arg-type]
+                updater.update(registry, REPOSITORY, TAG, adding(name))  # type: ignore[arg-type]
             except Unreachable:
                 outcome.refused.add(name)
             else:
-                outcome.taken.add(name)
-            outcome.slowest = max(outcome.slowest, world.now - begun)
+                outcome.accepted.add(name)
+            outcome.slowest = max(outcome.slowest, simulation.now - begun)
 
     for number in range(servers):
-        server = Server(world, random)
+        server = Server(simulation, random)
         for each in range(workers):
-            changer = server.worker()
-            world.add(lambda changer=changer, prefix=f"{number}-{each}": work(changer, prefix))  # type: ignore[misc]
-    world.run()
-    outcome.there = registry.names()
+            simulation.add(partial(work, server.worker(), f"{number}-{each}"))
+    simulation.run()
+    outcome.present = registry.names()
     return outcome
 
 
 def adding(name: str) -> IndexUpdate:
-    """The change that an upload is, for a file of that name."""
+    """The update that adds a file of that name."""
     digest = digest_of(name.encode())
     entry = Descriptor(media_type=IMAGE_MANIFEST, digest=digest, size=1, platform=Platform(name, "any"))
 
-    def apply(present: ImageIndex | None) -> ImageIndex | Already:
+    def apply(present: ImageIndex | None) -> ImageIndex | None:
         if name in names_in(present):
-            return Already.SO
+            return present
         manifests = present.manifests if present else ()
         return ImageIndex(artifact_type=PACKAGE_TYPE, manifests=(*manifests, entry), annotations={})
 

@@ -13,7 +13,7 @@ from pyoci.oci.references import Tag
 from pyoci.store.service import PackageStore
 from tests.builders import make_metadata, make_sdist, make_wheel, make_zip
 from tests.registry import TestRegistry, make_namespace
-from tests.store.shelf import HELLO, NOBODY, content, names, page, publish, publish_wheel
+from tests.store.shelf import HELLO, NOBODY, content, make_foreign_image, names, page, publish, publish_wheel
 
 SPELLINGS = [
     ("Hello.World", "1.0", "py3-none-any"),
@@ -236,15 +236,3 @@ def test_two_packages_of_other_namespaces_do_not_meet(store: PackageStore) -> No
         store.page(make_namespace("acme/deeper"), HELLO, NOBODY)
     with pytest.raises(NotFound):
         page(store, ProjectName.parse("other"))
-
-
-def make_foreign_image(registry: TestRegistry) -> dict[str, Any]:
-    """A container image of one layer."""
-    config = registry.put_blob(b"{}")
-    descriptor = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": str(config), "size": 2}
-    return {
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": descriptor,
-        "layers": [],
-    }

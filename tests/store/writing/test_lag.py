@@ -1,4 +1,4 @@
-"""Registries that answer with what was, refuse for a moment, or lose an answer: nothing is lost."""
+"""Registries that lag, fail for a while, or whose answer is lost: no file is lost."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+import werkzeug.test
 
 from pyoci.errors import InvalidRequest, PyOCIError, RateLimited, Unreachable
 from pyoci.oci.references import Digest, Tag
+from pyoci.store.cache import Cache
 from pyoci.store.service import PackageStore
-from pyoci.store.writing.lag import RecentWrites
+from pyoci.store.writing.lag import RecentWrites, WriteLatency
 from tests.builders import make_sdist, make_wheel
 from tests.registry import TestRegistry, make_namespace, make_repository
 from tests.store.shelf import HELLO, NOBODY, names, publish, publish_wheel
@@ -24,7 +26,7 @@ A, B, C = (Digest("sha256", letter * 64) for letter in "abc")
 
 
 class Lagging:
-    """Answers a read by tag with what the tag was before the last `lag` writes to it."""
+    """Answers a read by tag with what was there before the last `lag` writes of it."""
 
     def __init__(self, registry: TestRegistry, lag: int) -> None:
         self.lag = lag
@@ -44,11 +46,8 @@ class Lagging:
         return self._inner(environ, start_response)
 
     def _present(self, path: str) -> bytes | None:
-        seen: list[str] = []
-        environ = {"REQUEST_METHOD": "GET", "PATH_INFO": path, "SERVER_NAME": "x", "SERVER_PORT": "80"}
-        environ |= {"wsgi.url_scheme": "http", "REMOTE_ADDR": "127.0.0.1"}
-        body = b"".join(self._inner(environ, lambda status, headers, exc=None: seen.append(status)))
-        return body if seen[0].startswith("200") else None
+        answer = werkzeug.test.Client(self._inner).get(path)
+        return answer.data if answer.status_code == 200 else None
 
 
 def _answer(body: bytes | None, start_response: Any) -> list[bytes]:
@@ -63,7 +62,7 @@ def _answer(body: bytes | None, start_response: Any) -> list[bytes]:
 
 @pytest.mark.parametrize("lag", [1, 2, 5])
 def test_a_registry_that_lags_loses_no_file(registry: TestRegistry, store: PackageStore, lag: int) -> None:
-    """ghcr.io and Docker Hub (quirk 3): an answer that our own writes replaced is old, and passed over."""
+    """ghcr.io and Docker Hub (quirk 3): an answer that our own writes replaced is stale, and not used."""
     lagging = Lagging(registry, lag)
     uploads = [make_wheel(tag=f"cp3{minor}-none-any") for minor in range(6)]
     for filename, data in uploads:
@@ -72,13 +71,13 @@ def test_a_registry_that_lags_loses_no_file(registry: TestRegistry, store: Packa
     store.delete(ACME, HELLO, uploads[1][0], NOBODY)
     publish(store, *make_sdist())
     expected = {SDIST, *(filename for filename, _ in uploads)} - {uploads[1][0]}
-    assert set(names(store)) == expected  # our own writes show, though the registry lags
+    assert set(names(store)) == expected  # the page has our own writes, although the registry lags
     lagging.lag = 0
     assert set(names(registry.store())) == expected
 
 
-def test_a_neighbours_newer_write_is_no_old_answer(registry: TestRegistry, store: PackageStore) -> None:
-    """What we have not replaced ourselves is somebody's, and stays."""
+def test_a_newer_write_from_elsewhere_is_not_stale(registry: TestRegistry, store: PackageStore) -> None:
+    """What we have not replaced ourselves is somebody else's, and stays."""
     publish(store, *make_wheel())
     elsewhere = registry.store()
     publish(elsewhere, *make_wheel(tag="py2-none-any"))
@@ -88,7 +87,7 @@ def test_a_neighbours_newer_write_is_no_old_answer(registry: TestRegistry, store
 
 
 def test_a_deleted_version_does_not_come_back(registry: TestRegistry, store: PackageStore) -> None:
-    """An answer from before its deletion is old as well."""
+    """An answer from before its deletion is stale, too."""
     publish(store, *make_wheel())
     lagging = Lagging(registry, 1)
     store.delete(ACME, HELLO, "1.0", NOBODY)
@@ -97,20 +96,20 @@ def test_a_deleted_version_does_not_come_back(registry: TestRegistry, store: Pac
     assert names(registry.store()) == [SDIST]
 
 
-class TestWrites:
+class TestRecentWrites:
     """What is remembered of our own writes."""
 
-    def test_an_unknown_tag_has_no_old_answers(self) -> None:
-        """Nor has an unknown answer."""
-        writes = RecentWrites()
+    def test_an_unknown_tag_has_no_stale_answers(self) -> None:
+        """An unknown answer isn't stale, either."""
+        writes = RecentWrites(Cache())
         assert not writes.is_stale(REPOSITORY, TAG, A)
         writes.record(REPOSITORY, TAG, None, A)
         assert not writes.is_stale(REPOSITORY, TAG, B)
         assert not writes.is_stale(REPOSITORY, Tag.parse("2.0"), None)
 
-    def test_what_was_replaced_is_old(self) -> None:
-        """The absence of the tag, too; what is written again isn't any more."""
-        writes = RecentWrites()
+    def test_what_was_replaced_is_stale(self) -> None:
+        """The absence of the tag, too. What is written again isn't stale any more."""
+        writes = RecentWrites(Cache())
         writes.record(REPOSITORY, TAG, None, A)
         writes.record(REPOSITORY, TAG, A, B)
         assert writes.is_stale(REPOSITORY, TAG, None)
@@ -122,9 +121,9 @@ class TestWrites:
         writes.record(REPOSITORY, TAG, A, None)
         assert writes.last(REPOSITORY, TAG) is None
 
-    def test_what_we_know_nothing_of_is_anothers(self) -> None:
-        """Neither what was written last nor what that replaced; others' tags aren't known."""
-        writes = RecentWrites()
+    def test_what_we_have_not_written_is_foreign(self) -> None:
+        """Neither what was written last nor what our writes replaced is. Other tags have nothing foreign."""
+        writes = RecentWrites(Cache())
         assert not writes.is_foreign(REPOSITORY, TAG, A)
         writes.record(REPOSITORY, TAG, None, A)
         assert [writes.is_foreign(REPOSITORY, TAG, digest) for digest in (None, A, B)] == [False, False, True]
@@ -132,9 +131,9 @@ class TestWrites:
         assert [writes.is_foreign(REPOSITORY, TAG, digest) for digest in (None, A, B)] == [False, False, True]
 
     def test_they_are_forgotten_after_some_minutes(self) -> None:
-        """Somebody may by then have put an old state back on purpose."""
+        """By then somebody may have restored an earlier state on purpose."""
         now = [0.0]
-        writes = RecentWrites(lambda: now[0])
+        writes = RecentWrites(Cache(), lambda: now[0])
         writes.record(REPOSITORY, TAG, A, B)
         now[0] = 299
         assert writes.is_stale(REPOSITORY, TAG, A)
@@ -142,8 +141,8 @@ class TestWrites:
         assert not writes.is_stale(REPOSITORY, TAG, A)
 
     def test_they_are_bounded(self) -> None:
-        """The latest hundred and twenty of a tag."""
-        writes = RecentWrites()
+        """120 digests are remembered for each tag."""
+        writes = RecentWrites(Cache())
         digests = [Digest("sha256", f"{number:032x}" * 2) for number in range(1, 300)]
         for old, new in pairwise(digests):
             writes.record(REPOSITORY, TAG, old, new)
@@ -151,8 +150,47 @@ class TestWrites:
         assert known == digests[-121:-1]
 
 
+class TestWriteLatency:
+    """How long to wait before each read-back."""
+
+    def test_the_longest_counts(self) -> None:
+        """Among the updates at the same registry."""
+        latency = WriteLatency(lambda: 0.0)
+        for seconds in (0.2, 0.5, 0.1):
+            latency.record("https://registry.example", seconds)
+        assert latency.delays("https://registry.example") == (0.5, 0.5)
+        assert latency.delays("https://other.example") == (0.0, 0.0)
+
+    def test_only_recent_updates_count(self) -> None:
+        """Neither a slow registry nor a writer elsewhere is assumed for ever."""
+        now = [0.0]
+        latency = WriteLatency(lambda: now[0])
+        latency.record("https://registry.example", 2.0)
+        latency.record_contention("https://registry.example")
+        now[0] = 100.0
+        latency.record("https://registry.example", 0.1)
+        assert latency.delays("https://registry.example") == (2.0, 4.0)
+        now[0] = 130.0
+        assert latency.delays("https://registry.example") == (0.1, 0.1)
+
+    def test_a_writer_elsewhere_may_be_slower(self) -> None:
+        """If somebody writes who doesn't share the journal, the second read-back comes later."""
+        latency = WriteLatency(lambda: 0.0)
+        latency.record_contention("https://registry.example")
+        assert latency.delays("https://registry.example") == (0.0, 1.0)
+        latency.record("https://registry.example", 0.7)
+        assert latency.delays("https://registry.example") == (0.7, 1.4)
+        assert latency.delays("https://other.example") == (0.0, 0.0)
+
+    def test_a_delay_is_four_seconds_at_most(self) -> None:
+        """The uploader waits for both."""
+        latency = WriteLatency(lambda: 0.0)
+        latency.record("https://registry.example", 60.0)
+        assert latency.delays("https://registry.example") == (4.0, 4.0)
+
+
 def refuse_once(registry: TestRegistry, pattern: str, status: int, code: str) -> None:
-    """Refuse the first request that fits."""
+    """Refuse requests that match until one PUT of the tag was refused."""
     registry.refuse = {pattern: (status, code)}
     begun = len(registry.calls)
 
@@ -168,10 +206,10 @@ def refuse_once(registry: TestRegistry, pattern: str, status: int, code: str) ->
 @pytest.mark.parametrize(
     ("status", "code"), [(500, "UNKNOWN"), (503, "UNAVAILABLE"), (429, "TOOMANYREQUESTS")]
 )
-def test_a_tag_that_could_not_be_written_is_looked_at_again(
+def test_a_tag_is_read_again_after_a_failed_write(
     registry: TestRegistry, store: PackageStore, status: int, code: str
 ) -> None:
-    """The same bytes a moment later might be an old state: a neighbour may have written in between."""
+    """Somebody elsewhere may have written in between: the same bytes again could undo that."""
     publish(store, *make_sdist())
     refuse_once(registry, r"PUT .*/manifests/1\.0", status, code)
     publish(store, *make_wheel())
@@ -191,10 +229,10 @@ def test_a_tag_that_could_not_be_written_is_looked_at_again(
         (400, "MANIFEST_INVALID", InvalidRequest),
     ],
 )
-def test_what_is_refused_for_good_is_said(
+def test_a_lasting_refusal_is_reported(
     registry: TestRegistry, store: PackageStore, status: int, code: str, kind: type[Exception]
 ) -> None:
-    """With the registry's own words, and nothing half-done is visible."""
+    """With the registry's own words. Nothing of the upload is on the page."""
     publish(store, *make_sdist())
     registry.refuse = {r"PUT .*/manifests/1\.0": (status, code)}
     with pytest.raises(kind, match=code.lower()):
@@ -202,10 +240,10 @@ def test_what_is_refused_for_good_is_said(
     assert names(store) == [SDIST]
 
 
-def test_a_neighbour_who_puts_a_deleted_version_back_is_noticed(
+def test_a_deleted_version_that_is_restored_elsewhere_is_deleted_again(
     registry: TestRegistry, store: PackageStore
 ) -> None:
-    """Removing the last file is read back as every other change."""
+    """The removal of the last file is read back like every other update."""
     publish_wheel(store)
     there = registry.document("1.0")
     back: list[bool] = []
@@ -214,8 +252,7 @@ def test_a_neighbour_who_puts_a_deleted_version_back_is_noticed(
         gone = any(call.startswith("DELETE") for call in registry.calls[:-1])
         if gone and line.startswith("GET") and line.endswith("/1.0") and not back:
             back.append(True)
-            neighbour = {**there, "annotations": {"org.example": "neighbour"}}
-            registry.put("1.0", neighbour)
+            registry.put("1.0", {**there, "annotations": {"org.example": "elsewhere"}})
 
     registry.before = put_back
     registry.refuse = {"DELETE .*/manifests/sha256": (405, "UNSUPPORTED")}
@@ -225,10 +262,13 @@ def test_a_neighbour_who_puts_a_deleted_version_back_is_noticed(
     assert names(store) == []
 
 
-def test_an_answer_that_never_came_may_have_been_a_yes(registry: TestRegistry, store: PackageStore) -> None:
-    """The write was taken, the answer lost: it is found by looking, and not made twice."""
+def test_a_write_whose_answer_is_lost_may_have_been_taken(
+    registry: TestRegistry, store: PackageStore
+) -> None:
+    """It is found when it is read back, and not made twice."""
     publish(store, *make_sdist())
-    inner, lost = registry._app, []
+    inner = registry._app
+    lost: list[bool] = []
 
     def lose(environ: Any, start_response: Any) -> Iterable[bytes]:
         body = inner(environ, start_response)
@@ -245,8 +285,10 @@ def test_an_answer_that_never_came_may_have_been_a_yes(registry: TestRegistry, s
     assert len(registry.document("1.0")["manifests"]) == 2
 
 
-def test_others_are_told_of_a_fight_that_was_lost(registry: TestRegistry, store: PackageStore) -> None:
-    """Unreachable, which uploaders try again by themselves."""
+def test_a_write_that_times_out_again_and_again_is_unreachable(
+    registry: TestRegistry, store: PackageStore
+) -> None:
+    """Uploaders try again by themselves."""
     registry.refuse = {r"PUT .*/manifests/1\.0": (504, "UNKNOWN")}
     with pytest.raises(Unreachable):
         publish(store, *make_wheel())

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
+from pyoci.cache.locks import LocalLocks
 from pyoci.errors import Unreachable
 from pyoci.oci.references import Tag
 from pyoci.store.writing.queue import TagLocks
@@ -18,8 +19,14 @@ from tests.registry import make_repository
 REPOSITORY, TAG = make_repository(), Tag.parse("1.0")
 
 
+def make_locks() -> TagLocks:
+    """Locks of one host, as the cache's backends have them."""
+    locks = LocalLocks()
+    return TagLocks(lambda name, seconds: locks.held(name, time.monotonic() + seconds))
+
+
 def forked(work: Callable[[], None]) -> int:
-    """Run `work` in a child as a worker would; returns its process id."""
+    """Run `work` in a child process, as a worker would; returns its id."""
     child = os.fork()
     if child:
         return child
@@ -34,7 +41,7 @@ class TestProcesses:
     """Workers share the locks that were made before they were forked."""
 
     def hold(self, locks: TagLocks, seconds: float) -> int:
-        """Let a child hold the lock; returns when it has it."""
+        """Let a child process hold the lock; returns when it does."""
         here, there = os.pipe()
 
         def work() -> None:
@@ -49,8 +56,8 @@ class TestProcesses:
         return child
 
     def test_exclude_each_other(self) -> None:
-        """Whoever comes second waits, for a time, and then says so."""
-        locks = TagLocks()
+        """The second waits for some time, and then raises Unreachable."""
+        locks = make_locks()
         child = self.hold(locks, 30)
         try:
             with (
@@ -62,9 +69,9 @@ class TestProcesses:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
 
-    def test_a_dead_holder_blocks_nobody(self) -> None:
-        """Its lock ended with it."""
-        locks = TagLocks()
+    def test_a_killed_process_blocks_nobody(self) -> None:
+        """Its lock ends with it."""
+        locks = make_locks()
         child = self.hold(locks, 30)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -73,7 +80,7 @@ class TestProcesses:
 
     def test_another_tag_is_free(self) -> None:
         """The lock is that of one tag."""
-        locks = TagLocks()
+        locks = make_locks()
         child = self.hold(locks, 30)
         try:
             with locks.held(REPOSITORY, Tag.parse("2.0"), 0.1):
@@ -87,8 +94,8 @@ class TestThreads:
     """Within one process."""
 
     def test_exclude_each_other(self) -> None:
-        """No two are inside at the same time."""
-        locks, inside, most = TagLocks(), [0], [0]
+        """No two hold it at the same time."""
+        locks, inside, most = make_locks(), [0], [0]
 
         def work() -> None:
             for _ in range(20):
@@ -104,15 +111,15 @@ class TestThreads:
             thread.join(30)
         assert most == [1]
 
-    def test_wait_no_longer_than_told(self) -> None:
-        """The second says that it waited too long."""
-        locks = TagLocks()
+    def test_wait_no_longer_than_asked(self) -> None:
+        """The second raises Unreachable."""
+        locks = make_locks()
         with locks.held(REPOSITORY, TAG), pytest.raises(Unreachable), locks.held(REPOSITORY, TAG, 0.05):
             pass
 
-    def test_are_given_back_after_a_failure(self) -> None:
+    def test_are_released_after_a_failure(self) -> None:
         """An upload that fails doesn't block the next one."""
-        locks = TagLocks()
+        locks = make_locks()
         with pytest.raises(LookupError), locks.held(REPOSITORY, TAG):
             raise LookupError
         with locks.held(REPOSITORY, TAG, 0.1):

@@ -1,0 +1,97 @@
+"""What a registry's clean-up has taken from a version is pushed again, so that the version can be changed.
+
+A registry that checks what an image index refers to refuses every change of one whose manifests are gone:
+nobody could add a file, yank or delete one. A file is found by the digest in its entry. If the file is gone,
+too, its entry gets a placeholder: it stays listed, and the same file can be uploaded again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pyoci.errors import ProtocolError
+from pyoci.oci.errors import RegistryNotFound
+from pyoci.oci.models import Descriptor, Document, ImageIndex, Manifest
+from pyoci.oci.references import Digest, Repository
+from pyoci.oci.session import OCISession
+from pyoci.store.layout import (
+    CONFIG_TYPE,
+    PACKAGE_TYPE,
+    Entry,
+    blob_digest,
+    config_digest,
+    digest_of,
+    layer_sha256,
+)
+from pyoci.store.project import StoredProject
+from pyoci.store.writing.incoming import IncomingFile
+from pyoci.store.writing.steps import push_config
+
+_EMPTY = b"{}"
+_EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
+
+
+def with_manifests(session: OCISession, repository: Repository, image_index: ImageIndex) -> ImageIndex:
+    """The image index with a new manifest in place of each that is gone."""
+    manifests = (
+        entry if _pulled(session, repository, entry) else _with_new_manifest(session, repository, entry)
+        for entry in image_index.manifests
+    )
+    return replace(image_index, manifests=tuple(manifests))
+
+
+def restored(project: StoredProject, entry: Entry, incoming: IncomingFile) -> Descriptor:
+    """Push again what the registry has lost of a file, from an upload of the same file. Returns the file's
+    descriptor; with a new manifest if its own is gone, or is a placeholder.
+    """
+    session, repository, descriptor = project.session, project.repository, entry.descriptor
+    new = incoming.file()  # so far only the form said that it is the same file
+    session.push_blob(repository, incoming.content, new.size, new.digest)
+    config = new.config()
+    if entry.config_digest == digest_of(config):
+        push_config(session, repository, config)
+    file, document = blob_digest(descriptor), _pulled(session, repository, descriptor)
+    if document is not None and (file is None or _layer(document) == file.hex):
+        return descriptor
+    return _with_new_manifest(session, repository, descriptor)
+
+
+def _pulled(session: OCISession, repository: Repository, entry: Descriptor) -> Document | None:
+    try:
+        return session.pull(repository, entry.digest)
+    except RegistryNotFound:
+        return None
+
+
+def _layer(document: Document) -> str | None:
+    try:
+        return layer_sha256(document.manifest())
+    except ProtocolError:
+        return None
+
+
+def _with_new_manifest(session: OCISession, repository: Repository, entry: Descriptor) -> Descriptor:
+    """Push a manifest for a file. Its config blob is ours if that is there; else an empty one, as the Rust
+    PyOCI writes it.
+    """
+    file = _blob(session, repository, PACKAGE_TYPE, blob_digest(entry))
+    config = file and _blob(session, repository, CONFIG_TYPE, config_digest(entry))
+    if config is None:
+        config = Descriptor(
+            media_type=_EMPTY_TYPE, digest=push_config(session, repository, _EMPTY), size=len(_EMPTY)
+        )
+    # A placeholder has two layers, so that nothing takes either for the file.
+    layers = (file,) if file else (config, config)
+    manifest = Document.of(Manifest(artifact_type=PACKAGE_TYPE, config=config, layers=layers))
+    session.push(repository, manifest.digest, manifest)
+    return replace(entry, digest=manifest.digest, size=len(manifest.body))
+
+
+def _blob(
+    session: OCISession, repository: Repository, media_type: str, digest: Digest | None
+) -> Descriptor | None:
+    """The descriptor of a blob, None if the registry doesn't have it."""
+    size = None if digest is None else session.blob_size(repository, digest)
+    if digest is None or size is None:
+        return None
+    return Descriptor(media_type=media_type, digest=digest, size=size)

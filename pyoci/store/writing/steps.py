@@ -1,0 +1,191 @@
+"""The steps of a write, each in the one order that is safe.
+
+A reader must never find a reference to something that isn't there. A project must never lose its last tag,
+for registries forget a repository without tags. So a step needs what only the step before it returns:
+
+    upload   `push_file` (file blob, config blob, manifest) -> StoredFile -> `TagWriter.write`
+    delete   `TagWriter.ensure_marker` -> MarkerPresent -> `TagWriter.remove`, then `delete_manifests`
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from pyoci.oci.errors import RegistryError, RegistryNotFound, RegistryNotSupported, RegistryRefused
+from pyoci.oci.models import Descriptor, Document, ImageIndex
+from pyoci.oci.references import Digest, Reference, Repository, Tag
+from pyoci.oci.session import OCISession
+from pyoci.store.layout import MARKER_TAG, NewFile, digest_of, marker
+from pyoci.store.project import StoredProject
+from pyoci.store.writing.incoming import IncomingFile, SizeMismatch
+from pyoci.store.writing.lag import RecentWrites, current_document
+from pyoci.store.writing.queue import TagLocks
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file that the registry has: its blob, its config blob and its manifest."""
+
+    new: NewFile
+    descriptor: Descriptor  # as the image index has it
+
+
+@dataclass(frozen=True, slots=True)
+class MarkerPresent:
+    """The registry has the project's marker."""
+
+    is_new: bool  # it was missing, and writing it took some time
+
+
+def push_file(project: StoredProject, incoming: IncomingFile) -> StoredFile:
+    """Push an uploaded file, while it arrives if it can be streamed. Raises what is wrong with the upload."""
+    session, repository = project.session, project.repository
+    streamed = incoming.can_stream and _stream(session, repository, incoming)
+    new = incoming.file()
+    if not streamed:
+        session.push_blob(repository, incoming.content, new.size, new.digest)
+    config = new.config()
+    push_config(session, repository, config)
+    manifest = new.manifest(config)
+    session.push(repository, manifest.digest, manifest)
+    return StoredFile(new, new.descriptor(config, manifest))
+
+
+def _stream(session: OCISession, repository: Repository, incoming: IncomingFile) -> bool:
+    """Push the blob of a file while it arrives. False if it has to be pushed from the temporary file."""
+    try:
+        stored = session.pass_blob(repository, incoming, Digest("sha256", incoming.sha256))
+    except SizeMismatch:
+        return False
+    return stored and incoming.is_streamed
+
+
+def push_config(session: OCISession, repository: Repository, config: bytes) -> Digest:
+    """Push a config blob unless the registry has it."""
+    digest = digest_of(config)
+    session.push_blob(repository, io.BytesIO(config), len(config), digest)
+    return digest
+
+
+class TagWriter:
+    """Reads, writes and removes tags. One for the server, made before its workers are forked.
+
+    Its caller holds the lock of the tag. `changed` records a change in the journal that everything that
+    shares the cache reads.
+    """
+
+    def __init__(
+        self,
+        changed: Callable[[Repository, Tag], None],
+        writes: RecentWrites,
+        locks: TagLocks,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._changed = changed
+        self._writes = writes
+        self._locks = locks
+        self._now = now
+
+    def read(self, session: OCISession, repository: Repository, tag: Tag) -> Document | None:
+        """The document under a tag that is about to be changed."""
+        self._writes.sync(repository, tag)
+        return current_document(session, repository, tag, self._writes)
+
+    def write(
+        self, session: OCISession, repository: Repository, tag: Tag, old: Document | None, new: ImageIndex
+    ) -> None:
+        """Put an image index under a tag, in place of what `read` returned."""
+        self._recorded(repository, tag, old, lambda: _push(session, repository, tag, new))
+
+    def remove(
+        self,
+        session: OCISession,
+        repository: Repository,
+        tag: Tag,
+        old: Document,
+        empty: ImageIndex,
+        _marker: MarkerPresent,
+    ) -> None:
+        """Remove the tag of a version that has lost its last file. At ghcr.io and Docker Hub it can't be
+        removed: there it gets the image index `empty`.
+        """
+
+        def delete() -> Digest | None:
+            is_gone = _delete_tag(session, repository, tag, old.digest)
+            return None if is_gone else _push(session, repository, tag, empty)
+
+        self._recorded(repository, tag, old, delete)
+
+    def ensure_marker(self, session: OCISession, repository: Repository) -> MarkerPresent:
+        """Write the project's marker unless it is there. It isn't read back: anybody who overwrites it writes
+        a marker, too.
+
+        It is written before any tag is removed, even if there are others: two deletes at the same time would
+        each find the other's tag, and leave none.
+        """
+        try:
+            session.digest(repository, MARKER_TAG)
+        except RegistryNotFound:
+            pass
+        else:
+            return MarkerPresent(is_new=False)
+        with self._locks.held(repository, MARKER_TAG):
+            if self.read(session, repository, MARKER_TAG) is None:
+                self.write(session, repository, MARKER_TAG, None, marker(self._now()))
+        return MarkerPresent(is_new=True)
+
+    def _recorded(
+        self, repository: Repository, tag: Tag, old: Document | None, act: Callable[[], Digest | None]
+    ) -> None:
+        """Have the registry take a write, then record it. If the journal had it first, a page that is read in
+        between would count as current without it.
+        """
+        try:
+            written = act()
+            self._writes.record(repository, tag, old.digest if old else None, written)
+        finally:
+            # Also after a failure: the registry may have taken the write, and only its answer was lost.
+            self._changed(repository, tag)
+        self._writes.journaled(repository, tag)
+
+
+def delete_manifests(project: StoredProject, digests: Iterable[Digest]) -> None:
+    """Delete the manifests of files that no tag has any more.
+
+    Google's registry wants that done last; others do it by themselves, or refuse.
+    """
+    for digest in digests:
+        _delete(project.session, project.repository, digest, RegistryError)
+
+
+def _push(session: OCISession, repository: Repository, tag: Tag, image_index: ImageIndex) -> Digest:
+    document = Document.of(image_index)
+    session.push(repository, tag, document)
+    return document.digest
+
+
+def _delete_tag(session: OCISession, repository: Repository, tag: Tag, digest: Digest) -> bool:
+    """Delete a tag, and by its digest the image index under it: some registries allow only one of the two.
+    Returns whether the tag is gone.
+    """
+    untagged = _delete(session, repository, tag, RegistryNotSupported, RegistryRefused)
+    accepted = (RegistryError,) if untagged else (RegistryNotSupported, RegistryRefused)
+    return _delete(session, repository, digest, *accepted) or untagged
+
+
+def _delete(
+    session: OCISession, repository: Repository, reference: Reference, *accepted: type[RegistryError]
+) -> bool:
+    """Delete, and return whether it is gone. It is if it wasn't there; a refusal of an `accepted` kind is
+    False.
+    """
+    try:
+        session.delete(repository, reference)
+    except RegistryNotFound:
+        return True
+    except accepted:
+        return False
+    return True
