@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from werkzeug.test import EnvironBuilder, run_wsgi_app
+from werkzeug.test import EnvironBuilder
 
 from pyoci.oci.short_urls import ShortUrl, ShortUrls
 from tests.web.conftest import MakeApp
@@ -237,8 +239,12 @@ class TestLog:
     )
     def test_the_registry_and_the_path_there(self, app: Flask, path: str, facts: tuple[str, str]) -> None:
         """Whatever URL was asked."""
+
+        def start(status: str, headers: list[tuple[str, str]], failure: Any = None, /) -> Callable[..., None]:
+            return lambda _piece: None
+
         environ = EnvironBuilder(path).get_environ()
-        run_wsgi_app(app.wsgi_app, environ)
+        list(app.wsgi_app(environ, start))
         assert (str(environ["pyoci.registry"]), environ["pyoci.path"]) == facts
 
 
