@@ -5,6 +5,7 @@ Roles and directives that only Sphinx knows vanish on such a site, with all that
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.docs import pages
 from tests.docs.pages import ROOT, Rendered
 
 NAMES = pages.names()
+FILE = re.compile(r"``([\w.-]+/[\w./-]*\w\.(?:py|rst|yaml|conf|service|socket))``")
 by_docutils = cache(pages.by_docutils)
 
 
@@ -71,6 +73,13 @@ class TestPage:
     def test_both_have_the_same_links(self, name: str, built: Built) -> None:
         """By their texts: where they lead differs."""
         assert by_docutils(name).linked == built.page(name).linked
+
+    def test_files_that_it_names_are_there(self, name: str) -> None:
+        """Paths in literals are relative to the checkout, to pyoci/ or to the page."""
+        file = pages.source(name)
+        paths = FILE.findall(file.read_text())
+        tops = (ROOT, ROOT / "pyoci", file.parent)
+        assert [path for path in paths if not any((top / path).exists() for top in tops)] == []
 
     def test_links_lead_to_files_of_the_checkout(self, name: str) -> None:
         assert broken(by_docutils(name), pages.source(name), ROOT, by_docutils) == []
