@@ -144,7 +144,6 @@ class Upload:
     digests: Mapping[str, str] = field(default_factory=dict)  # hashlib name or "blake2b_256" to hex
     classifiers: tuple[str, ...] = ()
     project_urls: tuple[str, ...] = ()  # "Label, URL"
-    requires_python: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ _DIGESTS = {
 }
 _LISTS = ("classifiers", "project_urls")
 _REQUIRED = (":action", "protocol_version", "name", "version")
-_SINGLE = (*_REQUIRED, "filetype", "requires_python", *_DIGESTS)
+_SINGLE = (*_REQUIRED, "filetype", *_DIGESTS)
 _WITHDRAWN = ("submit", "doc_upload")
 
 
@@ -81,7 +81,6 @@ class Fields:
             digests=self._digests(),
             classifiers=self._list("classifiers"),
             project_urls=self._list("project_urls"),
-            requires_python=self._single("requires_python"),
         )
 
     def _list(self, name: str) -> tuple[str, ...]:

@@ -96,14 +96,12 @@ class TestFields:
             blake2_256_digest="A" * 64,
             classifiers=["Programming Language :: Python", "PyOCI :: Label :: a :: b"],
             project_urls=["Homepage, https://example.org", "Source, https://example.org/s"],
-            requires_python=">=3.9",
         )
         post(client, form)
         (upload,) = store.uploads
         assert upload.digests == {"sha256": DIGEST, "md5": "0" * 32, "blake2b_256": "a" * 64}
         assert upload.classifiers == ("Programming Language :: Python", "PyOCI :: Label :: a :: b")
         assert upload.project_urls == ("Homepage, https://example.org", "Source, https://example.org/s")
-        assert upload.requires_python == ">=3.9"
 
     @pytest.mark.parametrize("nothing", ["", "UNKNOWN", " UNKNOWN ", "\0", "  "])
     def test_nothing_by_any_name(self, client: FlaskClient, store: MemoryStore, nothing: str) -> None:
@@ -111,25 +109,29 @@ class TestFields:
         form = make_form(
             sha256_digest=nothing,
             md5_digest=nothing,
-            requires_python=nothing,
             classifiers=[nothing, "A", nothing],
             filetype=nothing,
         )
         assert post(client, form).status_code == 200
         (upload,) = store.uploads
-        assert (upload.digests, upload.requires_python, upload.filetype) == ({}, "", "")
+        assert (upload.digests, upload.filetype) == ({}, "")
         assert upload.classifiers == ("A",)
 
     def test_nul_is_dropped(self, client: FlaskClient, store: MemoryStore) -> None:
         """NUL can't be stored in most places; it is left out."""
-        post(client, make_form(requires_python=">=3\0.9"))
-        assert store.uploads[0].requires_python == ">=3.9"
+        post(client, make_form(filetype="bdist\0_wheel"))
+        assert store.uploads[0].filetype == "bdist_wheel"
 
     def test_unknown_and_repeated(self, client: FlaskClient, store: MemoryStore) -> None:
         """Fields that nobody knows, and fields that come twice with one value, are normal."""
         form = make_form(name=["hello-world", "", "hello-world"], keywords=["a", "b"], nobody_knows="x")
         assert post(client, form).status_code == 200
         assert store.uploads[0].name == "hello-world"
+
+    @pytest.mark.parametrize("value", [[">=3.9", ">=3.10"], b"\xff", ">" * (SINGLE_LIMIT + 1)])
+    def test_requires_python_is_not_read(self, client: FlaskClient, value: Any) -> None:
+        """It is taken from the file's metadata, so a form is not refused for it."""
+        assert post(client, make_form(requires_python=value)).status_code == 200
 
     def test_long_readme(self, client: FlaskClient) -> None:
         """A description of some MB is normal, and so are a thousand parts."""
