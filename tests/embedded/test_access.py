@@ -2,7 +2,6 @@
 
 import base64
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -290,7 +289,7 @@ def test_other_requests_are_refused(overrides: dict[str, str]) -> None:
 
 
 @pytest.fixture
-def registries(directory: Path, accounts: Accounts) -> Iterator[dict[str, Wire]]:
+def registries(directory: Path, accounts: Accounts) -> dict[str, Wire]:
     """The registry in a public application, with and without passwords; and inside a checked one."""
     found = {}
     for name, htpasswd, local_only in (

@@ -43,7 +43,7 @@ def complete(wire: Wire, name: str, tag: str) -> bytes | None:
         found = wire.http.get(f"/v2/{name}/blobs/{blob['digest']}")
         assert found.content_length == blob["size"]
         assert found.status_code == 200
-    return response.data
+    return bytes(response.data)
 
 
 def test_there_was_a_step_to_be_killed_at(killed: list[Path]) -> None:

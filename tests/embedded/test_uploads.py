@@ -114,7 +114,7 @@ def test_a_content_range_ends_after_it_starts(wire: Wire, location: str) -> None
 @pytest.mark.parametrize("content_range", [None, "bytes 0-2999/*", "bytes 0-2999/3000"])
 def test_a_stream_is_one_chunk(wire: Wire, location: str, content_range: str | None) -> None:
     """docker sends everything in one PATCH of unknown length; others write RFC 9110's Content-Range."""
-    headers = {} if content_range is None else {"Content-Range": content_range}
+    headers: dict[str, Any] = {} if content_range is None else {"Content-Range": content_range}
     response = wire.stream("PATCH", location, io.BytesIO(CONTENT), **headers)
     assert (response.status_code, response.headers["Range"]) == (202, "0-2999")
     assert wire.http.put(f"{location}?digest={DIGEST}").status_code == 201
@@ -168,7 +168,7 @@ def test_an_upload_belongs_to_its_repository(wire: Wire, location: str) -> None:
 
 def test_an_upload_takes_one_request_at_a_time(app: Flask, wire: Wire, location: str) -> None:
     """While one request writes, another one to the same upload answers 409, and disturbs nothing."""
-    answers = []
+    answers: list[TestResponse] = []
 
     class Meanwhile(io.RawIOBase):
         """A body in the midst of which another request arrives."""

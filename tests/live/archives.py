@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from tests.builders import make_metadata, make_sdist, make_wheel, make_zip
 from tests.distributions import test_zip_layout as layouts
@@ -40,6 +41,10 @@ class Archive:
     make: Make = field(repr=False)
     status: int = REFUSED
     sentence: str = "expected"
+
+
+def _with_pkg_info(kind: bytes) -> bytes:
+    return gzipped(make_header(f"{TOP}PKG-INFO", 0, kind), END)
 
 
 def wheel(make: Make, sentence: str = "expected") -> Archive:
@@ -153,7 +158,7 @@ ZIPS = {
     "nothing": wheel(lambda: b""),
     "zeros": wheel(lambda: bytes(1_000_000)),
     **{
-        f"read in two ways: {what}": wheel(lambda content=content: content, sentence)
+        f"read in two ways: {what}": wheel(partial(bytes, content), sentence)
         for what, (content, sentence) in layouts.REFUSED.items()
     },
 }
@@ -208,9 +213,7 @@ TARS = {
         lambda: gzipped(PKG_INFO, make_pax(("path", "../x")), make_member("x", b""), END), "stay inside"
     ),
     **{
-        f"PKG-INFO is a {what}": sdist(
-            lambda kind=kind: gzipped(make_header(f"{TOP}PKG-INFO", 0, kind), END), "expected a regular file"
-        )
+        f"PKG-INFO is a {what}": sdist(partial(_with_pkg_info, kind), "expected a regular file")
         for what, kind in {
             "symbolic link": tarfile.SYMTYPE,
             "hard link": tarfile.LNKTYPE,
@@ -246,9 +249,7 @@ TARS = {
 }
 
 CUT = {
-    f"{kind}, {tenths} tenths": Archive(
-        filename, lambda content=content, tenths=tenths: truncated(content, tenths)
-    )
+    f"{kind}, {tenths} tenths": Archive(filename, partial(truncated, content, tenths))
     for kind, (filename, content) in {
         "wheel": make_wheel(),
         "tar.gz": make_sdist(),

@@ -15,6 +15,7 @@ import sysconfig
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pip
 
@@ -59,7 +60,7 @@ class Image:
         script = "\n".join((*self._mounts(read_only, volumes or {}), f"exec {shlex.join(inner)}"))
         return ["unshare", "--mount", "--propagation", "private", "sh", "-euc", script]
 
-    def run(self, command: Sequence[str], environ: Mapping[str, str] | None = None, **how: bool) -> str:
+    def run(self, command: Sequence[str], environ: Mapping[str, str] | None = None, **how: Any) -> str:
         """What it printed. Raises AssertionError, with that, where it fails."""
         line = self.command(command, environ, **how)
         done = subprocess.run(line, capture_output=True, text=True, timeout=_STEP_LIMIT, check=False)

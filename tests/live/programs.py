@@ -11,8 +11,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import pytest
 
@@ -40,6 +41,26 @@ def find(program: str) -> str | None:
     return shutil.which(program, path=SEARCH)
 
 
+class Item(Protocol):
+    """As much of a pytest.Item, and of its report, as is looked at here."""
+
+    @property
+    def user_properties(self) -> list[tuple[str, object]]: ...
+
+    def iter_markers(self, name: str) -> Iterator[pytest.Mark]: ...
+
+
+class Terminal(Protocol):
+    """As much of a pytest.TerminalReporter as the last lines need."""
+
+    @property
+    def stats(self) -> Mapping[str, Sequence[Any]]: ...
+
+    def section(self, title: str) -> None: ...
+
+    def write_line(self, line: str) -> None: ...
+
+
 @dataclass(slots=True)
 class Requirements:
     """Checks what tests ask for."""
@@ -48,7 +69,7 @@ class Requirements:
     environ: Mapping[str, str]
     find: Callable[[str], str | None] = find
 
-    def check(self, item: pytest.Item) -> None:
+    def check(self, item: Item) -> None:
         """Skip or fail `item` where one of the programs that its `live` markers name is missing."""
         programs = [program for marker in item.iter_markers("live") for program in marker.args]
         for program in dict.fromkeys(programs):
@@ -81,7 +102,7 @@ class Requirements:
         return None, ""
 
 
-def report_skipped(terminal: pytest.TerminalReporter) -> None:
+def report_skipped(terminal: Terminal) -> None:
     """Say which live tests were skipped, and what to install for them."""
     skipped: dict[str, list[str]] = {}
     for report in terminal.stats.get("skipped", []):

@@ -161,7 +161,7 @@ def test_not_ready_while_it_stops(servers: Servers, ports: Callable[[str], Port]
         servers, name, ports(name), PYOCI_EMBEDDED=str(tmp_path), WEB_CONCURRENCY="1", PYOCI_LOG="off"
     )
     connection = HTTPConnection("127.0.0.1", urlsplit(server.url).port, timeout=60)
-    found = []
+    found: list[tuple[int, str, str | None]] = []
     while not found or found[-1][0] == 200:
         connection.request("GET", "/ready")
         answer = connection.getresponse()

@@ -57,7 +57,7 @@ def make(
 
 def imported_from(checkout: Path) -> Path:
     """The folder that the environment imports PyOCI from, wherever it is asked."""
-    command = [checkout / ".venv" / "bin" / "python", "-m", "pyoci"]
+    command: list[str | Path] = [checkout / ".venv" / "bin" / "python", "-m", "pyoci"]
     done = subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=60, check=True)
     return Path(done.stdout.strip())
 

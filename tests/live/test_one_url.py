@@ -159,6 +159,6 @@ def test_pypi(
 
     installation = install(replace(clients, settings=pypi[1]), index, project)
 
-    importing = [installation.python, "-c", "import flask, hello_world, numpy"]
+    importing: list[str | Path] = [installation.python, "-c", "import flask, hello_world, numpy"]
     assert subprocess.run(importing, timeout=60, check=False).returncode == 0
     assert len(set(installation.locks)) <= 1

@@ -41,7 +41,7 @@ class Item:
 
     programs: tuple[str, ...]
     nodeid: str = "tests/live/test_some.py::test_thing"
-    user_properties: list[tuple[str, str]] = field(default_factory=list)
+    user_properties: list[tuple[str, object]] = field(default_factory=list)
 
     def iter_markers(self, name: str) -> Iterator[pytest.Mark]:
         yield pytest.Mark(name, self.programs, {}, _ispytest=True)

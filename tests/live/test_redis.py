@@ -145,10 +145,11 @@ class TestJournals(Shared, contract.Journals):
     def test_two_servers_lose_nothing(self, backend: Backend, shared_redis: RedisServer) -> None:
         """Together they record as many as a journal keeps."""
         position = backend.position("name")
+        assert position is not None
         for writer in [started(shared_redis.url, "record", prefix, "450") for prefix in "ab"]:
             with writer:
                 assert writer.wait(60) == 0
-        assert backend.since("name", position) == {f"{p}{n}" for p in "ab" for n in range(450)}
+        assert set(backend.since("name", position) or ()) == {f"{p}{n}" for p in "ab" for n in range(450)}
 
 
 class TestLocks(Shared, contract.Locks):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -86,7 +87,7 @@ class Run:
     server: Server
     answers: list[bytes] = field(default_factory=list)
 
-    def ask(self, path: str, method: str = "GET", caller: object = None, **options: object) -> int:
+    def ask(self, path: str, method: str = "GET", caller: object = None, **options: Any) -> int:
         with requests.Session() as session:
             session.trust_env = False
             if isinstance(caller, tuple):

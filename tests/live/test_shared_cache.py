@@ -52,7 +52,7 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """PYOCI_CACHE_URL."""
     if request.param == "directory":
         return (tmp_path / "cache").as_uri()
-    return request.getfixturevalue("redis").url
+    return str(request.getfixturevalue("redis").url)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 import requests
@@ -174,7 +175,7 @@ def test_yank_and_delete(clients: Clients, site: PackageIndex, project: str, tmp
 )
 def test_nothing_else_is_served(short_pyoci: Server, path: str) -> None:
     """Not the registries behind the names, and not the embedded one's own API."""
-    url = requests.compat.urljoin(f"{short_pyoci.url}/packages/", path)  # type: ignore[attr-defined]
+    url = urljoin(f"{short_pyoci.url}/packages/", path)
     answer = requests.get(url, auth=WRITER, timeout=60)
     assert answer.status_code == 404
     assert "team" not in answer.text
@@ -191,8 +192,10 @@ def test_what_the_log_says(site: PackageIndex, short_pyoci: Server, project: str
 
 def test_serve_prints_the_short_url(servers: Servers, ports: Callable[[str], Port]) -> None:
     """Where one leads to the embedded registry: the long one may not be served."""
-    settings = {"PYOCI_DEFAULT_INDEX": "local/main", "PYOCI_ONLY_INDEXES": "yes"}
-    server = start_serve(servers, "short-serve", ports("short-serve"), **settings)
+    port = ports("short-serve")
+    server = start_serve(
+        servers, "short-serve", port, PYOCI_DEFAULT_INDEX="local/main", PYOCI_ONLY_INDEXES="yes"
+    )
     url = f"{server.url.replace('127.0.0.1', 'localhost')}/simple/"
     assert f"pip install --index-url {url} " in server.log.read_text()
     assert requests.get(f"{server.url}/simple/", timeout=60).status_code == 200

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from redis import Redis
@@ -96,9 +96,19 @@ def attacker(redis: RedisServer) -> Iterator[Redis]:
     client.close()
 
 
+def names(attacker: Redis) -> list[bytes]:
+    """All keys of ours. The client decodes nothing, so they are bytes."""
+    return cast(list[bytes], attacker.keys("pyoci:*"))
+
+
+def value(attacker: Redis, name: bytes) -> bytes:
+    """What is kept under a key, as bytes for the same reason."""
+    return cast(bytes, attacker.get(name))
+
+
 def stored(attacker: Redis, kind: str = "signed") -> list[bytes]:
     """The names of all values."""
-    return [name for name in attacker.keys("pyoci:*") if name.startswith(f"pyoci:{kind}:".encode())]
+    return [name for name in names(attacker) if name.startswith(f"pyoci:{kind}:".encode())]
 
 
 class TestValues(contract.Values):
@@ -133,7 +143,7 @@ class TestForged:
         here = open_redis(events=told.events())
         here.put("key", b"value")
         (name,) = stored(attacker)
-        attacker.set(name, forged(attacker.get(name)))
+        attacker.set(name, forged(value(attacker, name)))
         assert [here.get("key") for _ in range(3)] == [None] * 3
         assert told.counted == [("cache", "signature", "miss")] * 3
         ((event, facts),) = told.logged
@@ -147,7 +157,7 @@ class TestForged:
         for key in ("one", "two"):
             here.put(key, key.encode())
         one, two = stored(attacker)
-        first, second = attacker.get(one), attacker.get(two)
+        first, second = value(attacker, one), value(attacker, two)
         attacker.set(one, second)
         attacker.set(two, first)
         assert [here.get(key) for key in ("one", "two")] == [None, None]
@@ -157,7 +167,7 @@ class TestForged:
         here = open_redis()
         here.put("key", b"older")
         (name,) = stored(attacker)
-        older = attacker.get(name)
+        older = value(attacker, name)
         here.put("key", b"newer")
         attacker.set(name, older)
         assert here.get("key") == b"older"
@@ -178,7 +188,7 @@ class TestKeys:
         here = open_redis(events=told.events())
         here.put("key", b"value")
         open_redis(OTHER_KEY, told.events()).get("key")
-        values = [attacker.get(name) for name in stored(attacker)]
+        values = [value(attacker, name) for name in stored(attacker)]
         assert KEY not in f"{values} {here!r} {told}"
         assert OTHER_KEY not in f"{told}"
 
@@ -197,7 +207,7 @@ class TestKeys:
         position = after.position("name")
         assert position is not None
         before.record("name", "1.0")
-        assert after.since("name", position) == {"1.0"}
+        assert set(after.since("name", position) or ()) == {"1.0"}
         with before.lock("name", 1) as held, after.lock("name", 0.05) as other:
             assert (held, other) == (True, False)
 
@@ -257,7 +267,7 @@ def test_what_is_put_back_counts_no_longer_than_it_would(
     here = shelf.store(cache=Cache(open_redis()), now=lambda: published)
     publish_wheel(here, "1.0")
     assert [file.yanked for file in page(here).files] == [None]
-    before = {name: attacker.dump(name) for name in attacker.keys("pyoci:*")}
+    before = {name: cast(bytes, attacker.dump(name)) for name in names(attacker)}
     here.yank(make_namespace(), HELLO, "1.0", "a reason", NOBODY)
     assert [file.yanked for file in page(here).files] == ["a reason"]
 

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -189,9 +190,9 @@ class TestMetricsPage:
         server = start(PYOCI_METRICS="yes")
         [folder] = _folders(server)
         for number in range(3):
-            before = _booted(server)
+            booted = _booted(server) + int(WORKERS)
             server.process.send_signal(signal.SIGHUP)
-            until(lambda before=before: _booted(server) >= before + int(WORKERS), "new workers")
+            until(partial(_has_booted, server, booted), "new workers")
             assert ask(server, f"/health?{number}") == 200
         # One for each kind of value: of each worker, of the first process, and of those that have ended.
         until(
@@ -252,6 +253,10 @@ def _requests(server: Server) -> list[dict[str, Any]]:
 
 def _booted(server: Server) -> int:
     return server.log.read_text().count("Booting worker")
+
+
+def _has_booted(server: Server, workers: int) -> bool:
+    return _booted(server) >= workers
 
 
 def _folders(server: Server) -> list[Path]:

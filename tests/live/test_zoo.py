@@ -47,12 +47,12 @@ def zoo(request: pytest.FixtureRequest, servers: Servers, ports: Callable[[str],
     with redirecting.running() as url:
         named = {name: ports(f"zoo-{name}").url for name in ("password", "token", "plain", "read-only")}
         registries = ", ".join(f"{name}={url}" for name, url in {**named, "redirecting": url}.items())
-        started = [
+        pyoci, other = (
             start_pyoci(servers, name, ports(name), PYOCI_REGISTRIES=registries, PYOCI_REDIRECT=redirect)
             for name, redirect in (("zoo-pyoci", "no"), ("zoo-redirecting-pyoci", "yes"))
-        ]
-        yield Zoo(*started, redirecting, tokens)
-        for server in started:
+        )
+        yield Zoo(pyoci, other, redirecting, tokens)
+        for server in (pyoci, other):
             server.end()
             server.wait()
 

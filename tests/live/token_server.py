@@ -52,7 +52,7 @@ class Signer:
 
     def token(self, claims: dict[str, object]) -> str:
         encoded = base64.b64encode(self._certificate.public_bytes(serialization.Encoding.DER)).decode()
-        return jwt.encode(claims, self._key, algorithm="ES256", headers={"x5c": [encoded]})
+        return str(jwt.encode(claims, self._key, algorithm="ES256", headers={"x5c": [encoded]}))
 
 
 class TokenServer(ThreadingHTTPServer):

@@ -23,7 +23,7 @@ class Listener:
     def __init__(self) -> None:
         self.lines: list[dict[str, Any]] = []
         self.counted: list[tuple[object, ...]] = []
-        self.events = Events(tell=self._tell, count=lambda *values: self.counted.append(values))
+        self.events = Events(log=self._log, count=lambda *values: self.counted.append(values))
 
-    def _tell(self, event: str, **facts: object) -> None:
+    def _log(self, event: str, **facts: object) -> None:
         self.lines.append({"event": event, **facts})

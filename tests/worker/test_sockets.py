@@ -110,7 +110,8 @@ def test_what_came_along_is_the_next_request(pair: tuple[ClientSocket, socket.so
     ours.spool.append(b"bodyGET /")
     assert ours.recv(4) == b"body"
     ours.begin_request()
-    assert (bytes(ours.gathered), ours.spool) == (b"GET /", None)
+    left: list[object] = [bytes(ours.gathered), ours.spool]
+    assert left == [b"GET /", None]
 
 
 def test_cut(pair: tuple[ClientSocket, socket.socket]) -> None:
