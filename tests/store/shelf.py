@@ -64,6 +64,11 @@ def names(store: PackageStore, name: ProjectName = HELLO) -> list[str]:
     return [file.filename for file in page(store, name).files]
 
 
+def yanked(store: PackageStore) -> dict[str, str | None]:
+    """File name to the reason why a file is yanked, None if it isn't."""
+    return {file.filename: file.yanked for file in page(store).files}
+
+
 def content(store: PackageStore, filename: str, name: ProjectName = HELLO) -> bytes:
     return b"".join(store.open(make_namespace(), name, filename, NOBODY))
 

@@ -1,4 +1,4 @@
-"""Destination: the namespace that an upload goes to, where its address could mean more than one."""
+"""Which namespace an upload goes to if its address can mean more than one."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pyoci.store.pages import Pages
 from pyoci.store.project import StoredProject
 from pyoci.store.roots import Roots
 
-Open = Callable[[Namespace, ProjectName, Credentials], StoredProject]
+OpenProject = Callable[[Namespace, ProjectName, Credentials], StoredProject]
 
 
 @dataclass(frozen=True, slots=True)
 class UploadAddress:
-    """Where an upload is sent: to `namespace`, as it is spelled.
+    """The address that an upload is sent to. It spells `namespace`.
 
-    `alias_of` is the namespace above, where the last segment is an alias such as `simple` unless a namespace
-    of that name is in use. `pages` are the projects whose page has the same address.
+    If its last segment is an alias such as `simple`, `alias_of` is the namespace above, which is meant unless
+    `namespace` is in use. `pages` are the projects whose page has the same address.
     """
 
     namespace: Namespace
@@ -31,16 +31,18 @@ class UploadAddress:
 
 
 class Destinations:
-    """Asks the registry which namespace is meant. One for the process; `open_project` opens to publish."""
+    """Asks the registry which namespace is meant. One for the process; `open_project` opens a project to
+    publish to.
+    """
 
-    def __init__(self, roots: Roots, pages: Pages, open_project: Open) -> None:
+    def __init__(self, roots: Roots, pages: Pages, open_project: OpenProject) -> None:
         self._roots = roots
         self._pages = pages
         self._open = open_project
 
     def choose(self, address: UploadAddress, name: ProjectName, caller: Credentials) -> Namespace:
-        """The namespace for an upload of the project `name`. Raises InvalidRequest where the address is that
-        of the project itself, and what the registry says.
+        """The namespace for an upload of the project `name`. Raises InvalidRequest if the address is the page
+        of that project, and what the registry says.
         """
         namespace = address.namespace
         if address.alias_of is not None and not self._is_in_use(namespace, name, caller):
@@ -54,7 +56,7 @@ class Destinations:
         return namespace
 
     def _is_in_use(self, namespace: Namespace, name: ProjectName, caller: Credentials) -> bool:
-        """Whether the namespace has this project, or anything that the registry lists."""
+        """Whether the namespace has this project, or the registry lists anything else in it."""
         if self._is_there(self._open(namespace, name, caller)):
             return True
         try:
@@ -65,8 +67,8 @@ class Destinations:
     def _is_misplaced(
         self, namespace: Namespace, package_index: Namespace, name: ProjectName, caller: Credentials
     ) -> bool:
-        """Whether the project is in `package_index`, and `namespace`, whose address is that of its page, has
-        none of its name. GitLab's package indexes are called `<group>/<project>`, and may hold `<project>`.
+        """Whether the project is in `package_index`, and there is none of that name in `namespace`, which has
+        the address of its page. GitLab's namespaces are `<group>/<project>`, and may have a `<project>`, too.
         """
         if self._is_there(self._open(namespace, name, caller)):
             return False
@@ -78,8 +80,10 @@ class Destinations:
 
     @staticmethod
     def _is_there(project: StoredProject) -> bool:
-        """Whether the registry shows tags of the repository to this caller, or lags behind our own write. One
-        that is denied may be nowhere: some registries deny what they don't have. gcr.io lists no tags then.
+        """Whether the registry lists tags of the repository to this caller, or lags behind our own write.
+
+        A denied repository counts as absent, for some registries deny what they don't have. So does one with
+        an empty list of tags, which is what gcr.io answers for an absent one.
         """
         existed = project.cache.has_existed(project.repository)
         try:

@@ -1,4 +1,4 @@
-"""Files that are passed on to the registry while they arrive: what is checked before, and what at the end."""
+"""Files that are streamed to the registry while they arrive: what is checked ahead, and what at the end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PIECE = 256 * 1024  # bytes
 
 
 def make_ballast(seed: int = 0, size: int = 2 * MIB) -> dict[str, bytes]:
-    """A module that doesn't compress."""
+    """A file that doesn't compress."""
     return {"hello_world.bin": random.Random(seed).randbytes(size)}
 
 
@@ -33,8 +33,9 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Arriving:
-    """A form whose file comes piece by piece. `missing` is how much the form promises beyond what comes,
-    `after` what the fields behind the file say; `before` is called with the count of bytes before each piece.
+    """A form whose file arrives piece by piece. `missing` is how many bytes the form promises beyond those
+    that arrive, `after` has the fields behind the file. `before` is called before each piece, with the count
+    of bytes that have arrived.
     """
 
     def __init__(
@@ -51,27 +52,27 @@ class Arriving:
         self._upload = make_upload(filename, data, **{"digests": digests, **overrides}).upload
         self._data, self._missing, self._after, self._before = data, missing, after or {}, before
         self._spool = io.BytesIO()
-        self.came = 0
+        self.arrived = 0
 
     def ahead(self) -> Upload | None:
         return replace(self._upload, content=self._spool, size=len(self._data) + self._missing)
 
     def pieces(self) -> Iterator[bytes]:
-        while self.came < len(self._data):
-            self._before(self.came)
-            piece = self._data[self.came : self.came + PIECE]
+        while self.arrived < len(self._data):
+            self._before(self.arrived)
+            piece = self._data[self.arrived : self.arrived + PIECE]
             self._spool.write(piece)
-            self.came += len(piece)
+            self.arrived += len(piece)
             yield piece
 
     def whole(self) -> Upload:
-        assert self.came == len(self._data)
+        assert self.arrived == len(self._data)
         self._spool.seek(0)
-        return replace(self._upload, content=self._spool, size=self.came, **self._after)
+        return replace(self._upload, content=self._spool, size=self.arrived, **self._after)
 
     @property
     def is_read(self) -> bool:
-        return self.came == len(self._data)
+        return self.arrived == len(self._data)
 
 
 def take(store: PackageStore, incoming: Arriving) -> PackageFile:
@@ -88,8 +89,8 @@ def puts(registry: TestRegistry) -> list[str]:
     return [line for line in registry.calls if line.startswith("PUT") and "/uploads/" in line]
 
 
-def test_a_file_is_on_its_way_before_it_is_here(registry: TestRegistry, store: PackageStore) -> None:
-    """The registry has been asked everything and given the first pieces when the last ones come."""
+def test_a_file_is_pushed_before_it_has_arrived(registry: TestRegistry, store: PackageStore) -> None:
+    """The upload to the registry has begun before the last pieces arrive."""
     seen: dict[int, int] = {}
 
     def before(came: int) -> None:
@@ -104,8 +105,8 @@ def test_a_file_is_on_its_way_before_it_is_here(registry: TestRegistry, store: P
     assert len(puts(registry)) == 2  # the file, and its config blob
 
 
-def test_a_small_file_waits_in_the_spool(registry: TestRegistry, store: PackageStore) -> None:
-    """It has come before the registry could have answered anything."""
+def test_a_small_file_is_pushed_from_the_temporary_file(registry: TestRegistry, store: PackageStore) -> None:
+    """It has arrived before the registry can answer anything."""
     filename, data = make_wheel()
     calls: list[int] = []
     take(store, Arriving(filename, data, before=lambda _: calls.append(len(registry.calls))))
@@ -113,8 +114,10 @@ def test_a_small_file_waits_in_the_spool(registry: TestRegistry, store: PackageS
     assert names(store) == [filename]
 
 
-def test_without_a_sha256_it_waits_too(registry: TestRegistry, store: PackageStore) -> None:
-    """Nobody could say which blob is to be pushed."""
+def test_a_file_without_a_sha256_is_pushed_from_the_temporary_file(
+    registry: TestRegistry, store: PackageStore
+) -> None:
+    """The registry has to be given the digest of the blob."""
     calls: list[int] = []
     take(store, Arriving(digests={}, before=lambda _: calls.append(len(registry.calls))))
     assert set(calls) == {0}
@@ -123,27 +126,27 @@ def test_without_a_sha256_it_waits_too(registry: TestRegistry, store: PackageSto
 
 class TestChecksAhead:
     def test_the_same_file_is_read_and_not_pushed(self, registry: TestRegistry, store: PackageStore) -> None:
-        """twine repeats an upload whose answer it missed."""
+        """twine repeats an upload whose answer was lost."""
         first = take(store, Arriving())
         registry.calls.clear()
         assert take(store, incoming := Arriving()) == first
         assert incoming.is_read
         assert {line.split()[0] for line in registry.calls} == {"GET", "HEAD"}
 
-    def test_the_same_file_has_to_be_it(self, store: PackageStore) -> None:
-        """Naming the digest of the file that is there makes no other file the same."""
+    def test_a_file_with_the_digest_of_another_is_refused(self, store: PackageStore) -> None:
+        """The digest in the form is that of the file that is there; the uploaded file is another."""
         take(store, Arriving())
         other = make_wheel(files=make_ballast(1))[1]
         with pytest.raises(InvalidRequest, match="sha256 digest is"):
             take(store, Arriving(data=other, digests={"sha256": SHA256}))
 
     def test_another_file_is_a_conflict_at_once(self, store: PackageStore) -> None:
-        """Before a byte of it is passed on."""
+        """Before a byte of it is read."""
         take(store, Arriving())
         incoming = Arriving(data=make_wheel(files=make_ballast(1))[1])
         with pytest.raises(AlreadyExists):
             take(store, incoming)
-        assert incoming.came == 0
+        assert incoming.arrived == 0
 
     @pytest.mark.parametrize(
         ("filename", "overrides", "sentence"),
@@ -155,7 +158,7 @@ class TestChecksAhead:
         ],
         ids=["name", "version", "filetype", "file name"],
     )
-    def test_what_does_not_agree_is_refused_at_once(
+    def test_a_form_that_does_not_match_its_file_name_is_refused_at_once(
         self,
         registry: TestRegistry,
         store: PackageStore,
@@ -163,14 +166,14 @@ class TestChecksAhead:
         overrides: dict[str, Any],
         sentence: str,
     ) -> None:
-        """The registry isn't even asked."""
+        """The registry is not asked."""
         incoming = Arriving(filename, **overrides)
         with pytest.raises(InvalidRequest, match=sentence):
             take(store, incoming)
-        assert (incoming.came, registry.calls) == (0, [])
+        assert (incoming.arrived, registry.calls) == (0, [])
 
     def test_a_blob_that_is_there_is_not_pushed(self, registry: TestRegistry, store: PackageStore) -> None:
-        """An upload may have ended between the blob and the image index."""
+        """An earlier upload may have ended between the blob and the image index."""
         registry.put_blob(CONTENT)
         registry.calls.clear()
         take(store, Arriving())
@@ -201,7 +204,7 @@ class TestChecksAtTheEnd:
         overrides: dict[str, Any],
         sentence: str,
     ) -> None:
-        """Its last piece is never sent, so what has been passed on becomes nothing."""
+        """Its last piece is never sent, so the registry stores nothing."""
         incoming = Arriving(filename, data, **overrides)
         with pytest.raises(InvalidRequest, match=sentence):
             take(store, incoming)
@@ -211,34 +214,34 @@ class TestChecksAtTheEnd:
         assert blob_size(registry, "0" * 64) is None
         assert not registry.exists("1.0")
 
-    def test_every_kind_of_digest_is_hashed_on_the_way_or_after(self, store: PackageStore) -> None:
-        """Those ahead of the file as it passes, those behind it from the spool."""
+    def test_digests_ahead_of_the_file_and_behind_it_are_verified(self, store: PackageStore) -> None:
+        """The first while the file arrives, the second from the temporary file."""
         digests = {"sha256": SHA256, "md5": hashlib.md5(CONTENT).hexdigest()}
         blake = {"blake2b_256": hashlib.blake2b(CONTENT, digest_size=32).hexdigest()}
         take(store, Arriving(digests=digests, after={"digests": {**digests, **blake}}))
         assert content(store, WHEEL) == CONTENT
 
     @pytest.mark.parametrize("missing", [1, 3 * PIECE, -1, -3 * PIECE])
-    def test_a_file_of_another_size_goes_from_the_spool(
+    def test_a_file_of_another_size_is_pushed_from_the_temporary_file(
         self, registry: TestRegistry, store: PackageStore, missing: int
     ) -> None:
-        """Something stands behind it in the form: the upload that was begun is given up."""
+        """Something follows it in the form: the push that has begun is given up."""
         take(store, Arriving(missing=missing))
         assert len(puts(registry)) == 3
         assert content(store, WHEEL) == CONTENT
 
 
-class TestTrouble:
+class TestFailures:
     @pytest.mark.parametrize(
         "failure",
         [InvalidRequest("gone"), BodyTimeout("slow"), OSError(28, "No space left"), ValueError("a defect")],
         ids=["client gone", "client slow", "disk full", "a defect"],
     )
     @pytest.mark.parametrize("at", [0, 3 * PIECE])
-    def test_what_arriving_raises_is_raised(
+    def test_an_error_of_the_form_is_raised(
         self, registry: TestRegistry, store: PackageStore, failure: Exception, at: int
     ) -> None:
-        """Nothing is stored, nothing tried again, and the next upload goes well."""
+        """Nothing is stored and nothing tried again; the next upload succeeds."""
 
         def before(came: int) -> None:
             if came >= at:
@@ -252,10 +255,10 @@ class TestTrouble:
         take(store, Arriving())
         assert names(store) == [WHEEL]
 
-    def test_a_broken_upload_is_begun_anew_from_the_spool(
+    def test_a_broken_push_is_repeated_from_the_temporary_file(
         self, registry: TestRegistry, store: PackageStore
     ) -> None:
-        """After the rest of the file has been read."""
+        """After the rest of the file has arrived."""
 
         def relent(line: str) -> None:
             if line.startswith("POST") and len(puts(registry)) == 1:
@@ -266,24 +269,24 @@ class TestTrouble:
         assert incoming.is_read
         assert content(store, WHEEL) == CONTENT
 
-    def test_attempts_have_an_end(self, registry: TestRegistry, store: PackageStore) -> None:
-        """One while it arrives, three from the spool."""
+    def test_pushes_are_limited(self, registry: TestRegistry, store: PackageStore) -> None:
+        """One while the file arrives, three from the temporary file."""
         registry.refuse = {"PUT .*/uploads/": (503, "UNAVAILABLE")}
         with pytest.raises(RegistryFailed):
             take(store, Arriving())
         assert len(puts(registry)) == 4
 
     def test_a_refusal_is_passed_on(self, registry: TestRegistry, store: PackageStore) -> None:
-        """Another attempt would meet the same; the rest of the file is of no use."""
+        """Another attempt would be refused, too. The rest of the file isn't needed."""
         registry.refuse = {"PUT .*/uploads/": (413, "SIZE_INVALID")}
         with pytest.raises(TooLarge):
             take(store, Arriving())
         assert len(puts(registry)) == 1
 
-    def test_an_answer_to_half_a_file_is_not_believed(
+    def test_a_success_before_the_last_piece_is_ignored(
         self, registry: TestRegistry, store: PackageStore
     ) -> None:
-        """A success that comes before the last piece has gone is none."""
+        """The registry can't have the file yet."""
 
         def relent(line: str) -> None:
             if line.startswith("POST") and len(puts(registry)) == 1:

@@ -1,20 +1,41 @@
-"""The write path: what is pushed and in which order, conflicts, and what is refused."""
+"""Publish, yank and delete: what is written, conflicts, and what is refused."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any
 
 import pytest
 
 from pyoci.distributions.names import ProjectName
-from pyoci.errors import AlreadyExists, Denied, InvalidRequest, NotFound, Unauthorized
+from pyoci.errors import (
+    AlreadyExists,
+    Denied,
+    InvalidRequest,
+    NotFound,
+    NotSupported,
+    Unauthorized,
+)
+from pyoci.oci.models import IMAGE_INDEX
 from pyoci.oci.references import Tag
 from pyoci.store.service import PackageStore
 from tests.builders import make_metadata, make_sdist, make_wheel, make_zip
 from tests.registry import TestRegistry, make_namespace
-from tests.store.shelf import HELLO, NOBODY, content, make_foreign_image, names, page, publish, publish_wheel
+from tests.store.shelf import (
+    HELLO,
+    NOBODY,
+    content,
+    make_foreign_image,
+    names,
+    page,
+    publish,
+    publish_wheel,
+    yanked,
+)
 
+ACME = make_namespace()
+WHEEL, SDIST = make_wheel()[0], make_sdist()[0]
 SPELLINGS = [
     ("Hello.World", "1.0", "py3-none-any"),
     ("hello-world", "1.0+local.1", "py3-none-any"),
@@ -25,7 +46,9 @@ SPELLINGS = [
 
 
 @pytest.mark.parametrize(("name", "version", "tag"), SPELLINGS)
-def test_a_wheel_comes_back_as_it_was(store: PackageStore, name: str, version: str, tag: str) -> None:
+def test_a_wheel_is_downloaded_as_it_was_uploaded(
+    store: PackageStore, name: str, version: str, tag: str
+) -> None:
     """Under its own file name, however name and version are spelled."""
     filename, wheel = make_wheel(name, version, tag)
     published = publish(store, filename, wheel)
@@ -38,8 +61,8 @@ def test_a_wheel_comes_back_as_it_was(store: PackageStore, name: str, version: s
 
 
 @pytest.mark.parametrize("ending", [".tar.gz", ".zip"])
-def test_an_sdist_comes_back_as_it_was(store: PackageStore, ending: str) -> None:
-    """Without core metadata, which may change when it is built."""
+def test_an_sdist_is_downloaded_as_it_was_uploaded(store: PackageStore, ending: str) -> None:
+    """It has no core metadata on the page, for that may change when it is built."""
     filename, sdist = make_sdist(ending=ending)
     file = publish(store, filename, sdist, filetype="sdist")
     assert file.core_metadata is None
@@ -49,7 +72,7 @@ def test_an_sdist_comes_back_as_it_was(store: PackageStore, ending: str) -> None
 
 
 def test_a_wheel_whose_metadata_is_not_utf8_offers_none(store: PackageStore) -> None:
-    """JSON could not hold it byte-exact; the wheel itself is as good as any."""
+    """JSON could not contain it byte for byte. The wheel itself is served."""
     metadata = make_metadata().replace(b"\n\n", b"\nAuthor: Zo\xeb\n\n")
     files = {"hello_world-1.0.dist-info/METADATA": metadata}
     wheel = make_zip(files)
@@ -59,7 +82,7 @@ def test_a_wheel_whose_metadata_is_not_utf8_offers_none(store: PackageStore) -> 
 
 
 def test_the_image_index_is_written_last(registry: TestRegistry, store: PackageStore) -> None:
-    """A reader never sees a dangling reference; everything is pushed once."""
+    """A reader never sees a dangling reference. Everything is pushed once."""
     publish_wheel(store)
     writes = [line for line in registry.calls if line.startswith("PUT")]
     assert [line.split("/")[2] for line in writes] == ["blobs", "blobs", "manifests", "manifests"]
@@ -68,7 +91,7 @@ def test_the_image_index_is_written_last(registry: TestRegistry, store: PackageS
 
 
 def test_the_same_file_again_is_no_conflict(registry: TestRegistry, store: PackageStore) -> None:
-    """Nothing is written, the file keeps its time: twine repeats an upload whose answer it missed.
+    """twine repeats an upload whose answer was lost. Nothing is written, and the upload time stays.
 
     The registry is asked whether it still has the file, its config blob and its manifest.
     """
@@ -79,7 +102,7 @@ def test_the_same_file_again_is_no_conflict(registry: TestRegistry, store: Packa
 
 
 def test_another_file_of_that_name_is_a_conflict(store: PackageStore) -> None:
-    """The sentence is the one that poetry, pdm and uv know."""
+    """The message is the one that poetry, pdm and uv recognise."""
     first = publish_wheel(store)
     with pytest.raises(AlreadyExists) as caught:
         publish_wheel(store, requires=["other"])
@@ -89,7 +112,7 @@ def test_another_file_of_that_name_is_a_conflict(store: PackageStore) -> None:
 
 
 def test_a_conflict_is_found_under_an_unnormalised_tag(registry: TestRegistry, store: PackageStore) -> None:
-    """What the Rust PyOCI kept under 1.0RC1 is the same file as ours under 1.0rc1."""
+    """A file that the Rust PyOCI stored under 1.0RC1 is the same as ours under 1.0rc1."""
     publish_wheel(store, "1.0rc1")
     registry.put("1.0RC1", registry.document("1.0rc1"))
     registry.session().delete(make_namespace().repository(HELLO), Tag.parse("1.0rc1"))
@@ -98,8 +121,8 @@ def test_a_conflict_is_found_under_an_unnormalised_tag(registry: TestRegistry, s
         publish(store, filename, wheel)
 
 
-def test_files_of_one_version_stand_side_by_side(store: PackageStore) -> None:
-    """One image index holds them all."""
+def test_files_of_one_version_share_an_image_index(store: PackageStore) -> None:
+    """It lists them all."""
     uploads = [make_wheel(), make_wheel(tag="py2-none-any"), make_wheel(build="2"), make_sdist()]
     for filename, data in uploads:
         publish(store, filename, data)
@@ -107,7 +130,7 @@ def test_files_of_one_version_stand_side_by_side(store: PackageStore) -> None:
 
 
 def test_labels_and_urls_come_from_the_form(registry: TestRegistry, store: PackageStore) -> None:
-    """Labels become annotations of the manifest, web URLs those of the entry."""
+    """Labels become annotations of the manifest; web URLs become annotations of the entry."""
     urls = ("Home, https://example.org", "Bad, javascript:alert(1)", ", https://example.org/unnamed")
     classifiers = ("PyOCI :: Label :: team :: a :: b", "Programming Language :: Python")
     file = publish(store, *make_wheel(), classifiers=classifiers, project_urls=urls)
@@ -162,7 +185,7 @@ BAD: list[tuple[str, str, bytes, dict[str, Any], str]] = [
 @pytest.mark.parametrize(
     ("filename", "data", "overrides", "sentence"), [row[1:] for row in BAD], ids=[row[0] for row in BAD]
 )
-def test_what_does_not_agree_is_refused_and_nothing_stored(
+def test_a_file_that_does_not_match_its_form_is_refused(
     registry: TestRegistry,
     store: PackageStore,
     filename: str,
@@ -170,7 +193,7 @@ def test_what_does_not_agree_is_refused_and_nothing_stored(
     overrides: dict[str, Any],
     sentence: str,
 ) -> None:
-    """A sentence says what was wrong and what was expected; the registry isn't even asked."""
+    """The message says what was wrong and what was expected. The registry is not asked."""
     with pytest.raises(InvalidRequest) as caught:
         publish(store, filename, data, **overrides)
     assert sentence in caught.value.message
@@ -178,7 +201,7 @@ def test_what_does_not_agree_is_refused_and_nothing_stored(
 
 
 def test_digests_that_agree_are_accepted_in_either_case(store: PackageStore) -> None:
-    """Every digest given is verified, also those that we don't keep."""
+    """Every digest in the form is verified, also those that are not stored."""
     filename, wheel = make_wheel()
     digests = {
         "sha256": hashlib.sha256(wheel).hexdigest().upper(),
@@ -189,7 +212,7 @@ def test_digests_that_agree_are_accepted_in_either_case(store: PackageStore) -> 
 
 
 def test_a_foreign_image_under_the_tag_stays(registry: TestRegistry, store: PackageStore) -> None:
-    """Somebody's image is not overwritten by a package."""
+    """A container image is not overwritten by a package."""
     registry.put("1.0", foreign := make_foreign_image(registry))
     with pytest.raises(Denied, match="something else than a Python package"):
         publish_wheel(store)
@@ -197,10 +220,10 @@ def test_a_foreign_image_under_the_tag_stays(registry: TestRegistry, store: Pack
 
 
 @pytest.mark.parametrize(("status", "code"), [(401, "UNAUTHORIZED"), (403, "DENIED")])
-def test_a_repository_that_hides_before_it_exists_is_published_to(
+def test_a_repository_that_answers_401_before_it_exists_is_published_to(
     registry: TestRegistry, store: PackageStore, status: int, code: str
 ) -> None:
-    """Docker Hub says 401 of everything absent: pushing decides (quirk 7)."""
+    """Docker Hub answers 401 for everything that is absent: only a push shows more (quirk 7)."""
     registry.refuse = {"GET .*/manifests/1.0": (status, code), "HEAD .*/blobs/": (status, code)}
 
     def relent(line: str) -> None:
@@ -215,24 +238,198 @@ def test_a_repository_that_hides_before_it_exists_is_published_to(
 def test_a_tag_that_stays_unreadable_after_the_push_is_refused(
     registry: TestRegistry, store: PackageStore
 ) -> None:
-    """Only 404 means new: writing over what can't be read could lose a neighbour's file."""
+    """Only 404 means that the version is new: writing over what can't be read could lose another file."""
     registry.refuse = {"GET .*/manifests/1.0": (401, "UNAUTHORIZED")}
     with pytest.raises(Unauthorized):
         publish_wheel(store)
     assert not [line for line in registry.calls if line.startswith("PUT") and line.endswith("/1.0")]
 
 
-def test_a_registry_that_makes_no_repositories_says_so(registry: TestRegistry, store: PackageStore) -> None:
+def test_a_registry_without_create_on_push_is_reported(registry: TestRegistry, store: PackageStore) -> None:
     """Amazon's, unless create-on-push is on."""
     registry.refuse = {"POST": (404, "NAME_UNKNOWN")}
     with pytest.raises(NotFound, match=r"local/acme/hello_world has to be made there first"):
         publish_wheel(store)
 
 
-def test_two_packages_of_other_namespaces_do_not_meet(store: PackageStore) -> None:
+def test_namespaces_are_separate(store: PackageStore) -> None:
     """The namespace is part of the repository's name."""
     publish_wheel(store)
     with pytest.raises(NotFound):
         store.page(make_namespace("acme/deeper"), HELLO, NOBODY)
     with pytest.raises(NotFound):
         page(store, ProjectName.parse("other"))
+
+
+def test_an_entry_that_is_no_file_is_replaced(registry: TestRegistry, store: PackageStore) -> None:
+    """An entry without a hash whose manifest is an image index is on no page; an upload replaces it."""
+    publish(store, *make_wheel())
+    publish(store, *make_sdist())
+    document = registry.document("1.0")
+    nested = registry.put("nested", {"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": []})
+    entry = document["manifests"][0]
+    del entry["annotations"]["com.pyoci.sha256_digest"]
+    entry |= {"digest": str(nested.digest), "size": len(nested.body), "mediaType": IMAGE_INDEX}
+    registry.put("1.0", document)
+    fresh, other = registry.store(), make_wheel(requires=["other"])[1]
+    assert names(fresh) == [SDIST]
+    publish(fresh, WHEEL, other)
+    assert set(names(fresh)) == {WHEEL, SDIST}
+    assert len(registry.document("1.0")["manifests"]) == 2
+    assert content(fresh, WHEEL) == other
+
+
+class TestYank:
+    """PEP 592: a yanked file is still there for those who pinned it."""
+
+    @pytest.fixture(autouse=True)
+    def _published(self, store: PackageStore) -> None:
+        publish(store, *make_wheel())
+        publish(store, *make_sdist())
+
+    def test_a_file(self, store: PackageStore) -> None:
+        """One file, with a reason. Its bytes stay."""
+        store.yank(ACME, HELLO, WHEEL, "broken", NOBODY)
+        assert yanked(store) == {WHEEL: "broken", SDIST: None}
+        assert content(store, WHEEL) == make_wheel()[1]
+
+    def test_a_version(self, store: PackageStore) -> None:
+        """All files of a version together, as pip and Renovate expect it; also without a reason."""
+        store.yank(ACME, HELLO, "1.0", "", NOBODY)
+        assert yanked(store) == {WHEEL: "", SDIST: ""}
+
+    def test_is_taken_back(self, registry: TestRegistry, store: PackageStore) -> None:
+        """The entries are what they were before."""
+        before = registry.document("1.0")["manifests"]
+        store.yank(ACME, HELLO, "1.0", "broken", NOBODY)
+        store.yank(ACME, HELLO, "v1.0", None, NOBODY)
+        assert registry.document("1.0")["manifests"] == before
+
+    def test_twice_writes_once(self, registry: TestRegistry, store: PackageStore) -> None:
+        """A file that is yanked already needs no write."""
+        store.yank(ACME, HELLO, WHEEL, "broken", NOBODY)
+        registry.calls.clear()
+        store.yank(ACME, HELLO, WHEEL, "broken", NOBODY)
+        assert not [line for line in registry.calls if line.startswith("PUT")]
+
+    @pytest.mark.parametrize("reason", ["a\nb", "x" * 1001, "\0"])
+    def test_a_reason_that_cannot_be_shown(self, store: PackageStore, reason: str) -> None:
+        """A reason is one line of at most 1000 characters."""
+        with pytest.raises(InvalidRequest, match="one line of at most 1000"):
+            store.yank(ACME, HELLO, WHEEL, reason, NOBODY)
+        assert yanked(store) == {WHEEL: None, SDIST: None}
+
+    @pytest.mark.parametrize(
+        "target", ["2.0", "hello_world-2.0-py3-none-any.whl", "other-1.0-py3-none-any.whl"]
+    )
+    def test_what_is_not_there(self, store: PackageStore, target: str) -> None:
+        """Unknown files and versions are not found."""
+        with pytest.raises(NotFound):
+            store.yank(ACME, HELLO, target, "", NOBODY)
+
+    def test_what_is_neither_file_nor_version(self, store: PackageStore) -> None:
+        """The message says what was expected."""
+        with pytest.raises(InvalidRequest, match="neither a file name nor a version"):
+            store.yank(ACME, HELLO, "latest", "", NOBODY)
+
+    def test_survives_the_next_upload(self, store: PackageStore) -> None:
+        """Adding a file changes no other."""
+        store.yank(ACME, HELLO, WHEEL, "broken", NOBODY)
+        publish(store, *make_wheel(tag="py2-none-any"))
+        assert yanked(store)[WHEEL] == "broken"
+
+
+class TestDelete:
+    """A file or a version, in the way that the registry supports."""
+
+    def test_a_file_among_others(self, registry: TestRegistry, store: PackageStore) -> None:
+        """The image index is written without it, which works at every registry that takes pushes."""
+        publish(store, *make_wheel())
+        publish(store, *make_sdist())
+        child = registry.document("1.0")["manifests"][0]["digest"]
+        store.delete(ACME, HELLO, WHEEL, NOBODY)
+        assert names(store) == [SDIST]
+        assert not registry.exists(child)
+
+    def test_the_last_file_removes_the_version(self, registry: TestRegistry, store: PackageStore) -> None:
+        """Tag, image index and manifest are gone. The project is still there."""
+        publish_wheel(store)
+        publish_wheel(store, "2.0")
+        store.delete(ACME, HELLO, WHEEL, NOBODY)
+        assert not registry.exists("1.0")
+        assert [str(version) for version in page(store).versions] == ["2.0"]
+
+    def test_a_version(self, store: PackageStore) -> None:
+        """All of its files at once, as the Rust PyOCI does it."""
+        publish(store, *make_wheel())
+        publish(store, *make_sdist())
+        store.delete(ACME, HELLO, "1.0", NOBODY)
+        assert names(store) == []
+
+    def test_and_publish_again(self, store: PackageStore) -> None:
+        """Another file may have the name then: the registry is the operator's."""
+        publish_wheel(store)
+        store.delete(ACME, HELLO, WHEEL, NOBODY)
+        publish_wheel(store, requires=["other"])
+        assert content(store, WHEEL) == make_wheel(requires=["other"])[1]
+
+    def test_what_is_not_there(self, store: PackageStore) -> None:
+        """Unknown files, versions and projects are not found."""
+        publish_wheel(store)
+        for target in ("2.0", SDIST):
+            with pytest.raises(NotFound):
+                store.delete(ACME, HELLO, target, NOBODY)
+
+    TAG = r"DELETE .*/manifests/[0-9]"
+    DIGEST = r"DELETE .*/manifests/sha256"
+
+    @pytest.mark.parametrize("status", [400, 405])
+    def test_where_tags_cannot_be_deleted(
+        self, registry: TestRegistry, store: PackageStore, status: int
+    ) -> None:
+        """docker-registry 2.8 (400) and Harbor: the image index is deleted by its digest (quirk 4)."""
+        registry.refuse = {self.TAG: (status, "UNSUPPORTED")}
+        publish_wheel(store)
+        store.delete(ACME, HELLO, WHEEL, NOBODY)
+        assert not registry.exists("1.0")
+
+    def test_where_nothing_can_be_deleted(self, registry: TestRegistry, store: PackageStore) -> None:
+        """ghcr.io and Docker Hub: an image index without manifests replaces it, with its own digest."""
+        registry.refuse = {"DELETE": (405, "UNSUPPORTED")}
+        for version in ("1.0", "2.0"):
+            publish_wheel(store, version)
+            store.delete(ACME, HELLO, version, NOBODY)
+        assert names(store) == []
+        first, second = registry.document("1.0"), registry.document("2.0")
+        assert first["manifests"] == second["manifests"] == []
+        assert json.dumps(first) != json.dumps(second)
+
+    def test_a_version_that_was_emptied_can_be_filled(
+        self, registry: TestRegistry, store: PackageStore
+    ) -> None:
+        """It is on no page, and a file can be uploaded to it again."""
+        registry.refuse = {"DELETE": (405, "UNSUPPORTED")}
+        publish_wheel(store)
+        store.delete(ACME, HELLO, WHEEL, NOBODY)
+        with pytest.raises(NotFound):
+            store.delete(ACME, HELLO, "1.0", NOBODY)
+        publish_wheel(store, requires=["other"])
+        assert names(store) == [WHEEL]
+
+    def test_where_neither_deleting_nor_writing_is_allowed(
+        self, registry: TestRegistry, store: PackageStore
+    ) -> None:
+        """NotSupported only if the registry refuses every way."""
+        publish_wheel(store)
+        registry.refuse = {"DELETE": (405, "UNSUPPORTED"), r"PUT .*/manifests/1\.0": (405, "UNSUPPORTED")}
+        with pytest.raises(NotSupported):
+            store.delete(ACME, HELLO, WHEEL, NOBODY)
+        assert names(store) == [WHEEL]
+
+    def test_manifests_that_stay_are_no_failure(self, registry: TestRegistry, store: PackageStore) -> None:
+        """Harbor answers 412 for a manifest in an image index. The file is gone all the same."""
+        publish(store, *make_wheel())
+        publish(store, *make_sdist())
+        registry.refuse = {self.DIGEST: (412, "DENIED")}
+        store.delete(ACME, HELLO, WHEEL, NOBODY)
+        assert names(store) == [SDIST]
