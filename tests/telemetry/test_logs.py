@@ -139,7 +139,11 @@ class TestRequestLine:
             def close(self) -> None:
                 closed.append(True)
 
-        self.run(lambda environ, start: start("200 OK", []) or Body([b"x"]), io.StringIO(), 0)
+        def download(environ: dict[str, Any], start_response: Any) -> Body:
+            start_response("200 OK", [])
+            return Body([b"x"])
+
+        self.run(download, io.StringIO(), 0)
         assert closed == [True]
 
 
