@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -53,6 +54,21 @@ class TestPurged:
         (layer,) = registry.document(child["digest"])["layers"]
         assert layer["digest"] == f"sha256:{before[0].sha256}"
         assert content(store, WHEEL) == make_wheel()[1]
+
+    @pytest.mark.parametrize("code", ["MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UNKNOWN"])
+    def test_each_code_for_a_lost_manifest_has_it_written_anew(
+        self, registry: TestRegistry, store: PackageStore, code: str
+    ) -> None:
+        """Registries refuse an image index with one of three codes while a manifest that it lists is lost."""
+
+        def look(line: str) -> None:
+            if re.search("PUT .*/manifests/sha256:", line):
+                registry.refuse.clear()
+
+        registry.refuse, registry.before = {r"PUT .*/manifests/1\.0$": (400, code)}, look
+        store.yank(ACME, HELLO, WHEEL, "broken", NOBODY)
+        assert yanked(registry.store()) == {WHEEL: "broken", SDIST: None}
+        assert all(registry.exists(child["digest"]) for child in registry.document("1.0")["manifests"])
 
     @pytest.mark.parametrize("change", ["yank", "delete"])
     def test_an_update_that_was_overwritten_is_noticed_under_another_digest(
