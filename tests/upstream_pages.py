@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyoci.upstream.models import UpstreamFile, UpstreamPage
+from pyoci.simple_api.model import File
+from pyoci.upstream.client import UpstreamPage
 
 
-def make_upstream_file(filename: str = "flask-3.1.0-py3-none-any.whl", **overrides: Any) -> UpstreamFile:
+def make_upstream_file(filename: str = "flask-3.1.0-py3-none-any.whl", **overrides: Any) -> File:
     """A file that stays where upstream keeps it."""
     url = f"https://files.example/{filename}"
-    return UpstreamFile(**{"filename": filename, "url": url, "hashes": {"sha256": "ab" * 32}, **overrides})
+    return File(**{"filename": filename, "url": url, "hashes": {"sha256": "ab" * 32}, **overrides})
 
 
-def make_upstream_page(name: str = "flask", *files: UpstreamFile, **overrides: Any) -> UpstreamPage:
+def make_upstream_page(name: str = "flask", *files: File, **overrides: Any) -> UpstreamPage:
     """A page with one file, or with these."""
     files = files or (make_upstream_file(f"{name.replace('-', '_')}-3.1.0-py3-none-any.whl"),)
     values: dict[str, Any] = {"versions": ("3.1.0",), "fingerprint": name, "until": float("inf")}

@@ -20,7 +20,7 @@ from pyoci.store.absent import Absent
 from pyoci.store.models import Absence, ForeignPage, ProjectPage, Root
 from pyoci.store.pages import Pages
 from pyoci.store.project import StoredProject
-from pyoci.upstream.models import UpstreamPage
+from pyoci.upstream.client import UpstreamPage
 
 # The projects of the namespace that is spelled like a project.
 ProjectsBelow = Callable[[], tuple[ProjectName, ...]]

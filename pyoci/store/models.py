@@ -5,7 +5,7 @@ Upload, Published, ByteRange, FileStream, FileElsewhere.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import BinaryIO, Self
@@ -17,7 +17,8 @@ from pyoci.distributions.filenames import Sdist, Wheel
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import RangeNotSatisfiable
 from pyoci.oci.references import Registry, Repository
-from pyoci.upstream.models import UpstreamPage
+from pyoci.simple_api.model import File, Page, latest, timestamp
+from pyoci.upstream.client import UpstreamPage
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,23 @@ class PackageFile:
     @property
     def version(self) -> Version:
         return self.distribution.version
+
+    def on_page(self, url: str) -> File:
+        """The file as a page of the simple API has it, at this URL."""
+        return File(
+            self.distribution.filename,
+            url,
+            {"sha256": self.sha256},
+            self.size,
+            timestamp(self.upload_time) if self.upload_time is not None else None,
+            self.requires_python or None,
+            None,
+            None,
+            {"sha256": self.core_metadata} if self.core_metadata else None,
+            None if self.yanked is None else self.yanked or True,
+            self.distribution.version,
+            self.project_urls,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +122,15 @@ class ProjectPage:
     def latest(self) -> Version | None:
         """The newest version that is neither yanked nor a pre-release, else the next best."""
         yanked = {file.version for file in self.files if file.yanked is not None}
-        return max(self.versions, key=lambda v: (v not in yanked, not v.is_prerelease, v), default=None)
+        return latest({version: version in yanked for version in self.versions})
+
+    def as_page(self, url_of: Callable[[PackageFile], str]) -> Page:
+        """The page that the simple API shows. Its files can be read once."""
+        return Page(
+            name=self.name.normalized,
+            files=(file.on_page(url_of(file)) for file in self.files),
+            versions=tuple(map(str, self.versions)),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,7 @@
-"""Circuit: who fails again and again is left alone for a while, so that a dead upstream costs no thread."""
+"""Circuit and ConcurrencyLimit: how few threads wait for an upstream that fails or is slow.
+
+The rest stay free for the registry's pages.
+"""
 
 from __future__ import annotations
 
@@ -9,81 +12,119 @@ from contextlib import contextmanager
 
 from pyoci.errors import PyOCIError, Unreachable
 
-FAILURES = 5  # in a row, after which nobody asks
-SECONDS = 30.0  # until somebody tries again
-_LONGEST = 300.0  # seconds that upstream may ask us to stay away
+FAILURES = 5  # in a row, after which the circuit opens
+OPEN_SECONDS = 30.0  # until one caller may try again
+PATIENCE = 1.0  # seconds; a request that takes longer shows that upstream is slow
+_LONGEST = 300.0  # seconds of a Retry-After that are respected
 
 
-class Unwell(Unreachable):
-    """Upstream answered that it can't answer now; `wait` is for how many seconds it asks."""
+class Unavailable(Unreachable):
+    """Upstream answered that it can't serve the request now; `wait` is its Retry-After in seconds."""
 
     def __init__(self, message: str, wait: float | None = None) -> None:
         super().__init__(message)
         self.wait = wait
 
 
-def shut_off() -> Unreachable:
-    """What is said while nobody asks."""
+def circuit_is_open() -> Unreachable:
+    """The error of a request that isn't made because the circuit is open."""
     return Unreachable("the upstream package index has failed several times; it is asked again soon")
 
 
 class Circuit:
-    """One for the process. While it is open one caller at a time may try, once the time is over."""
+    """A circuit breaker, one for the process. After OPEN_SECONDS, one caller at a time may try again."""
 
     def __init__(
         self,
         failures: int = FAILURES,
-        seconds: float = SECONDS,
+        seconds: float = OPEN_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._failures, self._seconds, self._clock = failures, seconds, clock
         self._guard = threading.Lock()
         self._failed = 0
-        self._opened_until: float | None = None  # None: closed
+        self._open_until: float | None = None  # None: closed
         self._trying = False
 
     @property
     def is_open(self) -> bool:
-        """Whether nobody may ask at this moment."""
+        """Whether a request would be refused at this moment."""
         with self._guard:
-            return self._is_shut_off()
+            return self._is_open()
 
     @contextmanager
-    def passage(self) -> Iterator[None]:
-        """Ask in the block, and let it raise Unreachable where upstream is not well; any other answer is one.
-        Raises Unreachable itself, at once, while the circuit is open.
+    def call(self) -> Iterator[None]:
+        """Make a request in the block. An Unreachable from there is a failure, any other answer a success.
+        Raises Unreachable at once while the circuit is open.
         """
         with self._guard:
-            if self._is_shut_off():
-                raise shut_off()
-            trying = self._trying = self._opened_until is not None
+            if self._is_open():
+                raise circuit_is_open()
+            trying = self._trying = self._open_until is not None
         try:
             yield
         except Unreachable as exc:
-            self._fail(exc.wait if isinstance(exc, Unwell) else None)
+            self._record_failure(exc.wait if isinstance(exc, Unavailable) else None)
             raise
         except PyOCIError:
-            self._succeed()
+            self._record_success()
             raise
         else:
-            self._succeed()
+            self._record_success()
         finally:
             if trying:
                 with self._guard:
                     self._trying = False
 
-    def _is_shut_off(self) -> bool:
-        until = self._opened_until
+    def _is_open(self) -> bool:
+        until = self._open_until
         return until is not None and (self._trying or self._clock() < until)
 
-    def _succeed(self) -> None:
+    def _record_success(self) -> None:
         with self._guard:
-            self._failed, self._opened_until = 0, None
+            self._failed, self._open_until = 0, None
 
-    def _fail(self, wait: float | None) -> None:
+    def _record_failure(self, wait: float | None) -> None:
         with self._guard:
             self._failed += 1
             if wait is not None:
-                self._opened_until = self._clock() + min(max(wait, 1.0), _LONGEST)
+                self._open_until = self._clock() + min(max(wait, 1.0), _LONGEST)
             elif self._failed >= self._failures:
-                self._opened_until = self._clock() + self._seconds
+                self._open_until = self._clock() + self._seconds
+
+
+class ConcurrencyLimit:
+    """At most `count` threads of this process at once. More wait for `patience` seconds, or not at all while
+    a request under way has taken longer than that.
+    """
+
+    def __init__(
+        self, count: int, patience: float = PATIENCE, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._count, self._patience, self._clock = count, patience, clock
+        self._changed = threading.Condition()
+        self._started: list[float] = []
+
+    @contextmanager
+    def slot(self) -> Iterator[None]:
+        """Occupy one of the slots in the block. Raises Unreachable where none is free in time."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_free() or self._is_slow(), self._patience)
+            if not self._is_free():
+                raise Unreachable(
+                    "too many requests wait for the upstream package index already; try again later"
+                )
+            started = self._clock()
+            self._started.append(started)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._started.remove(started)
+                self._changed.notify()
+
+    def _is_free(self) -> bool:
+        return len(self._started) < self._count
+
+    def _is_slow(self) -> bool:
+        return self._clock() - min(self._started) > self._patience

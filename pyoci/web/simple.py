@@ -12,14 +12,11 @@ from pyoci.distributions.filenames import Version
 from pyoci.errors import Denied, InvalidRequest, NotFound, PyOCIError, Unauthorized
 from pyoci.oci.short_urls import DEFAULT
 from pyoci.store.models import Absence, ForeignPage, Namespace, ProjectPage, Root
-from pyoci.upstream.releases import of_version
 from pyoci.web import answers
 from pyoci.web.context import ResolvedProject, ResolvedRequest, locate, resolve, site
-from pyoci.web.foreign import render_foreign, render_foreign_legacy
-from pyoci.web.legacy import render_legacy
 from pyoci.web.negotiation import Representation, choose
 from pyoci.web.rendered import UPSTREAM, Rendered
-from pyoci.web.rendering import render_page, render_root
+from pyoci.web.rendering import render_legacy, render_page, render_root
 from pyoci.web.warm import may_be_given_again
 
 simple = Blueprint("simple", __name__)
@@ -86,9 +83,9 @@ def _legacy(resolved: ResolvedRequest, page: str = "") -> Response:
 
 def _legacy_of(found: ProjectPage | ForeignPage, page: str) -> Response:
     if isinstance(found, ForeignPage):
-        return answers.page(render_foreign_legacy(found.page), "application/json", origin=UPSTREAM)
+        return answers.page(render_legacy(found.page), "application/json", origin=UPSTREAM)
     there = urljoin(request.base_url, page)
-    return answers.page(render_legacy(found, lambda link: urljoin(there, link)), "application/json")
+    return answers.page(render_legacy(found, there), "application/json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +153,7 @@ def _narrowed(page: ProjectPage | Root | ForeignPage, version: Version) -> Proje
     if isinstance(page, ProjectPage):
         found = page.of_version(version)
         return found if found.files else None
-    foreign = of_version(page.page, version)
+    foreign = page.page.of_version(version)
     return replace(page, page=foreign) if foreign.files else None
 
 
@@ -265,7 +262,7 @@ def _foreign(found: ForeignPage, shape: Representation, version: Version | None 
     key = ("upstream", page.name, version, shape, compressed)
 
     def render() -> Rendered:
-        content = render_foreign(page, shape)
+        content = render_page(page, shape)
         return Rendered.of(content, shape.value, compressed=compressed, origin=UPSTREAM)
 
     request.environ["pyoci.origin"] = UPSTREAM  # for whoever writes the log line

@@ -16,7 +16,7 @@ from pyoci.cache.files import FileBackend
 from pyoci.errors import Denied, NotFound, ProtocolError, Unreachable
 from pyoci.events import Events
 from pyoci.upstream.circuit import Circuit
-from pyoci.upstream.memory import Known, newer
+from pyoci.upstream.page_cache import CachedAnswer
 from tests.registry import TestRegistry
 from tests.store.shelf import names, publish_wheel
 from tests.upstream.conftest import Clock, MakeUpstream
@@ -141,7 +141,7 @@ class TestFreshness:
         self, elsewhere: PackageIndex, make_upstream: MakeUpstream, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """It is taken from the cache each time."""
-        monkeypatch.setattr("pyoci.upstream.memory._HELD", 100)
+        monkeypatch.setattr("pyoci.upstream.page_cache._LOCAL", 100)
         upstream = make_upstream()
         assert upstream.page("hello-world") == upstream.page("hello-world")
         assert elsewhere.asked("hello-world") == 1
@@ -262,23 +262,23 @@ class TestCircuit:
     def test_one_tries_at_a_time(self, clock: Clock) -> None:
         """The others are told at once; who gives up without an answer leaves the next one to try."""
         circuit = Circuit(1, 30, clock)
-        with pytest.raises(Unreachable), circuit.passage():
+        with pytest.raises(Unreachable), circuit.call():
             raise Unreachable("down")
         clock.go(31)
         assert not circuit.is_open
         with pytest.raises(KeyboardInterrupt):
             self.tries(circuit)
         assert not circuit.is_open
-        with circuit.passage():
+        with circuit.call():
             pass
-        with circuit.passage(), circuit.passage():
+        with circuit.call(), circuit.call():
             assert not circuit.is_open
 
     def tries(self, circuit: Circuit) -> None:
         """Tries, sees the others turned away, and gives up."""
-        with circuit.passage():
+        with circuit.call():
             assert circuit.is_open
-            with pytest.raises(Unreachable, match="failed several times"), circuit.passage():
+            with pytest.raises(Unreachable, match="failed several times"), circuit.call():
                 pytest.fail("two tried")
             raise KeyboardInterrupt
 
@@ -286,7 +286,7 @@ class TestCircuit:
         """Failures count where they follow each other; what was said with nonsense was said."""
         circuit = Circuit(2, 30, clock)
         for failure in (Unreachable("down"), ProtocolError("nonsense"), Unreachable("down")):
-            with pytest.raises(type(failure)), circuit.passage():
+            with pytest.raises(type(failure)), circuit.call():
                 raise failure
         assert not circuit.is_open
 
@@ -402,8 +402,10 @@ class TestWhatLiesInTheCache:
 
     def test_what_comes_from_the_future(self, make_upstream: MakeUpstream, clock: Clock) -> None:
         """A host whose clock is wrong makes no page last for ever."""
-        known = Known(make_upstream().page("hello-world"), clock() + 1000, clock() + 1600, "etag", "date")
+        known = CachedAnswer(
+            make_upstream().page("hello-world"), clock() + 1000, clock() + 1600, "etag", "date"
+        )
         assert not known.is_fresh(clock())
-        again = newer(known.to_bytes(), None, "hello-world")
+        again = CachedAnswer.newer(known.to_bytes(), None, "hello-world")
         assert again == known
-        assert newer(known.to_bytes(), known, "hello-world") is None
+        assert CachedAnswer.newer(known.to_bytes(), known, "hello-world") is None

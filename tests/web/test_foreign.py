@@ -13,10 +13,10 @@ from pypi_simple import ProjectPage as Parsed
 from werkzeug.test import EnvironBuilder
 
 from pyoci.distributions.names import ProjectName
+from pyoci.simple_api.model import ProjectStatus
 from pyoci.store.models import ForeignPage
-from pyoci.upstream.models import ProjectStatus
-from pyoci.web.foreign import render_foreign, render_foreign_legacy
 from pyoci.web.negotiation import Representation
+from pyoci.web.rendering import render_legacy, render_page
 from tests.upstream_pages import make_upstream_file, make_upstream_page
 from tests.web.doubles import MemoryStore
 
@@ -37,12 +37,12 @@ PAGE = make_upstream_page(
 
 
 def html() -> str:
-    return render_foreign(PAGE, Representation.HTML).decode()
+    return render_page(PAGE, Representation.HTML).decode()
 
 
 def test_json_has_every_key_that_upstream_gave() -> None:
     """And none for what it didn't: uv throws a page away for one null."""
-    assert json.loads(render_foreign(PAGE, Representation.JSON)) == {
+    assert json.loads(render_page(PAGE, Representation.JSON)) == {
         "meta": {"api-version": "1.4"},
         "name": "flask",
         "versions": ["0.1", "3.1.0"],
@@ -90,10 +90,10 @@ def test_hatch_can_read_it() -> None:
 def test_core_metadata_without_a_sha256(told: Any) -> None:
     """`true`, or the hash that there is."""
     page = make_upstream_page("flask", make_upstream_file(core_metadata=told, yanked=True))
-    text = render_foreign(page, Representation.HTML).decode()
+    text = render_page(page, Representation.HTML).decode()
     expected = "true" if told is True else f"sha512={'ab' * 64}"
     assert f'data-core-metadata="{expected}" data-dist-info-metadata="{expected}" data-yanked=""' in text
-    assert json.loads(render_foreign(page, Representation.JSON))["files"][0]["core-metadata"] == told
+    assert json.loads(render_page(page, Representation.JSON))["files"][0]["core-metadata"] == told
 
 
 def test_nothing_of_a_strangers_page_becomes_markup() -> None:
@@ -101,13 +101,13 @@ def test_nothing_of_a_strangers_page_becomes_markup() -> None:
     evil = '"><script>alert(1)</script>'
     file = make_upstream_file(url=f"https://files.example/{evil}", yanked=evil, requires_python=evil)
     page = make_upstream_page("flask", file, status=ProjectStatus("archived", evil))
-    assert "<script" not in render_foreign(page, Representation.HTML).decode()
+    assert "<script" not in render_page(page, Representation.HTML).decode()
 
 
 def test_legacy_json_has_what_renovate_reads() -> None:
     """Versions, moments, yanks; files that tell no version are not shown."""
     egg = make_upstream_file("flask-0.1-py2.6.egg")
-    document = json.loads(render_foreign_legacy(make_upstream_page("flask", egg, BARE, WHEEL)))
+    document = json.loads(render_legacy(make_upstream_page("flask", egg, BARE, WHEEL)))
     assert document["info"] == {
         "name": "flask",
         "summary": "",
@@ -131,7 +131,7 @@ def test_legacy_json_has_what_renovate_reads() -> None:
             "upload_time_iso_8601": "2026-11-20T08:15:30.123456Z",
         }
     ]
-    empty = json.loads(render_foreign_legacy(make_upstream_page("flask", egg)))
+    empty = json.loads(render_legacy(make_upstream_page("flask", egg)))
     assert (empty["releases"], empty["urls"]) == ({}, [])
 
 

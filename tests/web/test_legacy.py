@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 
 from pyoci.distributions.names import ProjectName
 from pyoci.store.models import ForeignPage, ProjectPage
-from pyoci.web.legacy import render_legacy
+from pyoci.web.rendering import render_legacy
 from tests.upstream_pages import make_upstream_page
 from tests.web.doubles import MemoryStore, make_file, make_page
 
@@ -19,7 +19,7 @@ BASE = "https://packages.example/ghcr.io/acme/hello-world/json"
 
 
 def read(page: ProjectPage) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(render_legacy(page, lambda link: urljoin(BASE, link)))
+    document: dict[str, Any] = json.loads(render_legacy(page, BASE.removesuffix("json")))
     return document
 
 

@@ -15,9 +15,10 @@ from pypi_simple import IndexPage as OracleRoot
 from pypi_simple import ProjectPage as OraclePage
 
 from pyoci.distributions.names import ProjectName
+from pyoci.simple_api.model import timestamp
 from pyoci.store.models import PackageFile, ProjectPage
 from pyoci.web.negotiation import Representation
-from pyoci.web.rendering import render_page, render_root, timestamp
+from pyoci.web.rendering import render_page, render_root
 from tests.web.doubles import make_file, make_page
 
 BASE = "https://packages.example/ghcr.io/acme/hello-world/"

@@ -11,7 +11,8 @@ import pytest
 from werkzeug.wrappers import Request, Response
 
 from pyoci.errors import Denied, NotFound, ProtocolError, PyOCIError, Unreachable
-from pyoci.upstream import road
+from pyoci.upstream import client
+from pyoci.upstream.client import freshness_lifetime
 from pyoci.upstream.service import Upstream
 from tests.upstream.conftest import MakeUpstream
 from tests.upstreams import HTML, JSON, PackageIndex, package_index
@@ -97,8 +98,8 @@ def test_a_bomb_is_not_unpacked(
     elsewhere: PackageIndex, make_upstream: MakeUpstream, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """Of what is packed no more is unpacked than a page may have."""
-    monkeypatch.setattr(road, "JSON_LIMIT", 100_000)
-    monkeypatch.setattr(road, "HTML_LIMIT", 100_000)
+    monkeypatch.setattr(client, "JSON_LIMIT", 100_000)
+    monkeypatch.setattr(client, "HTML_LIMIT", 100_000)
     elsewhere.answer = sends(gzip.compress(b" " * 10_000_000), kind=kind, Content_Encoding="gzip")
     with pytest.raises(ProtocolError, match="more than 100000 bytes"):
         make_upstream().page("hello-world")
@@ -184,3 +185,27 @@ def test_nobody_is_there(make_upstream: MakeUpstream) -> None:
     with pytest.raises(Unreachable, match="upstream package index could not be reached") as failure:
         make_upstream(url).page("hello-world")
     assert "127.0.0.1" not in failure.value.message
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        pytest.param({}, 300.0, id="nothing said"),
+        pytest.param({"cache-control": "max-age=600, public"}, 600.0, id="as PyPI says"),
+        pytest.param({"cache-control": "max-age=600", "age": "200"}, 400.0, id="old already"),
+        pytest.param({"cache-control": "max-age=600", "age": "900"}, 60.0, id="too old already"),
+        pytest.param({"cache-control": "max-age=600", "age": "soon"}, 600.0, id="of no age"),
+        pytest.param({"cache-control": 'Max-Age="120"'}, 120.0, id="quoted"),
+        pytest.param({"cache-control": "s-maxage=120, max-age=600"}, 120.0, id="for shared caches"),
+        pytest.param({"cache-control": "max-age=0"}, 60.0, id="at least a minute"),
+        pytest.param({"cache-control": "no-cache, max-age=600"}, 60.0, id="no-cache"),
+        pytest.param({"cache-control": "no-store"}, 60.0, id="no-store"),
+        pytest.param({"cache-control": "max-age=31536000, immutable"}, 3600.0, id="at most an hour"),
+        pytest.param({"cache-control": "max-age=-1"}, 300.0, id="negative"),
+        pytest.param({"cache-control": "max-age=" + "9" * 50}, 300.0, id="absurd"),
+        pytest.param({"cache-control": ",,=,x" * 1000}, 300.0, id="nonsense"),
+    ],
+)
+def test_freshness_lifetime(headers: dict[str, str], seconds: float) -> None:
+    """What upstream says, within bounds of our own."""
+    assert freshness_lifetime(headers, 300.0) == seconds

@@ -1,0 +1,151 @@
+"""read_json and read_html: the bytes of a foreign page to a Page.
+
+What is broken is left out, and so are unknown keys.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from html.parser import HTMLParser
+from typing import Any
+from urllib.parse import unquote, urljoin, urlsplit
+
+from packaging.utils import canonicalize_name
+
+from pyoci.errors import ProtocolError
+from pyoci.simple_api import fields
+from pyoci.simple_api.model import File, Page, version_of
+
+_FILES = 100_000
+_VERSIONS = 100_000
+_VERSION = 200  # characters
+_META = {"pypi:project-status": "status", "pypi:project-status-reason": "reason"}
+# For each field, the names that JSON may have for it: some indexes wrote `data-core-metadata` for a while.
+_FIELDS = [
+    (field.attribute, [*field.keys, *(f"data-{key}" for key in field.keys if field.former_key)], field.read)
+    for field in fields.FIELDS
+]
+_ATTRIBUTES = [(f"data-{key}", key, field.from_html) for field in fields.FIELDS for key in field.keys]
+
+
+def read_json(body: bytes, name: str, base: str) -> Page:
+    """The page of the project `name` (normalised), as JSON from the URL `base`. Raises ProtocolError."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        raise ProtocolError("the upstream package index sent JSON that can't be read") from None
+    if not isinstance(document, dict) or not isinstance(document.get("files"), list):
+        raise ProtocolError("the upstream package index sent JSON that is no project's page")
+    meta = document.get("meta")
+    _check_version(meta.get("api-version") if isinstance(meta, dict) else None)
+    theirs = document.get("name")
+    if isinstance(theirs, str) and canonicalize_name(theirs) != name:
+        raise ProtocolError("the upstream package index sent another project's page")
+    return _page(document, name, base)
+
+
+def read_html(body: bytes, name: str, base: str) -> Page:
+    """The page of the project `name` (normalised), as HTML from the URL `base`. Raises ProtocolError."""
+    reader = _Reader(base)
+    try:
+        # At once, and without close(): for an element that the page begins and never ends, the parser would
+        # then look through the rest again at each character.
+        reader.feed(body.decode("utf-8", "replace"))
+    except (AssertionError, RecursionError):  # html.parser raises the former for a strange <![section[
+        raise ProtocolError("the upstream package index sent HTML that can't be read") from None
+    return _page({"files": reader.files, "project-status": reader.status}, name, reader.base)
+
+
+def _page(document: Mapping[str, Any], name: str, base: str) -> Page:
+    entries = document["files"]
+    if len(entries) > _FILES:
+        raise ProtocolError(f"the upstream package index lists more than {_FILES} files of {name}")
+    files = tuple(file for file in (_file(entry, base) for entry in entries) if file is not None)
+    versions = _versions(document.get("versions"))
+    return Page(
+        name=name,
+        files=files,
+        versions=_versions_of(files) if versions is None else versions,
+        status=fields.status(document.get("project-status")),
+    )
+
+
+def _check_version(version: object) -> None:
+    """Another major version is another format (PEP 629). Raises ProtocolError."""
+    if isinstance(version, str) and version.partition(".")[0] not in {"1", ""}:
+        raise ProtocolError("the upstream package index speaks another version of the simple API; expected 1")
+
+
+def _file(entry: object, base: str) -> File | None:
+    if not isinstance(entry, dict):
+        return None
+    filename, url = fields.filename(entry.get("filename")), fields.url(entry.get("url"), base)
+    if filename is None or url is None:
+        return None
+    known: dict[str, Any] = {}
+    for attribute, keys, read in _FIELDS:
+        for key in keys:
+            if key in entry:
+                known[attribute] = read(entry[key])
+                break
+    return File(filename, url, fields.hashes(entry.get("hashes")), **known)
+
+
+def _versions(value: object) -> tuple[str, ...] | None:
+    if not isinstance(value, list):
+        return None
+    good = (text for text in value[:_VERSIONS] if isinstance(text, str) and len(text) <= _VERSION)
+    return tuple(dict.fromkeys(text for text in good if text and text.isascii() and text.isprintable()))
+
+
+def _versions_of(files: Iterable[File]) -> tuple[str, ...]:
+    """The versions in the file names, in PEP 440 order."""
+    found = {version for version in map(version_of, files) if version is not None}
+    return tuple(map(str, sorted(found)))
+
+
+class _Reader(HTMLParser):
+    """Collects links, as the entries that JSON would have for them, the base URL and the project's status."""
+
+    def __init__(self, base: str) -> None:
+        super().__init__()
+        self.base = base
+        self.files: list[dict[str, Any]] = []
+        self.status: dict[str, str | None] = {}
+        self._has_base = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = dict(reversed(attrs))  # the first of two counts, as in browsers
+        if tag == "a":
+            self._link(attributes)
+        elif tag == "base" and not self._has_base and attributes.get("href"):
+            self._has_base = True
+            self.base = fields.url(attributes["href"], self.base) or self.base
+        elif tag == "meta":
+            self._meta(attributes.get("name"), attributes.get("content"))
+
+    def _meta(self, name: str | None, content: str | None) -> None:
+        if name == "pypi:repository-version":
+            _check_version(content)
+        elif name in _META:
+            self.status.setdefault(_META[name], content)
+
+    def _link(self, attributes: dict[str, str | None]) -> None:
+        href = attributes.get("href")
+        if not href:
+            return
+        try:
+            parts = urlsplit(urljoin(self.base, href.strip()))
+        except ValueError:
+            return
+        entry: dict[str, Any] = {
+            # Not the link's text: pip and uv go by the URL.
+            "filename": unquote(parts.path.rpartition("/")[2]),
+            "url": href,
+            "hashes": fields.hashes_in(parts.fragment),
+        }
+        for attribute, key, from_html in _ATTRIBUTES:
+            if attribute in attributes:
+                entry[key] = from_html(attributes[attribute] or "")
+        self.files.append(entry)

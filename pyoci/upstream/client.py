@@ -1,0 +1,168 @@
+"""UpstreamClient: requests one project's page: credentials, redirects, gzip, and what the answers mean."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Self
+from urllib.parse import urlsplit
+
+from pyoci.errors import Denied, NotFound, ProtocolError
+from pyoci.net.addresses import Reach
+from pyoci.net.messages import Answer, Call
+from pyoci.net.reading import decoded
+from pyoci.net.retries import retry_after_seconds
+from pyoci.net.transport import Transport
+from pyoci.simple_api import fields
+from pyoci.simple_api.model import File, Page
+from pyoci.simple_api.reading import read_html, read_json
+from pyoci.simple_api.writing import page_json
+from pyoci.upstream.address import UpstreamAddress, origin_of
+from pyoci.upstream.circuit import Unavailable
+
+NAME = "the upstream package index"
+ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
+JSON_LIMIT = 64 * 1024 * 1024  # bytes, unpacked; the largest pages of PyPI have some twenty millions
+HTML_LIMIT = 16 * 1024 * 1024
+MIN_LIFETIME = 60.0  # seconds, whatever upstream says: one run of a client requests a page more than once
+MAX_LIFETIME = 3600.0
+_REDIRECTS = 3
+_REDIRECTED = frozenset({301, 302, 303, 307, 308})
+_JSON = frozenset({"application/vnd.pypi.simple.v1+json", "application/json"})
+_HTML = frozenset({"application/vnd.pypi.simple.v1+html", "text/html", "application/xhtml+xml"})
+_SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamPage(Page):
+    """A page as upstream sent it, without what was broken in it. The URLs of its files are absolute.
+
+    Two pages with one fingerprint show the same. `until` is a time on the monotonic clock: until then the
+    page may be given again without asking. `stale` says that upstream could not be asked when it was given.
+    """
+
+    files: tuple[File, ...]
+    fingerprint: str = ""
+    until: float = field(default=0.0, compare=False)
+    stale: bool = field(default=False, compare=False)
+
+    @classmethod
+    def of(cls, page: Page) -> Self:
+        """The same page with its fingerprint."""
+        files = tuple(page.files)
+        fingerprint = hashlib.sha256(page_json(replace(page, files=files), files_last=False)).hexdigest()[:32]
+        return cls(
+            name=page.name, files=files, versions=page.versions, status=page.status, fingerprint=fingerprint
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PageAnswer:
+    """Upstream's answer about a page; `page` is None where the known one has not changed (304)."""
+
+    page: UpstreamPage | None
+    headers: Mapping[str, str]
+
+
+class UpstreamClient:
+    """Requests pages at one address, with its credentials."""
+
+    def __init__(self, address: UpstreamAddress, transport: Transport) -> None:
+        self._address = address
+        self._transport = transport
+
+    def fetch(self, name: str, conditions: Mapping[str, str]) -> PageAnswer:
+        """Request the page of a project, under `conditions` (headers such as If-None-Match).
+
+        Takes ten seconds at most, redirects included. Raises NotFound, Denied, Unreachable, ProtocolError.
+        """
+        headers = {"Accept": ACCEPT, "Accept-Encoding": "gzip", **conditions}
+        if self._address.authorization is not None:
+            headers["Authorization"] = self._address.authorization
+        url = self._address.page_url(name)
+        call = Call(
+            method="GET", url=url, headers=headers, reach=Reach.LISTED, name=NAME, operation="upstream"
+        )
+        with self._transport.shared_deadline():
+            for _ in range(1 + _REDIRECTS):
+                answer = self._send(call)
+                if answer.status not in _REDIRECTED:
+                    return _understood(answer, name, call)
+                call = self._redirected(call, answer.headers.get("location", ""))
+        raise ProtocolError(f"{NAME} redirects more than {_REDIRECTS} times")
+
+    def _send(self, call: Call) -> Answer:
+        try:
+            return self._transport.document(call, JSON_LIMIT)
+        except Denied as exc:
+            # The transport's message speaks of registries, and may name an internal host.
+            raise ProtocolError(f"{NAME} redirects to an address that may not be requested") from exc
+
+    def _redirected(self, call: Call, location: str) -> Call:
+        """The call that follows a redirect. Another origin gets no credentials, nor does a redirect back."""
+        url = fields.url(location, call.url)
+        if url is None:
+            raise ProtocolError(f"{NAME} redirects to what is no usable URL")
+        own, target = self._address.origin, origin_of(urlsplit(url))
+        if target == own and origin_of(urlsplit(call.url)) == own:
+            return replace(call, url=url)
+        if target[0] == "http" and own[0] == "https":
+            raise ProtocolError(f"{NAME} redirects to plain http; expected https")
+        headers = {key: value for key, value in call.headers.items() if key != "Authorization"}
+        return replace(call, url=url, headers=headers, reach=self._reach_elsewhere())
+
+    def _reach_elsewhere(self) -> Reach:
+        """An upstream in a private network may redirect to other hosts there."""
+        _, host, port = self._address.origin
+        return Reach.PRIVATE if self._transport.resolver.is_private(host, port) else Reach.VOUCHED
+
+
+def freshness_lifetime(headers: Mapping[str, str], default: float) -> float:
+    """For how many seconds an answer is fresh (RFC 9111, section 4.2): its max-age less its Age, at least a
+    minute and at most an hour; `default` where upstream says nothing.
+    """
+    directives = _directives(headers.get("cache-control", ""))
+    if directives.keys() & {"no-store", "no-cache"}:
+        return MIN_LIFETIME
+    # Ours is a shared cache, so s-maxage comes first.
+    max_age = directives.get("s-maxage", directives.get("max-age", ""))
+    if not _SECONDS.fullmatch(max_age):
+        return max(default, MIN_LIFETIME)
+    age = headers.get("age", "").strip()
+    left = float(max_age) - (float(age) if _SECONDS.fullmatch(age) else 0.0)
+    return min(max(left, MIN_LIFETIME), MAX_LIFETIME)
+
+
+def _directives(header: str) -> dict[str, str]:
+    pairs = (part.strip().partition("=") for part in header[:1000].split(","))
+    return {name.strip().lower(): value.strip().strip('"') for name, _, value in pairs}
+
+
+def _understood(answer: Answer, name: str, call: Call) -> PageAnswer:
+    status = answer.status
+    if status == 200:
+        return PageAnswer(UpstreamPage.of(_page(answer, name, call.url)), answer.headers)
+    if status == 304 and call.headers.keys() & {"If-None-Match", "If-Modified-Since"}:
+        return PageAnswer(None, answer.headers)
+    if status in {404, 410}:
+        raise NotFound(f"{NAME} has no project {name}")
+    if status == 401:
+        raise ProtocolError(f"{NAME} wants other credentials than PYOCI_UPSTREAM_AUTH has")
+    if status in {403, 451}:
+        raise Denied(f"{NAME} does not give out {name}")
+    if status == 429 or status >= 500:
+        wait = retry_after_seconds(answer.headers.get("retry-after"))
+        busy = status == 429 or wait is not None
+        raise Unavailable(f"{NAME} can't answer now; try again later", float(wait or 1) if busy else None)
+    raise ProtocolError(f"{NAME} answered {status}; expected a page")
+
+
+def _page(answer: Answer, name: str, url: str) -> Page:
+    kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in _JSON:
+        return read_json(decoded(answer, JSON_LIMIT, NAME), name, url)
+    if kind in _HTML:
+        return read_html(decoded(answer, HTML_LIMIT, NAME), name, url)
+    raise ProtocolError(f"{NAME} sent neither JSON nor HTML of the simple API")

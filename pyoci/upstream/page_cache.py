@@ -1,0 +1,139 @@
+"""PageCache: upstream's last answer about each project, for all processes, and parsed in this one."""
+
+from __future__ import annotations
+
+import json
+import threading
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from cachetools import LRUCache
+
+from pyoci.cache.backend import Backend
+from pyoci.errors import PyOCIError
+from pyoci.simple_api.reading import read_json
+from pyoci.simple_api.writing import page_json
+from pyoci.upstream.client import UpstreamPage
+
+_LOCAL = 96 * 1024 * 1024  # bytes, as estimated, of parsed pages in this process
+_FILE = 1200  # bytes that the objects of a file take, besides its texts
+_UNPACKED = 64 * 1024 * 1024  # bytes of one page
+_HEADER = 1000  # characters of an ETag or a date; a longer one isn't sent back
+_SKEW = 60.0  # seconds that the clocks of hosts may differ
+
+
+@dataclass(frozen=True, slots=True)
+class CachedAnswer:
+    """Upstream's last answer; `page` is None where it has no such project. Times are seconds since 1970."""
+
+    page: UpstreamPage | None
+    checked: float  # when upstream was asked last
+    until: float  # until when the answer is fresh
+    etag: str = ""
+    modified: str = ""
+    stale: bool = False  # upstream couldn't be asked when it should have been; only this process knows
+
+    def is_fresh(self, now: float) -> bool:
+        """Whether it may be used without asking. An answer from the future may not."""
+        return self.checked - _SKEW <= now < self.until
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        """The headers of a conditional request."""
+        if self.page is None:
+            return {}
+        headers = {"If-None-Match": self.etag, "If-Modified-Since": self.modified}
+        return {name: value for name, value in headers.items() if value}
+
+    def to_bytes(self) -> bytes:
+        """A line of JSON about the answer, then the page, compressed."""
+        head = {"checked": self.checked, "until": self.until, "etag": self.etag, "modified": self.modified}
+        body = b"" if self.page is None else page_json(self.page, files_last=False)
+        return json.dumps({**head, "size": len(body)}).encode() + b"\n" + zlib.compress(body, 1)
+
+    @classmethod
+    def newer(cls, data: bytes, known: CachedAnswer | None, name: str) -> Self | None:
+        """Read what `to_bytes` wrote. None where it is not newer than what is `known`, and for other data."""
+        line, _, packed = data.partition(b"\n")
+        try:
+            head: Mapping[str, Any] = json.loads(line)
+            checked = float(head["checked"])
+            if known is not None and checked <= known.checked:
+                return None
+            size = head["size"]
+            body = zlib.decompressobj().decompress(packed, _UNPACKED)
+            if size != len(body):
+                return None
+            page = UpstreamPage.of(read_json(body, name, "")) if size else None
+            return cls(page, checked, float(head["until"]), str(head["etag"]), str(head["modified"]))
+        except (ValueError, KeyError, TypeError, zlib.error, PyOCIError):
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Weighed:
+    answer: CachedAnswer
+    weight: int
+
+
+class PageCache:
+    """Answers by project name, for one address (`key`)."""
+
+    def __init__(self, backend: Backend, key: str) -> None:
+        self._backend = backend
+        self._key = key
+        self._guard = threading.Lock()
+        self._local: LRUCache[str, _Weighed] = LRUCache(_LOCAL, getsizeof=lambda entry: entry.weight)
+
+    def key_of(self, name: str) -> str:
+        """The shared cache's key of a project of this upstream."""
+        return f"upstream\0{self._key}\0{name}"
+
+    def local(self, name: str) -> CachedAnswer | None:
+        """The answer that this process has."""
+        with self._guard:
+            entry = self._local.get(name)
+        return None if entry is None else entry.answer
+
+    def shared(self, name: str, known: CachedAnswer | None) -> CachedAnswer | None:
+        """The answer in the shared cache where it is newer than what is `known`, else `known`."""
+        data = self._backend.get(self.key_of(name))
+        found = None if data is None else CachedAnswer.newer(data, known, name)
+        if found is None:
+            return known
+        self.put_local(name, found)
+        return found
+
+    def put(self, name: str, answer: CachedAnswer, seconds: float) -> None:
+        """Remember an answer for all processes."""
+        self.put_local(name, answer)
+        self._backend.put(self.key_of(name), answer.to_bytes(), seconds)
+
+    def put_local(self, name: str, answer: CachedAnswer) -> None:
+        """Remember an answer in this process alone."""
+        weight = _weight(answer)
+        with self._guard:
+            self._local.pop(name, None)
+            if weight <= _LOCAL // 4:
+                self._local[name] = _Weighed(answer, weight)
+
+    def discard(self, name: str) -> None:
+        """Forget what is known of a project, here and in the shared cache."""
+        with self._guard:
+            self._local.pop(name, None)
+        self._backend.discard(self.key_of(name))
+
+
+def _weight(answer: CachedAnswer) -> int:
+    if answer.page is None:
+        return 500
+    files = answer.page.files
+    texts = sum(len(file.url) + len(file.filename) + len(file.provenance or "") for file in files)
+    return 1000 + len(files) * _FILE + texts + 100 * len(answer.page.versions)
+
+
+def header(value: str | None) -> str:
+    """An ETag or a date as it may be sent back; "" where it is missing, too long or not plain text."""
+    return value if value and len(value) <= _HEADER and value.isascii() and value.isprintable() else ""
