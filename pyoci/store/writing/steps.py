@@ -14,7 +14,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from pyoci.oci.errors import RegistryError, RegistryNotFound, RegistryNotSupported, RegistryRefused
+from pyoci.oci.errors import (
+    RegistryError,
+    RegistryFailed,
+    RegistryNotFound,
+    RegistryNotSupported,
+    RegistryRefused,
+)
 from pyoci.oci.models import Descriptor, Document, ImageIndex
 from pyoci.oci.references import Digest, Reference, Repository, Tag
 from pyoci.oci.session import OCISession
@@ -23,6 +29,8 @@ from pyoci.store.project import StoredProject
 from pyoci.store.writing.incoming import IncomingFile, SizeMismatch
 from pyoci.store.writing.lag import RecentWrites, current_document
 from pyoci.store.writing.queue import TagLocks
+
+_DELETES = 4  # attempts to delete one tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +122,7 @@ class TagWriter:
         """
 
         def delete() -> Digest | None:
-            is_gone = _delete_tag(session, repository, tag, old.digest)
+            is_gone = _delete_tag(session, repository, tag, old.digest, empty)
             return None if is_gone else _push(session, repository, tag, empty)
 
         self._recorded(repository, tag, old, delete)
@@ -167,13 +175,49 @@ def _push(session: OCISession, repository: Repository, tag: Tag, image_index: Im
     return document.digest
 
 
-def _delete_tag(session: OCISession, repository: Repository, tag: Tag, digest: Digest) -> bool:
+def _delete_tag(
+    session: OCISession, repository: Repository, tag: Tag, digest: Digest, empty: ImageIndex
+) -> bool:
     """Delete a tag, and by its digest the image index under it: some registries allow only one of the two.
     Returns whether the tag is gone.
     """
-    untagged = _delete(session, repository, tag, RegistryNotSupported, RegistryRefused)
-    accepted = (RegistryError,) if untagged else (RegistryNotSupported, RegistryRefused)
-    return _delete(session, repository, digest, *accepted) or untagged
+    if _delete(session, repository, tag, RegistryNotSupported, RegistryRefused):
+        _delete(session, repository, digest, RegistryError)
+        return True
+    for _ in range(_DELETES):
+        try:
+            session.delete(repository, digest)
+        except (RegistryNotFound, RegistryFailed) as exc:
+            if not _dangles(session, repository, tag):
+                if isinstance(exc, RegistryNotFound):
+                    return True
+                raise
+            # With a manifest again, the tag can be deleted by that one's digest.
+            digest = _push(session, repository, tag, empty)
+        except (RegistryNotSupported, RegistryRefused):
+            return False
+        else:
+            return True
+    return False
+
+
+def _dangles(session: OCISession, repository: Repository, tag: Tag) -> bool:
+    """Whether the registry lists a tag and has no manifest for it.
+
+    docker-registry 2.8 deletes a manifest first and its tags afterwards. In between it reads all tags, and
+    fails if one of them is being written.
+    """
+    try:
+        is_listed = str(tag) in session.tags(repository)
+    except RegistryError:
+        return False
+    if not is_listed:
+        return False
+    try:
+        session.digest(repository, tag)
+    except RegistryError as exc:
+        return isinstance(exc, RegistryNotFound)
+    return False
 
 
 def _delete(

@@ -21,7 +21,7 @@ from pyoci.oci.models import IMAGE_INDEX
 from pyoci.oci.references import Tag
 from pyoci.store.service import PackageStore
 from tests.builders import make_metadata, make_sdist, make_wheel, make_zip
-from tests.registry import TestRegistry, make_namespace
+from tests.registry import TestRegistry, make_namespace, make_repository
 from tests.store.shelf import (
     HELLO,
     NOBODY,
@@ -392,6 +392,32 @@ class TestDelete:
         publish_wheel(store)
         store.delete(ACME, HELLO, WHEEL, NOBODY)
         assert not registry.exists("1.0")
+
+    @pytest.mark.parametrize("answer", [(404, "MANIFEST_UNKNOWN"), (500, "UNKNOWN")])
+    def test_a_tag_that_has_lost_its_manifest_goes_as_well(
+        self, registry: TestRegistry, store: PackageStore, answer: tuple[int, str]
+    ) -> None:
+        """docker-registry 2.8 removes the manifest and fails before it removes the tag; it says so, or says
+        404 when it is asked again. The tag would be listed for ever.
+        """
+        publish_wheel(store)
+        publish_wheel(store, "2.0")
+        digest = registry.session().digest(make_repository(), Tag.parse("1.0"))
+
+        gone, there = (404, "MANIFEST_UNKNOWN"), r"(GET|HEAD) .*/manifests/1\.0"
+        registry.refuse = {self.TAG: (400, "DIGEST_INVALID")}
+
+        def fail_halfway(line: str) -> None:
+            if line == f"DELETE acme/hello_world/manifests/{digest}":
+                registry.refuse |= {f"DELETE .*{digest}": answer, there: gone}
+            if line == "PUT acme/hello_world/manifests/1.0":
+                registry.refuse.pop(there, None)
+
+        registry.before = fail_halfway
+        store.delete(ACME, HELLO, "1.0", NOBODY)
+        assert registry.session().tags(make_repository()) == ("0--pyoci", "2.0")
+        assert names(store) == ["hello_world-2.0-py3-none-any.whl"]
+        assert publish_wheel(store).filename == WHEEL
 
     def test_where_nothing_can_be_deleted(self, registry: TestRegistry, store: PackageStore) -> None:
         """ghcr.io and Docker Hub: an image index without manifests replaces it, with its own digest."""
