@@ -91,26 +91,17 @@ class Publisher:
         """Push again what the registry has lost of a file that is there: a clean-up takes files, config blobs
         and manifests of versions whose tag stays.
         """
-        lost = entry.descriptor
-        found = restored(project, entry, incoming)
-        if found.digest != lost.digest:
+        lost, found = entry.descriptor.digest, restored(project, entry, incoming)
 
-            def edit(each: Descriptor) -> Descriptor:
-                return (
-                    replace(each, digest=found.digest, size=found.size)
-                    if each.digest == lost.digest
-                    else each
-                )
+        def edit(each: Descriptor) -> Descriptor:
+            return replace(each, digest=found.digest, size=found.size) if each.digest == lost else each
 
-            self._updater.update(
-                project.session,
-                project.repository,
-                tag,
-                IndexUpdate(
-                    lambda present: self._edited(present, edit),
-                    lambda present: all(each.digest != lost.digest for each in _manifests(present)),
-                ),
+        if found.digest != lost:
+            update = IndexUpdate(
+                lambda present: self._edited(present, edit),
+                lambda present: all(each.digest != lost for each in _manifests(present)),
             )
+            self._updater.update(project.session, project.repository, tag, update)
         return project.complete(entry)
 
     def _edit(self, project: StoredProject, target: str, edit: _Edit) -> Iterable[Digest]:
@@ -153,9 +144,11 @@ def _adding(project: StoredProject, tag: Tag, stored: StoredFile) -> IndexUpdate
     def apply(present: ImageIndex | None) -> ImageIndex | None:
         if _same_file(project, tag, present, new.distribution, new.sha256) is not None:
             return present
-        # What is left in the file's place can't be read any more.
-        others = _without_place(project, tag, present, new.distribution)
-        return with_entry(others, stored.descriptor, new.created)
+        if present is not None:
+            # What is still in the file's place can't be read any more.
+            lost = [entry.descriptor for entry in _in_place(project, tag, present, new.distribution)]
+            present = replace(present, manifests=tuple(e for e in present.manifests if e not in lost))
+        return with_entry(present, stored.descriptor, new.created)
 
     def is_in(present: ImageIndex | None) -> bool:
         return any(_file_key(entry) == _file_key(stored.descriptor) for entry in _manifests(present))
@@ -182,16 +175,6 @@ def _same_file(
             raise AlreadyExists(f"File already exists ('{file.filename}', with sha256 hash '{file.sha256}').")
         return entry
     return None
-
-
-def _without_place(
-    project: StoredProject, tag: Tag, image_index: ImageIndex | None, distribution: Distribution
-) -> ImageIndex | None:
-    """The image index without the entries in a file's place."""
-    lost = [entry.descriptor for entry in _in_place(project, tag, image_index, distribution)]
-    if image_index is None or not lost:
-        return image_index
-    return replace(image_index, manifests=tuple(e for e in image_index.manifests if e not in lost))
 
 
 def _in_place(

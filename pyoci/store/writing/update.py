@@ -22,7 +22,7 @@ from pyoci.oci.errors import RegistryFailed, RegistryRateLimited, RegistryRefuse
 from pyoci.oci.models import Document, ImageIndex
 from pyoci.oci.references import Repository, Tag
 from pyoci.oci.session import OCISession
-from pyoci.store.layout import MARKER_TAG, package_in
+from pyoci.store.layout import package_in
 from pyoci.store.writing.lag import RecentWrites, WriteLatency, current_document
 from pyoci.store.writing.queue import GroupCommit, TagLocks
 from pyoci.store.writing.repair import with_manifests
@@ -170,7 +170,7 @@ class IndexUpdater:
         """Make all updates of a batch in one write. Returns those that have to be read back."""
         session, begun = batch[0].session, self._clock()
         outcome, marker = self._applied(repository, tag, batch), None
-        if outcome.removes_tag and tag != MARKER_TAG:
+        if outcome.removes_tag:
             marker = self._tags.ensure_marker(session, repository)
             if marker.is_new:
                 # Meanwhile somebody elsewhere may have changed the version.
