@@ -38,7 +38,7 @@ _Edit = Callable[[Descriptor], Descriptor | None]  # None removes the entry
 
 
 class Publisher:
-    """Changes versions. One for the process; the project comes with its caller's session."""
+    """Changes projects. One for the process; a project comes with its caller's session."""
 
     def __init__(self, updater: IndexUpdater, now: Callable[[], datetime]) -> None:
         self._updater = updater
@@ -49,7 +49,7 @@ class Publisher:
         a reader never sees a dangling reference. If the same file is there already, push only what the
         registry has lost of it, and return it as it is there.
 
-        Raises AlreadyExists if another file of that name is there, and what is wrong with the upload.
+        Raises AlreadyExists if another file of that name is there, and InvalidRequest.
         """
         present = self._present(project, incoming)
         if present is not None:

@@ -1,4 +1,4 @@
-"""Group commit: who writes a tag when. Writes that wait for the same tag are made together, as one batch.
+"""Group commit: writes that wait for the same tag are made together, as one batch.
 
 A build matrix uploads many wheels of one version at the same time. One after the other they would wait longer
 than their clients do; as one batch they cost one read, one write and two read-backs.
@@ -15,7 +15,7 @@ from typing import Generic, Protocol, Self, TypeVar
 from pyoci.errors import PyOCIError, Unreachable
 from pyoci.oci.references import Repository, Tag
 
-TURN_SECONDS = 30.0  # for which a write waits for its turn: in the queue, then for the tag's lock
+_TURN_SECONDS = 30.0  # for which a write waits for its turn: in the queue, then for the tag's lock
 _COMMIT_SECONDS = 120.0  # for which a member waits for its leader: some calls to the registry, each limited
 
 Lock = Callable[[str, float], AbstractContextManager[bool]]  # by name, for at most so many seconds
@@ -23,13 +23,13 @@ _Key = tuple[str, str, str]
 
 
 class TagLocks:
-    """Locks of tags, shared by everything that shares the cache backend whose `lock` is given."""
+    """Locks of tags. `lock` is that of a cache backend: all users of the cache share it."""
 
     def __init__(self, lock: Lock) -> None:
         self._lock = lock
 
     @contextmanager
-    def held(self, repository: Repository, tag: Tag, seconds: float = TURN_SECONDS) -> Iterator[None]:
+    def held(self, repository: Repository, tag: Tag, seconds: float = _TURN_SECONDS) -> Iterator[None]:
         """Hold the lock of a tag. Raises Unreachable if it isn't free within `seconds`."""
         with self._lock(f"tag {repository.registry.origin} {repository.name}:{tag}", seconds) as held:
             if not held:
@@ -48,7 +48,7 @@ class Member(Protocol):
         ...
 
     def fail(self, failure: PyOCIError) -> None:
-        """The batch ended with `failure`. Members that have an outcome already keep it."""
+        """The batch failed. A member that has an outcome already keeps it."""
         ...
 
 
@@ -72,13 +72,13 @@ class GroupCommit(Generic[MemberT]):
         write: Callable[[list[MemberT]], list[MemberT]],
         read_back: Callable[[list[MemberT]], None],
     ) -> None:
-        """Have `member` written, and return when its outcome is known.
+        """Write `member`, alone or in a batch, and return when its outcome is known.
 
-        The leader of a batch calls `write` with all of it while it holds the tag's lock, then `read_back`
-        with what `write` returned. Raises Unreachable if the member's turn doesn't come.
+        The thread of the batch's leader calls `write` with the batch while it holds the tag's lock, then
+        `read_back` with what `write` returned. Raises Unreachable if the member's turn doesn't come.
         """
         key = (repository.registry.origin, repository.name, tag.value)
-        if not self.join(key, member, TURN_SECONDS):
+        if not self.join(key, member, _TURN_SECONDS):
             return
         batch = [member]
         try:

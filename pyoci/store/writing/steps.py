@@ -1,4 +1,4 @@
-"""The steps of a write, each in the one order that is safe.
+"""The steps of a write, in the order that is safe.
 
 A reader must never find a reference to something that isn't there. A project must never lose its last tag,
 for registries forget a repository without tags. So a step needs what only the step before it returns:
@@ -49,7 +49,7 @@ class MarkerPresent:
 
 
 def push_file(project: StoredProject, incoming: IncomingFile) -> StoredFile:
-    """Push an uploaded file, while it arrives if it can be streamed. Raises what is wrong with the upload."""
+    """Push an uploaded file, while it arrives if it can be streamed. Raises InvalidRequest."""
     session, repository = project.session, project.repository
     streamed = incoming.can_stream and _stream(session, repository, incoming)
     new = incoming.file()
@@ -81,8 +81,8 @@ def push_config(session: OCISession, repository: Repository, config: bytes) -> D
 class TagWriter:
     """Reads, writes and removes tags. One for the server, made before its workers are forked.
 
-    Its caller holds the lock of the tag. `changed` records a change in the journal that everything that
-    shares the cache reads.
+    The caller holds the lock of the tag. `changed` records a change in the journal, which all users of the
+    cache read.
     """
 
     def __init__(

@@ -121,7 +121,7 @@ class _Outcome:
 class IndexUpdater:
     """Makes updates of image indexes. One for the server, made before its workers are forked.
 
-    `changed` records a change in the journal that all who share the cache read.
+    `changed` records a change in the journal, which all users of the cache read.
     """
 
     def __init__(
@@ -144,8 +144,7 @@ class IndexUpdater:
     def update(self, session: OCISession, repository: Repository, tag: Tag, update: IndexUpdate) -> None:
         """Make an update, together with those that wait for the same tag with the same credentials.
 
-        Raises Unreachable if others overwrite it again and again, and what the registry said last if it
-        refuses it.
+        Raises Unreachable if writers elsewhere overwrite it again and again, and the registry's last refusal.
         """
         member, begun = QueuedUpdate(session, update), self._clock()
         write, read_back = partial(self._write, repository, tag), partial(self._read_back, repository, tag)
@@ -177,8 +176,8 @@ class IndexUpdater:
                 begun = self._clock()
                 outcome = self._applied(repository, tag, batch)
         if outcome.is_unchanged:
-            # An update may be there again after it was lost. Then somebody elsewhere switches between two
-            # states, and the other one may come back.
+            # An update that was lost may reappear without a write of ours: if two writers elsewhere overwrite
+            # each other. The other state may come back, so it is read back, too.
             return [member for member in batch if member.was_written and member.failure is None]
         for member in batch:
             member.was_written = True
@@ -223,8 +222,8 @@ class IndexUpdater:
             self._tags.remove(session, repository, tag, document, wanted, marker)
 
     def _read_back(self, repository: Repository, tag: Tag, written: list[QueuedUpdate]) -> None:
-        """Look for written updates when any writer that read before the write must have written, and again
-        later.
+        """Read the tag when a writer elsewhere that had read it before our write must have written it, and
+        again later. Updates that are not in it are lost.
         """
         for seconds in self._latency.delays(repository.registry.origin):
             if not written:
