@@ -22,6 +22,7 @@ from pyoci.errors import InvalidRequest
 __all__ = [
     "METADATA_LIMIT",
     "CoreMetadata",
+    "parse_metadata",
     "read_distant_metadata",
     "read_metadata",
     "validated_requires_python",
@@ -77,14 +78,14 @@ def read_metadata(file: BinaryIO, distribution: Distribution) -> CoreMetadata:
         where, text = "METADATA", read_wheel_metadata(file, distribution)
     else:
         where, text = "PKG-INFO", read_pkg_info(file, distribution)
-    return _agreeing(text, where, distribution)
+    return parse_metadata(text, where, distribution)
 
 
 def read_distant_metadata(file: Seekable, wheel: Wheel) -> CoreMetadata:
     """The same of a wheel that is dear to read, for each read may be a request: some four of its end and of
     METADATA do. That it begins as a zip is not looked at.
     """
-    return _agreeing(read_distant_wheel_metadata(file, wheel), "METADATA", wheel)
+    return parse_metadata(read_distant_wheel_metadata(file, wheel), "METADATA", wheel)
 
 
 def validated_requires_python(text: str) -> str | None:
@@ -107,8 +108,10 @@ def _is_specifier_set(line: str) -> bool:
     return True
 
 
-def _agreeing(text: bytes, where: str, distribution: Distribution) -> CoreMetadata:
-    """What `text` says, if it is about this distribution. Raises InvalidRequest."""
+def parse_metadata(text: bytes, where: str, distribution: Distribution) -> CoreMetadata:
+    """The metadata in `text`, which messages call `where`. Raises InvalidRequest where its name or version
+    isn't that of the file name.
+    """
     metadata = _parse(text, where)
     if metadata.name != distribution.name:
         raise InvalidRequest(

@@ -72,7 +72,7 @@ def root_html(names: Iterable[str]) -> bytes:
     return _html("Projects", (f'<a href="{name}/">{name}</a><br>' for name in names), (), "<h1>Projects</h1>")
 
 
-def legacy_json(page: Page) -> bytes:
+def legacy_json(page: Page, summary: str = "") -> bytes:
     """The project as PyPI's legacy API shows it. The URLs of the files should be absolute.
 
     Renovate takes an answer without `releases` for a project without versions, and Dependabot skips a version
@@ -84,7 +84,7 @@ def legacy_json(page: Page) -> bytes:
         versions.setdefault(version, []).append(file)
         releases.setdefault(str(version), []).append(_legacy_file(file))
     newest = latest({version: any(file.yanked for file in files) for version, files in versions.items()})
-    info: dict[str, Any] = {"name": page.name, "summary": ""}
+    info: dict[str, Any] = {"name": page.name, "summary": summary}
     if newest is None:
         return _json({"info": info | {"project_urls": {}}, "releases": {}, "urls": []})
     files = versions[newest]

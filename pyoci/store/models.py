@@ -182,7 +182,10 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class ByteRange:
-    """One range of RFC 9110, section 14.1.2: `first-last`, `first-`, or `-suffix` (first is None)."""
+    """One range of RFC 9110, section 14.1.2: `first-last`, `first-`, or `-suffix` (first is None).
+
+    werkzeug's parser isn't used, because it ignores `-0`, which is a range that no file satisfies.
+    """
 
     first: int | None
     last: int | None

@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from functools import partial
 
 from pyoci.distributions.filenames import parse_filename
+from pyoci.distributions.metadata import parse_metadata
 from pyoci.distributions.names import ProjectName
-from pyoci.errors import NotFound, ProtocolError
+from pyoci.errors import NotFound, ProtocolError, PyOCIError
 from pyoci.events import Events
 from pyoci.oci.blobs import BlobStream
 from pyoci.oci.credentials import Credentials
@@ -224,6 +225,21 @@ class PackageStore:
         if text is None:
             raise NotFound(f"there is no metadata of {filename} here; download the file for it")
         return text
+
+    def summary(self, namespace: Namespace, page: ProjectPage, caller: Credentials) -> str:
+        """The Summary in METADATA of the newest version on a page; "" where there is none to be had.
+
+        At most one file is asked for its METADATA, which is remembered.
+        """
+        newest = (file for file in page.files if file.version == page.latest and file.core_metadata)
+        file = next(newest, None)
+        if file is None:
+            return ""
+        try:
+            text = self.metadata(namespace, page.name, file.filename, caller, sha256=file.sha256)
+            return parse_metadata(text, "METADATA", file.distribution).summary or ""
+        except PyOCIError:  # the page counts without it
+            return ""
 
     def publish(
         self, address: Namespace | UploadAddress, form: IncomingForm, caller: Credentials

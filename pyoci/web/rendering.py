@@ -27,10 +27,10 @@ def render_page(page: ProjectPage | UpstreamPage, shape: Representation, up: str
     return page_json(page, files_last=False) if shape.is_json else page_html(page)
 
 
-def render_legacy(page: ProjectPage | UpstreamPage, base: str = "") -> bytes:
-    """The legacy JSON of one project; the links of our own files are relative to `base`, with a slash."""
+def render_legacy(page: ProjectPage | UpstreamPage, base: str = "", summary: str = "") -> bytes:
+    """The legacy JSON of one project. The links of our own files start with `base`, a URL with a slash."""
     if isinstance(page, ProjectPage):
-        return legacy_json(page.as_page(lambda file: base + link(file)))
+        return legacy_json(page.as_page(lambda file: base + link(file)), summary)
     return legacy_json(page)
 
 

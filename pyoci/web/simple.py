@@ -78,14 +78,17 @@ def _legacy(resolved: ResolvedRequest, page: str = "") -> Response:
         return answers.moved(f"../{project.name}/json")
     if project.absence is not None and resolved.address.aliased_json is not None:
         page = f"../../{project.name}/"  # the page, and all that its links lead to, is in the index above
-    return _legacy_of(found, page or "./")
+    return _legacy_of(found, project, resolved, page or "./")
 
 
-def _legacy_of(found: ProjectPage | ForeignPage, page: str) -> Response:
+def _legacy_of(
+    found: ProjectPage | ForeignPage, project: ResolvedProject, resolved: ResolvedRequest, page: str
+) -> Response:
     if isinstance(found, ForeignPage):
         return answers.page(render_legacy(found.page), "application/json", origin=UPSTREAM)
     there = urljoin(request.base_url, page)
-    return answers.page(render_legacy(found, there), "application/json")
+    summary = site().store.summary(project.namespace, found, resolved.caller)
+    return answers.page(render_legacy(found, there, summary), "application/json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +175,7 @@ def _release_legacy(release: _Release, page: str) -> Response:
         return answers.moved(f"../../{release.project.name}/{quote(text, safe='')}/json")
     if release.project.absence is not None and release.above.address.aliased_json is not None:
         page = f"../../../{release.project.name}/"
-    return _legacy_of(release.found, page or "../")
+    return _legacy_of(release.found, release.project, release.above, page or "../")
 
 
 def _page_or_root(resolved: ResolvedRequest, shape: Representation) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from pyoci.errors import NotFound, ProtocolError, RangeNotSatisfiable, RateLimit
 from pyoci.events import Events
 from pyoci.store.models import ByteRange, Root
 from pyoci.store.service import PackageStore
-from tests.builders import make_wheel
+from tests.builders import make_sdist, make_wheel
 from tests.registry import TestRegistry, make_namespace
 from tests.store.shelf import (
     HELLO,
@@ -308,3 +309,41 @@ class TestByDigest:
         assert store.describe(ACME, HELLO, WHEEL, NOBODY, sha256=self.digits(BYTES)).filename == WHEEL
         assert store.metadata(ACME, HELLO, WHEEL, NOBODY, sha256=self.digits(BYTES)).startswith(b"Metadata")
         self.assert_gone(store, self.digits(self.OTHER))
+
+
+class TestSummary:
+    """The summary in the legacy JSON."""
+
+    def test_is_that_of_the_newest_version(self, registry: TestRegistry, store: PackageStore) -> None:
+        """It costs one request, the config blob, and is remembered; the page itself doesn't ask for it."""
+        publish_wheel(store, "1.0", extra_headers=[("Summary", "Old")])
+        publish_wheel(store, "2.0", extra_headers=[("Summary", "Says\n  hello")])
+        publish_wheel(store, "3.0rc1", extra_headers=[("Summary", "Not yet")])
+        store = registry.store()
+        found = page(store)
+        assert not [call for call in registry.calls if call.startswith("GET") and "/blobs/" in call]
+        registry.calls.clear()
+        for _ in range(2):
+            assert store.summary(ACME, found, NOBODY) == "Says hello"
+        assert len(registry.calls) == 1
+
+    def test_is_empty_where_there_is_none(self, store: PackageStore) -> None:
+        """Without a Summary, without METADATA, and without files."""
+        publish_wheel(store, "1.0")
+        assert store.summary(ACME, page(store), NOBODY) == ""
+        publish(store, *make_sdist(version="2.0"))
+        assert store.summary(ACME, page(store), NOBODY) == ""
+        assert store.summary(ACME, replace(page(store), files=()), NOBODY) == ""
+
+    @pytest.mark.parametrize(
+        "refusal", [(404, "BLOB_UNKNOWN"), (403, "DENIED"), (429, "TOOMANYREQUESTS"), (500, "UNKNOWN")]
+    )
+    def test_a_registry_that_refuses_the_blob_costs_the_summary_alone(
+        self, registry: TestRegistry, store: PackageStore, refusal: tuple[int, str]
+    ) -> None:
+        """The page is known, and so is all else that the legacy JSON shows."""
+        publish_wheel(store, extra_headers=[("Summary", "Says hello")])
+        store = registry.store()
+        found = page(store)
+        registry.refuse = {"GET .*/blobs/": refusal}
+        assert store.summary(ACME, found, NOBODY) == ""

@@ -85,6 +85,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.kept: dict[tuple[str, ProjectName], dict[str, Kept]] = {}
         self.elsewhere: dict[ProjectName, ForeignPage] = {}
+        self.summaries: dict[ProjectName, str] = {}
         self.password: str | None = None
         self.failure: Exception | None = None
         self.catalog: PyOCIError | None = None
@@ -195,6 +196,9 @@ class MemoryStore:
         if found is None:
             raise NotFound(f"{filename} has no metadata")
         return found
+
+    def summary(self, namespace: Namespace, page: ProjectPage, caller: Credentials) -> str:
+        return self.summaries.get(page.name, "")
 
     def publish(
         self, address: Namespace | UploadAddress, incoming: IncomingForm, caller: Credentials

@@ -111,6 +111,15 @@ def test_through_http(client: FlaskClient, store: MemoryStore) -> None:
     assert client.get(path, headers=headers, base_url="https://packages.example").status_code == 304
 
 
+def test_summary(client: FlaskClient, store: MemoryStore) -> None:
+    """`info` has the summary that the store finds, for a version too."""
+    store.put("hello_world-1.0.zip")
+    store.summaries[ProjectName.parse("hello-world")] = "Says hello"
+    for path in ("json", "1.0/json"):
+        document = json.loads(client.get(f"/ghcr.io/acme/hello-world/{path}").data)
+        assert document["info"]["summary"] == "Says hello"
+
+
 def test_url_registry(client: FlaskClient, store: MemoryStore) -> None:
     """The links lead back also where the registry is a URL."""
     store.put("hello_world-1.0.zip", namespace="http://localhost:5000/acme")
