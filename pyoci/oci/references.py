@@ -179,8 +179,10 @@ def shown(text: str) -> str:
 
 
 def reference_path(reference: Reference) -> str:
-    """The path of the document behind `reference`, below its repository."""
-    return f"manifests/{quote(str(reference), safe=':')}"
+    """The path of the document behind `reference`, below its repository. zot doesn't decode paths: there a
+    `!` that is percent-encoded belongs to another tag.
+    """
+    return f"manifests/{quote(str(reference), safe=':!+')}"
 
 
 def operation_of(url: str) -> str:

@@ -160,6 +160,14 @@ def test_what_is_no_tag_is_refused(text: str) -> None:
     assert caught.value.message.isascii()
 
 
+@pytest.mark.parametrize("text", ["1!3.0", "1.0+build"])
+def test_a_tag_outside_the_grammar_stands_in_the_path_as_it_is(text: str) -> None:
+    """zot doesn't decode the path, and says that there is no tag `1%213.0`."""
+    tag = Tag.listed(text)
+    assert tag is not None
+    assert reference_path(tag) == f"manifests/{text}"
+
+
 @pytest.mark.parametrize("text", [f"sha256:{'0a' * 32}", f"sha512:{'0a' * 64}"])
 def test_a_digest_is_read(text: str) -> None:
     """Two algorithms, in lower case hexadecimal."""
