@@ -112,7 +112,7 @@ def create_app(settings: Settings, log: Log | None = None) -> Flask:
 
 
 def _telemetry(settings: Settings, log: Log) -> Telemetry:
-    """What listens besides the log."""
+    """Metrics and traces, as far as the settings want them."""
     otlp, export = None, settings.export
     if export.wanted:
         otlp = exporter(export.endpoint, export.authorization, export.resource, pyoci.__version__, log)
@@ -128,7 +128,7 @@ def _telemetry(settings: Settings, log: Log) -> Telemetry:
 
 
 def _admission(htpasswd: Htpasswd | None) -> Callable[[Registry, dict[str, Any]], None]:
-    """Without passwords the embedded registry is for whoever sits at this machine."""
+    """Without passwords only this machine itself may use the embedded registry."""
 
     def admit(registry: Registry, environ: dict[str, Any]) -> None:
         refusal = refusal_for_remote_peer(environ) if registry is EMBEDDED and htpasswd is None else None
@@ -210,7 +210,9 @@ def _cache_directories(backend: Backend) -> tuple[Directory, ...]:
 
 
 def _embedded(settings: Settings, htpasswd: Htpasswd | None, events: Events) -> Flask | None:
-    """The registry as calls from within this process reach it: past the door, not past the passwords."""
+    """The registry as calls from within this process reach it: passwords count, the check for other machines
+    does not.
+    """
     if settings.embedded is None:
         return None
     try:

@@ -1,5 +1,5 @@
-"""Heap: how a server's processes keep their memory, by Python's collector of cycles and by the C library.
-Of those, glibc's alone needs telling.
+"""The memory of a server's processes: Python's garbage collector, and the C library's heaps where it is
+glibc.
 """
 
 from __future__ import annotations
@@ -14,19 +14,22 @@ _M_ARENA_MAX = -8  # of malloc.h
 
 
 def share() -> None:
-    """Take what is there out of the collector's sight, before a fork: a look at it would write to its pages,
-    which the processes share until then, and be most of what a collection costs.
+    """Exclude all present objects from garbage collection, before a fork.
+
+    A collection would write to their memory pages, which the processes share until then, and looking at these
+    objects would be most of its cost.
     """
     gc.collect()
     gc.freeze()
 
 
 def keep_one() -> None:
-    """Keep one heap for all threads, before there are any.
+    """Have glibc use one heap for all threads. To be called before there are any.
 
-    glibc makes up to eight a core, and what is free in one is of no use to the others: of sixteen busy
-    threads that was more than what they used. They don't wait for each other there, since whoever allocates
-    has Python's lock as a rule. MALLOC_ARENA_MAX says otherwise.
+    glibc makes up to eight heaps a core, and memory that is free in one can't be used by another: with
+    sixteen busy threads more memory was free than in use. Threads don't wait for each other there, since a
+    thread that allocates nearly always holds Python's lock. The operator's MALLOC_ARENA_MAX takes
+    precedence.
     """
     if "MALLOC_ARENA_MAX" not in os.environ:
         with suppress(AttributeError, OSError):  # another C library
@@ -34,10 +37,10 @@ def keep_one() -> None:
 
 
 def give_back() -> float:
-    """Return to the system what is free between what is used: by itself glibc returns the heap's end only.
-    And collect, for by itself Python does so after tens of thousands of objects, which may hold much more
-    than themselves. Returns how many seconds it took: some milliseconds, a tenth of a second for one that
-    remembers all that it may.
+    """Collect garbage, and return all free memory to the system. Returns how many seconds that took.
+
+    By itself Python collects after tens of thousands of new objects, and glibc returns the heap's end only.
+    It takes some milliseconds, and a tenth of a second for a process whose caches are full.
     """
     begun = time.perf_counter()
     gc.collect()

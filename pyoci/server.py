@@ -74,8 +74,9 @@ def _addresses(port: int, bindv6only: Path = Path("/proc/sys/net/ipv6/bindv6only
 
 
 def _with_mapped(proxies: str) -> str:
-    """Over an IPv6 socket IPv4 addresses are mapped, and gunicorn compares them as they come. What is no
-    address is left to gunicorn, which says so.
+    """The same list with IPv4 addresses as an IPv6 socket reports them, since gunicorn compares texts.
+
+    gunicorn reports what is no address.
     """
     mapped = []
     for proxy in proxies.split(","):
@@ -99,9 +100,9 @@ settings = _settings()
 
 bind = _addresses(settings.port)
 proc_name = "pyoci"
-# A proxy on this machine says how it was reached, and those that are named.
+# Proxies whose X-Forwarded-Proto is believed: by default those on this machine.
 forwarded_allow_ips = _with_mapped(os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1"))
-# No header tells below which path PyOCI is served, as gunicorn would believe of SCRIPT_NAME; PYOCI_PATH does.
+# No header may set SCRIPT_NAME, as gunicorn would permit: PYOCI_PATH is the path below which PyOCI is served.
 forwarder_headers = ""
 worker_class = "pyoci.worker.Worker"
 workers = settings.workers
@@ -113,7 +114,7 @@ graceful_timeout = 30
 keepalive = 75
 # Each takes a descriptor; downloads and uploads take another to the registry, and uploads a temporary file.
 worker_connections = min(1000, _raised_limit() // 3)
-# A fresh process now and then keeps memory from fragmenting; never all of them at once.
+# Workers are replaced now and then, since memory fragments; the jitter prevents that all are at once.
 max_requests = 100_000
 max_requests_jitter = 50_000
 # The longest of each: a URL, and an Authorization with a key file or a token of some cloud as the password.
@@ -126,12 +127,12 @@ worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa:
 
 
 def pre_fork(_arbiter: Any, _worker: Any) -> None:
-    """What is loaded is there once for all workers, and stays so."""
+    """What is loaded before the fork stays in memory that the workers share."""
     share()
 
 
 def post_fork(_arbiter: Any, _worker: Any) -> None:
-    """One heap for all threads of a worker, which gives back what is free in it from time to time."""
+    """One heap for all threads of a worker."""
     keep_one()
 
 
@@ -169,7 +170,7 @@ def child_exit(arbiter: Any, worker: Any) -> None:
 
 
 def _telemetry(served: Any) -> Telemetry:
-    """That of the application which gunicorn serves; one that nobody listens to where it is another's."""
+    """The telemetry of the application that gunicorn serves; one without effect for another application."""
     extensions = getattr(served.callable, "extensions", {})
     found = extensions.get(TELEMETRY)
     return found if isinstance(found, Telemetry) else Telemetry()

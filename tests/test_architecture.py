@@ -1,4 +1,4 @@
-"""The house stays in order: who may import whom, how long things may be, what must be documented."""
+"""The architecture: import rules, the length of modules and functions, and what must be documented."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "pyoci"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-# What a room may import besides itself, errors and events. docs/design.rst draws it.
-LADDER = {
+# What a package may import besides itself, errors and events. docs/design.rst has the same as a diagram.
+MAY_IMPORT = {
     "errors": set(),
     "events": set(),
     "single_flight": set(),
@@ -55,8 +55,8 @@ LADDER = {
     "cli": {"config", "store", "embedded"},
     "__main__": {"cli"},
 }
-# Below config everything gets plain values; of other rooms it knows only the parsed values that it holds.
-FOREIGN = {
+# The packages that may import a library of others. A library that isn't listed may be imported everywhere.
+LIBRARIES = {
     "flask": {"web", "embedded", "app", "telemetry", "server"},
     "werkzeug": {"web", "embedded", "app", "telemetry"},
     "requests": {"net", "telemetry"},
@@ -71,12 +71,12 @@ FOREIGN = {
 }
 
 
-def room_of(path: Path) -> str:
+def package_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
 def imports_of(path: Path) -> Iterator[str]:
-    """Every module that a file imports, also for types alone: a type is knowledge, too."""
+    """Every module that a file imports, also for types alone."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -97,19 +97,18 @@ def kinds(root: type[Exception] = errors.PyOCIError) -> Iterator[type[Exception]
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 class TestModule:
-    def test_imports_only_from_rooms_below(self, path: Path) -> None:
-        """A room knows only those that the ladder puts below it."""
-        room = room_of(path)
+    def test_imports_only_permitted_packages(self, path: Path) -> None:
+        """The import rules hold for every module."""
+        package = package_of(path)
         known = {name.split(".")[1] for name in imports_of(path) if name.startswith("pyoci.")}
-        allowed = {room, "errors", "events"} | LADDER.get(room, set())
-        assert room == "__init__" or known <= allowed
+        allowed = {package, "errors", "events"} | MAY_IMPORT.get(package, set())
+        assert package == "__init__" or known <= allowed
 
-    def test_imports_foreign_packages_only_where_they_belong(self, path: Path) -> None:
-        """Each library has its rooms, and is unknown elsewhere."""
+    def test_imports_only_permitted_libraries(self, path: Path) -> None:
+        """A library that is listed is imported by the listed packages only."""
         known = {name.split(".")[0] for name in imports_of(path)}
-        room = room_of(path)
-        strangers = {name for name in known if room not in FOREIGN.get(name, {room})}
-        assert strangers == set()
+        package = package_of(path)
+        assert {name for name in known if package not in LIBRARIES.get(name, {package})} == set()
 
     def test_is_short(self, path: Path) -> None:
         """No module over 400 lines, no function over 50."""
@@ -117,8 +116,8 @@ class TestModule:
         too_long = [f.name for f in functions_of(path) if (f.end_lineno or 0) - f.lineno >= 50]
         assert too_long == []
 
-    def test_says_what_lives_there(self, path: Path) -> None:
-        """A module opens with a docstring, and is named for what it is."""
+    def test_has_a_docstring_and_a_name(self, path: Path) -> None:
+        """The docstring says what the module is for; its name is not one that fits every module."""
         assert ast.get_docstring(ast.parse(path.read_text()))
         assert path.stem not in {"utils", "util", "helpers", "common", "misc", "manager"}
 
@@ -137,19 +136,19 @@ def test_config_knows_only_five_values_of_other_packages() -> None:
     assert {name for name in known if not name.startswith("pyoci.config")} == values | {"pyoci.errors"}
 
 
-def test_every_room_has_a_place_on_the_ladder() -> None:
-    """A new folder or top-level module is a decision, not an accident."""
-    assert {room_of(path) for path in MODULES} - {"__init__"} <= set(LADDER)
+def test_every_package_has_import_rules() -> None:
+    """Whoever adds a package or a top-level module decides what it may import."""
+    assert {package_of(path) for path in MODULES} - {"__init__"} <= set(MAY_IMPORT)
 
 
 @pytest.mark.parametrize("kind", sorted(set(kinds()), key=attrgetter("__name__")))
 def test_every_kind_of_error_has_a_status(kind: type[Exception]) -> None:
-    """The web room has an answer for each kind, its own or that of the kind it is one of."""
+    """The web package has a status for each kind, or for its parent."""
     assert any(parent in STATUS for parent in kind.__mro__)
 
 
-def test_no_status_stands_below_the_web() -> None:
-    """Kinds carry facts; the number of an answer is the web's business."""
+def test_no_kind_of_error_has_a_status() -> None:
+    """pyoci.web.errors alone decides which status an error gets."""
     assert not [kind for kind in kinds() if "status" in vars(kind)]
 
 
@@ -169,7 +168,7 @@ def test_every_setting_is_described() -> None:
     assert {name for name in names if f"``{name}``" not in readme} == set()
 
 
-def test_every_dependency_earns_its_place() -> None:
+def test_every_dependency_is_described() -> None:
     """docs/design.rst has a line for each package that setup.cfg asks for."""
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")

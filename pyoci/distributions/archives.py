@@ -1,4 +1,4 @@
-"""Where the metadata stands in a wheel and in an sdist."""
+"""Finds the metadata in a wheel and in an sdist."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read_wheel_metadata(file: BinaryIO, wheel: Wheel) -> bytes:
 
 
 def read_distant_wheel_metadata(file: Seekable, wheel: Wheel) -> bytes:
-    """The same of a wheel that is dear to read."""
+    """The same for a wheel that is expensive to read, such as one in a registry."""
     return read_distant_zip_member(file, _metadata_of(wheel))
 
 

@@ -1,4 +1,4 @@
-"""Sdist and Wheel: what the name of a distribution file tells, and how it is spelled."""
+"""Sdist and Wheel: the names of distribution files, parsed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FILENAME_LIMIT = 255  # characters; what file systems allow
 VERSION_LIMIT = 200  # characters
 SDIST_ENDINGS = (".tar.gz", ".zip")
 
-# All that names, versions, build numbers and tags are made of. Version() alone would let blanks pass.
+# The characters of names, versions, build numbers and tags. Version() alone would accept blanks.
 _SPELLING = re.compile(r"[A-Za-z0-9._+!-]+")
 _EXPECTED = "name-version-python-abi-platform.whl, name-version.tar.gz or name-version.zip"
 
@@ -83,10 +83,10 @@ def parse_filename(text: str) -> Distribution:
 
 
 def rebuild_filename(name: ProjectName, version_text: str, suffix: str) -> Distribution:
-    """The file that was published as `suffix` under `version_text`, where nothing tells its file name.
+    """The file that was published as `suffix` under `version_text`, where its file name isn't recorded.
 
-    The parts are known apart here, so that versions pass which no parser
-    would find in a file name (`1.0+ubuntu-1`). Raises InvalidRequest.
+    The parts are given separately, so a version is accepted that a parser couldn't find in a file name
+    (`1.0+ubuntu-1`). Raises InvalidRequest.
     """
     version = _parse_version(version_text)
     if suffix.endswith(".whl"):
@@ -102,7 +102,7 @@ def rebuild_filename(name: ProjectName, version_text: str, suffix: str) -> Distr
 
 
 def filename_version_text(distribution: Distribution) -> str:
-    """The version as the file name spells it, `1.0RC1`: the tag may be spelled like that too."""
+    """The version as spelled in the file name, `1.0RC1`; the tag may have that spelling, too."""
     separator = "-" if isinstance(distribution, Wheel) else ""
     stem = distribution.filename.removesuffix(separator + distribution.suffix)
     known = f"{distribution.name.underscored}-"
@@ -122,7 +122,7 @@ def _parse_wheel(text: str) -> Wheel:
 
 
 def read_version(text: str) -> Version | None:
-    """The version that a whole text is in PEP 440's terms; None where it is none."""
+    """The PEP 440 version in a text that consists of nothing else; None where it is none."""
     if len(text) > VERSION_LIMIT or not _SPELLING.fullmatch(text):
         return None
     try:
@@ -134,7 +134,7 @@ def read_version(text: str) -> Version | None:
 def _parse_version(text: str) -> Version:
     try:
         return Version(text)
-    except ValueError:  # InvalidVersion is one; so is what int() says to 5,000 digits
+    except ValueError:  # InvalidVersion is one; int() raises another for 5,000 digits
         raise InvalidRequest(
             f"{text[:100]!a} is not a version; expected one as PEP 440 has it, like 1.0"
         ) from None
@@ -148,7 +148,7 @@ def _sdist_ending(text: str) -> str:
 
 
 def _check_spelling(text: str) -> None:
-    """Refuse what has no place in a path or a header. Raises InvalidRequest."""
+    """Raises InvalidRequest for a name that can't stand in a path or a header."""
     if len(text) > FILENAME_LIMIT:
         raise InvalidRequest(f"the file name {text[:20]!a}... is over {FILENAME_LIMIT} characters")
     if "/" in text or "\\" in text or ".." in text:

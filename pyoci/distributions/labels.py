@@ -1,4 +1,4 @@
-"""Labels: what `PyOCI :: Label :: <key> :: <value>` classifiers say, for the manifest's annotations."""
+"""Labels: the annotations that `PyOCI :: Label :: <key> :: <value>` classifiers add to the manifest."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def labels(classifiers: Iterable[str]) -> dict[str, str]:
             continue
         key, separator, value = classifier.removeprefix(_PREFIX).partition(" :: ")
         if not (key and separator):
-            continue  # any other classifier, as the other implementation has it
+            continue  # an ordinary classifier, as for the Rust PyOCI
         _check(key, value)
         found[key] = value
         if len(found) > COUNT_LIMIT:

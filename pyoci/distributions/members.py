@@ -1,4 +1,4 @@
-"""The rules that members of any archive obey, and the limits that bound what reading one may cost."""
+"""The rules for members of any archive, and the limits on the time and memory to read one."""
 
 from __future__ import annotations
 
@@ -31,20 +31,22 @@ def check_count(count: int) -> None:
 
 
 def check_memory(error: Exception) -> None:
-    """Raises MemoryError where that is what an error of zlib means: the archive may be whole."""
+    """Raises MemoryError for an error of zlib that means so; the archive may be intact then."""
     if isinstance(error, zlib.error) and str(error).startswith("Error -4 "):  # Z_MEM_ERROR
         raise MemoryError(str(error)) from None
 
 
 class TopFolder:
-    """Watches an sdist's names go by: all stand in one folder, and one PKG-INFO stands directly in it."""
+    """Checks the names in an sdist: all are in one folder, with one PKG-INFO directly in it."""
 
     def __init__(self) -> None:
         self._folder: str | None = None
         self._found = False
 
     def is_pkg_info(self, name: str, *, is_folder: bool) -> bool:
-        """Whether `name` is the PKG-INFO that counts. Raises InvalidRequest for what has no place there."""
+        """Whether `name` is the PKG-INFO that counts. Raises InvalidRequest for a name that breaks the
+        rules.
+        """
         segments = split_name(name)
         if not segments:
             return False  # "./", which some tars begin with

@@ -1,4 +1,4 @@
-"""CoreMetadata: what METADATA in a wheel, or PKG-INFO in an sdist, says about a distribution."""
+"""CoreMetadata: METADATA of a wheel or PKG-INFO of an sdist, parsed and checked."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ __all__ = [
     "validated_requires_python",
 ]
 
-# parse_email needs some twenty times the memory of what it reads, and looks through all headers once for each
-# distinct name: without these limits, 4 MiB of one-letter headers would keep it busy for hours. Real METADATA
-# has some 30 names and some hundred lines; with many extras, or a README among the headers, some thousand.
+# parse_email needs twenty times the memory of what it reads, and searches all headers once for each distinct
+# name. Without these limits 4 MiB of one-letter headers would take hours. Real METADATA has about 30 names
+# and a hundred lines, or some thousand lines with many extras or a README among the headers.
 HEADERS_LIMIT = 1024 * 1024  # bytes
 HEADER_LINE_LIMIT = 50_000
 HEADER_NAME_LIMIT = 100  # distinct, as parse_email distinguishes them: by case too
@@ -40,8 +40,8 @@ URL_COUNT_LIMIT = 100
 _NEWLINE = rb"(?:\r\n|\r(?!\n)|\n)"
 _HEADERS_END = re.compile(rb"(?:\A|" + _NEWLINE + rb")(?=[\r\n])")
 _HEADER_NAME = re.compile(rb"(?:\A|(?<=[\r\n]))([^\s:]+):")
-# The first of several counts. One of the archive's own would make the parser look for parts, with a regular
-# expression that it compiles from their boundary and that `re` remembers: 16 MB for each upload.
+# The parser uses the first of several Content-Types. One from the archive could make it look for parts, with
+# a regular expression made of their boundary, which `re` caches: 16 MB for each upload.
 _NO_PARTS = b"Content-Type: text/plain\n"
 _UNKNOWN = "UNKNOWN"  # what old setuptools wrote where an author said nothing
 
@@ -60,7 +60,9 @@ class CoreMetadata:
 
     @property
     def is_utf8(self) -> bool:
-        """Core metadata ought to be UTF-8; what isn't can be published, but not be put into JSON."""
+        """Whether the text is UTF-8, as core metadata should be. Others can be published, but not shown in
+        JSON.
+        """
         try:
             self.text.decode()
         except UnicodeDecodeError:
@@ -82,14 +84,14 @@ def read_metadata(file: BinaryIO, distribution: Distribution) -> CoreMetadata:
 
 
 def read_distant_metadata(file: Seekable, wheel: Wheel) -> CoreMetadata:
-    """The same of a wheel that is dear to read, for each read may be a request: some four of its end and of
-    METADATA do. That it begins as a zip is not looked at.
+    """The same for a wheel in a registry, where each read may be a request: about four reads are needed.
+    Whether the file begins as a zip is not checked.
     """
     return parse_metadata(read_distant_wheel_metadata(file, wheel), "METADATA", wheel)
 
 
 def validated_requires_python(text: str) -> str | None:
-    """`text` as one line, None where it says nothing. Raises InvalidRequest where it is no specifier set."""
+    """`text` as one line, None where it is empty. Raises InvalidRequest where it is no specifier set."""
     line = " ".join(text.split())
     if not line or line == _UNKNOWN:
         return None
@@ -100,10 +102,10 @@ def validated_requires_python(text: str) -> str | None:
 
 def _is_specifier_set(line: str) -> bool:
     if len(line) > VALUE_LIMIT or not (line.isascii() and line.isprintable()):
-        return False  # before it is read: a megabyte takes seconds
+        return False  # before it is parsed: a megabyte would take seconds
     try:
         SpecifierSet(line)
-    except (InvalidSpecifier, ValueError):  # a ValueError is what int() says to 5,000 digits
+    except (InvalidSpecifier, ValueError):  # int() raises ValueError for 5,000 digits
         return False
     return True
 
@@ -138,7 +140,7 @@ def _parse(text: bytes, where: str) -> CoreMetadata:
 
 
 def _parse_headers(text: bytes, where: str) -> tuple[RawMetadata, dict[str, list[str]]]:
-    """Only the headers: below them, a message of many nested parts would exhaust the parser's stack."""
+    """Parse the headers alone: nested parts in the body would exhaust the parser's stack."""
     end = _HEADERS_END.search(text)
     headers = text[: end.end()] if end else text
     if len(headers) > HEADERS_LIMIT or headers.count(b"\n") + headers.count(b"\r") > HEADER_LINE_LIMIT:
@@ -187,7 +189,7 @@ def _requires_python(value: str | None, unparsed: dict[str, list[str]], where: s
 
 
 def _project_urls(raw: RawMetadata, unparsed: dict[str, list[str]]) -> tuple[tuple[str, str], ...]:
-    """The first URL of each label. Home-page, the header that went before them, joins as Homepage."""
+    """The first URL of each label. The older header Home-page is added as Homepage."""
     urls: dict[str, str] = {}
     for label, url in _labelled_urls(raw, unparsed):
         if label and url and url != _UNKNOWN:
@@ -212,6 +214,6 @@ def _labelled_urls(raw: RawMetadata, unparsed: dict[str, list[str]]) -> Iterator
 
 
 def _line(text: str) -> str:
-    """`text` without line breaks and control characters; empty where it says nothing."""
+    """`text` without line breaks and control characters; empty for UNKNOWN."""
     line = "".join(character for character in " ".join(text.split()) if character.isprintable())
     return "" if line == _UNKNOWN else line

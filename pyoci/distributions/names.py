@@ -1,4 +1,4 @@
-"""ProjectName: the name of a Python project, validated and normalised. The only "-" / "_" rule lives here."""
+"""ProjectName: the name of a Python project, validated and normalised, with `-` or with `_`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ProjectName:
         if len(text) > NAME_LIMIT:
             raise InvalidRequest(f"the project name {text[:20]!a}... is over {NAME_LIMIT} characters")
         try:
-            if not (text.isascii() and text.isprintable()):  # packaging 25 lets a newline pass at the end
+            if not (text.isascii() and text.isprintable()):  # packaging 25 accepts a newline at the end
                 raise InvalidName
             return cls(canonicalize_name(text, validate=True))
         except InvalidName:

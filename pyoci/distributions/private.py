@@ -1,4 +1,4 @@
-"""PrivateProjects: names, and patterns of names, that are never looked up in another package index."""
+"""PrivateProjects: names and patterns of projects that are never looked up in another package index."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class PrivateProjects:
 
 
 def _could_be_a_name(pattern: str) -> bool:
-    """Whether a name could look like this: `-acme` covers nothing, and would be a quiet mistake."""
+    """Whether a name can match the pattern. `-acme` matches nothing, so it must be a mistake."""
     try:
         ProjectName.parse(_WILD.sub("x", pattern))
     except InvalidRequest:

@@ -1,8 +1,7 @@
-"""PKG-INFO out of a tar.gz that may be hostile: bounded memory, bounded time, nothing but InvalidRequest.
+"""Reads PKG-INFO from a tar.gz that may be hostile: memory and time are bounded, errors are InvalidRequest.
 
-The walk over the headers is our own: the standard library's tarfile keeps every member, reads extension
-headers of any size into memory, calls itself for each of them, and takes negative sizes. What it does well
-is to parse one header.
+The standard library's tarfile only parses single headers here. It would keep every member, read extension
+headers of any size into memory, recurse for each of them, and accept negative sizes.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from pyoci.distributions.members import TopFolder, check_count, check_memory, ch
 from pyoci.errors import InvalidRequest
 
 # A tar.gz must be unpacked to its end: poetry, flit and hatch put PKG-INFO last, pip would take the later
-# one of two, and only the end tells whether it is whole. So time is bounded by the bytes: real sdists unpack
-# to 3 to 10 times their size, while a bomb reaches 1000 times.
+# one of two, and a truncated archive is noticed at its end only. The limits bound the time: real sdists
+# unpack to 3 to 10 times their size, a bomb to 1000 times.
 UNPACKED_RATIO = 32
 UNPACKED_MINIMUM = 256 * 1024 * 1024  # bytes that any archive may unpack to
 EXTENSION_LIMIT = 8 * 1024 * 1024  # bytes of all pax headers and long names in an archive
@@ -156,13 +155,13 @@ class _Tar:
             left -= len(piece)
 
     def drain(self) -> None:
-        """Read what follows the end mark: only then is it known that the archive is whole."""
+        """Read what follows the end mark, so that a truncated archive is noticed."""
         while self._file.read(_PIECE):
             pass
 
     def _header(self) -> tarfile.TarInfo | None:
         block = self._file.read(tarfile.BLOCKSIZE)
-        if block.count(0) == len(block):  # the end mark; a few programs leave it out, and tarfile lets them
+        if block.count(0) == len(block):  # the end mark; a few programs leave it out, which tarfile accepts
             return None
         try:
             return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
@@ -170,13 +169,13 @@ class _Tar:
             raise InvalidRequest("the sdist holds a broken tar header; expected a tar.gz") from error
 
     def _is_extension(self, header: tarfile.TarInfo, extension: dict[str, str]) -> bool:
-        """Whether `header` only tells of the next one; what it tells goes into `extension`."""
+        """Whether `header` is an extension of the next one; its records are added to `extension`."""
         if header.type not in _EXTENSION_TYPES:
             return False
-        told = _told(header.type, self._extension(header))
-        if told.keys() & extension.keys():  # tarfile takes the first, other programs the last
+        records = _extension_records(header.type, self._extension(header))
+        if records.keys() & extension.keys():  # tarfile takes the first, other programs the last
             raise InvalidRequest("the sdist gives a member two names or sizes; expected one")
-        extension |= told
+        extension |= records
         return True
 
     def _extension(self, header: tarfile.TarInfo) -> bytes:
@@ -188,8 +187,8 @@ class _Tar:
         return self.read(header.size)
 
 
-def _told(kind: bytes, data: bytes) -> dict[str, str]:
-    """The `path` and `size` of the next member, as far as an extension header of that kind tells them."""
+def _extension_records(kind: bytes, data: bytes) -> dict[str, str]:
+    """The `path` and `size` of the next member in an extension header of that kind."""
     if kind in _PAX_TYPES:
         return _pax_records(data)
     if kind == tarfile.XGLTYPE and _pax_records(data):

@@ -1,4 +1,4 @@
-"""Whether every program finds the same members in a zip archive.
+"""Checks that every program finds the same members in a zip archive.
 
 pip reads the directory at the archive's end, uv unpacks from the first byte on by the local headers, and PyPI
 compares both. An archive that they would read differently is refused. The members of the directory have to
@@ -50,8 +50,8 @@ class Seekable(Protocol):
 
 
 def check_directory(members: Sequence[zipfile.ZipInfo], directory: int) -> None:
-    """Members follow each other from the first byte on, as far as the directory alone tells: no two share
-    bytes (a bomb). `directory` is where it starts. Raises InvalidRequest.
+    """Members follow each other from the first byte on, according to the directory alone: no two share
+    bytes, as those of a bomb do. `directory` is where it starts. Raises InvalidRequest.
     """
     end = 0
     for index, member in enumerate(sorted(members, key=_start)):
@@ -63,7 +63,7 @@ def check_directory(members: Sequence[zipfile.ZipInfo], directory: int) -> None:
         end = member.header_offset + LOCAL_HEADER_SIZE + len(member.orig_filename) + member.compress_size
         if "\0" in member.orig_filename:
             raise InvalidRequest(f"the archive holds {_shown(member)}; expected names without NUL")
-        if not member.filename:  # which zipfile can't tell from a folder without an IndexError
+        if not member.filename:  # for which zipfile raises an IndexError
             raise InvalidRequest("the archive holds a member without a name; expected a plain zip")
     if end > directory:
         raise InvalidRequest("the archive's last member reaches into its directory; expected a plain zip")
@@ -117,24 +117,24 @@ def _check_end(file: Seekable, members: Sequence[zipfile.ZipInfo], directory: in
         tail = tail[_ZIP64_LOCATOR_SIZE:] if tail.startswith(_ZIP64_LOCATOR) else b""
     if len(tail) < _END_SIZE or not tail.startswith(_END):
         raise InvalidRequest("the archive's directory doesn't end where its entries do; expected a plain zip")
-    count, told_size, told_start, comment = struct.unpack_from("<H2LH", tail, 10)
+    count, stated_size, stated_start, comment = struct.unpack_from("<H2LH", tail, 10)
     if len(tail) != _END_SIZE + comment:
         raise InvalidRequest("the archive has other data after its end; expected nothing there")
     if zip64 is not None:
         count = zip64[0] if count == _UNKNOWN_16 else count
-        told_size = zip64[1] if told_size == _UNKNOWN_32 else told_size
-        told_start = zip64[2] if told_start == _UNKNOWN_32 else told_start
+        stated_size = zip64[1] if stated_size == _UNKNOWN_32 else stated_size
+        stated_start = zip64[2] if stated_start == _UNKNOWN_32 else stated_start
     # Writers that know no zip64 count past 65,535 from 0 again.
-    if count not in (len(members), len(members) & 0xFFFF) or (told_size, told_start) != (size, directory):
+    if count not in (len(members), len(members) & 0xFFFF) or (stated_size, stated_start) != (size, directory):
         raise InvalidRequest("the archive's end record describes another directory; expected a plain zip")
 
 
 def _check_member(file: Seekable, member: zipfile.ZipInfo, stop: int) -> None:
     """One local header says what the directory does, and its member ends at `stop`."""
-    flags, told, name, extra = _local_header(file, member)
+    flags, stated, name, extra = _local_header(file, member)
     agrees = (
         name == _name(member)
-        and _sizes_agree(told, member, extra, deferred=bool(flags & _DESCRIPTOR_FOLLOWS))
+        and _sizes_agree(stated, member, extra, deferred=bool(flags & _DESCRIPTOR_FOLLOWS))
         and not (flags ^ member.flag_bits) & (ENCRYPTED if name.isascii() else ENCRYPTED | _UTF8_NAME)
     )
     if not agrees:
@@ -165,12 +165,12 @@ def _local_header(
 
 
 def _sizes_agree(
-    told: tuple[int, int, int, int], member: zipfile.ZipInfo, extra: bytes, *, deferred: bool
+    stated: tuple[int, int, int, int], member: zipfile.ZipInfo, extra: bytes, *, deferred: bool
 ) -> bool:
     """Whether method, CRC and sizes are those of the directory. Where they are `deferred` to a descriptor
     behind the content, 0 stands for each that was not known yet.
     """
-    method, crc, packed, size = told
+    method, crc, packed, size = stated
     if _UNKNOWN_32 in (packed, size):
         for _, data in _extra_fields(extra, _ZIP64_EXTRA):
             values = iter(struct.unpack(f"<{len(data) // 8}Q", data[: len(data) // 8 * 8]))
@@ -228,7 +228,7 @@ def _unicode_paths(extra: bytes) -> Iterator[bytes]:
 
 
 def _content(file: Seekable, member: zipfile.ZipInfo) -> tuple[object, ...]:
-    """What tells a member from another of the same path. A CRC alone could be forged."""
+    """What distinguishes a member from another of the same path. A CRC alone could be forged."""
     _, _, name, extra = _local_header(file, member)
     file.seek(member.header_offset + LOCAL_HEADER_SIZE + len(name) + len(extra))
     hashed, left = hashlib.sha256(), member.compress_size

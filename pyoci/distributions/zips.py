@@ -1,4 +1,4 @@
-"""One member out of a zip that may be hostile: bounded memory, bounded time, nothing but InvalidRequest."""
+"""Reads one member of a zip that may be hostile: memory and time are bounded, errors are InvalidRequest."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _STREAM_LIMIT = METADATA_LIMIT + 64 * 1024
 
 _DIRECTORY_ENTRY = b"PK\x01\x02"
 
-# All that zipfile raises at broken archives: it unpacks numbers and names unchecked, and calls zlib.
-_FOREIGN = (
+# All that zipfile raises for broken archives: it unpacks numbers and names unchecked, and calls zlib.
+_ZIPFILE_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
     struct.error,
@@ -60,7 +60,7 @@ def read_zip_member(file: BinaryIO, choose: Choose) -> bytes:
 
 
 def read_distant_zip_member(file: Seekable, choose: Choose) -> bytes:
-    """The same of a file that is dear to read: only its directory and the member itself are looked at."""
+    """The same for a file in a registry: only its directory and the member itself are read."""
     with _opened(file) as archive:
         return _read(archive, choose(archive.infolist()))
 
@@ -69,17 +69,18 @@ def read_distant_zip_member(file: Seekable, choose: Choose) -> bytes:
 def _opened(file: Seekable) -> Iterator[zipfile.ZipFile]:
     """The archive, after its directory was checked."""
     with _translated():
-        archive = zipfile.ZipFile(_Frugal(file))
+        archive = zipfile.ZipFile(_LimitedReader(file))
     with archive:
         check_directory(archive.infolist(), archive.start_dir)
         yield archive
 
 
-class _Frugal:
-    """The file as zipfile sees it, which reads the central directory in one piece: refuses an absurd one.
+class _LimitedReader:
+    """The file for zipfile, which reads the central directory at once. A directory over the limits is
+    refused.
 
-    Counting in the very bytes that zipfile takes for the directory leaves no room for another reading of the
-    records at the archive's end, whose counts may lie.
+    Entries are counted in the bytes that zipfile takes for the directory: the counts in the records at the
+    archive's end may be wrong.
     """
 
     def __init__(self, file: Seekable) -> None:
@@ -87,7 +88,7 @@ class _Frugal:
         self._size = file.seek(0, io.SEEK_END)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        if whence == io.SEEK_SET and not 0 <= offset <= self._size:  # the first releases of 3.11 don't look
+        if whence == io.SEEK_SET and not 0 <= offset <= self._size:  # the first releases of 3.11 don't check
             raise zipfile.BadZipFile("it points outside itself")
         return self._file.seek(offset, whence)
 
@@ -141,7 +142,7 @@ def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except _FOREIGN as error:
+    except _ZIPFILE_ERRORS as error:
         check_memory(error)
         raise InvalidRequest(
             f"the zip archive can't be read: {str(error)[:100]!a}; expected a whole one"

@@ -40,7 +40,7 @@ class Served:
 class Telemetry:
     """Metrics and traces of one process, and of all those that are forked from it.
 
-    `otlp` makes a process's SDK; that happens with the first request of a process, or when the server says
+    `otlp` makes a process's SDK; that happens with the first request of a process, or when the server calls
     `start`. `threads` is how many of them serve requests, and `kept` what has to live as long as this.
     """
 

@@ -1,6 +1,6 @@
 """What is measured: names, units and labels. docs/telemetry.rst describes each.
 
-Names are those of OpenTelemetry's semantic conventions where there is one. No label tells of a project or a
+Names are those of OpenTelemetry's semantic conventions where there is one. No label names a project or a
 caller, and each has few values, whatever callers ask for.
 """
 
@@ -21,7 +21,7 @@ _HOSTS = 64
 _PORTS = {"https": "443", "http": "80"}
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _STATUSES = frozenset(HTTPStatus)
-OTHER = "_OTHER"  # as the semantic conventions call a method that nobody knows
+OTHER = "_OTHER"  # the semantic conventions' value for an unknown method
 
 
 class Kind(Enum):
@@ -146,8 +146,8 @@ MEASURES = (REQUESTS, RECEIVED, SENT, ACTIVE, THREADS, CALLS, *COUNTED.values())
 
 
 class Hosts:
-    """The hosts and ports that may stand in labels: the first 64 that are called. The others are `_OTHER`,
-    for a caller may name any.
+    """The hosts and ports in labels: the first 64 that are called. Others are `_OTHER`, since a caller may
+    name any host.
     """
 
     def __init__(self, limit: int = _HOSTS) -> None:
@@ -170,7 +170,7 @@ def known_method(method: str) -> str:
 
 
 def known_status(status: object) -> str:
-    """The status; x00 in the place of one that nobody knows (RFC 9110, section 15). Empty: there was none."""
+    """The status, or x00 for an unknown one (RFC 9110, section 15); empty where there was none."""
     if not isinstance(status, int):
         return ""
     return str(status if status in _STATUSES else status // 100 * 100)

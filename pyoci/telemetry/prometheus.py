@@ -1,7 +1,7 @@
 """Prometheus: one page of metrics for all the workers of a server, by prometheus_client's multiprocess mode.
 
-Each worker counts in files of its own, in a directory that they share. What a worker has counted that has
-ended goes into one file for all of those, so that there are never more of them than workers.
+Each worker counts in files of its own, in a shared directory. The counts of workers that have ended are added
+up in one file, so that there are never many more files than workers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pyoci.telemetry.measures import MEASURES, Kind, Measure
 _DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 _TOTALS = ("counter", "histogram")
 _ENDED = 0  # no process has this number
-_PATIENCE = 2.0  # seconds that a reader waits while the dead are buried, which takes some milliseconds
+_PATIENCE = 2.0  # seconds that a reader waits while counts of ended workers are added up
 _UNITS = {"s": "_seconds", "By": "_bytes"}
 
 
@@ -68,11 +68,11 @@ class Prometheus:
             time.sleep(0.01)
 
     def mark_process_dead(self, process: int) -> None:
-        """Keep what a process has counted that has ended. To be called where workers are ended and begun."""
+        """Add up the counts of a process that has ended. To be called in the process that starts workers."""
         mark_process_dead(process, str(self._directory))
         self._dead.add(process)
         with self._locked(fcntl.LOCK_EX) as held:
-            if held:  # else it counts where it lies, until the next one ends
+            if held:  # otherwise its files are read as they are, until the next process ends
                 while self._dead:
                     self._add_up(self._dead.pop())
 

@@ -20,7 +20,7 @@ _PATH_LIMIT = 500  # characters
 
 class RequestLog:
     """WSGI middleware. The path is logged without its query, the caller as the short keyed hash that the web
-    room leaves: equal for the requests of one caller while this server lives, and good for nothing else.
+    package computes: the same for all requests of one caller while this server runs, and of no other use.
     `telemetry` hears of requests that it needs no log line for.
     """
 

@@ -1,4 +1,4 @@
-"""Flask: translates between HTTP and the store, and decides nothing."""
+"""The HTTP interface, with Flask: translates between HTTP and the store."""
 
 from pyoci.web.blueprints import register
 from pyoci.web.context import Site

@@ -1,9 +1,9 @@
-"""Where a request points: a decoded URL path taken apart into registry, namespace and project. Pure.
+"""The address of a request: a decoded URL path, parsed into registry, namespace and project. Pure.
 
-A short URL is what it stands for from here on: nobody below knows by which of its URLs a page was asked for.
+A short URL is replaced by what it stands for: no other module knows by which URL a page was asked for.
 
-WSGI decodes the path before it gets here, and some proxies merge double slashes, so a registry that was
-written as a URL arrives in several shapes; all of them are read.
+WSGI decodes the path, and some proxies merge double slashes. So a registry that was written as a URL arrives
+in several forms, all of which are read.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _URL = re.compile(r"(https?):/{0,2}([^/]+)/?", re.IGNORECASE)
 
 
 class NoRegistry(NotFound):
-    """The first segment can't be a registry. `probed`: it is one that clients try on any host, for ever."""
+    """The first segment can't be a registry. `probed`: clients ask any host for it, again and again."""
 
     def __init__(self, message: str, *, probed: bool = False) -> None:
         super().__init__(message)
@@ -59,9 +59,9 @@ class IndexAddress:
 
     @classmethod
     def read(cls, path: str, knows: Callable[[str], bool], short: ShortUrls | None = None) -> Self:
-        """Take a decoded path without its outer slashes apart; `knows` tells aliases. Raises NoRegistry.
+        """Parse a decoded path without outer slashes. `knows` recognises aliases. Raises NoRegistry.
 
-        What follows a short URL's name stands after `+simple/`: no namespace further down can be meant.
+        What follows the name of a short URL counts as below `+simple/`: it is not part of a namespace.
         """
         if short is not None and (found := _shortened(path, short)) is not None:
             return cls(*found, short=True)
@@ -76,7 +76,7 @@ class IndexAddress:
 
     @property
     def expected(self) -> str:
-        """What is right where this is wrong, for a sentence that says so."""
+        """The correct form of such an address, for error messages."""
         return EXPECTED if self.below is None else EXPECTED_BELOW
 
     @property

@@ -1,6 +1,6 @@
-"""Requests that are refused by their head alone, whatever they ask for.
+"""Checks of a request's head that do not depend on its address.
 
-The answer still waits for the end of the body, as every answer does.
+A refusal waits for the end of the body, as every answer does.
 """
 
 from __future__ import annotations

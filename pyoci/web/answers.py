@@ -1,4 +1,4 @@
-"""Answers, with the headers that keep clients from showing one caller's page to the next."""
+"""Answers, with the headers that keep caches from giving one caller's page to another."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def page(content: bytes, content_type: str, origin: str = REGISTRY) -> Response:
 
 
 def rendered(page: Rendered) -> Response:
-    """The same for what is rendered already."""
+    """The answer for a page that is rendered already."""
     status, headers, body = page.answer(request.headers.get("If-None-Match"))
     answer = Response(body, status=status, headers=headers)
     if status == HTTPStatus.NOT_MODIFIED:
@@ -32,7 +32,7 @@ def rendered(page: Rendered) -> Response:
 
 
 def gzip_is_welcome() -> bool:
-    """Whether this client likes it."""
+    """Whether this client accepts gzip."""
     return accepts_gzip(request.headers.get("Accept-Encoding", ""))
 
 
@@ -43,7 +43,7 @@ def unchanged(tag: str) -> bool:
 
 
 def text(content: str, status: int | str = 200) -> Response:
-    """A short text that nobody keeps."""
+    """A short text that caches don't store."""
     answer = Response(content, status=status, content_type="text/plain; charset=utf-8")
     answer.headers["Cache-Control"] = "no-store"
     answer.headers["X-Content-Type-Options"] = "nosniff"

@@ -1,4 +1,4 @@
-"""Hangs the web room on a Flask application."""
+"""Registers the web package with a Flask application."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pyoci.web.body import ReadToTheEnd
 from pyoci.web.context import EXTENSION, Site
 from pyoci.web.errors import WithoutMemory, register_errors
 from pyoci.web.files import DigestConverter, FilenameConverter, files
-from pyoci.web.routes import leave_route
+from pyoci.web.routes import set_route
 from pyoci.web.simple import simple
-from pyoci.web.status import door, health
+from pyoci.web.status import health, home
 from pyoci.web.upload import upload
 from pyoci.web.warm import WarmPages
 
 
 def register(app: Flask, site: Site) -> None:
-    """Serve `site` from `app`: the package index below `site.path`, /health and the front door beside it.
+    """Serve `site` from `app`: package indexes below `site.path`, and /health, /ready and / beside them.
 
     Also answers the failures of everything else that `app` serves, and reads every request's body to its
     end before an answer starts.
@@ -29,14 +29,14 @@ def register(app: Flask, site: Site) -> None:
     app.url_map.converters["file"] = FilenameConverter
     app.url_map.converters["digest"] = DigestConverter
     app.register_blueprint(health)
-    app.register_blueprint(door)
+    app.register_blueprint(home)
     prefix = site.path.rstrip("/") or None
     if prefix is not None:
-        app.register_blueprint(door, url_prefix=prefix, name="door_below")
+        app.register_blueprint(home, url_prefix=prefix, name="home_below")
     for blueprint in (simple, upload, files):
         app.register_blueprint(blueprint, url_prefix=prefix)
     register_errors(app)
-    app.before_request(leave_route)
+    app.before_request(set_route)
     app.before_request(refuse_by_head)
     patience = replace(site.patience, cap=max(2 * site.max_body, site.patience.cap))
     reading = ReadToTheEnd(app.wsgi_app, patience)

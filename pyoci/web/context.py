@@ -1,4 +1,4 @@
-"""What a request brings: the site that serves it, the address that it points to, and who is calling."""
+"""The context of a request: the site that serves it, the address that it names, and the caller."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class Registries(Protocol):
         ...
 
 
-def _anyone(registry: Registry, environ: dict[str, Any]) -> None:
-    """The default door: open."""
+def _admit_all(registry: Registry, environ: dict[str, Any]) -> None:
+    """Admit every connection."""
 
 
-def _nothing() -> str | None:
-    """The default obstacle."""
+def _always_ready() -> str | None:
+    """Always ready."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +65,8 @@ class Site:
     short_urls: ShortUrls = field(default_factory=ShortUrls)
     max_body: int = 50_000_000
     bearer_username: str | None = None
-    admit: Callable[[Registry, dict[str, Any]], None] = _anyone
-    not_ready_reason: Callable[[], str | None] = _nothing
+    admit: Callable[[Registry, dict[str, Any]], None] = _admit_all
+    not_ready_reason: Callable[[], str | None] = _always_ready
     events: Events = field(default_factory=Events)
     path: str = ""
     redirect: bool = False
@@ -84,8 +84,9 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedProject:
-    """The project that an address means, and the namespace `below` that is spelled like its page. With an
-    `absence` the address is an alias: the registry lacks the project that it is spelled like.
+    """The project that an address names. `below` is the namespace whose root would have the same address.
+
+    With an `absence` the address is an alias: the registry lacks the project whose page has that address.
     """
 
     namespace: Namespace
@@ -96,7 +97,7 @@ class ResolvedProject:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedRequest:
-    """One request, understood: at which registry, at which address, by whom."""
+    """A request with its registry, its address and its caller."""
 
     registry: Registry
     address: IndexAddress
@@ -119,7 +120,7 @@ class ResolvedRequest:
         return project.namespace, project.name
 
     def page_project(self, *, fresh: bool = False) -> ResolvedProject:
-        """The same, and what else the store has to know of this address to find its page."""
+        """The same, with all that the store needs to find the page at this address."""
         return self._resolve(self.address.aliased_project, fresh)
 
     def json_project(self, *, fresh: bool = False) -> ResolvedProject:
@@ -162,13 +163,13 @@ class ResolvedRequest:
         return None
 
     def upload_address(self) -> UploadAddress:
-        """Where an upload to this address is to go. Raises NotFound, InvalidRequest."""
+        """Where the files of an upload to this address go. Raises NotFound, InvalidRequest."""
         namespace = self.namespace()
         if self.address.below is not None:
             return UploadAddress(namespace)
         above, pages = self.address.aliased_index, []
         for found in filter(None, (self.address.as_project, self.address.aliased_project)):
-            with suppress(InvalidRequest):  # many names of namespaces are no names of projects
+            with suppress(InvalidRequest):  # a namespace may have a name that no project can have
                 pages.append((Namespace.parse(self.registry, found[0]), ProjectName.parse(found[1])))
         alias_of = None if above is None else Namespace.parse(self.registry, above)
         return UploadAddress(namespace, alias_of, tuple(pages))
@@ -185,15 +186,15 @@ def body() -> RequestBody:
 
 
 def locate(path: str) -> IndexAddress:
-    """The address that a path points to, before anybody is asked. Raises NoRegistry."""
+    """The address in a path, without asking any registry. Raises NoRegistry."""
     return IndexAddress.read(path, site().registries.knows, site().short_urls)
 
 
 def resolve(path: str) -> ResolvedRequest:
-    """Understand a request for `path`. Raises NotFound, Denied, InvalidRequest, Unauthorized.
+    """Resolve a request for `path`. Raises NotFound, Denied, InvalidRequest, Unauthorized.
 
-    The registry and a keyed hash of the caller are left in the environ under `pyoci.registry` and
-    `pyoci.caller`, and the path below the registry under `pyoci.path`, for whoever writes the log line.
+    For the log line, the environ gets the registry as `pyoci.registry`, a keyed hash of the caller as
+    `pyoci.caller`, and the path below the registry as `pyoci.path`.
     """
     address = locate(path)
     if address.as_root is None and address.as_project is None and address.as_version is None:

@@ -1,4 +1,4 @@
-"""From kinds of failure to HTTP: one table, one handler. No other module knows their status codes."""
+"""The status of each kind of error: one table, one handler. No other module knows status codes of errors."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ STATUS: dict[type[errors.PyOCIError], int] = {
 }
 MESSAGE_LIMIT = 500  # characters; it stands in the status line too
 _BROKEN = "PyOCI failed at this request; its log says more"
-_NO_ROOM = "PyOCI has no room left to take this; nothing was stored"
-_AGAIN = 5  # seconds after which other requests have given their memory back
+_DISK_FULL = "PyOCI has no room left to take this; nothing was stored"
+_AGAIN = 5  # seconds, for Retry-After: other requests have freed their memory by then
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _WEEK = "public, max-age=604800"
 
@@ -91,7 +91,7 @@ def _known(error: errors.PyOCIError) -> Response:
 
 
 def _routing(error: HTTPException) -> Response:
-    """What routing says, in our words where they help more."""
+    """An error of Flask's routing, with a message of ours where it helps more."""
     status = error.code or 500
     message = error.description or error.name
     if status == 404:
@@ -106,9 +106,9 @@ def _routing(error: HTTPException) -> Response:
 
 
 def _unknown(error: Exception) -> Response:
-    """A defect, or trouble with this machine's disk. The caller gets one sentence.
+    """A defect, or an error of this machine's disk. The caller gets one sentence.
 
-    The log gets the places that the error came through, not its message: that may hold a URL with a token.
+    The log gets the lines of the traceback, but not the message, which may contain a URL with a token.
     """
     if errors.is_exhausted(error):
         return _without_memory(error)
@@ -117,16 +117,16 @@ def _unknown(error: Exception) -> Response:
     trace = [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames]
     name = errno.errorcode.get(number or 0)
     site().events.error("web", "request failed", error=type(error).__name__, errno=name, trace=trace)
-    return _answer(507, _NO_ROOM) if number in _FULL else _answer(500, _BROKEN)
+    return _answer(507, _DISK_FULL) if number in _FULL else _answer(500, _BROKEN)
 
 
 def _without_memory(error: Exception) -> Response:
-    traceback.clear_frames(error.__traceback__)  # what they hold is needed now
+    traceback.clear_frames(error.__traceback__)  # frees the memory that they hold
     return _known(errors.Exhausted(errors.NO_MEMORY))
 
 
 class WithoutMemory:
-    """WSGI: answers where there was not enough memory for an answer from within. The server would log a
+    """WSGI: answers 503 where memory did not suffice for the application's own answer. The server would log a
     traceback, and answer as for a defect.
     """
 

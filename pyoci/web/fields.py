@@ -1,7 +1,7 @@
-"""What the fields of the legacy upload form mean, and which of them may be missing.
+"""The fields of the legacy upload form: their meaning, and which are required.
 
-They are read as uploaders write them: pdm sends "" for every None, flit leaves out what others send, and
-nobody agrees on which digests to give.
+Clients differ: pdm sends "" for every None, flit leaves out fields that others send, and each sends other
+digests.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pyoci.store.models import Upload
 
 TEXT_LIMIT = 8 * 1024 * 1024  # bytes of all fields but `content`: a README may well have half a megabyte
 SINGLE_LIMIT = 4096  # bytes of a field with one value: millions of digits are a version that takes seconds
-_NOTED = ("attestations", "gpg_signature")  # accepted, and not kept
+_IGNORED = ("attestations", "gpg_signature")  # accepted, and not kept
 _DIGESTS = {
     "sha256_digest": ("sha256", 64),
     "blake2_256_digest": ("blake2b_256", 64),
@@ -27,18 +27,18 @@ _WITHDRAWN = ("submit", "doc_upload")
 
 
 class Fields:
-    """The fields that have come so far. Only those that mean something here are kept."""
+    """The fields that have arrived so far. Only those that PyOCI uses are kept."""
 
     def __init__(self) -> None:
         self._texts: dict[str, list[bytearray]] = {name: [] for name in (*_SINGLE, *_LISTS)}
-        self._noted: list[str] = []
+        self._ignored: list[str] = []
         self._taken = 0  # bytes
         self._into: bytearray | None = None
 
     @property
-    def noted(self) -> tuple[str, ...]:
+    def ignored(self) -> tuple[str, ...]:
         """The names of fields that were accepted but are not kept."""
-        return tuple(dict.fromkeys(self._noted))
+        return tuple(dict.fromkeys(self._ignored))
 
     @property
     def suffice(self) -> bool:
@@ -47,8 +47,8 @@ class Fields:
 
     def begin(self, name: str) -> None:
         """A field of that name has begun."""
-        if name in _NOTED:
-            self._noted.append(name)
+        if name in _IGNORED:
+            self._ignored.append(name)
         texts = self._texts.get(name)
         self._into = None
         if texts is not None:

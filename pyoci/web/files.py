@@ -19,8 +19,8 @@ from pyoci.web.yanking import read_yank
 
 files = Blueprint("files", __name__)
 
-# With part of the sha256 in it, an address has the same bytes for ever. A plain address may have others after
-# a delete. Who may have them is asked again with every request that arrives.
+# An address with part of the sha256 has the same bytes for ever; a plain address may have others after a
+# delete. Every request that arrives is authorised, whatever a client has cached.
 _FOR_EVER = "private, max-age=31536000, immutable"
 _CHECK_FIRST = "private, no-cache"
 _ENDINGS = {".gz": "application/gzip", ".zip": "application/zip"}
@@ -47,7 +47,7 @@ class DigestConverter(BaseConverter):
 @files.get("/<path:path>/<digest:digest>/<file:filename>", provide_automatic_options=False)
 @files.get("/<path:path>/<file:filename>", provide_automatic_options=False)
 def download(path: str, filename: str, digest: str = "") -> Response:
-    """The file, or a range of it, straight from the registry. HEAD tells its size and asks for no bytes."""
+    """The file, or a range of it, streamed from the registry. HEAD gets its size without reading it."""
     resolved = resolve(path)
     namespace, name = resolved.project()
     store, wanted = site().store, ByteRange.parse(request.headers.get("Range"))
@@ -85,7 +85,7 @@ def metadata(path: str, filename: str, digest: str = "") -> Response:
 
 @files.patch("/<path:path>/<target>", provide_automatic_options=False)
 def yank(path: str, target: str) -> Response:
-    """Yank a file or a version, or take that back (PEP 592)."""
+    """Yank a file or a version, or undo that (PEP 592)."""
     resolved = resolve(path)
     namespace, name = resolved.project()
     reason = read_yank(body())
@@ -106,7 +106,7 @@ def delete(path: str, target: str) -> Response:
     "/<path:path>/<digest:digest>/<target>", methods=["PATCH", "DELETE"], provide_automatic_options=False
 )
 def refuse_change(path: str, digest: str, target: str) -> Response:
-    """A change is a change of what stands under a name."""
+    """Yank and delete need the address without a digest."""
     resolve(path).project()
     raise NotSupported(
         f"this address is for reading; expected the file's address without +{digest}/ to yank or delete it"
@@ -134,21 +134,23 @@ def _described(file: PackageFile) -> Response:
 
 
 def _may_be_sent_to(url: str) -> bool:
-    """Whether a client may be redirected to `url`: never from https to http, and never to the host name that
-    it knows us by, whatever the port: pip and poetry would send the credentials for us there.
+    """Whether a client may be redirected to `url`.
+
+    Never from https to http, and never to the host name of this server, whatever the port: pip and poetry
+    would send the credentials for this server there.
     """
     target = urlsplit(url)
     secure = request.scheme == "https" or "https" in request.headers.get("X-Forwarded-Proto", "").lower()
     hosts = [request.host, *request.headers.get("X-Forwarded-Host", "").split(",")]
     try:
         own = {(urlsplit(f"//{host.strip()}").hostname or "").rstrip(".") for host in hosts}
-    except ValueError:  # "[", say: then what we are called is not known
+    except ValueError:  # "[" for instance: the host name of this server is not known then
         return False
     return (target.scheme == "https" or not secure) and (target.hostname or "").rstrip(".") not in own
 
 
 def _elsewhere(found: FileElsewhere) -> Response:
-    """The URL is signed and short-lived: whoever remembers it finds a closed door later, or leaks it."""
+    """A redirect that nobody may store: the URL is signed, and expires soon."""
     answer = answers.text("")
     answer.status_code = 307
     answer.headers["Location"] = found.url
@@ -174,7 +176,7 @@ def _streamed(stream: FileStream, events: Events) -> Response:
 
 
 def _pieces(first: bytes, stream: FileStream, events: Events) -> Iterator[bytes]:
-    """Pass the pieces on. An error cuts the connection: to end quietly would look like a slow network."""
+    """The pieces. An error is raised on, so that the server cuts the connection and the client notices."""
     yield first
     first = b""  # a slow reader keeps the stream open for long, and would keep this in memory
     try:

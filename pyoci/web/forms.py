@@ -1,4 +1,4 @@
-"""The legacy upload form, read as it arrives. uv sends `attestations` after `content`, others nothing."""
+"""The legacy upload form, read as it arrives. uv sends `attestations` after `content`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from pyoci.web.multipart import Parts
 
 @contextmanager
 def received(body: RequestBody, content_type: str, limit: int, spool: str | None = None) -> Iterator[Form]:
-    """An upload form of at most `limit` bytes, to be read in the block; its file goes to a nameless one in
-    the directory `spool`.
+    """An upload form of at most `limit` bytes, to be read in the block. Its file is written to an unnamed
+    temporary file in the directory `spool`.
 
-    A form that is refused has as much time to be read to its end as one that is taken.
+    A form that is refused may take as long to arrive as one that is accepted.
     """
     try:
         with tempfile.TemporaryFile(dir=spool) as content:
@@ -45,12 +45,12 @@ class Form:
         self._size = 0  # of what has come of it
 
     @property
-    def noted(self) -> tuple[str, ...]:
+    def ignored(self) -> tuple[str, ...]:
         """The names of fields that were accepted but are not kept."""
-        return self._fields.noted
+        return self._fields.ignored
 
     def ahead(self) -> Upload | None:
-        """What stands ahead of the file, None where that is not all that a form must say."""
+        """The fields before the file; None where a required field is missing among them."""
         self._read_ahead()
         size = self._parts.last_size() if self._arriving else None
         if size is None or not self._fields.suffice:

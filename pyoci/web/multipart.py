@@ -15,9 +15,9 @@ from pyoci.web.body import PIECE, RequestBody
 
 PARTS_LIMIT = 10_000
 BOUNDARY_LIMIT = 200  # characters; RFC 2046 allows 70
-# The decoder holds what it can't yet place: a part's headers, or rubbish where a boundary should be.
+# The decoder buffers what it can't parse yet: a part's headers, or other data where a boundary should be.
 _HELD_LIMIT = PIECE + 64 * 1024
-# The server waits for all of a piece: from a slow client it has to be small, or nothing goes on for minutes.
+# The server waits for a whole piece, so pieces from a slow client have to be small.
 _SMALL = 32 * 1024
 _QUICK = 0.5  # seconds for a piece, after which the next one is larger
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2, "token"
@@ -78,7 +78,7 @@ class Parts:
             raise InvalidRequest(
                 "the form can't be read; expected parts with short headers between boundaries"
             ) from exc
-        except ValueError as exc:  # that the text ended too soon, or isn't UTF-8
+        except ValueError as exc:  # the text ended too soon, or isn't UTF-8
             raise InvalidRequest(
                 "the form is cut off or broken; expected parts that end with a last boundary"
             ) from exc
@@ -118,7 +118,7 @@ def _boundary(content_type: str) -> bytes:
 
 
 def _check(part: Field | File) -> None:
-    """Refuse a part whose headers the decoder had to guess at: a line break in a name ends up there."""
+    """Refuse a part with malformed headers, which a line break in a name causes."""
     if not all(_HEADER_NAME.fullmatch(name) for name, _ in part.headers):
         raise InvalidRequest("the headers of a part can't be read; expected no line break inside one")
     if not part.name:

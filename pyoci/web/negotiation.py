@@ -1,7 +1,7 @@
 """Which representation a client wants: Accept, Accept-Encoding and ?format= (PEP 691, RFC 9110 section 12.5).
 
-Answers are remembered by the raw header: a handful of clients send the same few, and parsing one costs
-as much as the rest of a warm page.
+Results are cached by the raw header: clients send the same few, and parsing one costs as much as the rest of
+a page that is in the cache.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from werkzeug.http import parse_accept_header
 from pyoci.errors import NotAcceptable
 
 _REMEMBERED = 256  # headers
-_HEADER_LIMIT = 1000  # characters; a longer Accept is no client that we know, and not worth a parser's time
+_HEADER_LIMIT = 1000  # characters; no known client sends a longer Accept, and the rest is not parsed
 
 
 class Representation(Enum):
@@ -43,8 +43,8 @@ _NAMES = {
     "text/html": Representation.HTML,
 }
 _SHORT_NAMES = {"json": Representation.JSON, "html": Representation.HTML}
-# Who names types and likes two of them the same gets the one that tells more; who only sends */* gets
-# HTML, because hatch does so and reads nothing else.
+# The order of preference among equal qualities. A client that names types gets the richest; one that sends
+# only */* gets HTML, because hatch sends that and reads nothing else.
 _IF_NAMED = (Representation.JSON, Representation.SIMPLE_HTML, Representation.HTML)
 _IF_WILD = (Representation.HTML, Representation.SIMPLE_HTML, Representation.JSON)
 _EXPECTED = ", ".join(dict.fromkeys(shape.media_type for shape in _IF_NAMED))
@@ -69,7 +69,7 @@ def choose(accept: str | None, wanted: str | None = None) -> Representation:
 
 @lru_cache(maxsize=_REMEMBERED)
 def accepts_gzip(accept_encoding: str) -> bool:
-    """Whether gzip is welcome, and at least as much as no encoding at all."""
+    """Whether gzip is accepted with a quality of at least that of no encoding."""
     codings = parse_accept_header(accept_encoding[:_HEADER_LIMIT])
     liked = {coding.lower(): quality for coding, quality in codings}
     gzip = liked.get("gzip", liked.get("x-gzip", liked.get("*", 0)))
@@ -78,7 +78,7 @@ def accepts_gzip(accept_encoding: str) -> bool:
 
 @lru_cache(maxsize=_REMEMBERED)
 def prefers_json(accept: str) -> bool:
-    """Whether plain JSON is liked better than plain text, as uv does when it publishes."""
+    """Whether JSON is preferred to plain text, as by uv when it publishes."""
     types = parse_accept_header(accept[:_HEADER_LIMIT], MIMEAccept)
     return types.quality("application/json") > types.quality("text/plain")
 

@@ -1,4 +1,4 @@
-"""Route templates: what was asked for, in words that are the same for every project and caller."""
+"""Route templates for logs and metrics: the same for every project and caller."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _VERSION = f"{_PROJECT}/{{version}}"
 _ROOT = "{registry}/{namespace}"
 
 
-def leave_route() -> None:
-    """Leave the template that the request's path fits in the environ, under `pyoci.route`."""
+def set_route() -> None:
+    """Set `pyoci.route` in the environ to the template of the request's path."""
     rule = request.url_rule
     if rule is not None:
         template = _CONVERTER.sub(r"{\1}", rule.rule)

@@ -16,7 +16,7 @@ upload = Blueprint("upload", __name__)
 @upload.post("/<path:path>", strict_slashes=False, provide_automatic_options=False)
 @upload.post("/<path:path>/", strict_slashes=False, provide_automatic_options=False)
 def publish(path: str) -> Response:
-    """Store the file in an upload form. The identical file again is a success too, as on PyPI."""
+    """Store the file in an upload form. Uploading an identical file again succeeds, as on PyPI."""
     resolved = resolve(path)
     address = resolved.upload_address()
     here = site()
@@ -26,8 +26,8 @@ def publish(path: str) -> Response:
         published = here.store.publish(address, form, resolved.caller)
         if address.alias_of is not None:
             resolved.leave_path(published.repository.name.rpartition("/")[0])
-        if form.noted:
-            here.events.debug("web", "form fields that are not kept", fields=form.noted)
+        if form.ignored:
+            here.events.debug("web", "form fields that are not kept", fields=form.ignored)
     return answers.text(f"{published.file.filename} is published in {published.repository}")
 
 

@@ -1,4 +1,4 @@
-"""The body of a yank: `{"yanked": "reason" | true | false}`."""
+"""The body of a request that yanks: `{"yanked": "reason" | true | false}`."""
 
 from __future__ import annotations
 

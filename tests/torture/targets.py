@@ -46,7 +46,7 @@ def form(data: bytes) -> None:
     with suppress(PyOCIError), received(RequestBody(environ, Patience()), content_type, LIMIT, SPOOL) as it:
         arrival = IncomingFile(it, NOW)
         arrival.file()
-        repr((arrival.distribution, it.noted))
+        repr((arrival.distribution, it.ignored))
 
 
 def wheel(data: bytes) -> None:
