@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 
 import pytest
 from hypothesis import settings
@@ -14,10 +15,30 @@ settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="run the long tables, too, as CI=true does")
+
+
+def _runs_long(config: pytest.Config) -> bool:
+    is_asked_for = config.getoption("--long", default=False) or os.environ.get("CI") == "true"
+    return is_asked_for or any("::" in argument for argument in config.args)
+
+
 @pytest.hookimpl(trylast=True)
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked `long`, unless it is wanted or named on the command line."""
+    left_out = [] if _runs_long(config) else [item for item in items if item.get_closest_marker("long")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Here and not in tests/live: the process that starts xdist's workers reads only this file."""
     report_skipped(terminalreporter)
+    if not _runs_long(config):
+        terminalreporter.write_line("The long tests were left out; `make test ARGS=--long` runs them, too.")
 
 
 @pytest.fixture(scope="module", autouse=True)

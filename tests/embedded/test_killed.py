@@ -12,6 +12,8 @@ from tests.embedded.builders import Wire
 from tests.embedded.conftest import Clock
 from tests.embedded.killing import AFTER, BEFORE, CHANGES, NAME
 
+pytestmark = pytest.mark.long
+
 CHECKOUT = Path(__file__).parents[2]
 
 

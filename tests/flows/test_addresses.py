@@ -190,6 +190,7 @@ def test_links_of_pages(site: FlaskClient) -> None:
             assert link in site.get(page, headers={"Accept": "text/html"}).text
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("address", [address for address, methods in ROWS.items() if "PATCH" in methods])
 def test_what_is_changed(site: FlaskClient, address: str) -> None:
     """A yank and a delete mean the file of one index."""

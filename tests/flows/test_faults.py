@@ -27,6 +27,8 @@ from tests.torture.operations import (
 )
 from tests.torture.relay import FAULTS, Relay, relay_to
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:

@@ -35,6 +35,8 @@ from tests.flows.conftest import Lines, MakeClient
 from tests.flows.test_main_job import BYTES, JSON, ROOT, WHEEL, upload
 from tests.registry import TestRegistry
 
+pytestmark = pytest.mark.long
+
 HEADERS_LIMIT = 3000  # bytes of one answer's headers; a redirect repeats the address
 BODY_LIMIT = 100_000  # bytes of a page with one file
 

@@ -8,6 +8,8 @@ from pyoci.embedded import create_registry_app
 from tests.serving import served
 from tests.torture.survival import kill_at_each_step
 
+pytestmark = pytest.mark.long
+
 
 def test_at_each_request(tmp_path_factory: pytest.TempPathFactory) -> None:
     """SIGKILL after each request to the registry, of an upload and of the deletion of the last file."""

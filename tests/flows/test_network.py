@@ -190,6 +190,7 @@ TARGETS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("way", WAYS)
 def test_a_registry_that_leads_inside(
