@@ -58,7 +58,7 @@ class TestRegistry:
 
     def __post_init__(self) -> None:
         self._app = create_registry_app(self.directory, htpasswd=None, local_only=False)
-        self.gateway = Gateway(Transport(embedded=self, sleep=lambda _: None))
+        self.gateway = Gateway(Transport(embedded=self, sleep=lambda _: None), ttl=60)
 
     def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
         line = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO'].removeprefix('/v2/')}"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pyoci import errors
-from pyoci.oci.short_urls import RESERVED
+from pyoci.oci.registries import RESERVED
 from pyoci.web import addresses
 from pyoci.web.errors import STATUS
 
@@ -128,7 +128,6 @@ def test_config_knows_only_five_values_of_other_packages() -> None:
     known = {name for path in paths for name in imports_of(path) if name.startswith("pyoci.")}
     values = {
         "pyoci.oci.registries",
-        "pyoci.oci.short_urls",
         "pyoci.distributions.private",
         "pyoci.cache.address",
         "pyoci.upstream.address",

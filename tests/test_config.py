@@ -12,7 +12,7 @@ from pyoci.config import Settings, WrongSettings
 from pyoci.config.values import LogLevels, cores, default_threads, default_workers
 from pyoci.distributions.private import PrivateProjects
 from pyoci.errors import Denied, NotFound
-from pyoci.oci.short_urls import ShortUrl
+from pyoci.oci.registries import ShortUrl
 from pyoci.upstream.address import UpstreamAddress
 
 VALUES: list[tuple[str, str, str, Any]] = [

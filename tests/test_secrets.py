@@ -127,7 +127,7 @@ def test_an_application_that_was_used_shows_none(settings: Settings, used: Flask
 @pytest.mark.parametrize("caller", [Basic("somebody", PASSWORD), Bearer(TOKEN)], ids=["basic", "bearer"])
 def test_a_request_shows_none(caller: Basic | Bearer, registry: Server) -> None:
     """Neither what it holds, nor what is sent and comes back."""
-    gateway, lab = Gateway(Transport()), Registry.parse(registry.url, listed=True)
+    gateway, lab = Gateway(Transport(), ttl=60), Registry.parse(registry.url, listed=True)
     session = gateway.session(lab, caller)
     repository = Repository.parse(lab, "acme/hello_world")
     session.tags(repository)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pyoci.config.environment import SHOWN, Reader
-from pyoci.oci.short_urls import RESERVED
+from pyoci.oci.registries import RESERVED
 
 LEVELS = ("debug", "info", "warning", "error", "off")
 _LEVEL_NAMES = {**{level: level for level in LEVELS}, "warn": "warning", "trace": "debug"}

@@ -1,1 +1,1 @@
-"""The registry: the OCI distribution API as one caller sees it. Has never heard of Python packages."""
+"""The client of OCI registries: the OCI distribution API for one caller. It knows no Python packages."""

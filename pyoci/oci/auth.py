@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import secrets
 import threading
-import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 
@@ -26,7 +25,6 @@ from pyoci.oci.references import Registry
 from pyoci.oci.targets import Targets
 from pyoci.oci.tokens import Token, TokenClient, Tokens
 
-TTL = 60.0  # seconds for which a registry's answer to a caller counts
 _CHALLENGES = 4096
 
 
@@ -60,8 +58,8 @@ class Authenticator:
         targets: Targets,
         events: Events,
         *,
-        ttl: float = TTL,
-        clock: Callable[[], float] = time.monotonic,
+        ttl: float,
+        clock: Callable[[], float],
     ) -> None:
         self._events = events
         self.ttl = ttl

@@ -1,4 +1,4 @@
-"""The bytes of a blob on their way down: redirects followed, ranges cut out, digests verified."""
+"""BlobStream: the bytes of a blob or of a range of it, verified while they are read."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from pyoci.oci.references import Digest
 
 @dataclass(slots=True)
 class BlobStream:
-    """A blob, or the span of it that was asked for. Iterate `pieces` to the end, or close them.
+    """A blob, or the range of it that was requested. Iterate over `pieces` to the end, or call `close`.
 
-    A whole blob is verified: iteration raises ProtocolError before the last piece where the bytes don't
-    match the digest or their count.
+    A whole blob is verified: iteration raises ProtocolError before the last piece where the bytes don't match
+    the digest or the size.
     """
 
-    size: int | None  # of the whole blob, in bytes; None where the registry didn't say
+    size: int | None  # of the whole blob, in bytes; None where the registry doesn't send it
     pieces: Iterator[bytes] = field(repr=False)
     close: Callable[[], None] = field(repr=False)
-    partial: bool = False  # whether the registry sent just the part; otherwise it knows no such ranges
+    partial: bool = False  # whether the registry sent only the range; otherwise it doesn't support it
 
 
 def whole_blob(stream: Stream, digest: Digest, expected: int | None = None) -> BlobStream:
-    """All of a blob, from an answer of 200. `expected` is its size in bytes where that is known before."""
+    """A whole blob from an answer 200. `expected` is its size in bytes, where that is known before."""
     size = content_length(stream.headers)
     limit = size if expected is None else expected
     pieces = _verified(stream.pieces(READ_PIECE), digest, limit)
@@ -36,7 +36,7 @@ def whole_blob(stream: Stream, digest: Digest, expected: int | None = None) -> B
 
 
 def blob_span(stream: Stream, span: range) -> BlobStream:
-    """The offsets `span` of a blob, from a 206, or from a 200 of a registry that knows no ranges."""
+    """The offsets `span` of a blob, from a 206, or from a 200 of a registry without ranges."""
     if stream.status == 206:
         first, size = _content_range(stream)
         if first != span.start:
@@ -49,7 +49,7 @@ def blob_span(stream: Stream, span: range) -> BlobStream:
 
 
 def blob_tail(stream: Stream, digest: Digest, count: int) -> BlobStream:
-    """The last `count` bytes of a blob, from a 206; or all of it, verified, from a 200."""
+    """The last `count` bytes of a blob, from a 206; or the whole blob from a 200."""
     if stream.status != 206:
         return whole_blob(stream, digest)
     first, size = _content_range(stream)
@@ -61,7 +61,7 @@ def blob_tail(stream: Stream, digest: Digest, count: int) -> BlobStream:
 
 
 def total_size(stream: Stream) -> int | None:
-    """The size of the whole blob, told by an answer of 200 or 206."""
+    """The size of the whole blob in bytes, from an answer 200 or 206."""
     if stream.status == 206:
         return _content_range(stream)[1]
     return content_length(stream.headers)
@@ -93,7 +93,7 @@ def _verified(pieces: Iterator[bytes], digest: Digest, size: int | None) -> Iter
             continue
         held = piece
         if size is not None and count > size:
-            break  # it may never end
+            break  # the body may be endless
     if seen.hexdigest() != digest.hex or size not in {None, count}:
         raise ProtocolError(f"the registry sent other bytes than those of {digest}")
     if held:

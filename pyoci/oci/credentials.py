@@ -1,4 +1,4 @@
-"""Who is calling, as told by the Authorization header. Secrets never show in a repr."""
+"""Credentials: the caller's, parsed from the Authorization header. No repr contains secrets."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from urllib.parse import quote, quote_plus
 
 from pyoci.errors import Unauthorized
 
-_SHORTEST = 4  # characters of a secret that is looked for
+_SHORTEST = 4  # characters of a secret that is masked
 _URL_SAFE = str.maketrans("+/", "-_")
 
 
 @dataclass(frozen=True, slots=True)
 class Anonymous:
-    """Nobody signed in."""
+    """No credentials."""
 
     def header(self) -> str | None:
         return None
@@ -38,7 +38,7 @@ class Basic:
 
 @dataclass(frozen=True, slots=True)
 class Bearer:
-    """A token that goes to the registry as it is (RFC 6750)."""
+    """A token that is sent to the registry as it is (RFC 6750)."""
 
     token: str = field(repr=False)
 
@@ -50,10 +50,10 @@ Credentials = Anonymous | Basic | Bearer
 
 
 def parse_authorization(header: str | None, bearer_username: str | None = None) -> Credentials:
-    """Read an Authorization header; None or an empty one is nobody.
+    """Parse an Authorization header; None and "" mean Anonymous.
 
-    `bearer_username` is the user whose password is a Bearer token, for clients that can only send Basic.
-    Raises Unauthorized for a header that can't be read: guessing would mean asking as somebody else.
+    `bearer_username` is the user name with which a password is a Bearer token, for clients that can only send
+    Basic. Raises Unauthorized for a header that can't be parsed: otherwise it would be taken for anonymous.
     """
     scheme, _, value = (header or "").strip().partition(" ")
     value = value.strip()
@@ -68,7 +68,7 @@ def parse_authorization(header: str | None, bearer_username: str | None = None) 
 
 
 def fingerprint(credentials: Credentials, key: bytes) -> str:
-    """A keyed hash of `credentials`, for log lines and cache keys; without `key` it tells nothing."""
+    """A keyed hash of `credentials`, for logs and cache keys. Without `key` it reveals nothing."""
     header = credentials.header()
     if header is None:
         return "anonymous"
@@ -76,9 +76,8 @@ def fingerprint(credentials: Credentials, key: bytes) -> str:
 
 
 def secrets_of(header: str | None) -> frozenset[str]:
-    """What of an Authorization of ours no text may show: password and token, as URLs and forms spell them.
-
-    Those of less than four characters are in half of all words, and left out.
+    """The password or token of an Authorization header, in the spellings of URLs, forms and JSON, to be
+    masked in texts. Secrets of fewer than four characters are left out, because many words contain them.
     """
     scheme, _, value = (header or "").partition(" ")
     found = {value}
@@ -89,7 +88,7 @@ def secrets_of(header: str | None) -> frozenset[str]:
 
 
 def without(secrets: Iterable[str], text: str) -> str:
-    """Somebody else's text, with asterisks where it repeats one of these secrets."""
+    """A foreign text in which these secrets are replaced by asterisks."""
     for secret in sorted(secrets, key=len, reverse=True):
         if secret in text:
             text = text.replace(secret, "***")
@@ -111,7 +110,7 @@ def _basic(value: str, bearer_username: str | None) -> Credentials:
     try:
         pair = raw.decode()
     except UnicodeDecodeError:
-        pair = raw.decode("latin-1")  # what requests, and so pip and twine, make of an é
+        pair = raw.decode("latin-1")  # the encoding of requests, which pip and twine use
     username, colon, password = pair.partition(":")
     if not colon or not pair.isprintable():
         raise Unauthorized("the Basic credentials can't be read; expected base64 of user:password")

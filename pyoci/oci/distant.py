@@ -1,4 +1,4 @@
-"""DistantBlob: a blob as a file to seek and read in, which fetches no more than is read, the end first."""
+"""DistantBlob: a blob as a seekable file, which fetches the end and then only the ranges that are read."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from pyoci.oci.errors import RegistryNotFound, RegistryNotSupported, RegistryRef
 from pyoci.oci.references import Digest, Repository
 from pyoci.oci.session import OCISession
 
-# What a zip ends with: 22 bytes, after them a comment of at most 65,535, before them 76 of zip64.
+# The end of a zip: 76 bytes of zip64, 22 bytes, and a comment of at most 65,535.
 TAIL = 66 * 1024
-_AHEAD = 16 * 1024  # bytes that one more request fetches at least: METADATA, mostly
+_AHEAD = 16 * 1024  # bytes that a further request fetches at least: METADATA in most cases
 _REQUESTS = 8
 _SECONDS = 30.0  # after which no further request begins
 
 
 class DistantBlob:
-    """For one reader, who reads little of much. The end is fetched when it is made, the rest as it is read.
+    """For one reader of a small part of a blob. The end is fetched at construction, the rest when it is read.
 
-    A part can't be verified by the digest of the whole: its bytes are as good as the registry's word. A blob
-    of which the end is everything is verified. At most eight requests (each of which may be redirected),
-    `limit` bytes and 30 seconds. Raises what the registry says, NotSupported where it knows no ranges, and
+    The digest of the blob can't verify a part of it: its bytes are what the registry sent. A blob that is no
+    longer than the end is verified. There are at most eight requests, each of which may be redirected,
+    `limit` bytes and 30 seconds. Raises RegistryError, NotSupported where the registry has no ranges, and
     InvalidRequest at a limit.
     """
 
@@ -43,7 +43,7 @@ class DistantBlob:
         self.requests = 0
         self.fetched = 0  # bytes
         self._limit = limit
-        self._known: list[tuple[int, bytes]] = []  # what was fetched, by where it starts
+        self._known: list[tuple[int, bytes]] = []  # fetched ranges by their start
         self._position = 0
         self.size = 0
         self._fetch_end()
@@ -51,7 +51,7 @@ class DistantBlob:
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
         if base + offset < 0:
-            raise OSError("a position before the beginning")  # as every file does; zipfile counts on it
+            raise OSError("a position before the beginning")  # as files do; zipfile relies on it
         self._position = base + offset
         return self._position
 
@@ -68,7 +68,7 @@ class DistantBlob:
         return b"".join(pieces)
 
     def _piece(self, stop: int) -> bytes:
-        """What is known from the position on, fetched where it isn't."""
+        """The bytes at the position, as far as one range has them. A missing range is fetched."""
         upto = self.size
         for start, data in self._known:
             if start <= self._position < start + len(data):
@@ -82,28 +82,28 @@ class DistantBlob:
         return data[: stop - span.start]
 
     def _fetch_end(self) -> None:
-        """Learn the size and fetch the end: one request does both, where the registry lets it."""
+        """Fetch the end and learn the size: by one request, where the registry supports that."""
         self._count()
         try:
             blob = self._session.open_tail(self._repository, self._digest, TAIL)
         except (ProtocolError, RegistryRefused, RegistryNotSupported):
-            # Some servers take `bytes=-500` for nonsense, or for the first 500.
-            self.size = self._asked_size()
+            # Some servers refuse `bytes=-500`, or send the first 500 bytes.
+            self.size = self._requested_size()
         else:
             if blob.size is not None and (blob.partial or blob.size <= TAIL):
                 self.size = blob.size
-                return self._keep(self._bytes(blob, min(blob.size, TAIL)))
-            # Azure's storage ignores such a range and sends everything: the size was worth the call.
+                return self._set_end(self._bytes(blob, min(blob.size, TAIL)))
+            # Azure's storage ignores such a range and sends the whole blob, so only the size is used.
             blob.close()
-            self.size = self._asked_size() if blob.size is None else blob.size
-        return self._keep(self._fetch(range(max(self.size - TAIL, 0), self.size)))
+            self.size = self._requested_size() if blob.size is None else blob.size
+        return self._set_end(self._fetch(range(max(self.size - TAIL, 0), self.size)))
 
-    def _keep(self, end: bytes) -> None:
+    def _set_end(self, end: bytes) -> None:
         if len(end) == self.size and hashlib.new(self._digest.algorithm, end).hexdigest() != self._digest.hex:
             raise ProtocolError(f"the registry sent other bytes than those of {self._digest}")
         self._known = [(self.size - len(end), end)]
 
-    def _asked_size(self) -> int:
+    def _requested_size(self) -> int:
         self._count()
         size = self._session.blob_size(self._repository, self._digest)
         if size is None:
@@ -129,7 +129,7 @@ class DistantBlob:
         return data
 
     def _count(self, wanted: int = TAIL) -> None:
-        """Count one more request for so many bytes. Raises where it would be one too many."""
+        """Count a request for `wanted` bytes. Raises where it exceeds a limit."""
         self.requests += 1
         if self.requests > _REQUESTS or self.fetched + wanted > self._limit:
             raise InvalidRequest(

@@ -1,16 +1,16 @@
-"""What a registry refused. RegistryError tells what was asked and answered; its children are also one of
-the kinds of `pyoci.errors`, so that nobody above needs to know a registry's codes.
+"""RegistryError: an unexpected answer of a registry. Its subclasses are also kinds of `pyoci.errors`, so that
+other packages need not know a registry's codes.
 
 RegistryError
 ├── RegistryUnauthorized    401
-├── RegistryDenied          403, and what the registry's own rules forbid (immutable tags, quotas)
+├── RegistryDenied          403, and what the registry's rules forbid (immutable tags, quotas)
 ├── RegistryNotFound        404
 ├── RegistryNotSupported    405, 501, or the code UNSUPPORTED (docker-registry 2.8 with a 400)
 ├── RegistryTooLarge        413
 ├── RegistryRateLimited     429
 ├── RegistryRefused         any other 4xx
 ├── RegistryFailed          5xx, or an answer that no operation expects
-└── RegistrySilent          504: somebody on the way gave up waiting
+└── RegistrySilent          504: a proxy gave up waiting
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pyoci.net.retries import LONGEST_WAIT, retry_after_seconds
 from pyoci.oci.credentials import without
 
 _TEXT_LIMIT = 200  # characters of a registry's message that are passed on
-_CODES = 10  # entries of an error body that are looked at
+_CODES = 10  # entries of an error body that are read
 _DURATION = re.compile(
     r"retry-?after:?\s*((?:[0-9]{1,9}(?:\.[0-9]{1,9})?(?:h|ms|m|us|µs|μs|ns|s))+)", re.IGNORECASE
 )
@@ -35,9 +35,8 @@ _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6,
 
 
 class RegistryError(errors.PyOCIError):
-    """A registry answered with something else than what was expected.
-
-    `operation` says what was asked, in words; `codes` are those of the error body, if it had one.
+    """An unexpected answer. `operation` says in words what was requested; `codes` are those of the error
+    body.
     """
 
     operation = ""
@@ -46,7 +45,7 @@ class RegistryError(errors.PyOCIError):
 
 
 class RegistryUnauthorized(RegistryError, errors.Unauthorized):
-    """`wrong_credentials`: nobody knows them, whatever they were to open."""
+    """`wrong_credentials`: the token server doesn't know the credentials, whatever they were for."""
 
     wrong_credentials = False
 
@@ -82,7 +81,8 @@ _BY_STATUS: dict[int, type[RegistryError]] = {
     404: RegistryNotFound,
     405: RegistryNotSupported,
     408: RegistrySilent,
-    # Quay answers 409 for an immutable tag. It is no 409 of ours: poetry would skip the file as uploaded.
+    # Quay answers 409 for an immutable tag. PyOCI must not pass it on: poetry would skip the file as
+    # uploaded.
     409: RegistryDenied,
     412: RegistryDenied,
     413: RegistryTooLarge,
@@ -103,10 +103,10 @@ def registry_error(
     judged: int | None = None,
     secrets: Iterable[str] = (),
 ) -> RegistryError:
-    """The error that describes an answer which `operation` did not expect.
+    """The error for an unexpected answer to `operation`.
 
-    `judged` is the status that it comes down to, where a registry's own says something else. `secrets` are
-    left out of its text, should it repeat them: messages end in logs and in status lines.
+    `judged` is the status that the answer means, where a registry uses another. `secrets` are masked in the
+    text, because messages are logged and sent in status lines.
     """
     codes, text = _parse(body, secrets)
     number = judged or status
@@ -122,9 +122,8 @@ def registry_error(
 
 
 def retry_after(header: str | None, text: str = "") -> int | None:
-    """Whole seconds to wait, from a Retry-After header or a message with a Go duration (ghcr.io's 429).
-
-    The header is a number or, from some, a date; clients are only ever told a number.
+    """Whole seconds to wait, from a Retry-After header or from a message with a Go duration, as ghcr.io's
+    429.
     """
     asked = retry_after_seconds(header)
     if asked is not None:
@@ -163,5 +162,7 @@ def _parse(body: bytes, secrets: Iterable[str]) -> tuple[tuple[str, ...], str]:
 
 
 def _first_text(document: dict[str, Any], *keys: str) -> str:
-    """Docker Hub's token server says `details`, OAuth's say `error_description`."""
+    """The first of these keys with a text. Docker Hub's token server uses `details`, OAuth
+    `error_description`.
+    """
     return next((found for key in keys if isinstance(found := document.get(key), str) and found), "")

@@ -1,4 +1,4 @@
-"""Lists that a registry gives in pages: tags and repositories. Pure but for the function that fetches."""
+"""Reading the paged lists of a registry: tags and repositories."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from pyoci.oci.errors import RegistryError, RegistryNotFound
 from pyoci.oci.models import parse_json
 
 PAGE = 1000  # entries asked for; ECR answers more with an error, distribution 3.1 caps there
-PAGE_LIMIT = 4 * 1024 * 1024  # bytes; docker-registry 2.8 and Harbor send everything in one page
 _PAGES = 500
-_ALL_PAGES = 16 * 1024 * 1024  # bytes of all the pages together
+_ALL_PAGES = 16 * 1024 * 1024  # bytes of all pages
 _ENTRIES = 200_000
-_ENTRY = 512  # characters; tags have 128 and names 255, foreign oddities are passed over
-# What is no answer to `n` but to the question.
-_MEANT = frozenset({401, 403, 404, 408, 429})
-_SECONDS = 30.0  # for all the pages together
+_ENTRY = 512  # characters; tags have at most 128 and names 255, longer entries are ignored
+# Refusals of the list itself; any other 4xx may be a refusal of `n`.
+_FINAL = frozenset({401, 403, 404, 408, 429})
+_SECONDS = 30.0  # for all pages
 
 Fetch = Callable[[str], Answer]
 
@@ -33,12 +32,12 @@ def read_listing(
     clock: Callable[[], float] = time.monotonic,
     pages: int | None = None,
 ) -> tuple[str, ...]:
-    """The texts under `key` on all the pages, each once, in the registry's order.
+    """The texts under `key` of all pages, without duplicates, in the registry's order.
 
-    `fetch` gets a page or raises RegistryError; `follow` turns a Link of the page at a URL into the next
-    URL. Ends where a page brings nothing new: Gitea sends a Link with every page that isn't empty.
-    `pages` ends it after so many, with what they held.
-    Raises ProtocolError where the pages don't end, Unreachable where they take too long.
+    `fetch` gets a page or raises RegistryError; `follow` turns a Link of the page at a URL into the next URL.
+    Reading ends at a page with no new entries, because Gitea sends a Link with every page that isn't empty;
+    and after `pages` pages. Raises ProtocolError where the pages don't end, Unreachable where they take too
+    long.
     """
     deadline = clock() + _SECONDS
     found: dict[str, None] = {}
@@ -61,11 +60,11 @@ def read_listing(
 
 
 def _first(fetch: Fetch, url: str) -> Answer:
-    """The first page. A registry that refuses `n` is asked again without it."""
+    """The first page. Where the registry refuses `n`, it is asked again without it."""
     try:
         return fetch(url)
     except RegistryError as exc:
-        if exc.status in _MEANT or not 400 <= exc.status < 500:
+        if exc.status in _FINAL or not 400 <= exc.status < 500:
             raise
     return fetch(urlunsplit(urlsplit(url)._replace(query="")))
 
@@ -74,12 +73,12 @@ def _next(fetch: Fetch, url: str, key: str) -> Answer:
     try:
         return fetch(url)
     except RegistryNotFound as exc:
-        # zot says so when the entry that the page should start after has just been deleted.
+        # zot answers 404 when the entry that the page should start after has just been deleted.
         raise ProtocolError(f"the registry's list of {key} changed while it was read; try again") from exc
 
 
 def _entries(body: bytes, key: str) -> Iterable[str]:
-    """What a page lists. docker-registry sends null when a repository has no tags."""
+    """The entries of a page. docker-registry sends null where a repository has no tags."""
     document = parse_json(body, f"a list of {key}")
     entries = document.get(key) if isinstance(document, dict) else ""
     if entries is None:

@@ -1,6 +1,7 @@
 """Documents of a registry (OCI image specification 1.1): Descriptor, ImageIndex, Manifest, Document.
 
-They are parsed leniently where others write them and given back whole: keys that we don't know survive.
+They are parsed leniently, because other clients write them, and written with all keys, including unknown
+ones.
 """
 
 from __future__ import annotations
@@ -19,11 +20,10 @@ IMAGE_INDEX = "application/vnd.oci.image.index.v1+json"
 IMAGE_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-# The first version, which docker-registry 2.8 gives whatever was asked for.
+# Schema 1, which docker-registry 2.8 sends whatever Accept says.
 DOCKER_SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 # docker-registry answers 404 for an image index unless Accept names its type, so all are always named.
 ACCEPT = ", ".join((IMAGE_INDEX, IMAGE_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST))
-DOCUMENT_LIMIT = 4 * 1024 * 1024  # bytes
 
 _Json = dict[str, Any]
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -31,7 +31,7 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """`architecture` and `os`, and whatever else stood there."""
+    """`architecture` and `os`, and other keys."""
 
     architecture: str
     os: str
@@ -40,7 +40,7 @@ class Platform:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Descriptor:
-    """A reference to a document or blob, with what is known of it."""
+    """A reference to a document or blob, with its type, size and annotations."""
 
     media_type: str
     digest: Digest
@@ -76,15 +76,14 @@ class Descriptor:
         return document | dict(self.other)
 
     def annotated(self, changes: Mapping[str, str | None]) -> Self:
-        """The same with annotations set, or removed where None is given."""
+        """A copy with annotations set, or removed where the value is None."""
         merged = {**self.annotations, **changes}
-        kept = {key: value for key, value in merged.items() if value is not None}
-        return replace(self, annotations=kept)
+        return replace(self, annotations={key: value for key, value in merged.items() if value is not None})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageIndex:
-    """The document behind a tag: one descriptor for each manifest."""
+    """The document of a tag: one descriptor for each manifest."""
 
     manifests: tuple[Descriptor, ...] = ()
     artifact_type: str | None = None
@@ -158,7 +157,7 @@ class Document:
 
     @classmethod
     def of(cls, value: ImageIndex | Manifest) -> Self:
-        """`value` written down. Equal values give equal bytes."""
+        """`value` as a document. Equal values give equal bytes."""
         document = value.to_json()
         return cls(document["mediaType"], json.dumps(document, separators=(",", ":")).encode())
 
@@ -167,11 +166,11 @@ class Document:
         return Digest("sha256", hashlib.sha256(self.body).hexdigest())
 
     def image_index(self) -> ImageIndex | None:
-        """The document read, or None where it is something else (a foreign image's manifest, say)."""
+        """The parsed document; None where it is of another type, such as a container image's manifest."""
         return ImageIndex.from_json(self._json()) if self.media_type == IMAGE_INDEX else None
 
     def manifest(self) -> Manifest | None:
-        """The document read, or None where it is something else."""
+        """The parsed document; None where it is of another type."""
         return Manifest.from_json(self._json()) if self.media_type == IMAGE_MANIFEST else None
 
     def _json(self) -> object:
@@ -181,10 +180,10 @@ class Document:
 def parse_json(body: bytes, what: str) -> Any:
     """`body` as JSON. Raises ProtocolError where it isn't."""
     try:
-        # Given bytes, json would let half a character pass that stands there as it is.
+        # Decoding first refuses lone surrogates in the bytes, which json.loads(bytes) accepts.
         document = json.loads(body.decode("utf-8-sig"), parse_constant=_no_constant)
         if _SURROGATE.search(body):
-            # Escaped, it passes all the same, and then nothing that writes text.
+            # An escaped lone surrogate passes as well, and would fail when the text is encoded.
             json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as exc:
         raise ProtocolError(f"the registry sent {what} that is not JSON") from exc
@@ -192,7 +191,7 @@ def parse_json(body: bytes, what: str) -> Any:
 
 
 def _no_constant(name: str) -> None:
-    """NaN and Infinity are Python's, not JSON's: no registry would take them back."""
+    """Refuse NaN and Infinity, which Python parses but JSON doesn't have: no registry would accept them."""
     raise ValueError(name)
 
 

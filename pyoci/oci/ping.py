@@ -1,7 +1,8 @@
-"""Ping: what a registry says at /v2/, to strangers and to callers (distribution specification, end-1).
+"""Ping: the answers of registries to `GET /v2/`, from anonymous callers and from those with credentials
+(distribution specification, end-1).
 
-Behind a door that is open to everybody an absence is an absence. Behind another it may hide something from
-those whom the registry doesn't know.
+A registry that accepts everybody there answers 404 only for what doesn't exist. Another one may answer 404 to
+hide something from callers that it hasn't accepted.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import binascii
 import json
 import secrets
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -25,116 +25,112 @@ from pyoci.oci.errors import RegistryError, registry_error
 from pyoci.oci.references import Registry
 from pyoci.oci.targets import Targets
 
+CHALLENGE_SECONDS = 3600.0  # after which a registry is asked for its challenge again
 _LIMIT = 64 * 1024  # bytes of an answer
-_DOORS = 4096
-CHALLENGE_SECONDS = 3600.0  # after which a registry is asked anew how it wants to be asked
+_REGISTRIES = 4096
 _CALLERS = 65536
-_SAID = frozenset({200, 401})  # other answers tell only how the registry is just now
+_DECISIVE = frozenset({200, 401})  # any other status is about the registry's state at the moment
 
 
 @dataclass(frozen=True, slots=True)
-class _Door:
-    challenge: Challenge | None  # None: it asks for nothing, or for nothing that can be read
-    is_open: bool
+class _Anonymous:
+    """The answer to an anonymous ping; `asked` is when it was sent."""
+
+    challenge: Challenge | None  # None: there is none, or none that can be parsed
+    is_accepted: bool
     asked: float
-    failure: RegistryError | None = None  # what else it said: only how the registry is just now
+    failure: RegistryError | None = None  # the error, where the registry can't answer at the moment
 
 
 @dataclass(frozen=True, slots=True)
-class _LetIn:
-    """Whether a caller was let in; `asked` is when the request for it was sent."""
+class _Authorized:
+    """The answer to a ping with credentials; `asked` is when it was sent."""
 
-    yes: bool
+    is_accepted: bool
     asked: float
 
 
 class Ping:
-    """Those of all registries. One for the process."""
+    """The answers of all registries. One for the process. Methods raise what the transport raises."""
 
     def __init__(
-        self,
-        transport: Transport,
-        targets: Targets,
-        *,
-        ttl: float,
-        clock: Callable[[], float] = time.monotonic,
+        self, transport: Transport, targets: Targets, *, ttl: float, clock: Callable[[], float]
     ) -> None:
-        """`ttl`: the seconds for which it counts that strangers, or a caller, were let in."""
+        """`ttl`: the seconds for which it counts that anonymous callers, or a caller, were accepted."""
         self._transport = transport
         self._targets = targets
         self._ttl = ttl
         self._clock = clock
         self._key = secrets.token_bytes(32)
         self._lock = threading.Lock()
-        self._answers: TTLCache[str, _Door] = TTLCache(_DOORS, CHALLENGE_SECONDS, timer=clock)
-        self._let_in: TTLCache[tuple[str, str], _LetIn] = TTLCache(_CALLERS, ttl, timer=clock)
+        self._anonymous: TTLCache[str, _Anonymous] = TTLCache(_REGISTRIES, CHALLENGE_SECONDS, timer=clock)
+        self._authorized: TTLCache[tuple[str, str], _Authorized] = TTLCache(_CALLERS, ttl, timer=clock)
 
     def challenge(self, registry: Registry) -> Challenge | None:
-        """What the door asks strangers for; None where it lets them in. Raises what the road raises."""
-        return self._door(registry, CHALLENGE_SECONDS).challenge
+        """The challenge to anonymous callers; None where the registry accepts them."""
+        return self._ask_anonymously(registry, CHALLENGE_SECONDS).challenge
 
     def anyone_until(self, registry: Registry) -> float | None:
-        """Until when it counts that strangers are let in; None where they aren't. Raises RegistryError where
-        the door falters, and what the road raises.
+        """Until when it counts that anonymous callers are accepted; None where they aren't. Raises
+        RegistryError where the registry can't answer at the moment.
         """
-        door = self._door(registry, self._ttl)
-        if door.failure is not None:
-            raise door.failure
-        return door.asked + self._ttl if door.is_open else None
+        known = self._ask_anonymously(registry, self._ttl)
+        if known.failure is not None:
+            raise known.failure
+        return known.asked + self._ttl if known.is_accepted else None
 
     def caller_until(self, registry: Registry, caller: Credentials) -> float | None:
-        """Until when it counts that these credentials, as they are, are let in; None where they aren't.
-        Raises RegistryError where the door falters, and what the road raises.
+        """Until when it counts that these credentials are accepted as they are; None where they aren't.
+        Raises RegistryError where the registry can't answer at the moment.
         """
         key = (registry.origin, fingerprint(caller, self._key))
         with self._lock:
-            known = self._let_in.get(key)
+            known = self._authorized.get(key)
         if known is None or self._clock() >= known.asked + self._ttl:
             asked, header = self._clock(), caller.header()
-            answer = self._asked(registry, header)
+            answer = self._ask(registry, header)
             failure = _failure(registry, answer, header)
             if failure is not None:
                 raise failure
-            known = _LetIn(answer.status == 200, asked)
-            if answer.status in _SAID:
+            known = _Authorized(answer.status == 200, asked)
+            if answer.status in _DECISIVE:
                 with self._lock:
-                    self._let_in[key] = known
-        return known.asked + self._ttl if known.yes else None
+                    self._authorized[key] = known
+        return known.asked + self._ttl if known.is_accepted else None
 
-    def _door(self, registry: Registry, seconds: float) -> _Door:
+    def _ask_anonymously(self, registry: Registry, seconds: float) -> _Anonymous:
+        """The answer that is remembered, if it is younger than `seconds`, or a new one."""
         with self._lock:
-            door = self._answers.get(registry.origin)
-        if door is None or self._clock() - door.asked >= seconds:
+            known = self._anonymous.get(registry.origin)
+        if known is None or self._clock() - known.asked >= seconds:
             asked = self._clock()
-            answer = self._asked(registry, None)
+            answer = self._ask(registry, None)
             found = parse_challenges(answer.headers.get("www-authenticate"))
             challenge = choose(found) if answer.status == 401 else None
-            door = _Door(challenge, answer.status == 200, asked, _failure(registry, answer, None))
-            if answer.status in _SAID:
+            known = _Anonymous(challenge, answer.status == 200, asked, _failure(registry, answer, None))
+            if answer.status in _DECISIVE:
                 with self._lock:
-                    self._answers[registry.origin] = door
-        return door
+                    self._anonymous[registry.origin] = known
+        return known
 
-    def _asked(self, registry: Registry, header: str | None) -> Answer:
-        headers = {"Authorization": header} if header else {}
-        reach = self._targets.own_reach(registry)
+    def _ask(self, registry: Registry, header: str | None) -> Answer:
         call = Call(
             method="GET",
             url=registry.url(""),
-            headers=headers,
-            reach=reach,
+            headers={"Authorization": header} if header else {},
+            reach=self._targets.own_reach(registry),
             name=str(registry),
-            operation="door",
+            operation="door",  # the value that dashboards know
         )
         return self._transport.document(call, _LIMIT)
 
 
 def _failure(registry: Registry, answer: Answer, header: str | None) -> RegistryError | None:
-    """The error that an answer is where the registry is down or out of patience, which tells of nobody."""
+    """The error where the registry is down or overloaded, which says nothing about a caller."""
     if answer.status not in {408, 429} and answer.status < 500:
         return None
     return registry_error(
-        "let somebody in",
+        "accept the caller",
         str(registry),
         answer.status,
         answer.headers,
@@ -144,9 +140,9 @@ def _failure(registry: Registry, answer: Answer, header: str | None) -> Registry
 
 
 def grants(token: str, repository: str) -> bool:
-    """Whether a token may be good for reading `repository`. One that says what it is good for, as the tokens
-    of the distribution's own specification do (`access` in a JWT), and doesn't name it, isn't: an endpoint
-    gives such a one to who may do less than was asked for. Others tell nothing.
+    """Whether a token may give the right to read `repository`. False only for a token that lists its rights,
+    as those of the distribution's token specification do (`access` in a JWT), and doesn't list this one:
+    token servers issue it to callers with fewer rights than were requested.
     """
     claims = _claims(token)
     access = claims.get("access") if isinstance(claims, dict) else None
@@ -162,7 +158,7 @@ def grants(token: str, repository: str) -> bool:
 
 
 def _claims(token: str) -> object:
-    """What a JWT says (RFC 7519), unverified: it was fetched from its maker. None for other tokens."""
+    """The claims of a JWT (RFC 7519), without verification: its issuer sent it. None for other tokens."""
     parts = token.split(".")
     if len(parts) != 3:
         return None

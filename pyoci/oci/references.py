@@ -1,4 +1,4 @@
-"""Names in a registry: Registry, Repository, Tag, Digest. Each exists only parsed, and builds its own URLs.
+"""Names in a registry: Registry, Repository, Tag, Digest. Instances have been parsed, and build URLs.
 
 Grammar: OCI distribution specification 1.1, "Pulling manifests"; OCI image specification, "Digests".
 """
@@ -23,25 +23,25 @@ _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9_-
 _HOST_V6 = re.compile(r"\[[0-9a-f:.]+\](?::[0-9]{1,5})?")
 _NAME_LIMIT = 255  # OCI distribution 1.1: clients limit host and name together to 255 characters
 _PORTS = {"https": 443, "http": 80}
-_SHOWN = 100  # characters of a wrong text that are repeated
+_SHOWN = 100  # characters of a wrong text that a message repeats
 
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """An OCI server. `host` is lower case and carries the port where it isn't the scheme's own.
+    """An OCI server. `host` is in lower case, and includes the port unless it is the scheme's default.
 
-    `listed` tells that the operator named it, and so vouches for its address.
+    `listed` means that the operator named it, so that it may have any address.
     """
 
     scheme: str
     host: str
     listed: bool = False
-    alias: str = field(default="", compare=False)  # what callers know it by; its address may be internal
+    alias: str = field(default="", compare=False)  # its name for callers; the address may be internal
 
     @classmethod
     def parse(cls, text: str, *, scheme: str = "https", listed: bool = False) -> Self:
         """Read `host`, `host:port` or an http(s) URL without a path. Raises InvalidRequest."""
-        # Some letters of other alphabets become ASCII in lower case: U+212A, the Kelvin sign, is one.
+        # The lower case of some other letters is ASCII: that of U+212A, the Kelvin sign, is k.
         found = re.fullmatch(r"(?:(https?)://)?([^/]*)/?", text.lower()) if text.isascii() else None
         if found is None or "@" in text:
             raise InvalidRequest(
@@ -121,8 +121,9 @@ class Tag:
 
     @classmethod
     def listed(cls, text: str) -> Self | None:
-        """A tag as a registry lists it. zot and go-containerregistry take `1!3.0` and `1.0+build`, which the
-        grammar excludes: such a tag can be asked for, but others need not take it. None for anything else.
+        """A tag as a registry lists it. zot and go-containerregistry accept `1!3.0` and `1.0+build`, which
+        the grammar excludes: such a tag can be read, but other registries may refuse it. None for any other
+        text.
         """
         return cls(text) if _LISTED_TAG.fullmatch(text) else None
 
@@ -174,19 +175,19 @@ def _is_bracketed_address(host: str) -> bool:
 
 
 def shown(text: str) -> str:
-    """A wrong text for a message: short, in ASCII, and nothing of it where it may hold a password."""
+    """A wrong text for a message: short, in ASCII, and left out where it may contain a password."""
     return "this" if "@" in text else f"{text[:_SHOWN]!a}"
 
 
 def reference_path(reference: Reference) -> str:
-    """The path of the document behind `reference`, below its repository. zot doesn't decode paths: there a
-    `!` that is percent-encoded belongs to another tag.
+    """The path of the document with `reference`, below its repository. zot doesn't decode paths, so that a
+    percent-encoded `!` is part of another tag there.
     """
     return f"manifests/{quote(str(reference), safe=':!+')}"
 
 
 def operation_of(url: str) -> str:
-    """What a call to a registry is about, in a word that is the same for every repository."""
+    """The kind of call that a URL of a registry is for: a word that telemetry uses for all repositories."""
     *_, kind, last = urlsplit(url).path.rstrip("/").split("/")
     if last in {"_catalog", "uploads"}:
         return {"_catalog": "catalog", "uploads": "upload"}[last]

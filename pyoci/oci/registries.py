@@ -1,33 +1,40 @@
-"""Which registries may be asked: the operator's list, `PYOCI_REGISTRIES`, and what a caller may name."""
+"""The first segment of an index's URL: Registries, which may be asked (`PYOCI_REGISTRIES`), and ShortUrls,
+names for a registry and a namespace.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Self
 from urllib.parse import unquote
 
-from pyoci.errors import Denied, InvalidRequest, NotFound
+from pyoci.errors import Denied, InvalidRequest, NotFound, PyOCIError
 from pyoci.net.addresses import PUBLIC_PORT, other_port
-from pyoci.oci.references import Registry, shown
+from pyoci.oci.references import Registry, Repository, shown
 
 LOCAL = "local"
 EMBEDDED = Registry("embedded", LOCAL, listed=True)
-# What docker and containerd call Docker Hub, whose registry is at another host.
+# Names of Docker Hub, whose registry has another host.
 _HUB = ("docker.io", "index.docker.io")
 _HUB_HOST = "registry-1.docker.io"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _PATTERN = re.compile(r"[a-z0-9*?._:-]*[*?][a-z0-9*?._:-]*")
+# PYOCI_DEFAULT_INDEX is found where clients look for PyPI's: at /simple/, /pypi/ and /legacy/.
+DEFAULT = "simple"
+# First segments of URLs that are, or may become, PyOCI's own: no alias or short URL may have such a name.
+RESERVED = frozenset({"_", "health", "ready", "metrics", "v2", DEFAULT, "pypi", "legacy", LOCAL})
+_TARGET = re.compile(r"((?:https?://)?[^/]+)/([^/].*?)/?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registries:
-    """The registries that may be asked. Empty, or with `*` in the list: any https one at port
-    443 as well.
+    """The registries that may be asked. An empty list, or `*` in it, also allows any https registry at port
+    443.
 
-    Whether an unlisted one has a public address is judged when it is connected to.
+    The address of an unlisted registry is checked when it is connected to.
     """
 
     aliases: dict[str, Registry] = field(default_factory=dict)
@@ -38,9 +45,9 @@ class Registries:
 
     @classmethod
     def read(cls, text: str, *, reserved: Iterable[str] = (), embedded: bool = False) -> Self:
-        """Read a comma-separated list of hosts, patterns, URLs and `alias=` one of these.
+        """Read a comma-separated list of hosts, patterns and URLs; `alias=` may come before a host or URL.
 
-        Raises ValueError with every mistake in it, one a line.
+        Raises ValueError with one line for each mistake.
         """
         aliases: dict[str, Registry] = {}
         listed: list[Registry] = []
@@ -72,7 +79,7 @@ class Registries:
         return text in self.aliases or text == LOCAL
 
     def parse(self, text: str) -> Registry:
-        """The registry that a URL's first segment names. Raises NotFound, Denied, InvalidRequest."""
+        """The registry that the first segment of a URL names. Raises NotFound, Denied, InvalidRequest."""
         text = unquote(text).lower()
         if text == LOCAL:
             if not self.embedded:
@@ -82,7 +89,7 @@ class Registries:
             return self.aliases[text]
         named = _named(text)
         same = [registry for registry in self.listed if registry.host == named.host]
-        # A bare host is https, unless the operator listed that host as an http URL only.
+        # A bare host means https, unless the operator listed it only as an http URL.
         fitting = [r for r in same if r.scheme == named.scheme] or ([] if "://" in text else same)
         if fitting:
             return fitting[0]
@@ -101,17 +108,71 @@ def _named(text: str, *, listed: bool = False) -> Registry:
 
 
 def could_be_a_host(text: str) -> bool:
-    """Whether a URL's first segment may be a registry's host: most of what scanners and typing errors ask for
-    can't.
-    """
+    """Whether the first segment of a URL may be a registry's host. Most requests of scanners have others."""
     return "/" not in text and ("." in text or ":" in text or text.lower() == "localhost")
 
 
 def check_name(name: str, reserved: Iterable[str], known: Container[str], kind: str) -> None:
-    """Whether `name` may stand first in a URL. Raises InvalidRequest where it can't, or does already."""
+    """Check that `name` can be the first segment of a URL and isn't one already. Raises InvalidRequest."""
     if not _NAME.fullmatch(name):
         raise InvalidRequest(f"{shown(name)} is not {kind}; expected lower case letters, digits, - and _")
     if name in reserved or name == "localhost":
         raise InvalidRequest(f"{name!r} is a name that PyOCI uses itself; choose another")
     if name in known:
         raise InvalidRequest(f"{name!r} is given twice")
+
+
+@dataclass(frozen=True, slots=True)
+class ShortUrl:
+    """The meaning of a name: a registry as the operator wrote it, and the path of a namespace there."""
+
+    registry: str
+    path: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, text: str, registries: Registries) -> Self:
+        """Read `<registry>/<namespace>`. Raises InvalidRequest, and what Registries.parse raises."""
+        found = _TARGET.fullmatch(text) if text.isascii() else None
+        if found is None:
+            raise InvalidRequest("this is no namespace; expected <registry>/<namespace>, as ghcr.io/acme")
+        registry, path = found[1].lower(), found[2].lower()
+        if not ("://" in registry or could_be_a_host(registry) or registries.knows(registry)):
+            raise InvalidRequest(f"{shown(registry)} is not a registry; expected a host, a URL or an alias")
+        return cls(registry, tuple(Repository.parse(registries.parse(registry), path).name.split("/")))
+
+
+@dataclass(frozen=True, slots=True)
+class ShortUrls:
+    """The short URLs by name. `alone`: no other URL is served."""
+
+    urls: Mapping[str, ShortUrl] = field(default_factory=dict)
+    alone: bool = False
+
+    @classmethod
+    def read(cls, text: str, registries: Registries, *, reserved: Iterable[str] = ()) -> Self:
+        """Read a comma-separated list of `name=<registry>/<namespace>`.
+
+        Raises ValueError with one line for each mistake.
+        """
+        urls: dict[str, ShortUrl] = {}
+        mistakes: list[str] = []
+        for entry in (entry.strip() for entry in text.split(",") if entry.strip()):
+            name, _, target = (part.strip() for part in entry.partition("="))
+            try:
+                check_name(name, reserved, urls, "a short URL's name")
+                if name in registries.aliases:
+                    raise InvalidRequest(f"{name!r} is an alias in PYOCI_REGISTRIES; choose another")
+                urls[name] = ShortUrl.parse(target, registries)
+            except PyOCIError as exc:
+                mistakes.append(f"{shown(name)}: {exc.message}")
+        if mistakes:
+            raise ValueError("\n".join(mistakes))
+        return cls(urls)
+
+    def find(self, name: str) -> ShortUrl | None:
+        """The short URL with this name, in upper or lower case; None where there is none."""
+        return self.urls.get(name.lower())
+
+    def name_in(self, registry: str) -> str | None:
+        """The name of the first short URL in `registry`."""
+        return next((name for name, url in self.urls.items() if url.registry == registry), None)

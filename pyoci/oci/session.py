@@ -1,4 +1,4 @@
-"""OCISession: what one caller may do at one registry (OCI distribution specification 1.1)."""
+"""OCISession: the operations of one caller at one registry (OCI distribution specification 1.1)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pyoci.events import Events
 from pyoci.net.messages import Answer, Body, Stream
 from pyoci.net.reading import content_length
 from pyoci.net.transport import Transport
-from pyoci.oci.auth import TTL, Authenticator
+from pyoci.oci.auth import Authenticator
 from pyoci.oci.blobs import BlobStream, blob_span, blob_tail, total_size, whole_blob
 from pyoci.oci.challenges import Scope
 from pyoci.oci.credentials import Credentials
@@ -22,29 +22,29 @@ from pyoci.oci.errors import (
     RegistryNotFound,
     RegistryUnauthorized,
 )
-from pyoci.oci.listing import PAGE, PAGE_LIMIT, read_listing
+from pyoci.oci.listing import PAGE, read_listing
 from pyoci.oci.models import ACCEPT, DOCKER_SIGNED, Document, parse_json
 from pyoci.oci.references import Digest, Reference, Registry, Repository, Tag, reference_path
 from pyoci.oci.targets import Targets
-from pyoci.oci.uploads import Uploads, check_stored, stored_digest
-from pyoci.oci.wire import REDIRECTED, Leave, Wire
+from pyoci.oci.uploads import Uploader, check_stored, stored_digest
+from pyoci.oci.wire import REDIRECTED, MayRedirect, Wire
 
-_SIDE_BY_SIDE = 16
-_GLANCE = 100
+_CONCURRENCY = 16
+_NEXT = 100  # repositories that repositories_after asks for
 
 
 class Gateway:
-    """What sessions share: the road, the way in, and the judge of targets. One for the process."""
+    """What all sessions share. One for the process."""
 
     def __init__(
         self,
         transport: Transport,
         *,
-        ttl: float = TTL,
+        ttl: float,
         events: Events | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`ttl`: the seconds for which a registry's word to a caller counts, tokens included."""
+        """`ttl`: the seconds for which a registry's answers to a caller count, and its tokens are used."""
         self.transport = transport
         self.events = events or Events()
         self.targets = Targets(transport.resolver)
@@ -53,13 +53,13 @@ class Gateway:
     def session(
         self, registry: Registry, credentials: Credentials, *, publishing: bool = False
     ) -> OCISession:
-        """A session for one request of `credentials`. `publishing` asks for pull and push together."""
+        """A session for one request. With `publishing` tokens are requested for pull and push."""
         wire = Wire(self.transport, self.targets, self.authenticator, self.events, registry, credentials)
         return OCISession(wire, ("pull", "push") if publishing else ("pull",))
 
 
 class OCISession:
-    """One caller at one registry, for one request. Methods raise RegistryError, and what the road raises."""
+    """For one request. Methods raise RegistryError, and what the transport raises."""
 
     def __init__(self, wire: Wire, actions: tuple[str, ...]) -> None:
         self._wire = wire
@@ -67,29 +67,29 @@ class OCISession:
         self.registry = wire.registry
 
     @property
-    def side_by_side(self) -> int:
-        """How many documents are worth reading at a time: one, where there is no way to wait for."""
-        return 1 if self.registry.scheme == "embedded" else _SIDE_BY_SIDE
+    def concurrency(self) -> int:
+        """How many documents to read concurrently: one, where there is no network to wait for."""
+        return 1 if self.registry.scheme == "embedded" else _CONCURRENCY
 
     def same_caller(self, other: OCISession) -> bool:
-        """Whether both speak for the same credentials at the same registry, to do the same things."""
+        """Whether both have the same credentials, registry and actions."""
         return self._actions == other._actions and self._wire.same_caller(other._wire)
 
     # Lists
 
     def tags(self, repository: Repository) -> tuple[str, ...]:
-        """Every tag, in no order; also those that are nobody's version. Raises RegistryNotFound."""
+        """All tags, in no order, including those that are no versions. Raises RegistryNotFound."""
         return self._listing(repository.url("tags/list", n=PAGE), repository.name, "tags")
 
     def repositories(self) -> tuple[str, ...]:
-        """Every repository that this caller may see. Many registries don't offer this list."""
+        """All repositories that this caller may see. Many registries don't offer this list."""
         return self._listing(self.registry.url("_catalog", n=PAGE), "", "repositories")
 
     def repositories_after(self, name: str) -> tuple[str, ...]:
-        """The first of them that follow `name`, where the registry sorts them and begins after any name: one
-        request, however many. zot gives none after a name that it hasn't; others ignore `name`.
+        """The first page of the repositories after `name`, if the registry sorts them and begins after any
+        name. zot sends none after a name that it doesn't have; other registries ignore `name`.
         """
-        url = self.registry.url("_catalog", n=_GLANCE, last=name)
+        url = self.registry.url("_catalog", n=_NEXT, last=name)
         return self._listing(url, "", "repositories", pages=1)
 
     def _listing(self, url: str, repository: str, key: str, pages: int | None = None) -> tuple[str, ...]:
@@ -97,7 +97,7 @@ class OCISession:
 
         def fetch(page: str) -> Answer:
             call = self._wire.call("GET", page, {"Accept": "application/json"})
-            return self._wire.document(f"list {key}", call, scope, {200}, PAGE_LIMIT)
+            return self._wire.document(f"list {key}", call, scope, {200})
 
         def follow(page: str, link: str) -> str:
             target = self._wire.targets.target(self.registry, page, link, "Link")
@@ -110,13 +110,13 @@ class OCISession:
     # Documents
 
     def pull(self, repository: Repository, reference: Reference) -> Document:
-        """The manifest or image index behind a tag or digest, its digest verified."""
+        """The manifest or image index with a tag or digest. Its digest is verified."""
         call = self._wire.call("GET", repository.url(reference_path(reference)), {"Accept": ACCEPT})
         answer = self._wire.document(f"read {reference}", call, self._scope(repository), {200})
         document = Document(self._media_type(answer), answer.body)
         named = str(reference) if isinstance(reference, Digest) else ""
         for digest in filter(None, (named, stored_digest(answer))):
-            # That of a signed manifest is the digest of a part of it, and nobody here reads such a one.
+            # The digest of a signed manifest is that of a part of it. No such manifest is used.
             if document.media_type != DOCKER_SIGNED and not _matches(document, digest):
                 raise ProtocolError(
                     f"{self.registry} sent other bytes than those of the digest that it names"
@@ -124,7 +124,7 @@ class OCISession:
         return document
 
     def digest(self, repository: Repository, tag: Tag) -> Digest | None:
-        """The digest of the document behind a tag, None where the registry doesn't say. RegistryNotFound."""
+        """The digest of a tag's document; None where the registry sends none. Raises RegistryNotFound."""
         call = self._wire.call("HEAD", repository.url(reference_path(tag)), {"Accept": ACCEPT})
         answer = self._wire.document(f"look at {tag}", call, self._scope(repository), {200})
         try:
@@ -133,29 +133,29 @@ class OCISession:
             return None
 
     def trusted_seconds(self, repository: Repository) -> float:
-        """For how many seconds it counts that the registry has let this caller in there."""
+        """The seconds for which the registry's answers about `repository` still count for this caller."""
         return self._wire.trusted_seconds(self._scope(repository))
 
     def is_accepted(self, repository: Repository) -> bool:
-        """Whether the registry knows this caller there. Then its 404 tells of an absence; to a stranger some
-        say so to hide a repository.
+        """Whether the registry has accepted this caller for `repository`, so that its 404 means that
+        something doesn't exist. To anonymous callers some registries answer 404 to hide a repository.
         """
         return self._wire.is_accepted(self._scope(repository))
 
     def push(self, repository: Repository, reference: Reference, document: Document) -> None:
-        """Put a document under a tag or its digest."""
+        """Write a document under a tag or its digest."""
         url = repository.url(reference_path(reference))
         call = self._wire.call("PUT", url, {"Content-Type": document.media_type}, document.body)
-        # What a tag holds may be another's by the time of a second attempt: who writes it looks again first.
+        # By a second attempt another client may have written the tag, so the caller must read it again first.
         call = replace(call, repeatable=isinstance(reference, Digest))
-        # Quay has answered 202. A 200 with HTML is Google's, and no yes.
+        # Quay has answered 202. Google has answered 200 with HTML, which is no success.
         answer = self._wire.document(f"write {reference}", call, self._scope(repository), {200, 201, 202})
         if answer.status == 200:
             self._media_type(answer)
         check_stored(self.registry, answer, document.digest)
 
     def delete(self, repository: Repository, reference: Reference) -> None:
-        """Delete a tag, or a document by digest and with it every tag on it."""
+        """Delete a tag, or a document by its digest with all of its tags."""
         call = self._wire.call("DELETE", repository.url(reference_path(reference)))
         scope = Scope(repository.name, tuple(dict.fromkeys((*self._actions, "delete"))))
         self._wire.document(f"delete {reference}", call, scope, {200, 202, 204})
@@ -163,7 +163,7 @@ class OCISession:
     # Blobs
 
     def blob_size(self, repository: Repository, digest: Digest) -> int | None:
-        """The size of a blob in bytes, None where it isn't there."""
+        """The size of a blob in bytes; None where it doesn't exist."""
         call = self._wire.call("HEAD", repository.url(f"blobs/{digest}"))
         scope = self._scope(repository)
         with self._wire.transport.shared_deadline():
@@ -175,7 +175,7 @@ class OCISession:
             return size
         if answer.status not in {200, *REDIRECTED}:
             raise self._wire.refusal("look at a blob", answer.status, answer)
-        # A signed URL is often good for GET alone: ask for one byte, and be told of how many.
+        # A signed URL is often valid for GET only. The answer to a GET of one byte names the size.
         try:
             stream = self._wire.open(replace(call, method="GET", headers={"Range": "bytes=0-0"}), scope)
         except RegistryNotFound:
@@ -191,7 +191,7 @@ class OCISession:
     ) -> BlobStream:
         """The bytes of a blob, or those at the offsets `span`. Redirects are followed.
 
-        `size` is that of the whole blob, where it is known: more than that is an error before its end.
+        `size` is that of the whole blob, where it is known: reading fails once there are more bytes.
         """
         headers = {"Range": f"bytes={span.start}-{span.stop - 1}"} if span is not None else {}
         call = self._wire.call("GET", repository.url(f"blobs/{digest}"), headers)
@@ -199,49 +199,49 @@ class OCISession:
         return whole_blob(stream, digest, size) if span is None else blob_span(stream, span)
 
     def open_tail(self, repository: Repository, digest: Digest, count: int) -> BlobStream:
-        """The last `count` bytes of a blob, however many it has; all of it from a registry without ranges."""
+        """The last `count` bytes of a blob; the whole blob from a registry without ranges."""
         call = self._wire.call("GET", repository.url(f"blobs/{digest}"), {"Range": f"bytes=-{count}"})
         return blob_tail(self._wire.open(call, self._scope(repository)), digest, count)
 
-    def open_or_leave(
-        self, repository: Repository, digest: Digest, leave: Leave, size: int | None = None
+    def open_or_redirect(
+        self, repository: Repository, digest: Digest, may_redirect: MayRedirect, size: int | None = None
     ) -> BlobStream | str:
-        """The bytes of a blob; or the URL that the registry redirects to, where `leave` says yes to it."""
+        """The bytes of a blob; or the URL that the registry redirects to, if `may_redirect` allows it."""
         call = self._wire.call("GET", repository.url(f"blobs/{digest}"))
-        found = self._wire.open_or_leave(call, self._scope(repository), leave)
+        found = self._wire.open_or_redirect(call, self._scope(repository), may_redirect)
         return whole_blob(found, digest, size) if isinstance(found, Stream) else found
 
     def push_blob(self, repository: Repository, file: BinaryIO, size: int, digest: Digest) -> None:
-        """Upload `size` bytes of a seekable file, unless the blob is there."""
+        """Upload `size` bytes of a seekable file, unless the blob exists."""
         if not self._has_blob(repository, digest, size):
-            self._uploads(repository).send(file, size, digest)
+            self._uploader(repository).send(file, size, digest)
 
-    def pass_blob(self, repository: Repository, body: Body, digest: Digest) -> bool:
-        """Upload a body while it arrives, unless the blob is there: then nothing of it is read.
+    def stream_blob(self, repository: Repository, body: Body, digest: Digest) -> bool:
+        """Upload a body while it arrives, unless the blob exists: then nothing of it is read.
 
-        False where the upload broke; what was kept of the body is to be pushed then. Raises what `body`
-        raises, and the registry has stored nothing.
+        False where the upload failed; the caller then pushes its copy of the body. Raises what `body` raises;
+        the registry then stores nothing.
         """
-        return self._has_blob(repository, digest, len(body)) or self._uploads(repository).pass_on(
+        return self._has_blob(repository, digest, len(body)) or self._uploader(repository).stream(
             body, digest
         )
 
     def _has_blob(self, repository: Repository, digest: Digest, size: int) -> bool:
-        """Whether the blob is there. An answer with another length is somebody's web page."""
+        """Whether the blob exists. An answer with another length is a web page."""
         try:
             return self.blob_size(repository, digest) == size
         except (RegistryUnauthorized, RegistryDenied):
-            # Some registries say so of a repository that doesn't exist yet; pushing decides.
+            # Some registries answer so for a repository that doesn't exist yet. The upload will tell.
             return False
 
-    def _uploads(self, repository: Repository) -> Uploads:
-        return Uploads(self._wire, repository, self._scope(repository))
+    def _uploader(self, repository: Repository) -> Uploader:
+        return Uploader(self._wire, repository, self._scope(repository))
 
     def _scope(self, repository: Repository) -> Scope:
         return Scope(repository.name, self._actions)
 
     def _media_type(self, answer: Answer) -> str:
-        """Content-Type without parameters; a proxy's HTML with 200 is no document."""
+        """Content-Type without parameters. Raises ProtocolError for HTML, which proxies send with a 200."""
         named = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
         if named in {"text/html", "application/xhtml+xml"}:
             raise ProtocolError(f"{self.registry} answered with {named} where a document was expected")
@@ -252,7 +252,7 @@ class OCISession:
 
 
 def _matches(document: Document, digest: str) -> bool:
-    """Whether the document has that digest; a kind of digest that nobody here knows tells nothing."""
+    """Whether the document has that digest. Digests of unknown algorithms can't be compared."""
     algorithm, _, value = digest.partition(":")
     if algorithm not in {"sha256", "sha512"}:
         return True

@@ -1,4 +1,4 @@
-"""Where a registry may send us: the URL in a realm, Location or Link, checked against the registry's own."""
+"""Targets: checks the URLs that a registry names, in a realm, Location or Link."""
 
 from __future__ import annotations
 
@@ -12,18 +12,15 @@ from pyoci.errors import InvalidRequest, ProtocolError, Unreachable
 from pyoci.net.addresses import PUBLIC_PORT, Reach, Resolver
 from pyoci.oci.references import Registry
 
-_PRIVATE_SECONDS = 60.0  # for which it is remembered that a listed registry has a private address
-_TOLD_SECONDS = (
-    60.0  # for which a client may be sent to a host that was looked up; the client looks itself, too
-)
+_PRIVATE_SECONDS = 60.0  # for which it is remembered whether a listed registry has a private address
+_REDIRECT_SECONDS = 60.0  # for which clients may be redirected to a host after its address was checked
 _LOOKUP_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A URL that may be asked, how far the call may reach, and whether it is the registry itself.
-
-    Only to the registry itself do credentials and tokens go.
+    """A URL that may be requested, and with which reach. Credentials and tokens are sent only where
+    `same_origin` is true: to the registry itself.
     """
 
     url: str = field(repr=False)
@@ -32,25 +29,25 @@ class Target:
 
 
 class Targets:
-    """Judges what registries name. Names are looked up where that decides."""
+    """One for the process."""
 
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver
         self._lock = threading.Lock()
         self._private: TTLCache[str, bool] = TTLCache(256, _PRIVATE_SECONDS)
-        self._told: TTLCache[tuple[str, int, Reach], bool] = TTLCache(256, _TOLD_SECONDS)
+        self._redirects: TTLCache[tuple[str, int, Reach], bool] = TTLCache(256, _REDIRECT_SECONDS)
 
     def own_reach(self, registry: Registry) -> Reach:
-        """How far calls to the registry itself may go."""
+        """The reach of calls to the registry itself."""
         if registry.scheme == "embedded":
             return Reach.EMBEDDED
         return Reach.LISTED if registry.listed else Reach.PUBLIC
 
     def target(self, registry: Registry, base: str, reference: str, what: str) -> Target:
-        """`reference` as the registry gave it (relative or absolute) in an answer from `base`.
+        """The target of `reference`, a relative or absolute URL in an answer from `base`.
 
-        `what` names where it stood, for the message. Raises ProtocolError for a URL that can't be one.
-        Whether its address may be connected to is judged on connecting.
+        `what` is the name of its header or parameter, for messages. Raises ProtocolError for a URL that may
+        not be requested. Its address is checked when it is connected to.
         """
         if not reference.strip():
             raise ProtocolError(f"{registry} answered without the {what} that belongs to it")
@@ -66,7 +63,7 @@ class Targets:
         if "@" in parts.netloc or there.scheme not in {"http", "https"}:
             raise _bad(registry, what)
         if there.scheme == "http" and registry.scheme == "https" and there.hostname == registry.hostname:
-            # Registries behind a proxy that ends TLS often say http in their Location.
+            # Registries behind a proxy that terminates TLS often use http in Location.
             there = Registry("https", registry.host)
         url = urlunsplit((there.scheme, there.host, parts.path, parts.query, ""))
         if there.origin == registry.origin:
@@ -78,28 +75,31 @@ class Targets:
             raise ProtocolError(f"{registry} names a {what} at another port than {PUBLIC_PORT}")
         return Target(url, reach, False)
 
-    def may_be_told(self, target: Target) -> bool:
-        """Whether a client may be sent to `target` itself. Where its name can't be looked up here, no.
+    def may_redirect(self, target: Target) -> bool:
+        """Whether a client may be redirected to `target`. False where its name can't be resolved here.
 
-        Raises Denied where it may not be asked at all: a redirect of ours leads nobody into their network.
-        An unlisted registry's target is asked instead, and that fails with the sentence for all failures.
+        Raises Denied where it has an address that is not allowed: a redirect must not lead a client into its
+        own network. For the target of an unlisted registry it returns False instead, so that PyOCI requests
+        it and fails with the message for all failures.
         """
         parts = urlsplit(target.url)
         there = _origin(parts.scheme, parts.hostname, parts.port)
         key = (there.hostname, there.port, target.reach)
         with self._lock:
-            if key in self._told:
+            if key in self._redirects:
                 return True
         try:
             self._resolver.permitted(there.hostname, there.port, target.reach, _LOOKUP_SECONDS)
         except (OSError, Unreachable):
             return False
         with self._lock:
-            self._told[key] = True
+            self._redirects[key] = True
         return True
 
     def _elsewhere(self, registry: Registry) -> Reach:
-        """A listed registry in a private network may name others there; nobody else may."""
+        """The reach of other hosts that the registry names. Only a listed registry in a private network may
+        name private addresses.
+        """
         if not registry.listed:
             return Reach.PUBLIC
         with self._lock:

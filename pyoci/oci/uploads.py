@@ -1,5 +1,5 @@
-"""Uploads: blobs on their way up, each in one POST and one PUT (OCI distribution specification 1.1,
-"Pushing a blob monolithically").
+"""Uploader: uploads blobs, each by one POST and one PUT (OCI distribution specification 1.1, "Pushing a blob
+monolithically").
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ from pyoci.oci.references import Digest, Registry, Repository
 from pyoci.oci.wire import Wire, authorized
 
 _ATTEMPTS = 3
-_SECONDS = 300.0  # after which a failed upload isn't begun anew: nobody waits for it any more
+_SECONDS = 300.0  # after which a failed upload isn't repeated, because clients have given up
 
 
 class _Expired(RegistryUnauthorized):
-    """The upload was refused for its token, and there is a new one."""
+    """The upload's token was refused, and there is a new one."""
 
 
-_BROKEN = (Unreachable, RegistryFailed, RegistryNotFound, _Expired)  # what a new upload may mend
+# Failures after which a new upload may succeed.
+_BROKEN = (Unreachable, RegistryFailed, RegistryNotFound, _Expired)
 
 
 @dataclass(frozen=True, slots=True)
-class Uploads:
-    """One caller's uploads to one repository."""
+class Uploader:
+    """Uploads of one caller to one repository."""
 
     wire: Wire
     repository: Repository
@@ -38,8 +39,8 @@ class Uploads:
     def send(self, file: BinaryIO, size: int, digest: Digest) -> None:
         """Upload `size` bytes of a seekable file.
 
-        A broken or expired upload begins anew, and one whose token has expired on the way: three attempts,
-        the last of which begins within five minutes.
+        An upload that was interrupted, or whose token has expired, is repeated: at most twice, and within
+        five minutes.
         """
         deadline = time.monotonic() + _SECONDS
         for attempt in range(1, _ATTEMPTS + 1):
@@ -52,10 +53,10 @@ class Uploads:
                 self.wire.transport.wait(attempt)
         raise AssertionError("the last attempt returns or raises")
 
-    def pass_on(self, body: Body, digest: Digest) -> bool:
-        """Upload a body that can be read only once. False where the upload broke, and another may go well.
+    def stream(self, body: Body, digest: Digest) -> bool:
+        """Upload a body that can be read only once. False where the upload failed and another may succeed.
 
-        Raises what `body` raises; the registry has stored nothing then.
+        Raises what `body` raises; the registry then stores nothing.
         """
         location, base = self._start()
         try:
@@ -70,7 +71,7 @@ class Uploads:
         try:
             answer = self.wire.document("start an upload", call, self.scope, {202})
         except RegistryNotFound as exc:
-            # Amazon's registry, unless create-on-push is on; Harbor without the project.
+            # Amazon's registry without create-on-push; Harbor without the project.
             exc.message += f"; {self.repository} has to be made there first"
             raise
         location = answer.headers.get("location")
@@ -96,11 +97,11 @@ class Uploads:
         )
         started = self.wire.authenticator.now()
         header = self.wire.first_header(self.scope) if target.same_origin else None
-        answer = self.wire.told(authorized(call, header), self.wire.transport.upload)
+        answer = self.wire.send_once(authorized(call, header), self.wire.transport.upload)
         if answer.status == 201:
             return check_stored(registry, answer, digest)
         error = self.wire.refusal("upload a blob", answer.status, answer)
-        # The bytes that came before a 401 may lie in the registry: what follows belongs to a new upload.
+        # The registry may have stored the bytes before the 401, so a new upload is needed.
         if (
             answer.status == 401
             and target.same_origin
@@ -111,12 +112,12 @@ class Uploads:
 
 
 def check_stored(registry: Registry, answer: Answer, digest: Digest) -> None:
-    """Raises ProtocolError where the registry says that it has stored something else."""
+    """Raises ProtocolError where the registry reports another digest than that of what was sent."""
     stored = stored_digest(answer)
     if stored and stored != str(digest):
         raise ProtocolError(f"{registry} stored something else where {digest} was sent")
 
 
 def stored_digest(answer: Answer) -> str:
-    """The digest that an answer names, "" where it names none."""
+    """The digest in an answer's headers, "" where there is none."""
     return answer.headers.get("docker-content-digest", "").strip()

@@ -1,4 +1,4 @@
-"""Wire: one caller's calls at one registry: Authorization, 401s, redirects, refusals, telling who listens."""
+"""Wire: one caller's calls to one registry, with Authorization, answers to 401s, redirects and refusals."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from pyoci.oci.errors import RegistryError, cleaned, registry_error
 from pyoci.oci.references import Registry, operation_of
 from pyoci.oci.targets import Targets
 
-_CHALLENGES = 3  # 401s that one call answers: Harbor asks for Bearer first and for Basic after that
+_ATTEMPTS = 3  # of one call that gets 401s: Harbor sends a challenge for Bearer, then one for Basic
 _REDIRECTS = 5
 REDIRECTED = frozenset({301, 302, 303, 307, 308})
 
-Leave = Callable[[str], bool]  # whether the caller may be sent to a URL
+MayRedirect = Callable[[str], bool]  # whether the client may be redirected to a URL
 _Answered = TypeVar("_Answered", Answer, Stream)
 
 
 class Wire:
-    """Calls of one caller's `credentials`. Raises RegistryError, and what the road raises."""
+    """For one request. Methods raise RegistryError, and what the transport raises."""
 
     def __init__(
         self,
@@ -46,16 +46,17 @@ class Wire:
         self._events = events
         self._credentials = credentials
         self._caller = authenticator.caller(registry, credentials)
-        self._good: dict[tuple[Scope, str | None], float] = {}  # until when what each brought in counts
-        self._secrets: dict[str, frozenset[str]] = {}  # by each Authorization that was sent
+        # Until when the answers count that each Authorization gave, by scope.
+        self._trusted: dict[tuple[Scope, str | None], float] = {}
+        self._secrets: dict[str, frozenset[str]] = {}  # by the Authorization that was sent
         self._reach = targets.own_reach(registry)
 
     def same_caller(self, other: Wire) -> bool:
-        """Whether both make calls of the same credentials at the same registry."""
+        """Whether both have the same credentials and the same registry."""
         return self._caller == other._caller
 
     def call(self, method: str, url: str, headers: dict[str, str] | None = None, body: bytes = b"") -> Call:
-        """A call to the registry itself."""
+        """A call to the registry, without Authorization."""
         return Call(
             method=method,
             url=url,
@@ -74,7 +75,7 @@ class Wire:
         expected: Collection[int],
         limit: int = DOCUMENT_LIMIT,
     ) -> Answer:
-        """Send a call that moves a document. An answer that isn't `expected` is raised as RegistryError."""
+        """Send a call for a document. Raises RegistryError for a status that isn't `expected`."""
         with self.transport.shared_deadline():
             answer = self.send(call, scope, lambda sent: self.transport.document(sent, limit))
         if answer.status not in expected:
@@ -82,16 +83,16 @@ class Wire:
         return answer
 
     def send(self, call: Call, scope: Scope, send: Callable[[Call], _Answered]) -> _Answered:
-        """Send `call` with the Authorization that fits, and once more for each 401 that can be answered."""
+        """Send `call` with the Authorization that is known, and again after each 401 that can be answered."""
         started = self.authenticator.now()
         header = self.first_header(scope)
-        answer = self.told(authorized(call, header), send)
-        if header is None and self._may_be_a_stranger(call, scope, answer.status):
-            header = self._noted_use(scope, self.authenticator.answer_to_ping(self._caller, scope))
+        answer = self.send_once(authorized(call, header), send)
+        if header is None and self._may_have_been_anonymous(call, scope, answer.status):
+            header = self._recorded(scope, self.authenticator.answer_to_ping(self._caller, scope))
             if header is not None:
                 _drop(answer)
-                answer = self.told(authorized(call, header), send)
-        for _ in range(_CHALLENGES - 1):
+                answer = self.send_once(authorized(call, header), send)
+        for _ in range(_ATTEMPTS - 1):
             if answer.status != 401:
                 break
             better = self.renewed(scope, answer, header, started)
@@ -99,12 +100,13 @@ class Wire:
                 break
             _drop(answer)
             header = better
-            answer = self.told(authorized(call, header), send)
+            answer = self.send_once(authorized(call, header), send)
         return answer
 
-    def _may_be_a_stranger(self, call: Call, scope: Scope, status: int) -> bool:
-        """Whether somebody whose credentials nobody asked for read what may hide something from strangers:
-        an absence, or a list of repositories. Who writes is asked for them soon enough.
+    def _may_have_been_anonymous(self, call: Call, scope: Scope, status: int) -> bool:
+        """Whether the registry may have hidden something from an anonymous caller, though this one has
+        credentials: behind a 404, or in a list of repositories. Writing needs no such check, as registries
+        challenge it.
         """
         if call.method != "GET" or "push" in scope.actions or not isinstance(self._credentials, Basic):
             return False
@@ -113,46 +115,46 @@ class Wire:
         )
 
     def first_header(self, scope: Scope) -> str | None:
-        """The Authorization that is known to fit."""
-        return self._noted_use(scope, self.authenticator.header(self._caller, scope))
+        """The Authorization that is known before the call, None where none is."""
+        return self._recorded(scope, self.authenticator.header(self._caller, scope))
 
     def trusted_seconds(self, scope: Scope) -> float:
-        """For how many seconds what the registry has said to this caller counts: since the first request of
-        this session for `scope` was sent, and no longer than each token that was used for it.
+        """The seconds for which the registry's answers for `scope` still count: `ttl` since the first request
+        of this session for it, and no longer than each token that was used.
         """
-        ends = [end for (what, _), end in list(self._good.items()) if what == scope]
+        ends = [end for (used, _), end in list(self._trusted.items()) if used == scope]
         return max(min(ends) - self.authenticator.now(), 0.0) if ends else 0.0
 
     def is_accepted(self, scope: Scope) -> bool:
-        """Whether the registry knows this caller, so that a 404 of its means that nothing is there."""
+        """Whether the registry has accepted this caller, so that its 404 means an absence."""
         with self.transport.shared_deadline():
             until = self.authenticator.accepted_until(self._caller, scope)
         if until is not None:
-            self._good[scope, "accepted"] = until
+            self._trusted[scope, "accepted"] = until
         return until is not None
 
     def renewed(self, scope: Scope, answer: Answer | Stream, sent: str | None, since: float) -> str | None:
-        """The Authorization that answers a 401, None where there is none."""
+        """The Authorization that answers a 401; None where there is none better than `sent`."""
         try:
             better = self.authenticator.answer(self._caller, scope, answer.headers, sent=sent, since=since)
         except PyOCIError:
             _drop(answer)
             raise
-        return None if better is None else self._noted_use(scope, better)
+        return None if better is None else self._recorded(scope, better)
 
-    def _noted_use(self, scope: Scope, found: Authorization | None) -> str | None:
-        """The header, once it is noted for how long what it brings in counts."""
+    def _recorded(self, scope: Scope, found: Authorization | None) -> str | None:
+        """The header of `found`, after the time until which its answers count was recorded."""
         end = self.authenticator.now() + self.authenticator.ttl
         header = None if found is None else found.header
-        self._good.setdefault((scope, header), end if found is None else min(found.until, end))
+        self._trusted.setdefault((scope, header), end if found is None else min(found.until, end))
         return header
 
-    def told(self, call: Call, send: Callable[[Call], _Answered]) -> _Answered:
-        """Send one request, and tell who listens: nothing of the query or of credentials."""
+    def send_once(self, call: Call, send: Callable[[Call], _Answered]) -> _Answered:
+        """Send one request and log it, without its query and credentials."""
         begun = time.monotonic()
-        self._note(call)
+        self._record_secrets(call)
         answer = send(call)
-        secrets = self._noted()
+        secrets = self._sent_secrets()
         self._events.debug(
             "oci",
             "registry call",
@@ -165,15 +167,16 @@ class Wire:
         return answer
 
     def open(self, call: Call, scope: Scope) -> Stream:
-        """The stream behind `call`, redirects followed."""
-        stream = self.open_or_leave(call, scope, lambda _url: False)
-        assert isinstance(stream, Stream)  # nothing else comes back to who never leaves
+        """The answer to `call` as a stream. Redirects are followed."""
+        stream = self.open_or_redirect(call, scope, lambda _url: False)
+        assert isinstance(stream, Stream)
         return stream
 
-    def open_or_leave(self, call: Call, scope: Scope, leave: Leave) -> Stream | str:
-        """The stream behind `call`, redirects followed; or the URL of one that `leave` says yes to.
+    def open_or_redirect(self, call: Call, scope: Scope, may_redirect: MayRedirect) -> Stream | str:
+        """The answer to `call` as a stream. Redirects are followed, or the URL of one for which
+        `may_redirect` is true is returned.
 
-        Credentials never leave the registry's origin, and a 401 from elsewhere is not answered.
+        Credentials are sent to the registry's origin alone, and a 401 of another host is not answered.
         """
         stream = self.send(call, scope, self.transport.stream)
         at_origin = True
@@ -183,10 +186,10 @@ class Wire:
             _drop(stream)
             location = stream.headers.get("location", "")
             target = self.targets.target(self.registry, call.url, location, "redirect")
-            if not target.same_origin and leave(target.url) and self.targets.may_be_told(target):
+            if not target.same_origin and may_redirect(target.url) and self.targets.may_redirect(target):
                 return target.url
             call = replace(call, url=target.url, reach=target.reach)
-            # Who has been sent away and is sent back comes as a stranger.
+            # After another host, the registry itself gets no credentials either.
             at_origin = at_origin and target.same_origin
             if at_origin:
                 stream = self.send(call, scope, self.transport.stream)
@@ -194,17 +197,19 @@ class Wire:
                 stream = self.transport.stream(call)
         if stream.status not in {200, 206}:
             answer = Answer(stream.status, stream.headers, _drop(stream))
-            # What a storage host refuses, it refuses to the registry's signature, not to the caller.
-            raise self.refusal("read a blob", stream.status, answer, ours=at_origin)
+            # A storage host refuses the registry's signature, not the caller.
+            raise self.refusal("read a blob", stream.status, answer, from_registry=at_origin)
         return stream
 
-    def refusal(self, operation: str, status: int, answer: Answer, *, ours: bool = True) -> RegistryError:
-        """What an answer means that was not expected; `ours`: it came from the registry itself."""
+    def refusal(
+        self, operation: str, status: int, answer: Answer, *, from_registry: bool = True
+    ) -> RegistryError:
+        """The error for an unexpected answer. `from_registry`: it didn't come from another host."""
         judged = status
-        if not ours and status in {400, 401, 403}:
+        if not from_registry and status in {400, 401, 403}:
             judged = 502
         elif status == 403 and isinstance(self._credentials, Anonymous):
-            # Nobody has signed in: clients look their credentials up after a 401.
+            # The caller is anonymous, and clients look up credentials only after a 401.
             judged = 401
         return registry_error(
             operation,
@@ -213,26 +218,28 @@ class Wire:
             answer.headers,
             answer.body,
             judged=judged,
-            secrets=self._noted(),
+            secrets=self._sent_secrets(),
         )
 
-    def _note(self, call: Call) -> None:
-        """Remember what the registry is told and nobody else may hear, should its answer repeat it."""
+    def _record_secrets(self, call: Call) -> None:
+        """Record the secrets that are sent, because the registry's answer may repeat them."""
         header = call.headers.get("Authorization")
         if header is not None and header not in self._secrets:
             self._secrets[header] = secrets_of(header)
 
-    def _noted(self) -> list[str]:
+    def _sent_secrets(self) -> list[str]:
         return [secret for secrets in list(self._secrets.values()) for secret in secrets]
 
 
 def authorized(call: Call, header: str | None) -> Call:
-    """`call` with that Authorization."""
+    """`call` with an Authorization, if there is one."""
     return replace(call, headers={**call.headers, "Authorization": header}) if header else call
 
 
 def _drop(answer: Answer | Stream) -> bytes:
-    """Be done with an answer that is not the one: its beginning, read so that the connection can be kept."""
+    """Close an answer and return the beginning of its body, which is read so that the connection stays
+    usable.
+    """
     if isinstance(answer, Answer):
         return answer.body
     try:

@@ -282,7 +282,7 @@ def _side_by_side(
     project: StoredProject, work: Callable[[_Item], _Result], items: Sequence[_Item]
 ) -> list[_Result]:
     """The result for each item, in their order. The first failure ends the reading."""
-    width = min(project.session.side_by_side, len(items))
+    width = min(project.session.concurrency, len(items))
     if width <= 1:
         return [work(item) for item in items]
     left, seconds = deque(enumerate(items)), project.seconds_left

@@ -186,7 +186,7 @@ class PackageStore:
         project.prove()
         return _streamed(file, blob, span)
 
-    def open_or_leave(
+    def open_or_redirect(
         self,
         namespace: Namespace,
         name: ProjectName,
@@ -201,7 +201,7 @@ class PackageStore:
         file = project.complete(project.find(parse_filename(filename), sha256))
         self._learn(project, file)
         with project.revoked_on_refusal():
-            found = project.session.open_or_leave(project.repository, _digest(file), leave, file.size)
+            found = project.session.open_or_redirect(project.repository, _digest(file), leave, file.size)
         project.prove()
         return FileElsewhere(file, found) if isinstance(found, str) else _streamed(file, found, None)
 

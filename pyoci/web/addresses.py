@@ -16,8 +16,7 @@ from urllib.parse import unquote
 
 from pyoci.distributions.filenames import Version, read_version
 from pyoci.errors import NotFound
-from pyoci.oci.registries import could_be_a_host
-from pyoci.oci.short_urls import DEFAULT, RESERVED, ShortUrls
+from pyoci.oci.registries import DEFAULT, RESERVED, ShortUrls, could_be_a_host
 
 EXPECTED = "/<registry>/<namespace>/ or /<registry>/<namespace>/<project>/"
 EXPECTED_BELOW = "<project>/ or <project>/<file> after the package index's own address"

@@ -16,7 +16,7 @@ from pyoci.errors import InvalidRequest, NotFound
 from pyoci.events import Events
 from pyoci.oci.credentials import Credentials, fingerprint, parse_authorization
 from pyoci.oci.references import Registry
-from pyoci.oci.short_urls import ShortUrls
+from pyoci.oci.registries import ShortUrls
 from pyoci.store.models import Absence, Namespace
 from pyoci.store.writing.destination import UploadAddress
 from pyoci.web.addresses import IndexAddress

@@ -59,7 +59,7 @@ def download(path: str, filename: str, digest: str = "") -> Response:
             return _described(file)
         wanted = wanted if _range_holds(file.sha256) else None
     if site().redirect and "Range" not in request.headers:
-        found = store.open_or_leave(
+        found = store.open_or_redirect(
             namespace, name, filename, resolved.caller, _may_be_sent_to, sha256=digest
         )
     else:

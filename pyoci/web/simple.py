@@ -10,7 +10,7 @@ from flask import Blueprint, Response, request
 
 from pyoci.distributions.filenames import Version
 from pyoci.errors import Denied, InvalidRequest, NotFound, PyOCIError, Unauthorized
-from pyoci.oci.short_urls import DEFAULT
+from pyoci.oci.registries import DEFAULT
 from pyoci.store.models import Absence, ForeignPage, Namespace, ProjectPage, Root
 from pyoci.web import answers
 from pyoci.web.context import ResolvedProject, ResolvedRequest, locate, resolve, site

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, request
 
-from pyoci.oci.short_urls import DEFAULT
+from pyoci.oci.registries import DEFAULT
 from pyoci.web import answers
 from pyoci.web.context import body, resolve, site
 from pyoci.web.forms import received

@@ -233,7 +233,7 @@ class Script:
 def make_app(transport: Transport, registries: Registries, told: list[Any]) -> Flask:
     """An application that remembers nothing yet."""
     events = Events(lambda event, **facts: told.append((event, facts)))
-    store = PackageStore(Gateway(transport), sleep=lambda _: None)
+    store = PackageStore(Gateway(transport, ttl=60), sleep=lambda _: None)
     app = Flask("tests")
     register(app, Site(store=store, registries=registries, events=events))
     return app

@@ -54,7 +54,7 @@ def client_of(
         resolver=resolver, document_seconds=SECONDS, sleep=lambda _: None, public_port=public_port
     )
     app = Flask("tests")
-    store = PackageStore(Gateway(transport))
+    store = PackageStore(Gateway(transport, ttl=60))
     register(app, Site(**{"store": store, "registries": Registries.read(listed), **site}))
     app.test_client_class = ReadingClient
     try:

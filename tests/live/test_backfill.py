@@ -60,7 +60,7 @@ def test_backfill(url: str, transport: Transport, content: bytes, requests: int,
     registry = Registry.parse(url, listed=True)
     repository = Repository.parse(registry, "learned/hello_world")
     digest = Digest("sha256", hashlib.sha256(content).hexdigest())
-    gateway, events = Gateway(transport), list[dict[str, Any]]()
+    gateway, events = Gateway(transport, ttl=60), list[dict[str, Any]]()
     gateway.session(registry, Anonymous(), publishing=True).push_blob(
         repository, io.BytesIO(content), len(content), digest
     )

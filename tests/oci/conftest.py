@@ -75,7 +75,7 @@ def make_gateway(clock: Clock, told: list[dict[str, Any]]) -> Iterator[MakeGatew
     events = Events(lambda event, **facts: told.append({"event": event, **facts}))
 
     def make(**options: Any) -> Gateway:
-        return Gateway(transport, events=events, clock=clock, **options)
+        return Gateway(transport, **{"ttl": 60, "events": events, "clock": clock, **options})
 
     yield make
     transport.close()

@@ -51,7 +51,7 @@ class BlobShelf:
         transport = Transport(sleep=lambda _: None)
         with served(self) as url:
             self.registry = Registry.parse(url, listed=True)
-            self.session = Gateway(transport).session(self.registry, Basic("user", "secret"))
+            self.session = Gateway(transport, ttl=60).session(self.registry, Basic("user", "secret"))
             yield self
         transport.close()
 

@@ -66,7 +66,7 @@ def met(handle: hostile.Handler) -> Iterator[tuple[OCISession, Repository]]:
     )
     with Server(handle) as server:
         registry = Registry.parse(server.url, listed=True)
-        session = Gateway(transport).session(registry, Basic("user", "secret"), publishing=True)
+        session = Gateway(transport, ttl=60).session(registry, Basic("user", "secret"), publishing=True)
         try:
             yield session, Repository.parse(registry, "a/b")
         finally:
@@ -95,7 +95,7 @@ def fails(handle: hostile.Handler, ask: Ask, seconds: float = 3 * BUDGET) -> PyO
 
 def follow(transport: Transport, registry: Registry, url: str, what: str) -> object:
     """Go where the registry leads."""
-    target = Gateway(transport).targets.target(registry, registry.url(""), url, what)
+    target = Gateway(transport, ttl=60).targets.target(registry, registry.url(""), url, what)
     return transport.document(Call(method="GET", url=target.url, reach=target.reach))
 
 
@@ -132,7 +132,7 @@ def test_what_an_unlisted_registry_names_fails_with_one_sentence(certificate: Ce
                 sleep=lambda _: None,
             )
             registry = Registry.parse(f"registry.example:{server.port}")
-            session = Gateway(transport).session(registry, Basic("user", "secret"), publishing=True)
+            session = Gateway(transport, ttl=60).session(registry, Basic("user", "secret"), publishing=True)
             with pytest.raises(Unreachable) as caught:
                 ask(session, Repository.parse(registry, "a/b"))
             assert server.connections
@@ -386,7 +386,7 @@ def test_no_tls_behind_https() -> None:
     transport = Transport(document_seconds=BUDGET, sleep=lambda _: None)
     with Server(lambda c: c.send(b"\x15\x03\x01garbage" * 100)) as server:
         registry = Registry.parse(f"https://{server.host}", listed=True)
-        session = Gateway(transport).session(registry, Basic("user", "secret"))
+        session = Gateway(transport, ttl=60).session(registry, Basic("user", "secret"))
         with pytest.raises(Unreachable, match="TLS"):
             session.tags(Repository.parse(registry, "a/b"))
     transport.close()
@@ -399,7 +399,9 @@ def test_nobody_there(host: str) -> None:
     registry = Registry.parse(f"http://{host}", listed=True)
     begun = time.monotonic()
     with pytest.raises(Unreachable) as caught:
-        Gateway(transport).session(registry, Basic("user", "secret")).tags(Repository.parse(registry, "a/b"))
+        Gateway(transport, ttl=60).session(registry, Basic("user", "secret")).tags(
+            Repository.parse(registry, "a/b")
+        )
     assert time.monotonic() - begun < 11
     assert caught.value.message.isprintable()
     transport.close()
@@ -409,7 +411,7 @@ def test_others_go_on_meanwhile() -> None:
     """A registry that hangs keeps its own callers waiting and nobody else."""
     transport = Transport(document_seconds=4, sleep=lambda _: None)
     with Server(hostile.silent) as stuck, Server(hostile.every(GOOD_TAGS)) as good:
-        gateway = Gateway(transport)
+        gateway = Gateway(transport, ttl=60)
 
         def ask(server: Server) -> object:
             registry = Registry.parse(server.url, listed=True)

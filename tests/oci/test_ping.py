@@ -128,7 +128,7 @@ def test_a_door_that_falters_is_asked_again(
     """For a moment nobody can say who is known, which is an error; it is not remembered for a minute."""
     answers.add_callback("GET", TAGS, unknown)
     door = answers.get(DOOR, status=503)
-    with pytest.raises(ProtocolError, match="answered 503 when asked to let somebody in"):
+    with pytest.raises(ProtocolError, match="answered 503 when asked to accept the caller"):
         is_accepted(make_session, Bearer("good"))
     answers.remove(door)
     answers.add_callback("GET", DOOR, guard('Bearer realm="x"', "Bearer good"))

@@ -150,7 +150,7 @@ def test_8_the_caller_picks_the_host() -> None:
     transport = Transport()
     named = Registry.parse("127.0.0.1")
     with pytest.raises(Unreachable, match="PYOCI_REGISTRIES"):
-        Gateway(transport).session(named, SOMEBODY).tags(Repository.parse(named, "a/b"))
+        Gateway(transport, ttl=60).session(named, SOMEBODY).tags(Repository.parse(named, "a/b"))
     transport.close()
 
 
@@ -273,7 +273,7 @@ def test_14_a_range_past_the_end() -> None:
     with Server(handle) as server:
         transport = Transport()
         named = Registry.parse(server.url, listed=True)
-        session = Gateway(transport).session(named, Anonymous())
+        session = Gateway(transport, ttl=60).session(named, Anonymous())
         with pytest.raises(RegistryRefused, match="416"):
             session.open_blob(Repository.parse(named, "a/b"), DIGEST, range(10, 20))
         transport.close()

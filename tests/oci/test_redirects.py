@@ -215,7 +215,7 @@ def test_no_redirect_leads_into_the_private_network(
     answers.get(repository.url(f"blobs/{DIGEST}"), status=307, headers=to(location))
     answers.add_passthru(location)
     transport = Transport(resolver=Resolver(resolve))
-    session = Gateway(transport).session(named, SOMEBODY)
+    session = Gateway(transport, ttl=60).session(named, SOMEBODY)
     with pytest.raises(kind, match="PYOCI_REGISTRIES"):
         session.open_blob(repository, DIGEST)
     transport.close()
@@ -236,7 +236,7 @@ def test_a_private_registry_may_use_its_neighbours(answers: responses.RequestsMo
         return lookup(host, port)
 
     transport = Transport(resolver=Resolver(resolve))
-    session = Gateway(transport).session(named, SOMEBODY)
+    session = Gateway(transport, ttl=60).session(named, SOMEBODY)
     for _ in range(3):
         assert b"".join(session.open_blob(repository, DIGEST).pieces) == BLOB
     assert asked == ["private.example"], "that it is private is remembered for a while"
@@ -248,7 +248,7 @@ def test_a_listed_registrys_storage_is_reached_through_the_proxy(answers: respon
     answers.get(URL, status=307, headers=to(STORAGE))
     answers.get(STORAGE, body=BLOB)
     transport = Transport(resolver=Resolver(lookup), proxies=Proxies({"https": "http://proxy:3128"}))
-    gateway = Gateway(transport)
+    gateway = Gateway(transport, ttl=60)
     listed = Repository.parse(Registry.parse("registry.example", listed=True), "acme/hello_world")
     blob = gateway.session(listed.registry, Basic("a", "b")).open_blob(listed, DIGEST)
     assert b"".join(blob.pieces) == BLOB

@@ -100,7 +100,7 @@ def asked(
     transport = Transport(sleep=lambda _: None)
     with Server(handler) as server:
         registry = Registry.parse(server.url, listed=True)
-        gateway = Gateway(transport, events=Events(lambda event, **facts: heard.append(facts)))
+        gateway = Gateway(transport, ttl=60, events=Events(lambda event, **facts: heard.append(facts)))
         session = gateway.session(registry, caller, publishing=publishing)
         repository = Repository.parse(registry, "acme/hello_world")
         with pytest.raises(PyOCIError) as caught:

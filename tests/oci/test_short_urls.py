@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyoci.errors import PyOCIError
-from pyoci.oci.registries import Registries
-from pyoci.oci.short_urls import ShortUrl, ShortUrls
+from pyoci.oci.registries import Registries, ShortUrl, ShortUrls
 
 REGISTRIES = Registries.read("lab=http://10.0.0.5:5000, *")
 NAMES = ShortUrls.read("team=ghcr.io/acme/python, lab2=lab/acme", REGISTRIES)

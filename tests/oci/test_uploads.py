@@ -56,7 +56,7 @@ def expect(answers: responses.RequestsMock, put: Any, headers: dict[str, str] | 
 def test_a_body_goes_up_as_it_comes(answers: responses.RequestsMock, session: OCISession) -> None:
     """With its length, in one POST and one PUT."""
     bodies = expect(answers, 201)
-    assert session.pass_blob(REPOSITORY, Arriving(BLOB[:300], BLOB[300:]), DIGEST)
+    assert session.stream_blob(REPOSITORY, Arriving(BLOB[:300], BLOB[300:]), DIGEST)
     assert bodies == [BLOB]
     assert answers.calls[-1].request.headers["Content-Length"] == str(len(BLOB))
 
@@ -67,7 +67,7 @@ def test_nothing_is_read_for_a_blob_that_is_there(
     """One HEAD; whose body it is reads it to its end by itself."""
     answers.head(BLOB_URL, headers={"Content-Length": str(len(BLOB))})
     body = Arriving()
-    assert session.pass_blob(REPOSITORY, body, DIGEST)
+    assert session.stream_blob(REPOSITORY, body, DIGEST)
     assert not body.read
 
 
@@ -77,7 +77,7 @@ def test_an_upload_that_broke_is_told(
 ) -> None:
     """It isn't begun anew here: the body is gone."""
     expect(answers, put)
-    assert not session.pass_blob(REPOSITORY, Arriving(), DIGEST)
+    assert not session.stream_blob(REPOSITORY, Arriving(), DIGEST)
     assert trips(answers).count("PUT /blobs/uploads/1") == 1
 
 
@@ -87,7 +87,7 @@ def test_a_token_that_expired_on_the_way_is_told(
     """GitLab's live for five minutes: another upload has a new one."""
     answers.get(TOKENS, json={"token": "abc"})
     expect(answers, 401, bearer())
-    assert not make_session(publishing=True).pass_blob(REPOSITORY, Arriving(), DIGEST)
+    assert not make_session(publishing=True).stream_blob(REPOSITORY, Arriving(), DIGEST)
 
 
 @pytest.mark.parametrize(("status", "kind"), [(400, InvalidRequest), (403, Denied), (413, TooLarge)])
@@ -97,7 +97,7 @@ def test_a_refusal_is_raised(
     """Another upload would meet the same."""
     expect(answers, status)
     with pytest.raises(kind, match="upload a blob"):
-        session.pass_blob(REPOSITORY, Arriving(), DIGEST)
+        session.stream_blob(REPOSITORY, Arriving(), DIGEST)
 
 
 def test_a_registry_that_wants_no_upload_gets_no_body(
@@ -108,7 +108,7 @@ def test_a_registry_that_wants_no_upload_gets_no_body(
     answers.post(UPLOADS, status=401)
     body = Arriving()
     with pytest.raises(Unauthorized):
-        session.pass_blob(REPOSITORY, body, DIGEST)
+        session.stream_blob(REPOSITORY, body, DIGEST)
     assert not body.read
 
 
@@ -119,5 +119,5 @@ def test_what_a_body_raises_is_raised(
     """It is no broken upload."""
     expect(answers, 201)
     with pytest.raises(type(failure)) as caught:
-        session.pass_blob(REPOSITORY, Arriving(BLOB[:10], failure), DIGEST)
+        session.stream_blob(REPOSITORY, Arriving(BLOB[:10], failure), DIGEST)
     assert caught.value is failure

@@ -132,7 +132,7 @@ class Story(RuleBasedStateMachine):
         self.transports.append(transport)
         cache = Cache(backend, Freshness(TTL, TTL_OLD), clock=self.now, now=self.now)
         return PackageStore(
-            Gateway(transport, clock=self.now),
+            Gateway(transport, ttl=60, clock=self.now),
             cache=cache,
             sleep=lambda _: None,
             now=lambda: datetime.fromtimestamp(self.time, UTC),
@@ -239,7 +239,7 @@ class Story(RuleBasedStateMachine):
             return
         transport = Transport(embedded=self.registry, sleep=lambda _: None)
         try:
-            page = PackageStore(Gateway(transport)).page(NAMESPACE, HELLO, CALLERS["anna"])
+            page = PackageStore(Gateway(transport, ttl=60)).page(NAMESPACE, HELLO, CALLERS["anna"])
         finally:
             transport.close()
         found = {file.filename: (file.sha256, file.yanked) for file in page.files}

@@ -426,7 +426,7 @@ def distant(registry: TestRegistry) -> Iterator[Callable[[], OCISession]]:
     transport = Transport()
     with served(registry) as url:
         there = Registry.parse(url, listed=True)
-        yield lambda: Gateway(transport).session(there, Anonymous())
+        yield lambda: Gateway(transport, ttl=60).session(there, Anonymous())
     transport.close()
 
 

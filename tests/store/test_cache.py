@@ -640,7 +640,7 @@ class TestBounds:
             start_response("200 OK", [("Content-Length", str(len(body)))])
             return [body]
 
-        assert len(page(PackageStore(Gateway(Transport(embedded=listing)))).files) == 1
+        assert len(page(PackageStore(Gateway(Transport(embedded=listing), ttl=60))).files) == 1
 
 
 REFUSALS = [

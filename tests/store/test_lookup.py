@@ -554,7 +554,7 @@ class TestRules:
             start_response("404 Not Found", [("Content-Type", "text/plain"), ("Content-Length", "18")])
             return [b"404 page not found"]
 
-        gateway = Gateway(Transport(embedded=balancer, sleep=lambda _: None))
+        gateway = Gateway(Transport(embedded=balancer, sleep=lambda _: None), ttl=60)
         with pytest.raises(NotFound):
             find(PackageStore(gateway, upstream=elsewhere, rules=Rules(on_denied=True)))
         assert elsewhere.asked == []

@@ -12,7 +12,8 @@ import pytest
 
 from pyoci.errors import NotFound, ProtocolError
 from pyoci.events import Events
-from pyoci.oci.models import DOCKER_SIGNED, DOCUMENT_LIMIT, IMAGE_INDEX
+from pyoci.net.transport import DOCUMENT_LIMIT
+from pyoci.oci.models import DOCKER_SIGNED, IMAGE_INDEX
 from pyoci.oci.references import Tag
 from pyoci.store.service import PackageStore
 from tests.builders import make_sdist, make_wheel

@@ -264,7 +264,7 @@ class TestByDigest:
             store.describe(*file, sha256=sha256).sha256,
             b"".join(store.open(*file, sha256=sha256)),
             b"".join(store.open(*file, ByteRange(0, 9), sha256=sha256)),
-            b"".join(store.open_or_leave(*file, lambda _url: False, sha256=sha256)),
+            b"".join(store.open_or_redirect(*file, lambda _url: False, sha256=sha256)),
             store.metadata(*file, sha256=sha256),
         ]
 
@@ -276,7 +276,7 @@ class TestByDigest:
         with pytest.raises(NotFound, match="expected"):
             store.open(*file, ByteRange(0, 9), sha256=sha256)
         with pytest.raises(NotFound, match="expected"):
-            store.open_or_leave(*file, lambda _url: False, sha256=sha256)
+            store.open_or_redirect(*file, lambda _url: False, sha256=sha256)
 
     def test_the_one_that_is_there(self, store: PackageStore) -> None:
         """As without it."""

@@ -65,7 +65,7 @@ class Packages:
             user_agent=user_agent,
         )
         registry = Registry.parse(url, listed=True)
-        return cls(PackageStore(Gateway(transport), sleep=sleep), Namespace.parse(registry, path))
+        return cls(PackageStore(Gateway(transport, ttl=60), sleep=sleep), Namespace.parse(registry, path))
 
     def publish(self, filename: str, content: bytes) -> None:
         self.store.publish(self.namespace, make_upload(filename, content), NOBODY)
@@ -89,7 +89,7 @@ class Packages:
     def is_known(self) -> bool:
         """Whether the registry still has the project's name, to somebody who remembers nothing of it."""
         repository = self.namespace.repository(HELLO)
-        session = Gateway(Transport()).session(repository.registry, NOBODY)
+        session = Gateway(Transport(), ttl=60).session(repository.registry, NOBODY)
         try:
             session.tags(repository)
         except RegistryNotFound:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyoci.oci.short_urls import RESERVED
+from pyoci.oci.registries import RESERVED
 from pyoci.web.addresses import PROBED, IndexAddress, NoRegistry
 from tests.web.doubles import reading
 

@@ -11,7 +11,7 @@ from pyoci.cache.backend import Position
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import Denied, Unauthorized, Unreachable
 from pyoci.oci.credentials import Credentials
-from pyoci.oci.short_urls import ShortUrl, ShortUrls
+from pyoci.oci.registries import ShortUrl, ShortUrls
 from pyoci.store.models import Absence, ForeignPage, Namespace, ProjectPage, Root, Validity
 from pyoci.web.addresses import IndexAddress
 from tests.upstream_pages import make_upstream_page

@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from pyoci.errors import ProtocolError
-from pyoci.oci.short_urls import ShortUrl, ShortUrls
+from pyoci.oci.registries import ShortUrl, ShortUrls
 from tests.web.conftest import LoggedEvents, MakeApp
 from tests.web.doubles import PIECE, MemoryStore
 

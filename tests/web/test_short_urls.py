@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import EnvironBuilder
 
-from pyoci.oci.short_urls import ShortUrl, ShortUrls
+from pyoci.oci.registries import ShortUrl, ShortUrls
 from tests.web.conftest import MakeApp
 from tests.web.doubles import MemoryStore
 from tests.web.uploads import make_form, post

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import Denied, NotFound, ProtocolError, PyOCIError, Unauthorized
 from pyoci.oci.credentials import Credentials
-from pyoci.oci.short_urls import ShortUrl, ShortUrls
+from pyoci.oci.registries import ShortUrl, ShortUrls
 from pyoci.store.models import ForeignPage, Namespace, ProjectPage
 from tests.upstream_pages import make_upstream_file, make_upstream_page
 from tests.web.conftest import MakeApp

@@ -15,7 +15,7 @@ from pyoci.distributions.names import ProjectName
 from pyoci.errors import Denied
 from pyoci.oci.credentials import Credentials
 from pyoci.oci.references import Registry
-from pyoci.oci.short_urls import ShortUrl, ShortUrls
+from pyoci.oci.registries import ShortUrl, ShortUrls
 from pyoci.store.models import Namespace, ProjectPage, Validity
 from tests.web.conftest import MakeApp
 from tests.web.doubles import MemoryStore

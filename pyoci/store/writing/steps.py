@@ -65,7 +65,7 @@ def push_file(project: StoredProject, incoming: IncomingFile) -> StoredFile:
 def _stream(session: OCISession, repository: Repository, incoming: IncomingFile) -> bool:
     """Push the blob of a file while it arrives. False if it has to be pushed from the temporary file."""
     try:
-        stored = session.pass_blob(repository, incoming, Digest("sha256", incoming.sha256))
+        stored = session.stream_blob(repository, incoming, Digest("sha256", incoming.sha256))
     except SizeMismatch:
         return False
     return stored and incoming.is_streamed
