@@ -16,8 +16,6 @@ RegistryError
 from __future__ import annotations
 
 import json
-import math
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -25,13 +23,10 @@ from pyoci import errors
 from pyoci.net.messages import ERROR_LIMIT
 from pyoci.net.retries import LONGEST_WAIT, retry_after_seconds
 from pyoci.oci.credentials import without
+from pyoci.oci.quirks import wait_in
 
 _TEXT_LIMIT = 200  # characters of a registry's message that are passed on
 _CODES = 10  # entries of an error body that are read
-_DURATION = re.compile(
-    r"retry-?after:?\s*((?:[0-9]{1,9}(?:\.[0-9]{1,9})?(?:h|ms|m|us|µs|μs|ns|s))+)", re.IGNORECASE
-)
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
 
 
 class RegistryError(errors.PyOCIError):
@@ -128,12 +123,8 @@ def retry_after(header: str | None, text: str = "") -> int | None:
     asked = retry_after_seconds(header)
     if asked is not None:
         return asked
-    found = _DURATION.search(text)
-    if found is None:
-        return None
-    parts = re.findall(r"([0-9.]+)([hmsuµμn]+)", found[1].lower())
-    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    return min(max(math.ceil(seconds), 1), LONGEST_WAIT)
+    waited = wait_in(text)
+    return None if waited is None else min(waited, LONGEST_WAIT)
 
 
 def cleaned(text: str, limit: int = _TEXT_LIMIT) -> str:

@@ -11,14 +11,12 @@ from pyoci.net.messages import Answer
 from pyoci.net.reading import next_link
 from pyoci.oci.errors import RegistryError, RegistryNotFound
 from pyoci.oci.models import parse_json
+from pyoci.oci.quirks import may_be_refusing_page_size
 
-PAGE = 1000  # entries asked for; ECR answers more with an error, distribution 3.1 caps there
 _PAGES = 500
 _ALL_PAGES = 16 * 1024 * 1024  # bytes of all pages
 _ENTRIES = 200_000
 _ENTRY = 512  # characters; tags have at most 128 and names 255, longer entries are ignored
-# Refusals of the list itself; any other 4xx may be a refusal of `n`.
-_FINAL = frozenset({401, 403, 404, 408, 429})
 _SECONDS = 30.0  # for all pages
 
 Fetch = Callable[[str], Answer]
@@ -64,7 +62,7 @@ def _first(fetch: Fetch, url: str) -> Answer:
     try:
         return fetch(url)
     except RegistryError as exc:
-        if exc.status in _FINAL or not 400 <= exc.status < 500:
+        if not may_be_refusing_page_size(exc.status):
             raise
     return fetch(urlunsplit(urlsplit(url)._replace(query="")))
 

@@ -22,8 +22,6 @@ DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 # Schema 1, which docker-registry 2.8 sends whatever Accept says.
 DOCKER_SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyjws"
-# docker-registry answers 404 for an image index unless Accept names its type, so all are always named.
-ACCEPT = ", ".join((IMAGE_INDEX, IMAGE_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST))
 
 _Json = dict[str, Any]
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")

@@ -13,13 +13,11 @@ from urllib.parse import unquote
 
 from pyoci.errors import Denied, InvalidRequest, NotFound, PyOCIError
 from pyoci.net.addresses import PUBLIC_PORT, other_port
+from pyoci.oci.quirks import HUB_HOST, HUB_NAMES
 from pyoci.oci.references import Registry, Repository, shown
 
 LOCAL = "local"
 EMBEDDED = Registry("embedded", LOCAL, listed=True)
-# Names of Docker Hub, whose registry has another host.
-_HUB = ("docker.io", "index.docker.io")
-_HUB_HOST = "registry-1.docker.io"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _PATTERN = re.compile(r"[a-z0-9*?._:-]*[*?][a-z0-9*?._:-]*")
 # PYOCI_DEFAULT_INDEX is found where clients look for PyPI's: at /simple/, /pypi/ and /legacy/.
@@ -104,7 +102,7 @@ class Registries:
 
 def _named(text: str, *, listed: bool = False) -> Registry:
     named = Registry.parse(text, listed=listed)
-    return replace(named, host=_HUB_HOST) if named.host in _HUB else named
+    return replace(named, host=HUB_HOST) if named.host in HUB_NAMES else named
 
 
 def could_be_a_host(text: str) -> bool:

@@ -22,8 +22,9 @@ from pyoci.oci.errors import (
     RegistryNotFound,
     RegistryUnauthorized,
 )
-from pyoci.oci.listing import PAGE, read_listing
-from pyoci.oci.models import ACCEPT, DOCKER_SIGNED, Document, parse_json
+from pyoci.oci.listing import read_listing
+from pyoci.oci.models import DOCKER_SIGNED, Document, parse_json
+from pyoci.oci.quirks import ACCEPT, DELETED, HTML, PAGE_SIZE, WRITTEN
 from pyoci.oci.references import Digest, Reference, Registry, Repository, Tag, reference_path
 from pyoci.oci.targets import Targets
 from pyoci.oci.uploads import Uploader, check_stored, stored_digest
@@ -79,11 +80,11 @@ class OCISession:
 
     def tags(self, repository: Repository) -> tuple[str, ...]:
         """All tags, in no order, including those that are no versions. Raises RegistryNotFound."""
-        return self._listing(repository.url("tags/list", n=PAGE), repository.name, "tags")
+        return self._listing(repository.url("tags/list", n=PAGE_SIZE), repository.name, "tags")
 
     def repositories(self) -> tuple[str, ...]:
         """All repositories that this caller may see. Many registries don't offer this list."""
-        return self._listing(self.registry.url("_catalog", n=PAGE), "", "repositories")
+        return self._listing(self.registry.url("_catalog", n=PAGE_SIZE), "", "repositories")
 
     def repositories_after(self, name: str) -> tuple[str, ...]:
         """The first page of the repositories after `name`, if the registry sorts them and begins after any
@@ -148,8 +149,7 @@ class OCISession:
         call = self._wire.call("PUT", url, {"Content-Type": document.media_type}, document.body)
         # By a second attempt another client may have written the tag, so the caller must read it again first.
         call = replace(call, repeatable=isinstance(reference, Digest))
-        # Quay has answered 202. Google has answered 200 with HTML, which is no success.
-        answer = self._wire.document(f"write {reference}", call, self._scope(repository), {200, 201, 202})
+        answer = self._wire.document(f"write {reference}", call, self._scope(repository), WRITTEN)
         if answer.status == 200:
             self._media_type(answer)
         check_stored(self.registry, answer, document.digest)
@@ -158,7 +158,7 @@ class OCISession:
         """Delete a tag, or a document by its digest with all of its tags."""
         call = self._wire.call("DELETE", repository.url(reference_path(reference)))
         scope = Scope(repository.name, tuple(dict.fromkeys((*self._actions, "delete"))))
-        self._wire.document(f"delete {reference}", call, scope, {200, 202, 204})
+        self._wire.document(f"delete {reference}", call, scope, DELETED)
 
     # Blobs
 
@@ -243,7 +243,7 @@ class OCISession:
     def _media_type(self, answer: Answer) -> str:
         """Content-Type without parameters. Raises ProtocolError for HTML, which proxies send with a 200."""
         named = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if named in {"text/html", "application/xhtml+xml"}:
+        if named in HTML:
             raise ProtocolError(f"{self.registry} answered with {named} where a document was expected")
         if named in {"", "application/json", "application/octet-stream", "text/plain"}:
             document = parse_json(answer.body, "a document")

@@ -24,6 +24,7 @@ from pyoci.oci.challenges import Challenge
 from pyoci.oci.credentials import Anonymous, Basic, Credentials, secrets_of
 from pyoci.oci.errors import RegistryUnauthorized, registry_error
 from pyoci.oci.models import parse_json
+from pyoci.oci.quirks import token_in, without_delete
 from pyoci.oci.references import Registry
 from pyoci.oci.targets import Targets
 from pyoci.single_flight import SingleFlight
@@ -128,10 +129,8 @@ class TokenClient:
         """
         asked = self._clock()
         answer = self._request(registry, credentials, challenge, scopes)
-        without_delete = tuple(scope.replace(",delete", "") for scope in scopes)
-        if answer.status == 400 and without_delete != scopes:
-            # Quay knows no such action.
-            answer = self._request(registry, credentials, challenge, without_delete)
+        if answer.status == 400 and without_delete(scopes) != scopes:
+            answer = self._request(registry, credentials, challenge, without_delete(scopes))
         if answer.status != 200:
             raise _refusal(registry, credentials, answer)
         return _parsed(registry, answer.body, asked, ttl)
@@ -186,11 +185,10 @@ def _refusal(registry: Registry, credentials: Credentials, answer: Answer) -> Ex
 
 
 def _parsed(registry: Registry, body: bytes, asked: float, ttl: float | None) -> Token:
-    """The token in an answer. Azure sends only `access_token`, Docker Hub both names, others `token`."""
     document = parse_json(body, "a token")
     if not isinstance(document, dict):
         raise ProtocolError(f"{registry} sent a token of the wrong shape; expected a JSON object")
-    value = document.get("token") or document.get("access_token")
+    value = token_in(document)
     if not isinstance(value, str) or not _TOKEN.fullmatch(value):
         raise ProtocolError(f"{registry} sent no token; expected a text as token or access_token")
     lifetime = _lifetime(document.get("expires_in"))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from pyoci.oci.models import ACCEPT
+from pyoci.oci.quirks import ACCEPT
 from tests.builders import make_sdist, make_wheel
 from tests.live.programs import find
 from tests.live.servers import Port, Server, Servers, start_docker_registry, start_pyoci

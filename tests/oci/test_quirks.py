@@ -1,12 +1,11 @@
-"""The quirks of real registries, by their number in the list that PyOCI was designed by.
-
-One test for each that this room has to know; 2 and 3 (lost updates, read-after-push lag) are the store's.
-"""
+"""The quirks of registries: a test for each row of pyoci.oci.quirks.QUIRKS that has none elsewhere."""
 
 from __future__ import annotations
 
+import ast
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,8 +15,9 @@ from pyoci.errors import Denied, NotFound, NotSupported, ProtocolError, Unauthor
 from pyoci.net.transport import Transport
 from pyoci.oci.credentials import Anonymous, Bearer
 from pyoci.oci.errors import RegistryRateLimited, RegistryRefused
-from pyoci.oci.models import ACCEPT, IMAGE_INDEX, Document
-from pyoci.oci.references import Registry, Repository
+from pyoci.oci.models import IMAGE_INDEX, Document
+from pyoci.oci.quirks import ACCEPT, QUIRKS, Quirk
+from pyoci.oci.references import Registry, Repository, Tag
 from pyoci.oci.session import Gateway
 from tests.net.servers import Connection, Server, answer
 from tests.oci.conftest import (
@@ -41,12 +41,35 @@ TAGS = f"{BASE}/tags/list"
 MANIFEST = f"{BASE}/manifests/1.0"
 
 
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("quirk", QUIRKS, ids=lambda quirk: quirk.test)
+def test_a_row_names_its_module_and_its_test(quirk: Quirk) -> None:
+    """The module exists, and the test is a function in the file that the row names."""
+    file, _, name = quirk.test.partition("::")
+    tree = ast.parse((ROOT / "tests" / file).read_text())
+    assert name in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    assert (ROOT / "pyoci" / quirk.module).is_file()
+    assert all((quirk.registries, quirk.symptom, quirk.handling))
+
+
+@pytest.mark.parametrize(
+    ("listed", "is_read"), [("1!3.0", True), ("1.0+build", True), ("sha256:00", False), ("a b", False)]
+)
+def test_tags_outside_the_grammar(listed: str, is_read: bool) -> None:
+    """zot and go-containerregistry list them; texts that can't be tags are ignored."""
+    tag = Tag.listed(listed)
+    assert (tag is not None and str(tag) == listed) is is_read
+    assert tag is None or not tag.is_grammatical
+
+
 def refused(code: str, message: str = "words") -> dict[str, Any]:
     return {"errors": [{"code": code, "message": message}]}
 
 
-def test_1_a_file_needs_no_child_manifest(answers: responses.RequestsMock, make_session: MakeSession) -> None:
-    """Quirk 1, docker-registry 2.8.2 (`garbage-collect --delete-untagged`): a blob is opened by its digest
+def test_a_file_needs_no_child_manifest(answers: responses.RequestsMock, make_session: MakeSession) -> None:
+    """docker-registry 2.8.2 (`garbage-collect --delete-untagged`): a blob is opened by its digest
     alone, with no look at the manifest that the clean-up has taken.
     """
     answers.get(f"{BASE}/manifests/{sha256(b'child')}", status=404)
@@ -67,7 +90,7 @@ def test_1_a_file_needs_no_child_manifest(answers: responses.RequestsMock, make_
         ("deleted already", 404, "MANIFEST_UNKNOWN", NotFound),
     ],
 )
-def test_4_each_way_of_refusing_a_delete_is_told_apart(
+def test_each_way_of_refusing_a_delete_is_told_apart(
     answers: responses.RequestsMock,
     make_session: MakeSession,
     registry: str,
@@ -75,22 +98,22 @@ def test_4_each_way_of_refusing_a_delete_is_told_apart(
     code: str,
     kind: type[Exception],
 ) -> None:
-    """Quirk 4, ghcr.io, Docker Hub, docker-registry 2.8.2, Harbor, Pulp, zot, Google AR."""
+    """ghcr.io, Docker Hub, docker-registry 2.8.2, Harbor, Pulp, zot, Google AR."""
     answers.delete(MANIFEST, json=refused(code), status=status)
     with pytest.raises(kind):
         make_session(publishing=True).delete(REPOSITORY, TAG)
 
 
-def test_5_basic_only(answers: responses.RequestsMock, make_session: MakeSession) -> None:
-    """Quirk 5, AWS ECR: no token exchange; the realm that it names is not asked."""
+def test_basic_only(answers: responses.RequestsMock, make_session: MakeSession) -> None:
+    """AWS ECR: no token exchange; the realm that it names is not asked."""
     answers.get(TAGS, status=401, headers={"WWW-Authenticate": f'Basic realm="{TOKENS}",service="ecr"'})
     answers.get(TAGS, json={"tags": []})
     make_session().tags(REPOSITORY)
     assert sent(answers) == [None, SOMEBODY.header()]
 
 
-def test_6_basic_after_a_bad_bearer(answers: responses.RequestsMock, make_session: MakeSession) -> None:
-    """Quirk 6, Harbor. The table of challenges is in test_challenges.py."""
+def test_basic_after_a_bad_bearer(answers: responses.RequestsMock, make_session: MakeSession) -> None:
+    """Harbor. The table of challenges is in test_challenges.py."""
     answers.get(TAGS, status=401, headers=bearer())
     answers.get(TAGS, status=401, headers={"WWW-Authenticate": 'Basic realm="harbor"'})
     answers.get(TAGS, json={"tags": []})
@@ -109,7 +132,7 @@ def test_6_basic_after_a_bad_bearer(answers: responses.RequestsMock, make_sessio
         ("any, nobody signed in", 403, {}, Anonymous(), Unauthorized),
     ],
 )
-def test_7_no_such_repository(
+def test_no_such_repository(
     answers: responses.RequestsMock,
     make_session: MakeSession,
     registry: str,
@@ -118,7 +141,7 @@ def test_7_no_such_repository(
     credentials: Any,
     kind: type[Exception],
 ) -> None:
-    """Quirk 7, ghcr.io, Docker Hub, Harbor: 401, 403 and 404 arrive as what they are; the store maps them."""
+    """ghcr.io, Docker Hub, Harbor: 401, 403 and 404 arrive as what they are; the store maps them."""
     answers.get(MANIFEST, status=status, headers=headers)
     answers.get(TOKENS, json={"token": "abc"})
     with pytest.raises(kind):
@@ -126,8 +149,8 @@ def test_7_no_such_repository(
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_7_the_first_upload(answers: responses.RequestsMock, make_session: MakeSession, status: int) -> None:
-    """Quirk 7, Docker Hub: a blob goes to a repository that doesn't exist yet, whatever its HEAD says;
+def test_the_first_upload(answers: responses.RequestsMock, make_session: MakeSession, status: int) -> None:
+    """Docker Hub: a blob goes to a repository that doesn't exist yet, whatever its HEAD says;
     pull and push are asked for together.
     """
     asked: list[str] = []
@@ -145,8 +168,8 @@ def test_7_the_first_upload(answers: responses.RequestsMock, make_session: MakeS
     assert trips(answers)[-1] == "PUT https://registry.example/u"
 
 
-def test_8_the_caller_picks_the_host() -> None:
-    """Quirk 8: any registry, unless its address is not public. The table is in test_addresses.py."""
+def test_the_caller_picks_the_host() -> None:
+    """Any registry, unless its address is not public. The table is in test_addresses.py."""
     transport = Transport()
     named = Registry.parse("127.0.0.1")
     with pytest.raises(Unreachable, match="PYOCI_REGISTRIES"):
@@ -166,10 +189,10 @@ def test_8_the_caller_picks_the_host() -> None:
         ),
     ],
 )
-def test_9_locations(
+def test_locations(
     answers: responses.RequestsMock, make_session: MakeSession, registry: str, location: str, url: str
 ) -> None:
-    """Quirk 9, Gitea, docker-registry: the query stays, the digest is appended, http becomes https."""
+    """Gitea, docker-registry: the query stays, the digest is appended, http becomes https."""
     answers.head(f"{BASE}/blobs/{DIGEST}", status=404)
     answers.post(f"{BASE}/blobs/uploads/", status=202, headers={"Location": location})
     answers.put(url.partition("?")[0], status=201)
@@ -177,8 +200,8 @@ def test_9_locations(
     assert str(answers.calls[-1].request.url).startswith(url)
 
 
-def test_10_bytes_as_they_are(answers: responses.RequestsMock, make_session: MakeSession) -> None:
-    """Quirk 10, Harbor and others: a blob is not unpacked, though the answer calls itself gzip (storage
+def test_bytes_as_they_are(answers: responses.RequestsMock, make_session: MakeSession) -> None:
+    """Harbor and others: a blob is not unpacked, though the answer calls itself gzip (storage
     hosts keep that header with tar.gz files); no cookie is sent back.
     """
     packed = b"\x1f\x8b\x08\x00packed"
@@ -191,8 +214,8 @@ def test_10_bytes_as_they_are(answers: responses.RequestsMock, make_session: Mak
     assert "Cookie" not in request.headers
 
 
-def test_11_the_whole_accept(answers: responses.RequestsMock, make_session: MakeSession) -> None:
-    """Quirk 11, docker-registry 2.8.2: 404 for an image index unless its type is named; parameters of
+def test_the_whole_accept(answers: responses.RequestsMock, make_session: MakeSession) -> None:
+    """docker-registry 2.8.2: 404 for an image index unless its type is named; parameters of
     Content-Type are no part of the type (Google AR's 200 with HTML is no document).
     """
 
@@ -214,28 +237,28 @@ def test_11_the_whole_accept(answers: responses.RequestsMock, make_session: Make
         ("Google AR, extra keys", {"tags": ["a"], "child": [], "manifest": {}}, ("a",)),
     ],
 )
-def test_12_tags(
+def test_tags(
     answers: responses.RequestsMock,
     make_session: MakeSession,
     registry: str,
     body: dict[str, Any],
     tags: tuple[str, ...],
 ) -> None:
-    """Quirk 12, docker-registry, Artifactory, Google AR. Pages are in test_listing.py."""
+    """docker-registry, Artifactory, Google AR. Pages are in test_listing.py."""
     answers.get(TAGS, json=body)
     assert make_session().tags(REPOSITORY) == tags
     assert answers.calls[0].request.headers["Accept"] == "application/json"
 
 
-def test_12_without_n(answers: responses.RequestsMock, make_session: MakeSession) -> None:
-    """Quirk 12, AWS ECR: an error for a large n; 1000 is asked for at most, and then nothing."""
+def test_without_n(answers: responses.RequestsMock, make_session: MakeSession) -> None:
+    """AWS ECR: an error for a large n; 1000 is asked for at most, and then nothing."""
     answers.get(f"{TAGS}?n=1000", json=refused("UNSUPPORTED"), status=400)
     answers.get(TAGS, json={"tags": ["a"]}, match=[responses.matchers.query_param_matcher({})])
     assert make_session().tags(REPOSITORY) == ("a",)
 
 
-def test_13_one_post_and_one_put(answers: responses.RequestsMock, make_session: MakeSession) -> None:
-    """Quirk 13, ghcr.io (PATCH over 4 MiB: 416), Google AR (411, no chunks), docker-registry 2.8.2 (POST
+def test_one_post_and_one_put(answers: responses.RequestsMock, make_session: MakeSession) -> None:
+    """ghcr.io (PATCH over 4 MiB: 416), Google AR (411, no chunks), docker-registry 2.8.2 (POST
     with a digest stores nothing): POST without a body, PUT with its length.
     """
     answers.head(f"{BASE}/blobs/{DIGEST}", status=404)
@@ -248,8 +271,8 @@ def test_13_one_post_and_one_put(answers: responses.RequestsMock, make_session: 
     assert not any("Transfer-Encoding" in call.request.headers for call in answers.calls)
 
 
-def test_14_digests_up_and_down(answers: responses.RequestsMock, make_session: MakeSession) -> None:
-    """Quirk 14, Pulp accepts a wrong digest: what it says that it stored is compared, and what it sends."""
+def test_digests_up_and_down(answers: responses.RequestsMock, make_session: MakeSession) -> None:
+    """Pulp accepts a wrong digest: what it says that it stored is compared, and what it sends."""
     session, document = make_session(), Document(IMAGE_INDEX, INDEX_BODY)
     other = {"Docker-Content-Digest": str(sha256(b"other"))}
     answers.put(MANIFEST, status=201, headers=other)
@@ -263,8 +286,8 @@ def test_14_digests_up_and_down(answers: responses.RequestsMock, make_session: M
         list(session.open_blob(REPOSITORY, DIGEST).pieces)
 
 
-def test_14_a_range_past_the_end() -> None:
-    """Beside quirk 14, docker-registry 2.8.2: its 416 promises a body that never comes."""
+def test_a_range_past_the_end() -> None:
+    """docker-registry 2.8.2: its 416 promises a body that never comes."""
 
     def handle(connection: Connection) -> None:
         while connection.request():
@@ -288,7 +311,7 @@ def test_14_a_range_past_the_end() -> None:
         ("nothing said", {}, "slow down", None),
     ],
 )
-def test_15_429(
+def test_429(
     answers: responses.RequestsMock,
     make_session: MakeSession,
     clock: Clock,
@@ -297,7 +320,7 @@ def test_15_429(
     message: str,
     seconds: int | None,
 ) -> None:
-    """Quirk 15, ghcr.io: what doesn't fit into the budget is passed on in whole seconds."""
+    """ghcr.io: what doesn't fit into the budget is passed on in whole seconds."""
     answers.get(TAGS, body=json.dumps(refused("TOOMANYREQUESTS", message)), status=429, headers=headers)
     with pytest.raises(RegistryRateLimited) as caught:
         make_session().tags(REPOSITORY)
@@ -305,10 +328,10 @@ def test_15_429(
     assert sum(clock.slept) < 10
 
 
-def test_15_a_short_429_is_waited_for(
+def test_a_short_429_is_waited_for(
     answers: responses.RequestsMock, make_session: MakeSession, clock: Clock
 ) -> None:
-    """Quirk 15: within the ten seconds of a call the caller notices nothing but the time."""
+    """Within the ten seconds of a call the caller notices nothing but the time."""
     answers.get(TAGS, status=429, headers={"Retry-After": "3"})
     answers.get(TAGS, json={"tags": ["a"]})
     assert make_session().tags(REPOSITORY) == ("a",)

@@ -25,7 +25,8 @@ from pyoci.errors import (
 from pyoci.net.transport import DOCUMENT_LIMIT
 from pyoci.oci.credentials import Anonymous
 from pyoci.oci.errors import RegistryError, RegistryNotFound
-from pyoci.oci.models import ACCEPT, IMAGE_INDEX, IMAGE_MANIFEST, Document
+from pyoci.oci.models import IMAGE_INDEX, IMAGE_MANIFEST, Document
+from pyoci.oci.quirks import ACCEPT
 from pyoci.oci.references import Digest
 from pyoci.oci.session import OCISession
 from tests.oci.conftest import (
