@@ -41,7 +41,7 @@ def without_delete(scopes: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def token_in(document: Mapping[str, Any]) -> object:
-    """The token in a token server's answer. Azure sends only `access_token`, Docker Hub both, others `token`."""
+    """The token in an answer. Azure sends only `access_token`, Docker Hub both names, others `token`."""
     return document.get("token") or document.get("access_token")
 
 

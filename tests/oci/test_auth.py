@@ -163,7 +163,7 @@ class TestExchange:
         status: int,
         kind: type[PyOCIError],
     ) -> None:
-        """Quirk 7: ghcr.io says 401 or DENIED to somebody who isn't signed in; both ask for credentials."""
+        """Ghcr.io says 401 or DENIED to somebody who isn't signed in; both ask for credentials."""
         answers.get(TAGS, status=401, headers=bearer())
         denied = json.dumps({"errors": [{"code": "DENIED", "message": "requested access is denied"}]})
         answers.get(TOKENS, body=denied, status=status, headers={"Retry-After": "77"})
@@ -285,7 +285,7 @@ class TestScopes:
     def test_publishing_needs_one_token(
         self, answers: responses.RequestsMock, make_session: MakeSession
     ) -> None:
-        """Quirk 7: pull and push are asked for together, from the first read on."""
+        """Pull and push are asked for together, from the first read on."""
         server = TokenServer(answers)
         make_session(publishing=True).tags(REPOSITORY)
         assert ("scope", f"{SCOPE}:pull,push") in server.queries[0]
@@ -674,7 +674,7 @@ class TestSchemes:
     def test_basic_registries_get_the_password(
         self, answers: responses.RequestsMock, make_session: MakeSession
     ) -> None:
-        """Quirk 5: AWS ECR knows no token exchange. Remembered, too: one trip from the second call on."""
+        """AWS ECR has no token exchange. Its challenge is remembered: one request from the second call on."""
         self.basic(answers, SOMEBODY.header())
         make_session().tags(REPOSITORY)
         make_session().tags(REPOSITORY)
@@ -705,7 +705,7 @@ class TestSchemes:
     def test_basic_after_a_bad_bearer(
         self, answers: responses.RequestsMock, make_session: MakeSession
     ) -> None:
-        """Quirk 6: Harbor refuses the Bearer with a Basic challenge; Basic works, and is remembered."""
+        """Harbor refuses the Bearer with a Basic challenge; Basic works, and is remembered."""
 
         def tags(request: Any) -> tuple[int, dict[str, str], str]:
             header = request.headers.get("Authorization")

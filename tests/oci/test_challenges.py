@@ -108,7 +108,7 @@ TABLE: dict[str, tuple[str | None, tuple[str, str, str | None, tuple[str, ...]] 
 def test_every_registrys_challenge_is_read(
     header: str | None, expected: tuple[str, str, str | None, tuple[str, ...]] | None
 ) -> None:
-    """Quirk 6: no service, no scope, repeated, unquoted, lower case, empty, joined, in any order."""
+    """No service, no scope, repeated, unquoted, lower case, empty, joined, in any order."""
     found = choose(parse_challenges(header))
     if expected is None:
         assert found is None

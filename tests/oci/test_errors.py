@@ -78,7 +78,7 @@ def test_a_status_has_a_kind(status: int, kind: type[errors.PyOCIError]) -> None
     ],
 )
 def test_refused_deletes_have_their_kind(status: int, code: str, kind: type[errors.PyOCIError]) -> None:
-    """Quirk 4: by these kinds the store knows the next way to delete."""
+    """The kinds of error by which the store chooses the next way to delete."""
     assert isinstance(make_error(status, body(code)), kind)
 
 
@@ -151,7 +151,7 @@ def test_any_text_can_be_cleaned(text: str) -> None:
     ],
 )
 def test_a_wait_is_whole_seconds(header: str | None, text: str, seconds: int | None) -> None:
-    """Quirk 15: seconds, a date, or ghcr.io's message with a Go duration."""
+    """Seconds, a date, or ghcr.io's message with a Go duration."""
     assert retry_after(header, text) == seconds
 
 

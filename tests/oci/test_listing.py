@@ -57,7 +57,7 @@ def read(
     ],
 )
 def test_one_page_is_read(tags: Any, found: tuple[str, ...]) -> None:
-    """Quirk 12: null, unsorted, repeated, foreign."""
+    """Null, unsorted, repeated, foreign."""
     assert read(Pages({START: page(tags)})) == found
 
 
@@ -125,7 +125,7 @@ def test_a_list_that_takes_too_long_is_cut() -> None:
 
 @pytest.mark.parametrize("status", [400, 405, 406, 416, 422])
 def test_without_n_where_n_is_refused(status: int) -> None:
-    """Quirk 12: AWS ECR and distribution answer a large n with an error."""
+    """AWS ECR and distribution answer a large n with an error."""
     plain = START.partition("?")[0]
     pages = Pages({START: status, plain: page(["a"])})
     assert read(pages) == ("a",)

@@ -228,7 +228,7 @@ class TestDelete:
         code: str,
         kind: type[PyOCIError],
     ) -> None:
-        """Quirk 4: the store goes on with the next way."""
+        """The store then tries the next way to delete."""
         answers.delete(MANIFEST_URL, json={"errors": [{"code": code}]}, status=status)
         with pytest.raises(kind) as caught:
             session.delete(REPOSITORY, TAG)
@@ -422,7 +422,7 @@ class Uploads:
 
 class TestPushBlob:
     def test_one_post_and_one_put(self, answers: responses.RequestsMock, session: OCISession) -> None:
-        """Quirk 13: no PATCH, no chunks; the Location's query stays, and the digest is appended to it."""
+        """No PATCH, no chunks; the Location's query stays, and the digest is appended to it."""
         uploads = Uploads(answers, (201, {"Docker-Content-Digest": str(DIGEST)}))
         push(session)
         assert [call.request.method for call in answers.calls] == ["HEAD", "POST", "PUT"]
@@ -444,7 +444,7 @@ class TestPushBlob:
     def test_a_repository_that_does_not_exist_is_written(
         self, answers: responses.RequestsMock, session: OCISession, there: int
     ) -> None:
-        """Quirk 7: Docker Hub says 401 for everything absent, others 403 or 404. Pushing decides."""
+        """Docker Hub says 401 for everything absent, others 403 or 404. Pushing decides."""
         uploads = Uploads(answers, 201, there=there)
         push(session)
         assert uploads.bodies == [BLOB]
@@ -465,7 +465,7 @@ class TestPushBlob:
     def test_a_location_is_followed(
         self, answers: responses.RequestsMock, session: OCISession, location: str, put: str
     ) -> None:
-        """Quirk 9: relative (Gitea) or absolute, http behind a proxy that ends TLS, on another host."""
+        """Relative (Gitea) or absolute, http behind a proxy that ends TLS, on another host."""
         answers.head(BLOB_URL, status=404)
         answers.post(UPLOADS, status=202, headers={"Location": location})
         answers.put(put.partition("?")[0], status=201)
@@ -475,7 +475,7 @@ class TestPushBlob:
     def test_credentials_stay_with_the_registry(
         self, answers: responses.RequestsMock, session: OCISession
     ) -> None:
-        """Quirk 9: another origin gets no token."""
+        """Another origin gets no token."""
         answers.head(BLOB_URL, status=401, headers={"WWW-Authenticate": 'Basic realm="x"'})
         answers.head(BLOB_URL, status=404)
         answers.post(UPLOADS, status=202, headers={"Location": "https://storage.example/u"})
@@ -538,7 +538,7 @@ class TestPushBlob:
         assert uploads.posts == 1
 
     def test_another_digest_is_a_lie(self, answers: responses.RequestsMock, session: OCISession) -> None:
-        """Quirk 14: what the registry says that it stored is compared."""
+        """The digest that the registry reports is compared."""
         Uploads(answers, (201, {"Docker-Content-Digest": str(sha256(b"other"))}))
         with pytest.raises(ProtocolError, match="stored"):
             push(session)
@@ -651,7 +651,7 @@ class TestLists:
     def test_a_link_elsewhere_is_refused(
         self, answers: responses.RequestsMock, session: OCISession, link: str
     ) -> None:
-        """Quirk 9: a list goes on where it began."""
+        """A list continues only at the host where it began."""
         answers.get(f"{BASE}/tags/list", json={"tags": ["a"]}, headers={"Link": f'<{link}>; rel="next"'})
         with pytest.raises(ProtocolError):
             session.tags(REPOSITORY)
