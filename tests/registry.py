@@ -28,6 +28,7 @@ from pyoci.oci.registries import EMBEDDED
 from pyoci.oci.session import Gateway, OCISession
 from pyoci.store.models import Namespace
 from pyoci.store.service import PackageStore
+from tests.stores import make_store
 
 Refusal = tuple[int, str]  # status and error code
 
@@ -105,7 +106,7 @@ class TestRegistry:
 
     def store(self, events: Events | None = None, **settings: Any) -> PackageStore:
         """A store of its own over this registry, as another process would have."""
-        return PackageStore(self.gateway, events=events, **{"sleep": lambda _: None, **settings})
+        return make_store(self.gateway, events=events, **{"sleep": lambda _: None, **settings})
 
     def session(self) -> OCISession:
         return self.gateway.session(EMBEDDED, Anonymous(), publishing=True)

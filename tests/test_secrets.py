@@ -13,20 +13,16 @@ from flask import Flask
 
 from pyoci.app import create_app
 from pyoci.config import Settings
-from pyoci.distributions.names import ProjectName
-from pyoci.events import Events
 from pyoci.net.messages import Answer, Call
 from pyoci.net.transport import Transport
 from pyoci.oci.credentials import Basic, Bearer
 from pyoci.oci.references import Registry, Repository
 from pyoci.oci.session import Gateway
-from pyoci.store.cache import Cache
-from pyoci.store.project import StoredProject
-from pyoci.store.writing.lag import RecentWrites
 from pyoci.web.addresses import IndexAddress
 from pyoci.web.context import EXTENSION, ResolvedRequest, Site
 from tests.live.servers import htpasswd
 from tests.net.servers import Connection, Server, answer
+from tests.stores import make_project
 
 PASSWORD, TOKEN = "password-of-a-caller", "token-of-a-caller"
 FETCHED = "token-that-was-fetched"
@@ -137,9 +133,7 @@ def test_a_request_shows_none(caller: Basic | Bearer, registry: Server) -> None:
         Answer(401, headers, TOKEN.encode()),
     ]
     resolved = ResolvedRequest(lab, IndexAddress("lab", ("acme", "hello-world")), caller)
-    project = StoredProject(
-        session, repository, ProjectName.parse("hello-world"), "who", Events(), Cache(), RecentWrites(Cache())
-    )
+    project = make_project(session, repository)
     assert shown([session, project, resolved, said]) == []
     gateway.transport.close()
 

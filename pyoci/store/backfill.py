@@ -1,4 +1,4 @@
-"""MetadataBackfill: METADATA of wheels whose publisher kept none, read from their ends."""
+"""MetadataBackfill: METADATA of wheels that were published without it, read from the ends of the wheels."""
 
 from __future__ import annotations
 
@@ -16,193 +16,180 @@ from pyoci.distributions.filenames import Wheel
 from pyoci.distributions.members import METADATA_LIMIT
 from pyoci.distributions.metadata import read_distant_metadata
 from pyoci.errors import Denied, InvalidRequest, NotFound, NotSupported, PyOCIError, Unauthorized
-from pyoci.events import Events
 from pyoci.oci.distant import DistantBlob
 from pyoci.oci.errors import RegistryRefused
-from pyoci.oci.references import Digest, Repository
-from pyoci.oci.session import OCISession
+from pyoci.oci.references import Digest
 from pyoci.store.models import PackageFile
+from pyoci.store.project import StoredProject
 
-WHEELS = 4000  # of one repository that are remembered; the one learned first goes first
+WHEELS = 4000  # of one repository that are remembered; the one read first is forgotten first
 _RECORD_LIMIT = 200 * WHEELS  # bytes; a wheel takes 136
 _READ_LIMIT = METADATA_LIMIT + 1024 * 1024  # bytes: a zip's directory too
 _FAILURES = 10_000
 _FAILURE_SECONDS = 3600.0
-_PATIENCE = 15.0  # seconds to wait for another who reads the same METADATA
-_RECORD_PATIENCE = 5.0  # seconds to wait for others who write into the same record
+_PATIENCE = 15.0  # seconds to wait for another request that reads the same METADATA
+_RECORD_PATIENCE = 5.0  # seconds to wait for others that write the same record
 _HEX = re.compile(r"[0-9a-f]*")
 
 
 class MetadataBackfill:
-    """Which wheels' METADATA was read once, and METADATA itself. One for the server, used by all threads.
+    """Reads METADATA of wheels, and remembers it. One for the server, used by all threads.
 
-    Keys are (origin, repository, digest), never a digest alone: whoever may push to one repository could name
-    another's there. What a wheel's METADATA says is the word of the registry that was asked: only a part of
-    the wheel is read, so only a wheel of up to 66 KiB can be verified by its digest. It is what a download
-    from there would have shown; name and version have to be those of the file name.
+    Keys are (origin, repository, digest), never a digest alone: anyone who may push to one repository could
+    name another's there. Only a wheel of up to 66 KiB can be verified by its digest, because only a part of a
+    larger one is read: the registry is trusted for that. Name and version have to be those of the file name.
     """
 
-    def __init__(
-        self,
-        backend: Backend,
-        events: Events | None = None,
-        *,
-        changed: Callable[[Repository], None] = lambda repository: None,
-        key_of: Callable[[Repository], str] | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """`changed` is called after something new was remembered, so that the project's page shows it;
-        `key_of` gives what a repository is kept under.
-        """
+    def __init__(self, backend: Backend, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._backend = backend
-        self._events = events or Events()
-        self._changed = changed
-        self._key_of = key_of or _plain
         self._guard = threading.Lock()
         self._failures: TTLCache[str, None] = TTLCache(_FAILURES, _FAILURE_SECONDS, clock)
 
-    def known(self, repository: Repository) -> Mapping[str, str]:
-        """Whose METADATA is remembered: sha256 hex of the wheel to that of its METADATA. One look-up."""
-        return _parsed(self._backend.get(self._record_key(repository)), self._key_of(repository))
+    def known(self, project: StoredProject) -> Mapping[str, str]:
+        """The wheels whose METADATA is remembered: sha256 hex of the wheel to that of its METADATA. Takes one
+        look-up.
+        """
+        return _parsed(self._backend.get(_record_key(project)), project.cache.key)
 
-    def learn(self, session: OCISession, repository: Repository, file: PackageFile) -> str | None:
+    def fill_in(self, project: StoredProject, file: PackageFile) -> str | None:
         """Read a wheel's METADATA unless it is known, for a caller who has just read of the wheel itself.
 
-        Its sha256; None where it is no wheel, where somebody else is reading it at the moment, and where it
-        can't be read: then nobody tries again for an hour, unless this caller was refused. Never raises.
+        Returns its sha256; None for an sdist, while another request is reading it, and where it can't be
+        read: then no one tries again for an hour, unless it was this caller who was refused. Never raises.
         """
         if not isinstance(file.distribution, Wheel):
             return None
-        known = self.known(repository).get(file.sha256)
-        if known is not None or self._is_hopeless(repository, file):
+        known = self.known(project).get(file.sha256)
+        if known is not None or self._is_hopeless(project, file):
             return known
-        with self._backend.lock(self._key(repository, file), 0) as mine:
+        with self._backend.lock(_key(project, file), 0) as mine:
             if not mine:
                 return None
-            known = self.known(repository).get(file.sha256)
+            known = self.known(project).get(file.sha256)
             if known is not None:
                 return known
             try:
-                text = self._read(session, repository, file)
+                text = _read(project, file)
             except PyOCIError as exc:
-                self._told_failure(repository, file, exc)
+                self._failed(project, file, exc)
                 return None
-            return self._remember(repository, file, text)
+            return self._remember(project, file, text)
 
-    def text(self, session: OCISession, repository: Repository, file: PackageFile) -> bytes | None:
-        """METADATA, byte-exact: remembered, else read, for what a page announced must not be missing.
+    def text(self, project: StoredProject, file: PackageFile) -> bytes | None:
+        """METADATA, byte-exact: remembered, or read, because a page may have announced it.
 
-        Never for a caller whom the registry has not let in: what is remembered is given without asking it.
-        Raises what the registry says where that is asked; None where there is no METADATA to be had.
+        Only for a caller whom the registry has let in: what is remembered is given without asking it. Raises
+        what the registry says where it is asked; None where the file has no METADATA that can be read.
         """
         if not isinstance(file.distribution, Wheel):
             return None
-        text = self._recall(repository, file)
-        if text is not None or (self._is_hopeless(repository, file) and not self._is_known(repository, file)):
+        text = self._recall(project, file)
+        if text is not None or (self._is_hopeless(project, file) and file.sha256 not in self.known(project)):
             return text
-        with self._backend.lock(self._key(repository, file), _PATIENCE):
-            text = self._recall(repository, file)
+        with self._backend.lock(_key(project, file), _PATIENCE):
+            text = self._recall(project, file)
             if text is not None:
                 return text
             try:
-                text = self._read(session, repository, file)
+                text = _read(project, file)
             except (InvalidRequest, NotSupported) as exc:
                 if isinstance(exc, RegistryRefused):
                     raise
-                self._told_failure(repository, file, exc)
+                self._failed(project, file, exc)
                 return None
-            self._remember(repository, file, text)
+            self._remember(project, file, text)
             return text
 
-    def _read(self, session: OCISession, repository: Repository, file: PackageFile) -> bytes:
-        wheel = file.distribution
-        assert isinstance(wheel, Wheel)  # nobody asks for an sdist's
-        blob = DistantBlob(session, repository, Digest("sha256", file.sha256), limit=_READ_LIMIT)
-        metadata = read_distant_metadata(blob, wheel)
-        if not metadata.is_utf8:
-            # pip ends with a traceback at such a `.metadata`, and with a sentence at such a wheel.
-            raise InvalidRequest("METADATA is not UTF-8; expected core metadata")
-        self._events.debug(
-            "store",
-            "metadata learned",
-            repository=str(repository),
-            file=file.filename,
-            requests=blob.requests,
-            bytes=blob.fetched,
-        )
-        return metadata.text
-
-    def _recall(self, repository: Repository, file: PackageFile) -> bytes | None:
+    def _recall(self, project: StoredProject, file: PackageFile) -> bytes | None:
         """METADATA as the backend has it, if it has the hash that the record says."""
-        text = self._backend.get(self._key(repository, file))
-        if text is None or _sha256(text) != self.known(repository).get(file.sha256):
+        text = self._backend.get(_key(project, file))
+        if text is None or _sha256(text) != self.known(project).get(file.sha256):
             return None
         return text
 
-    def _remember(self, repository: Repository, file: PackageFile, text: bytes) -> str | None:
-        """The hash of `text`; None where it wasn't kept, so that no page announces it."""
-        sha256 = _sha256(text)
+    def _remember(self, project: StoredProject, file: PackageFile, text: bytes) -> str | None:
+        """The hash of `text`; None where the backend didn't store it, so that no page announces it."""
+        sha256, record = _sha256(text), _record_key(project)
         # First what is announced, then the announcement.
-        self._backend.put(self._key(repository, file), text)
-        with self._backend.lock(self._record_key(repository), _RECORD_PATIENCE) as mine:
-            known = dict(self.known(repository)) if mine else {}
-            news = known.pop(file.sha256, None) != sha256
+        self._backend.put(_key(project, file), text)
+        with self._backend.lock(record, _RECORD_PATIENCE) as mine:
+            known = dict(self.known(project)) if mine else {}
+            is_new = known.pop(file.sha256, None) != sha256
             known[file.sha256] = sha256
             if mine:
-                self._backend.put(self._record_key(repository), _written(self._key_of(repository), known))
-        if self._recall(repository, file) is None:
+                self._backend.put(record, _written(project.cache.key, known))
+        if self._recall(project, file) is None:
             if mine:  # else others were writing for too long, and the next download tries again
-                self._give_up(repository, file)
+                self._give_up(project, file)
             return None
-        if news:
-            self._changed(repository)
+        if is_new:
+            project.cache.invalidate_pages()
         return sha256
 
-    def _is_known(self, repository: Repository, file: PackageFile) -> bool:
-        return file.sha256 in self.known(repository)
-
-    def _is_hopeless(self, repository: Repository, file: PackageFile) -> bool:
+    def _is_hopeless(self, project: StoredProject, file: PackageFile) -> bool:
         with self._guard:
-            return self._key(repository, file) in self._failures
+            return _key(project, file) in self._failures
 
-    def _give_up(self, repository: Repository, file: PackageFile) -> None:
+    def _give_up(self, project: StoredProject, file: PackageFile) -> None:
         with self._guard:
-            self._failures[self._key(repository, file)] = None
+            self._failures[_key(project, file)] = None
 
-    def _key(self, repository: Repository, file: PackageFile) -> str:
-        return f"METADATA\0{self._key_of(repository)}\0{file.sha256}"
-
-    def _record_key(self, repository: Repository) -> str:
-        return f"learned\0{self._key_of(repository)}"
-
-    def _told_failure(self, repository: Repository, file: PackageFile, exc: PyOCIError) -> None:
-        if not isinstance(exc, Unauthorized | Denied | NotFound):  # that is about the caller: another may
-            self._give_up(repository, file)
-        self._events.warning(
-            "store", "metadata not learned", repository=str(repository), file=file.filename, why=exc.message
+    def _failed(self, project: StoredProject, file: PackageFile, exc: PyOCIError) -> None:
+        if not isinstance(exc, Unauthorized | Denied | NotFound):  # those are about the caller: another may
+            self._give_up(project, file)
+        project.events.warning(
+            "store",
+            "metadata not learned",
+            repository=str(project.repository),
+            file=file.filename,
+            why=exc.message,
         )
 
 
-def _plain(repository: Repository) -> str:
-    return f"{repository.registry.origin}\0{repository.name}"
+def _read(project: StoredProject, file: PackageFile) -> bytes:
+    """METADATA from the wheel's end."""
+    wheel = file.distribution
+    assert isinstance(wheel, Wheel)  # the callers have returned for an sdist
+    blob = DistantBlob(project.session, project.repository, Digest("sha256", file.sha256), limit=_READ_LIMIT)
+    metadata = read_distant_metadata(blob, wheel)
+    if not metadata.is_utf8:
+        # pip ends with a traceback at such a `.metadata`, and with a sentence at such a wheel.
+        raise InvalidRequest("METADATA is not UTF-8; expected core metadata")
+    project.events.debug(
+        "store",
+        "metadata learned",
+        repository=str(project.repository),
+        file=file.filename,
+        requests=blob.requests,
+        bytes=blob.fetched,
+    )
+    return metadata.text
+
+
+def _key(project: StoredProject, file: PackageFile) -> str:
+    return f"METADATA\0{project.cache.key}\0{file.sha256}"
+
+
+def _record_key(project: StoredProject) -> str:
+    return f"learned\0{project.cache.key}"
 
 
 def _sha256(text: bytes) -> str:
     return hashlib.sha256(text).hexdigest()
 
 
-def _written(place: str, known: Mapping[str, str]) -> bytes:
+def _written(repository: str, known: Mapping[str, str]) -> bytes:
     newest = dict(list(known.items())[-WHEELS:])
-    return json.dumps({"of": place, "wheels": newest}, separators=(",", ":")).encode()
+    return json.dumps({"of": repository, "wheels": newest}, separators=(",", ":")).encode()
 
 
-def _parsed(record: bytes | None, place: str) -> Mapping[str, str]:
-    """What a record says; nothing where it is broken, or another's."""
+def _parsed(record: bytes | None, repository: str) -> Mapping[str, str]:
+    """What a record says; nothing where it is broken, or another repository's."""
     try:
         document = json.loads(record) if record and len(record) <= _RECORD_LIMIT else None
     except (ValueError, RecursionError):
         return {}
-    if not isinstance(document, dict) or document.get("of") != place:
+    if not isinstance(document, dict) or document.get("of") != repository:
         return {}
     wheels = document.get("wheels")
     return wheels if isinstance(wheels, dict) and _are_hashes([*wheels, *wheels.values()]) else {}

@@ -1,52 +1,47 @@
-"""Cache: what may be remembered, for whom, and for how long.
+"""Cache: what is remembered of a registry's repositories, and for how long.
 
-Documents are remembered by repository and digest, for as long as there is room; tags, and what stood under
-them, for a minute. That a caller may read a repository is remembered in this process alone, for a minute at
-most after the token that proved it was asked for, or after the request that proved it without one was sent.
-A digest alone opens nothing: whoever may push to one repository could name another's there.
+`Cache.of` gives what is remembered of one repository: who may read it (`access`), its documents by digest
+(`documents`), and its tags with what was under them (`state`), for as long as `Freshness` says.
 """
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
-from cachetools import LRUCache, TLRUCache
+from cachetools import LRUCache
 
 from pyoci.cache.backend import Backend, Position
-from pyoci.cache.memory import MemoryBackend
-from pyoci.oci.credentials import Credentials, fingerprint
-from pyoci.oci.models import Document
+from pyoci.oci.credentials import Credentials
 from pyoci.oci.references import Digest, Repository, Tag
+from pyoci.store.access import Access, AccessCache
+from pyoci.store.documents import Documents
 from pyoci.store.layout import Entry
 from pyoci.store.models import PackageFile, Validity
-from pyoci.store.packs import packed, unpacked
 from pyoci.store.state import PAGES_CHANGED, Freshness, State, TagState
 
-_PARSED = 64 * 1024 * 1024  # bytes of documents that one process remembers parsed
-_WEIGHT = 6  # a document parsed takes about so many times its bytes
+_PARSED = 64 * 1024 * 1024  # bytes of parsed documents that one process remembers
+_WEIGHT = 6  # a parsed document takes about so many times its bytes
 _STATES = 16 * 1024 * 1024  # bytes
-_PROOFS = 16384
 _SIZES = 16384
-_EXISTING = 16384
-_TOLD = 3600.0  # seconds after which others are told again that a repository exists: the oldest is forgotten
-_PACKS = 64  # of one repository; each write adds one
-_UNPACKED = 48 * 1024 * 1024  # bytes of them that one request may read: as many as from the registry
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The files of the image index under one tag; none where it is nobody's version."""
+    """The files of the image index under one tag; none where it isn't a version."""
 
     entries: tuple[Entry, ...] = ()
     files: tuple[PackageFile, ...] = ()
     changed: float = 0.0  # seconds since the epoch
     size: int = 0  # bytes of the document
+
+    @property
+    def weight(self) -> int:
+        """How many bytes of memory it takes, roughly."""
+        return 500 + _WEIGHT * self.size
 
 
 class Cache:
@@ -54,299 +49,200 @@ class Cache:
 
     def __init__(
         self,
-        backend: Backend | None = None,
-        freshness: Freshness | None = None,
+        backend: Backend,
+        freshness: Freshness,
         *,
         home: str = "",
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self.freshness = freshness or Freshness()
+        self.freshness = freshness
         self.now = now
-        self.backend = backend or MemoryBackend()
-        self._clock = clock
+        self.clock = clock
+        self.backend = backend
+        self.access = AccessCache(self.backend, self.freshness.ttl, clock)
+        self.guard = threading.Lock()
+        self.states: LRUCache[str, State] = LRUCache(_STATES, getsizeof=lambda state: state.weight)
+        self.contents: LRUCache[tuple[str, str], tuple[Digest, Contents]] = LRUCache(
+            _PARSED, getsizeof=lambda known: known[1].weight
+        )
+        self.sizes: LRUCache[tuple[str, Digest], int] = LRUCache(_SIZES)
         self._home = home
-        self._key = secrets.token_bytes(32)
-        self._guard = threading.Lock()
-        self._proofs: TLRUCache[tuple[str, str], float] = TLRUCache(
-            _PROOFS, ttu=lambda _key, until, _now: until, timer=clock
-        )
-        self._states: LRUCache[str, State] = LRUCache(_STATES, getsizeof=lambda state: state.weight)
-        self._contents: LRUCache[tuple[str, str], tuple[Digest, Contents]] = LRUCache(
-            _PARSED, getsizeof=lambda known: 500 + _WEIGHT * known[1].size
-        )
-        self._sizes: LRUCache[tuple[str, Digest], int] = LRUCache(_SIZES)
-        self._existing: LRUCache[str, float] = LRUCache(_EXISTING)  # when the others were told
+
+    def of(self, repository: Repository) -> RepositoryCache:
+        """What is remembered of one repository."""
+        return RepositoryCache(self, self.key_of(repository))
 
     def key_of(self, repository: Repository) -> str:
-        """What a repository is kept under. Each server's embedded registry has the same address: there it is
-        this server's `home` that tells one from another's.
+        """What a repository is stored under. The embedded registries of all servers have the same address:
+        `home` tells them apart.
         """
         home = self._home if repository.registry.scheme == "embedded" else ""
         return f"{home}{repository.registry.origin}\0{repository.name}"
 
-    # Who may read
+    def caller_key(self, caller: Credentials) -> str:
+        """What a caller is known by in this cache; it reveals nothing of the credentials."""
+        return self.access.caller_key(caller)
 
-    def name_of(self, caller: Credentials) -> str:
-        """What a caller is known by in here; it tells nothing outside of this process."""
-        return fingerprint(caller, self._key)
+    def is_valid(self, validity: Validity) -> bool:
+        """Whether the answer that got this validity may be given again to the same caller."""
+        return self.access.is_valid(validity)
 
-    def prove(self, who: str, repository: Repository, seconds: float) -> None:
-        """The registry has let this caller read there; that counts for so many seconds from now."""
-        lasting = min(seconds, self.freshness.ttl)
-        if lasting > 0:
-            with self._guard:
-                self._proofs[who, self.key_of(repository)] = self._clock() + lasting
-
-    def revoke(self, who: str, repository: Repository) -> None:
-        """The registry has just refused this caller."""
-        with self._guard:
-            self._proofs.pop((who, self.key_of(repository)), None)
-
-    def is_proven(self, who: str, repository: Repository) -> bool:
-        """Whether the registry has let this caller read there lately."""
-        with self._guard:
-            return (who, self.key_of(repository)) in self._proofs
-
-    def has_existed(self, repository: Repository) -> bool:
-        """Whether somebody who shares this cache has read or written the repository: the name is the
-        registry's then, even if it is empty or gone by now.
-        """
-        name = self.key_of(repository)
-        return self.is_existing(name) or self.backend.get(f"existing\0{name}") is not None
-
-    def is_existing(self, name: str) -> bool:
-        """Whether this process has read or written what is kept under that name."""
-        with self._guard:
-            return name in self._existing
-
-    def set_existing(self, repository: Repository) -> None:
-        """The repository is that of a project: its name is the registry's from now on."""
-        name = self.key_of(repository)
-        now = self._clock()
-        with self._guard:
-            told = self._existing.get(name)
-            if told is not None and now - told < _TOLD:
-                return
-            self._existing[name] = now
-        self.backend.put(f"existing\0{name}", b"1")
-
-    def is_unchanged(self, repository: Repository, since: Position) -> bool:
-        """Whether nobody has surely written there since the journal was at that position."""
-        position = self.position(repository)
-        return position is not None and (
-            position == since or self.backend.since(self.key_of(repository), since) == frozenset()
-        )
-
-    # What stood there
-
-    def position(self, repository: Repository) -> Position | None:
-        """To be taken before the registry is asked. None: the others can't be heard, so nothing counts."""
-        return self.backend.position(self.key_of(repository))
+    # What RecentWrites and IndexUpdater ask of a journal
 
     def changed(self, repository: Repository, tag: Tag) -> None:
-        """Let everybody forget a tag, once the registry has taken, or may have taken, a change."""
-        self.set_existing(repository)
+        """Record for all who share the cache that the registry has taken, or may have taken, a change."""
+        self.of(repository).access.set_existing()
         self.backend.record(self.key_of(repository), str(tag))
 
     def mark(self, repository: Repository) -> str:
-        """How far the repository's journal has come; "" where that can't be told."""
-        position = self.position(repository)
+        """The position of the repository's journal as text; "" where it is unknown."""
+        position = self.backend.position(self.key_of(repository))
         return "" if position is None else f"{position.count} {position.epoch}"
 
     def is_touched(self, repository: Repository, tag: Tag, mark: str) -> bool:
-        """Whether somebody has surely changed the tag since the journal was at `mark`."""
+        """Whether it is certain that somebody has changed the tag since the journal was at `mark`."""
         count, _, epoch = mark.partition(" ")
         if not count.isdecimal():
             return False  # another process is writing the mark anew
         changed = self.backend.since(self.key_of(repository), Position(epoch, int(count)))
         return changed is not None and str(tag) in changed
 
-    def invalidate_pages(self, repository: Repository) -> None:
-        """Let everybody build the page again: something else that stands on it is known now."""
-        self.backend.record(self.key_of(repository), PAGES_CHANGED)
 
-    def state(self, repository: Repository) -> State:
-        """What is remembered of a repository, as far as it can still be true; an empty state if nothing is.
+class RepositoryCache:
+    """What is remembered of one repository."""
 
-        Tags that one of us has written since are left out. Where that can't be told, all is in doubt.
+    __slots__ = ("_shared", "access", "documents", "freshness", "key", "now")
+
+    def __init__(self, shared: Cache, key: str) -> None:
+        self._shared = shared
+        self.key = key
+        self.access = Access(shared.access, key)
+        self.documents = Documents(shared.backend, key)
+        self.freshness = shared.freshness
+        self.now = shared.now
+
+    def position(self) -> Position | None:
+        """That of the repository's journal, to be taken before the registry is asked. None where it is
+        unknown what others have written: then nothing that is remembered of tags counts.
         """
-        name = self.key_of(repository)
-        position = self.backend.position(name)
-        with self._guard:
-            own = self._states.get(name)
-        if own is not None and position is not None and own.position == position and self._is_young(own):
+        return self._shared.backend.position(self.key)
+
+    def refresh_lock(self, seconds: float) -> AbstractContextManager[bool]:
+        """While it is held, nobody else who shares the cache asks the registry for the state of the same
+        repository. Waits for it for at most `seconds`.
+        """
+        return self._shared.backend.lock(f"look\0{self.key}", seconds)
+
+    # Tags, and what was under them
+
+    def state(self) -> State:
+        """What is remembered, as far as it can still be true; an empty state if nothing is.
+
+        Tags that were written since through this cache are left out. Where these are unknown, every tag has
+        to be looked at again.
+        """
+        shared, position = self._shared, self.position()
+        with shared.guard:
+            own = shared.states.get(self.key)
+        is_current = own is not None and position is not None and own.position == position
+        if own is not None and is_current and self.freshness.is_list_fresh(own, self.now()):
             return own
         # Without tags it is what downloads left here: one version or a few.
-        shared = self._shared(name, position, needed=own is None or not own.tags)
+        stored = self._stored(position, needed=own is None or not own.tags)
         # Of two that are as old, the one that had to be announced since.
         known = max(
-            (state for state in (own, shared) if state is not None),
+            (state for state in (own, stored) if state is not None),
             key=lambda state: (state.listed, state.position is None, state.position == position),
             default=State(),
         )
-        return self._present(name, known, position)
-
-    def _shared(self, name: str, position: Position | None, *, needed: bool) -> State | None:
-        """What another worker remembers; where it isn't `needed`, only if it is younger than any change."""
-        kept = self.backend.get(f"state\0{name}") if position is not None else None
-        if kept is None or position is None or not (needed or kept.startswith(State.head(position))):
-            return None
-        return State.from_json(kept)
-
-    def _is_young(self, state: State) -> bool:
-        return self.freshness.is_list_fresh(state, self.now())
-
-    def _present(self, name: str, known: State, position: Position | None) -> State:
         if position is None or known.position is None:
             return known.doubted(position)
-        if known.position == position:
-            return self._kept(name, known)
-        changed = self.backend.since(name, known.position)
-        if changed is None:
-            return known.doubted(position)
-        return self._kept(name, known.without(changed, position))
+        if known.position != position:
+            changed = shared.backend.since(self.key, known.position)
+            if changed is None:
+                return known.doubted(position)
+            known = known.without(changed, position)
+        with shared.guard:
+            self._remember(known)
+        return known
 
-    def _kept(self, name: str, state: State) -> State:
-        with self._guard:
-            self._remember(name, state)
-        return state
+    def put_state(self, state: State) -> None:
+        """Remember a state, for all who share the cache."""
+        with self._shared.guard:
+            self._remember(state)
+        if state.position is not None:
+            seconds = 2 * max(self.freshness.ttl, self.freshness.ttl_old)
+            self._shared.backend.put(f"state\0{self.key}", state.to_json(), seconds)
 
-    def _remember(self, name: str, state: State) -> None:
-        """In this process, unless it is so large that it would push the others out; and forget what stood
-        under tags that are no more. The guard is held.
+    def put_tag_state(self, position: Position | None, tag: str, known: TagState) -> None:
+        """Remember, in this process, what was under one tag when the journal was at `position`."""
+        with self._shared.guard:
+            state = self._shared.states.get(self.key) or State(position)
+            if position is not None and state.position == position:
+                self._remember(state.with_tag_state(tag, known))
+
+    def _stored(self, position: Position | None, *, needed: bool) -> State | None:
+        """What another worker remembers; where it isn't `needed`, only if it is younger than any change."""
+        value = self._shared.backend.get(f"state\0{self.key}") if position is not None else None
+        if value is None or position is None or not (needed or value.startswith(State.head(position))):
+            return None
+        return State.from_json(value)
+
+    def _remember(self, state: State) -> None:
+        """Remember a state in this process, unless it is so large that it would push the others out; and
+        forget the contents of tags that are gone. The guard is held.
         """
-        before = self._states.pop(name, None)
+        states, contents = self._shared.states, self._shared.contents
+        before = states.pop(self.key, None)
         if before is not None and before.tags != state.tags:
             for tag in {*before.tags, *before.tag_states} - {*state.tags, *state.tag_states}:
-                self._contents.pop((name, tag), None)
-        if state.weight <= self._states.maxsize // 2:
-            self._states[name] = state
+                contents.pop((self.key, tag), None)
+        if state.weight <= states.maxsize // 2:
+            states[self.key] = state
 
-    def put_state(self, repository: Repository, state: State) -> None:
-        """Remember a state, for all who share the cache."""
-        name = self.key_of(repository)
-        self._kept(name, state)
-        if state.position is not None:
-            self.backend.put(
-                f"state\0{name}", state.to_json(), 2 * max(self.freshness.ttl, self.freshness.ttl_old)
-            )
+    # Pages made of them
 
-    def put_tag_state(
-        self, repository: Repository, position: Position | None, tag: str, seen: TagState
-    ) -> None:
-        """Remember what stood under one tag, when the journal had come to `position`; for this process."""
-        name = self.key_of(repository)
-        with self._guard:
-            known = self._states.get(name) or State(position)
-            if position is not None and known.position == position:
-                self._remember(name, known.with_tag_state(tag, seen))
+    def invalidate_pages(self) -> None:
+        """Let every page of the repository be built again: something that it shows has changed."""
+        self._shared.backend.record(self.key, PAGES_CHANGED)
 
-    def announce(self, repository: Repository, state: State) -> State:
-        """The state, after all who remember an older one were told to forget that: else it would depend on
-        the worker, for as long as each remembers, what a page shows that somebody had looked up anew.
+    def announce(self, state: State) -> State:
+        """Invalidate pages that were made of older states, and return the state for the position after that.
+        Otherwise what a page shows would depend on the worker, for as long as each remembers an older state.
         """
-        self.invalidate_pages(repository)
-        position = self.position(repository)
+        self.invalidate_pages()
+        position = self.position()
         if position is None or state.position is None:
             return state
-        told = self.backend.since(self.key_of(repository), state.position)
-        return replace(state, position=position) if told == frozenset({PAGES_CHANGED}) else state
+        recorded = self._shared.backend.since(self.key, state.position)
+        return replace(state, position=position) if recorded == frozenset({PAGES_CHANGED}) else state
 
-    def refresh_lock(self, repository: Repository, seconds: float) -> AbstractContextManager[bool]:
-        """While held, nobody else who shares the cache looks at the same repository; waits so long for it."""
-        return self.backend.lock(f"look\0{self.key_of(repository)}", seconds)
-
-    def validity(self, who: str, repository: Repository, state: State) -> Validity | None:
-        """What a page made of `state` stands on; None where it has to be made anew each time."""
+    def validity(self, caller: str, state: State) -> Validity | None:
+        """For how long a page made of `state` may be given again; None where it may not."""
         if state.position is None:
             return None
-        until = self._clock() + state.listed + self.freshness.ttl - self.now()
-        return Validity(who, self.key_of(repository), state.position, until)
+        until = self._shared.clock() + state.listed + self.freshness.ttl - self.now()
+        return Validity(caller, self.key, state.position, until)
 
-    def is_valid(self, validity: Validity) -> bool:
-        """Whether what stood on this validity may still be given to the same caller."""
-        with self._guard:
-            proven = (validity.who, validity.journal) in self._proofs
-        return (
-            proven
-            and self._clock() < validity.until
-            and self.backend.position(validity.journal) == validity.position
-        )
+    # What never changes: sizes of blobs, and the files of a document
 
-    # What never changes
+    def size(self, digest: Digest) -> int | None:
+        """The size of a blob in bytes, where the registry has been asked before."""
+        with self._shared.guard:
+            return self._shared.sizes.get((self.key, digest))
 
-    def documents(self, repository: Repository, packs: Iterable[str]) -> dict[Digest, Document]:
-        """What is still there of some packs, verified; of the newest, where they are very large."""
-        found: dict[Digest, Document] = {}
-        left = _UNPACKED
-        for name in reversed(tuple(packs)):
-            pack = self.backend.get(f"pack\0{self.key_of(repository)}\0{name}")
-            left -= len(pack or b"")
-            if left < 0:
-                break
-            found.update(unpacked(pack or b""))
-        return found
+    def put_size(self, digest: Digest, size: int) -> None:
+        with self._shared.guard:
+            self._shared.sizes[self.key, digest] = size
 
-    def put_documents(
-        self, repository: Repository, documents: Mapping[Digest, Document], state: State
-    ) -> tuple[str, ...]:
-        """Remember documents beside those of a state; the packs of both. A great many packs become few."""
-        if not documents:
-            return state.packs
-        packs = state.packs
-        if len(packs) > _PACKS:
-            wanted = {seen.digest for seen in state.tag_states.values()}
-            known = self.documents(repository, packs)
-            documents = {**{digest: known[digest] for digest in wanted & known.keys()}, **documents}
-            packs = ()
-        for pack in packed(documents.items()):
-            name = hashlib.sha256(pack).hexdigest()[:32]
-            self.backend.put(f"pack\0{self.key_of(repository)}\0{name}", pack)
-            packs = (*packs, name)
-        return packs
-
-    def document(self, repository: Repository, digest: Digest) -> Document | None:
-        """A document of a repository by its digest, which is verified."""
-        kept = self.backend.get(f"document\0{self.key_of(repository)}\0{digest}")
-        if kept is None:
-            return None
-        media_type, _, body = kept.partition(b"\n")
-        document = Document(media_type.decode("utf-8", "replace"), body)
-        return document if _is(body, digest) else None
-
-    def put_document(self, repository: Repository, digest: Digest, document: Document) -> None:
-        kept = b"\n".join((document.media_type.encode(), document.body))
-        self.backend.put(f"document\0{self.key_of(repository)}\0{digest}", kept)
-
-    def blob(self, repository: Repository, digest: Digest) -> bytes | None:
-        """A small blob by its digest, which is verified."""
-        kept = self.backend.get(f"blob\0{self.key_of(repository)}\0{digest}")
-        return kept if kept is not None and _is(kept, digest) else None
-
-    def put_blob(self, repository: Repository, digest: Digest, content: bytes) -> None:
-        self.backend.put(f"blob\0{self.key_of(repository)}\0{digest}", content)
-
-    def size(self, repository: Repository, digest: Digest) -> int | None:
-        """The size of a blob in bytes, where the registry has told it before."""
-        with self._guard:
-            return self._sizes.get((self.key_of(repository), digest))
-
-    def put_size(self, repository: Repository, digest: Digest, size: int) -> None:
-        with self._guard:
-            self._sizes[self.key_of(repository), digest] = size
-
-    def contents(self, repository: Repository, tag: str, digest: Digest) -> Contents | None:
-        """What was read of the document under a tag, if it was that one which was read last."""
-        with self._guard:
-            known = self._contents.get((self.key_of(repository), tag))
+    def contents(self, tag: str, digest: Digest) -> Contents | None:
+        """What the document under a tag contains, if that one was parsed last for the tag."""
+        with self._shared.guard:
+            known = self._shared.contents.get((self.key, tag))
         return known[1] if known is not None and known[0] == digest else None
 
-    def put_contents(self, repository: Repository, tag: str, digest: Digest, contents: Contents) -> None:
-        with self._guard:
-            if 500 + _WEIGHT * contents.size <= self._contents.maxsize // 4:
-                self._contents[self.key_of(repository), tag] = (digest, contents)
-
-
-def _is(content: bytes, digest: Digest) -> bool:
-    return hashlib.new(digest.algorithm, content).hexdigest() == digest.hex
+    def put_contents(self, tag: str, digest: Digest, contents: Contents) -> None:
+        with self._shared.guard:
+            if contents.weight <= self._shared.contents.maxsize // 4:
+                self._shared.contents[self.key, tag] = (digest, contents)

@@ -1,15 +1,14 @@
-"""Images: whether a repository holds container images alone, so that it is no project of Python.
+"""Images: whether a repository contains container images only, so that it isn't a Python project.
 
-A namespace may hold images beside packages. What can't be told for sure is a project: to take a private
-project for an image would let upstream answer for it.
+A namespace may contain images beside packages. A repository counts as a project unless it certainly isn't:
+upstream could answer for a private project that was taken for an image.
 """
 
 from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable
 
 from cachetools import LRUCache
 
@@ -25,9 +24,8 @@ from pyoci.oci.models import (
     Manifest,
 )
 from pyoci.oci.references import Digest, Tag
-from pyoci.store.cache import Cache
 from pyoci.store.layout import MARKER_TAG, PACKAGE_TYPE, descriptors_of, is_annotated
-from pyoci.store.project import StoredProject
+from pyoci.store.project import StoredProject, side_by_side
 
 _TAGS = 100
 _MANIFESTS = 400  # of the images under these tags, together
@@ -43,39 +41,30 @@ _UNCLEAR = (NotFound, Denied, Unauthorized, NotSupported, RegistryRefused, Proto
 Pull = Callable[[Digest], Document]
 
 
-class SideBySide(Protocol):
-    """Does the same for many items at once."""
-
-    def __call__(
-        self, project: StoredProject, work: Callable[[str], bool], items: Sequence[str]
-    ) -> list[bool]: ...
-
-
 class Images:
-    """One for the process. What is under certain tags is remembered as long as what stood under one tag."""
+    """One for the process. An answer about certain tags is remembered for the time to live of a tag."""
 
-    def __init__(self, cache: Cache, side_by_side: SideBySide) -> None:
-        self._cache = cache
-        self._side_by_side = side_by_side
+    def __init__(self) -> None:
         self._guard = threading.Lock()
-        # Whoever asks has been given the same tags by the registry.
+        # Every caller who asks has been given the same tags by the registry.
         self._known: LRUCache[tuple[str, tuple[str, ...]], tuple[bool, float]] = LRUCache(_KNOWN)
 
     def are_all(self, project: StoredProject, tags: tuple[str, ...]) -> bool:
-        """Whether each of the tags that a registry lists is that of an image. False where that can't be told.
-        Raises what a registry says that fails.
+        """Whether each of the tags that a registry lists is that of an image. False where that is unclear.
+        Raises RegistryFailed.
         """
         if not 0 < len(tags) <= _TAGS or str(MARKER_TAG) in tags:
             return False
-        key, now = (self._cache.key_of(project.repository), tags), self._cache.now()
+        cache, key = project.cache, (project.cache.key, tags)
         with self._guard:
             known = self._known.get(key)
-        if known is not None and 0 <= now - known[1] < self._cache.freshness.ttl:
+        now = cache.now()
+        if known is not None and 0 <= now - known[1] < cache.freshness.ttl:
             return known[0]
         try:
             found = self._read(project, tags)
         except RegistryFailed:
-            raise  # it may tell the next time
+            raise  # it may answer the next time
         except _UNCLEAR:
             found = False
         with self._guard:
@@ -97,8 +86,8 @@ class Images:
             document = project.session.pull(project.repository, Tag.parse(tag))
             return _is_image(_taken(project, document), pull)
 
-        # Most repositories of which this is asked are projects, and the first document tells.
-        return is_image(tags[-1]) and all(self._side_by_side(project, is_image, tags[:-1]))
+        # Most of these repositories are projects, and the first document shows that.
+        return is_image(tags[-1]) and all(side_by_side(project, is_image, tags[:-1]))
 
 
 def _taken(project: StoredProject, document: Document) -> Document:
@@ -107,7 +96,7 @@ def _taken(project: StoredProject, document: Document) -> Document:
 
 
 def _is_image(document: Document, pull: Pull) -> bool:
-    """Whether this is an image, or one for several platforms, and nothing in it is of PyOCI's making."""
+    """Whether this is an image, or one for several platforms, and nothing in it was made by PyOCI."""
     if document.media_type not in {IMAGE_INDEX, DOCKER_LIST}:
         return _is_manifest_of_image(document)
     image_index = Document(IMAGE_INDEX, document.body).image_index()

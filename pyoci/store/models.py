@@ -84,7 +84,7 @@ class PackageFile:
 class Validity:
     """What a page stands on: it may be given again to the same caller for as long as this holds."""
 
-    who: str = field(repr=False)
+    caller_key: str = field(repr=False)
     journal: str = field(repr=False)
     position: Position
     until: float  # by the cache's own clock

@@ -85,7 +85,7 @@ class Roots:
         self, session: OCISession, registry: Registry, caller: Credentials, *, fresh: bool
     ) -> frozenset[str]:
         """Every namespace that has something in it, by the whole list of repositories."""
-        who = self._cache.name_of(caller)
+        who = self._cache.caller_key(caller)
         key = (registry.origin, who)
         with self._guard:
             known = None if fresh else self._known.get(key)

@@ -1,4 +1,4 @@
-"""State: what is remembered of a repository, and for how long it may stand for the registry's word. Pure."""
+"""State: what is remembered of a repository's tags, and for how long that is taken for the present. Pure."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from pyoci.oci.references import Digest
 
 TTL = 60.0  # seconds
 TTL_OLD = 3600.0  # seconds
-_LATELY = 24 * 3600.0  # seconds: what changed within them may well change again
-PAGES_CHANGED = "+"  # in a journal, no tag: the page has changed, and nothing in the registry has
+_RECENT = 24 * 3600.0  # seconds: what changed within them may well change again
+_LAG = 300.0  # seconds for which a list of tags may lack what was written, or name what was deleted
 _SKEW = 5.0  # seconds that the clocks of two hosts may differ
+PAGES_CHANGED = (
+    "+"  # an entry in a journal that is no tag: pages have changed, and nothing in the registry has
+)
 
 
 @dataclass(frozen=True, slots=True)
 class TagState:
-    """What stood under a tag. Times are in seconds since the epoch, for hosts remember together."""
+    """What was under a tag. Times are in seconds since the epoch, because several hosts share them."""
 
     digest: Digest
     looked: float  # when the registry was asked
@@ -29,73 +32,97 @@ class TagState:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """The tags of a repository, and what stood under those that were looked at.
+class Listing:
+    """The tags of a repository, as the registry listed them to one caller."""
 
-    It holds for the `position` that the repository's journal had before the registry was asked.
+    position: Position | None  # of the repository's journal, before the registry was asked
+    at: float  # seconds since the epoch
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The tags of a repository, and what was under those that were looked at.
+
+    It is true for the `position` that the repository's journal had before the registry was asked.
     """
 
     position: Position | None = None
     listed: float = 0.0  # when the tags were listed, in seconds since the epoch
     tags: tuple[str, ...] = ()
     tag_states: Mapping[str, TagState] = field(default_factory=dict)
-    packs: tuple[str, ...] = ()  # where the documents are kept
-
-    def without(self, changed: Iterable[str], position: Position) -> Self:
-        """The same after some tags were written: they, and the list, have to be asked for again."""
-        gone = set(changed) - {PAGES_CHANGED}
-        if not gone:
-            return replace(self, position=position)
-        seen = {tag: seen for tag, seen in self.tag_states.items() if tag not in gone}
-        # A registry's list may lack for some seconds what was just written: it is looked for all the same.
-        return replace(
-            self, position=position, listed=0.0, tags=tuple(sorted({*self.tags, *gone})), tag_states=seen
-        )
-
-    def doubted(self, position: Position | None) -> Self:
-        """The same as a guess: every tag has to be looked at again, and most will not have changed."""
-        seen = {tag: replace(seen, looked=0.0) for tag, seen in self.tag_states.items()}
-        return replace(self, position=position, listed=0.0, tag_states=seen)
+    packs: tuple[str, ...] = ()  # where the documents are stored
 
     @property
     def weight(self) -> int:
         """How many bytes of memory it takes, roughly."""
         return 1000 + 200 * len(self.tag_states) + 80 * len(self.tags)
 
-    def with_tag_state(self, tag: str, seen: TagState) -> Self:
-        return replace(self, tag_states={**self.tag_states, tag: seen})
+    def without(self, changed: Iterable[str], position: Position) -> Self:
+        """The same after some tags were written: they, and the list, have to be asked for again."""
+        gone = set(changed) - {PAGES_CHANGED}
+        if not gone:
+            return replace(self, position=position)
+        left = {tag: known for tag, known in self.tag_states.items() if tag not in gone}
+        # A registry's list may lack for some seconds what was just written: it is looked for all the same.
+        tags = tuple(sorted({*self.tags, *gone}))
+        return replace(self, position=position, listed=0.0, tags=tags, tag_states=left)
+
+    def doubted(self, position: Position | None) -> Self:
+        """The same as a guess: every tag has to be looked at again, and most will not have changed."""
+        stale = {tag: replace(known, looked=0.0) for tag, known in self.tag_states.items()}
+        return replace(self, position=position, listed=0.0, tag_states=stale)
+
+    def merged(self, listing: Listing, now: float) -> Self:
+        """The same with the tags just listed. A tag that was written a moment ago may not be in the list yet.
+
+        What was known of a tag that is gone is forgotten: another document may appear under it.
+        """
+        if listing.position != self.position or listing.at < self.listed:
+            return self
+        known = self.tag_states
+        late = [
+            tag for tag in self.tags if (now - known[tag].changed < _LAG if tag in known else not self.listed)
+        ]
+        tags = tuple(sorted({*listing.tags, *late}))
+        left = {tag: known[tag] for tag in tags if tag in known}
+        return replace(self, listed=listing.at, tags=tags, tag_states=left)
+
+    def with_tag_state(self, tag: str, known: TagState) -> Self:
+        return replace(self, tag_states={**self.tag_states, tag: known})
 
     def covers(self, position: Position | None) -> bool:
-        """Whether the registry was asked when the journal had come to `position`, or later."""
+        """Whether the registry was asked when the journal was at `position`, or later."""
         mine = self.position
         if mine is None or position is None:
             return mine is position
         return mine.epoch == position.epoch and mine.count >= position.count
 
+    def differs_from(self, later: Self) -> bool:
+        """Whether pages that were made of this state, which may still be given again, are now wrong."""
+        if not self.listed:
+            return False
+        before, after = self.tag_states, later.tag_states
+        return set(self.tags) != set(later.tags) or any(
+            before[tag].digest != after[tag].digest for tag in before.keys() & after.keys()
+        )
+
     @staticmethod
     def head(position: Position) -> bytes:
-        """How a state of that position begins, when it is written down."""
+        """The first bytes of `to_json` of a state of that position."""
         return _dumped({"position": [position.epoch, position.count]})[:-1]
 
-    def differs_from(self, later: Self) -> bool:
-        """Whether pages that were made of this one, which somebody may still give, are wrong by now."""
-        told = [
-            tag
-            for tag in self.tag_states
-            if tag in later.tag_states and self.tag_states[tag].digest != later.tag_states[tag].digest
-        ]
-        return self.listed > 0 and (bool(told) or set(self.tags) != set(later.tags))
-
     def to_json(self) -> bytes:
-        """As it is kept. Raises ValueError without a position."""
+        """Raises ValueError without a position."""
         if self.position is None:
-            raise ValueError("a state without a position can't be kept")
+            raise ValueError("a state without a position can't be stored")
         document = {
             "position": [self.position.epoch, self.position.count],
             "listed": self.listed,
             "tags": self.tags,
             "seen": {
-                tag: [str(seen.digest), seen.looked, seen.changed] for tag, seen in self.tag_states.items()
+                tag: [str(known.digest), known.looked, known.changed]
+                for tag, known in self.tag_states.items()
             },
             "packs": self.packs,
         }
@@ -103,16 +130,16 @@ class State:
 
     @classmethod
     def from_json(cls, text: bytes) -> Self | None:
-        """What was kept; None for anything else that lies in its place."""
+        """None for anything that `to_json` has not written."""
         try:
             document = json.loads(text)
             epoch, count = document["position"]
-            seen = {
+            tag_states = {
                 str(tag): TagState(Digest.parse(digest), float(looked), float(changed))
                 for tag, (digest, looked, changed) in document["seen"].items()
             }
             tags, packs = (tuple(str(name) for name in document[key]) for key in ("tags", "packs"))
-            return cls(Position(str(epoch), int(count)), float(document["listed"]), tags, seen, packs)
+            return cls(Position(str(epoch), int(count)), float(document["listed"]), tags, tag_states, packs)
         except (
             ValueError,
             TypeError,
@@ -131,7 +158,7 @@ def _dumped(document: dict[str, Any]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """For how many seconds a list of tags, and what stood under a tag, may be taken for the present ones.
+    """For how many seconds a list of tags, and what was under a tag, is taken for the present.
 
     A tag that nobody has written for a day is looked at every `ttl_old` seconds only.
     """
@@ -140,22 +167,21 @@ class Freshness:
     ttl_old: float = TTL_OLD
 
     def is_list_fresh(self, state: State, now: float) -> bool:
-        """Whether the list of tags is young enough."""
         return -_SKEW <= now - state.listed < self.ttl
 
-    def is_fresh(self, seen: TagState, now: float) -> bool:
-        """Whether what stood under a tag still counts."""
-        lately = now - seen.changed < _LATELY
-        return (
-            -_SKEW <= now - seen.looked < (self.ttl if lately else self.ttl and max(self.ttl, self.ttl_old))
-        )
+    def is_fresh(self, known: TagState | None, now: float) -> bool:
+        if known is None:
+            return False
+        recent = now - known.changed < _RECENT
+        seconds = self.ttl if recent else self.ttl and max(self.ttl, self.ttl_old)
+        return -_SKEW <= now - known.looked < seconds
 
     def may_serve_stale(self, state: State, now: float) -> bool:
-        """Whether the state will do for whoever finds somebody else looking already."""
+        """Whether the state will do for a request that finds another one asking the registry already."""
         return -_SKEW <= now - state.listed < 2 * self.ttl
 
 
 def fingerprint(pairs: Iterable[tuple[str, Digest]], *others: str) -> str:
-    """A name for what a page is made of: two pages with the same one are the same."""
+    """A hash of what a page is made of: two pages with the same fingerprint are the same."""
     text = "\n".join([*others, *(f"{tag} {digest}" for tag, digest in pairs)])
     return hashlib.sha256(text.encode()).hexdigest()

@@ -19,11 +19,11 @@ from pyoci.oci.models import IMAGE_INDEX
 from pyoci.oci.registries import Registries
 from pyoci.oci.session import Gateway
 from pyoci.store.layout import PACKAGE_TYPE
-from pyoci.store.service import PackageStore
 from pyoci.web import Site, register
 from pyoci.web.errors import STATUS
 from tests.builders import make_wheel
 from tests.net.servers import Connection, Server, answer
+from tests.stores import make_store
 from tests.web.uploads import BOUNDARY, make_form
 
 KNOWN = {200, 206, 301, 304, *STATUS.values()}
@@ -233,7 +233,7 @@ class Script:
 def make_app(transport: Transport, registries: Registries, told: list[Any]) -> Flask:
     """An application that remembers nothing yet."""
     events = Events(lambda event, **facts: told.append((event, facts)))
-    store = PackageStore(Gateway(transport, ttl=60), sleep=lambda _: None)
+    store = make_store(Gateway(transport, ttl=60), sleep=lambda _: None)
     app = Flask("tests")
     register(app, Site(store=store, registries=registries, events=events))
     return app

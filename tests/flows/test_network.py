@@ -21,13 +21,13 @@ from pyoci.net.transport import Transport
 from pyoci.oci.references import Registry
 from pyoci.oci.registries import Registries
 from pyoci.oci.session import Gateway
-from pyoci.store.service import PackageStore
 from pyoci.web import Site, register
 from tests.builders import make_wheel
 from tests.flows.conftest import ReadingClient
 from tests.flows.test_main_job import WHEEL, basic, upload
 from tests.net.servers import Server, always, answer
 from tests.serving import served
+from tests.stores import make_store
 
 INSIDE, OUTSIDE = "127.0.0.1", "::8.8.8.8"  # public by its IPv4 address, and no packet is routed there
 SECONDS = 0.5  # for a document; nobody answers outside
@@ -54,7 +54,7 @@ def client_of(
         resolver=resolver, document_seconds=SECONDS, sleep=lambda _: None, public_port=public_port
     )
     app = Flask("tests")
-    store = PackageStore(Gateway(transport, ttl=60))
+    store = make_store(Gateway(transport, ttl=60))
     register(app, Site(**{"store": store, "registries": Registries.read(listed), **site}))
     app.test_client_class = ReadingClient
     try:

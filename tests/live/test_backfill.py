@@ -22,6 +22,7 @@ from pyoci.store.models import PackageFile
 from tests.builders import make_metadata, make_wheel, make_zip
 from tests.live.redirecting import RedirectingRegistry
 from tests.live.servers import Server
+from tests.stores import make_project
 
 pytestmark = pytest.mark.live("docker-registry")
 
@@ -64,10 +65,14 @@ def test_backfill(url: str, transport: Transport, content: bytes, requests: int,
     gateway.session(registry, Anonymous(), publishing=True).push_blob(
         repository, io.BytesIO(content), len(content), digest
     )
-    backfill = MetadataBackfill(MemoryBackend(), Events(lambda event, **facts: events.append(facts)))
+    backfill = MetadataBackfill(MemoryBackend())
     file = PackageFile(distribution=parse_filename(make_wheel()[0]), sha256=digest.hex)
-    session = gateway.session(registry, Anonymous())
+    project = make_project(
+        gateway.session(registry, Anonymous()),
+        repository,
+        events=Events(lambda event, **facts: events.append(facts)),
+    )
 
-    assert backfill.learn(session, repository, file) == hashlib.sha256(TEXT).hexdigest()
-    assert backfill.text(session, repository, file) == TEXT
+    assert backfill.fill_in(project, file) == hashlib.sha256(TEXT).hexdigest()
+    assert backfill.text(project, file) == TEXT
     assert [(facts["requests"], facts["bytes"]) for facts in events] == [(requests, size)]

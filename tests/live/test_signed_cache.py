@@ -22,7 +22,6 @@ from pyoci.cache.redis_backend import RedisBackend
 from pyoci.config import Settings
 from pyoci.events import Events
 from pyoci.oci.models import Document
-from pyoci.store.cache import Cache
 from pyoci.store.layout import CORE_METADATA
 from pyoci.store.state import TTL, TTL_OLD, TagState
 from tests.builders import make_wheel
@@ -30,6 +29,7 @@ from tests.cache import contract
 from tests.live.redis_server import RedisServer
 from tests.registry import TestRegistry, make_namespace, make_repository
 from tests.store.shelf import HELLO, NOBODY, page, publish_wheel
+from tests.stores import make_cache
 
 pytestmark = pytest.mark.live("redis-server")
 
@@ -225,24 +225,24 @@ def test_a_page_is_not_what_a_stranger_wrote(
 ) -> None:
     """State and document, rewritten so that another METADATA is announced, with a stranger's dependency."""
     repository = make_repository()
-    ours = Cache(open_redis(key))
-    store = shelf.store(cache=ours)
+    cache = make_cache(open_redis(key))
+    ours, store = cache.of(repository), shelf.store(cache=cache)
     publish_wheel(store, "1.0")
     (honest,) = page(store).files
-    state = ours.state(repository)
+    state = ours.state()
     ((tag, seen),) = state.tag_states.items()
-    document = forged_document(ours.documents(repository, state.packs)[seen.digest])
+    document = forged_document(ours.documents.unpack(state.packs)[seen.digest])
 
-    theirs = Cache(open_redis(guess))
-    packs = theirs.put_documents(repository, {document.digest: document}, replace(state, packs=()))
+    theirs = make_cache(open_redis(guess)).of(repository)
+    packs = theirs.documents.pack({document.digest: document}, replace(state, packs=()))
     other = TagState(document.digest, seen.looked, seen.changed)
-    theirs.put_state(repository, replace(state, tag_states={tag: other}, packs=packs))
+    theirs.put_state(replace(state, tag_states={tag: other}, packs=packs))
     if key and not guess:  # the values of those names, in place of the signed ones
         for name in stored(attacker, "value"):
             attacker.rename(name, name.replace(b":value:", b":signed:"))
 
     # Another worker, which remembers nothing by itself.
-    (shown,) = page(shelf.store(cache=Cache(open_redis(key)))).files
+    (shown,) = page(shelf.store(cache=make_cache(open_redis(key)))).files
     assert (shown.core_metadata == EVIL) is announced
     assert (shown == honest) is not announced
 
@@ -264,7 +264,7 @@ def test_what_is_put_back_counts_no_longer_than_it_would(
 ) -> None:
     """All of Redis from before a yank, journals included: the time of what was remembered runs on."""
     published = datetime.now(UTC) - timedelta(days=days)
-    here = shelf.store(cache=Cache(open_redis()), now=lambda: published)
+    here = shelf.store(cache=make_cache(open_redis()), now=lambda: published)
     publish_wheel(here, "1.0")
     assert [file.yanked for file in page(here).files] == [None]
     before = {name: cast(bytes, attacker.dump(name)) for name in names(attacker)}
@@ -276,7 +276,7 @@ def test_what_is_put_back_counts_no_longer_than_it_would(
         attacker.flushall()
         for name, value in before.items():
             attacker.restore(name, 0, value)
-        cache = Cache(open_redis(), now=lambda: time.time() + later)
+        cache = make_cache(open_redis(), now=lambda: time.time() + later)
         return [file.yanked for file in page(shelf.store(cache=cache)).files]
 
     assert shown(0) == [None]

@@ -8,11 +8,12 @@ from typing import Any
 
 from pyoci.distributions.filenames import parse_filename
 from pyoci.distributions.names import ProjectName
-from pyoci.oci.credentials import Anonymous
+from pyoci.oci.credentials import Anonymous, Credentials
 from pyoci.store.models import PackageFile, ProjectPage, Upload
 from pyoci.store.service import PackageStore
 from tests.builders import make_wheel
 from tests.registry import TestRegistry, make_namespace
+from tests.stores import page_of
 
 NOBODY = Anonymous()
 HELLO = ProjectName.parse("hello-world")
@@ -56,8 +57,10 @@ def publish_wheel(store: PackageStore, version: str = "1.0", **overrides: Any) -
     return publish(store, *make_wheel(version=version, **overrides))
 
 
-def page(store: PackageStore, name: ProjectName = HELLO) -> ProjectPage:
-    return store.page(make_namespace(), name, NOBODY)
+def page(
+    store: PackageStore, name: ProjectName = HELLO, caller: Credentials = NOBODY, *, fresh: bool = False
+) -> ProjectPage:
+    return page_of(store, make_namespace(), name, caller, fresh=fresh)
 
 
 def names(store: PackageStore, name: ProjectName = HELLO) -> list[str]:

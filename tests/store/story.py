@@ -28,6 +28,7 @@ from pyoci.store.state import TTL, TTL_OLD, Freshness
 from tests.builders import make_sdist, make_wheel
 from tests.registry import TestRegistry, make_namespace
 from tests.store.shelf import HELLO, make_upload
+from tests.stores import make_store, page_of
 
 SERVERS = (
     "left",
@@ -131,7 +132,7 @@ class Story(RuleBasedStateMachine):
         transport = Transport(embedded=self.registry, sleep=lambda _: None)
         self.transports.append(transport)
         cache = Cache(backend, Freshness(TTL, TTL_OLD), clock=self.now, now=self.now)
-        return PackageStore(
+        return make_store(
             Gateway(transport, ttl=60, clock=self.now),
             cache=cache,
             sleep=lambda _: None,
@@ -217,7 +218,7 @@ class Story(RuleBasedStateMachine):
             if fresh or self.refused[caller] + TTL <= self.time:
                 self.sees_nothing(server, caller, fresh)
             return
-        page = self.stores[server].page(NAMESPACE, HELLO, CALLERS[caller], fresh=fresh)
+        page = page_of(self.stores[server], NAMESPACE, HELLO, CALLERS[caller], fresh=fresh)
         shown: dict[str, Shown] = {version: {} for version in VERSIONS}
         for file in page.files:
             shown[FILES[file.filename][0].version][file.filename] = (file.sha256, file.yanked)
@@ -239,7 +240,7 @@ class Story(RuleBasedStateMachine):
             return
         transport = Transport(embedded=self.registry, sleep=lambda _: None)
         try:
-            page = PackageStore(Gateway(transport, ttl=60)).page(NAMESPACE, HELLO, CALLERS["anna"])
+            page = page_of(make_store(Gateway(transport, ttl=60)), NAMESPACE, HELLO, CALLERS["anna"])
         finally:
             transport.close()
         found = {file.filename: (file.sha256, file.yanked) for file in page.files}
@@ -265,7 +266,7 @@ class Story(RuleBasedStateMachine):
     def sees_nothing(self, server: str, caller: str, fresh: bool) -> None:
         """Neither the page nor any file."""
         store, who = self.stores[server], CALLERS[caller]
-        _refused(lambda: store.page(NAMESPACE, HELLO, who, fresh=fresh))
+        _refused(lambda: page_of(store, NAMESPACE, HELLO, who, fresh=fresh))
         for filename in sorted(FILES)[:3]:
             _refused(lambda filename=filename: store.describe(NAMESPACE, HELLO, filename, who))  # type: ignore[misc]
             _refused(lambda filename=filename: b"".join(store.open(NAMESPACE, HELLO, filename, who)))  # type: ignore[misc]

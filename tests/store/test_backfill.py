@@ -1,4 +1,4 @@
-"""METADATA of wheels whose publisher kept none: read from their ends, once, and remembered."""
+"""METADATA of wheels that were published without it: read from their ends, once, and remembered."""
 
 from __future__ import annotations
 
@@ -26,11 +26,13 @@ from pyoci.oci.session import Gateway, OCISession
 from pyoci.store import backfill
 from pyoci.store.backfill import MetadataBackfill
 from pyoci.store.models import PackageFile
+from pyoci.store.project import StoredProject
 from tests.builders import make_metadata, make_sdist, make_wheel, make_zip
 from tests.registry import TestRegistry, make_repository
 from tests.serving import served
 from tests.store.shelf import page
 from tests.store.test_format import put_rust_package
+from tests.stores import make_cache, make_project
 
 REPOSITORY = make_repository()
 OF = f"{REPOSITORY.registry.origin}\0{REPOSITORY.name}"  # how the backend's keys name it
@@ -56,36 +58,48 @@ class Clock:
 
 
 class Forgetful(MemoryBackend):
-    """A place that fails: it keeps nothing."""
+    """A backend that fails: it stores nothing."""
 
     def put(self, key: str, value: bytes, seconds: float | None = None) -> None:
-        """Nothing is kept."""
+        """Store nothing."""
 
 
 @dataclass
-class Learner:
-    """What is learned of one registry, and who was told."""
+class Reader:
+    """Reads METADATA from one registry."""
 
     registry: TestRegistry
     backend: MemoryBackend = field(default_factory=MemoryBackend)
     clock: Clock = field(default_factory=Clock)
-    changed: list[Repository] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        listening = Events(lambda event, **facts: self.events.append({"event": event, **facts}))
-        self.backfill = MetadataBackfill(
-            self.backend, listening, changed=self.changed.append, clock=self.clock
-        )
+        self.backfill = MetadataBackfill(self.backend, clock=self.clock)
+        self.cache = make_cache(self.backend)
+        self._begun = self.backend.position(OF)
 
-    def learn(self, file: PackageFile, repository: Repository = REPOSITORY) -> str | None:
-        return self.backfill.learn(self.registry.session(), repository, file)
+    def project(
+        self, repository: Repository = REPOSITORY, session: OCISession | None = None
+    ) -> StoredProject:
+        listening = Events(lambda event, **facts: self.events.append({"event": event, **facts}))
+        return make_project(session or self.registry.session(), repository, self.cache, listening)
+
+    def fill_in(self, file: PackageFile, repository: Repository = REPOSITORY) -> str | None:
+        return self.backfill.fill_in(self.project(repository), file)
 
     def text(self, file: PackageFile, repository: Repository = REPOSITORY) -> bytes | None:
-        return self.backfill.text(self.registry.session(), repository, file)
+        return self.backfill.text(self.project(repository), file)
 
     def known(self, repository: Repository = REPOSITORY) -> dict[str, str]:
-        return dict(self.backfill.known(repository))
+        return dict(self.backfill.known(self.project(repository)))
+
+    @property
+    def invalidations(self) -> int:
+        """How often the project's page was invalidated."""
+        now = self.backend.position(OF)
+        assert now is not None
+        assert self._begun is not None
+        return now.count - self._begun.count
 
     @property
     def blob_reads(self) -> int:
@@ -93,28 +107,28 @@ class Learner:
 
 
 @pytest.fixture
-def learner(registry: TestRegistry) -> Learner:
-    return Learner(registry)
+def reader(registry: TestRegistry) -> Reader:
+    return Reader(registry)
 
 
 def sha256(text: bytes) -> str:
     return hashlib.sha256(text).hexdigest()
 
 
-def test_what_the_rust_pyoci_published_is_learned(registry: TestRegistry, learner: Learner) -> None:
-    """From one request, once; the page is told to be made anew, once."""
+def test_what_the_rust_pyoci_published_is_read(registry: TestRegistry, reader: Reader) -> None:
+    """From one request, once; the page is invalidated once."""
     put_rust_package(registry, WHEEL, BYTES)
     (file,) = page(registry.store()).files
     assert file.core_metadata is None
     registry.calls.clear()
-    assert learner.known() == {}
-    assert learner.learn(file) == sha256(TEXT)
-    assert learner.learn(file) == sha256(TEXT)
-    assert learner.known() == {file.sha256: sha256(TEXT)}
-    assert learner.text(file) == TEXT
-    assert learner.changed == [REPOSITORY]
+    assert reader.known() == {}
+    assert reader.fill_in(file) == sha256(TEXT)
+    assert reader.fill_in(file) == sha256(TEXT)
+    assert reader.known() == {file.sha256: sha256(TEXT)}
+    assert reader.text(file) == TEXT
+    assert reader.invalidations == 1
     assert registry.calls == [f"GET acme/hello_world/blobs/sha256:{file.sha256}"]
-    assert [(fact["event"], fact["requests"]) for fact in learner.events] == [("metadata learned", 1)]
+    assert [(fact["event"], fact["requests"]) for fact in reader.events] == [("metadata learned", 1)]
 
 
 def zip64(text: bytes) -> bytes:
@@ -155,13 +169,13 @@ MANY = {f"pkg/module_number_{number}.py": b"" for number in range(3000)}
     ],
 )
 def test_a_wheel_costs_few_requests(
-    registry: TestRegistry, learner: Learner, content: bytes, text: bytes, requests: int
+    registry: TestRegistry, reader: Reader, content: bytes, text: bytes, requests: int
 ) -> None:
     """Wherever METADATA stands in it, and however long it is."""
     registry.put_blob(content)
     registry.calls.clear()
-    assert learner.learn(make_file(content)) == sha256(text)
-    assert learner.text(make_file(content)) == text
+    assert reader.fill_in(make_file(content)) == sha256(text)
+    assert reader.text(make_file(content)) == text
     assert len(registry.calls) == requests
 
 
@@ -202,41 +216,41 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("content", HOSTILE)
-def test_an_odd_archive_has_no_metadata(registry: TestRegistry, learner: Learner, content: bytes) -> None:
+def test_an_odd_archive_has_no_metadata(registry: TestRegistry, reader: Reader, content: bytes) -> None:
     """Nothing is raised, nothing is announced, at most 5 MB are read, and for an hour nobody tries again."""
     file = make_file(content)
     registry.put_blob(content)
     registry.calls.clear()
-    assert learner.learn(file) is None
+    assert reader.fill_in(file) is None
     asked = len(registry.calls)
     assert 0 < asked <= 8
-    assert learner.learn(file) is learner.text(file) is None
+    assert (reader.fill_in(file), reader.text(file)) == (None, None)
     assert len(registry.calls) == asked
-    learner.clock.now = 3601
-    assert learner.learn(file) is None
+    reader.clock.now = 3601
+    assert reader.fill_in(file) is None
     assert len(registry.calls) == 2 * asked
-    assert learner.known() == {}
-    assert learner.changed == []
-    assert [fact["event"] for fact in learner.events] == ["metadata not learned"] * 2
+    assert reader.known() == {}
+    assert reader.invalidations == 0
+    assert [fact["event"] for fact in reader.events] == ["metadata not learned"] * 2
 
 
-def test_an_odd_archive_has_no_text(registry: TestRegistry, learner: Learner) -> None:
+def test_an_odd_archive_has_no_text(registry: TestRegistry, reader: Reader) -> None:
     """Whoever asks for its METADATA first is told so, and the next without asking the registry."""
     registry.put_blob(NOISE)
     registry.calls.clear()
-    assert learner.text(make_file(NOISE)) is None
-    assert learner.text(make_file(NOISE)) is None
+    assert reader.text(make_file(NOISE)) is None
+    assert reader.text(make_file(NOISE)) is None
     assert len(registry.calls) == 1
 
 
-def test_an_sdist_is_never_asked_for(registry: TestRegistry, learner: Learner) -> None:
+def test_an_sdist_is_never_asked_for(registry: TestRegistry, reader: Reader) -> None:
     """Its PKG-INFO is no METADATA. Nor does it get a wheel's, where it was given the digest of one."""
     registry.put_blob(BYTES)
-    learner.learn(make_file())
+    reader.fill_in(make_file())
     registry.calls.clear()
     name, content = make_sdist()
     for file in (make_file(content, name), make_file(BYTES, name)):
-        assert learner.learn(file) is learner.text(file) is None
+        assert (reader.fill_in(file), reader.text(file)) == (None, None)
     assert registry.calls == []
 
 
@@ -253,64 +267,62 @@ def test_an_sdist_is_never_asked_for(registry: TestRegistry, learner: Learner) -
 )
 def test_what_the_registry_refuses(
     registry: TestRegistry,
-    learner: Learner,
+    reader: Reader,
     status: int,
     code: str,
     kind: type[PyOCIError] | tuple[type[PyOCIError], ...],
     tries_again: bool,
 ) -> None:
-    """`text` raises it, `learn` is silent; what was refused to one caller may be given to the next."""
+    """`text` raises it, `fill_in` is silent; what was refused to one caller may be given to the next."""
     registry.put_blob(BYTES)
     registry.refuse = {"GET|HEAD": (status, code)}
     file = make_file()
     with pytest.raises(kind):
-        learner.text(file)
-    assert learner.learn(file) is None
+        reader.text(file)
+    assert reader.fill_in(file) is None
     registry.refuse = {}
-    assert learner.learn(file) == (sha256(TEXT) if tries_again else None)
-    learner.clock.now = 3601
-    assert learner.learn(file) == sha256(TEXT)
+    assert reader.fill_in(file) == (sha256(TEXT) if tries_again else None)
+    reader.clock.now = 3601
+    assert reader.fill_in(file) == sha256(TEXT)
 
 
-def test_what_is_announced_is_read_again_where_it_was_lost(registry: TestRegistry, learner: Learner) -> None:
+def test_what_is_announced_is_read_again_where_it_was_lost(registry: TestRegistry, reader: Reader) -> None:
     """METADATA alone, the record alone, or both."""
     registry.put_blob(BYTES)
     file = make_file()
-    learner.learn(file)
+    reader.fill_in(file)
     keys = [f"METADATA\0{OF}\0{file.sha256}", f"learned\0{OF}"]
     for lost in ([keys[0]], [keys[1]], keys):
         for key in lost:
-            assert learner.backend.get(key) is not None
-            learner.backend.discard(key)
-        reads = learner.blob_reads
-        assert learner.text(file) == TEXT
-        assert learner.text(file) == TEXT
-        assert learner.blob_reads == reads + 1
-    assert learner.known() == {file.sha256: sha256(TEXT)}
+            assert reader.backend.get(key) is not None
+            reader.backend.discard(key)
+        reads = reader.blob_reads
+        assert reader.text(file) == TEXT
+        assert reader.text(file) == TEXT
+        assert reader.blob_reads == reads + 1
+    assert reader.known() == {file.sha256: sha256(TEXT)}
 
 
-def test_what_was_announced_is_read_however_often_it_failed(registry: TestRegistry, learner: Learner) -> None:
+def test_what_was_announced_is_read_however_often_it_failed(registry: TestRegistry, reader: Reader) -> None:
     """A failure is no reason to keep what a page promises from a client."""
     registry.put_blob(BYTES)
     file = make_file()
     registry.refuse = {"GET|HEAD": (500, "UNKNOWN")}
-    learner.learn(file)
+    reader.fill_in(file)
     registry.refuse = {}
-    MetadataBackfill(learner.backend).learn(registry.session(), REPOSITORY, file)
-    learner.backend.discard(f"METADATA\0{OF}\0{file.sha256}")
-    assert learner.text(file) == TEXT
+    MetadataBackfill(reader.backend).fill_in(reader.project(), file)
+    reader.backend.discard(f"METADATA\0{OF}\0{file.sha256}")
+    assert reader.text(file) == TEXT
 
 
 @pytest.mark.parametrize("kept", [b"Name: evil\n", b"", TEXT[:-1]])
-def test_metadata_that_was_changed_is_read_again(
-    registry: TestRegistry, learner: Learner, kept: bytes
-) -> None:
+def test_metadata_that_was_changed_is_read_again(registry: TestRegistry, reader: Reader, kept: bytes) -> None:
     """What comes from a file or Redis has the hash that the record says, or is nothing."""
     registry.put_blob(BYTES)
     file = make_file()
-    learner.learn(file)
-    learner.backend.put(f"METADATA\0{OF}\0{file.sha256}", kept)
-    assert learner.text(file) == TEXT
+    reader.fill_in(file)
+    reader.backend.put(f"METADATA\0{OF}\0{file.sha256}", kept)
+    assert reader.text(file) == TEXT
 
 
 @pytest.mark.parametrize(
@@ -332,34 +344,34 @@ def test_metadata_that_was_changed_is_read_again(
     ],
 )
 def test_a_record_that_is_broken_or_anothers_is_nothing(
-    registry: TestRegistry, learner: Learner, record: bytes
+    registry: TestRegistry, reader: Reader, record: bytes
 ) -> None:
     """And is written anew."""
     registry.put_blob(BYTES)
-    learner.backend.put(f"learned\0{OF}", record)
-    assert learner.known() == {}
-    assert learner.text(make_file()) == TEXT
-    assert learner.known() == {make_file().sha256: sha256(TEXT)}
+    reader.backend.put(f"learned\0{OF}", record)
+    assert reader.known() == {}
+    assert reader.text(make_file()) == TEXT
+    assert reader.known() == {make_file().sha256: sha256(TEXT)}
 
 
-def test_one_repository_tells_nothing_of_another(registry: TestRegistry, learner: Learner) -> None:
+def test_one_repository_tells_nothing_of_another(registry: TestRegistry, reader: Reader) -> None:
     """Whoever may push to one could name the digest of a wheel in the other."""
     registry.put_blob(BYTES)
-    learner.learn(make_file())
+    reader.fill_in(make_file())
     other = make_repository("other")
-    assert learner.known(other) == {}
+    assert reader.known(other) == {}
     with pytest.raises(NotFound):
-        learner.text(make_file(), other)
-    assert learner.learn(make_file(), other) is None
+        reader.text(make_file(), other)
+    assert reader.fill_in(make_file(), other) is None
 
 
-def test_a_record_has_bounds(registry: TestRegistry, learner: Learner) -> None:
+def test_a_record_has_bounds(registry: TestRegistry, reader: Reader) -> None:
     """The wheel that was learned first goes first; the newest is there."""
     old = {f"{number:064}": HEX for number in range(backfill.WHEELS)}
-    learner.backend.put(f"learned\0{OF}", json.dumps({"of": OF, "wheels": old}).encode())
+    reader.backend.put(f"learned\0{OF}", json.dumps({"of": OF, "wheels": old}).encode())
     registry.put_blob(BYTES)
-    learner.learn(make_file())
-    known = learner.known()
+    reader.fill_in(make_file())
+    known = reader.known()
     assert len(known) == backfill.WHEELS
     assert next(iter(known)) == f"{1:064}"
     assert list(known)[-1] == make_file().sha256
@@ -367,15 +379,15 @@ def test_a_record_has_bounds(registry: TestRegistry, learner: Learner) -> None:
 
 def test_nothing_is_announced_that_is_not_kept(registry: TestRegistry) -> None:
     """Where the backend fails, METADATA is given and not promised; it isn't read at each download."""
-    learner = Learner(registry, Forgetful())
+    reader = Reader(registry, Forgetful())
     registry.put_blob(BYTES)
-    assert learner.learn(make_file()) is None
-    assert learner.learn(make_file()) is None
-    assert learner.blob_reads == 1
-    assert learner.changed == []
+    assert reader.fill_in(make_file()) is None
+    assert reader.fill_in(make_file()) is None
+    assert reader.blob_reads == 1
+    assert reader.invalidations == 0
 
 
-def test_one_of_many_reads(registry: TestRegistry, learner: Learner) -> None:
+def test_one_of_many_reads(registry: TestRegistry, reader: Reader) -> None:
     """32 threads learn at once: one asks the registry; those who come meanwhile go on without."""
     registry.put_blob(BYTES)
     registry.calls.clear()
@@ -383,17 +395,17 @@ def test_one_of_many_reads(registry: TestRegistry, learner: Learner) -> None:
 
     def learn(_: int) -> str | None:
         ready.wait(10)
-        return learner.learn(make_file())
+        return reader.fill_in(make_file())
 
     with ThreadPoolExecutor(32) as threads:
         results = set(threads.map(learn, range(32)))
     assert results <= {None, sha256(TEXT)}
     assert sha256(TEXT) in results
     assert len(registry.calls) == 1
-    assert learner.changed == [REPOSITORY]
+    assert reader.invalidations == 1
 
 
-def test_all_of_many_get_the_text(registry: TestRegistry, learner: Learner) -> None:
+def test_all_of_many_get_the_text(registry: TestRegistry, reader: Reader) -> None:
     """32 threads want METADATA at once: one asks the registry, all get it."""
     registry.put_blob(BYTES)
     registry.calls.clear()
@@ -401,23 +413,23 @@ def test_all_of_many_get_the_text(registry: TestRegistry, learner: Learner) -> N
 
     def text(_: int) -> bytes | None:
         ready.wait(10)
-        return learner.text(make_file())
+        return reader.text(make_file())
 
     with ThreadPoolExecutor(32) as threads:
         assert set(threads.map(text, range(32))) == {TEXT}
     assert len(registry.calls) == 1
 
 
-def test_many_wheels_of_one_repository_at_once(registry: TestRegistry, learner: Learner) -> None:
+def test_many_wheels_of_one_repository_at_once(registry: TestRegistry, reader: Reader) -> None:
     """None of them is lost from the record."""
     wheels = [make_wheel(tag=f"py3-none-linux_{number}") for number in range(32)]
     for _, content in wheels:
         registry.put_blob(content)
     with ThreadPoolExecutor(32) as threads:
         assert None not in list(
-            threads.map(lambda wheel: learner.learn(make_file(wheel[1], wheel[0])), wheels)
+            threads.map(lambda wheel: reader.fill_in(make_file(wheel[1], wheel[0])), wheels)
         )
-    assert len(learner.known()) == 32
+    assert len(reader.known()) == 32
 
 
 @pytest.fixture
@@ -430,13 +442,13 @@ def distant(registry: TestRegistry) -> Iterator[Callable[[], OCISession]]:
     transport.close()
 
 
-def test_over_the_wire(registry: TestRegistry, learner: Learner, distant: Callable[[], OCISession]) -> None:
+def test_over_the_wire(registry: TestRegistry, reader: Reader, distant: Callable[[], OCISession]) -> None:
     """A wheel of 20 MB costs one request and 66 KiB."""
     content = make_zip({"a.bin": random.Random(4).randbytes(20_000_000), PATH: TEXT})
     registry.put_blob(content)
     registry.calls.clear()
     session = distant()
     repository = Repository.parse(session.registry, REPOSITORY.name)
-    assert learner.backfill.learn(session, repository, make_file(content)) == sha256(TEXT)
+    assert reader.backfill.fill_in(reader.project(repository, session), make_file(content)) == sha256(TEXT)
     assert len(registry.calls) == 1
-    assert learner.events[-1]["bytes"] == 66 * 1024
+    assert reader.events[-1]["bytes"] == 66 * 1024

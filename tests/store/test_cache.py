@@ -22,14 +22,14 @@ from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials
 from pyoci.oci.models import Document
 from pyoci.oci.references import Digest, Registry, Repository, Tag
 from pyoci.oci.session import Gateway
-from pyoci.store.absences import NegativeCache
-from pyoci.store.cache import Cache
 from pyoci.store.models import ByteRange, ProjectPage
 from pyoci.store.service import PackageStore
 from pyoci.store.state import Freshness, State, TagState
+from tests import stores
 from tests.builders import make_sdist, make_wheel
 from tests.registry import TestRegistry, make_namespace, make_repository
 from tests.store.shelf import HELLO, NOBODY, content, make_upload, names, page, publish, publish_wheel
+from tests.stores import make_cache
 
 ACME = make_namespace()
 REPOSITORY, TAG = make_repository(), Tag.parse("1.0")
@@ -80,7 +80,7 @@ def make_store(registry: TestRegistry, backend: Deaf, clock: Clock) -> Callable[
     """Makes stores that share a backend, as the workers of one server do."""
 
     def make(freshness: Freshness | None = None, **settings: object) -> PackageStore:
-        cache = Cache(backend, freshness, clock=clock, now=clock)
+        cache = make_cache(backend, freshness, clock=clock, now=clock)
         return registry.store(cache=cache, now=lambda: _moment(clock), **settings)
 
     return make
@@ -102,7 +102,7 @@ def store(registry: TestRegistry, make_store: Callable[..., PackageStore]) -> Pa
 
 
 def read(store: PackageStore, caller: Credentials) -> ProjectPage:
-    return store.page(ACME, HELLO, caller)
+    return page(store, caller=caller)
 
 
 class TestWhatAPageCosts:
@@ -283,7 +283,7 @@ class TestChanges:
     def test_a_fresh_page_asks_for_everything(self, registry: TestRegistry, store: PackageStore) -> None:
         """`Cache-Control: no-cache`, which uv sends for --refresh."""
         publish(registry.store(), *make_sdist())
-        assert len(store.page(ACME, HELLO, NOBODY, fresh=True).files) == 3
+        assert len(page(store, fresh=True).files) == 3
         assert len(names(store)) == 3
 
     def test_what_one_has_looked_up_all_show(
@@ -293,7 +293,7 @@ class TestChanges:
         other = make_store()
         old = [page(worker).validity for worker in (store, other)]
         registry.store().yank(ACME, HELLO, "1.0", "broken", NOBODY)
-        assert store.page(ACME, HELLO, SOMEBODY, fresh=True).files[0].yanked == "broken"
+        assert page(store, caller=SOMEBODY, fresh=True).files[0].yanked == "broken"
         for worker, validity in zip((store, other), old, strict=True):
             assert validity is not None
             assert not worker.is_valid(validity)
@@ -342,7 +342,7 @@ class TestChanges:
                 store.yank(ACME, HELLO, "1.0", "", NOBODY)
 
         registry.before = publish_between
-        other.page(ACME, HELLO, SOMEBODY, fresh=True)
+        page(other, caller=SOMEBODY, fresh=True)
         registry.before = None
         assert read(other, SOMEBODY).files[0].yanked == ""
 
@@ -448,7 +448,7 @@ def test_nothing_shared_is_given_while_nobody_can_be_heard(
 @pytest.mark.parametrize("mark", ["", "\0\0 e", "x", "1\0 e"])
 def test_a_mark_that_is_being_written_tells_nothing(mark: str) -> None:
     """Other workers write marks into the memory that all share, and nobody waits for them."""
-    assert not Cache().is_touched(REPOSITORY, TAG, mark)
+    assert not make_cache().is_touched(REPOSITORY, TAG, mark)
 
 
 @pytest.mark.parametrize(
@@ -477,20 +477,21 @@ def test_a_state_survives_being_written() -> None:
 
 def test_a_document_that_was_tampered_with_is_none(backend: Deaf, store: PackageStore) -> None:
     """Its bytes are hashed again."""
-    cache = Cache(backend)
+    documents = make_cache(backend).of(REPOSITORY).documents
     digest = Digest("sha256", "a" * 64)
     backend.put(f"document\0{REPOSITORY.registry.origin}\0{REPOSITORY.name}\0{digest}", b"x\n{}")
     backend.put(f"blob\0{REPOSITORY.registry.origin}\0{REPOSITORY.name}\0{digest}", b"x")
-    assert cache.document(REPOSITORY, digest) is None
-    assert cache.blob(REPOSITORY, digest) is None
+    assert documents.document(digest) is None
+    assert documents.blob(digest) is None
 
 
 def test_the_embedded_registries_of_two_servers_are_not_one(backend: Deaf) -> None:
     """They have one address, and may share a cache."""
-    one, other = (Cache(backend, home=home) for home in ("host:/a", "host:/b"))
-    one.put_blob(REPOSITORY, Digest("sha256", hashlib.sha256(b"x").hexdigest()), b"x")
-    assert one.blob(REPOSITORY, Digest("sha256", hashlib.sha256(b"x").hexdigest())) == b"x"
-    assert other.blob(REPOSITORY, Digest("sha256", hashlib.sha256(b"x").hexdigest())) is None
+    one, other = (make_cache(backend, home=home) for home in ("host:/a", "host:/b"))
+    digest = Digest("sha256", hashlib.sha256(b"x").hexdigest())
+    one.of(REPOSITORY).documents.put_blob(digest, b"x")
+    assert one.of(REPOSITORY).documents.blob(digest) == b"x"
+    assert other.of(REPOSITORY).documents.blob(digest) is None
     elsewhere = Repository.parse(Registry("https", "ghcr.io"), "acme/hello_world")
     assert one.key_of(elsewhere) == other.key_of(elsewhere)
 
@@ -504,26 +505,26 @@ class TestAbsences:
     )
     def test_last_no_longer_than_the_registrys_word(self, clock: Clock, seconds: float, last: float) -> None:
         """Neither the absence, nor the page from elsewhere that stands on it."""
-        cache = Cache(clock=clock, now=clock)
-        absences = NegativeCache(cache, clock=clock)
-        absences.add("me", REPOSITORY, cache.position(REPOSITORY), seconds)
-        validity = absences.validity("me", REPOSITORY, math.inf)
+        cache = make_cache(clock=clock, now=clock)
+        access = cache.of(REPOSITORY).access
+        access.add_absence("me", cache.of(REPOSITORY).position(), seconds)
+        validity = access.absence_validity("me", math.inf)
         assert validity is not None
         clock.now += last - 0.5
-        assert absences.is_known("me", REPOSITORY)
-        assert absences.is_valid(validity)
+        assert access.is_absent("me")
+        assert cache.is_valid(validity)
         clock.now += 0.5
-        assert not absences.is_known("me", REPOSITORY)
-        assert not absences.is_valid(validity)
-        assert absences.validity("me", REPOSITORY, math.inf) is None
+        assert not access.is_absent("me")
+        assert not cache.is_valid(validity)
+        assert access.absence_validity("me", math.inf) is None
 
     @pytest.mark.parametrize(("seconds", "ttl"), [(0, 60), (60, 0)], ids=["a token that is over", "no TTL"])
     def test_are_not_remembered_beyond_the_request(self, clock: Clock, seconds: float, ttl: float) -> None:
         """Where the registry's word counts for that alone."""
-        cache = Cache(freshness=Freshness(ttl), clock=clock, now=clock)
-        absences = NegativeCache(cache, clock=clock)
-        absences.add("me", REPOSITORY, cache.position(REPOSITORY), seconds)
-        assert not absences.is_known("me", REPOSITORY)
+        cache = make_cache(freshness=Freshness(ttl), clock=clock, now=clock)
+        access = cache.of(REPOSITORY).access
+        access.add_absence("me", cache.of(REPOSITORY).position(), seconds)
+        assert not access.is_absent("me")
 
 
 class TestProofs:
@@ -531,38 +532,38 @@ class TestProofs:
 
     def test_last_no_longer_than_the_token(self, clock: Clock) -> None:
         """That proved it, and a minute at most."""
-        cache = Cache(clock=clock, now=clock)
-        cache.prove("me", REPOSITORY, 10)
-        cache.prove("you", REPOSITORY, 1000)
-        cache.prove("she", REPOSITORY, 0)
-        assert [cache.is_proven(who, REPOSITORY) for who in ("me", "you", "she")] == [True, True, False]
+        access = make_cache(clock=clock, now=clock).of(REPOSITORY).access
+        access.prove("me", 10)
+        access.prove("you", 1000)
+        access.prove("she", 0)
+        assert [access.is_proven(who) for who in ("me", "you", "she")] == [True, True, False]
         clock.now += 11
-        assert [cache.is_proven(who, REPOSITORY) for who in ("me", "you")] == [False, True]
+        assert [access.is_proven(who) for who in ("me", "you")] == [False, True]
         clock.now += 50
-        assert not cache.is_proven("you", REPOSITORY)
+        assert not access.is_proven("you")
 
     def test_are_for_one_repository(self) -> None:
         """And for one caller."""
-        cache = Cache()
-        cache.prove("me", REPOSITORY, 60)
-        assert not cache.is_proven("you", REPOSITORY)
-        assert not cache.is_proven("me", make_repository("other"))
+        cache = make_cache()
+        cache.of(REPOSITORY).access.prove("me", 60)
+        assert not cache.of(REPOSITORY).access.is_proven("you")
+        assert not cache.of(make_repository("other")).access.is_proven("me")
 
     def test_end_with_a_refusal(self) -> None:
         """The registry's last word counts."""
-        cache = Cache()
-        cache.prove("me", REPOSITORY, 60)
-        cache.revoke("me", REPOSITORY)
-        assert not cache.is_proven("me", REPOSITORY)
+        access = make_cache().of(REPOSITORY).access
+        access.prove("me", 60)
+        access.revoke("me")
+        assert not access.is_proven("me")
 
     @pytest.mark.parametrize(
         "other", [Anonymous(), Basic("me", "wrong"), Basic("you", "secret"), Bearer("secret")], ids=str
     )
     def test_tell_callers_apart(self, other: Credentials) -> None:
         """By all of their credentials, and without a trace of them."""
-        cache = Cache()
-        mine = cache.name_of(Basic("me", "secret"))
-        assert mine != cache.name_of(other)
+        cache = make_cache()
+        mine = cache.caller_key(Basic("me", "secret"))
+        assert mine != cache.caller_key(other)
         assert "me" not in mine.strip("0123456789abcdef")
 
 
@@ -572,7 +573,7 @@ def test_a_refusal_of_anything_ends_the_proof(
 ) -> None:
     """Of the page, of a version that isn't remembered, of a file's bytes: the page isn't given after it."""
     asked = {
-        "tags/list": lambda: store.page(ACME, HELLO, NOBODY, fresh=True),
+        "tags/list": lambda: page(store, fresh=True),
         "manifests": lambda: store.describe(ACME, HELLO, make_wheel(version="7.0")[0], NOBODY),
         "blobs": lambda: store.open(ACME, HELLO, WHEEL, NOBODY),
     }
@@ -606,23 +607,23 @@ class TestBounds:
 
     def test_a_state_that_is_too_large_is_not_kept_here(self) -> None:
         """The others stay."""
-        cache, large = Cache(), tuple(f"tag-{number}" for number in range(200_000))
-        position = cache.position(REPOSITORY)
+        cache, large = make_cache(), tuple(f"tag-{number}" for number in range(200_000))
+        position = cache.of(REPOSITORY).position()
         small = State(position, cache.now(), ("1.0",), {})
-        cache.put_state(REPOSITORY, small)
-        cache.put_state(make_repository("large"), State(position, cache.now(), large, {}))
-        assert cache.state(REPOSITORY) is small
+        cache.of(REPOSITORY).put_state(small)
+        cache.of(make_repository("large")).put_state(State(position, cache.now(), large, {}))
+        assert cache.of(REPOSITORY).state() is small
 
     def test_no_request_reads_more_than_it_might_from_the_registry(self) -> None:
         """Of what is packed together: the newest first."""
-        cache = Cache(MemoryBackend(size=1024 * 1024 * 1024))
+        documents = make_cache(MemoryBackend(size=1024 * 1024 * 1024)).of(REPOSITORY).documents
         state, every = State(), []
         for number in range(16):
             document = Document("x", b"%d" % number * 4_000_000)
             every.append(document.digest)
-            packs = cache.put_documents(REPOSITORY, {document.digest: document}, state)
+            packs = documents.pack({document.digest: document}, state)
             state = State(packs=packs)
-        found = cache.documents(REPOSITORY, state.packs)
+        found = documents.unpack(state.packs)
         assert every[-1] in found
         assert every[0] not in found
         assert sum(len(document.body) for document in found.values()) <= 48 * 1024 * 1024
@@ -640,7 +641,7 @@ class TestBounds:
             start_response("200 OK", [("Content-Length", str(len(body)))])
             return [body]
 
-        assert len(page(PackageStore(Gateway(Transport(embedded=listing), ttl=60))).files) == 1
+        assert len(page(stores.make_store(Gateway(Transport(embedded=listing), ttl=60))).files) == 1
 
 
 REFUSALS = [
@@ -734,7 +735,7 @@ def test_a_ticket_ends_with_the_proof(store: PackageStore, registry: TestRegistr
     assert store.is_valid(validity)
     registry.refuse = {"tags/list": (403, "DENIED")}
     with pytest.raises((Denied, Unauthorized)):
-        store.page(ACME, HELLO, NOBODY, fresh=True)
+        page(store, fresh=True)
     assert not store.is_valid(validity)
 
 

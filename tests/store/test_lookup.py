@@ -22,8 +22,6 @@ from pyoci.oci.errors import RegistryUnauthorized
 from pyoci.oci.models import DOCKER_LIST, DOCKER_MANIFEST, IMAGE_INDEX, IMAGE_MANIFEST, Document
 from pyoci.oci.references import Tag
 from pyoci.oci.session import Gateway
-from pyoci.store.absences import NegativeCache
-from pyoci.store.cache import Cache
 from pyoci.store.layout import MARKER_TAG, marker
 from pyoci.store.lookup import Lookup, Rules
 from pyoci.store.models import ForeignPage, ProjectPage, Root
@@ -32,6 +30,7 @@ from pyoci.store.state import Freshness
 from tests.builders import make_wheel
 from tests.registry import TestRegistry, make_namespace, make_repository
 from tests.store.shelf import HELLO, NOBODY, make_upload, publish_wheel
+from tests.stores import make_cache, make_store, page_of
 from tests.upstream_pages import make_upstream_page
 
 ACME = make_namespace()
@@ -137,7 +136,7 @@ class TestWhoHasIt:
     ) -> None:
         """PYOCI_CACHE_TTL=0: a namespace that has just come into being is seen at once."""
         registry.strict = True
-        store = registry.store(upstream=elsewhere, cache=Cache(freshness=Freshness(0, 0)))
+        store = registry.store(upstream=elsewhere, cache=make_cache(freshness=Freshness(0, 0)))
         below = make_namespace("acme/below")
         assert isinstance(find(store, ProjectName.parse("below"), below=below), ForeignPage)
         registry.store().publish(below, make_upload(*make_wheel()), NOBODY)
@@ -162,7 +161,7 @@ class TestWhoHasIt:
             lambda: store.metadata(ACME, HELLO, filename, NOBODY),
             lambda: store.delete(ACME, HELLO, "2.0", NOBODY),
             lambda: store.yank(ACME, HELLO, "2.0", "", NOBODY),
-            lambda: store.page(ACME, HELLO, NOBODY),
+            lambda: page_of(store, ACME, HELLO, NOBODY),
         ):
             with pytest.raises(NotFound):
                 act()
@@ -304,10 +303,10 @@ class TestWhatExists:
         """By another process that shares the cache, to another caller."""
         backend = MemoryBackend()
         one, other = (
-            registry.store(cache=Cache(backend), upstream=upstream) for upstream in (None, elsewhere)
+            registry.store(cache=make_cache(backend), upstream=upstream) for upstream in (None, elsewhere)
         )
         publish_wheel(registry.store(), "1.0")
-        one.page(ACME, HELLO, Basic("user", "secret"))
+        page_of(one, ACME, HELLO, Basic("user", "secret"))
         registry.refuse = {"tags/list": (404, "NAME_UNKNOWN")}
         with pytest.raises(NotFound, match="there is no project hello-world here"):
             find(other)
@@ -316,14 +315,15 @@ class TestWhatExists:
     def test_what_the_others_have_forgotten_is_told_again(self) -> None:
         """They keep what was told lately: an hour of it, of a project that is read every day."""
         now, backend = [0.0], MemoryBackend()
-        ours, repository = Cache(backend, clock=lambda: now[0]), make_repository()
-        ours.set_existing(repository)
-        backend.discard(f"existing\0{ours.key_of(repository)}")
-        ours.set_existing(repository)
-        assert not Cache(backend).has_existed(repository)
+        repository = make_repository()
+        cache = make_cache(backend, clock=lambda: now[0]).of(repository)
+        cache.access.set_existing()
+        backend.discard(f"existing\0{cache.key}")
+        cache.access.set_existing()
+        assert not make_cache(backend).of(repository).access.has_existed()
         now[0] += 3600.0
-        ours.set_existing(repository)
-        assert Cache(backend).has_existed(repository)
+        cache.access.set_existing()
+        assert make_cache(backend).of(repository).access.has_existed()
 
     def test_what_is_empty(
         self, registry: TestRegistry, store: PackageStore, elsewhere: PackageIndex
@@ -556,7 +556,7 @@ class TestRules:
 
         gateway = Gateway(Transport(embedded=balancer, sleep=lambda _: None), ttl=60)
         with pytest.raises(NotFound):
-            find(PackageStore(gateway, upstream=elsewhere, rules=Rules(on_denied=True)))
+            find(make_store(gateway, upstream=elsewhere, rules=Rules(on_denied=True)))
         assert elsewhere.asked == []
 
     def test_a_wrong_password_is_told(self, elsewhere: PackageIndex) -> None:
@@ -568,9 +568,14 @@ class TestRules:
             raise refusal
 
         pages: Any = SimpleNamespace(page=lambda *_, **__: refused())
-        cache = Cache()
-        lookup = Lookup(pages, NegativeCache(cache), elsewhere, Rules(on_denied=True))
-        project: Any = SimpleNamespace(cache=cache, repository=make_repository(), name=HELLO, who="somebody")
+        lookup, repository = Lookup(pages, elsewhere, Rules(on_denied=True)), make_repository()
+        project: Any = SimpleNamespace(
+            cache=make_cache().of(repository),
+            repository=repository,
+            name=HELLO,
+            caller_key="somebody",
+            session=None,
+        )
         with pytest.raises(RegistryUnauthorized):
             lookup.find(project, tuple)
         refusal.wrong_credentials = False
@@ -616,7 +621,7 @@ class TestRemembering:
         self, registry: TestRegistry, elsewhere: PackageIndex
     ) -> None:
         """PYOCI_CACHE_TTL=0."""
-        store = registry.store(upstream=elsewhere, cache=Cache(freshness=Freshness(0, 0)))
+        store = registry.store(upstream=elsewhere, cache=make_cache(freshness=Freshness(0, 0)))
         assert isinstance(found := find(store), ForeignPage)
         assert found.validity is None
         find(store)
@@ -625,7 +630,7 @@ class TestRemembering:
     def test_a_publication_ends_it(self, registry: TestRegistry, elsewhere: PackageIndex) -> None:
         """At once, also of another process that shares the cache."""
         backend = MemoryBackend()
-        store, other = (registry.store(cache=Cache(backend), upstream=elsewhere) for _ in range(2))
+        store, other = (registry.store(cache=make_cache(backend), upstream=elsewhere) for _ in range(2))
         assert isinstance(found := find(store), ForeignPage)
         assert found.validity is not None
         assert store.is_valid(found.validity)
@@ -638,7 +643,7 @@ class TestRemembering:
     ) -> None:
         """The registry's no to somebody is on its way when the project is published: it is for him alone."""
         backend = MemoryBackend()
-        store, other = (registry.store(cache=Cache(backend), upstream=elsewhere) for _ in range(2))
+        store, other = (registry.store(cache=make_cache(backend), upstream=elsewhere) for _ in range(2))
         asked, go_on = threading.Event(), threading.Event()
 
         def hold(line: str) -> None:
@@ -661,7 +666,7 @@ class TestRemembering:
     def test_a_look_ends_it(self, registry: TestRegistry, elsewhere: PackageIndex) -> None:
         """Whoever is shown what others have published past this cache; it is the registry's to all then."""
         backend = MemoryBackend()
-        store, other = (registry.store(cache=Cache(backend), upstream=elsewhere) for _ in range(2))
+        store, other = (registry.store(cache=make_cache(backend), upstream=elsewhere) for _ in range(2))
         validities = []
         for _ in range(2):
             found = find(store)
@@ -722,7 +727,7 @@ class TestAbsence:
 
     def test_not_remembered_where_the_operator_says_so(self, registry: TestRegistry) -> None:
         """PYOCI_CACHE_TTL=0."""
-        store = registry.store(cache=Cache(freshness=Freshness(0, 0)))
+        store = registry.store(cache=make_cache(freshness=Freshness(0, 0)))
         found = store.absence(ACME, HELLO, NOBODY)
         assert found is not None
         assert found.validity is None

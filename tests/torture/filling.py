@@ -66,7 +66,7 @@ def fill(cache: Cache, pages: RenderedPages) -> Iterator[None]:
     for number in itertools.count():
         project = f"project{number}"
         repository = Repository.parse(registry, f"acme/{project}")
-        seen = {}
+        remembered, seen = cache.of(repository), {}
         for version in (f"{n}.{number}" for n in range(VERSIONS)):
             found = document(project, version)
             assert version_of(version)
@@ -76,12 +76,12 @@ def fill(cache: Cache, pages: RenderedPages) -> Iterator[None]:
             files = tuple(entry.file(str(entry.sha256)) for entry in known)
             seen[version] = TagState(found.digest, number + 0.5, number + 0.25)
             contents = Contents(known, files, 1.0, len(found.body))
-            cache.put_contents(repository, version, found.digest, contents)
-            cache.put_size(repository, Digest("sha256", sha256(version)), number)
+            remembered.put_contents(version, found.digest, contents)
+            remembered.put_size(Digest("sha256", sha256(version)), number)
         position = Position(sha256("journal")[:16], number)
-        cache.put_state(repository, State(position, 1.0, tuple(seen), seen, (sha256(project)[:32],)))
+        remembered.put_state(State(position, 1.0, tuple(seen), seen, (sha256(project)[:32],)))
         for caller in range(3):
-            cache.prove(cache.name_of(Basic(f"user{caller}", project)), repository, 3600)
+            remembered.access.prove(cache.caller_key(Basic(f"user{caller}", project)), 3600)
         rendered = Rendered.of((sha256(project) * 5 * VERSIONS).encode(), "text/html", compressed=False)
         pages.made(project, "state", partial(_same, rendered))
         yield

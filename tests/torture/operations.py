@@ -18,6 +18,7 @@ from pyoci.store.models import Namespace
 from pyoci.store.service import PackageStore
 from tests.builders import make_sdist, make_wheel
 from tests.store.shelf import HELLO, NOBODY, make_upload
+from tests.stores import make_store, page_of
 from tests.torture.relay import Fault, Relay
 
 MINE, MINE_BYTES = make_wheel()
@@ -65,7 +66,7 @@ class Packages:
             user_agent=user_agent,
         )
         registry = Registry.parse(url, listed=True)
-        return cls(PackageStore(Gateway(transport, ttl=60), sleep=sleep), Namespace.parse(registry, path))
+        return cls(make_store(Gateway(transport, ttl=60), sleep=sleep), Namespace.parse(registry, path))
 
     def publish(self, filename: str, content: bytes) -> None:
         self.store.publish(self.namespace, make_upload(filename, content), NOBODY)
@@ -78,7 +79,7 @@ class Packages:
 
     def state(self) -> State:
         try:
-            page = self.store.page(self.namespace, HELLO, Anonymous())
+            page = page_of(self.store, self.namespace, HELLO, Anonymous())
         except NotFound:
             return {}
         for file in page.files:

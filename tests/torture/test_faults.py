@@ -13,6 +13,7 @@ from tests.builders import make_wheel
 from tests.live.servers import Port, Servers, start_pyoci
 from tests.store.shelf import HELLO, NOBODY
 from tests.store.writing.two_servers import simulate
+from tests.stores import page_of
 from tests.torture.conftest import Tally
 from tests.torture.felling import fell_at_each_step
 from tests.torture.lag import Lag
@@ -81,7 +82,7 @@ def test_lag(registry: str, relay: Relay, tally: Tally) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda wheel: packages.publish(*wheel), wheels))
     relay.reset()
-    page = Packages.at(registry, packages.namespace.path).store.page(packages.namespace, HELLO, NOBODY)
+    page = page_of(Packages.at(registry, packages.namespace.path).store, packages.namespace, HELLO, NOBODY)
     there = {file.filename for file in page.files}
     for filename, _ in wheels:
         tally.add(filename in there, filename)

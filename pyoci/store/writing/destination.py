@@ -85,7 +85,7 @@ class Destinations:
         A denied repository counts as absent, for some registries deny what they don't have. So does one with
         an empty list of tags, which is what gcr.io answers for an absent one.
         """
-        existed = project.cache.has_existed(project.repository)
+        existed = project.cache.access.has_existed()
         try:
             return bool(project.listing().tags) or existed
         except NotFound:

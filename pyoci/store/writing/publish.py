@@ -14,6 +14,7 @@ from pyoci.errors import AlreadyExists, InvalidRequest, NotFound
 from pyoci.oci.errors import RegistryDenied, RegistryNotFound, RegistryUnauthorized
 from pyoci.oci.models import Descriptor, ImageIndex
 from pyoci.oci.references import Digest, Tag
+from pyoci.store.files import find_file, likely_tags, tags_of_file
 from pyoci.store.layout import (
     CREATED,
     YANKED,
@@ -25,7 +26,7 @@ from pyoci.store.layout import (
     with_entry,
 )
 from pyoci.store.models import PackageFile
-from pyoci.store.project import StoredProject, file_tags
+from pyoci.store.project import StoredProject, versions_among
 from pyoci.store.writing.incoming import IncomingFile
 from pyoci.store.writing.repair import restored
 from pyoci.store.writing.steps import StoredFile, delete_manifests, push_file
@@ -76,7 +77,7 @@ class Publisher:
         """The same file if it is there already, and its tag. A tag that can't be read yet may be readable
         after the first push (Docker Hub); it is read again when the image index is updated.
         """
-        for tag in file_tags(incoming.distribution):
+        for tag in likely_tags(incoming.distribution):
             try:
                 document = project.session.pull(project.repository, tag)
             except (RegistryNotFound, RegistryUnauthorized, RegistryDenied):
@@ -193,8 +194,8 @@ def _target(project: StoredProject, target: str) -> tuple[Iterable[Tag], Callabl
     A version may be under several tags, as the Rust PyOCI spelled it: all of them are meant.
     """
     if target.endswith((".whl", *SDIST_ENDINGS)):
-        file = project.find(parse_filename(target)).distribution
-        return project.all_tags(file), lambda entry: entry.distribution == file
+        file = find_file(project, parse_filename(target)).distribution
+        return tags_of_file(project, file), lambda entry: entry.distribution == file
     try:
         version = Version(target)
     except (InvalidVersion, ValueError):
@@ -202,7 +203,7 @@ def _target(project: StoredProject, target: str) -> tuple[Iterable[Tag], Callabl
             f"{target[:100]!a} is neither a file name nor a version; expected one of them"
         ) from None
     # 1.0 and 1.0.0 are equal, and two versions all the same.
-    tags = [tag for found, tag in project.versions() if str(found) == str(version)]
+    tags = [tag for found, tag in versions_among(project.listing().tags) if str(found) == str(version)]
     return tags, lambda _entry: True
 
 

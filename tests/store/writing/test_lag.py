@@ -12,12 +12,12 @@ import werkzeug.test
 
 from pyoci.errors import InvalidRequest, PyOCIError, RateLimited, Unreachable
 from pyoci.oci.references import Digest, Tag
-from pyoci.store.cache import Cache
 from pyoci.store.service import PackageStore
 from pyoci.store.writing.lag import RecentWrites, WriteLatency
 from tests.builders import make_sdist, make_wheel
 from tests.registry import TestRegistry, make_namespace, make_repository
 from tests.store.shelf import HELLO, NOBODY, names, publish, publish_wheel
+from tests.stores import make_cache
 
 ACME = make_namespace()
 REPOSITORY, TAG = make_repository(), Tag.parse("1.0")
@@ -101,7 +101,7 @@ class TestRecentWrites:
 
     def test_an_unknown_tag_has_no_stale_answers(self) -> None:
         """An unknown answer isn't stale, either."""
-        writes = RecentWrites(Cache())
+        writes = RecentWrites(make_cache())
         assert not writes.is_stale(REPOSITORY, TAG, A)
         writes.record(REPOSITORY, TAG, None, A)
         assert not writes.is_stale(REPOSITORY, TAG, B)
@@ -109,7 +109,7 @@ class TestRecentWrites:
 
     def test_what_was_replaced_is_stale(self) -> None:
         """The absence of the tag, too. What is written again isn't stale any more."""
-        writes = RecentWrites(Cache())
+        writes = RecentWrites(make_cache())
         writes.record(REPOSITORY, TAG, None, A)
         writes.record(REPOSITORY, TAG, A, B)
         assert writes.is_stale(REPOSITORY, TAG, None)
@@ -123,7 +123,7 @@ class TestRecentWrites:
 
     def test_what_we_have_not_written_is_foreign(self) -> None:
         """Neither what was written last nor what our writes replaced is. Other tags have nothing foreign."""
-        writes = RecentWrites(Cache())
+        writes = RecentWrites(make_cache())
         assert not writes.is_foreign(REPOSITORY, TAG, A)
         writes.record(REPOSITORY, TAG, None, A)
         assert [writes.is_foreign(REPOSITORY, TAG, digest) for digest in (None, A, B)] == [False, False, True]
@@ -133,7 +133,7 @@ class TestRecentWrites:
     def test_they_are_forgotten_after_some_minutes(self) -> None:
         """By then somebody may have restored an earlier state on purpose."""
         now = [0.0]
-        writes = RecentWrites(Cache(), lambda: now[0])
+        writes = RecentWrites(make_cache(), lambda: now[0])
         writes.record(REPOSITORY, TAG, A, B)
         now[0] = 299
         assert writes.is_stale(REPOSITORY, TAG, A)
@@ -142,7 +142,7 @@ class TestRecentWrites:
 
     def test_they_are_bounded(self) -> None:
         """120 digests are remembered for each tag."""
-        writes = RecentWrites(Cache())
+        writes = RecentWrites(make_cache())
         digests = [Digest("sha256", f"{number:032x}" * 2) for number in range(1, 300)]
         for old, new in pairwise(digests):
             writes.record(REPOSITORY, TAG, old, new)

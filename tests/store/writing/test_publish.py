@@ -33,6 +33,7 @@ from tests.store.shelf import (
     publish_wheel,
     yanked,
 )
+from tests.stores import page_of
 
 ACME = make_namespace()
 WHEEL, SDIST = make_wheel()[0], make_sdist()[0]
@@ -256,7 +257,7 @@ def test_namespaces_are_separate(store: PackageStore) -> None:
     """The namespace is part of the repository's name."""
     publish_wheel(store)
     with pytest.raises(NotFound):
-        store.page(make_namespace("acme/deeper"), HELLO, NOBODY)
+        page_of(store, make_namespace("acme/deeper"), HELLO, NOBODY)
     with pytest.raises(NotFound):
         page(store, ProjectName.parse("other"))
 

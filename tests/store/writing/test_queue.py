@@ -24,11 +24,11 @@ from pyoci.oci.errors import (
 )
 from pyoci.oci.models import Document, ImageIndex
 from pyoci.oci.references import Digest, Repository, Tag
-from pyoci.store.cache import Cache
 from pyoci.store.writing.lag import RecentWrites
 from pyoci.store.writing.queue import TagLocks
 from pyoci.store.writing.update import IndexUpdate, IndexUpdater, QueuedUpdate
 from tests.store.writing.two_servers import REPOSITORY, TAG, adding, names_in
+from tests.stores import make_cache
 from tests.waiting import until
 
 Refuse = Callable[[str, set[str]], PyOCIError | None]  # who writes, and which files
@@ -97,7 +97,7 @@ class Together:
         self._inner = LocalLocks()
         self.updater = IndexUpdater(
             lambda _repository, _tag: None,
-            RecentWrites(Cache()),
+            RecentWrites(make_cache()),
             locks=TagLocks(self._lock),
             now=lambda: datetime.now(UTC),
             sleep=lambda _: None,

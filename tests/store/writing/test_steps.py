@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import pyoci.store
-from pyoci.store.cache import Cache
 from tests.builders import make_sdist, make_wheel
 from tests.registry import TestRegistry, make_namespace, make_repository
 from tests.store.shelf import HELLO, NOBODY, publish
+from tests.stores import make_cache
 
 PACKAGE = Path(pyoci.store.__file__).parent
 MODULES = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))
@@ -36,13 +36,13 @@ class Recorded:
     """A store whose requests that change the registry are recorded, each with the length of the journal."""
 
     def __init__(self, registry: TestRegistry) -> None:
-        self._cache = Cache()
+        self._cache = make_cache()
         self.store = registry.store(cache=self._cache)
         self.steps: list[tuple[str, int]] = []
         registry.before = self._record
 
     def journal(self) -> int:
-        position = self._cache.position(make_repository())
+        position = self._cache.of(make_repository()).position()
         assert position is not None
         return position.count
 

@@ -16,6 +16,7 @@ from pyoci.store.service import PackageStore
 from tests.builders import make_sdist, make_wheel
 from tests.registry import TestRegistry, make_namespace
 from tests.store.shelf import names, publish, publish_wheel
+from tests.stores import make_store
 
 ACME = make_namespace()
 WHEEL, SDIST = make_wheel()[0], make_sdist()[0]
@@ -35,7 +36,7 @@ class TestTogether:
     def test_in_two_processes_that_share_nothing(self, tmp_path: Path) -> None:
         """A lost update is found when it is read back, and made again."""
         gateways = [TestRegistry(tmp_path / "shared").gateway for _ in range(2)]
-        stores = [PackageStore(gateway) for gateway in gateways]
+        stores = [make_store(gateway) for gateway in gateways]
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(lambda n: publish(stores[n % 2], *self.UPLOADS[n]), range(8)))
         assert len(names(stores[0])) == 8

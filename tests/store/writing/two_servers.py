@@ -21,12 +21,12 @@ from pyoci.errors import Unreachable
 from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.models import IMAGE_MANIFEST, Descriptor, Document, ImageIndex, Platform
 from pyoci.oci.references import Digest, Repository, Tag
-from pyoci.store.cache import Cache
 from pyoci.store.layout import PACKAGE_TYPE, digest_of
 from pyoci.store.writing.lag import RecentWrites
 from pyoci.store.writing.queue import TagLocks
 from pyoci.store.writing.update import IndexUpdate, IndexUpdater
 from tests.registry import make_repository
+from tests.stores import make_cache
 
 REPOSITORY, TAG = make_repository(), Tag.parse("1.0")
 
@@ -118,7 +118,7 @@ class Server:
     def __init__(self, simulation: Simulation, random: Random) -> None:
         self._simulation, self._random = simulation, random
         self._held = False
-        self._writes = RecentWrites(Cache(), simulation.clock)
+        self._writes = RecentWrites(make_cache(), simulation.clock)
 
     @contextmanager
     def _lock(self, _name: str, _seconds: float) -> Iterator[bool]:

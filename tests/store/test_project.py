@@ -7,7 +7,7 @@ import json
 import pytest
 
 from pyoci.oci.errors import RegistryNotFound, registry_error
-from pyoci.store.absent import Absent
+from pyoci.store.project import Absent
 
 
 @pytest.mark.parametrize(

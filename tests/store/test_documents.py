@@ -10,13 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyoci.cache.backend import Position
-from pyoci.cache.memory import MemoryBackend
 from pyoci.oci.models import Document
 from pyoci.oci.references import Digest
-from pyoci.store.cache import Cache
-from pyoci.store.packs import packed, unpacked
+from pyoci.store.documents import packed, unpacked
 from pyoci.store.state import State, TagState
 from tests.registry import make_repository
+from tests.stores import make_cache
 
 REPOSITORY = make_repository()
 
@@ -60,12 +59,12 @@ def test_what_is_broken_is_left_out(spoil: Callable[[bytes], bytes], left: int) 
 
 def test_a_great_many_become_few() -> None:
     """Each upload adds one; what no tag names any more goes."""
-    cache, state = Cache(MemoryBackend()), State(Position("e", 1))
+    documents, state = make_cache().of(REPOSITORY).documents, State(Position("e", 1))
     for number in range(200):
         digest, document = make_document(b"%d" % number)
         state = state.with_tag_state(f"{number % 10}", TagState(digest, 1.0, 1.0))
-        packs = cache.put_documents(REPOSITORY, {digest: document}, state)
+        packs = documents.pack({digest: document}, state)
         state = State(state.position, 1.0, (), state.tag_states, packs)
     assert len(state.packs) <= 66
     wanted = {seen.digest for seen in state.tag_states.values()}
-    assert wanted <= cache.documents(REPOSITORY, state.packs).keys()
+    assert wanted <= documents.unpack(state.packs).keys()

@@ -1,0 +1,108 @@
+"""Documents: the documents and small blobs of a repository, remembered by digest.
+
+The documents of a page are stored in packs, many to a value: to write one value for each of a thousand
+documents would take as long as the registry takes to send them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from pyoci.cache.backend import Backend
+from pyoci.oci.models import Document
+from pyoci.oci.references import Digest
+from pyoci.store.state import State
+
+_SIZE = 4 * 1024 * 1024  # bytes of a pack, unless one document is larger
+_HEAD = re.compile(rb"(sha256|sha512):([0-9a-f]{64,128}) ([!-~]{0,200}) ([0-9]{1,9})\n")
+_PACKS = 64  # of one repository; each write adds one
+_UNPACKED = 48 * 1024 * 1024  # bytes of packs that one request may read: as many as from the registry
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """Those of one repository; `repository` is what it is stored under. Each is verified by its digest."""
+
+    backend: Backend
+    repository: str
+
+    def unpack(self, packs: Iterable[str]) -> dict[Digest, Document]:
+        """The documents in those packs that are still there; of very large ones, those in the newest."""
+        found: dict[Digest, Document] = {}
+        left = _UNPACKED
+        for name in reversed(tuple(packs)):
+            pack = self.backend.get(f"pack\0{self.repository}\0{name}")
+            left -= len(pack or b"")
+            if left < 0:
+                break
+            found.update(unpacked(pack or b""))
+        return found
+
+    def pack(self, documents: Mapping[Digest, Document], state: State) -> tuple[str, ...]:
+        """Store documents beside those of a state, and return the packs of both. Where there are a great many
+        packs, the documents that the state still needs are packed anew.
+        """
+        if not documents:
+            return state.packs
+        packs = state.packs
+        if len(packs) > _PACKS:
+            wanted = {tag_state.digest for tag_state in state.tag_states.values()}
+            known = self.unpack(packs)
+            documents = {**{digest: known[digest] for digest in wanted & known.keys()}, **documents}
+            packs = ()
+        for pack in packed(documents.items()):
+            name = hashlib.sha256(pack).hexdigest()[:32]
+            self.backend.put(f"pack\0{self.repository}\0{name}", pack)
+            packs = (*packs, name)
+        return packs
+
+    def document(self, digest: Digest) -> Document | None:
+        value = self.backend.get(f"document\0{self.repository}\0{digest}")
+        if value is None:
+            return None
+        media_type, _, body = value.partition(b"\n")
+        return Document(media_type.decode("utf-8", "replace"), body) if _matches(body, digest) else None
+
+    def put_document(self, digest: Digest, document: Document) -> None:
+        value = b"\n".join((document.media_type.encode(), document.body))
+        self.backend.put(f"document\0{self.repository}\0{digest}", value)
+
+    def blob(self, digest: Digest) -> bytes | None:
+        value = self.backend.get(f"blob\0{self.repository}\0{digest}")
+        return value if value is not None and _matches(value, digest) else None
+
+    def put_blob(self, digest: Digest, content: bytes) -> None:
+        self.backend.put(f"blob\0{self.repository}\0{digest}", content)
+
+
+def packed(documents: Iterable[tuple[Digest, Document]]) -> Iterator[bytes]:
+    """The documents as packs of some MiB: before each its digest, media type and size."""
+    parts: list[bytes] = []
+    size = 0
+    for digest, document in documents:
+        head = f"{digest} {document.media_type} {len(document.body)}\n".encode("ascii", "replace")
+        if parts and size + len(head) + len(document.body) > _SIZE:
+            yield b"".join(parts)
+            parts, size = [], 0
+        parts += (head, document.body)
+        size += len(head) + len(document.body)
+    if parts:
+        yield b"".join(parts)
+
+
+def unpacked(pack: bytes) -> Iterator[tuple[Digest, Document]]:
+    """The documents of a pack whose bytes have their digest, up to the first bytes that are no document."""
+    position = 0
+    while (head := _HEAD.match(pack, position)) is not None:
+        position = head.end() + int(head[4])
+        body = pack[head.end() : position]
+        digest = Digest(head[1].decode(), head[2].decode())
+        if _matches(body, digest):
+            yield digest, Document(head[3].decode(), body)
+
+
+def _matches(content: bytes, digest: Digest) -> bool:
+    return hashlib.new(digest.algorithm, content).hexdigest() == digest.hex

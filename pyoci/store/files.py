@@ -1,0 +1,249 @@
+"""Files: which file of a project a request means, and its bytes and METADATA."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+
+from packaging.version import Version
+
+from pyoci.distributions.filenames import Distribution, filename_version_text, parse_filename
+from pyoci.errors import InvalidRequest, NotFound, ProtocolError
+from pyoci.oci.blobs import BlobStream
+from pyoci.oci.errors import (
+    RegistryDenied,
+    RegistryError,
+    RegistryNotFound,
+    RegistryNotSupported,
+    RegistryRefused,
+    RegistryUnauthorized,
+)
+from pyoci.oci.references import Digest, Tag
+from pyoci.store.backfill import MetadataBackfill
+from pyoci.store.layout import Entry, core_metadata_of, spelled_tag, tag_of, version_of
+from pyoci.store.models import ByteRange, FileElsewhere, FileStream, PackageFile
+from pyoci.store.project import StoredProject
+from pyoci.store.state import TagState
+
+_CONFIG_LIMIT = 32 * 1024 * 1024  # bytes: METADATA has its own, lower limit; JSON may escape every character
+_SPELLINGS = 16  # tags of one version that are looked at for a file
+_NO_LIST = (
+    RegistryUnauthorized,
+    RegistryDenied,
+    RegistryNotFound,
+    RegistryNotSupported,
+    RegistryRefused,
+)
+
+
+class Files:
+    """Reads files. One for the process; the project comes with its caller's session.
+
+    `sha256` are the first hex digits of the hash that the caller expects; another file is NotFound.
+    """
+
+    def __init__(self, backfill: MetadataBackfill) -> None:
+        self._backfill = backfill
+
+    def describe(self, project: StoredProject, filename: str, sha256: str) -> PackageFile:
+        """One file, its size included."""
+        file = _sized(project, self._file(project, filename, sha256))
+        self._fill_in(project, file)
+        return file
+
+    def open(
+        self, project: StoredProject, filename: str, byte_range: ByteRange | None, sha256: str
+    ) -> FileStream:
+        """The bytes of a file, or of a range of it. Raises RangeNotSatisfiable."""
+        file, span = self._file(project, filename, sha256), None
+        if byte_range is not None:
+            file = _sized(project, file)
+            span = byte_range.within(file.size or 0)
+        self._fill_in(project, file)
+        with project.proving():
+            blob = project.session.open_blob(project.repository, _digest(file), span, file.size)
+        return _streamed(file, blob, span)
+
+    def open_or_redirect(
+        self, project: StoredProject, filename: str, leave: Callable[[str], bool], sha256: str
+    ) -> FileStream | FileElsewhere:
+        """The bytes of a file; or the URL that the registry redirects to, where `leave` accepts it."""
+        file = self._file(project, filename, sha256)
+        self._fill_in(project, file)
+        with project.proving():
+            found = project.session.open_or_redirect(project.repository, _digest(file), leave, file.size)
+        return FileElsewhere(file, found) if isinstance(found, str) else _streamed(file, found, None)
+
+    def metadata(self, project: StoredProject, filename: str, sha256: str) -> bytes:
+        """METADATA of a wheel, byte-exact (PEP 658): as it was published, or read from the wheel. Raises
+        NotFound where there is none.
+        """
+        entry = find_file(project, parse_filename(filename), sha256)
+        file, config_digest = project.complete(entry), entry.config_digest
+        if file.core_metadata is not None and config_digest is not None:
+            try:
+                return core_metadata_of(_config(project, config_digest), file.core_metadata)
+            except RegistryNotFound as exc:  # a clean-up took the config blob, and the wheel may be there
+                project.events.warning(
+                    "store", "config blob gone", repository=str(project.repository), why=exc.message
+                )
+        text = self._backfill.text(project, file)
+        if text is not None and file.core_metadata not in {None, hashlib.sha256(text).hexdigest()}:
+            raise ProtocolError(f"METADATA in {filename} is not the one that was announced")
+        if text is None:
+            raise NotFound(f"there is no metadata of {filename} here; download the file for it")
+        return text
+
+    def _file(self, project: StoredProject, filename: str, sha256: str) -> PackageFile:
+        return project.complete(find_file(project, parse_filename(filename), sha256))
+
+    def _fill_in(self, project: StoredProject, file: PackageFile) -> None:
+        """Read METADATA of a wheel that was published without it, so that the page announces it."""
+        if file.core_metadata is None:
+            self._backfill.fill_in(project, file)
+
+
+def find_file(project: StoredProject, distribution: Distribution, sha256: str = "") -> Entry:
+    """A file's entry, as the registry shows it to this caller, now or a moment ago. Raises NotFound, also
+    where the file's sha256 doesn't start with `sha256`.
+
+    What is remembered is for callers with a proof only. Any other caller gets the registry's own answer to a
+    request for the version: it may differ from the answer to a request for the file, and so reveal that the
+    file is there.
+    """
+    if project.is_proven:
+        with suppress(RegistryNotFound):  # what was under the tag was replaced elsewhere, and cleaned away
+            known = _find(project, distribution, fresh=False)
+            if known is not None and _has(project, known, sha256):
+                return known
+    with project.proving():
+        found = _find(project, distribution, fresh=True)
+        if found is None:
+            raise NotFound(f"{project.name} has no file {distribution.filename}")
+        if not _has(project, found, sha256):
+            raise NotFound(
+                f"{distribution.filename} with the sha256 {sha256}… is gone; expected an address that the"
+                f" page of {project.name} shows now"
+            )
+    return found
+
+
+def tags_of_file(project: StoredProject, distribution: Distribution) -> tuple[Tag, ...]:
+    """Every tag that a file may be under; where the tags can't be listed, the likely ones."""
+    likely = likely_tags(distribution)
+    with suppress(RegistryError):
+        return *likely, *_tags_of(distribution.version, _listed(project), but=likely)
+    return likely
+
+
+def likely_tags(distribution: Distribution) -> tuple[Tag, ...]:
+    """The normalised tag of a file's version, and the tag as the file name spells the version."""
+    normalized = tag_of(distribution.version)
+    with suppress(InvalidRequest):
+        spelled = spelled_tag(filename_version_text(distribution))
+        if spelled != normalized:
+            return normalized, spelled
+    return (normalized,)
+
+
+def _find(project: StoredProject, distribution: Distribution, *, fresh: bool) -> Entry | None:
+    """The entry with the file's name; or the one in its place, whose name may be spelled otherwise."""
+    if distribution.name != project.name:
+        return None
+    close: Entry | None = None
+    for tag in _candidates(project, distribution, fresh=fresh):
+        there = _look(project, tag) if fresh else _remembered(project, tag)
+        for entry in project.contents(str(tag), there.digest, {}).entries if there else ():
+            if entry.distribution.filename == distribution.filename:
+                return entry
+            if close is None and entry.distribution.suffix == distribution.suffix:
+                close = entry
+    return close
+
+
+def _has(project: StoredProject, entry: Entry, sha256: str) -> bool:
+    return not sha256 or project.sha256(entry).startswith(sha256)
+
+
+def _candidates(project: StoredProject, distribution: Distribution, *, fresh: bool) -> Iterator[Tag]:
+    """The tags that a file may be under, the likely ones first: the others take a list of the tags."""
+    likely = likely_tags(distribution)
+    yield from likely
+    if fresh:
+        tags = _listed(project)
+    else:
+        state = project.cache.state()
+        tags = (*state.tags, *state.tag_states)
+    yield from _tags_of(distribution.version, tags, but=likely)
+
+
+def _tags_of(version: Version, tags: Iterable[str], *, but: Collection[Tag]) -> list[Tag]:
+    """The tags of a version, as another program may have spelled them (`v2.0`), without `but`."""
+    named = (Tag.listed(tag) for tag in sorted(set(tags)) if version_of(tag) == version)
+    return [tag for tag in named if tag is not None and tag not in but][:_SPELLINGS]
+
+
+def _listed(project: StoredProject) -> tuple[str, ...]:
+    """The tags; none where the registry gives no list: then the file is looked for without it."""
+    try:
+        return project.session.tags(project.repository)
+    except _NO_LIST:
+        return ()
+
+
+def _remembered(project: StoredProject, tag: Tag) -> TagState | None:
+    cache = project.cache
+    known = cache.state().tag_states.get(str(tag))
+    return known if cache.freshness.is_fresh(known, cache.now()) else None
+
+
+def _look(project: StoredProject, tag: Tag) -> TagState | None:
+    position = project.cache.position()
+    found = project.look(tag)
+    if found is not None:
+        project.cache.put_tag_state(position, str(tag), found)
+    return found
+
+
+def _sized(project: StoredProject, file: PackageFile) -> PackageFile:
+    """The file with its size; the registry is asked where no annotation has it."""
+    if file.size is not None:
+        return file
+    size = project.cache.size(_digest(file))
+    if size is None:
+        size = project.session.blob_size(project.repository, _digest(file))
+        if size is None:
+            raise NotFound(f"the registry has lost the bytes of {file.filename}")
+        project.cache.put_size(_digest(file), size)
+    return replace(file, size=size)
+
+
+def _config(project: StoredProject, digest: Digest) -> bytes:
+    """A config blob, read whole: it is small. A caller without a proof gets it from the registry."""
+    known = project.cache.documents.blob(digest) if project.is_proven else None
+    project.events.count("cache", "metadata", "miss" if known is None else "hit")
+    if known is not None:
+        return known
+    config = bytearray()
+    with project.proving():
+        for piece in project.session.open_blob(project.repository, digest).pieces:
+            config += piece
+            if len(config) > _CONFIG_LIMIT:
+                raise ProtocolError("the registry's config blob is too large to be one")
+    project.cache.documents.put_blob(digest, bytes(config))
+    return bytes(config)
+
+
+def _digest(file: PackageFile) -> Digest:
+    return Digest("sha256", file.sha256)
+
+
+def _streamed(file: PackageFile, blob: BlobStream, span: range | None) -> FileStream:
+    """Raises ProtocolError where the registry's blob has another size than the page says."""
+    size = file.size if file.size is not None else blob.size
+    if size is None or blob.size not in {None, size}:
+        blob.close()
+        raise ProtocolError(f"the registry's copy of {file.filename} has not the size that it should have")
+    return FileStream(file, size, span, blob.pieces)

@@ -1,0 +1,147 @@
+"""Refresher: gives the state of a repository that a page is made of, remembered or just read.
+
+Within the time to live the remembered state is enough. After that the registry is asked for what may have
+changed, by one request at a time; those that come meanwhile get the remembered state for a while longer.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+
+from cachetools import LRUCache
+
+from pyoci.cache.backend import Position
+from pyoci.oci.references import Repository, Tag
+from pyoci.single_flight import SingleFlight
+from pyoci.store.project import StoredProject, side_by_side, versions_among
+from pyoci.store.state import Listing, State
+
+_SORTED = 16 * 1024 * 1024  # bytes, roughly, of the sorted tags that one process remembers
+_TAG = 150  # bytes of one tag in them
+_TRIES = 3  # times that a request waits for others that began before it
+
+
+@dataclass(frozen=True, slots=True)
+class _Sorted:
+    """The tags of a repository, and those of them that are of the newest versions, oldest first."""
+
+    tags: tuple[str, ...]
+    newest: list[Tag]
+
+
+class Refresher:
+    """One for the process. A page shows the newest `max_versions` versions; 0 is no limit."""
+
+    def __init__(self, max_versions: int) -> None:
+        self._max_versions = max_versions
+        self._flights = SingleFlight()
+        self._guard = threading.Lock()
+        # To parse and sort a thousand versions takes longer than the rest of a page.
+        self._sorted: LRUCache[Repository, _Sorted] = LRUCache(
+            _SORTED, getsizeof=lambda known: 500 + _TAG * len(known.tags)
+        )
+
+    def listing(self, project: StoredProject, position: Position | None, *, fresh: bool) -> Listing:
+        """The tags, as the registry lists them to this caller, for requests of the same caller at once.
+
+        `position` is that of the repository's journal: a request that comes after a change doesn't share a
+        list, or a refusal, from before it.
+        """
+        key = ("list", fresh, project.caller_key, project.repository, position)
+        return self._flights.run(key, project.caller_key, project.listing, project.seconds_left)
+
+    def remembered(self, project: StoredProject, listing: Listing | None) -> State | None:
+        """The remembered state, with the tags just listed, where it is fresh enough."""
+        before = project.cache.state()
+        state = before if listing is None else before.merged(listing, project.cache.now())
+        is_fresh = self._is_fresh(project, state)
+        project.events.count("cache", "versions", "hit" if is_fresh else "miss")
+        if not is_fresh:
+            return None
+        if state is not before:
+            project.cache.put_state(state)
+        return state
+
+    def refreshed(
+        self, project: StoredProject, listing: Listing | None, position: Position | None, *, fresh: bool
+    ) -> State:
+        """What the registry says, asked by this request or by another that began after `position`. While
+        another is asking, a stale state is enough unless `fresh`.
+        """
+        key = ("state", fresh, project.repository)
+        for _ in range(_TRIES):
+            stale = None if fresh or not self._flights.is_running(key) else self._stale(project)
+            if stale is not None:
+                return stale
+            work = partial(self.read, project, listing, fresh=fresh)
+            state = self._flights.run(key, project.caller_key, work, project.seconds_left)
+            if state.covers(position):
+                return state
+        return self.read(project, listing, fresh=fresh)
+
+    def read(self, project: StoredProject, listing: Listing | None, *, fresh: bool) -> State:
+        """Ask the registry for what isn't remembered, or isn't fresh; with `fresh`, for everything. What it
+        says is remembered for all who share the cache.
+        """
+        cache = project.cache
+        with cache.refresh_lock(project.seconds_left):
+            before = cache.state()
+            if listing is None or listing.position != before.position:
+                if not fresh and self._is_fresh(project, before):
+                    return before  # another worker has asked while this one waited for the lock
+                listing = project.listing()
+            state = before.merged(replace(listing, position=before.position), cache.now())
+            state = self._with_tags_read(project, state, fresh=fresh)
+            # For the position from before: the list may be younger than what was remembered of old versions.
+            state = replace(state, listed=listing.at)
+            if before.differs_from(state):
+                state = cache.announce(state)
+            cache.put_state(state)
+            return state
+
+    def newest(self, project: StoredProject, tags: tuple[str, ...]) -> list[Tag]:
+        """The tags of the newest versions, oldest first."""
+        with self._guard:
+            known = self._sorted.get(project.repository)
+        if known is not None and known.tags == tags:
+            return known.newest
+        newest = [tag for _, tag in versions_among(tags)[-self._max_versions :]]
+        with self._guard:
+            self._sorted.pop(project.repository, None)
+            with suppress(ValueError):  # it is larger than all of them may be together
+                self._sorted[project.repository] = _Sorted(tags, newest)
+        return newest
+
+    def _with_tags_read(self, project: StoredProject, state: State, *, fresh: bool) -> State:
+        """The state after the registry was asked what is under the tags that aren't fresh."""
+        cache, known = project.cache, dict(state.tag_states)
+        now, newest = cache.now(), self.newest(project, state.tags)
+        asked = [tag for tag in newest if fresh or not cache.freshness.is_fresh(known.get(str(tag)), now)]
+        found = side_by_side(project, lambda tag: project.look(tag, known.get(str(tag))), asked)
+        gone = set()
+        for tag, present in zip(asked, found, strict=True):
+            if present is None:
+                known.pop(str(tag), None)
+                gone.add(str(tag))
+            else:
+                known[str(tag)] = present
+        state = replace(state, tags=tuple(tag for tag in state.tags if tag not in gone), tag_states=known)
+        return replace(state, packs=cache.documents.pack(project.documents_read, state))
+
+    def _is_fresh(self, project: StoredProject, state: State) -> bool:
+        now, freshness = project.cache.now(), project.cache.freshness
+        return freshness.is_list_fresh(state, now) and all(
+            freshness.is_fresh(state.tag_states.get(str(tag)), now)
+            for tag in self.newest(project, state.tags)
+        )
+
+    def _stale(self, project: StoredProject) -> State | None:
+        """The remembered state, where it may be served while another request asks the registry."""
+        state = project.cache.state()
+        whole = all(str(tag) in state.tag_states for tag in self.newest(project, state.tags))
+        return (
+            state if whole and project.cache.freshness.may_serve_stale(state, project.cache.now()) else None
+        )
