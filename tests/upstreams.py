@@ -1,4 +1,4 @@
-"""Somebody else's package index: a simple API on a real socket, whose every answer a test decides."""
+"""Another package index: a simple API on a real socket, whose answers a test decides."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ HTML = "application/vnd.pypi.simple.v1+html"
 
 @dataclass
 class PackageIndex:
-    """Serves /simple/<project>/ and the files of its projects, and keeps what it was asked.
+    """Serves /simple/<project>/ and the files of its projects, and records the requests.
 
-    `forms` are the representations that it has, the first of them for who accepts anything. `answer` may
-    answer a request in its stead: it gets each one, and returns a response, or None to go on. A `hanging`
-    one answers nobody, until it is let go or ends.
+    `forms` are the representations that it has; a client that accepts anything gets the first. `answer` gets
+    each request, and returns the response, or None for the usual one. After `hang()` requests wait until
+    `go_on()` or the end.
     """
 
     projects: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -52,15 +52,15 @@ class PackageIndex:
 
     @property
     def simple(self) -> str:
-        """The URL that a server is told."""
+        """The URL for PYOCI_UPSTREAM_INDEX."""
         return f"{self.url}/simple/"
 
     def hang(self) -> None:
-        """Answer nobody from now on."""
+        """Leave all requests unanswered from now on."""
         self._go_on.clear()
 
     def go_on(self) -> None:
-        """Answer everybody."""
+        """Answer all requests again."""
         self._go_on.set()
 
     def add(self, filename: str, content: bytes, **keys: Any) -> dict[str, Any]:
@@ -80,11 +80,11 @@ class PackageIndex:
     def add_wheel(self, name: str, version: str = "1.0", **arguments: Any) -> dict[str, Any]:
         """Offer a wheel that installs, and its METADATA."""
         filename, content = make_wheel(name, version, **arguments)
-        told = {key: arguments[key] for key in ("requires", "requires_python") if key in arguments}
-        metadata = make_metadata(name, version, **told)
+        headers = {key: arguments[key] for key in ("requires", "requires_python") if key in arguments}
+        metadata = make_metadata(name, version, **headers)
         self._contents[f"{filename}.metadata"] = metadata
         hashed = {"sha256": hashlib.sha256(metadata).hexdigest()}
-        keys = {key: value for key, value in told.items() if key == "requires_python"}
+        keys = {key: value for key, value in headers.items() if key == "requires_python"}
         return self.add(filename, content, core_metadata=hashed, **keys)
 
     def add_file(self, path: Path, **keys: Any) -> dict[str, Any]:
@@ -160,8 +160,8 @@ def _link(file: dict[str, Any]) -> str:
     if "requires-python" in file:
         attributes["data-requires-python"] = file["requires-python"]
     if "core-metadata" in file:
-        told = file["core-metadata"]
-        attributes["data-core-metadata"] = "true" if told is True else "=".join(*told.items())
+        hashes = file["core-metadata"]
+        attributes["data-core-metadata"] = "true" if hashes is True else "=".join(*hashes.items())
     if file.get("yanked"):
         attributes["data-yanked"] = "" if file["yanked"] is True else file["yanked"]
     spelled = " ".join(f'{key}="{escape(value)}"' for key, value in attributes.items())

@@ -1,4 +1,4 @@
-"""UpstreamAddress: the simple API that is asked, as PYOCI_UPSTREAM_INDEX and PYOCI_UPSTREAM_AUTH name it."""
+"""UpstreamAddress: the URL and the credentials in PYOCI_UPSTREAM_INDEX and PYOCI_UPSTREAM_AUTH."""
 
 from __future__ import annotations
 
@@ -23,13 +23,15 @@ class UpstreamAddress:
 
     @classmethod
     def parse(cls, url: str, authorization: str | None = None) -> Self:
-        """Read the URL, which may have credentials in it; or they stand apart, as `authorization_of` reads
-        them. Raises ValueError, which repeats nothing that may be a password.
+        """Parse the URL, which may contain credentials, or separate ones, as `authorization_of` parses them.
+        Raises ValueError, whose message repeats nothing that may be a password.
         """
         parts = _split(url.strip())
-        inside = _inside(parts)
+        inside = _authorization_in(parts)
         if inside and authorization:
-            raise ValueError("the URL has credentials in it, and others stand apart; expected one of the two")
+            raise ValueError(
+                "the URL contains credentials, and there are separate ones too; expected one of the two"
+            )
         host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
         netloc = host if parts.port is None else f"{host}:{parts.port}"
         path = parts.path if parts.path.endswith("/") else f"{parts.path}/"
@@ -45,19 +47,19 @@ class UpstreamAddress:
 
     @property
     def key(self) -> str:
-        """What pages are remembered under. Other credentials may be shown other pages, and sixteen bits tell
-        two of an operator's apart, but nobody a password.
+        """The cache key of this upstream. Other credentials may see other pages, so it has a hash of them, of
+        sixteen bits: enough to tell an operator's credentials apart, too few to find a password.
         """
-        who = hashlib.blake2b((self.authorization or "").encode(), digest_size=2).hexdigest()
-        return f"{self.url}\0{who}"
+        caller = hashlib.blake2b((self.authorization or "").encode(), digest_size=2).hexdigest()
+        return f"{self.url}\0{caller}"
 
     def page_url(self, name: str) -> str:
-        """Where the page of a project stands, by its normalised name."""
+        """The URL of a project's page, by its normalised name."""
         return f"{self.url}{quote(name, safe='')}/"
 
 
 def origin_of(parts: SplitResult) -> tuple[str, str, int]:
-    """Scheme, host and port of a URL. Raises ValueError for a port that is none."""
+    """Scheme, host and port of a URL. Raises ValueError for an invalid port."""
     return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
 
@@ -75,15 +77,17 @@ def _split(url: str) -> SplitResult:
     return parts
 
 
-def _inside(parts: SplitResult) -> str | None:
-    """The header that the URL's own credentials make."""
+def _authorization_in(parts: SplitResult) -> str | None:
+    """The Authorization header for the credentials in the URL."""
     if "@" not in parts.netloc:
         return None
     return _basic(unquote(parts.username or ""), unquote(parts.password or ""))
 
 
 def authorization_of(text: str) -> str:
-    """`user:password`, or `Basic …` or `Bearer …` as the header has it. Raises ValueError."""
+    """The Authorization header for `user:password`; `Basic …` and `Bearer …` are headers already. Raises
+    ValueError.
+    """
     text = text.strip()
     found = _HEADER.fullmatch(text)
     if found:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from flask import Response, request
 
 from pyoci.web.negotiation import accepts_gzip
-from pyoci.web.rendered import REGISTRY, Rendered, is_met
+from pyoci.web.rendered import REGISTRY, Rendered, matches
 
 # What may stand in a query as it is; everything else that got here is encoded once more.
 _QUERY_SAFE = "!$&'()*+,;=:@/?%-._~"
@@ -39,7 +39,7 @@ def gzip_is_welcome() -> bool:
 def unchanged(tag: str) -> bool:
     """Whether the client holds the representation with this ETag (RFC 9110, section 13.1.2)."""
     condition = request.headers.get("If-None-Match")
-    return condition is not None and is_met(condition, tag)
+    return condition is not None and matches(condition, tag)
 
 
 def text(content: str, status: int | str = 200) -> Response:

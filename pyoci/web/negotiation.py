@@ -1,4 +1,4 @@
-"""Which representation a client wants: Accept, Accept-Encoding and ?format= (PEP 691, RFC 9110 section 12.5).
+"""Content negotiation: Accept, Accept-Encoding and ?format= (PEP 691, RFC 9110 section 12.5).
 
 Results are cached by the raw header: clients send the same few, and parsing one costs as much as the rest of
 a page that is in the cache.
@@ -19,9 +19,9 @@ _HEADER_LIMIT = 1000  # characters; no known client sends a longer Accept, and t
 
 
 class Representation(Enum):
-    """The shapes of a page. The value is its Content-Type."""
+    """The representations of a page. The value is the Content-Type."""
 
-    # uv splits Content-Type at ";" without trimming, so there is never a blank before one.
+    # No blank before ";": uv splits there without trimming.
     JSON = "application/vnd.pypi.simple.v1+json"
     SIMPLE_HTML = "application/vnd.pypi.simple.v1+html; charset=utf-8"
     HTML = "text/html; charset=utf-8"
@@ -51,9 +51,9 @@ _EXPECTED = ", ".join(dict.fromkeys(shape.media_type for shape in _IF_NAMED))
 
 
 def choose(accept: str | None, wanted: str | None = None) -> Representation:
-    """The representation for an Accept header, or for `?format=`, which goes first. Raises NotAcceptable."""
+    """The representation for `?format=` (`wanted`), or else for an Accept header. Raises NotAcceptable."""
     if wanted:
-        # A "+" in a query is a blank, and few people write %2B.
+        # In a query "+" means a blank, and few people write %2B.
         name = wanted.strip().lower().replace(" ", "+")
         chosen = _NAMES.get(name) or _SHORT_NAMES.get(name)
         if chosen is None:
@@ -71,9 +71,9 @@ def choose(accept: str | None, wanted: str | None = None) -> Representation:
 def accepts_gzip(accept_encoding: str) -> bool:
     """Whether gzip is accepted with a quality of at least that of no encoding."""
     codings = parse_accept_header(accept_encoding[:_HEADER_LIMIT])
-    liked = {coding.lower(): quality for coding, quality in codings}
-    gzip = liked.get("gzip", liked.get("x-gzip", liked.get("*", 0)))
-    return gzip > 0 and gzip >= liked.get("identity", 0)
+    qualities = {coding.lower(): quality for coding, quality in codings}
+    gzip = qualities.get("gzip", qualities.get("x-gzip", qualities.get("*", 0)))
+    return gzip > 0 and gzip >= qualities.get("identity", 0)
 
 
 @lru_cache(maxsize=_REMEMBERED)
@@ -85,19 +85,19 @@ def prefers_json(accept: str) -> bool:
 
 @lru_cache(maxsize=_REMEMBERED)
 def _best(accept: str) -> Representation | None:
-    # Parameters (`text/html;charset=utf-8`) ask for nothing that we could leave out.
+    # Parameters (`text/html;charset=utf-8`) select nothing here.
     bare = [(kind.partition(";")[0].strip().lower(), q) for kind, q in parse_accept_header(accept)]
     types = MIMEAccept([(kind, q) for kind, q in bare if kind == "*" or kind.count("/") == 1])
     named = {kind for kind, _ in types}
     if not types:
-        return Representation.HTML  # nothing in it could be read, which is as good as none
+        return Representation.HTML  # nothing in it could be parsed: treated like no header
     quality = {shape: _quality(shape, types, named) for shape in Representation}
     best = max(quality.values())
     if best <= 0:
         return None
-    liked = [shape for shape in Representation if quality[shape] == best]
-    by_name = [shape for shape in _IF_NAMED if shape in liked and _names_of(shape) & named]
-    return by_name[0] if by_name else next(shape for shape in _IF_WILD if shape in liked)
+    best_shapes = [shape for shape in Representation if quality[shape] == best]
+    by_name = [shape for shape in _IF_NAMED if shape in best_shapes and _names_of(shape) & named]
+    return by_name[0] if by_name else next(shape for shape in _IF_WILD if shape in best_shapes)
 
 
 def _names_of(shape: Representation) -> set[str]:
@@ -105,6 +105,6 @@ def _names_of(shape: Representation) -> set[str]:
 
 
 def _quality(shape: Representation, types: MIMEAccept, named: set[str]) -> float:
-    """The best quality given to one of its names; a name that isn't there counts only by a wildcard."""
+    """The best quality of one of its names; a name that isn't listed has only a wildcard's."""
     names = _names_of(shape) & named or {shape.media_type}
     return max(types.quality(name) for name in names)

@@ -1,4 +1,4 @@
-"""Rendered: an answer's bytes and headers, made once and given often."""
+"""Rendered and RenderedPages: a page's bytes and headers, rendered once and sent many times."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from cachetools import LRUCache
 from werkzeug.http import parse_etags
 
-# With any max-age, or with Last-Modified alone, uv and poetry showed one caller's page to the next from
-# their own cache, and kept new releases hidden.
+# With any max-age, or with Last-Modified alone, the caches of uv and poetry gave one caller's page to the
+# next, and hid new releases.
 _HEADERS = (
     ("Cache-Control", "private, no-cache"),
     ("Vary", "Accept, Accept-Encoding, Authorization"),
@@ -28,7 +28,7 @@ _HTML_HEADERS = (
 _WORTH_COMPRESSING = 1024  # bytes
 _SIZE = 32 * 1024 * 1024  # bytes that one process remembers
 
-# Who answered, for whoever wonders where a version comes from: the value of X-PyOCI-Origin.
+# The values of X-PyOCI-Origin, which says where a project's files come from.
 REGISTRY = "registry"
 UPSTREAM = "upstream"
 
@@ -47,7 +47,7 @@ class Rendered:
 
     @classmethod
     def of(cls, content: bytes, content_type: str, *, compressed: bool, origin: str = REGISTRY) -> Rendered:
-        """`content` as it is sent; `compressed` where that is welcome, and worth it."""
+        """Render `content`, with gzip if `compressed` and if it is large enough."""
         encoding = "gzip" if compressed and len(content) > _WORTH_COMPRESSING else ""
         body = gzip.compress(content, compresslevel=6, mtime=0) if encoding else content
         etag = hashlib.sha256(body).hexdigest()
@@ -57,8 +57,8 @@ class Rendered:
         return cls(body, etag, headers, content_type, encoding)
 
     def answer(self, condition: str | None) -> tuple[int, Headers, bytes]:
-        """Status, headers and body; 304 for whoever has it already (RFC 9110, section 13.1.2)."""
-        if condition and is_met(condition, self.etag):
+        """Status, headers and body; 304 where If-None-Match (`condition`) has its ETag (RFC 9110, 13.1.2)."""
+        if condition and matches(condition, self.etag):
             return 304, list(self.headers), b""
         headers = [
             *self.headers,
@@ -70,13 +70,13 @@ class Rendered:
         return 200, headers, self.body
 
 
-def is_met(condition: str, etag: str) -> bool:
-    """Whether an If-None-Match names this ETag."""
+def matches(condition: str, etag: str) -> bool:
+    """Whether an If-None-Match has this ETag."""
     return condition == f'"{etag}"' or parse_etags(condition).contains_weak(etag)
 
 
 class RenderedPages:
-    """Each page in each shape as it was rendered last. One for the process."""
+    """The last rendering of each page in each representation. One for the process."""
 
     def __init__(self, size: int = _SIZE) -> None:
         self._guard = threading.Lock()
@@ -85,17 +85,17 @@ class RenderedPages:
         )
 
     def get(self, key: Hashable, fingerprint: str) -> Rendered | None:
-        """What is remembered under `key`, if it has that fingerprint."""
+        """The rendering under `key`, if it is of the page with this fingerprint."""
         with self._guard:
             known = self._known.get(key)
         return known[1] if known is not None and known[0] == fingerprint else None
 
-    def made(self, key: Hashable, fingerprint: str, make: Callable[[], Rendered]) -> Rendered:
-        """What is remembered under `key` with that fingerprint, or what `make` makes."""
+    def get_or_render(self, key: Hashable, fingerprint: str, render: Callable[[], Rendered]) -> Rendered:
+        """The rendering under `key` for this fingerprint, or what `render` returns, which is remembered."""
         known = self.get(key, fingerprint)
         if known is not None:
             return known
-        rendered = make()
+        rendered = render()
         if len(rendered.body) <= self._known.maxsize // 2:
             with self._guard:
                 self._known[key] = (fingerprint, rendered)

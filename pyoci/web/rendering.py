@@ -23,7 +23,7 @@ def render_page(page: ProjectPage | UpstreamPage, shape: Representation, up: str
     if isinstance(page, ProjectPage):
         shown = page.as_page(lambda file: up + link(file))
         return page_json(shown) if shape.is_json else page_html(shown)
-    # Upstream's JSON keeps its order of keys: a change would invalidate what clients have of it.
+    # The order of keys in upstream's pages stays as it was: another one would change all their ETags.
     return page_json(page, files_last=False) if shape.is_json else page_html(page)
 
 

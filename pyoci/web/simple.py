@@ -255,7 +255,7 @@ def _page(
         return answers.rendered(render())
     key = (namespace, page.name, version, shape, compressed)
     may_be_given_again(request.environ, page.validity, key, page.fingerprint)
-    return answers.rendered(site().pages.made(key, page.fingerprint, render))
+    return answers.rendered(site().pages.get_or_render(key, page.fingerprint, render))
 
 
 def _foreign(found: ForeignPage, shape: Representation, version: Version | None = None) -> Response:
@@ -270,7 +270,7 @@ def _foreign(found: ForeignPage, shape: Representation, version: Version | None 
 
     request.environ["pyoci.origin"] = UPSTREAM  # for whoever writes the log line
     may_be_given_again(request.environ, found.validity, key, page.fingerprint)
-    return answers.rendered(site().pages.made(key, page.fingerprint, render))
+    return answers.rendered(site().pages.get_or_render(key, page.fingerprint, render))
 
 
 def _root(namespace: Namespace, resolved: ResolvedRequest, shape: Representation) -> Response:

@@ -1,4 +1,4 @@
-"""What a page may say of a file, and what is left out of it; the same from JSON and from HTML."""
+"""Parsing foreign pages: which values are accepted, and that a wrong one is left out; in JSON and in HTML."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHA = "0123456789abcdef" * 4
 
 
 def from_json(*files: Any, **keys: Any) -> Page:
-    """The page that JSON with these files tells."""
+    """The page in JSON with these files."""
     document = {"meta": {"api-version": "1.1"}, "name": "hello-world", "files": list(files), **keys}
     return read_json(json.dumps(document).encode(), "hello-world", BASE)
 
@@ -30,8 +30,8 @@ def from_json(*files: Any, **keys: Any) -> Page:
 def entry(**keys: Any) -> dict[str, Any]:
     """A file's JSON; a key given as None is null, one given as `...` isn't there."""
     usual = {"filename": NAME, "url": f"https://files.example/{NAME}", "hashes": {"sha256": SHA}}
-    told = {**usual, **{key.replace("_", "-"): value for key, value in keys.items()}}
-    return {key: value for key, value in told.items() if value is not ...}
+    keys = {**usual, **{key.replace("_", "-"): value for key, value in keys.items()}}
+    return {key: value for key, value in keys.items() if value is not ...}
 
 
 def file_of(**keys: Any) -> File:
@@ -97,17 +97,17 @@ FIELDS = [
 
 
 @pytest.mark.parametrize(
-    ("key", "attribute", "told", "read"),
+    ("key", "attribute", "value", "read"),
     [pytest.param(*case[:4], id=f"{case[0]}: {case[4]}") for case in FIELDS],
 )
-def test_a_field_by_itself(key: str, attribute: str, told: Any, read: Any) -> None:
-    """What is right is kept, what is broken is left out; the file stays."""
-    found = getattr(file_of(**{key: told}), attribute)
+def test_a_field_by_itself(key: str, attribute: str, value: Any, read: Any) -> None:
+    """A right value is read, a wrong one is left out; the file is read in both cases."""
+    found = getattr(file_of(**{key: value}), attribute)
     assert (len(found) if isinstance(found, dict) and read == 3 else found) == read
 
 
 @pytest.mark.parametrize(
-    ("told", "read"),
+    ("value", "read"),
     [
         pytest.param("https://files.example/a/b.whl", "https://files.example/a/b.whl", id="absolute"),
         pytest.param("b.whl", f"{BASE}b.whl", id="relative"),
@@ -136,9 +136,9 @@ def test_a_field_by_itself(key: str, attribute: str, told: Any, read: Any) -> No
         pytest.param(3, None, id="number"),
     ],
 )
-def test_urls_are_absolute_or_nothing(told: Any, read: str | None) -> None:
-    """A file without a URL that can be asked is no file."""
-    files = from_json(entry(url=told), entry(filename="other-1.0.tar.gz")).files
+def test_urls_become_absolute_or_are_left_out(value: Any, read: str | None) -> None:
+    """A file without a URL that can be requested is left out."""
+    files = from_json(entry(url=value), entry(filename="other-1.0.tar.gz")).files
     assert [file.url for file in [*files][:-1]] == ([] if read is None else [read])
 
 
@@ -158,8 +158,8 @@ def test_urls_are_absolute_or_nothing(told: Any, read: str | None) -> None:
         pytest.param(entry(filename=None), id="null for a name"),
     ],
 )
-def test_a_broken_file_costs_no_other(broken: Any) -> None:
-    """It is dropped alone."""
+def test_a_broken_file_is_left_out_alone(broken: Any) -> None:
+    """The others are read."""
     assert [file.filename for file in from_json(broken, entry()).files] == [NAME]
 
 
@@ -178,14 +178,14 @@ def test_a_broken_file_costs_no_other(broken: Any) -> None:
         pytest.param(b'{"size": ' + b"1" * 5000 + b"}", id="a number without end"),
     ],
 )
-def test_what_is_no_page(body: bytes) -> None:
-    """One sentence that names who sent it."""
+def test_what_is_no_page_is_refused(body: bytes) -> None:
+    """With one sentence, which names the sender."""
     with pytest.raises(ProtocolError, match="the upstream package index"):
         read_json(body, "hello-world", BASE)
 
 
 @pytest.mark.parametrize(
-    ("told", "status"),
+    ("value", "status"),
     [
         pytest.param({"status": "archived", "reason": "done\nnow"}, ("archived", "done now"), id="reason"),
         pytest.param({"status": "quarantined"}, ("quarantined", None), id="no reason"),
@@ -196,25 +196,25 @@ def test_what_is_no_page(body: bytes) -> None:
         pytest.param(None, None, id="null"),
     ],
 )
-def test_the_status_of_a_project(told: Any, status: tuple[str, str | None] | None) -> None:
+def test_the_status_of_a_project(value: Any, status: tuple[str, str | None] | None) -> None:
     """PEP 792."""
-    assert from_json(**{"project-status": told}).status == (status and ProjectStatus(*status))
+    assert from_json(**{"project-status": value}).status == (status and ProjectStatus(*status))
 
 
 @pytest.mark.parametrize(
-    ("told", "versions"),
+    ("value", "versions"),
     [
-        pytest.param(["2.0", "1.0", "2.0"], ("2.0", "1.0"), id="as told"),
+        pytest.param(["2.0", "1.0", "2.0"], ("2.0", "1.0"), id="as listed"),
         pytest.param(["1.0", None, 3, "", "x" * 300, "a\nb"], ("1.0",), id="without nonsense"),
         pytest.param([], (), id="none"),
         pytest.param(None, ("1.0", "1.10"), id="null"),
         pytest.param("1.0", ("1.0", "1.10"), id="text"),
     ],
 )
-def test_versions(told: Any, versions: tuple[str, ...]) -> None:
-    """Upstream's own, else those of the file names, in order."""
+def test_versions(value: Any, versions: tuple[str, ...]) -> None:
+    """Those that the page lists, else those in the file names, in order."""
     files = [entry(filename=name) for name in ("a-1.10.tar.gz", NAME, "a-x.tar.gz", "a.exe", "b-1.0.zip")]
-    assert from_json(*files, versions=told).versions == versions
+    assert from_json(*files, versions=value).versions == versions
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_versions(told: Any, versions: tuple[str, ...]) -> None:
         pytest.param('href="https://evil.example/x.whl"', "url", f"https://files.example/{NAME}", id="twice"),
     ],
 )
-def test_what_a_link_tells(attributes: str, attribute: str, read: Any) -> None:
+def test_the_attributes_of_a_link(attributes: str, attribute: str, read: Any) -> None:
     """Each attribute by itself."""
     assert getattr(link(attributes), attribute) == read
 
@@ -252,15 +252,15 @@ def test_what_a_link_tells(attributes: str, attribute: str, read: Any) -> None:
         pytest.param("/f/a&amp;b/a-1.0.zip?x=1&amp;y=2", None, "a-1.0.zip", id="entities"),
     ],
 )
-def test_where_a_link_leads(href: str, url: str | None, filename: str) -> None:
-    """The file's name is that of the URL."""
+def test_the_url_and_the_file_name_of_a_link(href: str, url: str | None, filename: str) -> None:
+    """The file name is the last segment of the URL."""
     file = link(href=href)
     assert file.filename == filename
     assert url is None or file.url == url
 
 
-def test_a_base_moves_links() -> None:
-    """The first one; it is relative itself, and a hostile one moves nothing."""
+def test_a_base_element_changes_links() -> None:
+    """The first one counts, and may be relative; a hostile one is ignored."""
     page = b'<base href="javascript:x"><base href="/y/"><a href="a-1.0.zip">a</a>'
     assert next(iter(read_html(page, "a", BASE).files)).url == f"{BASE}a-1.0.zip"
     page = b'<base href="../files/"><base href="/y/"><a href="a-1.0.zip">a</a>'
@@ -270,7 +270,7 @@ def test_a_base_moves_links() -> None:
 
 
 def test_meta_elements() -> None:
-    """The version is checked, the status is kept."""
+    """The version is checked, and the status is read."""
     head = b'<meta name="pypi:repository-version" content="1.4">'
     status = b'<meta name="pypi:project-status" content="archived">'
     reason = b'<meta name="pypi:project-status-reason" content="done">'
@@ -288,7 +288,7 @@ PIECES = [
 
 @given(st.lists(st.sampled_from(PIECES) | st.text(max_size=5), max_size=40))
 def test_hostile_html(pieces: list[str]) -> None:
-    """A page, or a sentence; never anything else."""
+    """It yields a page or ProtocolError, and nothing else."""
     try:
         page = read_html("".join(pieces).encode("utf-8", "replace"), "a", BASE)
     except ProtocolError:
@@ -315,7 +315,7 @@ KEYS = (
     st.dictionaries(st.sampled_from(("versions", "project-status", "meta", "name", "files")), JSONS),
 )
 def test_hostile_json(files: list[Any], keys: dict[str, Any]) -> None:
-    """A page that can be written and read again, or a sentence."""
+    """It yields ProtocolError, or a page that can be written and read again."""
     document = {"name": "hello-world", "files": files, **keys}
     try:
         page = read_json(json.dumps(document).encode(), "hello-world", BASE)
@@ -327,18 +327,18 @@ def test_hostile_json(files: list[Any], keys: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "piece", ["<!--", "<![", "<a ", '<a b="', "<", "</a", "<!", "<?", "&", "<a b=c ", "<script>"]
 )
-def test_html_that_never_ends(piece: str) -> None:
-    """It is read once, whatever is begun in it and never ended."""
+def test_html_with_unfinished_markup(piece: str) -> None:
+    """It is parsed in linear time, whatever is begun in it and never ended."""
     body = (piece * (300_000 // len(piece))).encode()
     with suppress(ProtocolError):
         assert read_html(body, "a", BASE).files == ()
 
 
-def test_a_page_of_the_same_content_has_the_same_state() -> None:
-    """Whatever form it came in, and whoever reads it again; another content has another one."""
+def test_pages_with_the_same_content_have_the_same_fingerprint() -> None:
+    """Whatever form they came in; other content has another one."""
     html = f'<a href="https://files.example/{NAME}#sha256={SHA}">{NAME}</a>'
-    told = from_json(entry(), versions=["1.0"])
-    fingerprint = UpstreamPage.of(told).fingerprint
+    page = from_json(entry(), versions=["1.0"])
+    fingerprint = UpstreamPage.of(page).fingerprint
     assert fingerprint == UpstreamPage.of(read_html(html.encode(), "hello-world", BASE)).fingerprint
-    assert fingerprint == UpstreamPage.of(read_json(page_json(told), "hello-world", "")).fingerprint
+    assert fingerprint == UpstreamPage.of(read_json(page_json(page), "hello-world", "")).fingerprint
     assert fingerprint != UpstreamPage.of(from_json(entry(yanked=True), versions=["1.0"])).fingerprint

@@ -83,7 +83,7 @@ def fill(cache: Cache, pages: RenderedPages) -> Iterator[None]:
         for caller in range(3):
             remembered.access.prove(cache.caller_key(Basic(f"user{caller}", project)), 3600)
         rendered = Rendered.of((sha256(project) * 5 * VERSIONS).encode(), "text/html", compressed=False)
-        pages.made(project, "state", partial(_same, rendered))
+        pages.get_or_render(project, "state", partial(_same, rendered))
         yield
 
 

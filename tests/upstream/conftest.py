@@ -1,4 +1,6 @@
-"""Package indexes of one test, and servers that ask them: each with a clock that only the test moves."""
+"""Package indexes of one test, and Upstream objects that request their pages, with a clock that only the test
+advances.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ MakeUpstream = Callable[..., Upstream]
 
 @dataclass
 class Clock:
-    """Seconds that pass when a test says so."""
+    """A clock that a test advances."""
 
     time: float = 1_800_000_000.0
 
@@ -52,7 +54,7 @@ def backend() -> Backend:
 
 @pytest.fixture
 def make_upstream(elsewhere: PackageIndex, backend: Backend, clock: Clock) -> Iterator[MakeUpstream]:
-    """Workers that share a cache; each one has connections and memory of its own."""
+    """Makes Upstream objects that share a cache, each with connections and memory of its own."""
     made: list[Transport] = []
 
     def make(url: str = "", authorization: str | None = None, **settings: Any) -> Upstream:

@@ -1,4 +1,4 @@
-"""The address of an upstream, and credentials that show nowhere."""
+"""Parsing the address of an upstream, and its credentials, which no repr and no message has."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def basic(pair: str) -> str:
     ],
 )
 def test_an_address_ends_with_a_slash(text: str, url: str | None) -> None:
-    """And is that of a simple API, wherever the operator has it."""
+    """Whatever path and port the operator has the simple API at."""
     address = UpstreamAddress.parse(text)
     assert address.url == (url or text)
     assert address.authorization is None
@@ -33,7 +33,7 @@ def test_an_address_ends_with_a_slash(text: str, url: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "apart", "header"),
+    ("url", "separate", "header"),
     [
         pytest.param("https://me:secret@p.example/", None, basic("me:secret"), id="in the URL"),
         pytest.param("https://me%40x:a%2Fb@p.example/", None, basic("me@x:a/b"), id="encoded in the URL"),
@@ -44,9 +44,9 @@ def test_an_address_ends_with_a_slash(text: str, url: str | None) -> None:
         pytest.param("https://p.example/", " me:schlüssel ", basic("me:schlüssel"), id="not ASCII"),
     ],
 )
-def test_credentials_make_one_header(url: str, apart: str | None, header: str) -> None:
-    """Which is not in the URL any more, nor in a repr."""
-    address = UpstreamAddress.parse(url, apart)
+def test_credentials_make_one_header(url: str, separate: str | None, header: str) -> None:
+    """It is neither in the URL nor in a repr."""
+    address = UpstreamAddress.parse(url, separate)
     assert address.authorization == header
     assert address.url == "https://p.example/"
     assert header not in repr(address)
@@ -54,7 +54,7 @@ def test_credentials_make_one_header(url: str, apart: str | None, header: str) -
 
 
 @pytest.mark.parametrize(
-    ("url", "apart"),
+    ("url", "separate"),
     [
         pytest.param("packages.example/simple", None, id="no scheme"),
         pytest.param("ftp://packages.example/", None, id="ftp"),
@@ -75,16 +75,16 @@ def test_credentials_make_one_header(url: str, apart: str | None, header: str) -
         pytest.param("https://p.example/", ":", id="nobody"),
     ],
 )
-def test_what_is_no_address(url: str, apart: str | None) -> None:
-    """One sentence, which repeats nothing that may be a password."""
+def test_what_is_no_address_is_refused(url: str, separate: str | None) -> None:
+    """With one sentence, which repeats nothing that may be a password."""
     with pytest.raises(ValueError, match="expected") as failure:
-        UpstreamAddress.parse(url, apart)
+        UpstreamAddress.parse(url, separate)
     assert "sec" not in str(failure.value)
     assert "\n" not in str(failure.value)
 
 
-def test_other_credentials_are_other_keys() -> None:
-    """They may be shown other pages; the key holds no secret."""
-    keys = {UpstreamAddress.parse("https://p.example/", apart).key for apart in (None, "me:a", "me:b")}
+def test_other_credentials_have_another_key() -> None:
+    """They may see other pages; no secret is in the key."""
+    keys = {UpstreamAddress.parse("https://p.example/", separate).key for separate in (None, "me:a", "me:b")}
     assert len(keys) == 3
     assert all(key.startswith("https://p.example/\0") and len(key) == 23 for key in keys)

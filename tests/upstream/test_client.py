@@ -1,4 +1,4 @@
-"""What is sent to another package index, where it may lead, and what its answers mean."""
+"""What is sent to another package index, which redirects are followed, and what the answers mean."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import pytest
 from werkzeug.wrappers import Request, Response
 
 from pyoci.errors import Denied, NotFound, ProtocolError, PyOCIError, Unreachable
-from pyoci.upstream import client
-from pyoci.upstream.client import freshness_lifetime
+from pyoci.upstream.client import HTML_LIMIT, JSON_LIMIT, freshness_lifetime
 from pyoci.upstream.service import Upstream
 from tests.upstream.conftest import MakeUpstream
 from tests.upstreams import HTML, JSON, PackageIndex, package_index
@@ -26,9 +25,9 @@ def page(upstream: Upstream, name: str = "hello-world") -> list[str]:
 
 
 def sends(body: bytes | str = "", status: int = 200, kind: str = JSON, **headers: str) -> Any:
-    """An answer that is always the same."""
-    told = {name.replace("_", "-"): value for name, value in headers.items()}
-    return lambda request: Response(body, status, told, content_type=kind)
+    """Always answers with this."""
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda request: Response(body, status, fields, content_type=kind)
 
 
 @pytest.mark.parametrize("forms", [(JSON, HTML), (JSON,), (HTML, JSON), (HTML,), ("text/html",)], ids=str)
@@ -36,7 +35,7 @@ def sends(body: bytes | str = "", status: int = 200, kind: str = JSON, **headers
 def test_json_is_preferred(
     elsewhere: PackageIndex, make_upstream: MakeUpstream, forms: tuple[str, ...], zipped: bool
 ) -> None:
-    """And HTML is understood, packed or not."""
+    """HTML is parsed too; both may be compressed."""
     elsewhere.forms, elsewhere.zipped = forms, zipped
     (file,) = make_upstream().page("hello-world").files
     assert file.url == f"{elsewhere.url}/files/hello_world-1.0-py3-none-any.whl"
@@ -46,7 +45,7 @@ def test_json_is_preferred(
 
 
 def test_what_is_sent(elsewhere: PackageIndex, make_upstream: MakeUpstream) -> None:
-    """Credentials in one header; nothing of them in what comes back."""
+    """Credentials are in one header, and nothing of them is in the page."""
     elsewhere.authorization = SECRET
     upstream = make_upstream(authorization=SECRET)
     found = upstream.page("hello-world")
@@ -85,7 +84,7 @@ def test_what_is_sent(elsewhere: PackageIndex, make_upstream: MakeUpstream) -> N
 def test_what_answers_mean(
     elsewhere: PackageIndex, make_upstream: MakeUpstream, answer: Any, kind: type[PyOCIError], says: str
 ) -> None:
-    """One sentence, which names upstream but not its address."""
+    """One sentence, which names upstream and not its address."""
     elsewhere.answer = answer
     with pytest.raises(kind, match=says) as failure:
         make_upstream().page("hello-world")
@@ -93,20 +92,18 @@ def test_what_answers_mean(
     assert "127.0.0.1" not in failure.value.message
 
 
-@pytest.mark.parametrize("kind", [JSON, HTML])
-def test_a_bomb_is_not_unpacked(
-    elsewhere: PackageIndex, make_upstream: MakeUpstream, monkeypatch: pytest.MonkeyPatch, kind: str
+@pytest.mark.parametrize(("kind", "limit"), [(JSON, JSON_LIMIT), (HTML, HTML_LIMIT)])
+def test_a_compression_bomb_is_not_unpacked(
+    elsewhere: PackageIndex, make_upstream: MakeUpstream, kind: str, limit: int
 ) -> None:
-    """Of what is packed no more is unpacked than a page may have."""
-    monkeypatch.setattr(client, "JSON_LIMIT", 100_000)
-    monkeypatch.setattr(client, "HTML_LIMIT", 100_000)
-    elsewhere.answer = sends(gzip.compress(b" " * 10_000_000), kind=kind, Content_Encoding="gzip")
-    with pytest.raises(ProtocolError, match="more than 100000 bytes"):
+    """Unpacking stops at the limit of a page."""
+    elsewhere.answer = sends(gzip.compress(bytes(2 * limit), 1), kind=kind, Content_Encoding="gzip")
+    with pytest.raises(ProtocolError, match=f"more than {limit} bytes"):
         make_upstream().page("hello-world")
 
 
-def test_json_has_to_be_of_the_same_project(elsewhere: PackageIndex, make_upstream: MakeUpstream) -> None:
-    """A page of another one is nonsense; another spelling of the name isn't."""
+def test_json_must_be_of_the_same_project(elsewhere: PackageIndex, make_upstream: MakeUpstream) -> None:
+    """Another project's page is refused; another spelling of the name is not."""
     document = {"meta": {"api-version": "1.0"}, "name": "Hello.World", "files": []}
     elsewhere.answer = sends(json.dumps(document))
     assert make_upstream().page("hello-world").files == ()
@@ -116,7 +113,7 @@ def test_json_has_to_be_of_the_same_project(elsewhere: PackageIndex, make_upstre
 
 
 def redirecting(location: Callable[[PackageIndex], str], times: int = 1) -> Any:
-    """Sends to another place so many times, then answers as always."""
+    """Redirects so many times, then answers as always."""
     left = [times]
 
     def build(elsewhere: PackageIndex) -> Callable[[Request], Response | None]:
@@ -150,7 +147,7 @@ def test_redirects(
     times: int,
     good: bool,
 ) -> None:
-    """Some are followed, where a server may go; links are relative to where the page was found."""
+    """Three are followed, to permitted addresses; links are relative to the last URL."""
     elsewhere.answer = redirecting(location, times)(elsewhere)
     if good:
         assert page(make_upstream()) == [f"{elsewhere.url}/files/hello_world-1.0-py3-none-any.whl"]
@@ -160,8 +157,8 @@ def test_redirects(
         assert "169.254" not in failure.value.message
 
 
-def test_credentials_stay_at_home(elsewhere: PackageIndex, make_upstream: MakeUpstream) -> None:
-    """Another port is another place, and who has been there comes back as a stranger."""
+def test_credentials_go_to_no_other_origin(elsewhere: PackageIndex, make_upstream: MakeUpstream) -> None:
+    """Another port is another origin, and a redirect back from there gets no credentials either."""
     with package_index() as third:
         third.add_wheel("hello-world")
         elsewhere.answer = lambda request: Response("", 307, {"Location": f"{third.simple}hello-world/"})
@@ -178,7 +175,7 @@ def test_credentials_stay_at_home(elsewhere: PackageIndex, make_upstream: MakeUp
         assert sent == [True, True, False]
 
 
-def test_nobody_is_there(make_upstream: MakeUpstream) -> None:
+def test_an_upstream_that_cannot_be_reached(make_upstream: MakeUpstream) -> None:
     """One sentence, without the address."""
     with package_index() as gone:
         url = gone.simple
@@ -207,5 +204,5 @@ def test_nobody_is_there(make_upstream: MakeUpstream) -> None:
     ],
 )
 def test_freshness_lifetime(headers: dict[str, str], seconds: float) -> None:
-    """What upstream says, within bounds of our own."""
+    """What upstream says, from a minute to an hour."""
     assert freshness_lifetime(headers, 300.0) == seconds

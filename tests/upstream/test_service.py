@@ -1,4 +1,4 @@
-"""How seldom another package index is asked, and what is given when it can't be."""
+"""How seldom another package index is asked, and which page is given while it can't be asked."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FAILURES = [
 
 
 def failing(**answer: Any) -> Any:
-    """Answers everybody alike."""
+    """Answers every request so."""
     return lambda request: Response("", **answer)
 
 
@@ -38,7 +38,7 @@ class TestFreshness:
     def test_a_page_is_asked_for_once(
         self, elsewhere: PackageIndex, make_upstream: MakeUpstream, clock: Clock
     ) -> None:
-        """And counts as long as upstream says: in all workers that share the cache."""
+        """It is fresh for as long as upstream says, in all workers that share the cache."""
         first, second = make_upstream(), make_upstream()
         found = first.page("hello-world")
         clock.go(599)
@@ -46,7 +46,7 @@ class TestFreshness:
         assert elsewhere.calls == ["GET /simple/hello-world/ 200"]
 
     def test_until_when_it_may_be_given_again(self, make_upstream: MakeUpstream, clock: Clock) -> None:
-        """On the clock of who asked, in each worker."""
+        """`until` is a time on the clock of the worker."""
         asked = clock()
         first = make_upstream().page("hello-world")
         clock.go(200)
@@ -57,7 +57,7 @@ class TestFreshness:
     def test_then_upstream_is_asked_whether_it_has_changed(
         self, elsewhere: PackageIndex, make_upstream: MakeUpstream, clock: Clock
     ) -> None:
-        """A 304 makes the page count again, for all; a change shows."""
+        """A 304 makes the page fresh again in all workers; a change is seen."""
         first, second = make_upstream(), make_upstream()
         found = first.page("hello-world")
         clock.go(601)
@@ -74,7 +74,7 @@ class TestFreshness:
     def test_a_date_does_where_there_is_no_etag(
         self, elsewhere: PackageIndex, make_upstream: MakeUpstream, clock: Clock
     ) -> None:
-        """If-Modified-Since with what Last-Modified said."""
+        """If-Modified-Since repeats Last-Modified."""
         elsewhere.etag = False
         dated = {"Last-Modified": "Fri, 02 Jan 2026 03:04:05 GMT"}
         elsewhere.answer = lambda request: Response(
@@ -86,10 +86,10 @@ class TestFreshness:
         upstream.page("hello-world")
         assert elsewhere.requests[-1].headers["If-Modified-Since"] == dated["Last-Modified"]
 
-    def test_who_insists_gets_what_upstream_has_now(
+    def test_fresh_asks_upstream_again(
         self, elsewhere: PackageIndex, make_upstream: MakeUpstream, clock: Clock
     ) -> None:
-        """But no more than every few seconds, whoever asks."""
+        """At most every few seconds, whoever asks."""
         upstream = make_upstream()
         upstream.page("hello-world")
         elsewhere.add_wheel("hello-world", "2.0")
@@ -103,7 +103,7 @@ class TestFreshness:
     def test_an_absent_project_is_asked_for_once_a_minute(
         self, elsewhere: PackageIndex, make_upstream: MakeUpstream, clock: Clock
     ) -> None:
-        """By each process: nobody's made up names fill the cache that all share. Then it may have come."""
+        """By each process: made-up names must not fill the shared cache. A minute later it may exist."""
         first, second = make_upstream(), make_upstream()
         for upstream in (first, first, second):
             with pytest.raises(NotFound):
@@ -113,10 +113,10 @@ class TestFreshness:
         clock.go(61)
         assert first.page("new").versions == ("1.0",)
 
-    def test_a_project_may_go(
+    def test_a_project_that_disappears(
         self, elsewhere: PackageIndex, make_upstream: MakeUpstream, clock: Clock
     ) -> None:
-        """What was remembered of it goes too, also where upstream is down later."""
+        """Its page is forgotten, so it is not given as a stale one either."""
         upstream = make_upstream()
         upstream.page("hello-world")
         del elsewhere.projects["hello-world"]
@@ -128,31 +128,35 @@ class TestFreshness:
         with pytest.raises(Unreachable):
             upstream.page("hello-world")
 
-    def test_addresses_and_credentials_have_memories_of_their_own(
+    def test_each_address_and_credentials_have_pages_of_their_own(
         self, elsewhere: PackageIndex, make_upstream: MakeUpstream
     ) -> None:
-        """Another one may be shown another page."""
+        """Another caller of upstream may see another page."""
         make_upstream().page("hello-world")
         make_upstream(authorization="me:secret").page("hello-world")
         make_upstream(f"{elsewhere.url}/simple/").page("hello-world")
         assert elsewhere.asked("hello-world") == 2
 
-    def test_a_page_larger_than_the_memory(
-        self, elsewhere: PackageIndex, make_upstream: MakeUpstream, monkeypatch: pytest.MonkeyPatch
+    def test_a_page_too_large_for_the_process(
+        self, elsewhere: PackageIndex, make_upstream: MakeUpstream
     ) -> None:
-        """It is taken from the cache each time."""
-        monkeypatch.setattr("pyoci.upstream.page_cache._LOCAL", 100)
+        """A page of 20,000 files is taken from the shared cache each time."""
+        (file,) = elsewhere.projects["hello-world"]
+        elsewhere.projects["hello-world"] *= 20_000
         upstream = make_upstream()
-        assert upstream.page("hello-world") == upstream.page("hello-world")
+        first, second = upstream.page("hello-world"), upstream.page("hello-world")
+        assert [file.filename for file in first.files] == [file["filename"]] * 20_000
+        assert first == second
+        assert first.files is not second.files
         assert elsewhere.asked("hello-world") == 1
 
 
 class TestDown:
     @pytest.mark.parametrize("answer", FAILURES)
-    def test_what_is_remembered_is_given_for_a_day(
+    def test_a_stale_page_is_given_for_a_day(
         self, elsewhere: PackageIndex, make_upstream: MakeUpstream, clock: Clock, answer: dict[str, Any]
     ) -> None:
-        """By workers that never saw it, too; it says that it is stale, and counts for seconds only."""
+        """Also by workers that never had it. It says that it is stale, and is fresh for seconds only."""
         found = make_upstream().page("hello-world")
         elsewhere.answer = failing(**answer)
         clock.go(86_300)
@@ -163,10 +167,10 @@ class TestDown:
         with pytest.raises(Unreachable, match="the upstream package index"):
             make_upstream().page("hello-world")
 
-    def test_nobody_is_asked_for_some_seconds(
+    def test_upstream_is_not_asked_for_some_seconds(
         self, elsewhere: PackageIndex, make_upstream: MakeUpstream, clock: Clock
     ) -> None:
-        """Then again, and what upstream says counts."""
+        """Then it is asked again, and its answer counts."""
         upstream = make_upstream()
         upstream.page("hello-world")
         elsewhere.answer = failing(status=500)
@@ -181,10 +185,10 @@ class TestDown:
         assert not upstream.page("hello-world").stale
 
     @pytest.mark.parametrize("answer", FAILURES)
-    def test_without_memory_there_is_a_sentence(
+    def test_without_a_known_page_there_is_an_error(
         self, elsewhere: PackageIndex, make_upstream: MakeUpstream, answer: dict[str, Any]
     ) -> None:
-        """And a listener hears of it."""
+        """And an event for the log."""
         heard: list[tuple[str, dict[str, object]]] = []
         events = Events(lambda event, **facts: heard.append((event, facts)))
         elsewhere.answer = failing(**answer)
@@ -192,18 +196,16 @@ class TestDown:
             make_upstream(events=events).page("hello-world")
         assert [facts["room"] for _, facts in heard] == ["upstream"]
 
-    def test_a_slow_one_is_left_after_its_time(
-        self, elsewhere: PackageIndex, make_upstream: MakeUpstream
-    ) -> None:
-        """One that says nothing at all."""
+    def test_a_slow_upstream_times_out(self, elsewhere: PackageIndex, make_upstream: MakeUpstream) -> None:
+        """One that never answers."""
         elsewhere.hang()
         with pytest.raises(Unreachable, match="the upstream package index did not answer in time"):
             make_upstream(document_seconds=0.3).page("hello-world")
 
-    def test_a_refusal_is_no_failure(
+    def test_a_refusal_is_an_answer(
         self, elsewhere: PackageIndex, make_upstream: MakeUpstream, clock: Clock
     ) -> None:
-        """What upstream withholds is not given from memory, then or later; nor instead of nonsense."""
+        """A withheld page isn't given as a stale one, then or later; a broken answer is an error."""
         upstream = make_upstream()
         upstream.page("hello-world")
         clock.go(601)
@@ -220,7 +222,7 @@ class TestDown:
     def test_the_circuit_opens(
         self, elsewhere: PackageIndex, make_upstream: MakeUpstream, clock: Clock
     ) -> None:
-        """After five failures nobody is asked for half a minute; then one is, and its answer decides."""
+        """After five failures upstream isn't asked for half a minute; then one request decides."""
         upstream = make_upstream()
         elsewhere.answer = failing(status=404)
         with pytest.raises(NotFound):
@@ -242,7 +244,7 @@ class TestDown:
         with pytest.raises(NotFound):
             upstream.page("project-1")
 
-    def test_upstream_says_how_long_it_wants_to_be_left_alone(
+    def test_retry_after_opens_the_circuit(
         self, elsewhere: PackageIndex, make_upstream: MakeUpstream, clock: Clock
     ) -> None:
         """429 with Retry-After, for all projects; five minutes at most."""
@@ -259,8 +261,8 @@ class TestDown:
 
 
 class TestCircuit:
-    def test_one_tries_at_a_time(self, clock: Clock) -> None:
-        """The others are told at once; who gives up without an answer leaves the next one to try."""
+    def test_one_caller_tries_at_a_time(self, clock: Clock) -> None:
+        """The others fail at once. A caller that gives up without an answer lets the next one try."""
         circuit = Circuit(1, 30, clock)
         with pytest.raises(Unreachable), circuit.call():
             raise Unreachable("down")
@@ -275,15 +277,15 @@ class TestCircuit:
             assert not circuit.is_open
 
     def tries(self, circuit: Circuit) -> None:
-        """Tries, sees the others turned away, and gives up."""
+        """Tries, sees another caller refused, and gives up."""
         with circuit.call():
             assert circuit.is_open
             with pytest.raises(Unreachable, match="failed several times"), circuit.call():
                 pytest.fail("two tried")
             raise KeyboardInterrupt
 
-    def test_any_answer_is_one(self, clock: Clock) -> None:
-        """Failures count where they follow each other; what was said with nonsense was said."""
+    def test_any_answer_is_a_success(self, clock: Clock) -> None:
+        """Only failures in a row count, and a broken answer is an answer."""
         circuit = Circuit(2, 30, clock)
         for failure in (Unreachable("down"), ProtocolError("nonsense"), Unreachable("down")):
             with pytest.raises(type(failure)), circuit.call():
@@ -291,8 +293,8 @@ class TestCircuit:
         assert not circuit.is_open
 
 
-class TestTogether:
-    def test_many_who_ask_are_one(
+class TestConcurrency:
+    def test_simultaneous_requests_are_one(
         self, elsewhere: PackageIndex, make_upstream: MakeUpstream, tmp_path: Path
     ) -> None:
         """In one worker, and among workers that share a cache."""
@@ -308,10 +310,10 @@ class TestTogether:
             }
         assert elsewhere.asked("hello-world") == 2  # one for these, and one for the last, of another cache
 
-    def test_names_don_t_wait_for_each_other(
+    def test_projects_don_t_wait_for_each_other(
         self, elsewhere: PackageIndex, make_upstream: MakeUpstream
     ) -> None:
-        """What upstream is slow with keeps nobody from the rest."""
+        """A slow answer about one project doesn't delay another."""
         slow = threading.Event()
 
         def answer(request: Request) -> None:
@@ -330,7 +332,7 @@ class TestTogether:
         self, elsewhere: PackageIndex, make_upstream: MakeUpstream, tmp_path: Path
     ) -> None:
         """A hundred requests for an upstream that hangs: a server's threads still serve what is in the
-        registry, while those who got a place go on waiting, and the rest have their sentence.
+        registry, while eight go on waiting, and the rest fail with one sentence.
         """
         store = TestRegistry(tmp_path).store()
         publish_wheel(store)
@@ -352,7 +354,7 @@ class TestTogether:
             assert all(isinstance(page.exception(60), NotFound) for page in waiting)
 
 
-class TestWhatLiesInTheCache:
+class TestSharedCache:
     @pytest.mark.parametrize(
         "damage",
         [
@@ -364,7 +366,7 @@ class TestWhatLiesInTheCache:
             pytest.param(lambda kept: kept.partition(b"\n")[0] + b"\nrubbish", id="no page"),
         ],
     )
-    def test_rubbish_is_nothing(
+    def test_damaged_entries_are_ignored(
         self, elsewhere: PackageIndex, make_upstream: MakeUpstream, backend: Backend, damage: Any
     ) -> None:
         """Upstream is asked again."""
@@ -377,10 +379,10 @@ class TestWhatLiesInTheCache:
         assert make_upstream().page("hello-world").versions == ("1.0",)
         assert elsewhere.asked("hello-world") == 2
 
-    def test_no_secret_lies_there(
+    def test_no_secret_is_in_the_cache(
         self, elsewhere: PackageIndex, make_upstream: MakeUpstream, tmp_path: Path, clock: Clock
     ) -> None:
-        """Nor is one told to who listens, or in an error."""
+        """Nor in an event, an error or a repr."""
         elsewhere.authorization = "Basic bWU6cGxhbnRlZC1zZWNyZXQ="
         heard: list[object] = []
         events = Events(lambda event, **facts: heard.append((event, facts)))
@@ -400,8 +402,8 @@ class TestWhatLiesInTheCache:
             assert "planted" not in text
             assert "bWU6" not in text
 
-    def test_what_comes_from_the_future(self, make_upstream: MakeUpstream, clock: Clock) -> None:
-        """A host whose clock is wrong makes no page last for ever."""
+    def test_an_entry_from_the_future_is_not_fresh(self, make_upstream: MakeUpstream, clock: Clock) -> None:
+        """A host whose clock is wrong makes no page fresh for ever."""
         known = CachedAnswer(
             make_upstream().page("hello-world"), clock() + 1000, clock() + 1600, "etag", "date"
         )

@@ -1,4 +1,4 @@
-"""Pages of another package index: as they came, in either shape, and nothing in them that bites."""
+"""Pages of another package index, written and served: nothing is lost, and nothing becomes markup."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def html() -> str:
 
 
 def test_json_has_every_key_that_upstream_gave() -> None:
-    """And none for what it didn't: uv throws a page away for one null."""
+    """It has no others: uv rejects a page for one null."""
     assert json.loads(render_page(PAGE, Representation.JSON)) == {
         "meta": {"api-version": "1.4"},
         "name": "flask",
@@ -65,8 +65,8 @@ def test_json_has_every_key_that_upstream_gave() -> None:
     }
 
 
-def test_html_tells_the_same() -> None:
-    """As a parser of others reads it."""
+def test_html_has_the_same() -> None:
+    """pypi-simple reads it back."""
     page = Parsed.from_html("flask", html())
     bare, wheel = page.packages
     assert page.repository_version == "1.4"
@@ -81,23 +81,23 @@ def test_html_tells_the_same() -> None:
     assert '<meta name="pypi:project-status" content="deprecated">' in html()
 
 
-def test_hatch_can_read_it() -> None:
-    """Its expression wants an attribute, and no > inside one."""
+def test_hatch_can_parse_it() -> None:
+    """Its regular expression needs an attribute, and no > inside one."""
     assert re.findall(r"<a [^>]+>([^<]+)</a>", html()) == [BARE.filename, WHEEL.filename]
 
 
-@pytest.mark.parametrize("told", [True, {"sha512": "ab" * 64}], ids=["true", "another hash"])
-def test_core_metadata_without_a_sha256(told: Any) -> None:
-    """`true`, or the hash that there is."""
-    page = make_upstream_page("flask", make_upstream_file(core_metadata=told, yanked=True))
+@pytest.mark.parametrize("metadata", [True, {"sha512": "ab" * 64}], ids=["true", "another hash"])
+def test_core_metadata_without_a_sha256(metadata: Any) -> None:
+    """`true`, or another hash."""
+    page = make_upstream_page("flask", make_upstream_file(core_metadata=metadata, yanked=True))
     text = render_page(page, Representation.HTML).decode()
-    expected = "true" if told is True else f"sha512={'ab' * 64}"
+    expected = "true" if metadata is True else f"sha512={'ab' * 64}"
     assert f'data-core-metadata="{expected}" data-dist-info-metadata="{expected}" data-yanked=""' in text
-    assert json.loads(render_page(page, Representation.JSON))["files"][0]["core-metadata"] == told
+    assert json.loads(render_page(page, Representation.JSON))["files"][0]["core-metadata"] == metadata
 
 
-def test_nothing_of_a_strangers_page_becomes_markup() -> None:
-    """Upstream lets everybody publish."""
+def test_nothing_on_a_page_becomes_markup() -> None:
+    """Anybody may publish at upstream."""
     evil = '"><script>alert(1)</script>'
     file = make_upstream_file(url=f"https://files.example/{evil}", yanked=evil, requires_python=evil)
     page = make_upstream_page("flask", file, status=ProjectStatus("archived", evil))
@@ -105,7 +105,7 @@ def test_nothing_of_a_strangers_page_becomes_markup() -> None:
 
 
 def test_legacy_json_has_what_renovate_reads() -> None:
-    """Versions, moments, yanks; files that tell no version are not shown."""
+    """Versions, times, yanks; files without a version are left out."""
     egg = make_upstream_file("flask-0.1-py2.6.egg")
     document = json.loads(render_legacy(make_upstream_page("flask", egg, BARE, WHEEL)))
     assert document["info"] == {
@@ -141,8 +141,8 @@ class TestServed:
         store.elsewhere[ProjectName.parse("flask")] = ForeignPage(PAGE)
 
     @pytest.mark.parametrize("path", ["flask/", "+simple/flask/", "flask/json", "flask/?format=json"])
-    def test_says_where_it_comes_from(self, client: FlaskClient, store: MemoryStore, path: str) -> None:
-        """On each answer, a 304 too; so do our own."""
+    def test_has_its_origin(self, client: FlaskClient, store: MemoryStore, path: str) -> None:
+        """In a header of each answer, also of a 304 and of our own pages."""
         answer = client.get(f"/ghcr.io/acme/{path}")
         assert (answer.status_code, answer.headers["X-PyOCI-Origin"]) == (200, "upstream")
         again = client.get(f"/ghcr.io/acme/{path}", headers={"If-None-Match": answer.headers["ETag"]})
@@ -150,14 +150,14 @@ class TestServed:
         store.put("flask-1.0-py3-none-any.whl")
         assert client.get(f"/ghcr.io/acme/{path}").headers["X-PyOCI-Origin"] == "registry"
 
-    def test_is_told_to_the_log(self, app: Flask) -> None:
-        """An operator sees what came from outside."""
+    def test_its_origin_is_logged(self, app: Flask) -> None:
+        """An operator sees which pages come from upstream."""
         environ = EnvironBuilder(path="/ghcr.io/acme/flask/").get_environ()
         list(app.wsgi_app(environ, lambda *_: lambda _: None))
         assert environ["pyoci.origin"] == "upstream"
 
     def test_is_private_to_the_caller(self, client: FlaskClient) -> None:
-        """Whether a project is absent here is a secret of the registry's."""
+        """Whether the registry has a project is known to its callers alone."""
         answer = client.get("/ghcr.io/acme/flask/")
         assert answer.headers["Cache-Control"] == "private, no-cache"
         assert "Authorization" in answer.headers["Vary"]

@@ -24,7 +24,7 @@ def read(page: ProjectPage) -> dict[str, Any]:
 
 
 def test_releases_are_filled() -> None:
-    """Each file stands with what Renovate, Dependabot and pip-compile read."""
+    """Each file has what Renovate, Dependabot and pip-compile read."""
     wheel = make_file(requires_python=">=3.9", yanked="broken")
     sdist = make_file("hello_world-1.0.tar.gz", size=None, upload_time=None)
     assert read(make_page(wheel, sdist))["releases"] == {
@@ -71,7 +71,7 @@ def test_latest(files: dict[str, str | None], version: str) -> None:
 
 
 def test_info() -> None:
-    """`info` tells the project's links and what Python it needs."""
+    """`info` has the project's links and the Python that it requires."""
     urls = {"Source": "https://example.org/s", "homepage": "https://example.org"}
     page = make_page(make_file(project_urls=urls, requires_python=">=3.9"))
     assert read(page)["info"] == {
@@ -96,7 +96,7 @@ def test_empty() -> None:
 
 
 def test_through_http(client: FlaskClient, store: MemoryStore) -> None:
-    """Renovate asks for application/json, is answered so, and may keep nothing; links are whole."""
+    """Renovate gets the application/json that it accepts, uncached; links are absolute."""
     file = store.put("hello_world-1!1.0+a-py3-none-any.whl")
     path = "/ghcr.io/acme/hello-world/json"
     answer = client.get(path, headers={"Accept": "application/json"}, base_url="https://packages.example")

@@ -81,8 +81,8 @@ class TestJson:
             ],
         }
 
-    def test_nothing_known_is_nothing_said(self) -> None:
-        """uv throws a whole page away for one null: what isn't known has no key."""
+    def test_unknown_fields_have_no_key(self) -> None:
+        """uv rejects a whole page for one null."""
         file = make_file(size=None, upload_time=None, requires_python="")
         (entry,) = as_json(make_page(file))["files"]
         assert set(entry) == {"filename", "url", "hashes"}
@@ -185,7 +185,7 @@ FILES = st.builds(
 
 @given(st.lists(FILES, max_size=4))
 def test_oracle_reads_json(files: list[PackageFile]) -> None:
-    """Whatever the store says comes back from the JSON as it was."""
+    """pypi-simple reads the values that the store had."""
     page = make_page(*files)
     packages = by_json(page).packages
     assert [(p.filename, p.digests, p.size) for p in packages] == [
@@ -203,8 +203,8 @@ def test_oracle_reads_json(files: list[PackageFile]) -> None:
 
 
 @given(st.lists(FILES, max_size=4))
-def test_both_say_the_same(files: list[PackageFile]) -> None:
-    """HTML and JSON agree on all that both can say."""
+def test_html_and_json_agree(files: list[PackageFile]) -> None:
+    """On all that both formats have."""
     page = make_page(*files)
 
     def facts(oracle: OraclePage) -> list[tuple[Any, ...]]:
@@ -226,8 +226,8 @@ def test_both_say_the_same(files: list[PackageFile]) -> None:
 
 
 @given(st.lists(FILES | st.builds(make_file, yanked=st.text(), requires_python=st.text()), max_size=4))
-def test_nothing_breaks_out(files: list[PackageFile]) -> None:
-    """Whatever stands in a reason, the page holds links and nothing else, and hatch finds each."""
+def test_nothing_becomes_markup(files: list[PackageFile]) -> None:
+    """Whatever a reason contains, the page has links and nothing else, and hatch finds each."""
     html = as_html(make_page(*files))
     parsed = Links(html)
     assert parsed.tags <= {"html", "head", "meta", "title", "body", "h1", "a", "br"}
