@@ -132,7 +132,7 @@ def test_a_request_shows_none(caller: Basic | Bearer, registry: Server) -> None:
         Call(method="GET", url=f"http://x/?{TOKEN}", headers=headers),
         Answer(401, headers, TOKEN.encode()),
     ]
-    resolved = ResolvedRequest(lab, IndexAddress("lab", ("acme", "hello-world")), caller)
+    resolved = ResolvedRequest(lab, IndexAddress("lab", ("acme", "hello-world")), caller, fresh=False)
     project = make_project(session, repository)
     assert shown([session, project, resolved, said]) == []
     gateway.transport.close()

@@ -102,6 +102,7 @@ class ResolvedRequest:
     registry: Registry
     address: IndexAddress
     caller: Credentials
+    fresh: bool  # whether the registry is to be asked, whatever is cached
 
     def namespace(self) -> Namespace:
         """The namespace that this address is the root of. Raises NotFound, InvalidRequest."""
@@ -119,13 +120,10 @@ class ResolvedRequest:
             self.leave_path(f"{project.namespace.path}/{project.name}")
         return project.namespace, project.name
 
-    def page_project(self, *, fresh: bool = False) -> ResolvedProject:
-        """The same, with all that the store needs to find the page at this address."""
-        return self._resolve(self.address.aliased_project, fresh)
-
-    def json_project(self, *, fresh: bool = False) -> ResolvedProject:
-        """The same for the legacy JSON of this address."""
-        return self._resolve(self.address.aliased_project or self.address.aliased_json, fresh)
+    def page_project(self, *, json: bool = False) -> ResolvedProject:
+        """The same, with all that the store needs to find the page, or the legacy JSON, at this address."""
+        aliased = self.address.aliased_project or (self.address.aliased_json if json else None)
+        return self._resolve(aliased)
 
     @staticmethod
     def leave_path(path: str) -> None:
@@ -142,14 +140,14 @@ class ResolvedRequest:
         found = self.address.as_version
         return None if found is None else (replace(self, address=found[0]), found[1])
 
-    def _resolve(self, aliased: tuple[str, str] | None, fresh: bool) -> ResolvedProject:
+    def _resolve(self, aliased: tuple[str, str] | None) -> ResolvedProject:
         if self.address.as_project is None:
             raise NotFound(f"there is no project at this address; expected {self.address.expected}")
         spelled = self._project_of(*self.address.as_project)
         if aliased is None:
             return spelled
         absence = site().store.absence(
-            spelled.namespace, spelled.name, self.caller, below=spelled.below, fresh=fresh
+            spelled.namespace, spelled.name, self.caller, below=spelled.below, fresh=self.fresh
         )
         return spelled if absence is None else replace(self._project_of(*aliased), absence=absence)
 
@@ -190,7 +188,7 @@ def locate(path: str) -> IndexAddress:
     return IndexAddress.read(path, site().registries.knows, site().short_urls)
 
 
-def resolve(path: str) -> ResolvedRequest:
+def resolve(path: str, *, fresh: bool = False) -> ResolvedRequest:
     """Resolve a request for `path`. Raises NotFound, Denied, InvalidRequest, Unauthorized.
 
     For the log line, the environ gets the registry as `pyoci.registry`, a keyed hash of the caller as
@@ -206,4 +204,4 @@ def resolve(path: str) -> ResolvedRequest:
     header = request.headers.get("Authorization")
     caller = parse_authorization(header, site().bearer_username)
     environ["pyoci.caller"] = fingerprint(caller, site().key)[:16]
-    return ResolvedRequest(registry, address, caller)
+    return ResolvedRequest(registry, address, caller, fresh)

@@ -1,0 +1,163 @@
+"""Finds what is at an address of the simple API: a root, a project's page, or the page of one version."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from pyoci.distributions.filenames import Version
+from pyoci.errors import Denied, InvalidRequest, NotFound, PyOCIError, Unauthorized
+from pyoci.store.models import Absence, ForeignPage, Namespace, ProjectPage, Root
+from pyoci.web.context import ResolvedProject, ResolvedRequest, site
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The page of `project`, or of one `version` of it. `resolved` is the request for the project's page."""
+
+    resolved: ResolvedRequest
+    project: ResolvedProject
+    page: ProjectPage | ForeignPage
+    version: Version | None = None
+
+
+def find_page(resolved: ResolvedRequest) -> Found | Root:
+    """The page or the root at an address. Raises NotFound, and the errors of the registry.
+
+    At `a/b/` that is the page of project `b` in `a`; where the registry lacks that and `a/b` has projects,
+    the root of `a/b`; where there is neither and `b` is an alias, the root of `a`.
+    """
+    release = _find_version(resolved)
+    if release is not None:
+        return release
+    if resolved.address.as_project is None:
+        return _root(resolved.namespace(), resolved)
+    project, above = resolved.page_project(), resolved.address.aliased_root
+    if above is not None and _absence(project, resolved) is not None:
+        resolved.leave_path(above)
+        return _root(Namespace.parse(resolved.registry, above), resolved)
+    page = _look_up(project, resolved)
+    if isinstance(page, Root):
+        if project.absence is not None and above is None:
+            raise _no_project(project)  # the links of a root would lead nowhere from an alias
+        return page
+    if isinstance(page, ForeignPage) and resolved.version() is not None:
+        # A version of a project of the registry would come first, so the store has to be asked each time.
+        page = replace(page, validity=None)
+    return Found(resolved, project, page)
+
+
+def find_legacy(resolved: ResolvedRequest) -> Found:
+    """What the legacy JSON at an address describes: a version, or a project. Raises as find_page does."""
+    release = _find_version(resolved, json=True)
+    if release is not None:
+        return release
+    project = resolved.page_project(json=True)
+    page = _look_up(project, resolved)
+    if isinstance(page, Root):
+        raise _no_project(project)
+    return Found(resolved, project, page)
+
+
+def _find_version(resolved: ResolvedRequest, *, json: bool = False) -> Found | None:
+    """The version whose page is at this address; None where the address is that of something else.
+
+    Below a namespace, `<project>/<version>/` is also the address of a project, and of a root, in a namespace
+    further down. Those come first where the registry has one. Upstream comes last, and is asked for a version
+    only at an address that has no other meaning: what precedes the version may be the name of a namespace.
+    """
+    spelled = resolved.version()
+    if spelled is None:
+        return None
+    above, version = spelled
+    ambiguous = resolved.address.as_project is not None
+    refusal = _refusal(resolved, json) if ambiguous else None
+    if ambiguous and refusal is None:
+        return None
+    try:
+        project = above.page_project(json=json)
+        page = (
+            _ask_store(replace(project, below=None), above, ask_upstream=False)
+            if ambiguous
+            else _look_up(project, above)
+        )
+    except (NotFound, InvalidRequest):
+        if not ambiguous or isinstance(refusal, InvalidRequest):
+            raise
+        return None
+    except (Unauthorized, Denied):
+        if refusal is None or isinstance(refusal, NotFound | InvalidRequest):
+            raise
+        return None
+    found = _narrowed(page, version)
+    if found is None:
+        if refusal is not None and not isinstance(refusal, NotFound | InvalidRequest):
+            raise refusal
+        raise NotFound(f"{project.name} has no version {version} here")
+    # What comes first at an ambiguous address may be published later, so the store has to be asked each time.
+    return Found(above, project, replace(found, validity=None) if ambiguous else found, version)
+
+
+def _refusal(resolved: ResolvedRequest, json: bool) -> PyOCIError | None:
+    """Why the registry shows no project and no root at this address; None where it does."""
+    try:
+        _ask_store(resolved.page_project(json=json), resolved, ask_upstream=False)
+    except (NotFound, InvalidRequest, Unauthorized, Denied) as refusal:
+        return refusal
+    return None
+
+
+def _narrowed(page: ProjectPage | Root | ForeignPage, version: Version) -> ProjectPage | ForeignPage | None:
+    """The page with the files of that version; None where it has none."""
+    assert not isinstance(page, Root)  # none was looked for
+    if isinstance(page, ProjectPage):
+        found = page.of_version(version)
+        return found if found.files else None
+    foreign = page.page.of_version(version)
+    return replace(page, page=foreign) if foreign.files else None
+
+
+def _look_up(project: ResolvedProject, resolved: ResolvedRequest) -> ProjectPage | Root | ForeignPage:
+    """The page or root at this address. Upstream isn't asked for a project that the index above has."""
+    if project.absence is not None:
+        resolved.leave_path(f"{project.namespace.path}/{project.name}")
+    shadowed = resolved.shadowed()
+    if shadowed is None:
+        return _ask_store(project, resolved, ask_upstream=resolved.address.may_go_upstream)
+    try:
+        return _ask_store(project, resolved, ask_upstream=False)
+    except PyOCIError:
+        absence = None
+        with suppress(PyOCIError):
+            absence = _absence(shadowed, resolved)
+        if absence is None:
+            raise
+    return _ask_store(replace(project, absence=absence), resolved, ask_upstream=True)
+
+
+def _ask_store(
+    project: ResolvedProject, resolved: ResolvedRequest, *, ask_upstream: bool
+) -> ProjectPage | Root | ForeignPage:
+    return site().store.find(
+        project.namespace,
+        project.name,
+        resolved.caller,
+        below=project.below,
+        after=project.absence,
+        ask_upstream=ask_upstream,
+        fresh=resolved.fresh,
+    )
+
+
+def _absence(project: ResolvedProject, resolved: ResolvedRequest) -> Absence | None:
+    return site().store.absence(
+        project.namespace, project.name, resolved.caller, below=project.below, fresh=resolved.fresh
+    )
+
+
+def _root(namespace: Namespace, resolved: ResolvedRequest) -> Root:
+    return Root(site().store.projects(namespace, resolved.caller))
+
+
+def _no_project(project: ResolvedProject) -> NotFound:
+    return NotFound(f"there is no project {project.name} here")
