@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -176,29 +177,24 @@ def entries(image_index: ImageIndex, name: ProjectName, tag: str) -> Iterator[En
         return
     for descriptor in image_index.manifests:
         if descriptor.platform is not None:
-            suffix = descriptor.platform.architecture
-            distribution = _named(descriptor, name, version, suffix) or _rebuilt(name, tag, suffix)
+            distribution = _distribution(descriptor, name, version, tag, descriptor.platform.architecture)
             if distribution is not None:
                 yield Entry(descriptor, distribution)
 
 
-def _named(descriptor: Descriptor, name: ProjectName, version: Version, suffix: str) -> Distribution | None:
-    """By our own annotation, where it fits the entry's place."""
-    try:
+def _distribution(
+    descriptor: Descriptor, name: ProjectName, version: Version, tag: str, suffix: str
+) -> Distribution | None:
+    """The file of an entry, by our own annotation where it fits the entry's place; else by the name that the
+    Rust PyOCI would give it. None for an entry that is no file.
+    """
+    with suppress(InvalidRequest):
         named = parse_filename(descriptor.annotations.get(FILENAME, ""))
-    except InvalidRequest:
-        return None
-    if (named.name, named.version, named.suffix) != (name, version, suffix):
-        return None
-    return replace(named, version=version)  # the files of a version share it
-
-
-def _rebuilt(name: ProjectName, tag: str, suffix: str) -> Distribution | None:
-    """As the Rust PyOCI does it."""
-    try:
+        if (named.name, named.version, named.suffix) == (name, version, suffix):
+            return replace(named, version=version)  # the files of a version share it
+    with suppress(InvalidRequest):
         return rebuild_filename(name, version_text_of(tag), suffix)
-    except InvalidRequest:
-        return None
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -160,7 +160,8 @@ class StoredProject:
 
     def image_index(self, document: Document) -> ImageIndex | None:
         """The image index of a version; None for whatever else is under a tag that looks like one."""
-        return package_in(document.image_index(), self._pulled)
+        found = document.image_index()
+        return package_in(found, self._pulled)
 
     def complete(self, entry: Entry) -> PackageFile:
         """The file of an entry. Raises NotFound where its hash is in neither the entry nor its manifest."""
@@ -222,9 +223,9 @@ class StoredProject:
             if image_index is None:
                 self.events.info("store", "passed over", **fields, why="it holds no Python package")
             else:
-                found = tuple(entries(image_index, self.name, tag))
+                changed, found = changed_at(image_index), tuple(entries(image_index, self.name, tag))
                 files = tuple(file for entry in found if (file := self._shown(entry)) is not None)
-                contents = Contents(found, files, changed_at(image_index), len(document.body))
+                contents = Contents(found, files, changed, len(document.body))
         self.cache.put_contents(tag, digest, contents)
         return contents
 

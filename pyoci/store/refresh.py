@@ -21,6 +21,7 @@ from pyoci.store.state import Listing, State
 
 _SORTED = 16 * 1024 * 1024  # bytes, roughly, of the sorted tags that one process remembers
 _TAG = 150  # bytes of one tag in them
+_LAG = 300.0  # seconds for which a list of tags may lack what was written, or name what was deleted
 _TRIES = 3  # times that a request waits for others that began before it
 
 
@@ -56,7 +57,7 @@ class Refresher:
     def remembered(self, project: StoredProject, listing: Listing | None) -> State | None:
         """The remembered state, with the tags just listed, where it is fresh enough."""
         before = project.cache.state()
-        state = before if listing is None else before.merged(listing, project.cache.now())
+        state = before if listing is None else _merged(before, listing, project.cache.now())
         is_fresh = self._is_fresh(project, state)
         project.events.count("cache", "versions", "hit" if is_fresh else "miss")
         if not is_fresh:
@@ -93,7 +94,7 @@ class Refresher:
                 if not fresh and self._is_fresh(project, before):
                     return before  # another worker has asked while this one waited for the lock
                 listing = project.listing()
-            state = before.merged(replace(listing, position=before.position), cache.now())
+            state = _merged(before, replace(listing, position=before.position), cache.now())
             state = self._with_tags_read(project, state, fresh=fresh)
             # For the position from before: the list may be younger than what was remembered of old versions.
             state = replace(state, listed=listing.at)
@@ -145,3 +146,19 @@ class Refresher:
         return (
             state if whole and project.cache.freshness.may_serve_stale(state, project.cache.now()) else None
         )
+
+
+def _merged(state: State, listing: Listing, now: float) -> State:
+    """The state with the tags just listed. A tag that was written a moment ago may not be in the list yet.
+
+    What was known of a tag that is gone is forgotten: another document may appear under it.
+    """
+    if listing.position != state.position or listing.at < state.listed:
+        return state
+    known = state.tag_states
+    late = [
+        tag for tag in state.tags if (now - known[tag].changed < _LAG if tag in known else not state.listed)
+    ]
+    tags = tuple(sorted({*listing.tags, *late}))
+    left = {tag: known[tag] for tag in tags if tag in known}
+    return replace(state, listed=listing.at, tags=tags, tag_states=left)

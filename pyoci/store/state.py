@@ -15,7 +15,6 @@ from pyoci.oci.references import Digest
 TTL = 60.0  # seconds
 TTL_OLD = 3600.0  # seconds
 _RECENT = 24 * 3600.0  # seconds: what changed within them may well change again
-_LAG = 300.0  # seconds for which a list of tags may lack what was written, or name what was deleted
 _SKEW = 5.0  # seconds that the clocks of two hosts may differ
 PAGES_CHANGED = (
     "+"  # an entry in a journal that is no tag: pages have changed, and nothing in the registry has
@@ -72,21 +71,6 @@ class State:
         """The same as a guess: every tag has to be looked at again, and most will not have changed."""
         stale = {tag: replace(known, looked=0.0) for tag, known in self.tag_states.items()}
         return replace(self, position=position, listed=0.0, tag_states=stale)
-
-    def merged(self, listing: Listing, now: float) -> Self:
-        """The same with the tags just listed. A tag that was written a moment ago may not be in the list yet.
-
-        What was known of a tag that is gone is forgotten: another document may appear under it.
-        """
-        if listing.position != self.position or listing.at < self.listed:
-            return self
-        known = self.tag_states
-        late = [
-            tag for tag in self.tags if (now - known[tag].changed < _LAG if tag in known else not self.listed)
-        ]
-        tags = tuple(sorted({*listing.tags, *late}))
-        left = {tag: known[tag] for tag in tags if tag in known}
-        return replace(self, listed=listing.at, tags=tags, tag_states=left)
 
     def with_tag_state(self, tag: str, known: TagState) -> Self:
         return replace(self, tag_states={**self.tag_states, tag: known})
