@@ -1,5 +1,6 @@
-"""Events: plain callables for logs, metrics and traces, which `app` connects to telemetry. By default nothing
-listens."""
+"""Events: plain callables for logs, metrics and traces, which `app` connects to telemetry. By default they do
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -28,16 +29,16 @@ def _no_headers() -> Mapping[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """The listeners.
+    """The callables of telemetry.
 
     `log` takes an event, the `room` (the part of PyOCI that logs), the `level` and facts. `count` adds one to
     a measure that `telemetry/measures.py` names, with the values of its labels.
 
-    `calling` is entered around each HTTP request that we make: what it is about, at which origin, and facts
-    of which `method` is known before, and `status` after it. `headers` gives what such a request carries, to
-    say which request of ours it belongs to.
+    `calling` is entered around each HTTP request to a registry or upstream, with the kind of call, the
+    origin, and facts: `method` is known before the request, `status` after it. `headers` returns the headers
+    of such a request that relate it to the client's request (trace context).
 
-    Facts and labels are values that may be logged: never a credential, a token, or a full query.
+    Facts and labels may be logged: they contain no credential, no token and no full query.
     """
 
     log: Callable[..., None] = _nobody

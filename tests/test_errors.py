@@ -11,7 +11,7 @@ from pyoci.errors import Denied, PyOCIError, RangeNotSatisfiable, RateLimited
     "failure", [Denied("no"), RangeNotSatisfiable("no such bytes", 7), RateLimited("wait", 3)], ids=repr
 )
 def test_a_copy_says_the_same(failure: PyOCIError) -> None:
-    """Those who share a failure get a copy each, without the traceback."""
+    """Callers that share a failure get a copy each, without the traceback."""
     with pytest.raises(PyOCIError):
         raise failure
     assert failure.__traceback__ is not None

@@ -1,4 +1,4 @@
-"""Events: nobody listens by default, and how something ended is counted."""
+"""Events: by default they do nothing; outcomes are counted by the kind of error."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pyoci.oci.errors import RegistryDenied
 
 
 def test_nobody_listens_by_default() -> None:
-    """Whatever is told."""
+    """Every callable has a default that does nothing."""
     events = Events()
     events.log("event", room="web", level="info")
     events.count("cache", "page", "hit")
@@ -24,7 +24,7 @@ def test_nobody_listens_by_default() -> None:
     ids=["kind", "kind of a kind", "defect"],
 )
 def test_failures_are_counted_by_kind(error: Exception, result: str) -> None:
-    """Not by what a registry calls it; and the error goes on."""
+    """A RegistryError is counted as its kind in pyoci.errors, and raised."""
     counted: list[tuple[str, ...]] = []
     with (
         pytest.raises(type(error)),
@@ -35,7 +35,7 @@ def test_failures_are_counted_by_kind(error: Exception, result: str) -> None:
 
 
 def test_success_is_counted() -> None:
-    """As `done`."""
+    """The outcome of a block without an exception is `done`."""
     counted: list[tuple[str, ...]] = []
     with Events(count=lambda *values: counted.append(values)).outcome("uploads"):
         pass

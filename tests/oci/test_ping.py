@@ -1,4 +1,4 @@
-"""Ping: whose 404 says that something isn't there."""
+"""Ping: which callers a registry has accepted, so that its 404 to them means an absence."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.oci.conftest import (
     trips,
 )
 
-DOOR = "https://registry.example/v2/"
+PING = "https://registry.example/v2/"
 TAGS = re.compile(re.escape(f"{BASE}/tags/list"))
 SOMEBODY = Basic("user", "secret")
 IMPOSTOR = Basic("user", "wrong")
@@ -59,7 +59,7 @@ def guard(challenge: str, *accepted: str | None) -> Any:
 
 
 def is_accepted(make_session: MakeSession, caller: Credentials) -> bool:
-    """What the session says after the registry has said that the repository is unknown."""
+    """The session's result after the registry has answered 404."""
     session = make_session(caller)
     with pytest.raises(RegistryNotFound):
         session.tags(REPOSITORY)
@@ -67,71 +67,71 @@ def is_accepted(make_session: MakeSession, caller: Credentials) -> bool:
 
 
 @pytest.mark.parametrize("caller", [Anonymous(), SOMEBODY, Bearer("t")], ids=["nobody", "basic", "bearer"])
-def test_an_open_door_knows_everybody(
+def test_a_registry_that_accepts_anonymous_callers_accepts_all(
     answers: responses.RequestsMock, make_session: MakeSession, caller: Credentials
 ) -> None:
-    """Who lets strangers in has nothing to hide from them."""
+    """Such a registry hides nothing, so its 404 means an absence."""
     answers.add_callback("GET", TAGS, unknown)
-    answers.get(DOOR, json={})
+    answers.get(PING, json={})
     assert is_accepted(make_session, caller)
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 302, 204])
-def test_behind_another_door_strangers_are_unknown(
+def test_other_registries_accept_no_anonymous_caller(
     answers: responses.RequestsMock, make_session: MakeSession, status: int
 ) -> None:
-    """A registry may say 404 to hide what it has."""
+    """Their 404 may hide a repository."""
     answers.add_callback("GET", TAGS, unknown)
-    answers.get(DOOR, status=status)
+    answers.get(PING, status=status)
     assert not is_accepted(make_session, Anonymous())
 
 
 @pytest.mark.parametrize(("caller", "expected"), [(SOMEBODY, True), (IMPOSTOR, False)])
-def test_a_registry_that_never_challenges_reads_is_asked_at_its_door(
+def test_a_registry_that_never_challenges_reads_is_pinged(
     answers: responses.RequestsMock, make_session: MakeSession, caller: Basic, expected: bool
 ) -> None:
-    """It answers a wrong password as it answers a stranger: with a 404."""
+    """To wrong credentials it answers 404, as to none."""
     answers.add_callback("GET", TAGS, unknown)
-    answers.add_callback("GET", DOOR, guard('Basic realm="x"', SOMEBODY.header()))
+    answers.add_callback("GET", PING, guard('Basic realm="x"', SOMEBODY.header()))
     assert is_accepted(make_session, caller) is expected
 
 
 @pytest.mark.parametrize("status", [403, 429, 503])
-def test_a_stranger_who_was_told_so_is_not_the_caller(
+def test_a_404_to_an_anonymous_request_is_not_one_to_the_caller(
     answers: responses.RequestsMock, make_session: MakeSession, status: int
 ) -> None:
-    """The door didn't ask for credentials, so none were shown; a moment later it would have known them."""
+    """The ping brought no challenge, so no credentials were sent. A moment later they would have been
+    accepted.
+    """
     answers.add_callback("GET", TAGS, unknown)
-    door = answers.get(DOOR, status=status)
+    ping = answers.get(PING, status=status)
     session = make_session(SOMEBODY)
     with pytest.raises(RegistryNotFound):
         session.tags(REPOSITORY)
-    answers.remove(door)
-    answers.add_callback("GET", DOOR, guard('Basic realm="x"', SOMEBODY.header()))
+    answers.remove(ping)
+    answers.add_callback("GET", PING, guard('Basic realm="x"', SOMEBODY.header()))
     assert not session.is_accepted(REPOSITORY)
     assert is_accepted(make_session, SOMEBODY)
 
 
 @pytest.mark.parametrize(("caller", "expected"), [(Bearer("good"), True), (Bearer("bad"), False)])
-def test_a_token_of_the_callers_own_is_shown_at_the_door(
+def test_the_callers_own_token_is_sent_with_the_ping(
     answers: responses.RequestsMock, make_session: MakeSession, caller: Bearer, expected: bool
 ) -> None:
-    """Nobody here knows who issued it."""
+    """Its issuer is unknown, so only the registry can tell whether it is valid."""
     answers.add_callback("GET", TAGS, unknown)
-    answers.add_callback("GET", DOOR, guard('Bearer realm="x"', "Bearer good"))
+    answers.add_callback("GET", PING, guard('Bearer realm="x"', "Bearer good"))
     assert is_accepted(make_session, caller) is expected
 
 
-def test_a_door_that_falters_is_asked_again(
-    answers: responses.RequestsMock, make_session: MakeSession
-) -> None:
-    """For a moment nobody can say who is known, which is an error; it is not remembered for a minute."""
+def test_a_failed_ping_is_not_remembered(answers: responses.RequestsMock, make_session: MakeSession) -> None:
+    """It is an error for the request at hand, and the next request pings again."""
     answers.add_callback("GET", TAGS, unknown)
-    door = answers.get(DOOR, status=503)
+    ping = answers.get(PING, status=503)
     with pytest.raises(ProtocolError, match="answered 503 when asked to accept the caller"):
         is_accepted(make_session, Bearer("good"))
-    answers.remove(door)
-    answers.add_callback("GET", DOOR, guard('Bearer realm="x"', "Bearer good"))
+    answers.remove(ping)
+    answers.add_callback("GET", PING, guard('Bearer realm="x"', "Bearer good"))
     assert is_accepted(make_session, Bearer("good"))
 
 
@@ -142,26 +142,26 @@ def test_a_door_that_falters_is_asked_again(
         (make_jwt(access=[make_access("acme/other")]), False),
     ],
 )
-def test_a_token_of_the_callers_own_may_be_for_something_else(
+def test_the_callers_own_token_may_be_for_another_repository(
     answers: responses.RequestsMock, make_session: MakeSession, token: str, expected: bool
 ) -> None:
-    """The door lets it in, and what it may not see is hidden from it."""
+    """The registry accepts it at /v2/, and still hides other repositories from it."""
     answers.add_callback("GET", TAGS, unknown)
-    answers.add_callback("GET", DOOR, guard('Bearer realm="x"', f"Bearer {token}"))
+    answers.add_callback("GET", PING, guard('Bearer realm="x"', f"Bearer {token}"))
     assert is_accepted(make_session, Bearer(token)) is expected
 
 
-def test_who_could_not_introduce_himself_is_a_stranger(
+def test_a_caller_whose_ping_failed_stays_anonymous(
     answers: responses.RequestsMock, make_session: MakeSession
 ) -> None:
-    """The door failed when the 404 came, which went to nobody in particular; it opens a moment later."""
+    """The ping failed when the 404 came, so that was for an anonymous caller, though a later ping succeeds."""
     answers.add_callback("GET", TAGS, unknown)
-    answers.get(DOOR, body=requests.ConnectionError("gone"))
+    answers.get(PING, body=requests.ConnectionError("gone"))
     session = make_session(SOMEBODY)
     with pytest.raises(RegistryNotFound):
         session.tags(REPOSITORY)
-    answers.remove("GET", DOOR)
-    answers.add_callback("GET", DOOR, guard('Basic realm="x"', SOMEBODY.header()))
+    answers.remove("GET", PING)
+    answers.add_callback("GET", PING, guard('Basic realm="x"', SOMEBODY.header()))
     assert not session.is_accepted(REPOSITORY)
 
 
@@ -179,47 +179,43 @@ def test_who_could_not_introduce_himself_is_a_stranger(
         (make_jwt(access=["acme/hello_world", {"name": "acme/hello_world", "actions": None}]), False),
     ],
 )
-def test_a_token_speaks_for_who_fetched_it(
+def test_a_token_for_the_scope_shows_that_the_caller_is_accepted(
     answers: responses.RequestsMock, make_session: MakeSession, token: str, expected: bool
 ) -> None:
-    """Unless it says itself that it is good for less: to who may not see a repository some endpoints give
-    one without it.
-    """
+    """Unless its claims lack the scope: some token servers issue such tokens to callers without the right."""
     accepting = guard(bearer()["WWW-Authenticate"], f"Bearer {token}")
     answers.add_callback("GET", TAGS, accepting)
-    answers.add_callback("GET", DOOR, accepting)
+    answers.add_callback("GET", PING, accepting)
     answers.get(TOKENS, json={"token": token})
     assert is_accepted(make_session, SOMEBODY) is expected
 
 
-def test_strangers_with_a_token_are_strangers(
-    answers: responses.RequestsMock, make_session: MakeSession
-) -> None:
+def test_an_anonymous_token_shows_nothing(answers: responses.RequestsMock, make_session: MakeSession) -> None:
     """ghcr.io gives everybody a token, and hides private packages behind a 404."""
     accepting = guard(bearer()["WWW-Authenticate"], "Bearer opaque")
     answers.add_callback("GET", TAGS, accepting)
-    answers.add_callback("GET", DOOR, accepting)
+    answers.add_callback("GET", PING, accepting)
     answers.get(TOKENS, json={"token": "opaque"})
     assert not is_accepted(make_session, Anonymous())
 
 
-def test_what_can_not_be_asked_is_an_error(
+def test_a_registry_that_can_not_be_reached_is_an_error(
     answers: responses.RequestsMock, make_session: MakeSession
 ) -> None:
-    """A registry that dies between two answers has said nothing."""
+    """A registry that goes down between two answers has accepted nobody."""
     answers.add_callback("GET", TAGS, unknown)
-    answers.get(DOOR, body=requests.ConnectionError("gone"))
+    answers.get(PING, body=requests.ConnectionError("gone"))
     with pytest.raises(Unreachable):
         is_accepted(make_session, Anonymous())
 
 
-def test_a_token_that_ran_out_is_asked_for_again(
+def test_an_expired_token_is_requested_again(
     answers: responses.RequestsMock, make_session: MakeSession, clock: Clock
 ) -> None:
-    """Who is refused then is not known any more."""
+    """A caller that the token server then refuses is no longer accepted."""
     accepting = guard(bearer()["WWW-Authenticate"], "Bearer opaque")
     answers.add_callback("GET", TAGS, accepting)
-    answers.add_callback("GET", DOOR, accepting)
+    answers.add_callback("GET", PING, accepting)
     answers.get(TOKENS, json={"token": "opaque"})
     session = make_session(SOMEBODY)
     with pytest.raises(RegistryNotFound):
@@ -230,12 +226,12 @@ def test_a_token_that_ran_out_is_asked_for_again(
         session.is_accepted(REPOSITORY)
 
 
-def test_a_door_is_asked_once_a_minute(
+def test_a_registry_is_pinged_once_a_minute(
     answers: responses.RequestsMock, make_session: MakeSession, clock: Clock
 ) -> None:
-    """pip asks for each of a hundred names."""
+    """pip may request a hundred projects at once."""
     answers.add_callback("GET", TAGS, unknown)
-    answers.get(DOOR, json={})
+    answers.get(PING, json={})
     for seconds in (0, 30, 31):
         clock.now += seconds
         for caller in (Anonymous(), SOMEBODY):
@@ -244,13 +240,13 @@ def test_a_door_is_asked_once_a_minute(
 
 
 @pytest.mark.parametrize("caller", [SOMEBODY, Bearer("good")], ids=["basic", "bearer"])
-def test_who_was_let_in_at_the_door_counts_for_the_time_to_live(
+def test_an_accepted_ping_counts_for_the_time_to_live(
     answers: responses.RequestsMock, make_gateway: MakeGateway, clock: Clock, caller: Credentials
 ) -> None:
-    """An absence rests on it as well: it lasts no longer, however late the registry was asked for it."""
-    letting_in = guard('Basic realm="x"', caller.header())
-    answers.add_callback("GET", TAGS, letting_in)
-    answers.add_callback("GET", DOOR, letting_in)
+    """An absence counts no longer than the ping that it relies on."""
+    accepting = guard('Basic realm="x"', caller.header())
+    answers.add_callback("GET", TAGS, accepting)
+    answers.add_callback("GET", PING, accepting)
     gateway = make_gateway(ttl=30)
 
     def absent_for() -> float:
@@ -263,17 +259,17 @@ def test_who_was_let_in_at_the_door_counts_for_the_time_to_live(
     clock.now += 20
     assert absent_for() == 10
     clock.now += 10
-    answers.replace("GET", DOOR, status=401, headers={"WWW-Authenticate": 'Basic realm="x"'})
+    answers.replace("GET", PING, status=401, headers={"WWW-Authenticate": 'Basic realm="x"'})
     assert absent_for() == -1
 
 
 @pytest.mark.parametrize("caller", [Anonymous(), Bearer("good")], ids=["open", "bearer"])
-def test_without_time_to_live_the_door_is_asked_each_time(
+def test_without_time_to_live_each_request_pings(
     answers: responses.RequestsMock, make_gateway: MakeGateway, caller: Credentials
 ) -> None:
-    """What it said counts for the request that asked."""
+    """An answer counts only for the request that pinged."""
     answers.add_callback("GET", TAGS, unknown)
-    answers.add_callback("GET", DOOR, guard('Bearer realm="x"', caller.header()))
+    answers.add_callback("GET", PING, guard('Bearer realm="x"', caller.header()))
     gateway = make_gateway(ttl=0)
     for _ in range(2):
         session = gateway.session(REPOSITORY.registry, caller)
@@ -286,6 +282,6 @@ def test_without_time_to_live_the_door_is_asked_each_time(
 
 
 @pytest.mark.parametrize("token", ["a.b.c", "a.bm8.c", "a.W10.c", "a.ew.c", "a.é.c", f"a.{'W1tb' * 9999}.c"])
-def test_what_is_no_jwt_tells_nothing(token: str) -> None:
-    """A token is for the registry to read; other shapes are none of our business."""
+def test_a_token_that_is_no_jwt_has_no_claims(token: str) -> None:
+    """Tokens of other shapes are opaque, and may give any right."""
     assert grants(token, "acme/hello_world")
