@@ -152,7 +152,9 @@ class Wire:
     def send_once(self, call: Call, send: Callable[[Call], _Answered]) -> _Answered:
         """Send one request and log it, without its query and credentials."""
         begun = time.monotonic()
-        self._record_secrets(call)
+        header = call.headers.get("Authorization")
+        if header is not None and header not in self._secrets:  # the answer may repeat them
+            self._secrets[header] = secrets_of(header)
         answer = send(call)
         secrets = self._sent_secrets()
         self._events.debug(
@@ -220,12 +222,6 @@ class Wire:
             judged=judged,
             secrets=self._sent_secrets(),
         )
-
-    def _record_secrets(self, call: Call) -> None:
-        """Record the secrets that are sent, because the registry's answer may repeat them."""
-        header = call.headers.get("Authorization")
-        if header is not None and header not in self._secrets:
-            self._secrets[header] = secrets_of(header)
 
     def _sent_secrets(self) -> list[str]:
         return [secret for secrets in list(self._secrets.values()) for secret in secrets]

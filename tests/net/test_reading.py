@@ -1,4 +1,4 @@
-"""Bodies that a call allowed to be packed."""
+"""Reading bodies: gzip, and the size of the pieces."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from pyoci.errors import ProtocolError
 from pyoci.net.messages import Answer
-from pyoci.net.reading import decoded
+from pyoci.net.reading import PieceSize, decoded
 from tests.net.conftest import MakeTransport
 from tests.net.servers import Server, always, answer
 from tests.net.test_transport import make_call
@@ -57,3 +57,48 @@ def test_who_asks_for_gzip_gets_it(make_transport: MakeTransport) -> None:
         found = make_transport().document(make_call(server, headers={"Accept-Encoding": "gzip"}))
     assert found.body == PACKED
     assert decoded(found, 10_000, "it") == TEXT
+
+
+MIB = 1024 * 1024
+
+
+class Clock:
+    """A clock that tests set."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def read(size: PieceSize, clock: Clock, seconds: float, count: int) -> int:
+    for _ in range(count):
+        with size.reading():
+            clock.now += seconds
+    return size.size
+
+
+def test_pieces_grow_for_a_fast_reader() -> None:
+    """Not at once, because buffers between here and a reader take the first megabytes."""
+    clock = Clock()
+    size = PieceSize(MIB, clock)
+    assert size.size == MIB // 4
+    assert read(size, clock, 0.01, 12) == MIB // 4
+    assert read(size, clock, 0.01, 100) == MIB
+
+
+def test_pieces_stay_small_for_a_slow_reader() -> None:
+    """They become small again for a reader that has become slow."""
+    clock = Clock()
+    size = PieceSize(MIB, clock)
+    assert read(size, clock, 1, 100) == MIB // 4
+    assert read(size, clock, 0.01, 100) == MIB
+    assert read(size, clock, 1, 1) == MIB // 4
+
+
+def test_never_more_than_asked_for() -> None:
+    """A limit below the size of a first piece is kept."""
+    size = PieceSize(1000, Clock())
+    assert size.size == 1000
+    assert read(size, Clock(), 0, 100) == 1000

@@ -154,7 +154,7 @@ def test_the_callers_own_token_may_be_for_another_repository(
 def test_a_caller_whose_ping_failed_stays_anonymous(
     answers: responses.RequestsMock, make_session: MakeSession
 ) -> None:
-    """The ping failed when the 404 came, so that was for an anonymous caller, though a later ping succeeds."""
+    """The ping failed when the 404 came, so that was an anonymous one, though a later ping succeeds."""
     answers.add_callback("GET", TAGS, unknown)
     answers.get(PING, body=requests.ConnectionError("gone"))
     session = make_session(SOMEBODY)

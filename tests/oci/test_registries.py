@@ -1,4 +1,4 @@
-"""Which registries may be asked: PYOCI_REGISTRIES."""
+"""Registries and ShortUrls: PYOCI_REGISTRIES, PYOCI_DEFAULT_INDEX and PYOCI_INDEXES."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pyoci.errors import Denied, InvalidRequest, NotFound, PyOCIError
 from pyoci.oci.references import Registry
-from pyoci.oci.registries import EMBEDDED, Registries
+from pyoci.oci.registries import EMBEDDED, Registries, ShortUrl, ShortUrls
 
 TEXT = "ghcr=ghcr.io, *.azurecr.io, http://127.0.0.1:5000, lab=http://10.0.0.5:5000, Quay.io"
 
@@ -163,3 +163,47 @@ def test_any_segment_is_a_registry_or_an_error_of_ours(text: str) -> None:
     except PyOCIError:
         return
     assert isinstance(found, Registry)
+
+
+LISTED = Registries.read("lab=http://10.0.0.5:5000, *")
+NAMES = ShortUrls.read("team=ghcr.io/acme/python, lab2=lab/acme", LISTED)
+
+
+@pytest.mark.parametrize("name", ["team", "Team", "TEAM"])
+def test_a_name_is_found_in_any_case(name: str) -> None:
+    """As an alias is."""
+    assert NAMES.find(name) == ShortUrl("ghcr.io", ("acme", "python"))
+
+
+@pytest.mark.parametrize("name", ["", "tea", "ghcr.io", "lab", "simple"])
+def test_what_is_no_name_is_not_found(name: str) -> None:
+    """An alias is no short URL, and the default isn't there unless it is set."""
+    assert NAMES.find(name) is None
+
+
+def test_a_registry_may_have_a_name() -> None:
+    """The first that leads there."""
+    assert [NAMES.name_in(registry) for registry in ("lab", "local")] == ["lab2", None]
+
+
+@given(st.text() | st.text(alphabet="ab.:=,/ 0@%", max_size=40))
+def test_any_list_of_short_urls_is_read_or_a_mistake(text: str) -> None:
+    """Nothing else happens at the start; and what is a list leads to registries that may be asked."""
+    try:
+        names = ShortUrls.read(text, LISTED, reserved={"local"})
+    except ValueError:
+        return
+    for name, url in names.urls.items():
+        assert names.find(name) == url
+        assert LISTED.parse(url.registry)
+        assert ShortUrl.parse(f"{url.registry}/{'/'.join(url.path)}", LISTED) == url
+
+
+@given(st.text() | st.text(alphabet="abc.:/ 0@%", max_size=40))
+def test_any_default_is_a_namespace_or_a_mistake(text: str) -> None:
+    """The same for one."""
+    try:
+        ShortUrl.parse(text, LISTED)
+    except PyOCIError:
+        return
+    assert text.isascii()
