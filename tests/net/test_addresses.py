@@ -196,7 +196,7 @@ def test_a_name_that_hangs_ends_in_time() -> None:
     assert time.monotonic() - begun < 6
 
 
-def test_names_of_strangers_do_not_hold_up_others() -> None:
+def test_unknown_names_do_not_delay_others() -> None:
     """However many names of callers hang: a listed registry is looked up, and one that answered before."""
     release = threading.Event()
 

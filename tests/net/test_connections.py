@@ -84,7 +84,7 @@ class TestPinning:
                 transport.document(call)
 
     @pytest.mark.parametrize("address", ["127.0.0.1", "localhost", "2130706433", "[::ffff:127.0.0.1]"])
-    def test_a_stranger_reaches_no_loopback(self, make_transport: MakeTransport, address: str) -> None:
+    def test_an_unlisted_host_reaches_no_loopback(self, make_transport: MakeTransport, address: str) -> None:
         """Nobody is connected to where the operator has not said so, however the address is spelled."""
         with Server(always(answer())) as server:
             call = Call(method="GET", url=f"https://{address}:{server.port}/")

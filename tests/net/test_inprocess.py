@@ -28,7 +28,7 @@ def make_call(**overrides: Any) -> Call:
 
 
 class Application:
-    """Answers with what it is told, and keeps what it got."""
+    """Sends a fixed answer, and records requests."""
 
     def __init__(self, *pieces: bytes, status: str = "200 OK", headers: Any = (), late: bool = False) -> None:
         self.pieces, self.status, self.headers, self.late = pieces, status, list(headers), late
@@ -97,7 +97,7 @@ def test_an_answer_to_head_has_no_body() -> None:
 
 
 def test_a_body_is_taken_piece_by_piece() -> None:
-    """What nobody reads is not made."""
+    """Pieces are produced only when they are read."""
     made: list[int] = []
 
     def application(_environ: Any, start_response: Any) -> Iterator[bytes]:
@@ -168,7 +168,7 @@ def test_what_a_body_raises_is_raised(failure: Exception) -> None:
 
 
 def test_closing_a_stream_closes_the_application() -> None:
-    """It may hold a file open."""
+    """The application may have an open file."""
     application = Application(*[b"x" * 1000] * 100)
     transport = Transport(embedded=application)
     transport.stream(make_call()).close()

@@ -1,4 +1,4 @@
-"""Exceptions of the libraries end at the road's border."""
+"""Every exception of the libraries is translated to one of pyoci.errors."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_every_foreign_exception_is_translated(kind: type[Exception], late: bool
 
 
 def test_defects_are_not_translated() -> None:
-    """What is nobody's answer but a mistake of ours stays what it is."""
+    """An exception that is a defect of PyOCI is raised as it is."""
     transport = Transport(embedded=raising(EOFError(), late=False))
     with pytest.raises(EOFError):
         transport.document(Call(method="GET", url=URL, reach=Reach.EMBEDDED))

@@ -1,4 +1,4 @@
-"""Retries within the budget, gates, proxies, what is sent and what is told."""
+"""Transport: retries within the deadline, limits of each host, proxies, requests and log events."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class TestRetries:
         assert 2 <= clock.slept[0] <= 4
 
     def test_lost_connections_end_as_unreachable(self, make_transport: MakeTransport, clock: Clock) -> None:
-        """Three attempts, then the caller is told."""
+        """The third failure is raised."""
         with Server(in_turn(b"", b"", b"")) as server, pytest.raises(Unreachable):
             make_transport(sleep=clock.sleep, clock=clock).document(make_call(server))
         assert (server.connections, clock.slept) == (3, [0.2, 0.4])
@@ -137,7 +137,7 @@ class TestRetries:
     def test_pauses_are_spread(
         self, make_transport: MakeTransport, clock: Clock, jitter: float, pause: float
     ) -> None:
-        """Those who failed together do not come back together."""
+        """Callers that fail at the same time wait for different times."""
         with Server(in_turn(BUSY, GOOD)) as server:
             transport = make_transport(sleep=clock.sleep, clock=clock, jitter=lambda: jitter)
             transport.document(make_call(server))
@@ -145,7 +145,7 @@ class TestRetries:
         assert clock.slept == [pytest.approx(pause)] * 2
 
     def test_uploads_are_sent_once(self, make_transport: MakeTransport, clock: Clock) -> None:
-        """What was sent half begins anew with a new upload session, which is not the road's to open."""
+        """Half a body can't be sent again: only the caller can start a new upload."""
         with Server(in_turn(BUSY)) as server:
             body = FileBody(io.BytesIO(b"x"), 1)
             call = make_call(server, method="PUT", body=body)
@@ -229,7 +229,7 @@ class TestNothingComesAlong:
         return heads
 
     def test_no_cookie(self, make_transport: MakeTransport) -> None:
-        """Harbor sets cookies, and refuses who brings them back."""
+        """Harbor sets cookies, and refuses clients that send them."""
         heads = self.heads(make_transport(), answer(b"", "200 OK", "Set-Cookie: sid=1; Path=/"))
         assert not any(b"cookie" in head.lower() for head in heads)
 
@@ -257,7 +257,7 @@ class TestNothingComesAlong:
         assert b"User-Agent: pyoci/1.0\r\n" in heads[0]
 
     def test_redirects_are_not_followed(self, make_transport: MakeTransport) -> None:
-        """Where one leads is judged above, before anybody goes there."""
+        """The caller checks the target of a redirect before it is requested."""
         heads = self.heads(make_transport(), answer(b"", "307 Temporary Redirect", "Location: /elsewhere"))
         assert all(head.startswith(b"GET /v2/ ") for head in heads)
 
@@ -426,7 +426,7 @@ class TestGates:
         assert most == 3
 
     def test_waiting_at_the_gate_has_an_end(self, make_transport: MakeTransport) -> None:
-        """Where all places are taken by calls that hang, the next caller is told."""
+        """While all permitted calls to a host hang, the next caller gets Unreachable."""
         with Server(lambda connection: connection.hang()) as server:
             transport = make_transport(host_connections=1, document_seconds=0.4)
             failures: list[Unreachable] = []
@@ -445,7 +445,7 @@ class TestGates:
         assert any("too many calls to the storage" in failure.message for failure in failures)
 
     def test_other_hosts_have_their_own(self, make_transport: MakeTransport) -> None:
-        """A registry that hangs keeps nobody from another one."""
+        """A registry that hangs doesn't delay calls to another one."""
         with Server(lambda connection: connection.hang()) as stuck, Server(always(GOOD)) as server:
             transport = make_transport(host_connections=1, document_seconds=1)
 
@@ -484,7 +484,7 @@ class TestEvents:
 
 
 def test_the_bundle_is_what_is_trusted(make_transport: MakeTransport, certificate: Certificate) -> None:
-    """SSL_CERT_FILE and REQUESTS_CA_BUNDLE name it; without, this certificate is a stranger's."""
+    """SSL_CERT_FILE and REQUESTS_CA_BUNDLE name the CA bundle, without which the certificate is refused."""
     with Server(always(GOOD), tls=certificate.server) as server:
         call = Call(method="GET", url=f"https://registry.example:{server.port}/", reach=Reach.LISTED)
         trusting = make_transport(lookup=lambda *_: ["127.0.0.1"], ca_bundle=str(certificate.file))

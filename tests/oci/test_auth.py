@@ -43,7 +43,7 @@ SCOPE = "repository:acme/hello_world"
 
 
 class TokenServer:
-    """Gives a token for each request, and a registry's list of tags to who brings one that is good."""
+    """Issues a token for each request; the registry lists tags to callers with a valid one."""
 
     def __init__(self, answers: responses.RequestsMock, challenge: dict[str, str] | None = None) -> None:
         self.issued: list[str] = []
@@ -163,7 +163,7 @@ class TestExchange:
         status: int,
         kind: type[PyOCIError],
     ) -> None:
-        """Ghcr.io says 401 or DENIED to somebody who isn't signed in; both ask for credentials."""
+        """ghcr.io answers 401 or DENIED to anonymous callers; both ask for credentials."""
         answers.get(TAGS, status=401, headers=bearer())
         denied = json.dumps({"errors": [{"code": "DENIED", "message": "requested access is denied"}]})
         answers.get(TOKENS, body=denied, status=status, headers={"Retry-After": "77"})
@@ -172,7 +172,7 @@ class TestExchange:
         wrong = isinstance(refused.value, RegistryUnauthorized) and refused.value.wrong_credentials
         assert wrong is (credentials == SOMEBODY and status == 401)
 
-    def test_nobody_sends_no_credentials(
+    def test_anonymous_callers_send_no_credentials(
         self, answers: responses.RequestsMock, make_session: MakeSession
     ) -> None:
         """Anonymous pull: a token all the same."""
@@ -361,7 +361,7 @@ class TestMemory:
     def test_a_token_is_its_callers_alone(
         self, answers: responses.RequestsMock, make_session: MakeSession, other: Credentials
     ) -> None:
-        """Another password, another token: nobody profits from who asked before."""
+        """Callers with other credentials never get the token."""
         server = TokenServer(answers)
         make_session().tags(REPOSITORY)
         make_session(other).tags(REPOSITORY)
@@ -720,7 +720,7 @@ class TestSchemes:
         basic = SOMEBODY.header()
         assert sent(answers) == [None, basic, "Bearer bad", basic, basic]
 
-    def test_harbors_basic_is_not_for_nobody(
+    def test_harbors_basic_is_not_for_anonymous_callers(
         self, answers: responses.RequestsMock, make_session: MakeSession
     ) -> None:
         """Who has no password goes on getting the token of a public project."""
@@ -818,7 +818,7 @@ class TestTogether:
     def test_another_try_may_follow_a_failure(
         self, answers: responses.RequestsMock, make_session: MakeSession
     ) -> None:
-        """A failure is shared by those who waited, and remembered for nobody."""
+        """A failure is shared by callers that waited, and not remembered."""
         answers.get(TAGS, status=401, headers=bearer())
         answers.get(TOKENS, status=401)
         answers.get(TOKENS, json={"token": "abc"})
@@ -854,7 +854,7 @@ class TestTogether:
         assert sorted(failures, key=repr) == [MemoryError, *[Exhausted] * 4]
 
     def test_waiting_for_a_token_has_an_end(self, answers: responses.RequestsMock, gateway: Gateway) -> None:
-        """Whoever fetches it may hang; who waits is told in time."""
+        """A waiting caller gets Unreachable in time, though the fetch hangs."""
         gateway.transport.document_seconds = 0.2
         begun, release = threading.Event(), threading.Event()
 

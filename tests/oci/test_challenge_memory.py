@@ -1,4 +1,4 @@
-"""A challenge that nobody could answer is not remembered."""
+"""A challenge that could not be answered is not remembered."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TAGS = f"{BASE}/tags/list?n=1000"
 
 
 @pytest.mark.parametrize("realm", ["https://private.example/token", "http://auth.example/token", "nonsense"])
-def test_a_registry_that_mends_its_realm_is_asked_again(
+def test_a_registry_whose_realm_was_repaired_is_asked_again(
     answers: responses.RequestsMock, session: OCISession, realm: str
 ) -> None:
     """A Harbor with a wrong external URL would stay broken for an hour after it was repaired."""

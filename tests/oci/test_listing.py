@@ -61,7 +61,7 @@ def test_one_page_is_read(tags: Any, found: tuple[str, ...]) -> None:
     assert read(Pages({START: page(tags)})) == found
 
 
-def test_keys_that_nobody_knows_are_passed_over() -> None:
+def test_unknown_keys_are_ignored() -> None:
     """Google AR adds `child`, `manifest` and others."""
     assert read(Pages({START: page(["a"], child=[], manifest={"sha256:0": {}})})) == ("a",)
 

@@ -95,7 +95,7 @@ def test_the_registry_itself_keeps_its_token(
     assert sent(answers) == [None, SOMEBODY.header(), SOMEBODY.header()]
 
 
-def test_who_is_sent_back_comes_as_a_stranger(
+def test_a_redirect_back_gets_no_credentials(
     answers: responses.RequestsMock, make_session: MakeSession
 ) -> None:
     """A storage host must not make use of the caller's rights at the registry."""

@@ -63,7 +63,7 @@ def test_what_is_not_listed_is_denied(text: str) -> None:
 
 
 @pytest.mark.parametrize("setting", ["", " , ", "*", "ghcr.io, *"])
-def test_without_a_list_anybody_may_be_asked_by_https(setting: str) -> None:
+def test_without_a_list_any_https_registry_may_be_asked(setting: str) -> None:
     """Not by plain http; whether the address is public is judged on connecting."""
     registries = Registries.read(setting)
     found = registries.parse("registry.example")
@@ -75,7 +75,7 @@ def test_without_a_list_anybody_may_be_asked_by_https(setting: str) -> None:
 @pytest.mark.parametrize(
     "text", ["registry.example:444", "127.0.0.1:5000", "https://vm:80", "vm:22", "[::1]:8443"]
 )
-def test_without_a_list_nobody_is_asked_at_another_port(text: str) -> None:
+def test_without_a_list_no_other_port_may_be_asked(text: str) -> None:
     """Which ports are open on which host is none of a caller's business; the message names the setting."""
     for setting in ("", "ghcr.io, *"):
         with pytest.raises(
@@ -130,7 +130,7 @@ def test_aliases_are_known() -> None:
     assert not registries.knows("ghcr.io")
 
 
-def test_all_mistakes_are_told_together() -> None:
+def test_all_mistakes_are_reported_together() -> None:
     """One line for each."""
     text = (
         "a b, Bad!=ghcr.io, local=ghcr.io, v2=ghcr.io, one=ghcr.io, one=quay.io, ftp://x, x=, localhost=a.b"
