@@ -10,7 +10,7 @@ import pytest
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import NotFound, ProtocolError, RangeNotSatisfiable, RateLimited, Unauthorized
 from pyoci.events import Events
-from pyoci.store.models import ByteRange, Root
+from pyoci.store.models import ByteRange, FileStream, Root
 from pyoci.store.service import PackageStore
 from tests.builders import make_sdist, make_wheel
 from tests.registry import TestRegistry, make_namespace
@@ -260,11 +260,13 @@ class TestByDigest:
     def ask(self, store: PackageStore, sha256: str) -> list[object]:
         """What each way to a file gives."""
         file = (ACME, HELLO, WHEEL, NOBODY)
+        passed_on = store.open_or_redirect(*file, lambda _url: False, sha256=sha256)
+        assert isinstance(passed_on, FileStream)
         return [
             store.describe(*file, sha256=sha256).sha256,
             b"".join(store.open(*file, sha256=sha256)),
             b"".join(store.open(*file, ByteRange(0, 9), sha256=sha256)),
-            b"".join(store.open_or_redirect(*file, lambda _url: False, sha256=sha256)),
+            b"".join(passed_on),
             store.metadata(*file, sha256=sha256),
         ]
 
