@@ -30,7 +30,7 @@ PROBES = frozenset({"/health", "/ready"})
 EXTENSION = "pyoci"  # the key of the Site in app.extensions
 
 
-class Registries(Protocol):
+class KnownRegistries(Protocol):
     """Which registries may be asked, and by what names."""
 
     def parse(self, text: str) -> Registry:
@@ -61,9 +61,9 @@ class Site:
     """
 
     store: PackageStore
-    registries: Registries
+    registries: KnownRegistries
     short_urls: ShortUrls = field(default_factory=ShortUrls)
-    max_body: int = 50_000_000
+    max_body: int
     bearer_username: str | None = None
     admit: Callable[[Registry, dict[str, Any]], None] = _admit_all
     not_ready_reason: Callable[[], str | None] = _always_ready

@@ -235,7 +235,7 @@ def make_app(transport: Transport, registries: Registries, told: list[Any]) -> F
     events = Events(lambda event, **facts: told.append((event, facts)))
     store = make_store(Gateway(transport, ttl=60), sleep=lambda _: None)
     app = Flask("tests")
-    register(app, Site(store=store, registries=registries, events=events))
+    register(app, Site(store=store, registries=registries, max_body=50_000_000, events=events))
     return app
 
 

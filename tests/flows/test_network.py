@@ -55,7 +55,9 @@ def client_of(
     )
     app = Flask("tests")
     store = make_store(Gateway(transport, ttl=60))
-    register(app, Site(**{"store": store, "registries": Registries.read(listed), **site}))
+    register(
+        app, Site(**{"store": store, "registries": Registries.read(listed), "max_body": 50_000_000, **site})
+    )
     app.test_client_class = ReadingClient
     try:
         yield app.test_client()

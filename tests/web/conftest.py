@@ -43,7 +43,12 @@ def make_app(store: MemoryStore, registries: Registries, logged: LoggedEvents) -
     """Makes applications over the store; overrides are the Site's."""
 
     def make(**overrides: Any) -> Flask:
-        values: dict[str, Any] = {"store": store, "registries": registries, "events": Events(logged.log)}
+        values: dict[str, Any] = {
+            "store": store,
+            "registries": registries,
+            "max_body": 50_000_000,
+            "events": Events(logged.log),
+        }
         app = Flask("tests")
         register(app, Site(**(values | overrides)))
         return app
