@@ -144,16 +144,34 @@ def grants(token: str, repository: str) -> bool:
     as those of the distribution's token specification do (`access` in a JWT), and doesn't list this one:
     token servers issue it to callers with fewer rights than were requested.
     """
+    actions = _actions(token, repository)
+    return actions is None or not actions.isdisjoint({"pull", "*"})
+
+
+def may_push(header: str | None, repository: str) -> bool:
+    """Whether an Authorization header has a token that says that it is good for pushing to `repository`."""
+    scheme, _, token = (header or "").partition(" ")
+    actions = _actions(token, repository) if scheme == "Bearer" else None
+    return actions is not None and not actions.isdisjoint({"push", "*"})
+
+
+def _actions(token: str, repository: str) -> frozenset[str] | None:
+    """What a token says that it is good for in `repository`; None where it says nothing."""
     claims = _claims(token)
     access = claims.get("access") if isinstance(claims, dict) else None
     if not isinstance(access, list):
-        return True
-    return any(
-        isinstance(entry, dict)
-        and entry.get("name") == repository
-        and isinstance(actions := entry.get("actions"), list)
-        and ("pull" in actions or "*" in actions)
+        return None
+    found = (
+        entry.get("actions")
         for entry in access
+        if isinstance(entry, dict) and entry.get("name") == repository
+    )
+    return frozenset(
+        action
+        for actions in found
+        if isinstance(actions, list)
+        for action in actions
+        if isinstance(action, str)
     )
 
 

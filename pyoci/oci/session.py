@@ -226,6 +226,10 @@ class OCISession:
             body, digest
         )
 
+    def check_push(self, repository: Repository) -> None:
+        """Raises what the registry says to a caller who may not push to the repository. Nothing is stored."""
+        self._uploader(repository).check_allowed()
+
     def _has_blob(self, repository: Repository, digest: Digest, size: int) -> bool:
         """Whether the blob exists. An answer with another length is a web page."""
         try:

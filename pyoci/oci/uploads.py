@@ -5,14 +5,16 @@ monolithically").
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 from urllib.parse import quote
 
-from pyoci.errors import ProtocolError, Unreachable
+from pyoci.errors import ProtocolError, PyOCIError, Unreachable
 from pyoci.net.messages import Answer, Body, Call, FileBody
 from pyoci.oci.challenges import Scope
 from pyoci.oci.errors import RegistryFailed, RegistryNotFound, RegistryUnauthorized
+from pyoci.oci.ping import may_push
 from pyoci.oci.references import Digest, Registry, Repository
 from pyoci.oci.wire import Wire, authorized
 
@@ -64,6 +66,22 @@ class Uploader:
         except _BROKEN:
             return False
         return True
+
+    def check_allowed(self) -> None:
+        """Raises what the registry says to a caller who may not push here: starts an upload, and cancels it.
+
+        A registry that can't cancel an upload forgets it after a while. A caller whose token says that it is
+        good for pushing is believed without a request.
+        """
+        if may_push(self.wire.first_header(self.scope), self.repository.name):
+            return
+        location, base = self._start()
+        with suppress(PyOCIError):
+            target = self.wire.targets.target(self.wire.registry, base, location, "Location")
+            if target.same_origin:
+                self.wire.document(
+                    "cancel an upload", self.wire.call("DELETE", target.url), self.scope, {204}
+                )
 
     def _start(self) -> tuple[str, str]:
         url = self.repository.url("blobs/uploads/")

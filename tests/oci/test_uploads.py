@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -121,3 +123,54 @@ def test_what_a_body_raises_is_raised(
     with pytest.raises(type(failure)) as caught:
         session.stream_blob(REPOSITORY, Arriving(BLOB[:10], failure), DIGEST)
     assert caught.value is failure
+
+
+def make_jwt(*actions: str) -> str:
+    """A token that says what it is good for, as those of docker-registry do."""
+    access = [{"type": "repository", "name": REPOSITORY.name, "actions": actions}]
+    parts = (json.dumps(part).encode() for part in ({"alg": "none"}, {"access": access}))
+    return ".".join([*(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts), "signature"])
+
+
+class TestTheRightToPush:
+    """Asked for before a caller waits for a tag."""
+
+    def test_an_upload_is_begun_and_cancelled(
+        self, answers: responses.RequestsMock, session: OCISession
+    ) -> None:
+        answers.post(UPLOADS, status=202, headers={"Location": f"{UPLOADS}1"})
+        answers.delete(f"{UPLOADS}1", status=204)
+        session.check_push(REPOSITORY)
+        assert trips(answers) == ["POST /blobs/uploads/", "DELETE /blobs/uploads/1"]
+
+    @pytest.mark.parametrize("status", [401, 404, 405, 500])
+    def test_a_registry_need_not_cancel_it(
+        self, answers: responses.RequestsMock, session: OCISession, status: int
+    ) -> None:
+        answers.post(UPLOADS, status=202, headers={"Location": f"{UPLOADS}1"})
+        answers.delete(f"{UPLOADS}1", status=status)
+        session.check_push(REPOSITORY)
+
+    def test_a_refusal_is_raised(self, answers: responses.RequestsMock, session: OCISession) -> None:
+        answers.post(UPLOADS, status=403)
+        with pytest.raises(Denied):
+            session.check_push(REPOSITORY)
+
+    @pytest.mark.parametrize(("actions", "asked"), [(("pull", "push"), 1), (("*",), 1), (("pull",), 2)])
+    def test_a_token_for_it_is_believed(
+        self,
+        answers: responses.RequestsMock,
+        make_session: MakeSession,
+        actions: tuple[str, ...],
+        asked: int,
+    ) -> None:
+        """Where the token doesn't say so, the registry is asked, whose own words the caller gets."""
+        answers.get(TOKENS, json={"token": make_jwt(*actions)})
+        answers.post(UPLOADS, status=401, headers=bearer("repository:acme/hello_world:pull,push"))
+        answers.post(UPLOADS, status=202, headers={"Location": f"{UPLOADS}1"})
+        answers.delete(f"{UPLOADS}1", status=204)
+        session = make_session(publishing=True)
+        session.check_push(REPOSITORY)
+        answers.post(UPLOADS, status=202, headers={"Location": f"{UPLOADS}1"})
+        session.check_push(REPOSITORY)
+        assert trips(answers).count("DELETE /blobs/uploads/1") == asked

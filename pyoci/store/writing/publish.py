@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from datetime import datetime
 
@@ -124,6 +124,9 @@ class Publisher:
 
             return IndexUpdate(apply, is_in)
 
+        if tags:
+            # Who may only read must not keep those waiting who may write.
+            project.session.check_push(project.repository)
         for tag in tags:
             self._updater.update(project.session, project.repository, tag, updating(tag))
         if not edited:
@@ -188,7 +191,7 @@ def _in_place(
     return [entry for entry in there if entry.distribution.suffix == distribution.suffix]
 
 
-def _target(project: StoredProject, target: str) -> tuple[Iterable[Tag], Callable[[Entry], bool]]:
+def _target(project: StoredProject, target: str) -> tuple[Collection[Tag], Callable[[Entry], bool]]:
     """The tags that a file name or version is under, and which of their entries are meant.
 
     A version may be under several tags, as the Rust PyOCI spelled it: all of them are meant.

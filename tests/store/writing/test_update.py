@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from pyoci.errors import (
     PyOCIError,
+    Unauthorized,
     Unreachable,
 )
 from pyoci.store.service import PackageStore
 from tests.builders import make_sdist, make_wheel
 from tests.registry import TestRegistry, make_namespace
-from tests.store.shelf import names, publish, publish_wheel
-from tests.stores import make_store
+from tests.store.shelf import HELLO, NOBODY, names, page, publish, publish_wheel
+from tests.stores import make_cache, make_store
 
 ACME = make_namespace()
 WHEEL, SDIST = make_wheel()[0], make_sdist()[0]
@@ -125,3 +127,48 @@ def test_a_registry_that_fails_is_given_time(registry: TestRegistry) -> None:
     registry.refuse = {}
     publish_wheel(store)
     assert len(names(store)) == 1
+
+
+class TestReaders:
+    """A caller who may read and not write waits for nobody, and nobody waits for that caller."""
+
+    @pytest.mark.parametrize("change", ["yank", "delete"])
+    def test_a_refusal_comes_while_another_writes(self, tmp_path: Path, change: str) -> None:
+        """The registry says so before the update is queued. Nothing is left of the upload that asks it."""
+        cache = make_cache()
+        writing = TestRegistry(tmp_path / "registry")
+        reading = TestRegistry(tmp_path / "registry", refuse={"(POST|PUT|DELETE) ": (403, "DENIED")})
+        writer, reader = writing.store(cache=cache), reading.store(cache=cache)
+        publish_wheel(writer)
+        is_writing, may_go_on = threading.Event(), threading.Event()
+        changes = {
+            "yank": partial(reader.yank, ACME, HELLO, WHEEL, "by the reader", NOBODY),
+            "delete": partial(reader.delete, ACME, HELLO, "1.0", NOBODY),
+        }
+
+        def hold(line: str) -> None:
+            if line.startswith("PUT acme/hello_world/manifests/1.0"):
+                is_writing.set()
+                assert may_go_on.wait(20)
+
+        writing.before = hold
+        with ThreadPoolExecutor(1) as pool:
+            written = pool.submit(writer.yank, ACME, HELLO, WHEEL, "by the writer", NOBODY)
+            try:
+                assert is_writing.wait(20)
+                with pytest.raises(Unauthorized):
+                    changes[change]()
+                assert not written.done()
+            finally:
+                may_go_on.set()
+            written.result(60)
+        assert {file.filename: file.yanked for file in page(writer).files} == {WHEEL: "by the writer"}
+
+    def test_the_upload_that_asks_is_cancelled(self, registry: TestRegistry, store: PackageStore) -> None:
+        publish_wheel(store)
+        registry.calls.clear()
+        store.yank(ACME, HELLO, WHEEL, "broken", NOBODY)
+        assert [line.partition("/blobs/uploads/")[0] for line in registry.calls if "/uploads/" in line] == [
+            "POST acme/hello_world",
+            "DELETE acme/hello_world",
+        ]
