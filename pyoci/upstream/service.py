@@ -34,8 +34,6 @@ class Upstream:
         backend: Backend,
         *,
         events: Events | None = None,
-        ttl: float = TTL,
-        stale: float = STALE_TTL,
         waiting: int = WAITING,
         circuit: Circuit | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -47,7 +45,6 @@ class Upstream:
         self._backend = backend
         self._transport = transport
         self._events = events or Events()
-        self._ttl, self._stale_ttl = ttl, stale
         self._circuit = circuit or Circuit(clock=clock)
         self._flights = SingleFlight()
         self._limit = ConcurrencyLimit(waiting)
@@ -78,9 +75,9 @@ class Upstream:
     def _stale(self, name: str, known: CachedAnswer | None, failure: Unreachable) -> CachedAnswer:
         """The known answer for some seconds more, if upstream was asked within a day. Raises `failure`."""
         now = self._now()
-        if known is None or known.page is None or not now < known.checked + self._stale_ttl:
+        if known is None or known.page is None or not now < known.checked + STALE_TTL:
             raise failure
-        until = min(now + RETRY_SECONDS, known.checked + self._stale_ttl)
+        until = min(now + RETRY_SECONDS, known.checked + STALE_TTL)
         known = replace(known, until=until, stale=True)
         self._cache.put_local(name, known)
         return known
@@ -124,12 +121,12 @@ class Upstream:
         except Denied:
             self._cache.discard(name)  # a page that is withheld now isn't given later as a stale one
             raise
-        until = now + freshness_lifetime(answer.headers, self._ttl)
+        until = now + freshness_lifetime(answer.headers, TTL)
         if answer.page is None:
             assert known is not None  # without a known page there are no conditions, and no 304
             current = replace(known, checked=now, until=until, stale=False)
         else:
             etag, modified = answer.headers.get("etag"), answer.headers.get("last-modified")
             current = CachedAnswer(answer.page, now, until, header(etag), header(modified))
-        self._cache.put(name, current, self._stale_ttl)
+        self._cache.put(name, current, STALE_TTL)
         return current
