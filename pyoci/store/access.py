@@ -97,10 +97,6 @@ class Access:
         with self.shared.guard:
             return (caller, self.repository) in self.shared.proofs
 
-    def validity(self, caller: str, position: Position, until: float) -> Validity:
-        """For how long an answer may be given again that was made when the journal was at `position`."""
-        return Validity(caller, self.repository, position, until)
-
     # The repository is a project's
 
     def has_existed(self) -> bool:

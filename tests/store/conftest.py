@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pyoci.store.service import PackageStore
+from pyoci.store.state import Freshness
 from tests.registry import TestRegistry
+from tests.store.shelf import Clock, SwitchableBackend
+from tests.stores import make_cache
 
 
 @pytest.fixture
@@ -18,3 +24,30 @@ def registry(tmp_path: Path) -> TestRegistry:
 @pytest.fixture
 def store(registry: TestRegistry) -> PackageStore:
     return registry.store()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def backend(clock: Clock) -> SwitchableBackend:
+    return SwitchableBackend(clock=clock)
+
+
+@pytest.fixture
+def make_store(
+    registry: TestRegistry, backend: SwitchableBackend, clock: Clock
+) -> Callable[..., PackageStore]:
+    """Makes stores that share a backend, as the workers of one server do."""
+
+    def make(freshness: Freshness | None = None, **settings: Any) -> PackageStore:
+        cache = make_cache(backend, freshness, clock=clock, now=clock)
+        return registry.store(cache=cache, now=lambda: _moment(clock), **settings)
+
+    return make
+
+
+def _moment(clock: Clock) -> datetime:
+    return datetime.fromtimestamp(clock.now, UTC)

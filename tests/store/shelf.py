@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from pyoci.cache.backend import Position
+from pyoci.cache.memory import MemoryBackend
 from pyoci.distributions.filenames import parse_filename
 from pyoci.distributions.names import ProjectName
 from pyoci.oci.credentials import Anonymous, Credentials
@@ -86,3 +88,39 @@ def make_foreign_image(registry: TestRegistry) -> dict[str, Any]:
         "config": descriptor,
         "layers": [],
     }
+
+
+class Clock:
+    """Seconds that pass when a test says so; they begin when the wheels of these tests are published."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class SwitchableBackend(MemoryBackend):
+    """A backend that fails while it is `off`; `before` is called with each key that is read."""
+
+    off = False
+    lost: tuple[str, ...] = ()  # kinds of values
+    before: Callable[[str], None] | None = None
+
+    def position(self, name: str) -> Position | None:
+        return None if self.off else super().position(name)
+
+    def get(self, key: str) -> bytes | None:
+        if self.before is not None:
+            self.before(key)
+        lost = key.startswith(self.lost)
+        return None if self.off or lost else super().get(key)
+
+
+def seeded(registry: TestRegistry, store: PackageStore) -> PackageStore:
+    """The store after two versions were published and their page was read, without a record of the calls."""
+    publish_wheel(store)
+    publish_wheel(store, "2.0")
+    page(store)
+    registry.calls.clear()
+    return store

@@ -5,30 +5,39 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import math
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from pyoci.cache.backend import Position
 from pyoci.cache.memory import MemoryBackend
-from pyoci.errors import Denied, NotFound, RangeNotSatisfiable, RateLimited, Unauthorized
+from pyoci.errors import NotFound, RateLimited
 from pyoci.net.transport import Transport
-from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials
+from pyoci.oci.credentials import Basic, Credentials
 from pyoci.oci.models import Document
 from pyoci.oci.references import Digest, Registry, Repository, Tag
 from pyoci.oci.session import Gateway
-from pyoci.store.models import ByteRange, ProjectPage
+from pyoci.store.models import ProjectPage
 from pyoci.store.service import PackageStore
 from pyoci.store.state import Freshness, State, TagState
 from tests import stores
 from tests.builders import make_sdist, make_wheel
 from tests.registry import TestRegistry, make_namespace, make_repository
-from tests.store.shelf import HELLO, NOBODY, content, make_upload, names, page, publish, publish_wheel
+from tests.store.shelf import (
+    HELLO,
+    NOBODY,
+    Clock,
+    SwitchableBackend,
+    content,
+    names,
+    page,
+    publish,
+    publish_wheel,
+    seeded,
+)
 from tests.stores import make_cache
 
 ACME = make_namespace()
@@ -38,67 +47,10 @@ LIST = "GET acme/hello_world/tags/list"
 SOMEBODY, ANOTHER = Basic("somebody", "secret"), Basic("another", "secret")
 
 
-class Clock:
-    """Seconds that pass when a test says so; they begin when the wheels of these tests are published."""
-
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Deaf(MemoryBackend):
-    """A place that nobody can be heard from, while it is switched off; `before` is told what is looked up."""
-
-    off = False
-    lost: tuple[str, ...] = ()  # kinds of values
-    before: Callable[[str], None] | None = None
-
-    def position(self, name: str) -> Position | None:
-        return None if self.off else super().position(name)
-
-    def get(self, key: str) -> bytes | None:
-        if self.before is not None:
-            self.before(key)
-        lost = key.startswith(self.lost)
-        return None if self.off or lost else super().get(key)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def backend(clock: Clock) -> Deaf:
-    return Deaf(clock=clock)
-
-
-@pytest.fixture
-def make_store(registry: TestRegistry, backend: Deaf, clock: Clock) -> Callable[..., PackageStore]:
-    """Makes stores that share a backend, as the workers of one server do."""
-
-    def make(freshness: Freshness | None = None, **settings: Any) -> PackageStore:
-        cache = make_cache(backend, freshness, clock=clock, now=clock)
-        return registry.store(cache=cache, now=lambda: _moment(clock), **settings)
-
-    return make
-
-
-def _moment(clock: Clock) -> datetime:
-    return datetime.fromtimestamp(clock.now, UTC)
-
-
 @pytest.fixture
 def store(registry: TestRegistry, make_store: Callable[..., PackageStore]) -> PackageStore:
     """A store with two versions, whose page somebody has read."""
-    store = make_store()
-    publish_wheel(store)
-    publish_wheel(store, "2.0")
-    page(store)
-    registry.calls.clear()
-    return store
+    return seeded(registry, make_store())
 
 
 def read(store: PackageStore, caller: Credentials) -> ProjectPage:
@@ -118,7 +70,7 @@ class TestWhatAPageCosts:
         assert len(read(store, SOMEBODY).files) == 2
         assert registry.calls == [LIST]
 
-    def test_one_and_a_glance_at_what_changed_lately(
+    def test_one_and_a_head_request_for_what_changed_lately(
         self, registry: TestRegistry, store: PackageStore, clock: Clock
     ) -> None:
         """When the minute is over."""
@@ -267,7 +219,7 @@ class TestChanges:
         registry: TestRegistry,
         store: PackageStore,
         make_store: Callable[..., PackageStore],
-        backend: Deaf,
+        backend: SwitchableBackend,
     ) -> None:
         """Where its bytes are remembered nowhere any more either, the tag is looked at again."""
         replaced = registry.session().digest(REPOSITORY, TAG)
@@ -351,7 +303,7 @@ class TestChanges:
         self,
         store: PackageStore,
         make_store: Callable[..., PackageStore],
-        backend: Deaf,
+        backend: SwitchableBackend,
         clock: Clock,
         number: int,
     ) -> None:
@@ -431,7 +383,7 @@ def test_the_failure_of_one_caller_is_not_that_of_another(
 
 
 def test_nothing_shared_is_given_while_nobody_can_be_heard(
-    registry: TestRegistry, store: PackageStore, backend: Deaf
+    registry: TestRegistry, store: PackageStore, backend: SwitchableBackend
 ) -> None:
     """Another host may have written: the registry is asked each time, and nothing fails."""
     backend.off = True
@@ -475,7 +427,7 @@ def test_a_state_survives_being_written() -> None:
     assert State.from_json(state.to_json()) == state
 
 
-def test_a_document_that_was_tampered_with_is_none(backend: Deaf, store: PackageStore) -> None:
+def test_a_document_that_was_tampered_with_is_none(backend: SwitchableBackend, store: PackageStore) -> None:
     """Its bytes are hashed again."""
     documents = make_cache(backend).of(REPOSITORY).documents
     digest = Digest("sha256", "a" * 64)
@@ -485,7 +437,7 @@ def test_a_document_that_was_tampered_with_is_none(backend: Deaf, store: Package
     assert documents.blob(digest) is None
 
 
-def test_the_embedded_registries_of_two_servers_are_not_one(backend: Deaf) -> None:
+def test_the_embedded_registries_of_two_servers_are_not_one(backend: SwitchableBackend) -> None:
     """They have one address, and may share a cache."""
     one, other = (make_cache(backend, home=home) for home in ("host:/a", "host:/b"))
     digest = Digest("sha256", hashlib.sha256(b"x").hexdigest())
@@ -494,112 +446,6 @@ def test_the_embedded_registries_of_two_servers_are_not_one(backend: Deaf) -> No
     assert other.of(REPOSITORY).documents.blob(digest) is None
     elsewhere = Repository.parse(Registry("https", "ghcr.io"), "acme/hello_world")
     assert one.key_of(elsewhere) == other.key_of(elsewhere)
-
-
-class TestAbsences:
-    """That a registry has told a caller that there is no such project."""
-
-    @pytest.mark.parametrize(
-        ("seconds", "last"),
-        [pytest.param(10, 10, id="the token's"), pytest.param(1000, 60, id="the time to live")],
-    )
-    def test_last_no_longer_than_the_registrys_word(self, clock: Clock, seconds: float, last: float) -> None:
-        """Neither the absence, nor the page from elsewhere that stands on it."""
-        cache = make_cache(clock=clock, now=clock)
-        access = cache.of(REPOSITORY).access
-        access.add_absence("me", cache.of(REPOSITORY).position(), seconds)
-        validity = access.absence_validity("me", math.inf)
-        assert validity is not None
-        clock.now += last - 0.5
-        assert access.is_absent("me")
-        assert cache.is_valid(validity)
-        clock.now += 0.5
-        assert not access.is_absent("me")
-        assert not cache.is_valid(validity)
-        assert access.absence_validity("me", math.inf) is None
-
-    @pytest.mark.parametrize(("seconds", "ttl"), [(0, 60), (60, 0)], ids=["a token that is over", "no TTL"])
-    def test_are_not_remembered_beyond_the_request(self, clock: Clock, seconds: float, ttl: float) -> None:
-        """Where the registry's word counts for that alone."""
-        cache = make_cache(freshness=Freshness(ttl), clock=clock, now=clock)
-        access = cache.of(REPOSITORY).access
-        access.add_absence("me", cache.of(REPOSITORY).position(), seconds)
-        assert not access.is_absent("me")
-
-
-class TestProofs:
-    """That a caller may read."""
-
-    def test_last_no_longer_than_the_token(self, clock: Clock) -> None:
-        """That proved it, and a minute at most."""
-        access = make_cache(clock=clock, now=clock).of(REPOSITORY).access
-        access.prove("me", 10)
-        access.prove("you", 1000)
-        access.prove("she", 0)
-        assert [access.is_proven(who) for who in ("me", "you", "she")] == [True, True, False]
-        clock.now += 11
-        assert [access.is_proven(who) for who in ("me", "you")] == [False, True]
-        clock.now += 50
-        assert not access.is_proven("you")
-
-    def test_are_for_one_repository(self) -> None:
-        """And for one caller."""
-        cache = make_cache()
-        cache.of(REPOSITORY).access.prove("me", 60)
-        assert not cache.of(REPOSITORY).access.is_proven("you")
-        assert not cache.of(make_repository("other")).access.is_proven("me")
-
-    def test_end_with_a_refusal(self) -> None:
-        """The registry's last word counts."""
-        access = make_cache().of(REPOSITORY).access
-        access.prove("me", 60)
-        access.revoke("me")
-        assert not access.is_proven("me")
-
-    @pytest.mark.parametrize(
-        "other", [Anonymous(), Basic("me", "wrong"), Basic("you", "secret"), Bearer("secret")], ids=str
-    )
-    def test_tell_callers_apart(self, other: Credentials) -> None:
-        """By all of their credentials, and without a trace of them."""
-        cache = make_cache()
-        mine = cache.caller_key(Basic("me", "secret"))
-        assert mine != cache.caller_key(other)
-        assert "me" not in mine.strip("0123456789abcdef")
-
-
-@pytest.mark.parametrize("refused", ["tags/list", "manifests", "blobs"])
-def test_a_refusal_of_anything_ends_the_proof(
-    registry: TestRegistry, store: PackageStore, refused: str
-) -> None:
-    """Of the page, of a version that isn't remembered, of a file's bytes: the page isn't given after it."""
-    asked: dict[str, Callable[[], object]] = {
-        "tags/list": lambda: page(store, fresh=True),
-        "manifests": lambda: store.describe(ACME, HELLO, make_wheel(version="7.0")[0], NOBODY),
-        "blobs": lambda: store.open(ACME, HELLO, WHEEL, NOBODY),
-    }
-    validity = page(store).validity
-    assert validity is not None
-    registry.refuse = {refused: (403, "DENIED")}
-    with pytest.raises((Denied, Unauthorized)):
-        asked[refused]()
-    assert not store.is_valid(validity)
-
-
-def test_a_stranger_asks_the_same_of_what_is_remembered(registry: TestRegistry, store: PackageStore) -> None:
-    """As of what isn't there: neither the requests nor the words tell the one from the other."""
-    content(store, WHEEL)
-    store.metadata(ACME, HELLO, WHEEL, NOBODY)
-    registry.refuse = {"": (403, "DENIED")}
-    found = []
-    for version in ("1.0", "7.0"):
-        filename = make_wheel(version=version)[0]
-        registry.calls.clear()
-        for ask in (store.open, store.metadata, store.describe):
-            with pytest.raises(Denied) as caught:
-                ask(ACME, HELLO, filename, SOMEBODY)
-            registry.calls.append(caught.value.message)
-        found.append([line.replace("7.0", "1.0") for line in registry.calls])
-    assert found[0] == found[1]
 
 
 class TestBounds:
@@ -642,101 +488,6 @@ class TestBounds:
             return [body]
 
         assert len(page(stores.make_store(Gateway(Transport(embedded=listing), ttl=60))).files) == 1
-
-
-REFUSALS = [
-    (401, "UNAUTHORIZED", Unauthorized),
-    (403, "DENIED", (Denied, Unauthorized)),
-    (404, "NAME_UNKNOWN", NotFound),
-]
-CALLERS = [
-    pytest.param(ANOTHER, 0, id="a caller without access"),
-    pytest.param(Basic("somebody", "wrong"), 0, id="a wrong password"),
-    pytest.param(Bearer("forged"), 0, id="a forged token"),
-    pytest.param(NOBODY, 61, id="one whose access was revoked a minute ago"),
-]
-
-
-@pytest.mark.parametrize(("status", "code", "kind"), REFUSALS)
-@pytest.mark.parametrize(("caller", "later"), CALLERS)
-class TestACallerWhomTheRegistryRefuses:
-    """Gets the registry's answer to everything, however much is remembered from others."""
-
-    @pytest.fixture(autouse=True)
-    def _refuse(
-        self, registry: TestRegistry, store: PackageStore, clock: Clock, later: int, status: int, code: str
-    ) -> None:
-        content(store, WHEEL)
-        store.metadata(ACME, HELLO, WHEEL, NOBODY)
-        clock.now += later
-        registry.calls.clear()
-        registry.refuse = {"GET|HEAD": (status, code)}
-
-    def test_a_page(self, store: PackageStore, caller: Credentials, kind: type[Exception]) -> None:
-        """Nobody lists the tags for it."""
-        with pytest.raises(kind):
-            read(store, caller)
-
-    def test_a_file(self, store: PackageStore, caller: Credentials, kind: type[Exception]) -> None:
-        """Nobody gives the blob."""
-        with pytest.raises(kind):
-            list(store.open(ACME, HELLO, WHEEL, caller))
-
-    def test_what_is_known_of_a_file(
-        self, registry: TestRegistry, store: PackageStore, caller: Credentials, kind: type[Exception]
-    ) -> None:
-        """HEAD is answered by the registry's word alone."""
-        with pytest.raises(kind):
-            store.describe(ACME, HELLO, WHEEL, caller)
-        assert registry.calls
-
-    def test_metadata(self, store: PackageStore, caller: Credentials, kind: type[Exception]) -> None:
-        """Nobody gives the blob."""
-        with pytest.raises(kind):
-            store.metadata(ACME, HELLO, WHEEL, caller)
-
-    def test_a_range_outside_the_file(
-        self, store: PackageStore, caller: Credentials, kind: type[Exception]
-    ) -> None:
-        """The size of a file is nothing that strangers are told."""
-        with pytest.raises(kind) as caught:
-            store.open(ACME, HELLO, WHEEL, caller, ByteRange.parse("bytes=999999-"))
-        assert not isinstance(caught.value, RangeNotSatisfiable)
-
-    @pytest.mark.parametrize("filename", ["hello_world-2.0-py2-none-any.whl", make_sdist()[0]])
-    def test_what_is_not_there(
-        self,
-        registry: TestRegistry,
-        store: PackageStore,
-        caller: Credentials,
-        kind: type[Exception],
-        filename: str,
-    ) -> None:
-        """That it isn't is the registry's to say, of a file and of its metadata."""
-        with pytest.raises(kind):
-            store.open(ACME, HELLO, filename, caller)
-        with pytest.raises(kind):
-            store.metadata(ACME, HELLO, filename, caller)
-        assert registry.calls
-
-
-def test_an_upload_lets_nobody_read(registry: TestRegistry, store: PackageStore) -> None:
-    """Who may write, and is asked by no page, is known to nobody."""
-    store.publish(ACME, make_upload(*make_sdist()), SOMEBODY)
-    registry.refuse = {"tags/list": (403, "DENIED")}
-    with pytest.raises(Denied):
-        read(store, SOMEBODY)
-
-
-def test_a_ticket_ends_with_the_proof(store: PackageStore, registry: TestRegistry) -> None:
-    """Whom the registry refuses meanwhile gets no remembered page, either."""
-    validity = page(store).validity
-    assert validity is not None
-    assert store.is_valid(validity)
-    registry.refuse = {"tags/list": (403, "DENIED")}
-    with pytest.raises((Denied, Unauthorized)):
-        page(store, fresh=True)
-    assert not store.is_valid(validity)
 
 
 def test_what_another_server_deleted_does_not_come_back(
