@@ -57,7 +57,7 @@ class Page:
     def of_version(self, version: Version) -> Self:
         """The page with the files of one version. Versions are equal by value: 1.0 is 1.0.0."""
         files = tuple(file for file in self.files if version_of(file) == version)
-        return replace(self, files=files, versions=tuple(dict.fromkeys(str(version_of(f)) for f in files)))
+        return replace(self, files=files, versions=tuple(str(version_of(file)) for file in files[:1]))
 
 
 def version_of(file: File) -> Version | None:

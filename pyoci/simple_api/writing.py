@@ -78,11 +78,10 @@ def legacy_json(page: Page, summary: str = "") -> bytes:
     Renovate takes an answer without `releases` for a project without versions, and Dependabot skips a version
     whose list is empty: so they are filled. Files without a version are left out.
     """
-    versions: dict[Version, list[File]] = {}
-    releases: dict[str, list[dict[str, Any]]] = {}
+    versions: dict[Version, list[File]] = {}  # 1.0 and 1.0.0 are one version, by the first spelling
     for version, file in sorted(_versioned(page.files), key=itemgetter(0)):
         versions.setdefault(version, []).append(file)
-        releases.setdefault(str(version), []).append(_legacy_file(file))
+    releases = {str(version): list(map(_legacy_file, files)) for version, files in versions.items()}
     newest = latest({version: any(file.yanked for file in files) for version, files in versions.items()})
     info: dict[str, Any] = {"name": page.name, "summary": summary}
     if newest is None:

@@ -10,6 +10,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TypeVar
 
 from packaging.version import Version
@@ -255,7 +256,15 @@ def versions_among(tags: tuple[str, ...]) -> list[tuple[Version, Tag]]:
     parsed = ((version_of(tag), Tag.listed(tag)) for tag in tags)
     found = [(version, tag) for version, tag in parsed if version is not None and tag is not None]
     # A tag that another implementation spelled un-normalised comes after its normalised twin.
-    return sorted(found, key=lambda pair: (pair[0], pair[1] != tag_of(pair[0])))
+    return sorted(found, key=lambda pair: (pair[0], pair[1] != tag_of(pair[0]), str(pair[1])))
+
+
+def newest_versions(versions: list[tuple[Version, Tag]], count: int) -> list[tuple[Version, Tag]]:
+    """The last `count` versions, each with all its tags: 1.0 and 1.0.0 are one version. 0 is no limit."""
+    if not count:
+        return versions
+    kept = set(islice(dict.fromkeys(version for version, _ in reversed(versions)), count))
+    return [(version, tag) for version, tag in versions if version in kept]
 
 
 def side_by_side(

@@ -16,7 +16,7 @@ from cachetools import LRUCache
 from pyoci.cache.backend import Position
 from pyoci.oci.references import Repository, Tag
 from pyoci.single_flight import SingleFlight
-from pyoci.store.project import StoredProject, side_by_side, versions_among
+from pyoci.store.project import StoredProject, newest_versions, side_by_side, versions_among
 from pyoci.store.state import Listing, State
 
 _SORTED = 16 * 1024 * 1024  # bytes, roughly, of the sorted tags that one process remembers
@@ -109,7 +109,7 @@ class Refresher:
             known = self._sorted.get(project.repository)
         if known is not None and known.tags == tags:
             return known.newest
-        newest = [tag for _, tag in versions_among(tags)[-self._max_versions :]]
+        newest = [tag for _, tag in newest_versions(versions_among(tags), self._max_versions)]
         with self._guard:
             self._sorted.pop(project.repository, None)
             with suppress(ValueError):  # it is larger than all of them may be together

@@ -55,6 +55,16 @@ def test_a_cap_keeps_the_newest(registry: TestRegistry) -> None:
     assert len(names(registry.store(max_versions=0))) == 3
 
 
+def test_a_cap_leaves_no_version_in_part(registry: TestRegistry) -> None:
+    """1.0 and 1.0.0 are one version: the cap counts it once, and keeps the files of both tags or of none."""
+    publisher = registry.store()
+    for version in ("0.9", "1.0", "1.0.0", "1.1"):
+        publish_wheel(publisher, version)
+    for cap, kept in ((1, ["1.1"]), (2, ["1.0", "1.0.0", "1.1"]), (3, ["0.9", "1.0", "1.0.0", "1.1"])):
+        shown = names(registry.store(max_versions=cap))
+        assert shown == [make_wheel(version=version)[0] for version in kept]
+
+
 def test_the_latest_is_neither_yanked_nor_a_pre_release(store: PackageStore) -> None:
     """Where there is such a version."""
     for version in ("1.0", "2.0", "3.0rc1"):

@@ -70,6 +70,14 @@ def test_latest(files: dict[str, str | None], version: str) -> None:
     assert document["urls"] == document["releases"][version]
 
 
+def test_a_version_is_named_once() -> None:
+    """1.0 and 1.0.0 are one version, by the first spelling."""
+    files = [make_file(f"hello_world-{v}.zip") for v in ("0.9", "1.0", "1.0.0")]
+    document = read(make_page(*files))
+    assert list(document["releases"]) == ["0.9", "1.0"]
+    assert [file["filename"] for file in document["urls"]] == [file.filename for file in files[1:]]
+
+
 def test_info() -> None:
     """`info` has the project's links and the Python that it requires."""
     urls = {"Source": "https://example.org/s", "homepage": "https://example.org"}

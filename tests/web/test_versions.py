@@ -92,6 +92,14 @@ class TestPage:
             assert client.get(urljoin(page, file["url"])).data == file["filename"].encode()
             assert f'href="{file["url"]}#sha256=' in client.get(page).text
 
+    @pytest.mark.parametrize(
+        ("path", "versions"),
+        [("hello-world/", ["1.0", "1.0.1", "3.0rc1", "1!2.0+cu121"]), ("hello-world/1.0.0/", ["1.0"])],
+    )
+    def test_a_version_is_named_once(self, client: FlaskClient, path: str, versions: list[str]) -> None:
+        """`versions` has 1.0 and not 1.0.0, which is the same version."""
+        assert client.get(f"/simple/{path}", headers=JSON).get_json()["versions"] == versions
+
     @pytest.mark.parametrize("index", [*CLEAR, *UNCLEAR])
     def test_absent(self, client: FlaskClient, index: str) -> None:
         """A version without files is a 404 that nobody keeps, and so is one of no project."""
@@ -147,7 +155,8 @@ class TestLegacy:
             "1.0",
             "hello-world",
         )
-        assert answer.get_json()["releases"].keys() == {"1.0", "1.0.0"}
+        assert answer.get_json()["releases"] == {"1.0": answer.get_json()["urls"]}
+        assert len(answer.get_json()["urls"]) == 2
         for file in answer.get_json()["urls"]:
             assert client.get(file["url"]).data == file["filename"].encode()
 

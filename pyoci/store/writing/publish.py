@@ -194,7 +194,8 @@ def _in_place(
 def _target(project: StoredProject, target: str) -> tuple[Collection[Tag], Callable[[Entry], bool]]:
     """The tags that a file name or version is under, and which of their entries are meant.
 
-    A version may be under several tags, as the Rust PyOCI spelled it: all of them are meant.
+    A version may be under several tags, for it may be spelled in several ways: 1.0 and 1.0.0 are one version
+    (PEP 440). All of them are meant.
     """
     if target.endswith((".whl", *SDIST_ENDINGS)):
         file = find_file(project, parse_filename(target)).distribution
@@ -205,8 +206,7 @@ def _target(project: StoredProject, target: str) -> tuple[Collection[Tag], Calla
         raise InvalidRequest(
             f"{target[:100]!a} is neither a file name nor a version; expected one of them"
         ) from None
-    # 1.0 and 1.0.0 are equal, and two versions all the same.
-    tags = [tag for found, tag in versions_among(project.listing().tags) if str(found) == str(version)]
+    tags = [tag for found, tag in versions_among(project.listing().tags) if found == version]
     return tags, lambda _entry: True
 
 

@@ -340,6 +340,54 @@ class TestYank:
         assert yanked(store)[WHEEL] == "broken"
 
 
+class TestSpellingsOfAVersion:
+    """1.0 and 1.0.0 are one version (PEP 440) under two tags."""
+
+    SHORT, LONG, LATER = make_wheel(version="1.0"), make_wheel(version="1.0.0"), make_wheel(version="1.0.1")
+
+    @pytest.fixture(autouse=True)
+    def _published(self, store: PackageStore) -> None:
+        for wheel in (self.LONG, self.SHORT, self.LATER):
+            publish(store, *wheel)
+
+    def test_each_file_is_under_the_tag_of_its_file_name(
+        self, registry: TestRegistry, store: PackageStore
+    ) -> None:
+        """The page has one version with both files."""
+        assert [len(registry.document(tag)["manifests"]) for tag in ("1.0", "1.0.0")] == [1, 1]
+        assert names(store) == [self.SHORT[0], self.LONG[0], self.LATER[0]]
+        assert [str(version) for version in page(store).versions] == ["1.0", "1.0.1"]
+
+    @pytest.mark.parametrize("target", ["1", "1.0", "1.0.0", "v1.0.0.0"])
+    def test_a_yank_is_of_all(self, store: PackageStore, target: str) -> None:
+        """By any spelling, also one that has no tag; and so is its end."""
+        store.yank(ACME, HELLO, target, "broken", NOBODY)
+        assert yanked(store) == {self.SHORT[0]: "broken", self.LONG[0]: "broken", self.LATER[0]: None}
+        store.yank(ACME, HELLO, target, None, NOBODY)
+        assert set(yanked(store).values()) == {None}
+
+    @pytest.mark.parametrize("target", ["1", "1.0", "1.0.0"])
+    def test_a_delete_is_of_all(self, registry: TestRegistry, store: PackageStore, target: str) -> None:
+        """Both tags are removed."""
+        store.delete(ACME, HELLO, target, NOBODY)
+        assert names(store) == [self.LATER[0]]
+        assert not registry.exists("1.0")
+        assert not registry.exists("1.0.0")
+
+    def test_a_file_is_changed_alone(self, store: PackageStore) -> None:
+        """A file name means that file."""
+        store.yank(ACME, HELLO, self.LONG[0], "", NOBODY)
+        assert yanked(store) == {self.SHORT[0]: None, self.LONG[0]: "", self.LATER[0]: None}
+        store.delete(ACME, HELLO, self.LONG[0], NOBODY)
+        assert names(store) == [self.SHORT[0], self.LATER[0]]
+
+    def test_local_versions_are_others(self, store: PackageStore) -> None:
+        """1.0+local is not 1.0."""
+        local = publish_wheel(store, "1.0+local").filename
+        store.delete(ACME, HELLO, "1.0", NOBODY)
+        assert names(store) == [local, self.LATER[0]]
+
+
 class TestDelete:
     """A file or a version, in the way that the registry supports."""
 
