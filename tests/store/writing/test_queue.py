@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pyoci.cache.locks import LocalLocks
-from pyoci.errors import AlreadyExists, NotFound, PyOCIError, Unreachable
+from pyoci.errors import AlreadyExists, NotFound, PyOCIError, RateLimited, Unreachable
 from pyoci.oci.errors import (
     RegistryDenied,
     RegistryFailed,
@@ -297,3 +297,23 @@ def test_a_member_stops_waiting_for_its_turn(registry: OneTagRegistry) -> None:
     waiting.join(20)
     assert third.leads
     assert not second.leads
+
+
+def test_an_update_that_is_to_be_alone_has_a_batch_of_its_own(registry: OneTagRegistry) -> None:
+    """Whether it leads or is queued."""
+    alone, other = make_member(registry), make_member(registry)
+    assert alone.joins(other)
+    alone.is_alone = True
+    assert not alone.joins(other)
+    assert not other.joins(alone)
+
+
+def test_a_registry_that_asks_for_a_long_pause_is_not_waited_for(registry: OneTagRegistry) -> None:
+    """The uploader is asked to try again; a short pause is waited for."""
+    for seconds, writes in (("60", 1), ("1", 5)):
+        registry.calls.clear()
+        refusal = registry_error("write", "registry", 429, {"retry-after": seconds}, b"")
+        registry.refuse = lambda _caller, _names, refusal=refusal: refusal  # type: ignore[misc]
+        (outcome,) = Together().update((Caller(registry, "anna"), adding("a")))
+        assert isinstance(outcome, RateLimited)
+        assert len(registry.writes()) == writes

@@ -80,6 +80,23 @@ class TestTogether:
         # By half a second at least, however long the updates took; the jitter is a tenth of a second.
         assert (slept[1] - slept[0] > 0.3) is contested
 
+    def test_a_file_that_is_added_while_the_marker_is_written_is_kept(
+        self, registry: TestRegistry, store: PackageStore
+    ) -> None:
+        """The version had no other file when it was read: it is read again before its tag is removed."""
+        publish(store, *make_sdist())
+        elsewhere, added = registry.store(), threading.Event()
+
+        def add(line: str) -> None:
+            if line.startswith("PUT") and line.endswith("/0--pyoci") and not added.is_set():
+                added.set()
+                publish(elsewhere, *make_wheel())
+
+        registry.before = add
+        store.delete(ACME, HELLO, SDIST, NOBODY)
+        assert added.is_set()
+        assert names(store) == [WHEEL]
+
     def test_a_delete_from_elsewhere_is_kept(self, registry: TestRegistry, store: PackageStore) -> None:
         """Only our own update has to be in what is read back."""
         publish(store, *make_sdist())
