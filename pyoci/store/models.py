@@ -149,6 +149,12 @@ class Absence:
 
     validity: Validity | None = None
 
+    def after(self, other: Absence) -> Absence:
+        """The same, which holds no longer than the other."""
+        if self.validity is None or other.validity is None:
+            return Absence()
+        return Absence(replace(self.validity, also=other.validity))
+
 
 @dataclass(frozen=True, slots=True)
 class Root:

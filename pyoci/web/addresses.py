@@ -125,6 +125,18 @@ class IndexAddress:
         """The same, if this address is its `pypi/<project>/`, which is an alias for the legacy JSON alone."""
         return self._project_below(JSON_ALIAS)
 
+    def aliased_projects(self, *, for_json: bool = False) -> tuple[tuple[str, str], ...]:
+        """All projects that this address is an alias of, in the order in which they count. There are several
+        where the index above is an alias, too: `acme/simple/simple/<project>/`.
+        """
+        found: list[tuple[str, str]] = []
+        next_one = self.aliased_project or (self.aliased_json if for_json else None)
+        while next_one is not None:
+            found.append(next_one)
+            path, name = next_one
+            next_one = IndexAddress(self.registry, (*path.split("/"), name)).aliased_project
+        return tuple(found)
+
     @property
     def may_go_upstream(self) -> bool:
         """Whether a project of this name may be asked for outside: `<index>/simple/` is meant as a root."""

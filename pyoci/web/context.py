@@ -122,8 +122,7 @@ class ResolvedRequest:
 
     def page_project(self, *, json: bool = False) -> ResolvedProject:
         """The same, with all that the store needs to find the page, or the legacy JSON, at this address."""
-        aliased = self.address.aliased_project or (self.address.aliased_json if json else None)
-        return self._resolve(aliased)
+        return self._resolve(self.address.aliased_projects(for_json=json))
 
     @staticmethod
     def leave_path(path: str) -> None:
@@ -140,16 +139,20 @@ class ResolvedRequest:
         found = self.address.as_version
         return None if found is None else (replace(self, address=found[0]), found[1])
 
-    def _resolve(self, aliased: tuple[str, str] | None) -> ResolvedProject:
+    def _resolve(self, aliased: tuple[tuple[str, str], ...]) -> ResolvedProject:
         if self.address.as_project is None:
             raise NotFound(f"there is no project at this address; expected {self.address.expected}")
-        spelled = self._project_of(*self.address.as_project)
-        if aliased is None:
-            return spelled
-        absence = site().store.absence(
-            spelled.namespace, spelled.name, self.caller, below=spelled.below, fresh=self.fresh
-        )
-        return spelled if absence is None else replace(self._project_of(*aliased), absence=absence)
+        found = self._project_of(*self.address.as_project)
+        for path, name in aliased:
+            absence = site().store.absence(
+                found.namespace, found.name, self.caller, below=found.below, fresh=self.fresh
+            )
+            if absence is None:
+                break
+            if found.absence is not None:
+                absence = absence.after(found.absence)
+            found = replace(self._project_of(path, name), absence=absence)
+        return found
 
     def _project_of(self, path: str, name: str) -> ResolvedProject:
         below = None if self.address.below is not None else self._below(path, name)

@@ -72,6 +72,34 @@ def test_a_namespace_of_that_name_goes_on(client: FlaskClient, elsewhere: Packag
     assert elsewhere.calls == []
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "simple/simple/hello-world/",
+        "simple/simple/hello-world/json",
+        "simple/simple/simple/hello-world/",
+        "simple/simple/hello-world/1.0/",
+        "simple/pypi/hello-world/json",
+        "simple/pypi/hello-world/1.0/json",
+    ],
+)
+def test_an_alias_of_an_alias_shows_nothing_of_upstream(
+    client: FlaskClient, elsewhere: PackageIndex, path: str
+) -> None:
+    """Some programs append `simple/` to an URL that ends in it."""
+    asked_before = client.get(f"{INDEX}{path}")
+    upload(client)
+    for _ in range(2):
+        answer = client.get(f"{INDEX}{path}", headers=JSON)
+        assert answer.status_code == 200
+        assert (WHEEL in answer.text, "99.0" in answer.text) == (True, False)
+    assert asked_before.status_code == (404 if "1.0" in path else 200)
+    upload(client, *make_wheel(version="1.0", tag="py2-none-any"), url=f"{ALIAS}+simple/")
+    answer = client.get(f"{INDEX}{path}", headers=JSON)
+    assert (WHEEL in answer.text, "py2-none-any" in answer.text) == (False, True)
+    assert elsewhere.asked("hello-world") <= 1
+
+
 def test_no_page_is_given_for_another(client: FlaskClient) -> None:
     """While both are warm, a publication in either namespace shows at its own address at once."""
     page, alias = f"{INDEX}hello-world/", f"{ALIAS}hello-world/"

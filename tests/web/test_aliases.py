@@ -53,6 +53,15 @@ def test_aliases(path: str, root: str | None, index: str | None, project: tuple[
     assert (address.aliased_root, address.aliased_index, address.aliased_project) == (root, index, project)
 
 
+def test_an_alias_of_an_alias() -> None:
+    """Each stands for the project of the index above, and so does that one."""
+    address = reading()("ghcr.io/acme/simple/simple/foo")
+    assert address.aliased_projects() == (("acme/simple", "foo"), ("acme", "foo"))
+    address = reading()("ghcr.io/acme/simple/pypi/foo")
+    assert address.aliased_projects() == ()
+    assert address.aliased_projects(for_json=True) == (("acme/simple", "foo"), ("acme", "foo"))
+
+
 @pytest.mark.parametrize(
     ("path", "json", "shadowed"),
     [
