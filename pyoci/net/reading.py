@@ -57,7 +57,8 @@ def is_encoded(response: requests.Response) -> bool:
 
 def decoded(answer: Answer, limit: int, name: str) -> bytes:
     """The decoded body of an answer to a call that accepts gzip, at most `limit` bytes. Of several gzip
-    members only the first is read. Raises ProtocolError with `name` in its message.
+    members only the first is read. Raises ProtocolError with `name` in its message, and AnswerTooLong for a
+    longer one.
     """
     coding = answer.headers.get("content-encoding", "").strip().lower()
     if coding in {"", "identity"}:
@@ -67,7 +68,7 @@ def decoded(answer: Answer, limit: int, name: str) -> bytes:
     else:
         raise ProtocolError(f"{name} sent an answer compressed as nobody asked for; expected gzip")
     if len(body) > limit:
-        raise ProtocolError(f"{name} sent more than {limit} bytes, unpacked")
+        raise AnswerTooLong(f"{name} sent more than {limit} bytes, unpacked")
     if not at_end:
         raise ProtocolError(f"{name} sent gzip that can't be unpacked")
     return body

@@ -5,8 +5,10 @@ What is broken is left out, and so are unknown keys.
 
 from __future__ import annotations
 
+import codecs
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
@@ -17,7 +19,11 @@ from pyoci.errors import ProtocolError
 from pyoci.simple_api import fields
 from pyoci.simple_api.model import File, Page, version_of
 
-_FILES = 100_000
+_FILES = 50_000  # the largest pages of PyPI have some 30,000
+_VALUES = 1_000_000  # of JSON; each takes up to 100 bytes of memory, and a file has some 15
+_TEXT = 64 * 1024 * 1024  # bytes that JSON may take as a string: four for each character if one needs four
+_HTML_PIECE = 64 * 1024  # characters
+_HTML_ELEMENT = 256 * 1024  # characters of one tag or comment; attributes take 100 times that in memory
 _VERSIONS = 100_000
 _VERSION = 200  # characters
 _META = {"pypi:project-status": "status", "pypi:project-status-reason": "reason"}
@@ -31,6 +37,7 @@ _ATTRIBUTES = [(f"data-{key}", key, field.from_html) for field in fields.FIELDS 
 
 def read_json(body: bytes, name: str, base: str) -> Page:
     """The page of the project `name` (normalised), as JSON from the URL `base`. Raises ProtocolError."""
+    _check_weight(body)
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
@@ -49,9 +56,15 @@ def read_html(body: bytes, name: str, base: str) -> Page:
     """The page of the project `name` (normalised), as HTML from the URL `base`. Raises ProtocolError."""
     reader = _Reader(base)
     try:
-        # At once, and without close(): for an element that the page begins and never ends, the parser would
-        # then look through the rest again at each character.
-        reader.feed(body.decode("utf-8", "replace"))
+        # Without close(): for an element that the page begins and never ends, the parser would then look
+        # through the rest again at each character.
+        for piece in _text_pieces(body):
+            reader.feed(piece)
+            if len(reader.rawdata) > _HTML_ELEMENT:
+                raise ProtocolError(
+                    f"the upstream package index sent HTML with an element of more than {_HTML_ELEMENT}"
+                    " characters"
+                )
     except (AssertionError, RecursionError):  # html.parser raises the former for a strange <![section[
         raise ProtocolError("the upstream package index sent HTML that can't be read") from None
     return _page({"files": reader.files, "project-status": reader.status}, name, reader.base)
@@ -59,8 +72,7 @@ def read_html(body: bytes, name: str, base: str) -> Page:
 
 def _page(document: Mapping[str, Any], name: str, base: str) -> Page:
     entries = document["files"]
-    if len(entries) > _FILES:
-        raise ProtocolError(f"the upstream package index lists more than {_FILES} files of {name}")
+    _check_count(len(entries))
     files = tuple(file for file in (_file(entry, base) for entry in entries) if file is not None)
     versions = _versions(document.get("versions"))
     return Page(
@@ -69,6 +81,32 @@ def _page(document: Mapping[str, Any], name: str, base: str) -> Page:
         versions=_versions_of(files) if versions is None else versions,
         status=fields.status(document.get("project-status")),
     )
+
+
+def _check_weight(body: bytes) -> None:
+    """Raises ProtocolError for JSON that would take far more memory than it has bytes: `{},` takes 24 times
+    as much.
+    """
+    if sum(body.count(mark) for mark in (b",", b"[", b"{")) > _VALUES:
+        raise ProtocolError(f"the upstream package index sent JSON with more than {_VALUES} values")
+    width = 1 if body.isascii() else 4 if re.search(rb"[\xf0-\xff]", body) else 2
+    if width * len(body) > _TEXT:
+        raise ProtocolError(
+            f"the upstream package index sent JSON that takes more than {_TEXT} bytes of memory;"
+            " expected fewer characters that are not ASCII"
+        )
+
+
+def _check_count(files: int) -> None:
+    if files > _FILES:
+        raise ProtocolError(f"the upstream package index sent a page with more than {_FILES} files")
+
+
+def _text_pieces(body: bytes) -> Iterator[str]:
+    """HTML in pieces: as one string it could take four times its bytes."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    for start in range(0, len(body), _HTML_PIECE):
+        yield decoder.decode(body[start : start + _HTML_PIECE])
 
 
 def _check_version(version: object) -> None:
@@ -149,3 +187,4 @@ class _Reader(HTMLParser):
             if attribute in attributes:
                 entry[key] = from_html(attributes[attribute] or "")
         self.files.append(entry)
+        _check_count(len(self.files))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Self
 from urllib.parse import urlsplit
 
-from pyoci.errors import Denied, NotFound, ProtocolError
+from pyoci.errors import AnswerTooLong, Denied, NotFound, ProtocolError, Unreachable
 from pyoci.net.addresses import Reach
 from pyoci.net.messages import Answer, Call
 from pyoci.net.reading import decoded
@@ -24,8 +26,9 @@ from pyoci.upstream.circuit import Unavailable
 
 NAME = "the upstream package index"
 ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
-JSON_LIMIT = 64 * 1024 * 1024  # bytes, unpacked; the largest pages of PyPI have some twenty millions
+JSON_LIMIT = 32 * 1024 * 1024  # bytes, unpacked; the largest pages of PyPI have some twenty millions
 HTML_LIMIT = 16 * 1024 * 1024
+_SMALL = 4 * 1024 * 1024  # bytes, unpacked; larger pages are read one at a time
 MIN_LIFETIME = 60.0  # seconds, whatever upstream says: one run of a client requests a page more than once
 MAX_LIFETIME = 3600.0
 _REDIRECTS = 3
@@ -72,6 +75,8 @@ class UpstreamClient:
     def __init__(self, address: UpstreamAddress, transport: Transport) -> None:
         self._address = address
         self._transport = transport
+        self._reading_large = threading.Lock()
+        self._parsing = threading.Lock()
 
     def fetch(self, name: str, conditions: Mapping[str, str]) -> PageAnswer:
         """Request the page of a project, under `conditions` (headers such as If-None-Match).
@@ -86,16 +91,26 @@ class UpstreamClient:
             method="GET", url=url, headers=headers, reach=Reach.LISTED, name=NAME, operation="upstream"
         )
         with self._transport.shared_deadline():
-            for _ in range(1 + _REDIRECTS):
-                answer = self._send(call)
-                if answer.status not in _REDIRECTED:
-                    return _understood(answer, name, call)
-                call = self._redirected(call, answer.headers.get("location", ""))
+            try:
+                return self._fetch(call, name, _SMALL)
+            except AnswerTooLong:
+                # The size isn't known before: a quarter of a megabyte of gzip may be a gigabyte.
+                with _held(self._reading_large, self._transport.document_seconds):
+                    return self._fetch(call, name, JSON_LIMIT)
+
+    def _fetch(self, call: Call, name: str, limit: int) -> PageAnswer:
+        """Follow redirects, and read an answer of at most `limit` bytes. Raises AnswerTooLong."""
+        for _ in range(1 + _REDIRECTS):
+            answer = self._send(call, limit)
+            if answer.status not in _REDIRECTED:
+                with _held(self._parsing, self._transport.document_seconds):
+                    return _understood(answer, name, call, limit)
+            call = self._redirected(call, answer.headers.get("location", ""))
         raise ProtocolError(f"{NAME} redirects more than {_REDIRECTS} times")
 
-    def _send(self, call: Call) -> Answer:
+    def _send(self, call: Call, limit: int) -> Answer:
         try:
-            return self._transport.document(call, JSON_LIMIT)
+            return self._transport.document(call, limit)
         except Denied as exc:
             # The transport's message speaks of registries, and may name an internal host.
             raise ProtocolError(f"{NAME} redirects to an address that may not be requested") from exc
@@ -140,10 +155,21 @@ def _directives(header: str) -> dict[str, str]:
     return {name.strip().lower(): value.strip().strip('"') for name, _, value in pairs}
 
 
-def _understood(answer: Answer, name: str, call: Call) -> PageAnswer:
+@contextmanager
+def _held(lock: threading.Lock, seconds: float) -> Iterator[None]:
+    """Hold a lock. Raises Unreachable where it isn't free within so many seconds."""
+    if not lock.acquire(timeout=seconds):
+        raise Unreachable(f"{NAME} has sent other large pages for too long; try again later")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _understood(answer: Answer, name: str, call: Call, limit: int) -> PageAnswer:
     status = answer.status
     if status == 200:
-        return PageAnswer(UpstreamPage.of(_page(answer, name, call.url)), answer.headers)
+        return PageAnswer(UpstreamPage.of(_page(answer, name, call.url, limit)), answer.headers)
     if status == 304 and call.headers.keys() & {"If-None-Match", "If-Modified-Since"}:
         return PageAnswer(None, answer.headers)
     if status in {404, 410}:
@@ -159,10 +185,10 @@ def _understood(answer: Answer, name: str, call: Call) -> PageAnswer:
     raise ProtocolError(f"{NAME} answered {status}; expected a page")
 
 
-def _page(answer: Answer, name: str, url: str) -> Page:
+def _page(answer: Answer, name: str, url: str, limit: int) -> Page:
     kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in _JSON:
-        return read_json(decoded(answer, JSON_LIMIT, NAME), name, url)
+        return read_json(decoded(answer, limit, NAME), name, url)
     if kind in _HTML:
-        return read_html(decoded(answer, HTML_LIMIT, NAME), name, url)
+        return read_html(decoded(answer, min(limit, HTML_LIMIT), NAME), name, url)
     raise ProtocolError(f"{NAME} sent neither JSON nor HTML of the simple API")

@@ -19,7 +19,7 @@ from pyoci.upstream.client import UpstreamPage
 
 _LOCAL = 96 * 1024 * 1024  # bytes, as estimated, of parsed pages in this process
 _FILE = 1200  # bytes that the objects of a file take, besides its texts
-_UNPACKED = 64 * 1024 * 1024  # bytes of one page
+_UNPACKED = 40 * 1024 * 1024  # bytes of one page: written anew it may be longer than it came
 _HEADER = 1000  # characters of an ETag or a date; a longer one isn't sent back
 _SKEW = 60.0  # seconds that the clocks of hosts may differ
 

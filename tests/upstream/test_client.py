@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -100,6 +101,34 @@ def test_a_compression_bomb_is_not_unpacked(
     elsewhere.answer = sends(gzip.compress(bytes(2 * limit), 1), kind=kind, Content_Encoding="gzip")
     with pytest.raises(ProtocolError, match=f"more than {limit} bytes"):
         make_upstream().page("hello-world")
+
+
+@pytest.mark.parametrize(
+    ("kind", "page", "says"),
+    [
+        (JSON, b'{"files":[' + b"{}," * 10_000_000 + b"{}]}", "more than 1000000 values"),
+        (JSON, b'{"files":[' + b'"",' * 50_001 + b'""]}', "more than 50000 files"),
+        (JSON, b'{"files":[],"x":"' + "\U0001f40d".encode() + b"x" * 20_000_000 + b'"}', "bytes of memory"),
+        (HTML, b"<a href=x>" * 1_500_000, "more than 50000 files"),
+        (HTML, b"<a" + b" a" * 7_000_000 + b">", "an element of more than 262144 characters"),
+        (HTML, b'<a x=">' + b" a" * 7_000_000 + b'">', "an element of more than 262144 characters"),
+        (HTML, b"<!--" + b"x" * 8_000_000, "an element of more than 262144 characters"),
+    ],
+    ids=["values", "files", "wide text", "links", "attributes", "a quoted end", "a comment"],
+)
+def test_a_page_takes_bounded_memory(
+    elsewhere: PackageIndex, make_upstream: MakeUpstream, kind: str, page: bytes, says: str
+) -> None:
+    """242 KiB of gzip became 1.5 GiB of dictionaries, and 1.5 million links 768 MiB."""
+    elsewhere.answer = sends(gzip.compress(page, 1), kind=kind, Content_Encoding="gzip")
+    upstream = make_upstream()
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProtocolError, match=says):
+            upstream.page("hello-world")
+        assert tracemalloc.get_traced_memory()[1] < 120 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
 
 
 def test_json_must_be_of_the_same_project(elsewhere: PackageIndex, make_upstream: MakeUpstream) -> None:
