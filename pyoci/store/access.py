@@ -1,7 +1,7 @@
 """Access: which callers a registry has let read a repository, and which it has told that there is none.
 
 Both are remembered in this process alone, for a minute at most after the token that proved it was requested,
-or after the request that proved it without a token was sent. Neither is inferred from a digest: whoever may
+or after the request that proved it without a token was sent. A digest proves neither: anyone who may
 push to one repository could name another's digest there.
 """
 

@@ -82,21 +82,21 @@ class PackageFile:
 
 @dataclass(frozen=True, slots=True)
 class Validity:
-    """What a page stands on: it may be given again to the same caller for as long as this holds."""
+    """For how long a page may be given again to the same caller: see `Cache.is_valid`."""
 
     caller_key: str = field(repr=False)
     journal: str = field(repr=False)
     position: Position
     until: float  # by the cache's own clock
-    absent: bool = False  # it stands on the registry's word that there is no such project
-    also: Validity | None = field(default=None, repr=False)  # another that has to hold
+    absent: bool = False  # the page is in the place of a project that the registry doesn't have
+    also: Validity | None = field(default=None, repr=False)  # the page ends with this one, too
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectPage:
     """The files of one project, in PEP 440 order, oldest version first.
 
-    Two pages of one project with the same `fingerprint` are the same; "" tells nothing.
+    Two pages of one project with the same `fingerprint` are the same; "" is unknown.
     """
 
     name: ProjectName
@@ -143,7 +143,7 @@ class ForeignPage:
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """The registry's word, by an answer that counts, that it lacks a project; with a validity where it is
+    """That the registry lacks a project, by an answer that is conclusive; with a validity where it is
     remembered.
     """
 

@@ -29,7 +29,7 @@ _Namespaces = tuple[frozenset[str], float]  # their paths, and until when they c
 class Roots:
     """One for the process.
 
-    A registry that sorts its list, and begins it after any name, tells with one short page whether there is
+    A registry that sorts its list, and begins it after any name, shows with one short page whether there is
     anything in a namespace. zot begins after existing names only, and gives an empty page for others; some
     registries ignore the name. There the whole list is read, and remembered for the caller who was given it.
     """
@@ -61,7 +61,7 @@ class Roots:
         return tuple(sorted(_projects_in(namespace, names)))
 
     def projects_if_any(self, namespace: Namespace, caller: Credentials) -> tuple[ProjectName, ...]:
-        """The projects of a namespace; none where that can't be told. The list is read only if something is
+        """The projects of a namespace; none where that is unknown. The list is read only if something is
         there: pip asks for every dependency that lives on PyPI, and the whole would be much each time.
         """
         try:

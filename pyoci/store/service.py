@@ -41,8 +41,6 @@ from pyoci.store.writing.publish import Publisher
 from pyoci.store.writing.queue import TagLocks
 from pyoci.store.writing.update import IndexUpdater
 
-_CONFIG_LIMIT = 32 * 1024 * 1024  # bytes: METADATA has its own, lower limit; JSON may escape every character
-
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
@@ -96,7 +94,7 @@ class PackageStore:
         ask_upstream: bool = True,
         fresh: bool = False,
     ) -> ProjectPage | Root | ForeignPage:
-        """What stands at the address of a project: its page; if the registry lacks it, the root of the
+        """What is at the address of a project: its page; if the registry lacks it, the root of the
         namespace `below`, which is spelled like it; or else the page of the upstream package index, which is
         not asked where `ask_upstream` is false. The answer is valid for no longer than the absence that it
         comes `after`.
@@ -119,8 +117,8 @@ class PackageStore:
         below: Namespace | None = None,
         fresh: bool = False,
     ) -> Absence | None:
-        """The registry's word that it has neither the project nor anything in the namespace `below`, which is
-        spelled like it; None where it has. Raises any answer that doesn't tell.
+        """That the registry has neither the project nor anything in the namespace `below`, which is spelled
+        like it; None where it has one of them. Raises any answer that leaves it unclear.
         """
         project = self._project(namespace, name, caller)
         return self._lookup.absence(project, self._projects_below(below, caller), fresh=fresh)
@@ -173,7 +171,7 @@ class PackageStore:
         return self._files.metadata(self._project(namespace, name, caller), filename, sha256)
 
     def summary(self, namespace: Namespace, page: ProjectPage, caller: Credentials) -> str:
-        """The Summary in METADATA of the newest version on a page; "" where there is none to be had.
+        """The Summary in METADATA of the newest version on a page; "" where there is none.
 
         At most one file is asked for its METADATA, which is remembered.
         """

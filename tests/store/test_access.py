@@ -49,7 +49,7 @@ class TestAbsences:
         [pytest.param(10, 10, id="the token's"), pytest.param(1000, 60, id="the time to live")],
     )
     def test_last_no_longer_than_the_registrys_word(self, clock: Clock, seconds: float, last: float) -> None:
-        """Neither the absence, nor the page from elsewhere that stands on it."""
+        """The absence ends with it, and so does the page of another package index."""
         cache = make_cache(clock=clock, now=clock)
         access = cache.of(REPOSITORY).access
         access.add_absence("me", cache.of(REPOSITORY).position(), seconds)
@@ -65,7 +65,7 @@ class TestAbsences:
 
     @pytest.mark.parametrize(("seconds", "ttl"), [(0, 60), (60, 0)], ids=["a token that is over", "no TTL"])
     def test_are_not_remembered_beyond_the_request(self, clock: Clock, seconds: float, ttl: float) -> None:
-        """Where the registry's word counts for that alone."""
+        """The registry is asked again with the next request."""
         cache = make_cache(freshness=Freshness(ttl), clock=clock, now=clock)
         access = cache.of(REPOSITORY).access
         access.add_absence("me", cache.of(REPOSITORY).position(), seconds)
@@ -76,7 +76,7 @@ class TestProofs:
     """That a caller may read."""
 
     def test_last_no_longer_than_the_token(self, clock: Clock) -> None:
-        """That proved it, and a minute at most."""
+        """A proof ends with the token that it was made with, and after a minute at most."""
         access = make_cache(clock=clock, now=clock).of(REPOSITORY).access
         access.prove("me", 10)
         access.prove("you", 1000)
@@ -88,14 +88,14 @@ class TestProofs:
         assert not access.is_proven("you")
 
     def test_are_for_one_repository(self) -> None:
-        """And for one caller."""
+        """A proof is for one repository and one caller."""
         cache = make_cache()
         cache.of(REPOSITORY).access.prove("me", 60)
         assert not cache.of(REPOSITORY).access.is_proven("you")
         assert not cache.of(make_repository("other")).access.is_proven("me")
 
     def test_end_with_a_refusal(self) -> None:
-        """The registry's last word counts."""
+        """A refusal revokes what was proven before."""
         access = make_cache().of(REPOSITORY).access
         access.prove("me", 60)
         access.revoke("me")
@@ -105,7 +105,7 @@ class TestProofs:
         "other", [Anonymous(), Basic("me", "wrong"), Basic("you", "secret"), Bearer("secret")], ids=str
     )
     def test_tell_callers_apart(self, other: Credentials) -> None:
-        """By all of their credentials, and without a trace of them."""
+        """The key of a caller depends on all of the credentials, and reveals none of them."""
         cache = make_cache()
         mine = cache.caller_key(Basic("me", "secret"))
         assert mine != cache.caller_key(other)
@@ -116,7 +116,7 @@ class TestProofs:
 def test_a_refusal_of_anything_ends_the_proof(
     registry: TestRegistry, store: PackageStore, refused: str
 ) -> None:
-    """Of the page, of a version that isn't remembered, of a file's bytes: the page isn't given after it."""
+    """After a refusal of the tags, of a version or of a blob the page isn't given again."""
     asked: dict[str, Callable[[], object]] = {
         "tags/list": lambda: page(store, fresh=True),
         "manifests": lambda: store.describe(ACME, HELLO, make_wheel(version="7.0")[0], NOBODY),
@@ -131,7 +131,7 @@ def test_a_refusal_of_anything_ends_the_proof(
 
 
 def test_a_stranger_asks_the_same_of_what_is_remembered(registry: TestRegistry, store: PackageStore) -> None:
-    """As of what isn't there: neither the requests nor the words tell the one from the other."""
+    """Neither the requests nor the messages differ between a remembered file and one that isn't there."""
     content(store, WHEEL)
     store.metadata(ACME, HELLO, WHEEL, NOBODY)
     registry.refuse = {"": (403, "DENIED")}
@@ -165,7 +165,7 @@ CALLERS = [
 @pytest.mark.parametrize(("status", "code", "kind"), REFUSALS)
 @pytest.mark.parametrize(("caller", "later"), CALLERS)
 class TestACallerWhomTheRegistryRefuses:
-    """Gets the registry's answer to everything, however much is remembered from others."""
+    """The caller gets the registry's answer to everything, whatever is remembered from other callers."""
 
     @pytest.fixture(autouse=True)
     def _refuse(
@@ -178,32 +178,32 @@ class TestACallerWhomTheRegistryRefuses:
         registry.refuse = {"GET|HEAD": (status, code)}
 
     def test_a_page(self, store: PackageStore, caller: Credentials, kind: type[Exception]) -> None:
-        """Nobody lists the tags for it."""
+        """The tags are not listed for this caller."""
         with pytest.raises(kind):
             read(store, caller)
 
     def test_a_file(self, store: PackageStore, caller: Credentials, kind: type[Exception]) -> None:
-        """Nobody gives the blob."""
+        """The blob is not given to this caller."""
         with pytest.raises(kind):
             list(store.open(ACME, HELLO, WHEEL, caller))
 
     def test_what_is_known_of_a_file(
         self, registry: TestRegistry, store: PackageStore, caller: Credentials, kind: type[Exception]
     ) -> None:
-        """HEAD is answered by the registry's word alone."""
+        """HEAD asks the registry, whatever is remembered of the file."""
         with pytest.raises(kind):
             store.describe(ACME, HELLO, WHEEL, caller)
         assert registry.calls
 
     def test_metadata(self, store: PackageStore, caller: Credentials, kind: type[Exception]) -> None:
-        """Nobody gives the blob."""
+        """The blob is not given to this caller."""
         with pytest.raises(kind):
             store.metadata(ACME, HELLO, WHEEL, caller)
 
     def test_a_range_outside_the_file(
         self, store: PackageStore, caller: Credentials, kind: type[Exception]
     ) -> None:
-        """The size of a file is nothing that strangers are told."""
+        """The error doesn't reveal the size of the file."""
         with pytest.raises(kind) as caught:
             store.open(ACME, HELLO, WHEEL, caller, ByteRange.parse("bytes=999999-"))
         assert not isinstance(caught.value, RangeNotSatisfiable)
@@ -217,7 +217,7 @@ class TestACallerWhomTheRegistryRefuses:
         kind: type[Exception],
         filename: str,
     ) -> None:
-        """That it isn't is the registry's to say, of a file and of its metadata."""
+        """The registry is asked, for a file and for its metadata."""
         with pytest.raises(kind):
             store.open(ACME, HELLO, filename, caller)
         with pytest.raises(kind):
@@ -226,7 +226,7 @@ class TestACallerWhomTheRegistryRefuses:
 
 
 def test_an_upload_lets_nobody_read(registry: TestRegistry, store: PackageStore) -> None:
-    """Who may write, and is asked by no page, is known to nobody."""
+    """An upload proves nothing about reading."""
     store.publish(ACME, make_upload(*make_sdist()), SOMEBODY)
     registry.refuse = {"tags/list": (403, "DENIED")}
     with pytest.raises(Denied):
@@ -234,7 +234,7 @@ def test_an_upload_lets_nobody_read(registry: TestRegistry, store: PackageStore)
 
 
 def test_a_validity_ends_with_the_proof(store: PackageStore, registry: TestRegistry) -> None:
-    """Whom the registry refuses meanwhile gets no remembered page, either."""
+    """A caller whom the registry refuses meanwhile gets no remembered page."""
     validity = page(store).validity
     assert validity is not None
     assert store.is_valid(validity)

@@ -1,4 +1,4 @@
-"""What is remembered, for whom, for how long; and that it never speaks for the registry to a stranger."""
+"""What is remembered, for how long, and how many requests to the registry that saves."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class TestWhatAPageCosts:
         assert len(names(store)) == 2
         assert registry.calls == []
 
-    def test_one_for_whoever_is_not_known(self, registry: TestRegistry, store: PackageStore) -> None:
+    def test_one_for_a_caller_without_a_proof(self, registry: TestRegistry, store: PackageStore) -> None:
         """The tags, asked for with credentials of their own."""
         assert len(read(store, SOMEBODY).files) == 2
         assert registry.calls == [LIST]
@@ -95,7 +95,7 @@ class TestWhatAPageCosts:
     def test_one_for_each_version_where_nothing_is_remembered(
         self, registry: TestRegistry, make_store: Callable[..., PackageStore], store: PackageStore
     ) -> None:
-        """PYOCI_CACHE_TTL=0: a glance at each, since documents never change."""
+        """PYOCI_CACHE_TTL=0: one HEAD request for each, since documents never change."""
         never = make_store(Freshness(ttl=0))
         for _ in range(2):
             registry.calls.clear()
@@ -106,7 +106,7 @@ class TestWhatAPageCosts:
     def test_what_one_worker_has_read_another_does_not_ask_for(
         self, registry: TestRegistry, make_store: Callable[..., PackageStore], store: PackageStore
     ) -> None:
-        """But for the tags, which prove that the caller may read."""
+        """Except for the tags, which prove that the caller may read."""
         assert len(names(make_store())) == 2
         assert registry.calls == [LIST]
 
@@ -124,7 +124,7 @@ class TestWhatAPageCosts:
     def test_one_round_for_all_who_come_at_once(
         self, registry: TestRegistry, make_store: Callable[..., PackageStore], store: PackageStore
     ) -> None:
-        """A hundred requests of one caller, in two workers that know nothing."""
+        """A hundred requests of one caller at once, in two workers that remember nothing."""
         store.delete(ACME, HELLO, "2.0", NOBODY)
         workers = [make_store(), make_store()]
         registry.calls.clear()
@@ -152,7 +152,7 @@ class TestFiles:
         assert [line.split("sha256")[0] for line in registry.calls] == ["GET acme/hello_world/blobs/"]
 
     def test_its_metadata_costs_one_once(self, registry: TestRegistry, store: PackageStore) -> None:
-        """And one for each caller whom nobody knows."""
+        """And one for each caller without a proof."""
         first = store.metadata(ACME, HELLO, WHEEL, NOBODY)
         assert store.metadata(ACME, HELLO, WHEEL, NOBODY) == first
         assert len(registry.calls) == 1
@@ -185,10 +185,10 @@ class TestChanges:
         clock.now += 60
         assert len(names(store)) == 4
 
-    def test_a_new_version_shows_to_whoever_is_not_known(
+    def test_a_new_version_shows_to_a_caller_without_a_proof(
         self, registry: TestRegistry, store: PackageStore
     ) -> None:
-        """Their list of tags tells of it, and then everybody knows."""
+        """The list of tags shows it, and after that every caller sees it."""
         publish_wheel(registry.store(), "3.0")
         assert len(read(store, SOMEBODY).files) == 3
         assert len(names(store)) == 3
@@ -202,7 +202,7 @@ class TestChanges:
     def test_what_others_publish_in_the_place_of_what_they_deleted_shows(
         self, registry: TestRegistry, store: PackageStore, clock: Clock
     ) -> None:
-        """What left the list is known no more, however old it was: neither its files nor what it held."""
+        """What is no longer in the list is forgotten, however old it was: the tag and its files."""
         clock.now += 2 * 24 * 3600
         page(store)
         registry.store().delete(ACME, HELLO, "1.0", NOBODY)
@@ -221,7 +221,7 @@ class TestChanges:
         make_store: Callable[..., PackageStore],
         backend: SwitchableBackend,
     ) -> None:
-        """Where its bytes are remembered nowhere any more either, the tag is looked at again."""
+        """If its bytes aren't remembered either, the tag is looked at again."""
         replaced = registry.session().digest(REPOSITORY, TAG)
         assert replaced is not None
         publish(registry.store(), *make_sdist())
@@ -241,7 +241,7 @@ class TestChanges:
     def test_what_one_has_looked_up_all_show(
         self, registry: TestRegistry, store: PackageStore, make_store: Callable[..., PackageStore]
     ) -> None:
-        """It doesn't depend on the worker what a page shows: nobody goes back to what was."""
+        """What a page shows doesn't depend on the worker: no later answer shows an older state."""
         other = make_store()
         old = [page(worker).validity for worker in (store, other)]
         registry.store().yank(ACME, HELLO, "1.0", "broken", NOBODY)
@@ -275,7 +275,7 @@ class TestChanges:
     def test_our_own_old_versions_show_at_once(
         self, store: PackageStore, make_store: Callable[..., PackageStore], clock: Clock
     ) -> None:
-        """A yank of what nobody has written for days."""
+        """A yank of a version that was written days ago."""
         other = make_store()
         clock.now += 5 * 24 * 3600
         names(other)
@@ -307,7 +307,7 @@ class TestChanges:
         clock: Clock,
         number: int,
     ) -> None:
-        """What was remembered before it does not count as known after it, though it is an old version's."""
+        """What was remembered before the change isn't used after it, even of an old version."""
         other = make_store()
         clock.now += 2 * 24 * 3600
         page(store)
@@ -332,16 +332,16 @@ class TestChanges:
         state = State(Position("e", 1), 100.0, ("1.0",), {"1.0": TagState(Digest("sha256", "a" * 64), 1, 1)})
         assert state.without({"2.0"}, Position("e", 2)).tags == ("1.0", "2.0")
 
-    def test_a_page_that_was_made_anew_alone_keeps_what_is_known(self) -> None:
-        """Nothing in the registry has changed by it."""
+    def test_an_invalidated_page_keeps_the_tags(self) -> None:
+        """An invalidated page leaves the remembered tags as they are."""
         state = State(Position("e", 1), 100.0, ("1.0",), {})
         assert state.without({"+"}, Position("e", 2)) == State(Position("e", 2), 100.0, ("1.0",), {})
 
 
-def test_whoever_comes_while_somebody_looks_gets_what_is_remembered(
+def test_requests_get_the_remembered_page_while_one_asks_the_registry(
     registry: TestRegistry, store: PackageStore, clock: Clock
 ) -> None:
-    """For another minute; so a slow registry keeps one request waiting, and not a hundred."""
+    """For another minute, so that a slow registry delays one request and not a hundred."""
     looking, go_on = threading.Event(), threading.Event()
 
     def wait(line: str) -> None:
@@ -363,7 +363,7 @@ def test_whoever_comes_while_somebody_looks_gets_what_is_remembered(
 def test_the_failure_of_one_caller_is_not_that_of_another(
     registry: TestRegistry, store: PackageStore
 ) -> None:
-    """Who waits for somebody else to read a page reads it with credentials of their own where that fails."""
+    """A request that waited for another which failed reads the page with its own credentials."""
     other, failing = registry.store(), threading.Event()
     threads = ThreadPoolExecutor(1)
 
@@ -382,10 +382,10 @@ def test_the_failure_of_one_caller_is_not_that_of_another(
     threads.shutdown()
 
 
-def test_nothing_shared_is_given_while_nobody_can_be_heard(
+def test_nothing_is_served_from_memory_while_the_journal_cannot_be_read(
     registry: TestRegistry, store: PackageStore, backend: SwitchableBackend
 ) -> None:
-    """Another host may have written: the registry is asked each time, and nothing fails."""
+    """Another host may have written: the registry is asked each time, without an error."""
     backend.off = True
     publish(registry.store(), *make_sdist())
     assert len(names(store)) == 3
@@ -398,8 +398,8 @@ def test_nothing_shared_is_given_while_nobody_can_be_heard(
 
 
 @pytest.mark.parametrize("mark", ["", "\0\0 e", "x", "1\0 e"])
-def test_a_mark_that_is_being_written_tells_nothing(mark: str) -> None:
-    """Other workers write marks into the memory that all share, and nobody waits for them."""
+def test_a_mark_that_is_being_written_is_ignored(mark: str) -> None:
+    """Workers write marks into shared memory without a lock: half a mark says nothing."""
     assert not make_cache().is_touched(REPOSITORY, TAG, mark)
 
 
@@ -416,19 +416,19 @@ def test_a_mark_that_is_being_written_tells_nothing(mark: str) -> None:
     ],
 )
 def test_what_is_no_state_is_none(kept: bytes) -> None:
-    """Whatever lies where one was kept."""
+    """Anything else under the key of a state is ignored."""
     assert State.from_json(kept) is None
 
 
 def test_a_state_survives_being_written() -> None:
-    """Every part of it."""
+    """Every field comes back."""
     seen = {"1.0": TagState(Digest("sha256", "a" * 64), 2.5, 1.5)}
     state = State(Position("e", 7), 3.5, ("1.0", "latest"), seen)
     assert State.from_json(state.to_json()) == state
 
 
 def test_a_document_that_was_tampered_with_is_none(backend: SwitchableBackend, store: PackageStore) -> None:
-    """Its bytes are hashed again."""
+    """Documents and blobs are verified by their digests when they are read."""
     documents = make_cache(backend).of(REPOSITORY).documents
     digest = Digest("sha256", "a" * 64)
     backend.put(f"document\0{REPOSITORY.registry.origin}\0{REPOSITORY.name}\0{digest}", b"x\n{}")
@@ -449,10 +449,10 @@ def test_the_embedded_registries_of_two_servers_are_not_one(backend: SwitchableB
 
 
 class TestBounds:
-    """A registry that lists without end takes no memory for good, and breaks nothing."""
+    """A registry that lists very many tags takes no more memory than the limit, and causes no error."""
 
     def test_a_state_that_is_too_large_is_not_kept_here(self) -> None:
-        """The others stay."""
+        """The states of other repositories stay."""
         cache, large = make_cache(), tuple(f"tag-{number}" for number in range(200_000))
         position = cache.of(REPOSITORY).position()
         small = State(position, cache.now(), ("1.0",), {})
@@ -461,7 +461,7 @@ class TestBounds:
         assert cache.of(REPOSITORY).state() is small
 
     def test_no_request_reads_more_than_it_might_from_the_registry(self) -> None:
-        """Of what is packed together: the newest first."""
+        """Packs have a limit for each request: the newest are read first."""
         documents = make_cache(MemoryBackend(size=1024 * 1024 * 1024)).of(REPOSITORY).documents
         state, every = State(), []
         for number in range(16):
@@ -477,7 +477,7 @@ class TestBounds:
     def test_a_page_of_all_the_tags_that_may_be_listed(
         self, registry: TestRegistry, store: PackageStore
     ) -> None:
-        """None of which but one is a version."""
+        """200,000 tags, of which one is a version."""
         tags = ["1.0", *(f"sha-{number}" for number in range(199_999))]
 
         def listing(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -493,7 +493,7 @@ class TestBounds:
 def test_what_another_server_deleted_does_not_come_back(
     registry: TestRegistry, make_store: Callable[..., PackageStore]
 ) -> None:
-    """That the tag is gone is no old answer where somebody else has written since we made it."""
+    """An absent tag isn't taken for a stale answer once another server has written since."""
     left, right = make_store(), make_store()
     publish_wheel(left)
     publish(right, *make_sdist())

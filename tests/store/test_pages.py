@@ -1,4 +1,4 @@
-"""Reading: pages, order, limits, foreign content, ranges, roots."""
+"""Pages: what they cost, their order, their limits, and foreign content."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_page_costs_one_request_a_version(registry: TestRegistry, store: Packa
 
 
 def test_versions_come_in_pep_440_order(store: PackageStore) -> None:
-    """Never in that of the alphabet; the newest last."""
+    """Not in alphabetical order; the newest last."""
     versions = ["1.10", "1.9", "1!0.1", "1.10rc1", "1.10.post1", "1.10+local"]
     for version in versions:
         publish_wheel(store, version)
@@ -66,7 +66,7 @@ def test_a_cap_leaves_no_version_in_part(registry: TestRegistry) -> None:
 
 
 def test_the_latest_is_neither_yanked_nor_a_pre_release(store: PackageStore) -> None:
-    """Where there is such a version."""
+    """If there is such a version."""
     for version in ("1.0", "2.0", "3.0rc1"):
         publish_wheel(store, version)
     store.yank(ACME, HELLO, "2.0", "", NOBODY)
@@ -85,7 +85,7 @@ def test_foreign_content_is_passed_over(registry: TestRegistry, store: PackageSt
 
 
 def test_an_unreadable_image_index_is_told_and_passed_over(registry: TestRegistry) -> None:
-    """Its bytes are what was stored: an oddity of somebody's, and no reason to hide the other versions."""
+    """It was pushed like that: the other versions are shown."""
     heard: list[tuple[str, dict[str, object]]] = []
     store = registry.store(Events(lambda event, **facts: heard.append((event, facts))))
     publish_wheel(store)
@@ -99,7 +99,7 @@ def test_an_unreadable_image_index_is_told_and_passed_over(registry: TestRegistr
 def test_a_version_that_vanishes_meanwhile_is_passed_over(
     registry: TestRegistry, store: PackageStore
 ) -> None:
-    """Between the tags and the image index somebody deleted it."""
+    """It was deleted after the tags were listed."""
     publish_wheel(store)
     publish_wheel(store, "2.0")
     registry.refuse = {"GET .*/manifests/2.0": (404, "MANIFEST_UNKNOWN")}
@@ -144,7 +144,7 @@ def test_documents_without_end_are_not_read(registry: TestRegistry, store: Packa
 
 
 def test_an_absent_project_is_not_found(store: PackageStore) -> None:
-    """pip and uv go on to their next package index then."""
+    """pip and uv then ask their next package index."""
     with pytest.raises(NotFound, match="there is no project nothing here"):
         page(store, ProjectName.parse("nothing"))
 
