@@ -112,7 +112,8 @@ def _basic(value: str, bearer_username: str | None) -> Credentials:
     except UnicodeDecodeError:
         pair = raw.decode("latin-1")  # the encoding of requests, which pip and twine use
     username, colon, password = pair.partition(":")
-    if not colon or not pair.isprintable():
+    # A password may have several lines: Google's _json_key is a whole JSON file.
+    if not colon or not username.isprintable() or "\0" in password:
         raise Unauthorized("the Basic credentials can't be read; expected base64 of user:password")
     if bearer_username and username == bearer_username:
         if not _is_token(password):

@@ -172,6 +172,15 @@ class TestExchange:
         wrong = isinstance(refused.value, RegistryUnauthorized) and refused.value.wrong_credentials
         assert wrong is (credentials == SOMEBODY and status == 401)
 
+    def test_a_password_with_line_breaks_is_sent(
+        self, answers: responses.RequestsMock, make_session: MakeSession
+    ) -> None:
+        """The token request has it in base64, so it is no header of its own."""
+        TokenServer(answers)
+        key_file = Basic("_json_key", '{\n  "type": "service_account"\n}\n')
+        assert make_session(key_file).tags(REPOSITORY) == ("1.0",)
+        assert sent(answers) == [None, key_file.header(), "Bearer token1"]
+
     def test_anonymous_callers_send_no_credentials(
         self, answers: responses.RequestsMock, make_session: MakeSession
     ) -> None:
