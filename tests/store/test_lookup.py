@@ -1,4 +1,4 @@
-"""Where a project comes from: the registry alone if it has it, and upstream only after a clear no."""
+"""Where a project comes from: the registry if it has it; upstream only if the registry clearly lacks it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ACME = make_namespace()
 
 @dataclass
 class PackageIndex:
-    """An upstream that has what it is asked for, but for `lacks`; `asked` is what it was told."""
+    """An upstream that has every project except those in `lacks`; `asked` has the requests for names."""
 
     lacks: str = ""
     failure: PyOCIError | None = None
@@ -56,7 +56,7 @@ class PackageIndex:
 
 
 class OneName:
-    """A list of private names that has one."""
+    """A list with one private name."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -81,26 +81,26 @@ def find(store: PackageStore, name: ProjectName = HELLO, **options: Any) -> Proj
 
 class TestWhoHasIt:
     def test_the_registry_alone(self, store: PackageStore, elsewhere: PackageIndex) -> None:
-        """What the registry has is never mixed with what others published under that name."""
+        """A page of the registry never has files of another project of the same name."""
         publish_wheel(store, "1.0")
         assert isinstance(found := find(store), ProjectPage)
         assert [str(version) for version in found.versions] == ["1.0"]
         assert elsewhere.asked == []
 
     def test_upstream_where_the_registry_lacks_it(self, store: PackageStore, elsewhere: PackageIndex) -> None:
-        """The embedded registry without passwords lets everybody in: its no is one."""
+        """The embedded registry without passwords lets everyone in, so its 404 is conclusive."""
         assert isinstance(found := find(store), ForeignPage)
         assert found.page.name == "hello-world"
         assert elsewhere.asked == ["hello-world"]
 
     def test_nobody(self, store: PackageStore, elsewhere: PackageIndex) -> None:
-        """In the words for a project that is absent here."""
+        """The error is that for a project which is absent here."""
         elsewhere.lacks = "hello-world"
         with pytest.raises(NotFound, match="there is no project hello-world here"):
             find(store)
 
     def test_a_root_before_upstream(self, store: PackageStore, elsewhere: PackageIndex) -> None:
-        """A namespace is no name for upstream to hear."""
+        """The name of a namespace is not sent to upstream."""
         below = make_namespace("acme/below")
         store.publish(below, make_upload(*make_wheel()), NOBODY)
         assert find(store, ProjectName.parse("below"), below=below) == Root((HELLO,))
@@ -153,7 +153,7 @@ class TestWhoHasIt:
     def test_uploads_and_downloads_ask_nobody_else(
         self, store: PackageStore, elsewhere: PackageIndex
     ) -> None:
-        """Private names stay here."""
+        """Private names are not sent to upstream."""
         filename, _ = make_wheel(version="2.0")
         for act in (
             lambda: store.describe(ACME, HELLO, filename, NOBODY),
@@ -189,7 +189,7 @@ class TestWhoHasIt:
 def test_anything_but_a_clear_no_is_the_answer(
     registry: TestRegistry, store: PackageStore, elsewhere: PackageIndex, status: int, code: str
 ) -> None:
-    """Whatever else the registry says goes to the caller, and upstream hears nothing."""
+    """Any other answer of the registry goes to the caller, and upstream is not asked."""
     registry.refuse = {"tags/list": (status, code)}
     with pytest.raises(PyOCIError) as refused:
         find(store)
@@ -200,7 +200,7 @@ def test_anything_but_a_clear_no_is_the_answer(
 def test_a_no_of_a_registry_that_is_dying_is_none(
     registry: TestRegistry, store: PackageStore, elsewhere: PackageIndex
 ) -> None:
-    """Who it knows is asked at its door, after it said that the project is unknown."""
+    """`GET /v2/` shows whom the registry knows, after it said that the project is unknown."""
     for status, kind in ((503, ProtocolError), (429, RateLimited), (504, Unreachable)):
         registry.refuse = {"^GET $": (status, "UNAVAILABLE"), "tags/list": (404, "NAME_UNKNOWN")}
         with pytest.raises(kind):
@@ -215,7 +215,7 @@ class TestWhatExists:
     def test_what_was_emptied(
         self, registry: TestRegistry, store: PackageStore, elsewhere: PackageIndex
     ) -> None:
-        """The name stays the registry's, also if it says that there is no such repository any more."""
+        """Upstream isn't asked for it, even if the registry then says that there is no such repository."""
         publish_wheel(store, "1.0")
         store.delete(ACME, HELLO, "1.0", NOBODY)
         registry.refuse = {"tags/list": (404, "NAME_UNKNOWN")}
@@ -247,7 +247,7 @@ class TestWhatExists:
     def test_what_was_emptied_by_two_at_once(
         self, registry: TestRegistry, elsewhere: PackageIndex, refused: str, *, shared: bool
     ) -> None:
-        """Each has seen the other's version by the time that it removes its own."""
+        """Each sees the other's version before it removes its own."""
         registry.forgetful = True
         store = registry.store()
         other = store if shared else registry.store()
@@ -299,7 +299,7 @@ class TestWhatExists:
             store.delete(ACME, HELLO, "1.0", NOBODY)
         assert registry.exists("1.0")
 
-    def test_what_somebody_else_was_shown(self, registry: TestRegistry, elsewhere: PackageIndex) -> None:
+    def test_what_another_caller_was_shown(self, registry: TestRegistry, elsewhere: PackageIndex) -> None:
         """By another process that shares the cache, to another caller."""
         backend = MemoryBackend()
         one, other = (
@@ -312,8 +312,8 @@ class TestWhatExists:
             find(other)
         assert elsewhere.asked == []
 
-    def test_what_the_others_have_forgotten_is_told_again(self) -> None:
-        """They keep what was told lately: an hour of it, of a project that is read every day."""
+    def test_an_existing_project_is_announced_again(self) -> None:
+        """A project that is read every day is announced to the backend again each hour."""
         now, backend = [0.0], MemoryBackend()
         repository = make_repository()
         cache = make_cache(backend, clock=lambda: now[0]).of(repository)
@@ -368,7 +368,7 @@ def make_image_for_platforms(
 
 
 class TestImages:
-    """A namespace may hold container images, too, which are no projects."""
+    """A namespace may contain container images, too, which are not projects."""
 
     @pytest.mark.parametrize(
         "fill",
@@ -463,7 +463,7 @@ class TestImages:
     def test_what_was_ever_a_project_here_stays_one(
         self, registry: TestRegistry, elsewhere: PackageIndex
     ) -> None:
-        """Somebody has deleted its versions elsewhere, and put an image there."""
+        """Its versions were deleted elsewhere, and an image was pushed there."""
         store = registry.store(upstream=elsewhere)
         publish_wheel(store, "1.0")
         registry.session().delete(make_repository(), Tag.parse("1.0"))
@@ -474,7 +474,7 @@ class TestImages:
     def test_a_registry_that_fails_says_nothing(
         self, registry: TestRegistry, elsewhere: PackageIndex
     ) -> None:
-        """Neither that it is a project, nor that it is none."""
+        """Neither that it is a project, nor that it isn't."""
         store = registry.store(upstream=elsewhere)
         make_image(registry, "latest")
         registry.refuse = {"manifests/latest": (503, "UNAVAILABLE")}
@@ -505,7 +505,7 @@ class TestImages:
 
 class TestRules:
     def test_private_names_stay_here(self, registry: TestRegistry, elsewhere: PackageIndex) -> None:
-        """Whatever the registry says, and whoever asks."""
+        """For any answer of the registry, and any caller."""
         rules = Rules(OneName("hello-world"), on_denied=True)
         store = registry.store(upstream=elsewhere, rules=rules)
         for status, code in ((404, "NAME_UNKNOWN"), (401, "UNAUTHORIZED"), (403, "DENIED")):
@@ -521,7 +521,7 @@ class TestRules:
     def test_a_denial_is_a_no_where_the_operator_says_so(
         self, registry: TestRegistry, elsewhere: PackageIndex, status: int, code: str
     ) -> None:
-        """Docker Hub says 401 of what doesn't exist. Nothing of it is remembered."""
+        """Docker Hub answers 401 for what doesn't exist. The answer isn't remembered."""
         store = registry.store(upstream=elsewhere, rules=Rules(on_denied=True))
         registry.refuse = {"tags/list": (status, code)}
         for _ in range(2):
@@ -548,7 +548,7 @@ class TestRules:
         assert elsewhere.asked == ["hello-world"]
 
     def test_a_web_server_without_its_registry_denies_nothing(self, elsewhere: PackageIndex) -> None:
-        """It says 404 of everything, as the balancers of clusters do."""
+        """It answers 404 to everything, as load balancers do."""
 
         def balancer(environ: Any, start_response: Any) -> list[bytes]:
             start_response("404 Not Found", [("Content-Type", "text/plain"), ("Content-Length", "18")])
@@ -559,8 +559,8 @@ class TestRules:
             find(make_store(gateway, upstream=elsewhere, rules=Rules(on_denied=True)))
         assert elsewhere.asked == []
 
-    def test_a_wrong_password_is_told(self, elsewhere: PackageIndex) -> None:
-        """Whoever mistypes it, or whose token has run out, is no stranger who may go elsewhere."""
+    def test_a_wrong_password_is_reported(self, elsewhere: PackageIndex) -> None:
+        """A wrong password and an expired token are reported; they don't mean that the project is absent."""
         refusal = RegistryUnauthorized("host answered 401 when asked to sign in")
         refusal.status, refusal.wrong_credentials = 401, True
 
@@ -585,7 +585,7 @@ class TestRules:
     def test_other_refusals_never_are(
         self, registry: TestRegistry, elsewhere: PackageIndex, status: int
     ) -> None:
-        """A registry that is down, or out of patience, has not denied anything."""
+        """A registry that is down, or limits the rate, has not denied anything."""
         store = registry.store(upstream=elsewhere, rules=Rules(on_denied=True))
         registry.refuse = {"tags/list": (status, "DENIED")}
         with pytest.raises(PyOCIError):
@@ -593,7 +593,7 @@ class TestRules:
         assert elsewhere.asked == []
 
     def test_what_exists_is_never_denied_away(self, registry: TestRegistry, elsewhere: PackageIndex) -> None:
-        """Somebody without access must not be sent to another's package of that name."""
+        """A caller without access doesn't get another project of the same name."""
         store = registry.store(upstream=elsewhere, rules=Rules(on_denied=True))
         publish_wheel(store, "1.0")
         registry.refuse = {"tags/list": (401, "UNAUTHORIZED")}
@@ -603,10 +603,10 @@ class TestRules:
 
 
 class TestRemembering:
-    def test_a_no_counts_for_a_minute(
+    def test_an_absence_counts_for_a_minute(
         self, registry: TestRegistry, store: PackageStore, elsewhere: PackageIndex
     ) -> None:
-        """For the caller who got it. Who asks for everything anew asks both."""
+        """For the caller who got it. With `fresh` both are asked again."""
         find(store)
         registry.calls.clear()
         find(store)
@@ -638,10 +638,10 @@ class TestRemembering:
         assert not store.is_valid(found.validity)
         assert isinstance(find(store), ProjectPage)
 
-    def test_who_comes_after_it_waits_for_nobody_who_came_before(
+    def test_a_request_after_it_does_not_share_an_older_answer(
         self, registry: TestRegistry, elsewhere: PackageIndex
     ) -> None:
-        """The registry's no to somebody is on its way when the project is published: it is for him alone."""
+        """A 404 that is under way when the project is published counts for the caller who asked alone."""
         backend = MemoryBackend()
         store, other = (registry.store(cache=make_cache(backend), upstream=elsewhere) for _ in range(2))
         asked, go_on = threading.Event(), threading.Event()
@@ -663,8 +663,10 @@ class TestRemembering:
                 go_on.set()
             assert isinstance(first.result(), ProjectPage)
 
-    def test_a_look_ends_it(self, registry: TestRegistry, elsewhere: PackageIndex) -> None:
-        """Whoever is shown what others have published past this cache; it is the registry's to all then."""
+    def test_a_page_that_another_caller_was_shown_ends_it(
+        self, registry: TestRegistry, elsewhere: PackageIndex
+    ) -> None:
+        """A caller is shown what was published past this cache; from then on it exists for every caller."""
         backend = MemoryBackend()
         store, other = (registry.store(cache=make_cache(backend), upstream=elsewhere) for _ in range(2))
         validities = []
@@ -677,8 +679,10 @@ class TestRemembering:
         assert isinstance(find(store), ProjectPage)
         assert not any(validity and store.is_valid(validity) for validity in validities)
 
-    def test_a_neighbours_publication_does_not(self, store: PackageStore, registry: TestRegistry) -> None:
-        """Whatever else is written meanwhile."""
+    def test_a_publication_of_another_project_does_not(
+        self, store: PackageStore, registry: TestRegistry
+    ) -> None:
+        """A write to another repository doesn't end it."""
         find(store)
         for number in range(20):
             store.publish(ACME, make_upload(*make_wheel(f"neighbour{number}")), NOBODY)
@@ -704,10 +708,10 @@ def test_rate_limits_keep_their_wait(registry: TestRegistry, store: PackageStore
 
 
 class TestAbsence:
-    """What the registry must have said before another project is shown in the place of one."""
+    """What the registry must have answered before another address is tried."""
 
     def test_a_clear_no(self, store: PackageStore) -> None:
-        """Remembered, until somebody publishes the project."""
+        """It is remembered until the project is published."""
         found = store.absence(ACME, HELLO, NOBODY)
         assert found is not None
         assert found.validity is not None
@@ -717,7 +721,7 @@ class TestAbsence:
         assert store.absence(ACME, HELLO, NOBODY) is None
 
     def test_without_upstream(self, registry: TestRegistry) -> None:
-        """It takes no other package index."""
+        """Upstream isn't needed for it."""
         store = registry.store()
         for _ in range(2):
             assert store.absence(ACME, HELLO, NOBODY) is not None
@@ -743,7 +747,7 @@ class TestAbsence:
             registry.store().absence(ACME, HELLO, NOBODY)
 
     def test_what_was_there_stands(self, registry: TestRegistry, store: PackageStore) -> None:
-        """The name stays the namespace's, though the registry says that it is gone."""
+        """A project that existed isn't absent, even if the registry says that it is gone."""
         publish_wheel(store, "1.0")
         registry.refuse = {"tags/list": (404, "NAME_UNKNOWN")}
         with pytest.raises(NotFound):
@@ -758,7 +762,7 @@ class TestAbsence:
     def test_a_private_name_that_is_known_to_be_absent_stays_here(
         self, registry: TestRegistry, elsewhere: PackageIndex
     ) -> None:
-        """What was remembered for the sake of an alias doesn't open the way to upstream."""
+        """An absence that was remembered for an alias doesn't let a private name go to upstream."""
         store = registry.store(upstream=elsewhere, rules=Rules(OneName("hello-world")))
         assert store.absence(ACME, HELLO, NOBODY) is not None
         with pytest.raises(NotFound):
@@ -774,7 +778,7 @@ class TestAbsence:
         assert elsewhere.asked == []
 
     def test_what_comes_after_it_ends_with_it(self, registry: TestRegistry, store: PackageStore) -> None:
-        """A page of ours and one of upstream hold as long as both the page and the absence."""
+        """A page, of the registry or upstream, is valid as long as both it and the absence are."""
         publish_wheel(store, "1.0")
         simple = make_namespace("acme/simple")
         for name in (HELLO, ProjectName.parse("flask")):
