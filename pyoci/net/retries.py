@@ -32,13 +32,16 @@ class Retries:
         self._thread = threading.local()
 
     @contextmanager
-    def shared_deadline(self, seconds: float) -> Iterator[None]:
-        """Let all calls that this thread makes in the block end within `seconds`. An outer block's deadline
-        stays.
+    def shared_deadline(self, seconds: float, until: float = math.inf) -> Iterator[None]:
+        """Let all calls that this thread makes in the block end within `seconds`, and before `until`. An
+        outer block's deadline stays. Raises Unreachable where it is later than `until`.
         """
+        now = self.clock()
+        if now >= until:
+            raise Unreachable("reading from the registry took too long for one request; try again later")
         outer = getattr(self._thread, "deadline", None)
         if outer is None:
-            self._thread.deadline = self.clock() + seconds
+            self._thread.deadline = min(now + seconds, until)
         try:
             yield
         finally:

@@ -7,6 +7,7 @@ followed. Exceptions of the libraries become Unreachable, ProtocolError or Denie
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -119,11 +120,15 @@ class Transport:
             failure = failed.cause
         raise failure
 
-    def shared_deadline(self) -> AbstractContextManager[None]:
-        """Let all calls that this thread makes in the block share the time of one: an operation may need a
-        challenge, a token and the call itself.
+    def shared_deadline(self, until: float = math.inf) -> AbstractContextManager[None]:
+        """Let all calls that this thread makes in the block share the time of one, which ends before `until`,
+        a time of `deadline_in`: an operation may need a challenge, a token and the call itself.
         """
-        return self._retries.shared_deadline(self.document_seconds)
+        return self._retries.shared_deadline(self.document_seconds, until)
+
+    def deadline_in(self, seconds: float) -> float:
+        """The time in so many seconds, for `shared_deadline`."""
+        return self._clock() + seconds
 
     def wait(self, attempt: int) -> None:
         """Wait before an operation is done again: longer after each attempt, with jitter."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,6 +31,9 @@ from pyoci.oci.targets import Targets
 from pyoci.oci.uploads import Uploader, check_stored, stored_digest
 from pyoci.oci.wire import REDIRECTED, MayRedirect, Wire
 
+READ_SECONDS = (
+    60.0  # for all documents that one request reads; a session that publishes finishes what it began
+)
 _CONCURRENCY = 16
 _NEXT = 100  # repositories that repositories_after asks for
 
@@ -55,7 +59,15 @@ class Gateway:
         self, registry: Registry, credentials: Credentials, *, publishing: bool = False
     ) -> OCISession:
         """A session for one request. With `publishing` tokens are requested for pull and push."""
-        wire = Wire(self.transport, self.targets, self.authenticator, self.events, registry, credentials)
+        wire = Wire(
+            self.transport,
+            self.targets,
+            self.authenticator,
+            self.events,
+            registry,
+            credentials,
+            until=math.inf if publishing else self.transport.deadline_in(READ_SECONDS),
+        )
         return OCISession(wire, ("pull", "push") if publishing else ("pull",))
 
 

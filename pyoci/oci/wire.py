@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -38,11 +39,15 @@ class Wire:
         events: Events,
         registry: Registry,
         credentials: Credentials,
+        *,
+        until: float = math.inf,
     ) -> None:
+        """No document is read or written after `until`, a time of `Transport.deadline_in`."""
         self.transport = transport
         self.targets = targets
         self.authenticator = authenticator
         self.registry = registry
+        self._until = until
         self._events = events
         self._credentials = credentials
         self._caller = authenticator.caller(registry, credentials)
@@ -76,7 +81,7 @@ class Wire:
         limit: int = DOCUMENT_LIMIT,
     ) -> Answer:
         """Send a call for a document. Raises RegistryError for a status that isn't `expected`."""
-        with self.transport.shared_deadline():
+        with self.transport.shared_deadline(self._until):
             answer = self.send(call, scope, lambda sent: self.transport.document(sent, limit))
         if answer.status not in expected:
             raise self.refusal(operation, answer.status, answer)

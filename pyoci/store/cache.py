@@ -37,6 +37,7 @@ class Contents:
     files: tuple[PackageFile, ...] = ()
     changed: float = 0.0  # seconds since the epoch
     size: int = 0  # bytes of the document
+    unread: tuple[Entry, ...] = ()  # whose files' hashes are in child manifests that nobody has read yet
 
     @property
     def weight(self) -> int:

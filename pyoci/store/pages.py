@@ -109,7 +109,10 @@ class Pages:
         name = fingerprint(pairs)
         if before is not None and before.page.fingerprint == name:
             return replace(before, state=state)
-        files, size = _files(project, pairs, state.packs)
+        files, size, left_out = _files(project, pairs, state.packs)
+        # Of a page that lacks files nothing is kept under the name that is looked for: the next reads on.
+        lacking = (f"without {left_out} files",) if left_out else ()
+        name = fingerprint(pairs, *lacking)
         if any(_lacks_metadata(file) for file in files):
             known = self._backfill.known(project)
             files = tuple(
@@ -117,7 +120,7 @@ class Pages:
                 for file in files
             )
             # What was read later may come and go.
-            name = fingerprint(pairs, *(file.core_metadata or "" for file in files))
+            name = fingerprint(pairs, *(file.core_metadata or "" for file in files), *lacking)
             if before is not None and before.page.fingerprint == name:
                 return replace(before, state=state)
         return _Built(state, ProjectPage(project.name, files, name), size)
@@ -130,14 +133,22 @@ def _lacks_metadata(file: PackageFile) -> bool:
 
 def _files(
     project: StoredProject, pairs: list[tuple[str, Digest]], packs: tuple[str, ...]
-) -> tuple[tuple[PackageFile, ...], int]:
+) -> tuple[tuple[PackageFile, ...], int, int]:
     """The files of the documents under some tags, each once: where two tags spell one version, the first
-    counts. And how many bytes these documents have.
+    counts. And how many bytes these documents have, and how many files one request could not read.
     """
     known = [project.cache.contents(tag, digest) for tag, digest in pairs]
     missing = [pair for pair, contents in zip(pairs, known, strict=True) if contents is None]
     documents = project.cache.documents.unpack(packs) if missing else {}
     read = iter(side_by_side(project, lambda pair: project.contents(*pair, documents), missing))
     found = [contents or next(read) for contents in known]
+    unread = [entry for contents in reversed(found) for entry in contents.unread]  # the newest first
+    if unread:
+        project.read_children(unread)
+        found = [
+            project.contents(*pair, documents) if contents.unread else contents
+            for pair, contents in zip(pairs, found, strict=True)
+        ]
     unique = {file.filename: file for file in reversed([file for each in found for file in each.files])}
-    return tuple(reversed(unique.values())), sum(contents.size for contents in found)
+    left_out = sum(len(contents.unread) for contents in found)
+    return tuple(reversed(unique.values())), sum(contents.size for contents in found), left_out

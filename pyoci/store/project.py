@@ -28,14 +28,14 @@ from pyoci.oci.errors import (
 )
 from pyoci.oci.models import Document, ImageIndex
 from pyoci.oci.references import Digest, Repository, Tag
-from pyoci.oci.session import OCISession
+from pyoci.oci.session import READ_SECONDS, OCISession
 from pyoci.store.cache import Contents, RepositoryCache
 from pyoci.store.layout import Entry, changed_at, entries, layer_sha256, package_in, tag_of, version_of
 from pyoci.store.models import PackageFile
 from pyoci.store.state import Listing, TagState
 from pyoci.store.writing.lag import RecentWrites, current_document
 
-_SECONDS = 60.0  # for reading all the versions of a page
+CHILDREN = 1000  # manifests that one request may ask for because their entries have no hash of the file
 # What registries say of a repository that they don't have; NOT_FOUND is Harbor's.
 _UNKNOWN = frozenset({"NAME_UNKNOWN", "NOT_FOUND"})
 _BROKEN = frozenset({"MANIFEST_INVALID", "MANIFEST_UNVERIFIED", "TAG_INVALID", "DIGEST_INVALID"})
@@ -94,7 +94,8 @@ class StoredProject:
     writes: RecentWrites
     read_limit: ReadLimit = field(default_factory=ReadLimit)
     documents_read: dict[Digest, Document] = field(default_factory=dict)
-    ends: float = field(default_factory=lambda: time.monotonic() + _SECONDS)
+    child_hashes: dict[Digest, str | None] = field(default_factory=dict)  # by the digest of the manifest
+    ends: float = field(default_factory=lambda: time.monotonic() + READ_SECONDS)
 
     @property
     def seconds_left(self) -> float:
@@ -157,7 +158,26 @@ class StoredProject:
     def contents(self, tag: str, digest: Digest, documents: Mapping[Digest, Document]) -> Contents:
         """What the document under a tag contains: remembered, among `documents`, or read by its digest."""
         known = self.cache.contents(tag, digest)
-        return known or self._parsed(tag, digest, documents.get(digest) or self._pulled(digest))
+        document = documents.get(digest) or self.documents_read.get(digest)
+        return known or self._parsed(tag, digest, document or self._pulled(digest))
+
+    def read_children(self, unread: Sequence[Entry]) -> None:
+        """Read the hashes of files from their child manifests, side by side, as far as one request may."""
+        wanted = {entry.descriptor.digest: entry for entry in unread}
+        asked = list(wanted)
+        if len(wanted) > CHILDREN:
+            asked = [digest for digest in wanted if self.cache.documents.document(digest) is None]
+        for digest in asked[CHILDREN:]:
+            del wanted[digest]
+        if asked[CHILDREN:]:
+            facts = {"repository": str(self.repository), "manifests": CHILDREN}
+            self.events.count("limited", "over the cap")
+            self.events.warning("store", "over the cap", **facts, left_out=len(asked) - CHILDREN)
+        read = list(wanted.values())
+        hashes = side_by_side(self, self._child_hash, read)
+        self.child_hashes.update(
+            (entry.descriptor.digest, sha256) for entry, sha256 in zip(read, hashes, strict=True)
+        )
 
     def image_index(self, document: Document) -> ImageIndex | None:
         """The image index of a version; None for whatever else is under a tag that looks like one."""
@@ -210,10 +230,10 @@ class StoredProject:
         return document
 
     def _parsed(self, tag: str, digest: Digest, document: Document) -> Contents:
-        """What a document contains: nothing where it isn't the image index of a version. It is remembered, so
-        that what is passed over is logged once.
+        """What a document contains: nothing where it isn't the image index of a version. It is remembered
+        once all child manifests that it takes were read, so that what is passed over is logged once.
         """
-        contents = Contents(size=len(document.body))
+        contents, hashes = Contents(size=len(document.body)), self.child_hashes
         fields = {"repository": str(self.repository), "what": tag}
         try:
             image_index = self.image_index(document)
@@ -225,17 +245,20 @@ class StoredProject:
                 self.events.info("store", "passed over", **fields, why="it holds no Python package")
             else:
                 changed, found = changed_at(image_index), tuple(entries(image_index, self.name, tag))
-                files = tuple(file for entry in found if (file := self._shown(entry)) is not None)
-                contents = Contents(found, files, changed, len(document.body))
-        self.cache.put_contents(tag, digest, contents)
+                unread = tuple(e for e in found if e.sha256 is None and e.descriptor.digest not in hashes)
+                known = ((e, e.sha256 or hashes.get(e.descriptor.digest)) for e in found)
+                files = tuple(entry.file(sha256) for entry, sha256 in known if sha256 is not None)
+                contents = Contents(found, files, changed, len(document.body), unread)
+        if not contents.unread:
+            self.cache.put_contents(tag, digest, contents)
         return contents
 
-    def _shown(self, entry: Entry) -> PackageFile | None:
-        """The file of an entry; None where its hash is lost, or where it isn't a file: the page shows the
-        project's other files all the same.
+    def _child_hash(self, entry: Entry) -> str | None:
+        """The hash of an entry's file, from its child manifest; None where it is lost, or where it isn't a
+        file: the page shows the project's other files all the same.
         """
         try:
-            return self.complete(entry)
+            return self.sha256(entry)
         except (NotFound, AnswerTooLong) as exc:
             self._passed_over(entry.distribution.filename, exc)
         except RegistryRefused as exc:

@@ -134,6 +134,13 @@ COUNTED = {
         about="Clients that were ended because they were slow, silent or sent too much",
         labels=("pyoci.reason",),
     ),
+    "limited": Measure(
+        name="pyoci.requests.limited",
+        kind=Kind.COUNTER,
+        unit="{request}",
+        about="Requests that got less than they asked for because it would have taken too much, by reason",
+        labels=("pyoci.reason",),
+    ),
     "upstream": Measure(
         name="pyoci.upstream.calls",
         kind=Kind.COUNTER,

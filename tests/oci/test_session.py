@@ -28,7 +28,7 @@ from pyoci.oci.errors import RegistryError, RegistryNotFound
 from pyoci.oci.models import IMAGE_INDEX, IMAGE_MANIFEST, Document
 from pyoci.oci.quirks import ACCEPT
 from pyoci.oci.references import Digest
-from pyoci.oci.session import OCISession
+from pyoci.oci.session import READ_SECONDS, OCISession
 from tests.oci.conftest import (
     BASE,
     INDEX_BODY,
@@ -707,3 +707,30 @@ def test_nobody_uploads_with_a_401(answers: responses.RequestsMock, make_session
     Uploads(answers, 403)
     with pytest.raises(Unauthorized, match="answered 403"):
         push(make_session(Anonymous(), publishing=True))
+
+
+def test_a_request_reads_documents_for_a_minute(
+    answers: responses.RequestsMock, make_session: MakeSession, clock: Clock
+) -> None:
+    """However fast each one comes. What publishes finishes what it has begun."""
+    answers.get(f"{BASE}/tags/list", json={"name": "acme/hello_world", "tags": ["1.0"]})
+    reading, publishing = make_session(), make_session(publishing=True)
+    clock.now += READ_SECONDS - 1
+    assert reading.tags(REPOSITORY) == ("1.0",)
+    clock.now += 2
+    with pytest.raises(Unreachable, match="took too long for one request"):
+        reading.tags(REPOSITORY)
+    assert publishing.tags(REPOSITORY) == ("1.0",)
+    assert len(answers.calls) == 2
+
+
+def test_the_last_call_ends_with_the_minute(
+    answers: responses.RequestsMock, make_session: MakeSession, clock: Clock
+) -> None:
+    """A call that begins late has what is left of it, and isn't repeated after that."""
+    answers.get(f"{BASE}/tags/list", status=503)
+    session = make_session()
+    clock.now += READ_SECONDS - 0.05
+    with pytest.raises(PyOCIError):
+        session.tags(REPOSITORY)
+    assert len(answers.calls) == 1
