@@ -52,7 +52,7 @@ def informed(application: WSGIApplication, is_stopping: Callable[[], bool]) -> W
 class Answer:
     """The answer to one request, made by one thread at a time. Its context variables go with it.
 
-    `begin`, and then `go_on` as long as it is not finished, return whether it is; each may be called by
+    `begin`, and then `resume` as long as it is not finished, return whether it is; each may be called by
     another thread. What they raise ends it. `end` has been called by then, or is called by who gives it up.
     `patience` tells how many seconds a thread may wait for the reader just now.
     """
@@ -73,9 +73,9 @@ class Answer:
         """Call the application, and send what it gives."""
         return self._run(self._begin)
 
-    def go_on(self) -> bool:
+    def resume(self) -> bool:
         """Send more, now that the reader has taken what there was."""
-        return self._run(self._go_on)
+        return self._run(self._resume)
 
     def should_close(self) -> bool:
         """Whether the connection is to be closed after it."""
@@ -117,9 +117,9 @@ class Answer:
             response.force_close()
         self._made = worker.wsgi(self._environ, response.start_response)
         self._pieces = self._file() if self._is_file() else iter(self._made)
-        return self._go_on()
+        return self._resume()
 
-    def _go_on(self) -> bool:
+    def _resume(self) -> bool:
         if not self._sock.flush(self._patience()):
             return False
         for piece in self._pieces:
@@ -174,7 +174,7 @@ class Answer:
 
 
 class Readers:
-    """Slow readers of answers: the loop sends them what is made, and tells who makes more (`go_on`).
+    """Slow readers of answers: the loop sends them what is made, and tells who makes more (`resume`).
 
     `watch` and `unwatch` tell the loop whether to wait until a connection takes bytes; `give_up` ends one,
     with a reason, or without where the client has left.
@@ -185,12 +185,12 @@ class Readers:
         *,
         watch: Callable[[Any], None],
         unwatch: Callable[[Any], None],
-        go_on: Callable[[Any], None],
+        resume: Callable[[Any], None],
         give_up: Callable[[Any, str | None], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._watch, self._unwatch = watch, unwatch
-        self._go_on, self._give_up = go_on, give_up
+        self._resume, self._give_up = resume, give_up
         self._clock = clock
         self._stall_at: dict[Any, float] = {}
 
@@ -214,11 +214,11 @@ class Readers:
         self._stall_at[conn] = self._clock() + STALL_SECONDS
         if done:
             self._forget(conn)
-            self._go_on(conn)
+            self._resume(conn)
         else:
             sock.pace.wait()
 
-    def look_around(self) -> None:
+    def tick(self) -> None:
         """To be called about once a second: leave who has taken nothing for too long."""
         now = self._clock()
         for conn in [conn for conn, stall_at in self._stall_at.items() if stall_at <= now]:

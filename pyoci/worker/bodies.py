@@ -54,36 +54,43 @@ class Body:
     def is_whole(self) -> bool:
         return self.scanner.ended if self.left is None else self.left == 0
 
+    def is_over(self) -> bool:
+        """Whether a chunked body is over its limit. Chunks of a byte each have five bytes about them."""
+        if self.scanner.announced <= self.limit and self.taken <= 6 * self.limit + _PIECE:
+            return False
+        self.conn.sock.limit_passed = self.limit
+        return True
+
 
 class Bodies:
     """The bodies that the loop collects, and those that it has given to a thread before they were whole.
 
     `watch` and `unwatch` tell the loop whether bytes of a connection are wanted; `hand_over` gives a request
-    to a thread, `may_flow` tells whether one is free for a body that isn't whole, `report` hears of clients
-    that are ended, and `give_up` ends them with a status and a sentence. At most `flows` bodies are read by
+    to a thread, `may_stream` tells whether one is free for a body that isn't whole, `report` hears of clients
+    that are ended, and `give_up` ends them with a status and a sentence. At most `streams` bodies are read by
     threads as they come.
     """
 
     def __init__(
         self,
         allowance: Allowance,
-        flows: int,
+        streams: int,
         *,
         watch: Callable[[Any], None],
         unwatch: Callable[[Any], None],
         hand_over: Callable[[Any], None],
-        may_flow: Callable[[], bool],
+        may_stream: Callable[[], bool],
         report: Callable[[Any, str], None],
         give_up: Callable[[Any, str, str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._allowance, self._flows = allowance, flows
+        self._allowance, self._streams = allowance, streams
         self._watch, self._unwatch = watch, unwatch
-        self._hand_over, self._may_flow = hand_over, may_flow
+        self._hand_over, self._may_stream = hand_over, may_stream
         self._report, self._give_up = report, give_up
         self._clock = clock
         self._collected: dict[Any, Body] = {}
-        self._flowing: set[Any] = set()
+        self._streamed: set[Any] = set()
 
     def begin(self, conn: Any, frame: Frame, head: int, limit: int) -> bool:
         """Collect the body of a request whose head has so many bytes; False where there is nothing to wait
@@ -95,7 +102,7 @@ class Bodies:
             return False
         body = Body(conn, frame.length, limit, self._clock())
         body.take(sock.gathered[head:])
-        if body.is_whole or self._is_over(body):
+        if body.is_whole or body.is_over():
             return False
         if frame.expects_continue and not body.taken:
             sock.continued = True
@@ -124,7 +131,7 @@ class Bodies:
         except OSError:
             piece = b""
         if not piece:
-            self._left_early(body)
+            self._release(body)  # not whole; a client that has only closed its sending side is answered
             return
         sock.pace.moved(len(piece))
         sock.pace.wait()
@@ -138,16 +145,16 @@ class Bodies:
             self._forget(body)
             self._give_up(conn, "503 Service Unavailable", NO_MEMORY)
             return
-        if body.is_whole or self._is_over(body):
+        if body.is_whole or body.is_over():
             self._release(body)
         elif body.taken >= _PROOF and sock.pace.rate >= _FAST:
-            self._let_flow(body)
+            self._stream(body)
 
     def ended(self, conn: Any) -> None:
         """A thread has done with a request."""
-        self._flowing.discard(conn)
+        self._streamed.discard(conn)
 
-    def look_around(self, served: Iterable[Any] = ()) -> None:
+    def tick(self, served: Iterable[Any] = ()) -> None:
         """To be called about once a second: end what has stalled, find room for what is paused, and take a
         thread from the slowest sender where others wait for one; `served` are those that have one then.
         """
@@ -165,7 +172,7 @@ class Bodies:
             if body.conn in self._collected:
                 self._resume(body)
         needed = any(body.paused_at is not None for body in self._collected.values())
-        self._cut_slowest({*served, *(self._flowing if needed else ())})
+        self._cut_slowest({*served, *(self._streamed if needed else ())})
 
     def slowest(self) -> tuple[float, Any] | None:
         """The slowest of those that are collected, with its bytes a second."""
@@ -185,10 +192,10 @@ class Bodies:
             body.conn.sock.pace.moved(0)  # what follows is not the client's time
             self._unwatch(body.conn)
         if not body.is_whole:
-            self._let_flow(body)
+            self._stream(body)
 
     def _resume(self, body: Body) -> None:
-        if self._let_flow(body) or not body.conn.sock.spool.can_take(_PIECE):
+        if self._stream(body) or not body.conn.sock.spool.can_take(_PIECE):
             return
         body.paused_at = None
         body.stalls_at = self._clock() + STALL_SECONDS
@@ -224,26 +231,14 @@ class Bodies:
 
     # Where bodies go.
 
-    def _let_flow(self, body: Body) -> bool:
-        if len(self._flowing) >= self._flows or not self._may_flow():
+    def _stream(self, body: Body) -> bool:
+        if len(self._streamed) >= self._streams or not self._may_stream():
             return False
-        self._flowing.add(body.conn)
+        self._streamed.add(body.conn)
         self._release(body)
         return True
 
-    def _is_over(self, body: Body) -> bool:
-        """Whether a chunked body is over its limit. Chunks of a byte each have five bytes about them."""
-        if body.scanner.announced <= body.limit and body.taken <= 6 * body.limit + _PIECE:
-            return False
-        body.conn.sock.limit_passed = body.limit
-        return True
-
     def _release(self, body: Body) -> None:
-        self._forget(body)
-        self._hand_over(body.conn)
-
-    def _left_early(self, body: Body) -> None:
-        """A client that has only closed its sending side is still answered: this is no whole body."""
         self._forget(body)
         self._hand_over(body.conn)
 

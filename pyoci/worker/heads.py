@@ -49,7 +49,7 @@ class Heads:
         self._watch(conn)
         self._sort(conn)
 
-    def go_on(self, conn: Any) -> None:
+    def resume(self, conn: Any) -> None:
         """A kept connection, watched until now for its next request, has something to say."""
         self.on_readable(conn)
         if conn in self._ends_at:  # as a rule the head has come whole
@@ -73,7 +73,7 @@ class Heads:
             self._forget(conn)
             self._close(conn)
 
-    def look_around(self, *, stopping: bool) -> None:
+    def tick(self, *, stopping: bool) -> None:
         """To be called about once a second: turn away whoever's time is over."""
         now = self._clock()
         for conn, ends_at in list(self._ends_at.items()):

@@ -65,7 +65,7 @@ class Lingering:
         if not count or rest.left <= 0:
             self._end(conn)
 
-    def look_around(self) -> None:
+    def tick(self) -> None:
         """To be called about once a second."""
         now = self._clock()
         for conn in [conn for conn, rest in self._rests.items() if rest.ends_at <= now]:

@@ -27,7 +27,7 @@ class Reports:
         self._lines: Counter[str] = Counter()
         self._left_out: Counter[str] = Counter()
 
-    def tell(self, reason: str, client: Any) -> None:
+    def report(self, reason: str, client: Any) -> None:
         """One more. Beyond some lines a second none is written; a later one says how many were left out."""
         self._events.count("ended", reason)
         second = int(self._clock())

@@ -49,7 +49,7 @@ class Loop:
             watch=self.watched.add,
             unwatch=self.watched.discard,
             hand_over=self.handed_over.append,
-            may_flow=lambda: len(self.handed_over) < self.threads,
+            may_stream=lambda: len(self.handed_over) < self.threads,
             report=lambda _conn, reason: self.reported.append(reason),
             give_up=lambda conn, _status, _sentence: self.ended.append(conn),
             clock=self.clock,
@@ -89,8 +89,8 @@ class Loop:
                     conn.client.sendall(b"x" * (size // _STEPS))
                     self.bodies.on_readable(conn)
 
-    def look_around(self, *served: Connection) -> None:
-        self.bodies.look_around(served)
+    def tick(self, *served: Connection) -> None:
+        self.bodies.tick(served)
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_slow_body_waits_without_a_thread(loop: Loop) -> None:
     assert count == 4 * IN_MEMORY
 
 
-def test_fast_body_flows(loop: Loop) -> None:
+def test_fast_body_streams(loop: Loop) -> None:
     """It goes to a thread before it is whole; a second one is collected while the first has one."""
     first, second = loop.begin(), loop.begin()
     loop.send(first, 200_000, 0.01)
@@ -169,7 +169,7 @@ def test_stalled(loop: Loop) -> None:
     silent, slow = loop.begin(), loop.begin()
     for _ in range(3):
         loop.send(slow, 1, STALL_SECONDS / 2)
-        loop.look_around()
+        loop.tick()
     assert (loop.ended, loop.reported) == ([silent], ["slow body"])
 
 
@@ -188,10 +188,10 @@ def test_slowest_goes_when_the_disk_is_full(loop: Loop) -> None:
     slow, slower, honest = loop.begin(), loop.begin(), loop.begin()
     loop.send_together(40, (slow, 800_000), (slower, 700_000), (honest, 1_600_000))
     assert honest not in loop.watched
-    loop.look_around()
+    loop.tick()
     assert (loop.ended, loop.reported) == ([slower], ["slow body"])
     slower.sock.close()
-    loop.look_around()
+    loop.tick()
     assert honest in loop.watched
     assert slow in loop.watched
 
@@ -202,10 +202,10 @@ def test_honest_ones_wait_for_each_other(loop: Loop) -> None:
     clients = [loop.begin() for _ in range(3)]
     loop.send_together(10, *((conn, 480_000 + number) for number, conn in enumerate(clients)))
     assert not loop.watched
-    loop.look_around()
+    loop.tick()
     assert loop.ended == []
     loop.clock.now += 20
-    loop.look_around()
+    loop.tick()
     assert len(loop.ended) == 1
 
 
@@ -217,7 +217,7 @@ def test_no_room_takes_a_thread(loop: Loop) -> None:
     loop.send(second, 400_000, 8)
     assert second not in loop.watched
     loop.threads = 1
-    loop.look_around()
+    loop.tick()
     assert loop.handed_over == [second]
 
 
@@ -229,7 +229,7 @@ def test_slow_in_a_thread(loop: Loop) -> None:
     loop.clock.now += 4 * WINDOW
     cut = []
     for waiting in ((), (conn,)):
-        loop.look_around(*waiting)
+        loop.tick(*waiting)
         cut.append(conn.sock.was_cut)
     assert cut == [False, True]
     assert (loop.reported, loop.ended) == (["slow body"], [])
@@ -240,5 +240,5 @@ def test_time_in_a_thread_is_not_the_clients(loop: Loop) -> None:
     conn = loop.begin()
     loop.send(conn, 200_000, 0.01)
     loop.clock.now += 100 * WINDOW
-    loop.look_around(conn)
+    loop.tick(conn)
     assert not conn.sock.was_cut

@@ -62,10 +62,10 @@ def test_reports() -> None:
     clock, listener = Clock(), Listener()
     reports = Reports(listener.events, clock)
     for number in itertools.islice(itertools.count(), 15):
-        reports.tell("silent", (f"192.0.2.{number}", 1234, 0, 0))
+        reports.report("silent", (f"192.0.2.{number}", 1234, 0, 0))
     clock.now += 1
-    reports.tell("slow body", "a socket of this machine")
-    reports.tell("silent", ("192.0.2.99", 1234))
+    reports.report("slow body", "a socket of this machine")
+    reports.report("silent", ("192.0.2.99", 1234))
     assert [facts["peer"] for facts in listener.lines] == [
         *(f"192.0.2.{number}" for number in range(10)),
         "a socket of this machine",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from pyoci.worker.lanes import SECONDS, Lanes
+from pyoci.worker.threads import SECONDS, Queues
 from tests.worker.doubles import Clock
 
 
@@ -25,10 +25,10 @@ class Connection:
         return self
 
 
-def names(lanes: Lanes) -> list[str]:
+def names(queues: Queues) -> list[str]:
     found = []
-    while lanes:
-        found.append(lanes.pop()[0].name)
+    while queues:
+        found.append(queues.pop()[0].name)
     return found
 
 
@@ -43,31 +43,31 @@ def names(lanes: Lanes) -> list[str]:
 )
 def test_a_page_waits_for_few_transfers(line: str) -> None:
     """However many are in front of it."""
-    lanes = Lanes()
+    queues = Queues()
     for number in range(100):
-        lanes.add_request(Connection(f"transfer {number}", line))
-    lanes.add_request(Connection("page"))
-    assert names(lanes).index("page") <= 2
+        queues.add_request(Connection(f"transfer {number}", line))
+    queues.add_request(Connection("page"))
+    assert names(queues).index("page") <= 2
 
 
 def test_metadata_is_no_transfer() -> None:
     """It is as small as a page."""
-    lanes = Lanes()
-    lanes.add_request(Connection("page"))
-    lanes.add_request(
+    queues = Queues()
+    queues.add_request(Connection("page"))
+    queues.add_request(
         Connection("metadata", "GET /lab/acme/hello/hello-1.0-py3-none-any.whl.metadata HTTP/1.1")
     )
-    lanes.add_request(Connection("file", "GET /lab/acme/hello/hello-1.0-py3-none-any.whl HTTP/1.1"))
-    assert names(lanes) == ["page", "file", "metadata"]
+    queues.add_request(Connection("file", "GET /lab/acme/hello/hello-1.0-py3-none-any.whl HTTP/1.1"))
+    assert names(queues) == ["page", "file", "metadata"]
 
 
 def test_a_newcomer_waits_for_few_of_a_crowd() -> None:
     """And the crowd is served in turns with newcomers."""
-    lanes = Lanes()
+    queues = Queues()
     for number in range(100):
-        lanes.add_request(Connection(str(number)))
-    lanes.add_request(Connection("newcomer"))
-    found = names(lanes)
+        queues.add_request(Connection(str(number)))
+    queues.add_request(Connection("newcomer"))
+    found = names(queues)
     assert found.index("newcomer") <= 2
     assert found.index("0") <= 2
     assert len(found) == 101
@@ -76,11 +76,11 @@ def test_a_newcomer_waits_for_few_of_a_crowd() -> None:
 def test_answers_come_in_their_turn() -> None:
     """Among requests, and never late."""
     clock = Clock()
-    lanes = Lanes(clock)
-    lanes.add_answer(Connection("answer"))
-    lanes.add_request(Connection("page"))
+    queues = Queues(clock)
+    queues.add_answer(Connection("answer"))
+    queues.add_request(Connection("page"))
     clock.now += SECONDS
-    assert [conn.name for conn in lanes.pop_late()] == ["page"]
-    assert len(lanes) == 1
-    conn, has_begun = lanes.pop()
+    assert [conn.name for conn in queues.pop_expired()] == ["page"]
+    assert len(queues) == 1
+    conn, has_begun = queues.pop()
     assert (conn.name, has_begun) == ("answer", True)

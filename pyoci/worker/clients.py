@@ -1,0 +1,195 @@
+"""The clients of a worker: where each waits, and which one is ended when there are too many."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from selectors import EVENT_READ, EVENT_WRITE
+from typing import Any
+
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn  # type: ignore[import-untyped]
+
+from pyoci.worker.answers import Readers
+from pyoci.worker.bodies import Bodies
+from pyoci.worker.framing import read_frame
+from pyoci.worker.heads import HEAD_SECONDS, Heads
+from pyoci.worker.lingering import Lingering
+from pyoci.worker.reports import OVER_LIMIT, SILENT, Reports
+from pyoci.worker.spool import Allowance
+from pyoci.worker.threads import Threads
+
+SUSPENDED = object()  # what a thread returns whose answer goes on when the reader has taken more
+
+
+class Clients:
+    """Passes each connection of `worker` on: from its head to its body, to `threads`, to its reader, and then
+    to its next request or its end. Used by the loop alone.
+    """
+
+    def __init__(
+        self,
+        worker: Any,
+        threads: Threads,
+        reports: Reports,
+        body_limit: Callable[[str, str], int],
+        allowance: Allowance,
+    ) -> None:
+        self._worker, self._threads, self._reports = worker, threads, reports
+        self._body_limit = body_limit
+        self._heads = Heads(
+            watch=lambda conn: self._watch(conn, self._heads.on_readable),
+            unwatch=self._unwatch,
+            complete=self._on_head,
+            refuse=self.refuse,
+            close=self.close,
+        )
+        self._bodies = Bodies(
+            allowance,
+            max(worker.cfg.threads // 2, 1),
+            watch=lambda conn: self._watch(conn, self._bodies.on_readable),
+            unwatch=self._unwatch,
+            hand_over=self._serve,
+            may_stream=lambda: threads.have_one_free and not threads.are_awaited,
+            report=self._report,
+            give_up=self.refuse,
+        )
+        self._readers = Readers(
+            watch=lambda conn: self._watch(conn, self._readers.on_writable, EVENT_WRITE),
+            unwatch=self._unwatch,
+            resume=self._on_taken,
+            give_up=self._give_up_reader,
+        )
+        self._lingering = Lingering(
+            watch=lambda conn: self._watch(conn, self._lingering.on_readable),
+            unwatch=self._unwatch,
+            close=self.close,
+        )
+
+    def accept(self, conn: TConn) -> None:
+        """A new connection."""
+        self._heads.accept(conn, max(self._worker.cfg.keepalive, HEAD_SECONDS))
+
+    def resume(self, conn: TConn) -> None:
+        """A kept connection, watched until now, is readable."""
+        self._worker.keepalived_conns.remove(conn)
+        self._heads.resume(conn)
+
+    def answered(self, conn: TConn, kept: Any) -> None:
+        """A thread has finished with a connection: `kept` is whether to keep it, or SUSPENDED."""
+        self._bodies.ended(conn)
+        if kept is SUSPENDED or conn.sock.outgoing:
+            conn.kept = kept
+            self._readers.begin(conn)
+        else:
+            self._keep_or_end(conn, kept)
+
+    def tick(self) -> None:
+        """To be called about once a second: end what has taken too long."""
+        self._heads.tick(stopping=not self._worker.alive)
+        self._bodies.tick(self._threads.busy if self._threads.are_awaited else ())
+        self._readers.tick()
+        self._lingering.tick()
+
+    def make_room(self) -> bool:
+        """End the least needed connection: the oldest idle one, one that is closed but for the last bytes,
+        the oldest head, the slowest body or reader. False where there is none.
+        """
+        kept_conns = self._worker.keepalived_conns
+        since, kept = self._heads.idle_since(), next(iter(kept_conns), None)
+        if kept is not None and (since is None or kept.timeout - self._worker.cfg.keepalive < since):
+            kept_conns.popleft()
+            self._unwatch(kept)
+            self.close(kept, SILENT)
+            return True
+        if since is None and self._lingering.end_oldest():
+            return True
+        head = self._heads.pop_oldest()
+        if head is not None:
+            self.close(head, SILENT)
+            return True
+        return self._end_slowest()
+
+    def refuse(self, conn: TConn, status: str = "503 Service Unavailable", sentence: str = "") -> None:
+        """Answer without a thread, as far as the socket takes it at once, and end the connection."""
+        text = f"{sentence or status[4:]}\n"
+        headers = "Retry-After: 5\r\n" if status.startswith("503") else ""
+        head = f"Content-Type: text/plain\r\nContent-Length: {len(text)}\r\nConnection: close\r\n{headers}"
+        with suppress(OSError):
+            conn.sock.send(f"HTTP/1.1 {status}\r\n{head}\r\n{text}".encode())
+        self._lingering.begin(conn)
+
+    def close(self, conn: TConn, reason: str | None = None) -> None:
+        """Close a connection; a reason is reported to the operator."""
+        if reason is not None:
+            self._report(conn, reason)
+        self._worker.nr_conns -= 1
+        conn.close()
+
+    # Requests.
+
+    def _on_head(self, conn: TConn, end: int) -> None:
+        """A whole request goes to a thread; a body that is on its way is collected."""
+        frame = read_frame(conn.sock.gathered[:end])
+        if frame.length == 0:
+            self._worker.enqueue_req(conn)
+        elif not self._bodies.begin(conn, frame, end, self._body_limit(frame.method, frame.path)):
+            self._serve(conn)
+
+    def _serve(self, conn: TConn) -> None:
+        """A request that has a body is ready for a thread."""
+        if conn.sock.limit_passed is not None:
+            self._report(conn, OVER_LIMIT)
+        self._worker.enqueue_req(conn)
+
+    # Answers.
+
+    def _on_taken(self, conn: TConn) -> None:
+        """A reader has taken all that there was."""
+        if conn.kept is SUSPENDED:
+            self._threads.add_answer(conn)
+        else:
+            self._keep_or_end(conn, conn.kept)
+
+    def _keep_or_end(self, conn: TConn, kept: bool) -> None:
+        if not kept:
+            self._lingering.begin(conn)
+            return
+        sock = conn.sock
+        sock.setblocking(False)
+        sock.gathered[:0] = conn.parser.unreader.take_buffered()
+        sock.begin_request()
+        if sock.gathered:  # the next request, or its beginning, came along with this one's
+            self._heads.begin(conn)
+            return
+        conn.set_timeout()
+        if not self._worker.alive:
+            conn.timeout = min(conn.timeout, time.monotonic() + STOP_KEEPALIVE_LINGER)
+        self._worker.keepalived_conns.append(conn)
+        self._watch(conn, self._worker.on_client_socket_readable)
+
+    def _give_up_reader(self, conn: TConn, reason: str | None) -> None:
+        if conn.kept is SUSPENDED:
+            self._threads.run(conn.answer.end)  # it may close files and connections
+        self.close(conn, reason)
+
+    def _end_slowest(self) -> bool:
+        body, reader = self._bodies.slowest(), self._readers.slowest()
+        if body is not None and (reader is None or body[0] <= reader[0]):
+            self._bodies.drop(body[1])
+        elif reader is not None:
+            self._readers.end(reader[1])
+        else:
+            return False
+        return True
+
+    def _report(self, conn: TConn, reason: str) -> None:
+        self._reports.report(reason, conn.client)
+
+    def _watch(self, conn: TConn, callback: Callable[..., None], events: int = EVENT_READ) -> None:
+        self._worker.poller.register(conn.sock, events, partial(callback, conn))
+
+    def _unwatch(self, conn: TConn) -> None:
+        with suppress(KeyError, ValueError):  # a connection that waits for a thread is not watched
+            self._worker.poller.unregister(conn.sock)
