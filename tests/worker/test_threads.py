@@ -1,12 +1,17 @@
-"""What waits for a thread, and who is next."""
+"""What waits for a thread, what is next, and what happens where no thread can be started."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from queue import SimpleQueue
 
 import pytest
 
-from pyoci.worker.threads import SECONDS, Queues
+from pyoci.worker.threads import SECONDS, Queues, Threads
 from tests.worker.doubles import Clock
 
 
@@ -84,3 +89,109 @@ def test_answers_come_in_their_turn() -> None:
     assert len(queues) == 1
     conn, has_begun = queues.pop()
     assert (conn.name, has_begun) == ("answer", True)
+
+
+@dataclass
+class Work:
+    """Threads, what they were given, and what became of it."""
+
+    count: int = 2
+    clock: Clock = field(default_factory=Clock)
+    refused: list[str] = field(default_factory=list)
+    done: SimpleQueue[tuple[str, str]] = field(default_factory=SimpleQueue)
+    gate: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.executor = ThreadPoolExecutor(self.count + 1)
+        self.threads = Threads(
+            self.count,
+            executor=lambda: self.executor,
+            serve=lambda conn: self.work(f"served {conn.name}"),
+            resume=lambda conn: self.work(f"resumed {conn.name}"),
+            done=lambda conn, future: self.done.put((conn.name, future.result())),
+            refuse=lambda conn: self.refused.append(conn.name),
+            clock=self.clock,
+        )
+
+    def work(self, result: str) -> str:
+        assert self.gate.wait(30)
+        return result
+
+
+@pytest.fixture
+def work() -> Iterator[Work]:
+    work = Work()
+    yield work
+    work.gate.set()
+    work.executor.shutdown()
+
+
+@contextmanager
+def no_new_threads() -> Iterator[None]:
+    """A thread's stack larger than any address space: the system refuses to start one."""
+    before = threading.stack_size(2**47)
+    try:
+        yield
+    finally:
+        threading.stack_size(before)
+
+
+def test_others_wait(work: Work) -> None:
+    """Until a thread is free, or their time is over."""
+    conns = [Connection(str(number)) for number in range(4)]
+    for conn in conns:
+        work.threads.add_request(conn)
+    assert (work.threads.busy, work.threads.are_awaited, work.threads.have_one_free) == (
+        set(conns[:2]),
+        True,
+        False,
+    )
+    work.gate.set()
+    assert sorted(work.done.get(timeout=30) for _ in range(2)) == [("0", "served 0"), ("1", "served 1")]
+    work.threads.finished(conns[0])
+    work.threads.serve_next()
+    assert work.done.get(timeout=30) == ("2", "served 2")
+    work.clock.now += SECONDS
+    work.threads.tick()
+    assert work.refused == ["3"]
+
+
+def test_extra_thread(work: Work) -> None:
+    """It is for what can't wait."""
+    for number in range(2):
+        work.threads.add_request(Connection(str(number)))
+    probe = Connection("probe")
+    work.threads.add_request(probe, extra=1)
+    assert probe in work.threads.busy
+
+
+def test_no_thread_can_be_started(work: Work) -> None:
+    """The request is refused. No thread serves it later, when its connection is somebody else's."""
+    first, second, third = (Connection(name) for name in ("first", "second", "third"))
+    work.threads.add_request(first)
+    with no_new_threads():
+        work.threads.add_request(second)
+        assert (work.refused, work.threads.busy) == (["second"], {first})
+    work.gate.set()
+    assert work.done.get(timeout=30) == ("first", "served first")
+    work.threads.finished(first)
+    work.threads.add_request(third)
+    assert work.done.get(timeout=30) == ("third", "served third")
+
+
+def test_begun_answer_waits_where_no_thread_can_be_started(work: Work) -> None:
+    """It can't be refused any more; it goes on as soon as a thread is free."""
+    first, answer = Connection("first"), Connection("answer")
+    work.threads.add_request(first)
+    with no_new_threads():
+        work.threads.add_answer(answer)
+        assert (work.threads.are_awaited, work.threads.busy, work.refused) == (True, {first}, [])
+        work.threads.run(lambda: work.done.put(("function", "run")))
+    work.gate.set()
+    assert sorted(work.done.get(timeout=30) for _ in range(2)) == [
+        ("first", "served first"),
+        ("function", "run"),
+    ]
+    work.threads.finished(first)
+    work.threads.serve_next()
+    assert work.done.get(timeout=30) == ("answer", "resumed answer")

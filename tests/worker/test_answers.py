@@ -1,0 +1,338 @@
+"""Answers: what a thread sends, what waits for a slow reader, and how each answer ends."""
+
+from __future__ import annotations
+
+import contextvars
+import socket
+import tempfile
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import pytest
+from gunicorn import http  # type: ignore[import-untyped]
+from gunicorn.config import Config  # type: ignore[import-untyped]
+from gunicorn.http.wsgi import FileWrapper  # type: ignore[import-untyped]
+
+from pyoci.worker.answers import Answer, Readers, informed
+from pyoci.worker.reports import SLOW_READER
+from pyoci.worker.sockets import STALL_SECONDS
+from tests.worker.doubles import Connection, Connections, listening
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication
+
+PIECE = b"x" * 1_000_000
+COUNT = 16  # pieces; more than the buffers of both sides take
+SIZE = str(COUNT * len(PIECE))
+_caller = contextvars.ContextVar("_caller", default="")
+
+
+@dataclass
+class Log:
+    """gunicorn's log: the lines of the access log, and what was reported as an error."""
+
+    accesses: list[tuple[str, int]] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    def access(self, response: Any, request: Any, _environ: Any, _took: Any) -> None:
+        self.accesses.append((request.path, response.status_code))
+
+    def debug(self, *_: object) -> None:
+        """Nobody reads it."""
+
+    def exception(self, message: str) -> None:
+        self.errors.append(message)
+
+
+@dataclass
+class Worker:
+    """What an answer needs of the worker."""
+
+    wsgi: WSGIApplication
+    cfg: Any = field(default_factory=Config)
+    log: Log = field(default_factory=Log)
+    nr: int = 0
+    alive: bool = True
+    max_keepalived: int = 10
+    keepalived_conns: deque[Any] = field(default_factory=deque)
+
+
+@dataclass
+class Body:
+    """What an application returns: pieces, and whether it was closed."""
+
+    pieces: Iterable[bytes]
+    closed: int = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.pieces)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.fixture
+def connections() -> Iterator[Connections]:
+    with listening() as connections:
+        yield connections
+
+
+def make_application(body: Iterable[bytes], *headers: tuple[str, str]) -> WSGIApplication:
+    def application(_environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", list(headers))
+        return body
+
+    return application
+
+
+def ask(
+    connections: Connections, application: WSGIApplication, head: bytes = b"GET /a HTTP/1.1"
+) -> tuple[Answer, Worker, Connection]:
+    """A request that a thread is about to answer."""
+    conn: Any = connections.connect()
+    conn.sock.setblocking(True)
+    worker = Worker(application)
+    conn.client.sendall(head + b"\r\nHost: localhost\r\n\r\n")
+    conn.server = ("127.0.0.1", 80)
+    parser = http.get_parser(worker.cfg, conn.sock, ("127.0.0.1", 1234))
+    request, ours = next(parser), GunicornConnection(conn.sock, ("127.0.0.1", 1234), conn.server)
+    return Answer(worker, request, ours, lambda: 0.0), worker, conn
+
+
+@dataclass
+class GunicornConnection:
+    """gunicorn's connection, as far as an answer uses it."""
+
+    sock: Any
+    client: tuple[str, int]
+    server: tuple[str, int]
+
+
+def take(conn: Connection, answer: Answer, finished: bool) -> bytes:
+    """Read all of an answer, while a thread goes on with it."""
+    taken = bytearray()
+    while not finished:
+        taken += conn.client.recv(1_000_000)
+        finished = answer.resume()
+    conn.sock.shutdown(socket.SHUT_WR)
+    while piece := conn.client.recv(1_000_000):
+        taken += piece
+    return bytes(taken.partition(b"\r\n\r\n")[2])
+
+
+def test_short_answer(connections: Connections) -> None:
+    """It is sent, logged and closed at once, and the connection is kept."""
+    body = Body([b"hello"])
+    answer, worker, conn = ask(connections, make_application(body, ("Content-Length", "5")))
+    assert answer.begin()
+    assert not answer.should_close()
+    assert (body.closed, worker.log.accesses, worker.nr) == (1, [("/a", 200)], 1)
+    assert conn.client.recv(1000).endswith(b"\r\n\r\nhello")
+    answer.end()
+    assert (body.closed, len(worker.log.accesses)) == (1, 1)
+
+
+@pytest.mark.parametrize("change", [{"alive": False}, {"max_keepalived": 0}], ids=str)
+def test_connection_is_closed_after_it(connections: Connections, change: dict[str, Any]) -> None:
+    """Where the worker stops, or keeps as many connections as it may."""
+    answer, worker, conn = ask(connections, make_application([b"hello"], ("Content-Length", "5")))
+    for name, value in change.items():
+        setattr(worker, name, value)
+    assert answer.begin()
+    assert answer.should_close()
+    assert b"\r\nConnection: close\r\n" in conn.client.recv(1000)
+
+
+def test_slow_reader(connections: Connections) -> None:
+    """The answer is suspended where the reader takes no more, and is whole in the end."""
+    body = Body(PIECE for _ in range(COUNT))
+    answer, worker, conn = ask(connections, make_application(body, ("Content-Length", SIZE)))
+    assert not answer.begin()
+    assert (body.closed, worker.log.accesses) == (0, [])
+    assert take(conn, answer, finished=False) == PIECE * COUNT
+    assert (body.closed, worker.log.accesses) == (1, [("/a", 200)])
+
+
+def test_context_goes_with_it(connections: Connections) -> None:
+    """The application sees the context variables of its beginning in whichever thread goes on with it."""
+    seen = []
+
+    def pieces() -> Iterator[bytes]:
+        _caller.set("somebody")
+        for _ in range(COUNT):
+            seen.append(_caller.get())
+            yield PIECE
+
+    answer, _worker, conn = ask(connections, make_application(pieces(), ("Content-Length", SIZE)))
+    _caller.set("")
+    take(conn, answer, answer.begin())
+    assert (set(seen), _caller.get()) == ({"somebody"}, "")
+
+
+def test_reader_that_resets(connections: Connections) -> None:
+    """The error is the caller's to judge; the application has been closed by then."""
+    body = Body(PIECE for _ in range(COUNT))
+    answer, worker, conn = ask(connections, make_application(body, ("Content-Length", SIZE)))
+    assert not answer.begin()
+    connections.reset(conn)
+    with pytest.raises(ConnectionError):
+        answer.resume()
+    assert (body.closed, len(worker.log.accesses)) == (1, 1)
+
+
+def test_failure_before_the_head(connections: Connections) -> None:
+    """It is raised, so that the client gets an answer that says so."""
+
+    def application(_environ: dict[str, Any], _start_response: StartResponse) -> Iterable[bytes]:
+        raise ValueError("broken")
+
+    answer, worker, _conn = ask(connections, application)
+    with pytest.raises(ValueError, match="broken"):
+        answer.begin()
+    assert worker.log.errors == []
+
+
+def test_failure_within_the_body(connections: Connections) -> None:
+    """The answer is cut off, for its head has been sent."""
+
+    def pieces() -> Iterator[bytes]:
+        yield b"half"
+        raise ValueError("broken")
+
+    answer, worker, conn = ask(connections, make_application(pieces(), ("Content-Length", "8")))
+    with pytest.raises(StopIteration):
+        answer.begin()
+    assert worker.log.errors == ["Error handling request"]
+    assert conn.client.recv(1000).endswith(b"half")
+
+
+@pytest.fixture
+def file() -> Iterator[BinaryIO]:
+    with tempfile.TemporaryFile() as file:
+        for _ in range(COUNT):
+            file.write(PIECE)
+        file.seek(0)
+        yield file
+
+
+def test_file(connections: Connections, file: BinaryIO) -> None:
+    """The system sends it, as far as the reader takes it."""
+    answer, worker, conn = ask(connections, make_application(FileWrapper(file), ("Content-Length", SIZE)))
+    finished = answer.begin()
+    assert not finished
+    assert take(conn, answer, finished) == PIECE * COUNT
+    assert worker.log.accesses == [("/a", 200)]
+
+
+def test_file_that_is_too_short(connections: Connections, file: BinaryIO) -> None:
+    """The connection fails, since the answer's length has been sent."""
+    length = ("Content-Length", str(2 * COUNT * len(PIECE)))
+    answer, _worker, conn = ask(connections, make_application(FileWrapper(file), length))
+    finished = answer.begin()
+    assert not finished
+    with pytest.raises(OSError, match="shorter than"):
+        take(conn, answer, finished)
+
+
+@dataclass
+class Suspended:
+    """The worker's loop around slow readers."""
+
+    connections: Connections
+    resumed: list[Connection] = field(default_factory=list)
+    given_up: list[tuple[Connection, str | None]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.readers = Readers(
+            watch=self.connections.watched.add,
+            unwatch=self.connections.watched.discard,
+            resume=self.resumed.append,
+            give_up=lambda conn, reason: self.given_up.append((conn, reason)),
+            clock=self.connections.clock,
+        )
+
+    def begin(self) -> Connection:
+        conn = self.connections.connect()
+        conn.sock.sendall(PIECE * COUNT)
+        self.readers.begin(conn)
+        return conn
+
+
+@pytest.fixture
+def suspended(connections: Connections) -> Suspended:
+    return Suspended(connections)
+
+
+def test_reader_takes_all(suspended: Suspended) -> None:
+    """Then the answer goes on."""
+    conn, taken = suspended.begin(), 0
+    while conn in suspended.connections.watched:
+        taken += len(conn.client.recv(1_000_000))
+        suspended.readers.on_writable(conn)
+    assert (suspended.resumed, suspended.given_up) == ([conn], [])
+    while taken < COUNT * len(PIECE):
+        taken += len(conn.client.recv(1_000_000))
+
+
+def test_reader_stalls(suspended: Suspended) -> None:
+    """Time counts from the last byte that it took."""
+    conn = suspended.begin()
+    suspended.connections.clock.now += STALL_SECONDS - 1
+    conn.client.recv(1_000_000)
+    suspended.readers.on_writable(conn)
+    suspended.connections.clock.now += STALL_SECONDS - 1
+    suspended.readers.tick()
+    assert suspended.given_up == []
+    suspended.connections.clock.now += 1
+    suspended.readers.tick()
+    assert suspended.given_up == [(conn, SLOW_READER)]
+    assert suspended.connections.watched == set()
+
+
+def test_suspended_reader_resets(suspended: Suspended) -> None:
+    """It is no slow reader: nothing is reported. The others stay."""
+    conn, other = suspended.begin(), suspended.begin()
+    suspended.connections.reset(conn)
+    suspended.readers.on_writable(conn)
+    assert suspended.given_up == [(conn, None)]
+    assert suspended.connections.watched == {other}
+
+
+def test_slowest_reader(suspended: Suspended) -> None:
+    fast, slow = suspended.begin(), suspended.begin()
+    suspended.connections.clock.now += 1
+    for conn, pieces in ((fast, 4), (slow, 1)):
+        conn.sock.pace.moved(pieces * len(PIECE))
+    found = suspended.readers.slowest()
+    assert found is not None
+    assert found[1] is slow
+    suspended.readers.end(slow)
+    assert suspended.given_up == [(slow, SLOW_READER)]
+
+
+def facts_of(connections: Connections, *, stopping: bool, limit: int | None) -> dict[str, Any]:
+    """What an application is told about the server, by the environ of one request."""
+    seen: dict[str, Any] = {}
+
+    def application(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        seen.update(environ)
+        start_response("413 Content Too Large", [("Connection", "close"), ("Content-Length", "0")])
+        return []
+
+    answer, _worker, conn = ask(connections, informed(application, lambda: stopping))
+    conn.sock.limit_passed = limit
+    assert answer.begin()
+    assert (answer.should_close(), conn.sock.unread) == (True, True)
+    return {name: seen[name] for name in seen if name.startswith("server.")}
+
+
+@pytest.mark.parametrize(("stopping", "limit"), [(False, None), (True, 5)])
+def test_server_facts(connections: Connections, stopping: bool, limit: int | None) -> None:
+    """And `Connection: close` closes the connection, whose body was perhaps not read."""
+    assert facts_of(connections, stopping=stopping, limit=limit) == {
+        "server.stopping": stopping,
+        "server.body_limit": limit,
+        "server.ends_slow_clients": True,
+    }

@@ -1,0 +1,99 @@
+"""The whole worker under gunicorn, where its process has to survive. The rest is in tests/live."""
+
+from __future__ import annotations
+
+import re
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+from typing import BinaryIO
+from urllib.request import urlopen
+
+import pytest
+
+from tests.waiting import until
+
+CROWD = 50  # clients of a kind
+HEAD = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.fixture
+def address() -> Iterator[tuple[str, int]]:
+    """Where gunicorn listens, with one worker and two threads."""
+    arguments = ["-k", "pyoci.worker.Worker", "-w", "1", "--threads", "2", "-b", "127.0.0.1:0"]
+    command = [sys.executable, "-m", "gunicorn", *arguments, "tests.worker.application:application"]
+    with (
+        tempfile.TemporaryFile() as log,
+        subprocess.Popen(command, stderr=log, stdout=subprocess.DEVNULL) as process,
+    ):
+        try:
+            yield "127.0.0.1", until(lambda: port_in(log), "gunicorn")
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def port_in(log: BinaryIO) -> int:
+    """The port that gunicorn says it listens at, 0 before it does."""
+    log.seek(0)
+    found = re.search(rb"Listening at: http://127\.0\.0\.1:(\d+)", log.read())
+    return int(found[1]) if found else 0
+
+
+def get(address: tuple[str, int], path: str = "/") -> str:
+    with urlopen(f"http://{address[0]}:{address[1]}{path}", timeout=60) as answer:
+        return str(answer.read().decode())
+
+
+def exchange(address: tuple[str, int], request: bytes) -> bytes:
+    """What comes until the server closes."""
+    with socket.create_connection(address, timeout=60) as client:
+        client.sendall(request)
+        client.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: client.recv(65536), b""))
+
+
+RESETS = {
+    "at once": b"",
+    "half a head": HEAD,
+    "half a body": b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\nx",
+    "an answer": HEAD + b"\r\n",
+    "a large answer": b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "what is refused": b"GET /\n\n",
+}
+
+
+def test_crowd_that_resets(address: tuple[str, int]) -> None:
+    """Clients that reset their connections, whatever they wait for, don't end the worker."""
+    worker = get(address)
+    for wanted in RESETS.values():
+        for has_begun in (False, True):
+            clients = [socket.create_connection(address, timeout=60) for _ in range(CROWD)]
+            for client in clients:
+                client.sendall(wanted)
+            if has_begun:
+                assert get(address) == worker
+            for client in clients:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.close()
+            assert get(address) == worker
+
+
+def test_no_thread_can_be_started(address: tuple[str, int], tmp_path: Path) -> None:
+    """A request that would need one is refused with a 503, and the worker lives on."""
+    gate, answers = tmp_path / "gate", []
+    first = Thread(target=lambda: answers.append(get(address, f"/alone?{gate}")))
+    first.start()
+    until(Path(f"{gate}.begun").exists, "the first request")
+    for _ in range(3):
+        refusal = exchange(address, HEAD + b"\r\n")
+        assert refusal.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nRetry-After: 5\r\n" in refusal
+    gate.touch()
+    first.join(60)
+    assert answers == [get(address)]
