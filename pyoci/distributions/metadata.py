@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from packaging.metadata import RawMetadata, parse_email
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from pyoci.distributions.archives import read_distant_wheel_metadata, read_pkg_info, read_wheel_metadata
@@ -25,7 +24,7 @@ __all__ = [
     "parse_metadata",
     "read_distant_metadata",
     "read_metadata",
-    "validated_requires_python",
+    "shown_requires_python",
 ]
 
 # parse_email needs twenty times the memory of what it reads, and searches all headers once for each distinct
@@ -52,7 +51,7 @@ class CoreMetadata:
 
     name: ProjectName
     version: Version
-    requires_python: str | None  # a valid specifier set on one line
+    requires_python: str | None  # one line of visible ASCII; old files have some that are no specifier set
     project_urls: tuple[tuple[str, str], ...]  # (label, URL); Home-page is among them
     summary: str | None
     classifiers: tuple[str, ...]
@@ -90,24 +89,16 @@ def read_distant_metadata(file: Seekable, wheel: Wheel) -> CoreMetadata:
     return parse_metadata(read_distant_wheel_metadata(file, wheel), "METADATA", wheel)
 
 
-def validated_requires_python(text: str) -> str | None:
-    """`text` as one line, None where it is empty. Raises InvalidRequest where it is no specifier set."""
-    line = " ".join(text.split())
-    if not line or line == _UNKNOWN:
+def shown_requires_python(text: str) -> str | None:
+    """Requires-Python as a page may show it; None where it is empty, too long, or not visible ASCII.
+
+    Old files have `>=3.5.*`, `3` or `^3.8`, which are no specifier sets. PyPI shows them, and pip ignores
+    them. uv reads some; for the others it passes over the file, whether the page has them or METADATA alone.
+    """
+    line = " ".join(text[: 2 * VALUE_LIMIT].split())
+    if not line or line == _UNKNOWN or len(line) > VALUE_LIMIT:
         return None
-    if not _is_specifier_set(line):
-        raise InvalidRequest(f"{line[:100]!a} is no Requires-Python; expected a specifier like '>=3.9'")
-    return line
-
-
-def _is_specifier_set(line: str) -> bool:
-    if len(line) > VALUE_LIMIT or not (line.isascii() and line.isprintable()):
-        return False  # before it is parsed: a megabyte would take seconds
-    try:
-        SpecifierSet(line)
-    except (InvalidSpecifier, ValueError):  # int() raises ValueError for 5,000 digits
-        return False
-    return True
+    return line if line.isascii() and line.isprintable() else None
 
 
 def parse_metadata(text: bytes, where: str, distribution: Distribution) -> CoreMetadata:
@@ -131,7 +122,8 @@ def _parse(text: bytes, where: str) -> CoreMetadata:
     return CoreMetadata(
         name=ProjectName.parse(_required(raw.get("name"), unparsed, "Name", where)),
         version=_version(_required(raw.get("version"), unparsed, "Version", where), where),
-        requires_python=_requires_python(raw.get("requires_python"), unparsed, where),
+        # Of several headers, or one that isn't UTF-8, none is shown.
+        requires_python=shown_requires_python(raw.get("requires_python") or ""),
         project_urls=_project_urls(raw, unparsed),
         summary=_line(raw.get("summary", "")) or None,
         classifiers=tuple(filter(None, map(_line, raw.get("classifiers", ())))),
@@ -182,14 +174,10 @@ def _version(text: str, where: str) -> Version:
         ) from None
 
 
-def _requires_python(value: str | None, unparsed: dict[str, list[str]], where: str) -> str | None:
-    if "requires-python" in unparsed:
-        raise InvalidRequest(f"{where} has several Requires-Python headers, or not in UTF-8; expected one")
-    return validated_requires_python(value or "")
-
-
 def _project_urls(raw: RawMetadata, unparsed: dict[str, list[str]]) -> tuple[tuple[str, str], ...]:
-    """The first URL of each label. The older header Home-page is added as Homepage."""
+    """The first URL of each label. The older header Home-page is added as Homepage. Only pages show them, so
+    those over the limits are left out.
+    """
     urls: dict[str, str] = {}
     for label, url in _labelled_urls(raw, unparsed):
         if label and url and url != _UNKNOWN:
@@ -197,12 +185,8 @@ def _project_urls(raw: RawMetadata, unparsed: dict[str, list[str]]) -> tuple[tup
     home_page = _line(raw.get("home_page", ""))
     if home_page and not any(label.lower() in ("homepage", "home-page") for label in urls):
         urls["Homepage"] = home_page
-    if len(urls) > URL_COUNT_LIMIT or any(len(label) + len(url) > VALUE_LIMIT for label, url in urls.items()):
-        raise InvalidRequest(
-            f"there are too many or too long project URLs; expected up to {URL_COUNT_LIMIT}"
-            f" of {VALUE_LIMIT} characters"
-        )
-    return tuple(urls.items())
+    short = [(label, url) for label, url in urls.items() if len(label) + len(url) <= VALUE_LIMIT]
+    return tuple(short[:URL_COUNT_LIMIT])
 
 
 def _labelled_urls(raw: RawMetadata, unparsed: dict[str, list[str]]) -> Iterator[tuple[str, str]]:
