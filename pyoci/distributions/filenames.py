@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from packaging.utils import (
-    InvalidSdistFilename,
     InvalidWheelFilename,
+    canonicalize_name,
     parse_sdist_filename,
     parse_wheel_filename,
 )
@@ -67,19 +67,27 @@ class Wheel:
 Distribution = Sdist | Wheel
 
 
-def parse_filename(text: str) -> Distribution:
-    """Read the name of a wheel or sdist. Raises InvalidRequest."""
+def parse_filename(text: str, project: ProjectName | None = None) -> Distribution:
+    """Read the name of a wheel or sdist. Raises InvalidRequest.
+
+    An sdist's name may have hyphens, and its version too (`2.1.2-beta`). With the name of the project they
+    can be told apart, as pip and uv do it; otherwise the version is what follows the last hyphen.
+    """
     _check_spelling(text)
     if text.endswith(".whl"):
         return _parse_wheel(text)
     ending = _sdist_ending(text)
+    version = read_version(_version_text(text.removesuffix(ending), project)) if project else None
+    if project is not None and version is not None:
+        return Sdist(project, version, ending, text)
     try:
         spelled, version = parse_sdist_filename(text)
-    except (InvalidSdistFilename, ValueError):
+        return Sdist(ProjectName.parse(spelled), version, ending, text)
+    except (ValueError, InvalidRequest):  # packaging's errors are ValueErrors
         raise InvalidRequest(
-            f"{text!a} is not the file name of an sdist; expected name-version{ending} with a PEP 440 version"
+            f"{text!a} is not the file name of an sdist; expected {project or 'name'}-version{ending}"
+            " with a PEP 440 version"
         ) from None
-    return Sdist(ProjectName.parse(spelled), version, ending, text)
 
 
 def rebuild_filename(name: ProjectName, version_text: str, suffix: str) -> Distribution:
@@ -105,9 +113,15 @@ def filename_version_text(distribution: Distribution) -> str:
     """The version as spelled in the file name, `1.0RC1`; the tag may have that spelling, too."""
     separator = "-" if isinstance(distribution, Wheel) else ""
     stem = distribution.filename.removesuffix(separator + distribution.suffix)
-    known = f"{distribution.name.underscored}-"
-    # A rebuilt file name may have a "-" in its version, a legacy sdist may have one in its name: never both.
-    return stem.removeprefix(known) if stem.startswith(known) else stem.rpartition("-")[2]
+    return _version_text(stem, distribution.name) or stem.rpartition("-")[2]
+
+
+def _version_text(stem: str, project: ProjectName) -> str:
+    """What follows the project's name and a hyphen, however the name is spelled; "" where it isn't there."""
+    for found in re.finditer("-", stem):
+        if canonicalize_name(stem[: found.start()]) == project.normalized:
+            return stem[found.end() :]
+    return ""
 
 
 def _parse_wheel(text: str) -> Wheel:

@@ -80,7 +80,7 @@ class Files:
         """METADATA of a wheel, byte-exact (PEP 658): as it was published, or read from the wheel. Raises
         NotFound where there is none.
         """
-        entry = find_file(project, parse_filename(filename), sha256)
+        entry = find_file(project, parse_filename(filename, project.name), sha256)
         file, config_digest = project.complete(entry), entry.config_digest
         if file.core_metadata is not None and config_digest is not None:
             try:
@@ -97,7 +97,7 @@ class Files:
         return text
 
     def _file(self, project: StoredProject, filename: str, sha256: str) -> PackageFile:
-        return project.complete(find_file(project, parse_filename(filename), sha256))
+        return project.complete(find_file(project, parse_filename(filename, project.name), sha256))
 
     def _fill_in(self, project: StoredProject, file: PackageFile) -> None:
         """Read METADATA of a wheel that was published without it, so that the page announces it."""

@@ -189,7 +189,7 @@ def _distribution(
     Rust PyOCI would give it. None for an entry that is no file.
     """
     with suppress(InvalidRequest):
-        named = parse_filename(descriptor.annotations.get(FILENAME, ""))
+        named = parse_filename(descriptor.annotations.get(FILENAME, ""), name)
         if (named.name, named.version, named.suffix) == (name, version, suffix):
             return replace(named, version=version)  # the files of a version share it
     with suppress(InvalidRequest):
@@ -207,6 +207,7 @@ class NewFile:
     metadata: CoreMetadata
     project_urls: Mapping[str, str]
     labels: Mapping[str, str]
+    attestations: str  # as they were sent; "" where there are none
     created: datetime
     unique: str  # so that no two uploads share a manifest: deleting one's would take the other's
 
@@ -229,6 +230,8 @@ class NewFile:
         }
         if self.has_core_metadata:
             document["coreMetadata"] = self.metadata.text.decode()
+        if self.attestations:
+            document["attestations"] = self.attestations
         return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
     def manifest(self, config: bytes) -> Document:

@@ -170,12 +170,13 @@ class Upload:
     filename: str
     content: BinaryIO = field(repr=False)
     size: int
-    name: str
-    version: str
+    name: str = ""  # "" where the client didn't say: then the file name tells
+    version: str = ""
     filetype: str = ""  # bdist_wheel or sdist; "" where the client didn't say
     digests: Mapping[str, str] = field(default_factory=dict)  # hashlib name or "blake2b_256" to hex
     classifiers: tuple[str, ...] = ()
     project_urls: tuple[str, ...] = ()  # "Label, URL"
+    attestations: str = field(default="", repr=False)  # a JSON array (PEP 740); "" where there are none
 
 
 @dataclass(frozen=True, slots=True)

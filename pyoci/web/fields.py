@@ -1,11 +1,13 @@
-"""The fields of the legacy upload form: their meaning, and which are required.
+"""The fields of the legacy upload form: their meaning, and what is refused.
 
-Clients differ: pdm sends "" for every None, flit leaves out fields that others send, and each sends other
-digests.
+Clients differ: pdm sends "" for every None, devpi sends no protocol_version, hand-written requests leave out
+name and version, and each client sends other digests. The file tells most of it, so only the file is
+required.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from typing import BinaryIO
 
@@ -14,15 +16,16 @@ from pyoci.store.models import Upload
 
 TEXT_LIMIT = 8 * 1024 * 1024  # bytes of all fields but `content`: a README may well have half a megabyte
 SINGLE_LIMIT = 4096  # bytes of a field with one value: millions of digits are a version that takes seconds
-_IGNORED = ("attestations", "gpg_signature")  # accepted, and not kept
+ATTESTATIONS_LIMIT = 256 * 1024  # bytes: one attestation has about 10,000, and PyPI takes two for a file
+_IGNORED = ("gpg_signature",)  # accepted, and not kept
 _DIGESTS = {
-    "sha256_digest": ("sha256", 64),
-    "blake2_256_digest": ("blake2b_256", 64),
-    "md5_digest": ("md5", 32),
+    "sha256_digest": {64: "sha256"},
+    "blake2_256_digest": {64: "blake2b_256", 128: "blake2b"},  # distutils of Python 3.8 to 3.11 sends 128
+    "md5_digest": {32: "md5"},
 }
 _LISTS = ("classifiers", "project_urls")
-_REQUIRED = (":action", "protocol_version", "name", "version")
-_SINGLE = (*_REQUIRED, "filetype", *_DIGESTS)
+_SINGLE = (":action", "protocol_version", "name", "version", "filetype", *_DIGESTS)
+_ATTESTATIONS = "attestations"
 _WITHDRAWN = ("submit", "doc_upload")
 
 
@@ -30,7 +33,7 @@ class Fields:
     """The fields that have arrived so far. Only those that PyOCI uses are kept."""
 
     def __init__(self) -> None:
-        self._texts: dict[str, list[bytearray]] = {name: [] for name in (*_SINGLE, *_LISTS)}
+        self._texts: dict[str, list[bytearray]] = {name: [] for name in (*_SINGLE, *_LISTS, _ATTESTATIONS)}
         self._ignored: list[str] = []
         self._taken = 0  # bytes
         self._into: bytearray | None = None
@@ -42,8 +45,8 @@ class Fields:
 
     @property
     def suffice(self) -> bool:
-        """Whether every field has come that a form must have."""
-        return all(map(self._single, _REQUIRED))
+        """Whether the fields have come that tell which file of which project it is."""
+        return all(map(self._single, ("name", "version")))
 
     def begin(self, name: str) -> None:
         """A field of that name has begun."""
@@ -65,22 +68,22 @@ class Fields:
 
     def upload(self, filename: str | None, content: BinaryIO, size: int) -> Upload:
         """The form with that file. Raises InvalidRequest, Withdrawn."""
-        _check_action(self._required(":action"))
-        if (protocol := self._required("protocol_version")) != "1":
+        _check_action(self._single(":action"))
+        if (protocol := self._single("protocol_version")) not in ("", "1"):
             raise InvalidRequest(f"protocol_version {protocol[:20]!a} is not known; expected 1")
-        name, version = self._required("name"), self._required("version")
         if filename is None:
-            raise _missing("content")
+            raise InvalidRequest("the form has no content; expected a file")
         return Upload(
             filename=filename,
             content=content,
             size=size,
-            name=name,
-            version=version,
+            name=self._single("name"),
+            version=self._single("version"),
             filetype=self._single("filetype"),
             digests=self._digests(),
             classifiers=self._list("classifiers"),
             project_urls=self._list("project_urls"),
+            attestations=self._attestations(),
         )
 
     def _list(self, name: str) -> tuple[str, ...]:
@@ -96,32 +99,45 @@ class Fields:
             raise InvalidRequest(f"the form has several values for {name}; expected one")
         return values.pop() if values else ""
 
-    def _required(self, name: str) -> str:
-        value = self._single(name)
-        if not value:
-            raise _missing(name)
-        return value
-
     def _digests(self) -> dict[str, str]:
         digests = {}
-        for name, (algorithm, length) in _DIGESTS.items():
+        for name, algorithms in _DIGESTS.items():
             value = self._single(name).lower()
-            if value and not re.fullmatch(rf"[0-9a-f]{{{length}}}", value):
-                raise InvalidRequest(f"{name} can't be one; expected {length} hexadecimal digits")
-            if value:
-                digests[algorithm] = value
+            if not value:
+                continue
+            algorithm = algorithms.get(len(value))
+            if algorithm is None or not re.fullmatch("[0-9a-f]+", value):
+                lengths = " or ".join(map(str, algorithms))
+                raise InvalidRequest(f"{name} can't be one; expected {lengths} hexadecimal digits")
+            digests[algorithm] = value
         return digests
+
+    def _attestations(self) -> str:
+        """The attestations as they were sent, "" where there are none. What is in them is not verified."""
+        sent = {bytes(raw) for raw in self._texts[_ATTESTATIONS] if _clean(_ATTESTATIONS, raw)}
+        if not sent:
+            return ""
+        if len(sent) > 1:
+            raise InvalidRequest("the form has several values for attestations; expected one")
+        raw = sent.pop()
+        if len(raw) > ATTESTATIONS_LIMIT:
+            raise InvalidRequest(
+                f"the attestations have {len(raw)} bytes; expected at most {ATTESTATIONS_LIMIT}"
+            )
+        try:
+            is_list = isinstance(json.loads(raw), list)
+        except (ValueError, RecursionError):
+            is_list = False
+        if not is_list:
+            raise InvalidRequest("the attestations can't be read; expected a JSON array, as PEP 740 has it")
+        return raw.decode()
 
 
 def _check_action(action: str) -> None:
     if action in _WITHDRAWN:
         raise Withdrawn(f"the action {action} is gone from package indexes; expected file_upload")
-    if action != "file_upload":
+    if action not in ("", "file_upload"):
         raise InvalidRequest(f"the action {action[:50]!a} is not known; expected file_upload")
-
-
-def _missing(name: str) -> InvalidRequest:
-    return InvalidRequest(f"the form has no {name}; expected one, and a value in it")
 
 
 def _clean(name: str, raw: bytearray) -> str:

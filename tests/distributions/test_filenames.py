@@ -67,6 +67,32 @@ def test_parse(expected: Distribution, version_text: str) -> None:
     assert filename_version_text(found) == version_text
 
 
+@pytest.mark.parametrize(
+    ("filename", "project", "version", "version_text"),
+    [
+        ("hello-world-2.1.2-beta.tar.gz", "hello-world", "2.1.2b0", "2.1.2-beta"),
+        ("elementtree-1.2.6-20050316.zip", "elementtree", "1.2.6.post20050316", "1.2.6-20050316"),
+        ("zope.interface-1.0-2.tar.gz", "zope-interface", "1.0.post2", "1.0-2"),
+        ("calver-pkg-1-0+ubuntu-3.tar.gz", "calver-pkg", "1.post0+ubuntu.3", "1-0+ubuntu-3"),
+        ("a-1.0-1.tar.gz", "a", "1.0.post1", "1.0-1"),
+        ("a-1.0-1.tar.gz", "a-1-0", "1", "1"),
+        ("hello_world-1.0.tar.gz", "other", "1.0", "1.0"),
+    ],
+)
+def test_sdists_of_a_known_project(filename: str, project: str, version: str, version_text: str) -> None:
+    """The version is what follows the project's name; another project's file is read as without it."""
+    found = parse_filename(filename, ProjectName(project))
+    assert (str(found.version), found.filename) == (version, filename)
+    assert found.name == ProjectName("hello-world" if project == "other" else project)
+    assert filename_version_text(found) == version_text
+
+
+def test_no_sdist_of_a_known_project() -> None:
+    """The message names the project."""
+    with pytest.raises(InvalidRequest, match=r"expected calver-pkg-version\.tar\.gz with a PEP 440 version"):
+        parse_filename("calver-pkg-1-0-x.tar.gz", ProjectName("calver-pkg"))
+
+
 def test_kinds() -> None:
     """The two kinds bear the names of the upload form, and give what the platform annotation needs."""
     found = parse_filename("a-1.0-py3-none-any.whl"), parse_filename("a-1.0.zip")
@@ -115,6 +141,7 @@ def test_kinds() -> None:
         pytest.param(".tar.gz", "sdist", id="sdist ending only"),
         pytest.param("a.zip", "sdist", id="sdist without version"),
         pytest.param("a-banana.zip", "sdist", id="sdist version"),
+        pytest.param("calver-pkg-1-0+ubuntu-3.tar.gz", "of an sdist; expected name-version", id="hyphens"),
         pytest.param("-1.0.zip", "name", id="sdist without name"),
         pytest.param("a!-1.0.zip", "name", id="sdist name"),
         pytest.param("a--1.0.zip", "name", id="sdist name ends in hyphen"),

@@ -172,11 +172,11 @@ def harms() -> Iterator[tuple[str, bytes, str]]:
 UNKEPT = [
     "pyversion", "metadata_version", "summary", "description", "description_content_type", "author",
     "author_email", "keywords", "license", "home_page", "platform", "requires_dist", "comment",
-    "attestations", "gpg_signature", "anything",
+    "gpg_signature", "anything",
 ]  # fmt: skip
 FIELDS = [
     [":action"], ["protocol_version"], ["name"], ["version"], ["filetype"], ["classifiers"], ["project_urls"],
-    ["requires_python"], ["md5_digest"], ["sha256_digest"], ["blake2_256_digest"], UNKEPT,
+    ["requires_python"], ["md5_digest"], ["sha256_digest"], ["blake2_256_digest"], ["attestations"], UNKEPT,
 ]  # fmt: skip
 
 

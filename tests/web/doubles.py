@@ -209,7 +209,7 @@ class MemoryStore:
         self.uploads.append(upload)
         content = upload.content.read()
         assert len(content) == upload.size
-        name = ProjectName.parse(upload.name)
+        name = ProjectName.parse(upload.name) if upload.name else parse_filename(upload.filename).name
         namespace = self._destination(address)
         there = self._files(str(namespace), name)
         digest = hashlib.sha256(content).hexdigest()

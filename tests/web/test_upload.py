@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pyoci.errors import InvalidRequest, Unauthorized, Withdrawn
 from pyoci.store.models import Upload
 from pyoci.web.body import PIECE, Patience, RequestBody
-from pyoci.web.fields import SINGLE_LIMIT, TEXT_LIMIT
+from pyoci.web.fields import ATTESTATIONS_LIMIT, SINGLE_LIMIT, TEXT_LIMIT
 from pyoci.web.forms import received
 from pyoci.web.multipart import PARTS_LIMIT, Parts
 from tests.web.conftest import LoggedEvents, MakeApp
@@ -144,15 +144,52 @@ class TestFields:
         assert post(client, make_form(description=b"\xff\xfe\x00")).status_code == 200
 
     @pytest.mark.parametrize("place", ["before", "after"])
-    def test_attestations_and_signatures(self, client: FlaskClient, logged: LoggedEvents, place: str) -> None:
-        """uv sends attestations after the content, twine a signature as a file: taken, and told."""
-        extra = make_part("attestations", "[]") + make_part(
-            "gpg_signature", b"\x01sig", filename=f"{WHEEL}.asc"
-        )
-        form = make_form(before=extra) if place == "before" else make_form(after=extra)
+    @pytest.mark.parametrize("sent", ["[]", ' [ {"version": 1, "a": "\\u00e9\u00e9"} ]\n'])
+    def test_attestations(self, client: FlaskClient, store: MemoryStore, place: str, sent: str) -> None:
+        """twine sends them before the content, uv after it. The store gets them as they were sent."""
+        part = make_part("attestations", sent)
+        form = make_form(before=part) if place == "before" else make_form(after=part)
         assert post(client, form).status_code == 200
+        assert store.uploads[0].attestations == sent
+
+    @pytest.mark.parametrize("nothing", ["", "UNKNOWN", " "])
+    def test_no_attestations(self, client: FlaskClient, store: MemoryStore, nothing: str) -> None:
+        """An empty field is none."""
+        assert post(client, make_form(attestations=nothing)).status_code == 200
+        assert store.uploads[0].attestations == ""
+
+    def test_signature(self, client: FlaskClient, logged: LoggedEvents) -> None:
+        """twine sent signatures as files. They are not kept, and the log says so."""
+        extra = make_part("gpg_signature", b"\x01sig", filename=f"{WHEEL}.asc")
+        assert post(client, make_form(after=extra)).status_code == 200
         (line,) = [line for line in logged if line["level"] == "debug"]
-        assert line["fields"] == ("attestations", "gpg_signature")
+        assert line["fields"] == ("gpg_signature",)
+
+    @pytest.mark.parametrize(
+        "missing",
+        [
+            pytest.param({"protocol_version": None}, id="devpi push"),
+            pytest.param({"filetype": None, "pyversion": None, "metadata_version": None}, id="flit"),
+            pytest.param({"version": None}, id="curl, as for the Rust PyOCI"),
+            pytest.param({"name": None, "version": None, "sha256_digest": None}, id="curl with less"),
+            pytest.param(
+                {"action": None, "protocol_version": None, "name": "", "version": "UNKNOWN"},
+                id="nothing but the file",
+            ),
+        ],
+    )
+    def test_what_may_be_missing(
+        self, client: FlaskClient, store: MemoryStore, missing: dict[str, Any]
+    ) -> None:
+        """The file says the rest."""
+        assert post(client, make_form(**missing)).status_code == 200
+        assert [upload.filename for upload in store.uploads] == [WHEEL]
+
+    def test_blake2_of_distutils(self, client: FlaskClient, store: MemoryStore) -> None:
+        """distutils of Python 3.8 to 3.11 sends 512 bits of blake2b, which are verified as such."""
+        sent = hashlib.blake2b(CONTENT).hexdigest()
+        assert post(client, make_form(blake2_256_digest=sent)).status_code == 200
+        assert store.uploads[0].digests == {"sha256": DIGEST, "blake2b": sent}
 
     def test_content_type_of_content(self, client: FlaskClient, store: MemoryStore) -> None:
         """uv and flit give the content no type, others do: nobody cares."""
@@ -171,13 +208,7 @@ class TestFields:
 # Each of these must be refused with nothing stored; the answer says what was wrong and what was expected.
 BAD_FORMS = [
     pytest.param(b"", 400, "cut off", id="empty body"),
-    pytest.param(f"--{BOUNDARY}--\r\n".encode(), 400, "no :action", id="empty form"),
-    pytest.param(make_form(action=None), 400, "no :action", id="no action"),
-    pytest.param(make_form(protocol_version=None), 400, "no protocol_version", id="no protocol version"),
-    pytest.param(make_form(name=None), 400, "no name", id="no name"),
-    pytest.param(make_form(name=""), 400, "no name", id="empty name"),
-    pytest.param(make_form(name="UNKNOWN"), 400, "no name", id="UNKNOWN name"),
-    pytest.param(make_form(version=None), 400, "no version", id="no version"),
+    pytest.param(f"--{BOUNDARY}--\r\n".encode(), 400, "no content", id="empty form"),
     pytest.param(
         make_form().replace(make_part("content", CONTENT, filename=WHEEL), b""),
         400,
@@ -210,8 +241,20 @@ BAD_FORMS = [
     ),
     pytest.param(make_form(sha256_digest="abc"), 400, "64 hexadecimal", id="short sha256"),
     pytest.param(make_form(sha256_digest="g" * 64), 400, "64 hexadecimal", id="sha256 that isn't hex"),
-    pytest.param(make_form(blake2_256_digest="0" * 63), 400, "64 hexadecimal", id="short blake2"),
+    pytest.param(make_form(blake2_256_digest="0" * 63), 400, "64 or 128 hexadecimal", id="short blake2"),
+    pytest.param(make_form(blake2_256_digest="0" * 127), 400, "64 or 128 hexadecimal", id="long blake2"),
     pytest.param(make_form(md5_digest="0" * 33), 400, "32 hexadecimal", id="long md5"),
+    pytest.param(make_form(attestations="{}"), 400, "JSON array", id="attestations that are no list"),
+    pytest.param(make_form(attestations="[" * 100_000), 400, "JSON array", id="deep attestations"),
+    pytest.param(make_form(attestations="[1]\0"), 400, "JSON array", id="NUL in attestations"),
+    pytest.param(make_form(attestations=b'["\xff"]'), 400, "UTF-8", id="attestations that aren't UTF-8"),
+    pytest.param(make_form(attestations=["[1]", "[2]"]), 400, "several values", id="two attestations"),
+    pytest.param(
+        make_form(attestations=f"[{' ' * ATTESTATIONS_LIMIT}]"),
+        400,
+        str(ATTESTATIONS_LIMIT),
+        id="long attestations",
+    ),
     pytest.param(make_form(version=b"\xff"), 400, "UTF-8", id="version that isn't UTF-8"),
     pytest.param(make_form(end=b""), 400, "cut off", id="no last boundary"),
     pytest.param(make_form()[:-300], 400, "cut off", id="truncated in the content"),

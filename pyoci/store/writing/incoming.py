@@ -164,19 +164,23 @@ def _verified(upload: Upload, hashes: _Hashes, created: datetime) -> NewFile:
         metadata=metadata,
         project_urls=_project_urls(upload.project_urls, metadata),
         labels=labels(upload.classifiers or metadata.classifiers),
+        attestations=upload.attestations,
         created=created,
         unique=secrets.token_hex(8),
     )
 
 
 def _check_form(upload: Upload) -> Distribution:
-    """The parsed file name. Raises InvalidRequest unless the form's fields agree with it."""
-    distribution = parse_filename(upload.filename)
-    if ProjectName.parse(upload.name) != distribution.name:
+    """The parsed file name. Raises InvalidRequest unless the form's fields agree with it; those that are
+    missing aren't needed.
+    """
+    name = ProjectName.parse(upload.name) if upload.name else None
+    distribution = parse_filename(upload.filename, name)
+    if name is not None and name != distribution.name:
         raise InvalidRequest(
             f"the form's name is {upload.name[:100]!a}; expected {distribution.name}, as the file name says"
         )
-    if _version(upload.version) != distribution.version:
+    if upload.version and _version(upload.version) != distribution.version:
         raise InvalidRequest(
             f"the form's version is {upload.version[:100]!a};"
             f" expected {distribution.version}, as the file name says"

@@ -198,7 +198,7 @@ def _target(project: StoredProject, target: str) -> tuple[Collection[Tag], Calla
     (PEP 440). All of them are meant.
     """
     if target.endswith((".whl", *SDIST_ENDINGS)):
-        file = find_file(project, parse_filename(target)).distribution
+        file = find_file(project, parse_filename(target, project.name)).distribution
         return tags_of_file(project, file), lambda entry: entry.distribution == file
     try:
         version = Version(target)

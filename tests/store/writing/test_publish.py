@@ -18,9 +18,9 @@ from pyoci.errors import (
     Unauthorized,
 )
 from pyoci.oci.models import IMAGE_INDEX
-from pyoci.oci.references import Tag
+from pyoci.oci.references import Digest, Tag
 from pyoci.store.service import PackageStore
-from tests.builders import make_metadata, make_sdist, make_wheel, make_zip
+from tests.builders import make_metadata, make_sdist, make_tar, make_wheel, make_zip
 from tests.registry import TestRegistry, make_namespace, make_repository
 from tests.store.shelf import (
     HELLO,
@@ -141,6 +141,63 @@ def test_labels_and_urls_come_from_the_form(registry: TestRegistry, store: Packa
     assert file.project_urls == {"Home": "https://example.org"}
 
 
+@pytest.mark.parametrize("text", ["[]", '[{"a": "\u00e9\\u00e9"}]\n'])
+def test_attestations_are_kept(registry: TestRegistry, store: PackageStore, text: str) -> None:
+    """In the config blob, as they were sent. METADATA in that blob can still be read."""
+    file = publish(store, *make_wheel(), attestations=text)
+    config = _config(registry)
+    assert config["attestations"] == text
+    assert store.metadata(make_namespace(), HELLO, file.filename, NOBODY) == config["coreMetadata"].encode()
+    assert file.core_metadata is not None
+
+
+def test_attestations_of_an_sdist_are_kept(registry: TestRegistry, store: PackageStore) -> None:
+    """Beside a config blob without METADATA; without attestations there is no key for them."""
+    publish(store, *make_sdist(), attestations="[1]")
+    assert _config(registry)["attestations"] == "[1]"
+    publish_wheel(store, "2.0")
+    assert "attestations" not in _config(registry, "2.0")
+
+
+def _config(registry: TestRegistry, tag: str = "1.0") -> Any:
+    """The config blob of a version's first file."""
+    manifest = registry.document(registry.document(tag)["manifests"][0]["digest"])
+    digest = Digest.parse(manifest["config"]["digest"])
+    return json.loads(b"".join(registry.session().open_blob(make_repository(), digest).pieces))
+
+
+@pytest.mark.parametrize("missing", [{"name": ""}, {"version": ""}, {"name": "", "version": ""}])
+def test_what_the_form_does_not_say_is_in_the_file_name(store: PackageStore, missing: dict[str, Any]) -> None:
+    """Hand-written requests leave out the version."""
+    publish(store, *make_wheel(), **missing)
+    assert names(store) == [WHEEL]
+
+
+# Sdists whose name can only be read by somebody who knows the project.
+HYPHENS = [
+    pytest.param("hello-world", "2.1.2-beta", "2.1.2b0", id="a pre-release"),
+    pytest.param("Hello.World", "1.2.6-20050316", "1.2.6.post20050316", id="a date, as elementtree has it"),
+    pytest.param("hello-world", "1-0+ubuntu-3", "1.post0+ubuntu.3", id="a local version"),
+]
+
+
+@pytest.mark.parametrize(("spelled", "version", "normalized"), HYPHENS)
+def test_an_sdist_with_a_hyphen_in_its_version(
+    store: PackageStore, spelled: str, version: str, normalized: str
+) -> None:
+    """The form names project and version. The file is listed, downloaded, yanked and deleted by its name."""
+    top = f"{spelled}-{version}"
+    data = make_tar({f"{top}/PKG-INFO": make_metadata(spelled, version), f"{top}/setup.py": b""})
+    publish(store, f"{top}.tar.gz", data, name=spelled, version=version)
+    (file,) = page(store).files
+    assert (file.filename, str(file.version)) == (f"{top}.tar.gz", normalized)
+    assert content(store, file.filename) == data
+    store.yank(ACME, HELLO, file.filename, "broken", NOBODY)
+    assert yanked(store) == {file.filename: "broken"}
+    store.delete(ACME, HELLO, file.filename, NOBODY)
+    assert names(store) == []
+
+
 def _wheel(**overrides: Any) -> tuple[str, bytes]:
     return make_wheel(**overrides)
 
@@ -160,6 +217,7 @@ BAD: list[tuple[str, str, bytes, dict[str, Any], str]] = [
     ("sha256 differs", *_wheel(), {"digests": {"sha256": "0" * 64}}, "sha256 digest is"),
     ("md5 differs", *_wheel(), {"digests": {"md5": "0" * 32}}, "md5 digest is"),
     ("blake2 differs", *_wheel(), {"digests": {"blake2b_256": "0" * 64}}, "blake2b_256 digest is"),
+    ("512 bits of blake2 differ", *_wheel(), {"digests": {"blake2b": "0" * 128}}, "blake2b digest is"),
     ("not a zip", "hello_world-1.0-py3-none-any.whl", b"no zip", {}, "zip"),
     ("no metadata", "hello_world-1.0-py3-none-any.whl", make_zip({"a.py": b""}), {}, "METADATA"),
     ("path", "../hello_world-1.0-py3-none-any.whl", _wheel()[1], {}, "path"),
@@ -208,6 +266,7 @@ def test_digests_that_agree_are_accepted_in_either_case(store: PackageStore) -> 
         "sha256": hashlib.sha256(wheel).hexdigest().upper(),
         "md5": hashlib.md5(wheel).hexdigest(),
         "blake2b_256": hashlib.blake2b(wheel, digest_size=32).hexdigest(),
+        "blake2b": hashlib.blake2b(wheel).hexdigest(),
     }
     assert publish(store, filename, wheel, digests=digests).filename == filename
 
