@@ -18,6 +18,7 @@ PyOCIError
 ├── ProtocolError           the registry's answer makes no sense
 │   └── AnswerTooLong       a document exceeds the limit of what is read
 └── Unreachable             no answer in time
+    └── Unavailable         no connection, or a server that says that it can't serve now
 """
 
 from __future__ import annotations
@@ -122,6 +123,12 @@ class AnswerTooLong(ProtocolError):
 
 class Unreachable(PyOCIError):
     """The registry didn't answer in time, or not at all."""
+
+
+class Unavailable(Unreachable):
+    """The registry or upstream can't be connected to, broke off, or says that it can't serve now. That shows
+    at once, and may be over in some seconds, as a restart is.
+    """
 
 
 def is_exhausted(error: BaseException) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import requests
 import urllib3
 
-from pyoci.errors import ProtocolError, Unreachable
+from pyoci.errors import ProtocolError, Unavailable, Unreachable
 
 # All exceptions of the libraries that a call may raise; a test walks through the libraries.
 FOREIGN: tuple[type[Exception], ...] = (
@@ -65,19 +65,19 @@ def translate(exc: Exception, host: str) -> Unreachable | ProtocolError:
     if isinstance(exc, _TIMEOUTS):
         return Unreachable(f"{host} did not answer in time")
     if isinstance(exc, _PROXY):
-        return Unreachable(f"{host} could not be reached through the proxy")
+        return Unavailable(f"{host} could not be reached through the proxy")
     origins = tuple(_origins(exc))
     if any(isinstance(origin, _UNTRUSTED) for origin in origins):
         return Unreachable(f"{host} could not be trusted: its TLS certificate is not right")
     if any(isinstance(origin, _CLOSED) for origin in origins):
-        return Unreachable(f"{host} could not be reached, or broke off")
+        return Unavailable(f"{host} could not be reached, or broke off")
     if any(isinstance(origin, _TLS) for origin in origins):
-        return Unreachable(f"{host} could not be reached, or broke off: TLS failed")
+        return Unavailable(f"{host} could not be reached, or broke off: TLS failed")
     if any(isinstance(origin, urllib3.exceptions.NameResolutionError) for origin in origins):
-        return Unreachable(f"{host} could not be reached: its name has no address")
+        return Unavailable(f"{host} could not be reached: its name has no address")
     if _is_nonsense(exc) or any(_is_garbled(origin) for origin in origins):
         return ProtocolError(f"{host} sent something that can't be read")
-    return Unreachable(f"{host} could not be reached, or broke off")
+    return Unavailable(f"{host} could not be reached, or broke off")
 
 
 def _is_nonsense(exc: Exception) -> bool:

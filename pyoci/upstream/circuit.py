@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from pyoci.errors import PyOCIError, Unreachable
+from pyoci.errors import PyOCIError, Unavailable, Unreachable
 
 FAILURES = 5  # in a row, after which the circuit opens
 OPEN_SECONDS = 30.0  # until one caller may try again
@@ -18,7 +18,7 @@ PATIENCE = 1.0  # seconds; a request that takes longer shows that upstream is sl
 _LONGEST = 300.0  # seconds of a Retry-After that are respected
 
 
-class Unavailable(Unreachable):
+class UpstreamUnavailable(Unavailable):
     """Upstream answered that it can't serve the request now; `wait` is its Retry-After in seconds."""
 
     def __init__(self, message: str, wait: float | None = None) -> None:
@@ -26,9 +26,9 @@ class Unavailable(Unreachable):
         self.wait = wait
 
 
-def circuit_is_open() -> Unreachable:
+def circuit_is_open() -> Unavailable:
     """The error of a request that isn't made because the circuit is open."""
-    return Unreachable("the upstream package index has failed several times; it is asked again soon")
+    return Unavailable("the upstream package index has failed several times; it is asked again soon")
 
 
 class Circuit:
@@ -64,7 +64,7 @@ class Circuit:
         try:
             yield
         except Unreachable as exc:
-            self._record_failure(exc.wait if isinstance(exc, Unavailable) else None)
+            self._record_failure(exc.wait if isinstance(exc, UpstreamUnavailable) else None)
             raise
         except PyOCIError:
             self._record_success()

@@ -22,7 +22,7 @@ from pyoci.simple_api.model import File, Page
 from pyoci.simple_api.reading import read_html, read_json
 from pyoci.simple_api.writing import page_json
 from pyoci.upstream.address import UpstreamAddress, origin_of
-from pyoci.upstream.circuit import Unavailable
+from pyoci.upstream.circuit import UpstreamUnavailable
 
 NAME = "the upstream package index"
 ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
@@ -181,7 +181,9 @@ def _understood(answer: Answer, name: str, call: Call, limit: int) -> PageAnswer
     if status == 429 or status >= 500:
         wait = retry_after_seconds(answer.headers.get("retry-after"))
         busy = status == 429 or wait is not None
-        raise Unavailable(f"{NAME} can't answer now; try again later", float(wait or 1) if busy else None)
+        raise UpstreamUnavailable(
+            f"{NAME} can't answer now; try again later", float(wait or 1) if busy else None
+        )
     raise ProtocolError(f"{NAME} answered {status}; expected a page")
 
 

@@ -39,11 +39,13 @@ STATUS: dict[type[errors.PyOCIError], int] = {
     errors.ProtocolError: 502,
     errors.AnswerTooLong: 502,
     errors.Unreachable: 504,
+    errors.Unavailable: 503,
 }
 MESSAGE_LIMIT = 500  # characters; it stands in the status line too
 _BROKEN = "PyOCI failed at this request; its log says more"
 _DISK_FULL = "PyOCI has no room left to take this; nothing was stored"
 _AGAIN = 5  # seconds, for Retry-After: other requests have freed their memory by then
+_SOON = 1  # second, for Retry-After: pip asks five times more, which outlasts most restarts
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _WEEK = "public, max-age=604800"
 
@@ -77,6 +79,8 @@ def _known(error: errors.PyOCIError) -> Response:
         case errors.Exhausted():
             site().events.error("web", "no memory or no thread left")
             answer.headers["Retry-After"] = str(_AGAIN)
+        case errors.Unavailable():
+            answer.headers["Retry-After"] = str(_SOON)
         case errors.RangeNotSatisfiable(size=size):
             answer.headers["Content-Range"] = f"bytes */{size}"
         case errors.UnsupportedCoding():

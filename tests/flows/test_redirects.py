@@ -189,6 +189,6 @@ def test_no_internal_address_reaches_a_caller(make_client: MakeClient, remote: R
             client.get(FILE),
             client.get(f"{ROOT}hello-world/", environ_overrides={"HTTP_AUTHORIZATION": "Basic !"}),
         ]
-    assert [answer.status_code for answer in answers] == [504, 404, 504, 401]
+    assert [answer.status_code for answer in answers] == [503, 404, 503, 401]
     for answer in answers:
         assert "127.0.0" not in answer.text + answer.status + str(answer.headers)

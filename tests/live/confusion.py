@@ -144,10 +144,10 @@ BEARER = 'WWW-Authenticate: Bearer realm="x"'
 
 ROWS: Mapping[str, Row] = {
     # Down.
-    "nobody listens": Row(504, None),
+    "nobody listens": Row(503, None),
     "says nothing": Row(504, silent, slow=True),
-    "resets": Row(504, always(b"")),
-    "breaks off": Row(504, always(BROKEN_OFF)),
+    "resets": Row(503, always(b"")),
+    "breaks off": Row(503, always(BROKEN_OFF)),
     "500": Row(502, always(error("500 Internal Server Error", "UNKNOWN"))),
     "502 of a proxy": Row(502, always(answer(WEB_PAGE, "502 Bad Gateway", kind="text/html"))),
     "502 with the words of a 404": Row(502, always(error("502 Bad Gateway", "NAME_UNKNOWN"))),
@@ -157,7 +157,7 @@ ROWS: Mapping[str, Row] = {
     "404 of nobody": Row(404, always(answer(b"", "404 Not Found"))),
     "404 of another API": Row(404, always(document({"message": "no such route"}, "404 Not Found"))),
     "404 behind a door that fails": Row(502, says(UNKNOWN, door=error("503 Service Unavailable", "X"))),
-    "404 behind a door that resets": Row(504, says(UNKNOWN, door=b"")),
+    "404 behind a door that resets": Row(503, says(UNKNOWN, door=b"")),
     "a web page": Row(502, always(answer(WEB_PAGE, kind="text/html"))),
     "redirects": Row(502, always(answer(b"", "307 Temporary Redirect", "Location: /v2/elsewhere"))),
     # Refuses.
@@ -186,15 +186,15 @@ ROWS: Mapping[str, Row] = {
     "hides behind a door that is shut": Row(404, says(UNKNOWN, door=error("403 Forbidden", "DENIED"))),
     # Loses its answers half-way.
     "list cut short": Row(502, says(answer(HALF_OF_TAGS, kind="application/json"))),
-    "list broken off": Row(504, says(BROKEN_OFF)),
+    "list broken off": Row(503, says(BROKEN_OFF)),
     "list as a web page": Row(502, says(answer(WEB_PAGE, kind="text/html"))),
     "second page unknown": Row(502, says(TWO_PAGES, next_page=UNKNOWN)),
-    "second page lost": Row(504, says(TWO_PAGES, next_page=b"")),
+    "second page lost": Row(503, says(TWO_PAGES, next_page=b"")),
     "version unknown": Row(200, says(TAGS, manifest=error("404 Not Found", "MANIFEST_UNKNOWN"))),
     "version of a repository unknown": Row(200, says(TAGS, manifest=UNKNOWN)),
     "version refused": Row(403, says(TAGS, manifest=error("403 Forbidden", "DENIED"))),
     "version fails": Row(502, says(TAGS, manifest=error("500 Internal Server Error", "UNKNOWN"))),
-    "version lost": Row(504, says(TAGS, manifest=b"")),
+    "version lost": Row(503, says(TAGS, manifest=b"")),
     # Has nothing to show.
     "no tags": Row(200, says(document({"name": "x", "tags": []}))),
     "null": Row(200, says(document({"name": "x", "tags": None}))),

@@ -16,7 +16,7 @@ import requests.exceptions
 import urllib3.exceptions
 from urllib3.util.ssl_match_hostname import CertificateError
 
-from pyoci.errors import ProtocolError, PyOCIError, Unreachable
+from pyoci.errors import ProtocolError, PyOCIError, Unavailable, Unreachable
 from pyoci.net.addresses import Reach
 from pyoci.net.messages import Call
 from pyoci.net.translation import translate
@@ -126,34 +126,38 @@ def over_tls(inner: Exception) -> Exception:
     [
         (requests.ReadTimeout(), Unreachable, "in time"),
         (TimeoutError(), Unreachable, "in time"),
-        (requests.exceptions.SSLError(), Unreachable, "TLS failed"),
-        (ssl.SSLError(), Unreachable, "TLS failed"),
+        (requests.exceptions.SSLError(), Unavailable, "TLS failed"),
+        (ssl.SSLError(), Unavailable, "TLS failed"),
         (over_tls(ssl.SSLCertVerificationError(1, "self-signed")), Unreachable, "be trusted"),
         (over_tls(CertificateError("another name")), Unreachable, "be trusted"),
-        (over_tls(ssl.SSLEOFError(8, "UNEXPECTED_EOF_WHILE_READING")), Unreachable, "broke off$"),
-        (over_tls(ssl.SSLZeroReturnError(6, "closed")), Unreachable, "broke off$"),
-        (over_tls(ssl.SSLSyscallError(5, "reset")), Unreachable, "broke off: TLS failed"),
-        (over_tls(ssl.SSLError(1, "WRONG_VERSION_NUMBER")), Unreachable, "broke off: TLS failed"),
-        (over_tls(ssl.SSLError(1, "TLSV13_ALERT_CERTIFICATE_REQUIRED")), Unreachable, "TLS failed"),
-        (requests.exceptions.ProxyError(), Unreachable, "proxy"),
-        (requests.exceptions.InvalidProxyURL(), Unreachable, "proxy"),
+        (over_tls(ssl.SSLEOFError(8, "UNEXPECTED_EOF_WHILE_READING")), Unavailable, "broke off$"),
+        (over_tls(ssl.SSLZeroReturnError(6, "closed")), Unavailable, "broke off$"),
+        (over_tls(ssl.SSLSyscallError(5, "reset")), Unavailable, "broke off: TLS failed"),
+        (over_tls(ssl.SSLError(1, "WRONG_VERSION_NUMBER")), Unavailable, "broke off: TLS failed"),
+        (over_tls(ssl.SSLError(1, "TLSV13_ALERT_CERTIFICATE_REQUIRED")), Unavailable, "TLS failed"),
+        (requests.exceptions.ProxyError(), Unavailable, "proxy"),
+        (requests.exceptions.InvalidProxyURL(), Unavailable, "proxy"),
         (requests.exceptions.InvalidURL(), ProtocolError, "read"),
         (ValueError(), ProtocolError, "read"),
         (wrapped(http.client.BadStatusLine("SSH-2.0")), ProtocolError, "read"),
         (wrapped(http.client.LineTooLong("header")), ProtocolError, "read"),
-        (wrapped(http.client.RemoteDisconnected("")), Unreachable, "broke off"),
-        (wrapped(ConnectionResetError()), Unreachable, "broke off"),
+        (wrapped(http.client.RemoteDisconnected("")), Unavailable, "broke off"),
+        (wrapped(ConnectionResetError()), Unavailable, "broke off"),
         (
             wrapped(urllib3.exceptions.NameResolutionError("h", None, socket.gaierror())),  # type: ignore[arg-type]
-            Unreachable,
+            Unavailable,
             "no address",
         ),
-        (requests.ConnectionError(), Unreachable, "broke off"),
+        (requests.ConnectionError(), Unavailable, "broke off"),
+        (wrapped(ConnectionRefusedError()), Unavailable, "could not be reached"),
+        (requests.ConnectTimeout(), Unreachable, "in time"),
     ],
     ids=lambda value: repr(value)[:80] if isinstance(value, Exception) else None,
 )
 def test_the_kind_tells_what_happened(exc: Exception, kind: type[PyOCIError], words: str) -> None:
-    """No answer is Unreachable, a senseless one is a ProtocolError; the sentence names the host."""
+    """No timely answer is Unreachable, no connection is Unavailable, and a senseless answer is a
+    ProtocolError. The sentence names the host.
+    """
     error = translate(exc, "ghcr.io")
     assert type(error) is kind
     assert re.search(words, error.message)

@@ -38,6 +38,7 @@ KINDS = {
     errors.Exhausted: 503,
     errors.ProtocolError: 502,
     errors.Unreachable: 504,
+    errors.Unavailable: 503,
 }
 
 
@@ -73,6 +74,14 @@ def test_every_kind_has_a_status() -> None:
     named = {kind for kind in descendants(errors.PyOCIError) if kind.__module__ == "pyoci.errors"}
     assert named - {errors.PyOCIError} == set(STATUS)
     assert status_of(NoRegistry) == 404
+
+
+def test_no_connection_is_worth_another_attempt(client: FlaskClient, store: MemoryStore) -> None:
+    """pip asks five times more on a 503, and not at all on a 504."""
+    store.failure = errors.Unavailable("ghcr.io could not be reached")
+    assert client.get(PAGE).headers["Retry-After"] == "1"
+    store.failure = errors.Unreachable("ghcr.io did not answer in time")
+    assert "Retry-After" not in client.get(PAGE).headers
 
 
 def test_who_are_you(client: FlaskClient, store: MemoryStore) -> None:
