@@ -6,10 +6,11 @@ import hashlib
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import BinaryIO
 
-from pyoci.errors import InvalidRequest, ProtocolError
+from pyoci.errors import AnswerTooLong, InvalidRequest, ProtocolError
 from pyoci.events import Events
 from pyoci.net.messages import Answer, Body, Stream
 from pyoci.net.reading import content_length
@@ -34,6 +35,7 @@ from pyoci.oci.wire import REDIRECTED, MayRedirect, Wire
 READ_SECONDS = (
     60.0  # for all documents that one request reads; a session that publishes finishes what it began
 )
+SMALL_DOCUMENT = 256 * 1024  # bytes; larger ones are read within `OCISession.large`
 _CONCURRENCY = 16
 _NEXT = 100  # repositories that repositories_after asks for
 
@@ -76,6 +78,9 @@ class OCISession:
 
     def __init__(self, wire: Wire, actions: tuple[str, ...]) -> None:
         self._wire = wire
+        self.large: Callable[[], AbstractContextManager[None]] = (
+            nullcontext  # entered to read a large document
+        )
         self._actions = actions
         self.registry = wire.registry
 
@@ -125,7 +130,12 @@ class OCISession:
     def pull(self, repository: Repository, reference: Reference) -> Document:
         """The manifest or image index with a tag or digest. Its digest is verified."""
         call = self._wire.call("GET", repository.url(reference_path(reference)), {"Accept": ACCEPT})
-        answer = self._wire.document(f"read {reference}", call, self._scope(repository), {200})
+        what, scope = f"read {reference}", self._scope(repository)
+        try:
+            answer = self._wire.document(what, call, scope, {200}, SMALL_DOCUMENT)
+        except AnswerTooLong:
+            with self.large():
+                answer = self._wire.document(what, call, scope, {200})
         document = Document(self._media_type(answer), answer.body)
         named = str(reference) if isinstance(reference, Digest) else ""
         for digest in filter(None, (named, stored_digest(answer))):

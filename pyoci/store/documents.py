@@ -1,4 +1,5 @@
-"""Documents: the documents and small blobs of a repository, remembered by digest.
+"""Documents: the documents and small blobs of a repository, remembered by digest; and ReadLimit, which bounds
+how many of them are in memory.
 
 The documents of a page are stored in packs, many to a value: to write one value for each of a thousand
 documents would take as long as the registry takes to send them.
@@ -8,10 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pyoci.cache.backend import Backend
+from pyoci.errors import Exhausted, ProtocolError
 from pyoci.oci.models import Document
 from pyoci.oci.references import Digest
 from pyoci.store.state import State
@@ -20,6 +24,75 @@ _SIZE = 4 * 1024 * 1024  # bytes of a pack, unless one document is larger
 _HEAD = re.compile(rb"(sha256|sha512):([0-9a-f]{64,128}) ([!-~]{0,200}) ([0-9]{1,9})\n")
 _PACKS = 64  # of one repository; each write adds one
 _UNPACKED = 48 * 1024 * 1024  # bytes of packs that one request may read: as many as from the registry
+_SMALL_TOGETHER = 4 * 1024 * 1024  # bytes that a request may read beside one that reads large documents
+_LARGE_SECONDS = 20.0  # for which a request waits for others that read large documents
+
+
+class ReadLimit:
+    """How many bytes of documents one request may still read; a hostile registry has no end of them.
+
+    Large documents are read, and large pages built, by one request at a time: while it has `large`.
+    """
+
+    def __init__(
+        self,
+        large: threading.Semaphore | None = None,
+        size: int = 48 * 1024 * 1024,
+        refused: Callable[[], None] = lambda: None,
+        wait_seconds: float = _LARGE_SECONDS,
+    ) -> None:
+        """`refused` is called where the request has waited for `large` in vain."""
+        self._large = large or threading.Semaphore()
+        self._refused, self._wait_seconds = refused, wait_seconds
+        self._left, self._small = size, _SMALL_TOGETHER
+        self._guard = threading.Lock()
+        self._one_at_a_time = threading.RLock()
+        self._blocks = 0
+        self._has_large = self._is_refused = False
+
+    def take(self, size: int) -> None:
+        """Raises ProtocolError where nothing is left, and Exhausted where others read large documents."""
+        with self._guard:
+            self._left -= size
+            self._small -= size
+            if self._left < 0:
+                raise ProtocolError("the registry's documents of this project are too long to be read")
+        if self._small < 0 and self._blocks:
+            with self.large():
+                pass
+
+    @contextmanager
+    def building(self) -> Iterator[None]:
+        """In the block the request keeps `large`, once it has it."""
+        with self._guard:
+            self._blocks += 1
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._blocks -= 1
+            self._release()
+
+    @contextmanager
+    def large(self) -> Iterator[None]:
+        """Read or parse one large document. Raises Exhausted where others take too long for theirs."""
+        with self._one_at_a_time:
+            if self._is_refused or not (self._has_large or self._large.acquire(timeout=self._wait_seconds)):
+                if not self._is_refused:
+                    self._is_refused = True
+                    self._refused()
+                raise Exhausted("PyOCI is busy with other large projects; try again later")
+            self._has_large = True
+            try:
+                yield
+            finally:
+                self._release()
+
+    def _release(self) -> None:
+        with self._guard:
+            if self._has_large and not self._blocks:
+                self._has_large = False
+                self._large.release()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Hashable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from cachetools import LRUCache
@@ -20,6 +21,7 @@ from pyoci.distributions.filenames import Sdist
 from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.references import Digest
 from pyoci.store.backfill import MetadataBackfill
+from pyoci.store.cache import Contents
 from pyoci.store.images import Images
 from pyoci.store.models import PackageFile, ProjectPage
 from pyoci.store.project import Absent, StoredProject, side_by_side
@@ -27,6 +29,8 @@ from pyoci.store.refresh import Refresher
 from pyoci.store.state import State, fingerprint
 
 _BUILT = 64 * 1024 * 1024  # bytes, roughly, of all the pages that one process remembers
+MAX_FILES = 20_000  # of a page; beyond it the newest versions that have fewer together
+_BATCH = 32  # versions
 _WEIGHT = 3  # the files of a document take about so many times its bytes
 
 
@@ -59,6 +63,10 @@ class Pages:
 
         Raises NotFound, and what the registry says.
         """
+        with project.read_limit.building():
+            return self._page_for(project, fresh=fresh)
+
+    def _page_for(self, project: StoredProject, *, fresh: bool) -> ProjectPage:
         position, refresher = project.cache.position(), self._refresher
         may_read = project.is_proven and not fresh
         listing = None if may_read else refresher.listing(project, position, fresh=fresh)
@@ -137,11 +145,23 @@ def _files(
     """The files of the documents under some tags, each once: where two tags spell one version, the first
     counts. And how many bytes these documents have, and how many files one request could not read.
     """
-    known = [project.cache.contents(tag, digest) for tag, digest in pairs]
-    missing = [pair for pair, contents in zip(pairs, known, strict=True) if contents is None]
-    documents = project.cache.documents.unpack(packs) if missing else {}
-    read = iter(side_by_side(project, lambda pair: project.contents(*pair, documents), missing))
-    found = [contents or next(read) for contents in known]
+    missing = any(project.cache.contents(*pair) is None for pair in pairs)
+    with project.read_limit.large() if missing and len(packs) > 1 else nullcontext():
+        documents = project.cache.documents.unpack(packs) if missing else {}
+    found: list[Contents] = []
+    count, left = 0, pairs
+    while left and count < MAX_FILES:  # the newest first: what is over the limit isn't even parsed
+        left, batch = left[:-_BATCH], left[-_BATCH:]
+        found = side_by_side(project, lambda pair: project.contents(*pair, documents), batch) + found
+        count = sum(len(contents.entries) for contents in found)
+    while count > MAX_FILES and len(found) > 1:
+        count -= len(found.pop(0).entries)
+    pairs, older = pairs[-len(found) :], len(pairs) - len(found)
+    if older:
+        project.events.count("limited", "over the cap")
+        project.events.warning(
+            "store", "over the cap", repository=str(project.repository), files=MAX_FILES, left_out=older
+        )
     unread = [entry for contents in reversed(found) for entry in contents.unread]  # the newest first
     if unread:
         project.read_children(unread)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -28,8 +27,9 @@ from pyoci.oci.errors import (
 )
 from pyoci.oci.models import Document, ImageIndex
 from pyoci.oci.references import Digest, Repository, Tag
-from pyoci.oci.session import READ_SECONDS, OCISession
+from pyoci.oci.session import READ_SECONDS, SMALL_DOCUMENT, OCISession
 from pyoci.store.cache import Contents, RepositoryCache
+from pyoci.store.documents import ReadLimit
 from pyoci.store.layout import Entry, changed_at, entries, layer_sha256, package_in, tag_of, version_of
 from pyoci.store.models import PackageFile
 from pyoci.store.state import Listing, TagState
@@ -64,21 +64,6 @@ class Absent(NotFound):
         absent = cls(message)
         absent.is_from_registry = absent.is_conclusive = True
         return absent
-
-
-class ReadLimit:
-    """How many bytes of documents one request may still read; a hostile registry has no end of them."""
-
-    def __init__(self, size: int = 48 * 1024 * 1024) -> None:
-        self._left = size
-        self._lock = threading.Lock()
-
-    def take(self, size: int) -> None:
-        """Raises ProtocolError where nothing is left."""
-        with self._lock:
-            self._left -= size
-            if self._left < 0:
-                raise ProtocolError("the registry's documents of this project are too long to be read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,13 +138,21 @@ class StoredProject:
         self.read_limit.take(len(document.body))
         digest = document.digest
         self.documents_read[digest] = document
-        return TagState(digest, at, self._parsed(str(tag), digest, document).changed)
+        if len(document.body) <= SMALL_DOCUMENT:
+            return TagState(digest, at, self._parsed(str(tag), digest, document).changed)
+        with self.read_limit.large(), suppress(ProtocolError):  # what is odd is logged once it is shown
+            image_index = self.image_index(document)
+            return TagState(digest, at, 0.0 if image_index is None else changed_at(image_index))
+        return TagState(digest, at, 0.0)
 
     def contents(self, tag: str, digest: Digest, documents: Mapping[Digest, Document]) -> Contents:
         """What the document under a tag contains: remembered, among `documents`, or read by its digest."""
         known = self.cache.contents(tag, digest)
-        document = documents.get(digest) or self.documents_read.get(digest)
-        return known or self._parsed(tag, digest, document or self._pulled(digest))
+        if known is not None:
+            return known
+        document = documents.get(digest) or self.documents_read.get(digest) or self._pulled(digest)
+        with self.read_limit.large() if len(document.body) > SMALL_DOCUMENT else nullcontext():
+            return self._parsed(tag, digest, document)
 
     def read_children(self, unread: Sequence[Entry]) -> None:
         """Read the hashes of files from their child manifests, side by side, as far as one request may."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,9 +14,11 @@ from pyoci.distributions.names import ProjectName
 from pyoci.errors import PyOCIError
 from pyoci.events import Events
 from pyoci.oci.credentials import Credentials
+from pyoci.oci.references import Repository
 from pyoci.oci.session import Gateway
 from pyoci.store.backfill import MetadataBackfill
 from pyoci.store.cache import Cache
+from pyoci.store.documents import ReadLimit
 from pyoci.store.files import Files
 from pyoci.store.lookup import Lookup, ProjectsBelow, Rules, Upstream
 from pyoci.store.models import (
@@ -66,6 +69,7 @@ class PackageStore:
     ) -> None:
         self._gateway = gateway
         self._now = now
+        self._large = threading.Semaphore()
         self._events = events
         self._cache = cache
         backfill = MetadataBackfill(cache.backend)
@@ -210,12 +214,21 @@ class PackageStore:
         """Delete a file or a whole version. Raises NotSupported where the registry has no way."""
         self._publisher.delete(self._project(namespace, name, caller, publishing=True), target)
 
+    def _report_busy(self, repository: Repository) -> None:
+        self._events.count("limited", "large pages")
+        self._events.warning("store", "large pages", repository=str(repository))
+
     def _project(
         self, namespace: Namespace, name: ProjectName, caller: Credentials, *, publishing: bool = False
     ) -> StoredProject:
         repository = namespace.repository(name)
+        session = self._gateway.session(namespace.registry, caller, publishing=publishing)
+        read_limit = ReadLimit(self._large, refused=partial(self._report_busy, repository))
+        if not publishing:  # who writes a version waits for nobody who reads a large project
+            session.large = read_limit.large
         return StoredProject(
-            session=self._gateway.session(namespace.registry, caller, publishing=publishing),
+            session=session,
+            read_limit=read_limit,
             repository=repository,
             name=name,
             caller_key=self._cache.caller_key(caller),
