@@ -30,7 +30,7 @@ from pyoci.store.state import State, fingerprint
 
 _BUILT = 64 * 1024 * 1024  # bytes, roughly, of all the pages that one process remembers
 MAX_FILES = 20_000  # of a page; beyond it the newest versions that have fewer together
-_BATCH = 32  # versions
+_BATCH = 2 * 1024 * 1024  # bytes of documents that are parsed side by side
 _WEIGHT = 3  # the files of a document take about so many times its bytes
 
 
@@ -145,14 +145,21 @@ def _files(
     """The files of the documents under some tags, each once: where two tags spell one version, the first
     counts. And how many bytes these documents have, and how many files one request could not read.
     """
-    missing = any(project.cache.contents(*pair) is None for pair in pairs)
+    read = project.documents_read
+    missing = any(pair[1] not in read and project.cache.contents(*pair) is None for pair in pairs)
     with project.read_limit.large() if missing and len(packs) > 1 else nullcontext():
         documents = project.cache.documents.unpack(packs) if missing else {}
     found: list[Contents] = []
-    count, left = 0, pairs
+    count, left = 0, list(pairs)
     while left and count < MAX_FILES:  # the newest first: what is over the limit isn't even parsed
-        left, batch = left[:-_BATCH], left[-_BATCH:]
-        found = side_by_side(project, lambda pair: project.contents(*pair, documents), batch) + found
+        size = 0
+        batch: list[tuple[str, Digest]] = []
+        while left and size < _BATCH:
+            batch.append(left.pop())
+            document = read.get(batch[-1][1]) or documents.get(batch[-1][1])
+            size += len(document.body) if document is not None else _BATCH // 64
+        parsed = side_by_side(project, lambda pair: project.contents(*pair, documents), batch)
+        found = parsed[::-1] + found
         count = sum(len(contents.entries) for contents in found)
     while count > MAX_FILES and len(found) > 1:
         count -= len(found.pop(0).entries)
