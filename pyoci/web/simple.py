@@ -61,6 +61,13 @@ def show_pypi_version(name: str, version: str) -> Response:
     return _legacy(resolve(path, fresh=_fresh()), f"../../../{DEFAULT}/{name}/")
 
 
+@simple.get("/pypi/<name>/json/", provide_automatic_options=False)
+@simple.get("/pypi/<name>/<version>/json/", provide_automatic_options=False)
+def show_pypi_with_slash(name: str, version: str = "") -> Response:
+    """python-inspector appends a slash, which PyPI takes as well."""
+    return answers.moved("../json")
+
+
 def _legacy(resolved: ResolvedRequest, page: str = "") -> Response:
     """The legacy JSON; `page` leads from its address to the project's page, where the files' links start."""
     found = find_legacy(resolved)

@@ -93,3 +93,26 @@ def test_copy_installs(
 
     assert clients.installed(python) == ["hello-world==1!2.0+local.1"]
     assert copy.page("hello-world")["files"] == package_index.page("hello-world")["files"]
+
+
+@pytest.mark.live("docker-registry")
+def test_sync_is_a_backup(
+    clients: Clients,
+    pyoci: Server,
+    second_registry: Server,
+    package_index: PackageIndex,
+    files: list[Path],
+) -> None:
+    """One command copies all tags, byte for byte: the copy has the same page, digests included."""
+    copy = PackageIndex.new(pyoci, "second", second_registry.url.removeprefix("http://"))
+    source, destination = f"{package_index.registry}/hello_world", copy.registry
+    plain = ("--src-tls-verify=false", "--dest-tls-verify=false")
+
+    clients.run("skopeo", "sync", "--all", *plain, "--src", "docker", "--dest", "docker", source, destination)
+
+    assert copy.page("hello-world")["files"] == package_index.page("hello-world")["files"]
+    tags = [
+        clients.run("skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{where}:1.0")
+        for where in (source, f"{destination}/hello_world")
+    ]
+    assert tags[0] == tags[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 from flask import Flask
@@ -167,6 +168,16 @@ class TestPypi:
         below = f"+{file['digests']['sha256'][:16]}/{WHEEL}"
         assert file["url"] == f"http://localhost{prefix}/simple/hello-world/{below}"
         assert client.get(file["url"]).data == b"the bytes of a file"
+
+    @pytest.mark.parametrize(
+        ("path", "version"), [("/pypi/hello-world/json/", "2.0"), ("/pypi/hello-world/1.0/json/", "1.0")]
+    )
+    def test_the_last_slash_is_taken(self, client: FlaskClient, path: str, version: str) -> None:
+        """python-inspector asks for both with a slash at the end."""
+        moved = client.get(path)
+        assert moved.status_code == 301
+        answer = client.get(urljoin(path, moved.headers["Location"]))
+        assert answer.get_json()["info"]["version"] == version
 
     def test_nothing_else_is_there(self, client: FlaskClient, store: MemoryStore) -> None:
         """Neither pages nor files nor roots."""
