@@ -1,4 +1,4 @@
-"""create_app: the only module that wires. Everything below gets plain values."""
+"""create_app: builds the application from the settings. All other modules receive plain values."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ _MEMORY = Path("/dev/shm")  # noqa: S108  # a file system in memory, where there
 
 @dataclass(frozen=True, slots=True)
 class ForWorker:
-    """What the worker needs of the application to wait for slow clients: the events that it reports to, the
-    limit of a request's body by method and path, and how many bytes of bodies it may keep on the disk.
+    """What the worker needs from the application: where it reports events, the limit in bytes of a request's
+    body by method and path, and the limit in bytes of all bodies that it may buffer on disk.
     """
 
     events: Events
@@ -112,7 +112,7 @@ def create_app(settings: Settings, log: Log | None = None) -> Flask:
 
 
 def _telemetry(settings: Settings, log: Log) -> Telemetry:
-    """Metrics and traces, as far as the settings want them."""
+    """Metrics and traces, as configured."""
     otlp, export = None, settings.export
     if export.wanted:
         otlp = exporter(export.endpoint, export.authorization, export.resource, pyoci.__version__, log)
@@ -128,7 +128,7 @@ def _telemetry(settings: Settings, log: Log) -> Telemetry:
 
 
 def _admission(htpasswd: Htpasswd | None) -> Callable[[Registry, dict[str, Any]], None]:
-    """Without passwords only this machine itself may use the embedded registry."""
+    """The access check of the embedded registry: without an htpasswd file, only local clients may use it."""
 
     def admit(registry: Registry, environ: dict[str, Any]) -> None:
         refusal = refusal_for_remote_peer(environ) if registry is EMBEDDED and htpasswd is None else None
@@ -163,13 +163,15 @@ def _htpasswd(settings: Settings) -> Htpasswd | None:
 def _upstream(settings: Settings, transport: Transport, backend: Backend, events: Events) -> Upstream | None:
     if settings.upstream is None:
         return None
-    # The other threads stay free for what the registry has.
+    # Requests to upstream use at most half of the threads; the rest stay free for the registry's packages.
     waiting = max(settings.threads // 2, 1)
     return Upstream(settings.upstream, transport, backend, events=events, waiting=waiting)
 
 
 def _backend(settings: Settings, events: Events) -> Backend:
-    """Where things are remembered. A disk that is full and a Redis that is away may be better soon."""
+    """The cache's backend. A full disk or an unreachable Redis doesn't prevent the start, since either may
+    recover.
+    """
     try:
         backend = open_backend(settings.cache, events, key=settings.cache_key)
         _try_out(backend, events)
@@ -187,7 +189,7 @@ def _cache(settings: Settings, backend: Backend) -> Cache:
 
 
 def _try_out(backend: Backend, events: Events) -> None:
-    """Raises OSError where nothing will ever be remembered."""
+    """Write to the cache once. Raises OSError if it can never be written to."""
     try:
         for directory in _cache_directories(backend):
             directory.try_out()
@@ -198,7 +200,7 @@ def _try_out(backend: Backend, events: Events) -> None:
 
 
 def _directories(settings: Settings, backend: Backend) -> tuple[Directory, ...]:
-    """What has to be writable for this server to be ready."""
+    """The directories that must be writable for this server to be ready."""
     embedded = [] if settings.embedded is None else [Directory("PYOCI_EMBEDDED", settings.embedded)]
     return (*_cache_directories(backend), *embedded)
 
@@ -210,8 +212,8 @@ def _cache_directories(backend: Backend) -> tuple[Directory, ...]:
 
 
 def _embedded(settings: Settings, htpasswd: Htpasswd | None, events: Events) -> Flask | None:
-    """The registry as calls from within this process reach it: passwords count, the check for other machines
-    does not.
+    """The embedded registry, for calls from within this process. It checks passwords, but not where a call
+    comes from.
     """
     if settings.embedded is None:
         return None

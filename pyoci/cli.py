@@ -16,7 +16,7 @@ from pyoci.embedded import gc
 
 _DIRECTORY = "pyoci-data"
 _WELCOME = """\
-PyOCI {version}: packages are kept in {directory}
+PyOCI {version}: packages are stored in {directory}
 
   Package index   {url}
 
@@ -24,12 +24,12 @@ PyOCI {version}: packages are kept in {directory}
                   uv pip install --default-index {install_url} PACKAGE
   Publish         twine upload --repository-url {url} -u {user} -p {password} dist/*
                   uv publish --publish-url {url} -u {user} -p {password} dist/*
-  Found there     {found}
+  Available       {found}
   Largest upload  {limit:g} MB, unless PYOCI_MAX_BODY sets another limit (in bytes)
 
 {note}
 """
-_OPEN = "Only this machine has access: PYOCI_EMBEDDED_HTPASSWD gives it to others. Ctrl-C stops the server."
+_OPEN = "Only this machine has access; set PYOCI_EMBEDDED_HTPASSWD to let others in. Ctrl-C stops the server."
 _CLOSED = "USER and PASSWORD stand for an account from {htpasswd}. Ctrl-C stops the server."
 
 
@@ -52,13 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve() -> int:
-    """Replace this process by gunicorn, with settings for one developer's machine."""
+    """Replace this process with gunicorn, with settings for one developer's machine."""
     environ = {"PYOCI_EMBEDDED": _DIRECTORY, **os.environ}
     settings = Settings.from_environ(environ)
     _check_that_port_is_free(settings.port)
     print(_welcome(settings), flush=True)  # noqa: T201  # the command talks to a person
-    # gunicorn imports from the current directory first, where a clone named `pyoci` would hide an editable
-    # installation; on PYTHONPATH it doesn't.
+    # gunicorn imports from the current directory first. A clone named `pyoci` in it would hide an editable
+    # installation, unless that is on PYTHONPATH.
     home = str(Path(pyoci.__file__).parent.parent)
     if home not in sys.path:
         environ["PYTHONPATH"] = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
@@ -67,7 +67,7 @@ def _serve() -> int:
 
 
 def _welcome(settings: Settings) -> str:
-    """The address of the package index, and commands to paste that use it."""
+    """The welcome text: the address of the package index, and commands to paste that use it."""
     name = settings.short_urls.name_in("local") or "local/main"
     place = f"localhost:{settings.port}{settings.path}/{name}/"
     htpasswd, upstream = settings.embedded_htpasswd, settings.upstream
@@ -89,14 +89,14 @@ def _welcome(settings: Settings) -> str:
 
 
 def _check_that_port_is_free(port: int) -> None:
-    """Raises WrongSettings where gunicorn would try five times, and give up."""
+    """Raises WrongSettings if the port is taken: gunicorn would try five times, and then exit."""
     ipv6 = socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if ipv6 else socket.AF_INET
     try:
         socket.create_server(("", port), family=family, dualstack_ipv6=ipv6).close()
     except OSError as exc:
-        reason = "another program listens there" if exc.errno == errno.EADDRINUSE else exc.strerror
-        raise WrongSettings(f"PORT: {port} can't be used, {reason}; expected a port that is free") from exc
+        reason = "another program is listening on it" if exc.errno == errno.EADDRINUSE else exc.strerror
+        raise WrongSettings(f"PORT: {port} can't be used: {reason}; expected a free port") from exc
 
 
 def _gc(directory: Path | None) -> int:
@@ -108,5 +108,5 @@ def _gc(directory: Path | None) -> int:
     counts = f"{done.manifests} manifests, {done.blobs} blobs, {done.uploads} unfinished uploads"
     print(f"removed {counts}: {done.freed} bytes")  # noqa: T201  # the command talks to a person
     for problem in done.problems:
-        print(f"left alone: {problem}", file=sys.stderr)  # noqa: T201
+        print(f"not removed: {problem}", file=sys.stderr)  # noqa: T201
     return 1 if done.problems else 0

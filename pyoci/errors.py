@@ -7,18 +7,18 @@ PyOCIError
 │   ├── UnsupportedCoding   the request's body is compressed
 │   └── BodyTimeout         the request's body stopped arriving
 ├── Unauthorized            no credentials, or wrong ones
-├── Denied                  insufficient rights, or a registry that may not be asked
+├── Denied insufficient rights, or a registry that the settings don't allow
 ├── NotFound                an unknown project, version or file
 ├── NotSupported            an operation that the registry doesn't support
-├── Withdrawn               an action of the upload form that package indexes have withdrawn
+├── Withdrawn an action of the upload form that package indexes no longer support
 ├── AlreadyExists           another file has that name
 ├── TooLarge                over a limit, which the message names
 ├── RateLimited             the registry asks to wait
 ├── Exhausted               this process has no memory or no thread left
 ├── ProtocolError           the registry's answer makes no sense
-│   └── AnswerTooLong       a document exceeds the limit of what is read
+│   └── AnswerTooLong       a document is larger than PyOCI reads
 └── Unreachable             no answer in time
-    └── Unavailable         no connection, or a server that says that it can't serve now
+    └── Unavailable         no connection, or a server that reports that it can't serve now
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ _MEMORY_ERRNOS = frozenset({errno.ENOMEM, errno.ENOBUFS})
 
 
 class PyOCIError(Exception):
-    """The root of the tree. Callers see `message`: one sentence without secrets and internal addresses."""
+    """The base of all these errors. Clients see `message`: one sentence without secrets or internal
+    addresses.
+    """
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -43,7 +45,8 @@ class PyOCIError(Exception):
 
     def bare(self) -> Self:
         """A copy without the traceback, to store or to share. An exception that is raised in many threads
-        collects the tracebacks of all of them; a stored one keeps its request and all buffers in memory.
+        collects all their tracebacks, and the traceback of a stored exception keeps the request and its
+        buffers in memory.
         """
         return copy.copy(self)
 
@@ -74,11 +77,11 @@ class BodyTimeout(InvalidRequest):
 
 
 class Unauthorized(PyOCIError):
-    """The registry asks for credentials, or for others than these."""
+    """The registry requires credentials, or rejects the ones given."""
 
 
 class Denied(PyOCIError):
-    """The caller has no right to do this, or the registry may not be asked at all."""
+    """The caller has no right to do this, or the settings don't allow this registry."""
 
 
 class NotFound(PyOCIError):
@@ -90,11 +93,11 @@ class NotSupported(PyOCIError):
 
 
 class Withdrawn(PyOCIError):
-    """The upload form's action once existed, and package indexes have withdrawn it."""
+    """Package indexes once supported this action of the upload form, and no longer do."""
 
 
 class AlreadyExists(PyOCIError):
-    """There is already a file with that name and other content."""
+    """A file with that name and different content exists already."""
 
 
 class TooLarge(PyOCIError):
@@ -118,7 +121,7 @@ class ProtocolError(PyOCIError):
 
 
 class AnswerTooLong(ProtocolError):
-    """A document of the registry exceeds the limit of what is read."""
+    """A document from the registry is larger than PyOCI reads."""
 
 
 class Unreachable(PyOCIError):
@@ -126,16 +129,16 @@ class Unreachable(PyOCIError):
 
 
 class Unavailable(Unreachable):
-    """The registry or upstream can't be connected to, broke off, or says that it can't serve now. That shows
-    at once, and may be over in some seconds, as a restart is.
+    """The registry or upstream can't be connected to, disconnected, or reports that it can't serve now. Such
+    a failure shows at once and may end within seconds, like a restart.
     """
 
 
 def is_exhausted(error: BaseException) -> bool:
-    """Whether a foreign exception means that this process has no memory, or no thread, left."""
+    """Whether a foreign exception means that this process has run out of memory or threads."""
     if isinstance(error, OSError):
         return error.errno in _MEMORY_ERRNOS
-    # Python has no exception for threads. The text is the same in all its releases.
+    # Python has no exception type for "no more threads". The message is the same in all releases.
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and str(error) == "can't start new thread"
     )

@@ -31,14 +31,14 @@ def _no_headers() -> Mapping[str, str]:
 class Events:
     """The callables of telemetry.
 
-    `log` takes an event, the `room` (the part of PyOCI that logs), the `level` and facts. `count` adds one to
-    a measure that `telemetry/measures.py` names, with the values of its labels.
+    `log` takes an event, the `room` (the package that logs it), the `level` and further fields. `count` adds
+    one to a measure of `telemetry/measures.py`, with the values of its labels.
 
-    `calling` is entered around each HTTP request to a registry or upstream, with the kind of call, the
-    origin, and facts: `method` is known before the request, `status` after it. `headers` returns the headers
-    of such a request that relate it to the client's request (trace context).
+    `calling` is entered around each HTTP request to a registry or upstream. It takes the kind of call, the
+    origin, and a mapping: `method` is set before the request, `status` after it. `headers` returns the trace
+    context headers to send with such a request.
 
-    Facts and labels may be logged: they contain no credential, no token and no full query.
+    Fields and labels are logged, so they must not contain credentials, tokens or full queries.
     """
 
     log: Callable[..., None] = _nobody
@@ -60,13 +60,15 @@ class Events:
 
     @contextmanager
     def outcome(self, measure: str) -> Iterator[None]:
-        """Count how the block ends: `done`, or the kind of error that it raises; `failed` is a defect."""
+        """Count how the block ends: `done`, the kind of the PyOCIError that it raises, or `failed` for any
+        other exception, which is a defect.
+        """
         result = "failed"
         try:
             yield
             result = "done"
         except errors.PyOCIError as exc:
-            # RegistryDenied is Denied.
+            # A subclass counts as its kind in `pyoci.errors`: RegistryDenied as Denied.
             result = next(kind.__name__ for kind in type(exc).__mro__ if kind.__module__ == errors.__name__)
             raise
         finally:

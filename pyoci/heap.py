@@ -1,6 +1,4 @@
-"""The memory of a server's processes: Python's garbage collector, and the C library's heaps where it is
-glibc.
-"""
+"""The memory of a server's processes: Python's garbage collector, and glibc's heaps."""
 
 from __future__ import annotations
 
@@ -16,20 +14,19 @@ _M_ARENA_MAX = -8  # of malloc.h
 def share() -> None:
     """Exclude all present objects from garbage collection, before a fork.
 
-    A collection would write to their memory pages, which the processes share until then, and looking at these
-    objects would be most of its cost.
+    A collection writes to the objects that it visits, which would copy memory pages that the processes share.
+    Visiting these objects would also be most of a collection's cost.
     """
     gc.collect()
     gc.freeze()
 
 
 def keep_one() -> None:
-    """Have glibc use one heap for all threads. To be called before there are any.
+    """Have glibc use one heap for all threads. Must be called before threads are started.
 
-    glibc makes up to eight heaps a core, and memory that is free in one can't be used by another: with
-    sixteen busy threads more memory was free than in use. Threads don't wait for each other there, since a
-    thread that allocates nearly always holds Python's lock. The operator's MALLOC_ARENA_MAX takes
-    precedence.
+    glibc creates up to eight heaps per core, and memory that is free in one can't be used by another: with
+    sixteen busy threads, more memory was free than in use. One heap causes no contention, since a thread that
+    allocates nearly always holds Python's global lock. The operator's MALLOC_ARENA_MAX takes precedence.
     """
     if "MALLOC_ARENA_MAX" not in os.environ:
         with suppress(AttributeError, OSError):  # another C library
@@ -39,8 +36,8 @@ def keep_one() -> None:
 def give_back() -> float:
     """Collect garbage, and return all free memory to the system. Returns how many seconds that took.
 
-    By itself Python collects after tens of thousands of new objects, and glibc returns the heap's end only.
-    It takes some milliseconds, and a tenth of a second for a process whose caches are full.
+    Without this call, Python collects only after tens of thousands of new objects, and glibc returns only the
+    end of the heap. The call takes some milliseconds, or a tenth of a second in a process with full caches.
     """
     begun = time.perf_counter()
     gc.collect()

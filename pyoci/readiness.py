@@ -1,4 +1,4 @@
-"""Whether this server can do its work: what it keeps on a disk can be written."""
+"""Whether this server is ready: the directories that it needs can be written to."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pyoci.events import Events
 
 _TRIAL = bytes(4096)
 _LIMIT = 2.0  # seconds that an answer may take; probes give up after about as long
-_FRESH = 1.0  # seconds for which a trial counts
+_FRESH = 1.0  # seconds for which a result is reused
 
 
 @dataclass(frozen=True, slots=True)
 class Directory:
     """A directory that must be writable, and the setting that names it.
 
-    A `recreated` directory is made anew where it is missing. A registry's is not: its packages would
-    be lost with it.
+    A `recreated` directory is created again if it is missing. A registry's directory is not: if it is
+    missing, its packages are lost, and the operator has to know.
     """
 
     setting: str
@@ -30,7 +30,7 @@ class Directory:
     recreated: bool = False
 
     def try_out(self) -> None:
-        """Write a small file, which has no name and so leaves nothing behind. Raises OSError."""
+        """Write a small unnamed file, which the system removes on close. Raises OSError."""
         if self.recreated:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=self.path, prefix="_trial-") as file:
@@ -38,9 +38,10 @@ class Directory:
 
 
 class Readiness:
-    """Writes to the directories when somebody asks, at most once a second, in a thread of its own.
+    """Writes to the directories on request, at most once a second, in a separate thread.
 
-    A disk that hangs blocks that thread alone; a caller waits `limit` seconds at most. No registry is asked.
+    A hanging disk blocks only that thread: a caller waits at most `limit` seconds. Registries are not
+    checked.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Readiness:
         self._reported: str | None = None
 
     def not_ready_reason(self) -> str | None:
-        """A sentence that says why this server isn't ready; None where it is."""
+        """A sentence that says why this server isn't ready, or None if it is."""
         with self._guard:
             now = self._clock()
             if self._directories and self._trial.done() and now - self._begun_at >= _FRESH:
@@ -83,7 +84,7 @@ class Readiness:
         try:
             threading.Thread(target=self._run, args=(self._trial,), name="ready", daemon=True).start()
         except RuntimeError:
-            self._trial.set_result("no thread is to be had")
+            self._trial.set_result("no thread can be started")
 
     def _run(self, trial: Future[str | None]) -> None:
         for directory in self._directories:
@@ -98,7 +99,7 @@ class Readiness:
         return " or ".join(f"the directory of {directory.setting}" for directory in self._directories)
 
     def _report(self, found: str | None) -> None:
-        """Log each change once, however many ask."""
+        """Log each change once, whatever the number of callers."""
         with self._guard:
             changed, self._reported = found != self._reported, found
         if changed and found is not None:

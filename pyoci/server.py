@@ -1,5 +1,5 @@
-"""gunicorn's configuration, as a module of its settings (`gunicorn -c python:pyoci.server`), and the
-application for a start without a checkout.
+"""gunicorn's configuration (`gunicorn -c python:pyoci.server`), and the application for servers that are
+started without a checkout.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from pyoci.telemetry.listening import TELEMETRY, Telemetry
 if TYPE_CHECKING:
     from flask import Flask
 
-# What gunicorn is to see: it takes every lower-case name that is one of its settings, and complains of none.
+# The names that gunicorn reads. It takes every lower-case name that is one of its settings, and ignores
+# others.
 __all__ = [
     "bind",
     "child_exit",
@@ -66,7 +67,7 @@ def _settings() -> Settings:
 
 
 def _addresses(port: int, bindv6only: Path = Path("/proc/sys/net/ipv6/bindv6only")) -> list[str]:
-    """[::] takes IPv4 as well, unless the system says otherwise; some machines have no IPv6."""
+    """[::] accepts IPv4 as well, unless the system is configured otherwise or has no IPv6."""
     if not socket.has_dualstack_ipv6():
         return [f"0.0.0.0:{port}"]
     apart = bindv6only.exists() and bindv6only.read_text().strip() == "1"
@@ -74,9 +75,9 @@ def _addresses(port: int, bindv6only: Path = Path("/proc/sys/net/ipv6/bindv6only
 
 
 def _with_mapped(proxies: str) -> str:
-    """The same list with IPv4 addresses as an IPv6 socket reports them, since gunicorn compares texts.
+    """The list, with each IPv4 address also as an IPv6 socket reports it, since gunicorn compares strings.
 
-    gunicorn reports what is no address.
+    Entries that are not addresses stay as they are; gunicorn reports them.
     """
     mapped = []
     for proxy in proxies.split(","):
@@ -88,9 +89,9 @@ def _with_mapped(proxies: str) -> str:
 
 
 def _raised_limit() -> int:
-    """How many descriptors a process may have: as many as the system allows, and not what is usual."""
+    """Raise this process's limit of open descriptors to the hard limit, and return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(OSError, ValueError):  # where the hard limit is more than the system can do
+    with suppress(OSError, ValueError):  # the system refuses some hard limits
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         soft = hard
     return 2**20 if soft == resource.RLIM_INFINITY else soft
@@ -100,45 +101,47 @@ settings = _settings()
 
 bind = _addresses(settings.port)
 proc_name = "pyoci"
-# Proxies whose X-Forwarded-Proto is believed: by default those on this machine.
+# Proxies whose X-Forwarded-Proto is trusted: by default, those on this machine.
 forwarded_allow_ips = _with_mapped(os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1"))
-# No header may set SCRIPT_NAME, as gunicorn would permit: PYOCI_PATH is the path below which PyOCI is served.
+# gunicorn lets a header set SCRIPT_NAME by default. PYOCI_PATH alone sets the path below which PyOCI is
+# served.
 forwarder_headers = ""
 worker_class = "pyoci.worker.Worker"
 workers = settings.workers
 threads = settings.threads
 preload_app = True
-# With gthread the worker's own heartbeat is watched, not requests: an upload may take its time.
+# Seconds without a worker's heartbeat. The heartbeat doesn't depend on requests, so an upload may take
+# longer.
 timeout = 30
 graceful_timeout = 30
 keepalive = 75
-# Each takes a descriptor; downloads and uploads take another to the registry, and uploads a temporary file.
+# A connection takes up to three descriptors: its socket, one to the registry, and an upload's temporary file.
 worker_connections = min(1000, _raised_limit() // 3)
-# Workers are replaced now and then, since memory fragments; the jitter prevents that all are at once.
+# Workers are replaced after so many requests, since memory fragments; the jitter spreads the replacements.
 max_requests = 100_000
 max_requests_jitter = 50_000
-# The longest of each: a URL, and an Authorization with a key file or a token of some cloud as the password.
+# Bytes. A long Authorization has a cloud's key file or token as the password.
 limit_request_line = 8190
 limit_request_fields = 100
 limit_request_field_size = 16380
 control_socket_disable = True
-# gunicorn touches a file here every second; on a disk that hangs this would kill the worker.
+# gunicorn touches a file here every second. If a disk made that hang, gunicorn would kill the worker.
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  # memory
 
 
 def pre_fork(_arbiter: Any, _worker: Any) -> None:
-    """What is loaded before the fork stays in memory that the workers share."""
+    """Keep what is loaded before the fork in memory that the workers share."""
     share()
 
 
 def post_fork(_arbiter: Any, _worker: Any) -> None:
-    """One heap for all threads of a worker."""
+    """Use one heap for all threads of a worker."""
     keep_one()
 
 
 def post_worker_init(worker: Any) -> None:
-    """Start telemetry; give the worker what it needs of the application; and clean up the embedded registry
-    in the background.
+    """Start telemetry, pass the worker what it needs from the application, and start the clean-up of the
+    embedded registry in the background.
     """
     _telemetry(worker.app).start()
     known = getattr(worker.app.callable, "extensions", {}).get(WORKER)
@@ -151,7 +154,7 @@ def post_worker_init(worker: Any) -> None:
 
 
 def _clean_up(directory: Path, first_worker: bool, wait: Callable[[float], None] = time.sleep) -> None:
-    """The first worker collects all garbage, once; each removes expired uploads every ten minutes."""
+    """The first worker collects all garbage once. Every worker removes expired uploads every ten minutes."""
     if first_worker:
         gc(directory)
     while True:
@@ -160,25 +163,25 @@ def _clean_up(directory: Path, first_worker: bool, wait: Callable[[float], None]
 
 
 def worker_exit(_arbiter: Any, worker: Any) -> None:
-    """In a worker, as the last thing."""
+    """Stop telemetry in a worker that exits."""
     _telemetry(worker.app).stop()
 
 
 def child_exit(arbiter: Any, worker: Any) -> None:
-    """In the server, once a worker has gone."""
+    """Update telemetry in the arbiter after a worker has exited."""
     _telemetry(arbiter.app).mark_process_dead(worker.pid)
 
 
 def _telemetry(served: Any) -> Telemetry:
-    """The telemetry of the application that gunicorn serves; one without effect for another application."""
+    """The telemetry of the application that gunicorn serves; one that does nothing if that isn't PyOCI."""
     extensions = getattr(served.callable, "extensions", {})
     found = extensions.get(TELEMETRY)
     return found if isinstance(found, Telemetry) else Telemetry()
 
 
 def pre_exec(arbiter: Any) -> None:
-    """SIGUSR2: start `python -m gunicorn` anew as it was started. gunicorn would start its file, whose
-    neighbours then hide Python's own `http`.
+    """On SIGUSR2, start `python -m gunicorn` again with the same arguments. gunicorn itself would run its
+    file by path, and the modules beside that file would hide Python's own `http`.
     """
     words = arbiter.START_CTX["args"]
     if Path(words[1]).name == "__main__.py":

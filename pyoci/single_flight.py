@@ -1,4 +1,4 @@
-"""SingleFlight: concurrent calls for the same thing are made once, and share the result."""
+"""SingleFlight: concurrent calls with the same key do the work once, and share the result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pyoci.errors import NO_MEMORY, Exhausted, PyOCIError, Unreachable, is_exhausted
 
 _Result = TypeVar("_Result")
-_LATE = "others have been asking for the same for too long; try again"
+_LATE = "another request for the same data is taking too long; try again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +22,8 @@ class _Flight:
 
 
 class SingleFlight:
-    """One for each kind of work in a process. The first caller for a key does the work; those that come
-    while it does so wait for its result.
+    """A process has one for each kind of work. The first caller for a key does the work; callers that arrive
+    before it is done wait for its result.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -32,7 +32,7 @@ class SingleFlight:
         self._flights: dict[Hashable, _Flight] = {}
 
     def is_running(self, key: Hashable) -> bool:
-        """Whether the work for `key` is being done at this moment."""
+        """Whether the work for `key` is in progress."""
         return key in self._flights
 
     def run(
@@ -40,9 +40,9 @@ class SingleFlight:
     ) -> _Result:
         """The result of `work`, or of the same work that another thread is doing.
 
-        A failure is shared only among callers with the same credentials (`who`): what the registry refuses to
-        one caller, it may give to the next. Work that ran out of memory or threads fails with Exhausted for
-        all callers that waited. Raises Unreachable with the message `late` after `seconds` of waiting.
+        A failure is shared only among callers with the same credentials (`who`), since the registry may allow
+        one caller what it refuses to another. Only Exhausted (no memory or threads left) is raised for all
+        callers that waited. Raises Unreachable with the message `late` after `seconds` of waiting.
         """
         deadline = self._clock() + seconds
         while True:
@@ -58,7 +58,7 @@ class SingleFlight:
             except PyOCIError as exc:
                 if flight.who == who or isinstance(exc, Exhausted):
                     raise exc.bare() from None
-            except Exception:  # noqa: BLE001, S110  # a defect shows in the request of the thread that worked
+            except Exception:  # noqa: BLE001, S110  # the thread that did the work reports a defect
                 pass
             else:
                 return result
@@ -80,9 +80,9 @@ class SingleFlight:
 
 
 def _shared(exc: BaseException) -> Exception:
-    """The exception that waiting callers get, without the frames of the thread that raised it."""
+    """The exception that waiting callers get, without the stack frames of the thread that raised it."""
     if isinstance(exc, PyOCIError):
         return exc.bare()
     if is_exhausted(exc):
         return Exhausted(NO_MEMORY)
-    return RuntimeError("the work that was waited for has failed")
+    return RuntimeError("the shared work has failed")

@@ -87,7 +87,7 @@ def test_a_port_that_is_taken_is_told_at_once(tmp_path: Path, address: str) -> N
         port = other.getsockname()[1]
         done = run("serve", cwd=tmp_path, PORT=str(port))
     assert (done.returncode, done.stdout) == (2, "")
-    sentence = f"PORT: {port} can't be used, another program listens there; expected a port that is free\n"
+    sentence = f"PORT: {port} can't be used: another program is listening on it; expected a free port\n"
     assert done.stderr == sentence
 
 
@@ -97,7 +97,7 @@ def test_without_passwords_any_name_fits() -> None:
     assert "  Install         pip install --index-url http://localhost:8080/local/main/ PACKAGE" in lines
     publish = "twine upload --repository-url http://localhost:8080/local/main/ -u me -p open dist/*"
     assert f"  Publish         {publish}" in lines
-    assert "  Found there     what you publish; PYOCI_UPSTREAM_INDEX adds PyPI's packages" in lines
+    assert "  Available       what you publish; PYOCI_UPSTREAM_INDEX adds PyPI's packages" in lines
 
 
 def test_with_passwords_each_command_has_a_place_for_one(tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ class TestCache:
     def test_a_file_is_no_directory(self) -> None:
         """Neither is what would lie below one."""
         for path in (__file__, f"{__file__}/cache"):
-            with pytest.raises(WrongSettings, match="a file is in the way"):
+            with pytest.raises(WrongSettings, match="a file of that name exists"):
                 Settings.from_environ({"PYOCI_CACHE_URL": f"file://{path}"})
 
     @pytest.mark.parametrize("workers", ["2", ""])
@@ -414,7 +414,7 @@ class TestShortUrls:
     @pytest.mark.parametrize("environ", [{}, {"PYOCI_INDEXES": " , "}], ids=["unset", "empty"])
     def test_nothing_but_nothing_stops_the_start(self, environ: dict[str, str]) -> None:
         """PYOCI_ONLY_INDEXES needs a name."""
-        with pytest.raises(WrongSettings, match="PYOCI_ONLY_INDEXES: nothing would be served"):
+        with pytest.raises(WrongSettings, match="PYOCI_ONLY_INDEXES alone would serve nothing"):
             Settings.from_environ(environ | {"PYOCI_ONLY_INDEXES": "yes"})
 
     def test_a_mistake_in_the_names_is_told_once(self) -> None:
@@ -517,12 +517,12 @@ class TestMisspelled:
     def test_the_nearest_is_named(self, name: str, meant: str) -> None:
         """And the value isn't repeated: it may be a password."""
         [warning] = Settings.from_environ({name: "hunter2"}).warnings
-        assert warning == f"{name} is no setting of PyOCI and is ignored; did you mean {meant}?"
+        assert warning == f"{name} is not a setting of PyOCI and is ignored; did you mean {meant}?"
 
     def test_none_is_near(self) -> None:
         """Then none is named."""
         assert Settings.from_environ({"PYOCI_XXXXXXXXXXXXXXXX": "1"}).warnings == (
-            "PYOCI_XXXXXXXXXXXXXXXX is no setting of PyOCI and is ignored",
+            "PYOCI_XXXXXXXXXXXXXXXX is not a setting of PyOCI and is ignored",
         )
 
     @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pyoci.errors import PyOCIError
 
 SHOWN = 80  # characters of a wrong value that a message repeats
 _DECLARATION = "setting"  # the key in a field's metadata
-_PREFIXES = ("PYOCI", "OTLP")  # of most names; a few are those of other programs
+_PREFIXES = ("PYOCI", "OTLP")  # most variables start with one of these
 
 Value = TypeVar("Value")
 Unset = TypeVar("Unset")
@@ -24,10 +24,10 @@ class WrongSettings(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variable:
-    """The description of one or more environment variables. `meaning` is reStructuredText.
+    """The description of one or more environment variables. `meaning` is in reStructuredText.
 
-    `default` is a text that has the same effect as no variable; where there is no such text, `unset` says in
-    words what happens without the variable.
+    `default` is the value that has the same effect as leaving the variable unset. If there is no such value,
+    `unset` describes what happens without the variable.
     """
 
     names: tuple[str, ...]
@@ -56,8 +56,8 @@ class _Declaration:
 def setting(
     name: str, parse: Callable[[str], Value], default: str, meaning: str, *, topic: str = ""
 ) -> Value:
-    """A field that one variable sets. The text `default` is parsed, too. `parse` raises ValueError or
-    PyOCIError.
+    """A field that one variable sets. `default` is text that is parsed like the variable. `parse` raises
+    ValueError or PyOCIError.
     """
     variable = Variable(names=(name,), meaning=meaning, default=default)
     return combined(lambda reader: reader.get(name, parse, parse(default)), variable, topic=topic)
@@ -73,7 +73,7 @@ def optional(
     topic: str = "",
     secret: bool = False,
 ) -> Value | Unset:
-    """A field that one variable sets, and that has the value `absent` without it."""
+    """A field that one variable sets. Its value is `absent` if the variable is unset."""
     variable = Variable(names=(name,), meaning=meaning, unset=unset)
     return combined(lambda reader: reader.get(name, parse, absent), variable, topic=topic, secret=secret)
 
@@ -81,7 +81,9 @@ def optional(
 def combined(
     read: Callable[[Reader], Value], *variables: Variable, topic: str = "", secret: bool = False
 ) -> Value:
-    """A field that several variables set, or one variable and other fields. A `secret` is in no repr."""
+    """A field whose value depends on several variables, or on a variable and other fields. A `secret` is left
+    out of reprs.
+    """
     declaration = _Declaration(read, variables, topic)
     declared: Value = field(metadata={_DECLARATION: declaration}, repr=not secret)
     return declared
@@ -103,7 +105,9 @@ def topics(table: type[Any]) -> tuple[Topic, ...]:
 
 
 class Reader:
-    """Reads the settings of `table` from an environment. Gathers mistakes, and warnings about what is odd."""
+    """Reads the settings of `table` from an environment. Collects mistakes, and warnings about doubtful
+    values.
+    """
 
     def __init__(self, table: type[Any], environ: Mapping[str, str]) -> None:
         self.environ = environ
@@ -117,13 +121,13 @@ class Reader:
         return {name: self.value(name) for name in self._declarations}
 
     def value(self, name: str) -> Any:
-        """The value of a field, which another field may need for its own."""
+        """The value of one field, for fields that depend on others."""
         if name not in self._values:
             self._values[name] = self._declarations[name].read(self)
         return self._values[name]
 
     def text(self, name: str) -> str:
-        """A variable as it is; "" where it is unset."""
+        """The unparsed value of a variable; "" if it is unset."""
         return self.environ.get(name, "").strip()
 
     def get(self, name: str, parse: Callable[[str], Value], absent: Unset) -> Value | Unset:
@@ -138,16 +142,16 @@ class Reader:
             return absent
 
     def unknown(self) -> Iterator[str]:
-        """A warning for each variable that is named like a setting and is none."""
+        """A warning for each variable that is named like a setting but isn't one."""
         described = (each.variables for each in self._declarations.values())
         known = {name for variables in described for variable in variables for name in variable.names}
         for name, value in sorted(self.environ.items()):
             if not name.upper().startswith(_PREFIXES) or name in known:
                 continue
-            # Kubernetes describes a service called `pyoci` by such variables.
+            # Kubernetes sets such variables for a service called `pyoci`.
             if not re.search(r"_SERVICE_(HOST|PORT)|_PORT_\d+_", name) and not value.startswith("tcp://"):
                 hint = _nearest(name.upper(), known)
-                yield f"{name[:SHOWN]} is no setting of PyOCI and is ignored{hint}"
+                yield f"{name[:SHOWN]} is not a setting of PyOCI and is ignored{hint}"
 
 
 def _nearest(name: str, known: set[str]) -> str:

@@ -1,4 +1,4 @@
-"""Settings of package indexes: their addresses, the registries and the other index behind them, the cache."""
+"""Settings of package indexes: their addresses, their registries, the upstream index, and the cache."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _short_urls(reader: Reader) -> ShortUrls:
     alone = reader.get("PYOCI_ONLY_INDEXES", yes_or_no, False)
     if alone and not urls and len(reader.mistakes) == mistakes:
         reader.mistakes.append(
-            "PYOCI_ONLY_INDEXES: nothing would be served; expected PYOCI_DEFAULT_INDEX or PYOCI_INDEXES"
+            "PYOCI_ONLY_INDEXES alone would serve nothing; expected PYOCI_DEFAULT_INDEX or PYOCI_INDEXES"
         )
     return ShortUrls(urls, alone)
 
@@ -57,7 +57,7 @@ class PackageSettings:
         "PYOCI_MAX_BODY",
         number(1, 2**63),
         "50000000",
-        "The largest upload in bytes. More is answered with 413.",
+        "The largest upload in bytes. Larger uploads are answered with 413.",
     )
     max_versions: int = setting(
         "PYOCI_MAX_VERSIONS",
@@ -66,25 +66,26 @@ class PackageSettings:
         "How many versions a page shows; the newest ones count. 0 shows all.",
     )
     bearer_username: str | None = optional(
-        "PYOCI_BEARER_USERNAME", username, None, "The user whose password is passed on as a Bearer token."
+        "PYOCI_BEARER_USERNAME", username, None, "The user name whose password is sent as a Bearer token."
     )
     short_urls: ShortUrls = combined(
         _short_urls,
         Variable(
             names=("PYOCI_DEFAULT_INDEX",),
             meaning="""\
-A registry and a namespace, ``ghcr.io/acme``: that package index is also served where clients look for
-PyPI's, at ``/simple/`` (and ``/pypi/<project>/json``), and takes uploads at ``/simple/`` and
-``/legacy/``. The registry may be an alias or a URL, and has to be one that may be asked.""",
+A registry and a namespace, ``ghcr.io/acme``. Their package index is also served at the paths that PyPI
+uses: ``/simple/`` and ``/pypi/<project>/json``. It accepts uploads at ``/simple/`` and ``/legacy/``. The
+registry may be an alias or a URL, and must be one that ``PYOCI_REGISTRIES`` allows.""",
         ),
         Variable(
             names=("PYOCI_INDEXES",),
             meaning="""\
-Others by name: at ``/team/`` and ``/lab/`` with ``team=ghcr.io/acme/python, lab=local/lab``.""",
+Further package indexes at short paths: ``team=ghcr.io/acme/python, lab=local/lab`` serves two of them at
+``/team/`` and ``/lab/``.""",
         ),
         Variable(
             names=("PYOCI_ONLY_INDEXES",),
-            meaning="With ``yes`` nothing but those is served: no other registry, and no ``/v2/``.",
+            meaning="With ``yes`` only these package indexes are served: no other registry, and no ``/v2/``.",
             default="no",
         ),
     )
@@ -93,15 +94,16 @@ Others by name: at ``/team/`` and ``/lab/`` with ``team=ghcr.io/acme/python, lab
         Variable(
             names=("PYOCI_UPSTREAM_INDEX",),
             meaning="""\
-The URL of another package index's simple API, PyPI's for instance, that is asked for projects that the
-registry doesn't have. Off when empty. A user and a password may stand in it, or in
-``PYOCI_UPSTREAM_AUTH``.""",
+The URL of another package index's simple API, for instance PyPI's. PyOCI asks it for projects that the
+registry doesn't have. Empty turns this off. The URL may contain a user and a password;
+``PYOCI_UPSTREAM_AUTH`` is the other way to set them.""",
         ),
         Variable(
             names=("PYOCI_UPSTREAM_AUTH",),
             meaning="""\
-The credentials for it: ``user:password``, or a whole header, ``Basic …`` or ``Bearer …``. Whoever may ask
-here sees the pages that they open. Files come from where upstream says, without these credentials.""",
+The credentials for upstream: ``user:password``, or a whole header, ``Basic …`` or ``Bearer …``. Everyone
+with access to this server sees the pages that these credentials give access to. Clients download files
+directly from the URLs in upstream's pages, without these credentials.""",
         ),
         topic="PyPI behind it",
     )
@@ -110,29 +112,29 @@ here sees the pages that they open. Files come from where upstream says, without
         yes_or_no,
         "no",
         """\
-With ``yes`` it is also asked where the registry doesn't tell whether a project is absent or forbidden: to
-callers without credentials at most registries, and to everybody at Docker Hub. Set
-``PYOCI_PRIVATE_PROJECTS`` first: any other name may then come from PyPI for whoever may not read it here.
-A wrong password is still a 401.""",
+With ``yes`` upstream is also asked when the registry doesn't reveal whether a project is missing or
+forbidden. Most registries hide this from callers without credentials; Docker Hub hides it from everyone.
+Set ``PYOCI_PRIVATE_PROJECTS`` first: a caller without access to a project of any other name then gets
+upstream's project of that name. A wrong password is still answered with 401.""",
     )
     private_projects: PrivateProjects = optional(
         "PYOCI_PRIVATE_PROJECTS",
         PrivateProjects.parse,
         PrivateProjects(),
         """\
-Names and patterns, ``acme-*, secret-tool``: projects that it is never asked for, in any spelling. They
-can't be taken over there, even before you publish them here.""",
+Names and patterns, ``acme-*, secret-tool``: upstream is never asked for these projects, in any spelling.
+Nobody can take over these names there, even before you publish them here.""",
     )
     registries: Registries = combined(
         _registries,
         Variable(
             names=("PYOCI_REGISTRIES",),
             meaning="""\
-Which registries may be asked: a list of hosts, patterns, URLs and aliases, as in
-``ghcr=ghcr.io, *.azurecr.io, http://127.0.0.1:5000, lab=http://10.0.0.5:5000``. Empty, or with ``*`` in it:
-any registry that is served by https, at port 443 of a public address. Plain http, other ports and private
-addresses need to be listed, always; so does every registry when a proxy is set, since the proxy looks up the
-names. An alias stands in the URL for its registry: ``/lab/acme/``.""",
+The registries that are allowed: a list of hosts, patterns, URLs and aliases, as in ``ghcr=ghcr.io,
+*.azurecr.io, http://127.0.0.1:5000, lab=http://10.0.0.5:5000``. An empty list, or one with ``*``, allows
+any registry that is served by https at port 443 of a public address. Registries with plain http, other
+ports or private addresses must always be listed. With a proxy, every registry must be listed, since the
+proxy resolves the names. URLs use an alias in place of its registry: ``/lab/acme/``.""",
         ),
         topic="Registries",
     )
@@ -140,30 +142,30 @@ names. An alias stands in the URL for its registry: ``/lab/acme/``.""",
         "PYOCI_HOST_CONNECTIONS",
         number(1, 1000),
         "16",
-        "How many documents one process reads from one registry at a time.",
+        "How many documents one process reads from one registry concurrently.",
     )
     redirect: bool = setting(
         "PYOCI_REDIRECT",
         yes_or_no,
         "no",
         """\
-Some registries answer downloads with a redirect to their storage. By default PyOCI follows it, verifies the
-bytes and passes them on: every client works, can cache files and read parts of them, and the traffic is
-PyOCI's. With ``yes`` a plain download is answered with that redirect (307), and costs PyOCI nothing; but pip
-and pdm then download such files anew each time, PyOCI verifies nothing, and clients have to reach the
-storage. Parts of files and metadata still come from here, and so does everything whose redirect leads from
-https to http, or to the host name of PyOCI itself.""",
+Some registries answer downloads with a redirect to their storage. By default PyOCI follows it, verifies
+the bytes and passes them on. Every client works with that, and can cache files and read parts of them; the
+traffic goes through PyOCI. With ``yes`` PyOCI passes on the redirect (307) for a download of a whole file,
+which takes no bandwidth of PyOCI. The disadvantages: pip and pdm then download such files again each time,
+PyOCI doesn't verify them, and clients need access to the storage. PyOCI still serves metadata and parts of
+files itself, and every file whose redirect leads from https to http or to the host name of PyOCI.""",
     )
     cache: CacheAddress = setting(
         "PYOCI_CACHE_URL",
         CacheAddress.parse,
         "file://",
         """\
-Where what the registry said is remembered: ``file:///directory`` for the workers of one machine, ``file://``
-for a directory of the server's own that goes with it, ``redis://host:port/number`` or ``rediss://…`` for
-several hosts, ``memory://`` for a single worker (``WEB_CONCURRENCY=1``). Losing it costs time and nothing
-else; while Redis is away every page is asked for anew. No credential is ever in it, but whoever can read it
-reads what private packages are called and need.""",
+The cache of the registry's answers: ``file:///directory`` for the workers of one machine, ``file://`` for
+a temporary directory that is removed with the server, ``redis://host:port/number`` or ``rediss://…`` for
+several hosts, ``memory://`` for a single worker (``WEB_CONCURRENCY=1``). Losing the cache only costs time;
+while Redis is unreachable, the registry is asked for every page. The cache contains no credentials, but it
+does contain the names and dependencies of private packages.""",
         topic="What is remembered",
     )
     cache_key: str = optional(
@@ -171,9 +173,9 @@ reads what private packages are called and need.""",
         secret,
         "",
         """\
-A secret of at least 32 characters, the same for all servers that share a Redis: each signs what it
-remembers there, and takes nothing that was written without it. Where none is set, whoever can write to that
-Redis decides what clients install.""",
+A secret of at least 32 characters, the same for all servers that share a Redis. Each server signs its
+cache entries with it, and ignores entries without a valid signature. Without a key, anyone with write
+access to that Redis can decide what clients install.""",
         secret=True,
     )
     cache_ttl: int = setting(
@@ -181,18 +183,18 @@ Redis decides what clients install.""",
         number(0, 86400),
         "60",
         """\
-For how many seconds a project's tags count, what stands under them, that a caller may read them, and the
-token that the registry issued to that caller: access that is revoked ends within that time. A page
-then costs the registry nothing, and one request for a caller whom it has not let in within that time. What is
-published, yanked or deleted through this server, or one that shares its cache, shows at once; what others
-change shows within twice that time, or when a client sends ``Cache-Control: no-cache`` (``uv --refresh``).
-0 asks each time.""",
+How many seconds to cache a project's tags and their contents, a caller's right to read them, and the token
+that the registry issued to that caller. Access that is revoked therefore ends within that time. A cached
+page takes no request to the registry, or one request if the registry hasn't authorized the caller within
+that time. Files that are published, yanked or deleted through this server, or one that shares its cache,
+are visible at once. Other changes are visible within twice that time, or when a client sends
+``Cache-Control: no-cache`` (``uv --refresh``). 0 asks the registry each time.""",
     )
     cache_ttl_old: int = setting(
         "PYOCI_CACHE_TTL_OLD",
         number(0, 31_536_000),
         "3600",
         """\
-The same for versions that nobody has changed for a day: a file that somebody adds to one of them past this
-server shows after so many seconds.""",
+The same for versions that have not changed for a day. A file that is added to such a version without this
+server is visible after this many seconds.""",
     )

@@ -49,10 +49,11 @@ class ServerSettings:
         None,
         """\
 A directory for the embedded registry, which is called ``local``; ``make serve`` and ``pyoci serve`` use
-``./pyoci-data``. It speaks the OCI distribution API at ``/v2/``, so that ``skopeo`` and ``oras`` can talk
-to it. It is for trying, and for one machine. ``pyoci gc`` removes what nothing has referred to for an
-hour; so does every start. An unfinished upload at ``/v2/`` is removed an hour after its last bytes. There may
-be 1,000 of them at a time (further ones get 429), of 64 GiB together (further bytes get 507).""",
+``./pyoci-data``. The registry serves the OCI distribution API at ``/v2/``, for ``skopeo`` and ``oras``. It
+is meant for evaluation and for single machines. ``pyoci gc`` and every start remove data that has been
+unreferenced for an hour. An unfinished upload at ``/v2/`` is removed an hour after its last bytes. The
+registry accepts 1,000 unfinished uploads at a time (further ones get 429), of 64 GiB together (further
+bytes get 507).""",
         unset="off",
         topic="The embedded registry",
     )
@@ -61,8 +62,8 @@ be 1,000 of them at a time (further ones get 429), of 64 GiB together (further b
         htpasswd_file,
         None,
         """\
-A file of users and bcrypt hashes (``htpasswd -B``) for the embedded registry. Without one it serves nobody
-but this machine itself: no other peer, no reverse proxy, and no web page of another site.""",
+A file of users and bcrypt hashes (``htpasswd -B``) for the embedded registry. Without one, the registry
+serves only clients on this machine: no other hosts, no reverse proxy, and no web page of another site.""",
     )
     port: int = setting(
         "PORT", number(1, 65535), "8080", "The port to listen on, for IPv6 and IPv4.", topic="The server"
@@ -72,10 +73,10 @@ but this machine itself: no other peer, no reverse proxy, and no web page of ano
         Variable(
             names=("WEB_CONCURRENCY", "PYOCI_THREADS"),
             meaning="""\
-Processes, and threads in each. A request takes a thread once it has come; so does an upload that arrives
-fast, before all of it has come. No thread waits for a slow client. A request that finds no thread for ten
-seconds gets a 503 with ``Retry-After``.""",
-            unset="a process for each core that may be used, 2 to 8; 80 threads divided by them, at least 16",
+The number of processes, and of threads in each. A request occupies a thread once it has arrived; an upload
+that arrives fast does so before it is complete. No thread waits for a slow client. A request that gets no
+thread within ten seconds is answered with 503 and ``Retry-After``.""",
+            unset="one process per core, 2 to 8; 80 threads divided by the number of processes, at least 16",
         ),
     )
     threads: int = combined(
@@ -83,13 +84,14 @@ seconds gets a 503 with ``Retry-After``.""",
         Variable(
             names=("FORWARDED_ALLOW_IPS",),
             meaning="""\
-The proxies whose ``X-Forwarded-Proto`` is believed: addresses, networks, or ``*`` for all.""",
+The proxies whose ``X-Forwarded-Proto`` is trusted: addresses, networks, or ``*`` for all.""",
             unset="this machine",
         ),
         Variable(
             names=("MALLOC_ARENA_MAX",),
             meaning="""\
-How many heaps glibc makes for a worker's threads. One keeps memory small, and costs no time.""",
+How many heaps glibc creates for a worker's threads. One heap uses the least memory and is as fast as
+several.""",
             default="1",
         ),
     )
@@ -98,17 +100,17 @@ How many heaps glibc makes for a worker's threads. One keeps memory small, and c
         number(0, 2**63),
         "500000000",
         """\
-How many bytes of uploads that arrive slowly may wait in ``TMPDIR``, for all processes together. Where that is
-full, the slowest client is ended first. Uploads that arrive fast go to the registry as they come, and each
-takes a temporary file of its own size besides.""",
+The limit in bytes of all slow uploads that are buffered in ``TMPDIR``, for all processes together. At the
+limit the slowest client is disconnected first. Fast uploads are sent to the registry while they arrive,
+and each also takes a temporary file of its own size.""",
     )
     log: LogLevels = combined(
         LogLevels.read,
         Variable(
             names=("PYOCI_LOG", "RUST_LOG"),
             meaning="""\
-A level (debug, info, warning, error, off), or levels by package: ``pyoci.oci=debug,info``. ``RUST_LOG``
-counts where ``PYOCI_LOG`` is not set; parts of it that mean nothing to PyOCI are ignored.""",
+A level (debug, info, warning, error, off), or levels by package: ``pyoci.oci=debug,info``. ``RUST_LOG`` is
+used if ``PYOCI_LOG`` is not set; the parts of it that PyOCI doesn't know are ignored.""",
             default="info",
         ),
     )
@@ -117,8 +119,8 @@ counts where ``PYOCI_LOG`` is not set; parts of it that mean nothing to PyOCI ar
         Variable(
             names=("OTLP_ENDPOINT", "OTLP_AUTH"),
             meaning="""\
-The base URL of a collector that logs, traces and metrics are sent to by OTLP over HTTP, and all of the
-``Authorization`` header that it wants. OpenTelemetry's own variables (``OTEL_…``) count as well.""",
+The base URL of a collector that receives logs, traces and metrics by OTLP over HTTP, and the whole value
+of the ``Authorization`` header for it. OpenTelemetry's own variables (``OTEL_…``) work as well.""",
             unset="nothing is sent",
         ),
         Variable(
@@ -138,15 +140,15 @@ Where PyOCI runs, as reported to the collector. Azure's container apps set the l
         yes_or_no,
         "no",
         """\
-With ``yes`` there is ``/metrics`` for Prometheus, of all workers together. It asks for no password: keep it
-from the public in the proxy.""",
+With ``yes`` the metrics of all workers are served at ``/metrics`` for Prometheus. No password is required:
+block this path for the public in the proxy.""",
     )
     proxies: Mapping[str, str] = combined(
         read_proxies,
         Variable(
             names=("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
             meaning="""\
-As everywhere, in capitals or not. With a proxy only listed registries may be asked.""",
+The usual proxy variables, in upper or lower case. With a proxy, only listed registries are allowed.""",
         ),
         secret=True,
         topic="The network",
@@ -157,8 +159,8 @@ As everywhere, in capitals or not. With a proxy only listed registries may be as
         Variable(
             names=("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"),
             meaning="""\
-A file with the certificates of those who may sign for registries; ``REQUESTS_CA_BUNDLE`` comes first. A
-registry's certificate is always checked.""",
-            unset="those that come with requests",
+A file with the certificates of the certificate authorities to trust; ``REQUESTS_CA_BUNDLE`` takes
+precedence. A registry's certificate is always verified.""",
+            unset="the certificates that come with requests",
         ),
     )

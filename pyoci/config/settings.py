@@ -1,4 +1,4 @@
-"""Settings: what the operator decided, read from the environment. All mistakes are reported together."""
+"""Settings: the operator's configuration, read from the environment. All mistakes are reported together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pyoci.config.serving import ServerSettings
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(ServerSettings, PackageSettings):
-    """Every setting. `warnings` are sentences for the log about settings that are probably not meant so."""
+    """Every setting. `warnings` are sentences for the log about settings that are probably unintended."""
 
     warnings: tuple[str, ...]
 
@@ -29,23 +29,23 @@ class Settings(ServerSettings, PackageSettings):
 
 
 def _contradictions(settings: Settings) -> Iterator[str]:
-    """Mistakes in settings that are right by themselves."""
+    """Mistakes in combinations of settings that are each valid."""
     if settings.embedded_htpasswd is not None and settings.embedded is None:
         yield "PYOCI_EMBEDDED_HTPASSWD is set without PYOCI_EMBEDDED; expected both"
     if settings.cache.kind == "memory" and settings.workers > 1:
         yield (
-            f"PYOCI_CACHE_URL: memory:// is that of one process, and there are to be {settings.workers}; "
+            f"PYOCI_CACHE_URL: memory:// serves one process, and {settings.workers} are configured; "
             "expected WEB_CONCURRENCY=1 with it, or file://"
         )
 
 
 def _doubts(settings: Settings) -> Iterator[str]:
-    """Warnings about settings that are probably not meant so."""
+    """Warnings about settings that are probably unintended."""
     upstream = settings.upstream
     if upstream is not None and settings.upstream_on_denied and not settings.private_projects.patterns:
         yield (
-            "PYOCI_UPSTREAM_ON_DENIED without PYOCI_PRIVATE_PROJECTS: a caller who may not read a private "
-            "project gets the project of that name from upstream, whoever published it there"
+            "PYOCI_UPSTREAM_ON_DENIED without PYOCI_PRIVATE_PROJECTS: a caller without access to a "
+            "private project gets the project of that name from upstream, whoever published it there"
         )
     if (
         upstream is not None
@@ -54,18 +54,19 @@ def _doubts(settings: Settings) -> Iterator[str]:
         and not settings.short_urls.alone
     ):
         yield (
-            "PYOCI_UPSTREAM_AUTH without PYOCI_REGISTRIES: whoever names a registry of their own, which "
-            "lacks all projects, sees the pages that these credentials open; list your registries"
+            "PYOCI_UPSTREAM_AUTH without PYOCI_REGISTRIES: anyone can name an empty registry of their"
+            " own in the URL, and see the pages that these credentials give access to; list your "
+            "registries"
         )
     if settings.cache_key and settings.cache.kind != "redis":
         yield (
-            "PYOCI_CACHE_KEY has no use where PYOCI_CACHE_URL names no Redis: it signs what is "
-            "remembered there, and nothing else"
+            "PYOCI_CACHE_KEY has no effect unless PYOCI_CACHE_URL names a Redis: it signs the entries"
+            " of that cache, and nothing else"
         )
     if upstream is not None and "simple" not in upstream.url:
         yield (
-            "PYOCI_UPSTREAM_INDEX: most simple APIs have `simple` in their URL, and this one hasn't; "
-            "where it is another page, no project is found"
+            "PYOCI_UPSTREAM_INDEX: most simple APIs have `simple` in their URL, and this one doesn't;"
+            " if it is not a simple API, no project is found"
         )
 
 

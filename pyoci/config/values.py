@@ -1,6 +1,7 @@
 """The values of settings, and how each is parsed from the text of a variable.
 
-A parser raises ValueError with what is wrong and what was expected. It doesn't repeat what may be a secret.
+A parser raises ValueError with what is wrong and what was expected. The message doesn't repeat possible
+secrets.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _LEVEL_NAMES = {**{level: level for level in LEVELS}, "warn": "warning", "trace"
 _NAME_LIMIT = 255  # characters
 _SECRET_LENGTH = 32  # characters at least
 
-# Azure's container apps set these; the attributes are those of the Rust PyOCI.
+# Azure's container apps set these variables. The Rust PyOCI reports them as the same attributes.
 RESOURCE_ATTRIBUTES = {
     "DEPLOYMENT_ENVIRONMENT": "deployment.environment",
     "CONTAINER_APP_NAME": "k8s.container.name",
@@ -31,18 +32,18 @@ RESOURCE_ATTRIBUTES = {
 
 @dataclass(frozen=True, slots=True)
 class LogLevels:
-    """The lowest level that is logged, by part of PyOCI in `rooms`; `default` is that of all others."""
+    """The lowest level that is logged: by package in `rooms`, and `default` for all other packages."""
 
     default: str = "info"
     rooms: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, reader: Reader) -> LogLevels:
-        """PYOCI_LOG, or without it RUST_LOG, whose parts that mean nothing here cause warnings."""
+        """Read PYOCI_LOG, or RUST_LOG if that is unset. Unknown parts of RUST_LOG cause warnings."""
         if reader.text("PYOCI_LOG"):
             return reader.get("PYOCI_LOG", cls._parse, cls())
         levels, odd = cls._understood(reader.text("RUST_LOG"))
-        reader.warnings += [f"RUST_LOG: {part!r} has no meaning here and is ignored" for part in odd]
+        reader.warnings += [f"RUST_LOG: {part!r} is not known to PyOCI and is ignored" for part in odd]
         return levels
 
     @classmethod
@@ -50,12 +51,12 @@ class LogLevels:
         levels, odd = cls._understood(text)
         if odd:
             expected = f"expected {', '.join(LEVELS)}, or pyoci.oci=debug,info"
-            raise ValueError(f"{', '.join(map(repr, odd))} is no level; {expected}")
+            raise ValueError(f"{', '.join(map(repr, odd))} is not a level; {expected}")
         return levels
 
     @classmethod
     def _understood(cls, text: str) -> tuple[LogLevels, list[str]]:
-        """The levels in `text`, and its parts that are none."""
+        """The levels in `text`, and the parts that are not levels."""
         default, rooms, odd = cls().default, dict[str, str](), []
         for part in filter(None, (part.strip() for part in text.split(","))):
             room, equals, name = part.rpartition("=")
@@ -71,7 +72,7 @@ class LogLevels:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Export:
-    """Whether telemetry is sent to a collector. `resource` has OpenTelemetry's attributes of this server."""
+    """Whether and where to send telemetry. `resource` has this server's OpenTelemetry attributes."""
 
     wanted: bool
     endpoint: str  # empty: OpenTelemetry's own variables name it
@@ -80,7 +81,9 @@ class Export:
 
     @classmethod
     def read(cls, reader: Reader) -> Export:
-        """OTLP_ENDPOINT and what belongs to it. OpenTelemetry's own variables switch it on and off, too."""
+        """Read OTLP_ENDPOINT and related variables. OpenTelemetry's own variables also switch the export on
+        and off.
+        """
         endpoint = reader.get("OTLP_ENDPOINT", base_url, "")
         signals = ("", "_TRACES", "_METRICS", "_LOGS")
         elsewhere = any(reader.environ.get(f"OTEL_EXPORTER_OTLP{signal}_ENDPOINT") for signal in signals)
@@ -95,7 +98,9 @@ class Export:
 
 
 def proxies(reader: Reader) -> dict[str, str]:
-    """HTTP_PROXY and HTTPS_PROXY in either case; http_proxy goes first, for CGI sets HTTP_PROXY."""
+    """HTTP_PROXY and HTTPS_PROXY in either case. The lower-case http_proxy takes precedence, since CGI sets
+    HTTP_PROXY from a request's header.
+    """
     environ = reader.environ
     found = {
         scheme: environ.get(f"{scheme}_proxy") or environ.get(f"{scheme.upper()}_PROXY")
@@ -105,7 +110,7 @@ def proxies(reader: Reader) -> dict[str, str]:
 
 
 def cores(cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """The processors that this process may use: its affinity, limited by its container's quota.
+    """The number of processors that this process may use: its affinity, limited by its container's quota.
 
     `cpu_max` is the file with that quota (cgroup v2).
     """
@@ -118,19 +123,21 @@ def cores(cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
 
 
 def default_workers(cores: int) -> int:
-    """Two processes at least, so that one that computes hashes doesn't keep the other from answering."""
+    """At least two processes, so that one can answer while the other computes hashes."""
     return min(max(cores, 2), 8)
 
 
 def default_threads(workers: int) -> int:
-    """Enough for 80 transfers at once in all. Pages need eight; more threads cost them a few per cent."""
+    """Enough for 80 concurrent transfers in all processes. Pages need only eight threads; more slow them by a
+    few percent.
+    """
     return max(80 // workers, 16)
 
 
 def number(least: int, most: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if not re.fullmatch(r"[0-9]{1,19}", text) or not least <= int(text) <= most:
-            raise ValueError(f"{text[:SHOWN]!r} is not right; expected a whole number from {least} to {most}")
+            raise ValueError(f"{text[:SHOWN]!r} is not valid; expected a whole number from {least} to {most}")
         return int(text)
 
     return parse
@@ -138,7 +145,7 @@ def number(least: int, most: int) -> Callable[[str], int]:
 
 def yes_or_no(text: str) -> bool:
     if text.lower() not in {"yes", "no"}:
-        raise ValueError(f"{text[:SHOWN]!r} is not right; expected yes or no")
+        raise ValueError(f"{text[:SHOWN]!r} is not valid; expected yes or no")
     return text.lower() == "yes"
 
 
@@ -153,36 +160,36 @@ def prefix(text: str) -> str:
 def base_url(text: str) -> str:
     if not re.fullmatch(r"https?://[A-Za-z0-9._:\[\]-]+(?:/[!-~]*)?", text) or re.search("[?#@]", text):
         raise ValueError(
-            "this is no base URL; expected one like https://collector.example.com:4318, without credentials"
+            "this isn't a base URL; expected one like https://collector.example.com:4318, without credentials"
         )
     return text.rstrip("/")
 
 
 def header(text: str) -> str:
     if not re.fullmatch(r"[!-~]+(?: +[!-~]+)*", text):
-        raise ValueError("this can't stand in a header; expected all of an Authorization, like Bearer TOKEN")
+        raise ValueError("this is not a header's value; expected all of an Authorization, like Bearer TOKEN")
     return text
 
 
 def secret(text: str) -> str:
-    """Raises ValueError, which repeats nothing of it."""
+    """Raises ValueError without repeating the value."""
     if len(text) < _SECRET_LENGTH or not text.isprintable():
         raise ValueError(
-            f"this is no key; expected at least {_SECRET_LENGTH} visible characters, for instance those that "
-            "`openssl rand -hex 32` prints"
+            f"this is not a key; expected at least {_SECRET_LENGTH} visible characters, for instance those "
+            "that `openssl rand -hex 32` prints"
         )
     return text
 
 
 def label(text: str) -> str:
     if not text.isprintable() or len(text) > _NAME_LIMIT:
-        raise ValueError(f"this is no name; expected at most {_NAME_LIMIT} visible characters")
+        raise ValueError(f"this is not a name; expected at most {_NAME_LIMIT} visible characters")
     return text
 
 
 def username(text: str) -> str:
     if ":" in text or not text.isprintable():
-        raise ValueError("this is no user name; expected visible characters without a colon")
+        raise ValueError("this is not a user name; expected visible characters without a colon")
     return text
 
 
@@ -190,7 +197,7 @@ def directory(text: str) -> Path:
     path = Path(text).expanduser().absolute()
     if path.exists() and not path.is_dir():
         raise ValueError(
-            f"{text[:SHOWN]!r} is not a directory; expected one, or a path where one can be made"
+            f"{text[:SHOWN]!r} is not a directory; expected one, or a path where one can be created"
         )
     return path
 

@@ -131,7 +131,7 @@ def test_says_what_is_wrong(image: Image) -> None:
     command = image.command(STAGE.last("CMD").command, {"PORT": "http"}, read_only=True)
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode != 0
-    assert "PORT: 'http' is not right; expected a whole number" in done.stderr
+    assert "PORT: 'http' is not valid; expected a whole number" in done.stderr
     assert "Traceback" not in done.stderr
 
 
