@@ -7,10 +7,10 @@ PyOCIError
 │   ├── UnsupportedCoding   the request's body is compressed
 │   └── BodyTimeout         the request's body stopped arriving
 ├── Unauthorized            no credentials, or wrong ones
-├── Denied insufficient rights, or a registry that the settings don't allow
+├── Denied                  insufficient rights, or a registry that the settings don't allow
 ├── NotFound                an unknown project, version or file
 ├── NotSupported            an operation that the registry doesn't support
-├── Withdrawn an action of the upload form that package indexes no longer support
+├── Withdrawn               an action of the upload form that package indexes no longer support
 ├── AlreadyExists           another file has that name
 ├── TooLarge                over a limit, which the message names
 ├── RateLimited             the registry asks to wait

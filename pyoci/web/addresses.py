@@ -1,9 +1,9 @@
 """The address of a request: a decoded URL path, parsed into registry, namespace and project. Pure.
 
-A short URL is replaced by what it stands for: no other module knows by which URL a page was asked for.
+A short URL is replaced by the registry and namespace that it stands for. Other modules don't see short URLs.
 
-WSGI decodes the path, and some proxies merge double slashes. So a registry that was written as a URL arrives
-in several forms, all of which are read.
+WSGI decodes the path, and some proxies merge double slashes. A registry that was written as a URL therefore
+arrives in several forms. All of them are accepted.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from pyoci.oci.registries import DEFAULT, RESERVED, ShortUrls, could_be_a_host
 EXPECTED = "/<registry>/<namespace>/ or /<registry>/<namespace>/<project>/"
 EXPECTED_BELOW = "<project>/ or <project>/<file> after the package index's own address"
 EXPECTED_OF_DEFAULT = f"/{DEFAULT}/<project>/, /pypi/<project>/json, or an upload to /{DEFAULT}/ or /legacy/"
-# hatch asks here. "+" can't stand in an OCI name, so this hides nobody's namespace.
+# hatch requests this path. An OCI name can't contain "+", so the path conflicts with no namespace.
 SIMPLE = "+simple"
 # Many clients insist on `<index>/simple/` for reading and on `<index>/legacy/` for uploads.
 ALIAS = "simple"
 UPLOAD_ALIASES = frozenset({ALIAS, "legacy"})
-# Of a URL that ends in /simple/ Dependabot makes one that ends in /pypi/, and asks for <project>/json there.
+# Dependabot replaces /simple/ at the end of a URL by /pypi/, and requests <project>/json below that.
 JSON_ALIAS = "pypi"
-# How much of its sha256 an address of a file has: `+0123456789abcdef/<file>`.
+# The number of digits of a file's sha256 in its address: `+0123456789abcdef/<file>`.
 DIGEST_DIGITS = 16
-# What clients and browsers probe for: uv and pdm, PEP 807, and whatever has an icon or a robot.
+# Paths that clients request from any host: uv and pdm, PEP 807, browsers, and robots.
 PROBED = frozenset({"_", ".well-known", "favicon.ico", "robots.txt"})
 
 _URL = re.compile(r"(https?):/{0,2}([^/]+)/?", re.IGNORECASE)
 
 
 class NoRegistry(NotFound):
-    """The first segment can't be a registry. `probed`: clients ask any host for it, again and again."""
+    """The first segment can't be a registry. `probed`: clients regularly request it from any host."""
 
     def __init__(self, message: str, *, probed: bool = False) -> None:
         super().__init__(message)
@@ -46,9 +46,10 @@ class NoRegistry(NotFound):
 
 @dataclass(frozen=True, slots=True)
 class IndexAddress:
-    """A path below the site: the registry as written, the segments after it, and those after `+simple/`.
+    """A path below the site's prefix: the registry as written, the segments after it, and the segments after
+    `+simple/`.
 
-    `below` is None where the path has no `+simple`. A short URL is read as if it had one.
+    `below` is None if the path has no `+simple`. A short URL is parsed as if it had one.
     """
 
     registry: str
@@ -60,7 +61,7 @@ class IndexAddress:
     def read(cls, path: str, knows: Callable[[str], bool], short: ShortUrls | None = None) -> Self:
         """Parse a decoded path without outer slashes. `knows` recognises aliases. Raises NoRegistry.
 
-        What follows the name of a short URL counts as below `+simple/`: it is not part of a namespace.
+        The segments after a short URL's name count as below `+simple/`: they are not part of a namespace.
         """
         if short is not None and (found := _shortened(path, short)) is not None:
             return cls(*found, short=True)
@@ -126,8 +127,8 @@ class IndexAddress:
         return self._project_below(JSON_ALIAS)
 
     def aliased_projects(self, *, for_json: bool = False) -> tuple[tuple[str, str], ...]:
-        """All projects that this address is an alias of, in the order in which they count. There are several
-        where the index above is an alias, too: `acme/simple/simple/<project>/`.
+        """All projects that this address is an alias of, in order of precedence. There are several if the
+        index above is itself an alias: `acme/simple/simple/<project>/`.
         """
         found: list[tuple[str, str]] = []
         next_one = self.aliased_project or (self.aliased_json if for_json else None)
@@ -139,13 +140,16 @@ class IndexAddress:
 
     @property
     def may_go_upstream(self) -> bool:
-        """Whether a project of this name may be asked for outside: `<index>/simple/` is meant as a root."""
+        """Whether upstream may be asked for the project at this address. Clients mean `<index>/simple/` as a
+        root.
+        """
         return self.below is not None or not self._is_alias({ALIAS})
 
     @property
     def shadowed_project(self) -> tuple[str, str] | None:
-        """The same, if this address is `simple/+simple/<project>/` or `legacy/+simple/<project>/`. hatch asks
-        there for a project that it uploads to the alias, though this is none.
+        """The path of the namespace above and the project's name, if this address is
+        `simple/+simple/<project>/` or `legacy/+simple/<project>/`. hatch requests these addresses for a
+        project that it uploads to the alias, although they are not aliases.
         """
         above = IndexAddress(self.registry, self.segments)
         if self.short or not self.below or len(self.below) != 1 or not above._is_alias(UPLOAD_ALIASES):
@@ -161,12 +165,14 @@ class IndexAddress:
         return (above._above, self.segments[-1]) if above._is_alias({alias}) else None
 
     def _is_alias(self, names: Container[str]) -> bool:
-        """Whether a namespace stands before the last segment, and that is one of these names."""
+        """Whether the last segment is one of these names and follows a namespace."""
         return self.below is None and len(self.segments) > 1 and self.segments[-1].lower() in names
 
 
 def _shortened(path: str, short: ShortUrls) -> tuple[str, tuple[str, ...], tuple[str, ...]] | None:
-    """What a short URL stands for, and the segments below it; None for another path that may be asked for."""
+    """The registry and namespace that a short URL stands for, and the segments below it; None for another
+    permitted path.
+    """
     first, slash, rest = path.partition("/")
     meant = short.find(first)
     if meant is not None:
@@ -183,12 +189,12 @@ def _registry(path: str, knows: Callable[[str], bool]) -> tuple[str, str]:
     """Split off the registry."""
     first, _, rest = path.partition("/")
     if first in RESERVED | PROBED and not knows(first):
-        raise NoRegistry(f"/{first} is not a registry's; expected {EXPECTED}", probed=first in PROBED)
+        raise NoRegistry(f"/{first} does not name a registry; expected {EXPECTED}", probed=first in PROBED)
     if first.lower() in {"http:", "https:"}:
         host, _, rest = rest.removeprefix("/").partition("/")
         first = f"{first}//{host}"
     elif "%" in first:
-        first = unquote(first)  # a proxy in front encoded it once more
+        first = unquote(first)  # a reverse proxy encoded it a second time
     if url := _URL.fullmatch(first):
         return f"{url[1].lower()}://{url[2]}", rest
     if not could_be_a_host(first) and not knows(first.lower()):

@@ -1,6 +1,6 @@
 """Checks of a request's head that do not depend on its address.
 
-A refusal waits for the end of the body, as every answer does.
+Like every answer, a refusal is sent only after the whole body has been read.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ _HOST = re.compile(r"[^\s,@/?#\\]*")
 
 
 def refuse_by_head() -> None:
-    """Before each request: raises InvalidRequest, Denied, UnsupportedCoding."""
+    """Check the request before it is routed. Raises InvalidRequest, Denied and UnsupportedCoding."""
     environ = request.environ
     if not names_its_host(environ):
         raise InvalidRequest("the request names no host; expected one Host header, as HTTP/1.1 requires it")
     if request.method not in _WRITES:
         return
     if _is_from_elsewhere(environ):
-        raise Denied("a page of another site may not write here; expected no Origin, or that of this server")
+        raise Denied("web pages of other sites may not write here; expected no Origin, or this server's")
     codings = {coding.strip().lower() for coding in environ.get("HTTP_CONTENT_ENCODING", "").split(",")}
     if codings - {"", "identity"}:
-        raise UnsupportedCoding("the body has a Content-Encoding; expected it as it is, without one")
+        raise UnsupportedCoding("the body has a Content-Encoding; expected a body without one")
 
 
 def names_its_host(environ: WSGIEnvironment) -> bool:
-    """Whether the request has one Host that can be one (RFC 9112, section 3.2)."""
+    """Whether the request has exactly one valid Host (RFC 9112, section 3.2)."""
     host = environ.get("HTTP_HOST")
     if host is None:
         return environ.get("SERVER_PROTOCOL") != "HTTP/1.1"
@@ -45,7 +45,9 @@ def names_its_host(environ: WSGIEnvironment) -> bool:
 
 
 def _is_from_elsewhere(environ: WSGIEnvironment) -> bool:
-    """Whether a browser sends this for a page of another site. Clients of packages send neither header."""
+    """Whether a browser sent this request for a page of another site. Package clients send neither of these
+    headers.
+    """
     if environ.get("HTTP_SEC_FETCH_SITE", "").strip().lower() == "cross-site":
         return True
     origin = environ.get("HTTP_ORIGIN")
@@ -58,13 +60,13 @@ def _is_own(origin: str, environ: WSGIEnvironment) -> bool:
         theirs, own = urlsplit(origin), urlsplit(f"//{environ.get('HTTP_HOST', '')}")
         port = theirs.port or _PORTS[theirs.scheme]
         ports = {own.port} if own.port else _own_ports(environ)
-    except (ValueError, KeyError):  # "null", an extension's, or nothing that can be read
+    except (ValueError, KeyError):  # "null", a browser extension's, or an invalid URL
         return False
     return bool(theirs.hostname) and theirs.hostname == own.hostname and port in ports
 
 
 def _own_ports(environ: WSGIEnvironment) -> set[int]:
-    """The port of a Host without one. A proxy that ends TLS, and whose word isn't taken for that, makes an
-    https request look like an http one.
+    """The possible ports of a Host without a port. Behind a proxy that terminates TLS and whose headers
+    aren't trusted, an https request looks like an http request, so both default ports are possible.
     """
     return {443} if environ.get("wsgi.url_scheme") == "https" else {80, 443}

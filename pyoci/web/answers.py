@@ -1,4 +1,4 @@
-"""Answers, with the headers that keep caches from giving one caller's page to another."""
+"""Answers, with headers that prevent caches from serving one caller's page to another."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from flask import Response, request
 from pyoci.web.negotiation import accepts_gzip
 from pyoci.web.rendered import REGISTRY, Rendered, matches
 
-# What may stand in a query as it is; everything else that got here is encoded once more.
+# Characters that a query may contain unencoded. All others are percent-encoded.
 _QUERY_SAFE = "!$&'()*+,;=:@/?%-._~"
 
 
 def page(content: bytes, content_type: str, origin: str = REGISTRY) -> Response:
-    """A page: gzip where welcome, a strong ETag over exactly these bytes, 304 where the client has them.
+    """A page: compressed if the client accepts gzip, with a strong ETag over exactly these bytes, and 304 if
+    the client has them.
 
-    The store was asked before, so a 304 goes only to a caller who may read the page.
+    The store has authorized the caller before, so only a caller who may read the page gets a 304.
     """
     return rendered(Rendered.of(content, content_type, compressed=gzip_is_welcome(), origin=origin))
 
 
 def rendered(page: Rendered) -> Response:
-    """The answer for a page that is rendered already."""
+    """The answer for a rendered page."""
     status, headers, body = page.answer(request.headers.get("If-None-Match"))
     answer = Response(body, status=status, headers=headers)
     if status == HTTPStatus.NOT_MODIFIED:
@@ -37,13 +38,13 @@ def gzip_is_welcome() -> bool:
 
 
 def unchanged(tag: str) -> bool:
-    """Whether the client holds the representation with this ETag (RFC 9110, section 13.1.2)."""
+    """Whether the client has the representation with this ETag (RFC 9110, section 13.1.2)."""
     condition = request.headers.get("If-None-Match")
     return condition is not None and matches(condition, tag)
 
 
 def text(content: str, status: int | str = 200) -> Response:
-    """A short text that caches don't store."""
+    """A short text, with headers that forbid caching."""
     answer = Response(content, status=status, content_type="text/plain; charset=utf-8")
     answer.headers["Cache-Control"] = "no-store"
     answer.headers["X-Content-Type-Options"] = "nosniff"
@@ -51,12 +52,12 @@ def text(content: str, status: int | str = 200) -> Response:
 
 
 def moved(location: str) -> Response:
-    """A permanent redirect within this site; pip and poetry remember it for ever.
+    """A permanent redirect within this site. pip and poetry cache it forever.
 
-    `location` is relative to the address asked for, so it holds behind any prefix and any proxy.
+    `location` is relative to the requested address, so it is correct behind any prefix and proxy.
     """
     query = quote(request.query_string, safe=_QUERY_SAFE)
-    answer = text("moved to its own address", 301)
+    answer = text("moved to its normalised address", 301)
     answer.headers["Location"] = f"{location}?{query}" if query else location
     del answer.headers["Cache-Control"]
     return answer

@@ -21,8 +21,8 @@ from pyoci.web.warm import WarmPages
 def register(app: Flask, site: Site) -> None:
     """Serve `site` from `app`: package indexes below `site.path`, and /health, /ready and / beside them.
 
-    Also answers the failures of everything else that `app` serves, and reads every request's body to its
-    end before an answer starts.
+    Also handles the errors of all other views of `app`, and reads every request's body to its end before an
+    answer starts.
     """
     app.extensions[EXTENSION] = site
     app.url_map.merge_slashes = False  # a registry may be written as a URL

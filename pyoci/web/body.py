@@ -1,8 +1,8 @@
 """The request's body: read within limits of time and size, and to its end before any answer starts.
 
-Clients that upload look for an answer only when they have sent everything. Over TLS, an answer given
-with the body unread reached twine, poetry and flit never, and with everything read always. So whatever
-an answer says, it waits for the rest of the body, and throws it away.
+Clients read the answer to an upload only after they have sent the whole body. Over TLS, twine, poetry and
+flit never received an answer that was sent before the body was read, and always received one that was sent
+after it. Every answer therefore waits until the rest of the body has been read and discarded.
 """
 
 from __future__ import annotations
@@ -22,32 +22,34 @@ from pyoci.errors import NO_MEMORY, BodyTimeout, Exhausted, InvalidRequest, PyOC
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-SMALL_BODY = 64 * 1024  # bytes; the most that is read where no file is uploaded
-PIECE = 768 * 1024  # bytes; less costs more processor time, more takes an upload up to 20 MB of memory
+SMALL_BODY = 64 * 1024  # bytes; the limit of bodies that are not uploads
+PIECE = 768 * 1024  # bytes; smaller pieces cost processor time, larger ones memory (up to 20 MB)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How long a body may take, in seconds, and how much of an unwanted one is read, in bytes."""
+    """The time limits of a body, in seconds, and how much of an unwanted body is read, in bytes."""
 
     progress: float = 30.0  # without a single byte
-    start: float = 60.0  # in all, on top of what `slowest` gives
-    slowest: int = 8 * 1024  # bytes a second; whoever is slower holds a thread and calls it an upload
-    chunked: float = 3600.0  # in all, for a body whose length nobody knows
-    refusal: float = 60.0  # for throwing away what is left
-    cap: int = 1024**3  # an unwanted body longer than this is not read; the connection is closed on it
+    start: float = 60.0  # in total, in addition to the time that `slowest` allows
+    slowest: int = 8 * 1024  # bytes a second, on average; a slower client would occupy a thread for too long
+    chunked: float = 3600.0  # in total, for a body of unknown length
+    refusal: float = 60.0  # for reading and discarding the rest
+    cap: int = 1024**3  # a longer unwanted body is not read; the connection is closed instead
 
     def in_all(self, length: int | None) -> float:
-        """How long a body of `length` bytes may take."""
+        """The time limit in seconds of a body of `length` bytes."""
         return self.chunked if length is None else self.start + length / self.slowest
 
 
 class RequestBody(io.RawIOBase):
-    """A request's body, as `wsgi.input`. Ends where the body ends, and says so when it ends too soon.
+    """A request's body, as `wsgi.input`. Reading ends at the body's end, and raises an error if the body is
+    cut off.
 
-    Reading raises BodyTimeout, InvalidRequest and Exhausted, never OSError: the client's connection is not
-    the disk's, nor the registry's. `length` is in bytes, None for a chunked body. `limit_passed` is the limit
-    of this address where the server has seen that the body is over it: then reading raises TooLarge.
+    Reading raises BodyTimeout, InvalidRequest and Exhausted. It never raises OSError, which callers would
+    take for an error of the disk or of the registry's connection. `length` is in bytes, None for a chunked
+    body. `limit_passed` is set if the server has found the body to exceed the limit of this address: reading
+    then raises TooLarge.
     """
 
     def __init__(self, environ: WSGIEnvironment, patience: Patience) -> None:
@@ -89,7 +91,7 @@ class RequestBody(io.RawIOBase):
         return len(data)
 
     def finish(self) -> bool:
-        """Read the rest and throw it away. False where that took too long, was too much, or failed."""
+        """Read and discard the rest. Returns False if that took too long, exceeded the limit, or failed."""
         try:
             return self._ended or (self.limit_passed is None and self._drain())
         except PyOCIError:
@@ -98,7 +100,7 @@ class RequestBody(io.RawIOBase):
             self.release()
 
     def release(self) -> None:
-        """Stop the watch, and give the connection back its own timeout."""
+        """Stop the timer, and restore the connection's timeout."""
         self._deadline.stop()
 
     def _drain(self) -> bool:
@@ -120,9 +122,10 @@ class RequestBody(io.RawIOBase):
         except TimeoutError:
             raise self._fail(_timeout(self.taken)) from None
         except MemoryError:
-            # The server has lost bytes of it, so that nobody can go on here. The client is not to blame.
+            # The server has lost bytes of the body, so reading can't continue. This is not the client's
+            # mistake.
             raise self._fail(Exhausted(NO_MEMORY)) from None
-        except Exception as exc:  # a reset, or what the server itself raises for a bad chunk
+        except Exception as exc:  # a reset, or the server's exceptions for a bad chunk
             late = self._deadline.expired
             raise self._fail(_timeout(self.taken) if late else _cut(self.taken, self.length)) from exc
         if not data:
@@ -144,11 +147,12 @@ class RequestBody(io.RawIOBase):
 
 
 class _ReadDeadline:
-    """A limit on the waits for one connection: on each by its timeout, on all together by a timer.
+    """Time limits of reading from one connection: its timeout limits each read, and a timer limits all of
+    them together.
 
-    A client that sends a byte now and then never runs into the socket's timeout, while the server waits
-    for a whole piece. So when the time is up the timer ends the reading side: the waiting read returns,
-    and an answer can still be sent.
+    A client that sends a byte now and then never reaches the socket's timeout, while the server waits for a
+    whole piece. When the time is up, the timer therefore shuts down the reading side: the blocked read
+    returns, and an answer can still be sent.
     """
 
     def __init__(self, connection: socket.socket | None, progress: float) -> None:
@@ -161,11 +165,11 @@ class _ReadDeadline:
 
     @property
     def expired(self) -> bool:
-        """Whether the reading side was ended: here, or by a server that does so itself."""
+        """Whether the reading side was shut down, by this class or by the server."""
         return self._expired or bool(getattr(self._connection, "was_cut", False))
 
     def start(self, seconds: float | None) -> None:
-        """Start, or start again, with `seconds` from now on; None where the server ends slow clients."""
+        """Start or restart the timer with `seconds`; None if the server itself disconnects slow clients."""
         self.stop()
         if self._connection is None:
             return
@@ -194,8 +198,8 @@ class _ReadDeadline:
 
     def _expire(self, connection: socket.socket) -> None:
         self._expired = True
-        with suppress(OSError):  # the client may be gone already
-            # Not the method of an SSLSocket: that would go on without encryption.
+        with suppress(OSError):  # the client may have disconnected
+            # Not SSLSocket.shutdown, which would continue without encryption.
             socket.socket.shutdown(connection, socket.SHUT_RD)
 
 

@@ -102,13 +102,13 @@ class ResolvedRequest:
     registry: Registry
     address: IndexAddress
     caller: Credentials
-    fresh: bool  # whether the registry is to be asked, whatever is cached
+    fresh: bool  # whether to ask the registry even if the answer is cached
 
     def namespace(self) -> Namespace:
         """The namespace that this address is the root of. Raises NotFound, InvalidRequest."""
         path = self.address.as_root
         if path is None:
-            raise NotFound("this is a project's address; files are uploaded to that of its package index")
+            raise NotFound("this is a project's address; to upload, expected its package index's")
         return Namespace.parse(self.registry, path)
 
     def project(self) -> tuple[Namespace, ProjectName]:
@@ -126,7 +126,7 @@ class ResolvedRequest:
 
     @staticmethod
     def leave_path(path: str) -> None:
-        """Have the log show the path that an alias means, in place of the one that was asked for."""
+        """Have the log show the path that an alias stands for, instead of the requested path."""
         request.environ["pyoci.path"] = path
 
     def shadowed(self) -> ResolvedProject | None:
@@ -159,7 +159,7 @@ class ResolvedRequest:
         return ResolvedProject(Namespace.parse(self.registry, path), ProjectName.parse(name), below)
 
     def _below(self, path: str, name: str) -> Namespace | None:
-        with suppress(InvalidRequest):  # some names of projects can't be a namespace
+        with suppress(InvalidRequest):  # some project names are not valid in a namespace
             return Namespace.parse(self.registry, f"{path}/{name}")
         return None
 
@@ -170,7 +170,7 @@ class ResolvedRequest:
             return UploadAddress(namespace)
         above, pages = self.address.aliased_index, []
         for found in filter(None, (self.address.as_project, self.address.aliased_project)):
-            with suppress(InvalidRequest):  # a namespace may have a name that no project can have
+            with suppress(InvalidRequest):  # a namespace's name may not be valid for a project
                 pages.append((Namespace.parse(self.registry, found[0]), ProjectName.parse(found[1])))
         alias_of = None if above is None else Namespace.parse(self.registry, above)
         return UploadAddress(namespace, alias_of, tuple(pages))

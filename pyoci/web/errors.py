@@ -41,29 +41,29 @@ STATUS: dict[type[errors.PyOCIError], int] = {
     errors.Unreachable: 504,
     errors.Unavailable: 503,
 }
-MESSAGE_LIMIT = 500  # characters; it stands in the status line too
-_BROKEN = "PyOCI failed at this request; its log says more"
-_DISK_FULL = "PyOCI has no room left to take this; nothing was stored"
-_AGAIN = 5  # seconds, for Retry-After: other requests have freed their memory by then
-_SOON = 1  # second, for Retry-After: pip asks five times more, which outlasts most restarts
+MESSAGE_LIMIT = 500  # characters; the message is also sent in the status line
+_BROKEN = "PyOCI failed to handle this request; its log has the details"
+_DISK_FULL = "PyOCI has no disk space left for this; nothing was stored"
+_AGAIN = 5  # seconds, for Retry-After: other requests have probably freed their memory by then
+_SOON = 1  # second, for Retry-After: pip retries five times, which outlasts most restarts
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _WEEK = "public, max-age=604800"
 
 
 def register_errors(app: Flask) -> None:
-    """Answer every failure of `app` with a sentence."""
+    """Answer every error of `app` with one sentence."""
     app.register_error_handler(errors.PyOCIError, _known)
     app.register_error_handler(HTTPException, _routing)
     app.register_error_handler(Exception, _unknown)
 
 
 def status_of(kind: type[errors.PyOCIError]) -> int:
-    """The status of a kind, or of the nearest kind above it."""
+    """The status of a kind of error, or of its nearest base class that has one."""
     return next(STATUS[ancestor] for ancestor in kind.__mro__ if ancestor in STATUS)
 
 
 def one_line(message: str) -> str:
-    """A message that can stand in a status line: one line of printable Latin-1, of limited length."""
+    """The message in a form that a status line allows: one line of printable Latin-1, of limited length."""
     latin = message.encode("latin-1", "replace").decode("latin-1")
     line = " ".join("".join(c if c.isprintable() else " " for c in latin).split())
     return line if len(line) <= MESSAGE_LIMIT else line[: MESSAGE_LIMIT - 3] + "..."
@@ -95,13 +95,13 @@ def _known(error: errors.PyOCIError) -> Response:
 
 
 def _routing(error: HTTPException) -> Response:
-    """An error of Flask's routing, with a message of ours where it helps more."""
+    """The answer to an error of Flask's routing, with a more helpful message where PyOCI has one."""
     status = error.code or 500
     message = error.description or error.name
     if status == 404:
         message = f"there is nothing at this address; expected {EXPECTED}"
     elif status == 405:
-        message = f"{request.method[:20]} is not possible at this address"
+        message = f"{request.method[:20]} is not allowed at this address"
     answer = _answer(status, message)
     for name, value in error.get_headers():
         if name.lower() in {"allow", "retry-after"}:
@@ -110,7 +110,7 @@ def _routing(error: HTTPException) -> Response:
 
 
 def _unknown(error: Exception) -> Response:
-    """A defect, or an error of this machine's disk. The caller gets one sentence.
+    """Handle a defect, or an error of this machine's disk. The client gets one sentence.
 
     The log gets the lines of the traceback, but not the message, which may contain a URL with a token.
     """
@@ -125,13 +125,13 @@ def _unknown(error: Exception) -> Response:
 
 
 def _without_memory(error: Exception) -> Response:
-    traceback.clear_frames(error.__traceback__)  # frees the memory that they hold
+    traceback.clear_frames(error.__traceback__)  # frees the memory that their variables refer to
     return _known(errors.Exhausted(errors.NO_MEMORY))
 
 
 class WithoutMemory:
-    """WSGI: answers 503 where memory did not suffice for the application's own answer. The server would log a
-    traceback, and answer as for a defect.
+    """WSGI middleware: answers 503 if the application runs out of memory outside its error handlers. Without
+    it, the server would log a traceback and answer 500.
     """
 
     def __init__(self, application: WSGIApplication, events: Events) -> None:
@@ -166,6 +166,8 @@ def _answer(status: int, message: str) -> Response:
 
 
 def _as_json(answer: Response, message: str) -> None:
-    """The shape that uv reads when it publishes; never problem+json."""
+    """Turn the answer into the JSON that uv reads when it publishes. Not problem+json, which uv doesn't
+    accept.
+    """
     answer.content_type = "application/json"
     answer.data = json.dumps({"code": answer.status, "message": message, "title": "Conflict"})

@@ -1,8 +1,8 @@
 """The fields of the legacy upload form: their meaning, and what is refused.
 
 Clients differ: pdm sends "" for every None, devpi sends no protocol_version, hand-written requests leave out
-name and version, and each client sends other digests. The file tells most of it, so only the file is
-required.
+name and version, and each client sends different digests. The file itself contains most of this data, so only
+the file is required.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import BinaryIO
 from pyoci.errors import InvalidRequest, TooLarge, Withdrawn
 from pyoci.store.models import Upload
 
-TEXT_LIMIT = 8 * 1024 * 1024  # bytes of all fields but `content`: a README may well have half a megabyte
-SINGLE_LIMIT = 4096  # bytes of a field with one value: millions of digits are a version that takes seconds
+TEXT_LIMIT = 8 * 1024 * 1024  # bytes of all fields except `content`: a README may have half a megabyte
+SINGLE_LIMIT = 4096  # bytes of a field with one value: parsing a version of millions of digits takes seconds
 ATTESTATIONS_LIMIT = 256 * 1024  # bytes: one attestation has about 10,000, and PyPI takes two for a file
-_IGNORED = ("gpg_signature",)  # accepted, and not kept
+_IGNORED = ("gpg_signature",)  # accepted, but not stored
 _DIGESTS = {
     "sha256_digest": {64: "sha256"},
     "blake2_256_digest": {64: "blake2b_256", 128: "blake2b"},  # distutils of Python 3.8 to 3.11 sends 128
@@ -30,7 +30,7 @@ _WITHDRAWN = ("submit", "doc_upload")
 
 
 class Fields:
-    """The fields that have arrived so far. Only those that PyOCI uses are kept."""
+    """The fields that have arrived so far. Those that PyOCI doesn't use are discarded."""
 
     def __init__(self) -> None:
         self._texts: dict[str, list[bytearray]] = {name: [] for name in (*_SINGLE, *_LISTS, _ATTESTATIONS)}
@@ -40,7 +40,7 @@ class Fields:
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        """The names of fields that were accepted but are not kept."""
+        """The names of the fields that were accepted but are not stored."""
         return tuple(dict.fromkeys(self._ignored))
 
     @property
@@ -49,7 +49,7 @@ class Fields:
         return all(map(self._single, ("name", "version")))
 
     def begin(self, name: str) -> None:
-        """A field of that name has begun."""
+        """Begin a field of that name."""
         if name in _IGNORED:
             self._ignored.append(name)
         texts = self._texts.get(name)
@@ -59,10 +59,10 @@ class Fields:
             texts.append(self._into)
 
     def take(self, data: bytes) -> None:
-        """More of the field that has begun last. Raises TooLarge."""
+        """Add bytes to the current field. Raises TooLarge."""
         self._taken += len(data)
         if self._taken > TEXT_LIMIT:
-            raise TooLarge(f"the form has more than {TEXT_LIMIT} bytes beside its file, which is the limit")
+            raise TooLarge(f"the form has more than {TEXT_LIMIT} bytes besides its file, which is the limit")
         if self._into is not None:
             self._into += data
 
@@ -91,7 +91,9 @@ class Fields:
         return tuple(text for raw in self._texts[name] if (text := _clean(name, raw)))
 
     def _single(self, name: str) -> str:
-        """The value of a field that has one, "" where it is missing or empty. The same twice is fine."""
+        """The value of a single-valued field; "" if it is missing or empty. Repeating the same value is
+        allowed.
+        """
         if any(len(raw) > SINGLE_LIMIT for raw in self._texts[name]):
             raise InvalidRequest(f"the field {name} is too long; expected at most {SINGLE_LIMIT} bytes")
         values = set(self._list(name))
@@ -135,13 +137,13 @@ class Fields:
 
 def _check_action(action: str) -> None:
     if action in _WITHDRAWN:
-        raise Withdrawn(f"the action {action} is gone from package indexes; expected file_upload")
+        raise Withdrawn(f"package indexes no longer support the action {action}; expected file_upload")
     if action not in ("", "file_upload"):
         raise InvalidRequest(f"the action {action[:50]!a} is not known; expected file_upload")
 
 
 def _clean(name: str, raw: bytearray) -> str:
-    """A field's text, without NUL; old tools wrote UNKNOWN for what they didn't know."""
+    """A field's text, without NUL. UNKNOWN becomes "": old tools wrote it for missing values."""
     try:
         text = raw.decode("utf-8").replace("\0", "").strip()
     except UnicodeDecodeError:

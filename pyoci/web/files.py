@@ -19,7 +19,7 @@ from pyoci.web.yanking import read_yank
 
 files = Blueprint("files", __name__)
 
-# An address with part of the sha256 has the same bytes for ever; a plain address may have others after a
+# The bytes at an address with part of the sha256 never change; those at a plain address may change after a #
 # delete. Every request that arrives is authorised, whatever a client has cached.
 _FOR_EVER = "private, max-age=31536000, immutable"
 _CHECK_FIRST = "private, no-cache"
@@ -28,7 +28,7 @@ _BINARY = "application/octet-stream"
 
 
 class FilenameConverter(BaseConverter):
-    """A path's last segment that ends as the files of package indexes do."""
+    """A path's last segment, if it ends like the file names of package indexes."""
 
     regex = r"[^/]+\.(?:whl|tar\.gz|zip)"
     weight = 50
@@ -85,12 +85,12 @@ def metadata(path: str, filename: str, digest: str = "") -> Response:
 
 @files.patch("/<path:path>/<target>", provide_automatic_options=False)
 def yank(path: str, target: str) -> Response:
-    """Yank a file or a version, or undo that (PEP 592)."""
+    """Yank or unyank a file or a version (PEP 592)."""
     resolved = resolve(path)
     namespace, name = resolved.project()
     reason = read_yank(body())
     site().store.yank(namespace, name, target, reason, resolved.caller)
-    return answers.text(f"{target} is {'not yanked any more' if reason is None else 'yanked'}")
+    return answers.text(f"{target} is {'no longer yanked' if reason is None else 'yanked'}")
 
 
 @files.delete("/<path:path>/<target>", provide_automatic_options=False)
@@ -106,15 +106,15 @@ def delete(path: str, target: str) -> Response:
     "/<path:path>/<digest:digest>/<target>", methods=["PATCH", "DELETE"], provide_automatic_options=False
 )
 def refuse_change(path: str, digest: str, target: str) -> Response:
-    """Yank and delete need the address without a digest."""
+    """Refuse to yank or delete at an address with a digest."""
     resolve(path).project()
     raise NotSupported(
-        f"this address is for reading; expected the file's address without +{digest}/ to yank or delete it"
+        f"this address is read-only; expected the file's address without +{digest}/ to yank or delete it"
     )
 
 
 def _range_holds(digest: str) -> bool:
-    """Whether If-Range, where it is given, names this very file (RFC 9110, section 13.1.5)."""
+    """Whether If-Range is missing or names exactly this file (RFC 9110, section 13.1.5)."""
     condition = request.headers.get("If-Range")
     return condition is None or condition.strip() == f'"{digest}"'
 
@@ -124,12 +124,12 @@ def _unchanged(tag: str) -> Response:
 
 
 def _freshness() -> str:
-    """How long a client may keep what stands at this address."""
+    """The Cache-Control of this address."""
     return _FOR_EVER if "digest" in (request.view_args or {}) else _CHECK_FIRST
 
 
 def _described(file: PackageFile) -> Response:
-    assert file.size is not None  # describe() asks the registry where nothing else tells
+    assert file.size is not None  # describe() asks the registry if the size is unknown
     return _with_headers(_of(file, Response()), file.sha256, file.size, None)
 
 
@@ -144,13 +144,13 @@ def _may_be_sent_to(url: str) -> bool:
     hosts = [request.host, *request.headers.get("X-Forwarded-Host", "").split(",")]
     try:
         own = {(urlsplit(f"//{host.strip()}").hostname or "").rstrip(".") for host in hosts}
-    except ValueError:  # "[" for instance: the host name of this server is not known then
+    except ValueError:  # "[" for instance: this server's host name is unknown then
         return False
     return (target.scheme == "https" or not secure) and (target.hostname or "").rstrip(".") not in own
 
 
 def _elsewhere(found: FileElsewhere) -> Response:
-    """A redirect that nobody may store: the URL is signed, and expires soon."""
+    """A redirect that must not be cached: its URL is signed and expires soon."""
     answer = answers.text("")
     answer.status_code = 307
     answer.headers["Location"] = found.url
@@ -159,26 +159,26 @@ def _elsewhere(found: FileElsewhere) -> Response:
 
 
 def _streamed(stream: FileStream, events: Events) -> Response:
-    """The answer that passes a stream on.
+    """The answer that passes on a stream.
 
-    The first piece is read before the answer starts, so that a registry that fails at once, and a small
-    file that isn't what it should be, get a status of their own.
+    The first piece is read before the answer starts. If the registry fails at once, or the digest of a small
+    file is wrong, the answer has an error status.
     """
     try:
         first = next(iter(stream), b"")
     except BaseException:
         stream.close()
         raise
-    # Not with direct_passthrough: that would never call what is to be called on close.
+    # Without direct_passthrough, which would skip the functions to call on close.
     answer = Response(_pieces(first, stream, events))
     answer.call_on_close(stream.close)
     return _with_headers(_of(stream.file, answer), stream.file.sha256, stream.size, stream.span)
 
 
 def _pieces(first: bytes, stream: FileStream, events: Events) -> Iterator[bytes]:
-    """The pieces. An error is raised on, so that the server cuts the connection and the client notices."""
+    """The pieces. Errors propagate, so that the server cuts the connection and the client notices."""
     yield first
-    first = b""  # a slow reader keeps the stream open for long, and would keep this in memory
+    first = b""  # frees the piece: a slow client keeps the stream open for a long time
     try:
         yield from stream
     except Exception as exc:
@@ -187,7 +187,7 @@ def _pieces(first: bytes, stream: FileStream, events: Events) -> Iterator[bytes]
 
 
 def _of(file: PackageFile, answer: Response) -> Response:
-    """The headers that only a file has."""
+    """Add the headers that only files have."""
     ending = file.filename[file.filename.rfind(".") :]
     answer.content_type = _ENDINGS.get(ending, _BINARY)
     answer.headers["Content-Disposition"] = f'attachment; filename="{file.filename}"'
@@ -195,7 +195,7 @@ def _of(file: PackageFile, answer: Response) -> Response:
 
 
 def _with_headers(answer: Response, tag: str, size: int, span: range | None) -> Response:
-    """The headers that files and their metadata share; `size` is that of the whole."""
+    """Add the headers that files and their metadata share. `size` is that of the whole file."""
     answer.headers["ETag"] = f'"{tag}"'
     answer.headers["Cache-Control"] = _freshness()
     answer.headers["Accept-Ranges"] = "bytes"

@@ -24,8 +24,8 @@ class Found:
 def find_page(resolved: ResolvedRequest) -> Found | Root:
     """The page or the root at an address. Raises NotFound, and the errors of the registry.
 
-    At `a/b/` that is the page of project `b` in `a`; where the registry lacks that and `a/b` has projects,
-    the root of `a/b`; where there is neither and `b` is an alias, the root of `a`.
+    `a/b/` is the page of project `b` in `a`. If the registry lacks that project and `a/b` has projects, it is
+    the root of `a/b`. If there is neither and `b` is an alias, it is the root of `a`.
     """
     release = _find_version(resolved)
     if release is not None:
@@ -39,16 +39,18 @@ def find_page(resolved: ResolvedRequest) -> Found | Root:
     page = _look_up(project, resolved)
     if isinstance(page, Root):
         if project.absence is not None and above is None:
-            raise _no_project(project)  # the links of a root would lead nowhere from an alias
+            raise _no_project(project)  # the relative links of a root would be broken at an alias
         return page
     if isinstance(page, ForeignPage) and resolved.version() is not None:
-        # A version of a project of the registry would come first, so the store has to be asked each time.
+        # A version of a project in the registry takes precedence, so the store has to be asked each time.
         page = replace(page, validity=None)
     return Found(resolved, project, page)
 
 
 def find_legacy(resolved: ResolvedRequest) -> Found:
-    """What the legacy JSON at an address describes: a version, or a project. Raises as find_page does."""
+    """The version or project that the legacy JSON at an address describes. Raises the same errors as
+    find_page.
+    """
     release = _find_version(resolved, json=True)
     if release is not None:
         return release
@@ -60,11 +62,12 @@ def find_legacy(resolved: ResolvedRequest) -> Found:
 
 
 def _find_version(resolved: ResolvedRequest, *, json: bool = False) -> Found | None:
-    """The version whose page is at this address; None where the address is that of something else.
+    """The version whose page is at this address; None if the address belongs to something else.
 
-    Below a namespace, `<project>/<version>/` is also the address of a project, and of a root, in a namespace
-    further down. Those come first where the registry has one. Upstream comes last, and is asked for a version
-    only at an address that has no other meaning: what precedes the version may be the name of a namespace.
+    Below a namespace, `<project>/<version>/` is also the address of a project, and of a root, in a nested
+    namespace. Those take precedence if the registry has one. Upstream is last, and is asked for a version
+    only if the address has no other meaning, since the segment before the version may be the name of a
+    namespace.
     """
     spelled = resolved.version()
     if spelled is None:
@@ -94,12 +97,14 @@ def _find_version(resolved: ResolvedRequest, *, json: bool = False) -> Found | N
         if refusal is not None and not isinstance(refusal, NotFound | InvalidRequest):
             raise refusal
         raise NotFound(f"{project.name} has no version {version} here")
-    # What comes first at an ambiguous address may be published later, so the store has to be asked each time.
+    # A project that takes precedence at this address may be published later, so the store is asked each time.
     return Found(above, project, replace(found, validity=None) if ambiguous else found, version)
 
 
 def _refusal(resolved: ResolvedRequest, json: bool) -> PyOCIError | None:
-    """Why the registry shows no project and no root at this address; None where it does."""
+    """The error with which the registry refuses the project and the root at this address; None if it shows
+    either.
+    """
     try:
         _ask_store(resolved.page_project(json=json), resolved, ask_upstream=False)
     except (NotFound, InvalidRequest, Unauthorized, Denied) as refusal:
@@ -108,8 +113,8 @@ def _refusal(resolved: ResolvedRequest, json: bool) -> PyOCIError | None:
 
 
 def _narrowed(page: ProjectPage | Root | ForeignPage, version: Version) -> ProjectPage | ForeignPage | None:
-    """The page with the files of that version; None where it has none."""
-    assert not isinstance(page, Root)  # none was looked for
+    """The page with only the files of that version; None if it has none."""
+    assert not isinstance(page, Root)  # only projects were looked up
     if isinstance(page, ProjectPage):
         found = page.of_version(version)
         return found if found.files else None
@@ -118,7 +123,7 @@ def _narrowed(page: ProjectPage | Root | ForeignPage, version: Version) -> Proje
 
 
 def _look_up(project: ResolvedProject, resolved: ResolvedRequest) -> ProjectPage | Root | ForeignPage:
-    """The page or root at this address. Upstream isn't asked for a project that the index above has."""
+    """The page or root at this address. Upstream isn't asked for a project that the parent index has."""
     if project.absence is not None:
         resolved.leave_path(f"{project.namespace.path}/{project.name}")
     shadowed = resolved.shadowed()

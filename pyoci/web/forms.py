@@ -21,7 +21,7 @@ def received(body: RequestBody, content_type: str, limit: int, spool: str | None
     """An upload form of at most `limit` bytes, to be read in the block. Its file is written to an unnamed
     temporary file in the directory `spool`.
 
-    A form that is refused may take as long to arrive as one that is accepted.
+    A refused form has the same time to arrive as an accepted one.
     """
     try:
         with tempfile.TemporaryFile(dir=spool) as content:
@@ -34,7 +34,7 @@ def received(body: RequestBody, content_type: str, limit: int, spool: str | None
 
 
 class Form:
-    """An upload form on its way in, as `pyoci.store.writing.incoming.IncomingForm` has it."""
+    """An upload form that is still arriving. Implements `pyoci.store.writing.incoming.IncomingForm`."""
 
     def __init__(self, parts: Parts, spool: BinaryIO) -> None:
         self._parts, self._events = parts, iter(parts)
@@ -42,7 +42,7 @@ class Form:
         self._fields = Fields()
         self._filename: str | None = None
         self._arriving = False  # whether bytes of the file come next
-        self._size = 0  # of what has come of it
+        self._size = 0  # of the file's bytes that have arrived
 
     @property
     def ignored(self) -> tuple[str, ...]:
@@ -50,7 +50,7 @@ class Form:
         return self._fields.ignored
 
     def ahead(self) -> Upload | None:
-        """The fields before the file; None where a required field is missing among them."""
+        """The fields before the file; None if a required field is not among them."""
         self._read_ahead()
         size = self._parts.last_size() if self._arriving else None
         if size is None or not self._fields.suffice:
@@ -58,7 +58,7 @@ class Form:
         return self._fields.upload(self._filename, self._spool, size)
 
     def pieces(self) -> Iterator[bytes]:
-        """The bytes of the file that are still to come."""
+        """The bytes of the file that have not been read yet."""
         self._read_ahead()
         while self._arriving:
             event = next(self._events)
@@ -97,7 +97,7 @@ class Form:
             raise InvalidRequest("the form has two parts called content; expected one file in a form")
         if not isinstance(part, File) or not part.filename:
             raise InvalidRequest("the content has no file name; expected the name of a wheel or an sdist")
-        # The decoder drops backslashes, which would turn some other name into a good one.
+        # The decoder drops backslashes, which could turn an invalid name into a valid one.
         if (
             "\\" in part.headers["content-disposition"]
             or not part.filename.isprintable()

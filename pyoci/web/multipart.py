@@ -17,7 +17,7 @@ PARTS_LIMIT = 10_000
 BOUNDARY_LIMIT = 200  # characters; RFC 2046 allows 70
 # The decoder buffers what it can't parse yet: a part's headers, or other data where a boundary should be.
 _HELD_LIMIT = PIECE + 64 * 1024
-# The server waits for a whole piece, so pieces from a slow client have to be small.
+# The server waits until a piece is complete, so pieces from a slow client have to be small.
 _SMALL = 32 * 1024
 _QUICK = 0.5  # seconds for a piece, after which the next one is larger
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2, "token"
@@ -26,10 +26,11 @@ Event = Field | File | Data
 
 
 class Parts:
-    """The parts of a body: for each a Field or a File, then its Data, the last of which says so.
+    """The parts of a body: for each part a Field or a File, then its Data. The last Data has `more_data`
+    false.
 
-    Reads up to `limit` bytes. Iteration raises InvalidRequest for what is no form, and for one that ends too
-    soon; TooLarge, naming PYOCI_MAX_BODY; and what reading the body raises.
+    Reads up to `limit` bytes. Iteration raises InvalidRequest for an invalid or incomplete form, TooLarge
+    (which names PYOCI_MAX_BODY) above the limit, and the errors of reading the body.
     """
 
     def __init__(
@@ -55,12 +56,12 @@ class Parts:
             yield event
 
     def last_size(self) -> int | None:
-        """How many bytes the part has whose Field or File came just now, if it is the last one and the form
-        ends as clients end it; None where the body's length is not known.
+        """The size in bytes of the part whose Field or File was just yielded, if it is the last part and the
+        form has the usual end; None if the body's length is unknown.
         """
         if self._body.length is None:
             return None
-        begun = self._body.taken - len(self._decoder.buffer) + len(b"\r\n")  # which ends the part's headers
+        begun = self._body.taken - len(self._decoder.buffer) + len(b"\r\n")  # the end of the headers
         return self._body.length - begun - len(b"\r\n--" + self._boundary + b"--\r\n")
 
     def _events(self) -> Iterator[Event]:
@@ -78,9 +79,9 @@ class Parts:
             raise InvalidRequest(
                 "the form can't be read; expected parts with short headers between boundaries"
             ) from exc
-        except ValueError as exc:  # the text ended too soon, or isn't UTF-8
+        except ValueError as exc:  # the body is cut off, or isn't UTF-8
             raise InvalidRequest(
-                "the form is cut off or broken; expected parts that end with a last boundary"
+                "the form is cut off or invalid; expected parts that end with a last boundary"
             ) from exc
 
     def _piece(self) -> bytes | None:
@@ -118,8 +119,8 @@ def _boundary(content_type: str) -> bytes:
 
 
 def _check(part: Field | File) -> None:
-    """Refuse a part with malformed headers, which a line break in a name causes."""
+    """Refuse a part with malformed headers, for example because of a line break in a name."""
     if not all(_HEADER_NAME.fullmatch(name) for name, _ in part.headers):
-        raise InvalidRequest("the headers of a part can't be read; expected no line break inside one")
+        raise InvalidRequest("the headers of a part can't be parsed; expected no line break inside one")
     if not part.name:
         raise InvalidRequest('a part has no name; expected Content-Disposition: form-data; name="..."')

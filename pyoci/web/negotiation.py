@@ -1,7 +1,7 @@
 """Content negotiation: Accept, Accept-Encoding and ?format= (PEP 691, RFC 9110 section 12.5).
 
-Results are cached by the raw header: clients send the same few, and parsing one costs as much as the rest of
-a page that is in the cache.
+Results are cached by the raw header. Clients send few different ones, and parsing a header takes as long as
+all other work for a cached page.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _HEADER_LIMIT = 1000  # characters; no known client sends a longer Accept, and t
 class Representation(Enum):
     """The representations of a page. The value is the Content-Type."""
 
-    # No blank before ";": uv splits there without trimming.
+    # No space before ";": uv splits there without trimming.
     JSON = "application/vnd.pypi.simple.v1+json"
     SIMPLE_HTML = "application/vnd.pypi.simple.v1+html; charset=utf-8"
     HTML = "text/html; charset=utf-8"
@@ -43,8 +43,8 @@ _NAMES = {
     "text/html": Representation.HTML,
 }
 _SHORT_NAMES = {"json": Representation.JSON, "html": Representation.HTML}
-# The order of preference among equal qualities. A client that names types gets the richest; one that sends
-# only */* gets HTML, because hatch sends that and reads nothing else.
+# The order of preference among equal qualities. A client that names types gets the type with the most data. A
+# client that sends only */* gets HTML, because hatch sends that and reads nothing else.
 _IF_NAMED = (Representation.JSON, Representation.SIMPLE_HTML, Representation.HTML)
 _IF_WILD = (Representation.HTML, Representation.SIMPLE_HTML, Representation.JSON)
 _EXPECTED = ", ".join(dict.fromkeys(shape.media_type for shape in _IF_NAMED))
@@ -53,7 +53,7 @@ _EXPECTED = ", ".join(dict.fromkeys(shape.media_type for shape in _IF_NAMED))
 def choose(accept: str | None, wanted: str | None = None) -> Representation:
     """The representation for `?format=` (`wanted`), or else for an Accept header. Raises NotAcceptable."""
     if wanted:
-        # In a query "+" means a blank, and few people write %2B.
+        # In a query "+" means a space, and few people write %2B.
         name = wanted.strip().lower().replace(" ", "+")
         chosen = _NAMES.get(name) or _SHORT_NAMES.get(name)
         if chosen is None:
@@ -85,12 +85,12 @@ def prefers_json(accept: str) -> bool:
 
 @lru_cache(maxsize=_REMEMBERED)
 def _best(accept: str) -> Representation | None:
-    # Parameters (`text/html;charset=utf-8`) select nothing here.
+    # Parameters (`text/html;charset=utf-8`) are ignored.
     bare = [(kind.partition(";")[0].strip().lower(), q) for kind, q in parse_accept_header(accept)]
     types = MIMEAccept([(kind, q) for kind, q in bare if kind == "*" or kind.count("/") == 1])
     named = {kind for kind, _ in types}
     if not types:
-        return Representation.HTML  # nothing in it could be parsed: treated like no header
+        return Representation.HTML  # an invalid header is treated like a missing one
     quality = {shape: _quality(shape, types, named) for shape in Representation}
     best = max(quality.values())
     if best <= 0:
@@ -105,6 +105,8 @@ def _names_of(shape: Representation) -> set[str]:
 
 
 def _quality(shape: Representation, types: MIMEAccept, named: set[str]) -> float:
-    """The best quality of one of its names; a name that isn't listed has only a wildcard's."""
+    """The highest quality of its names. A name that the header doesn't list has the quality of a matching
+    wildcard.
+    """
     names = _names_of(shape) & named or {shape.media_type}
     return max(types.quality(name) for name in names)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from cachetools import LRUCache
 from werkzeug.http import parse_etags
 
-# With any max-age, or with Last-Modified alone, the caches of uv and poetry gave one caller's page to the
-# next, and hid new releases.
+# With a max-age, or with Last-Modified alone, the caches of uv and poetry served one caller's page to another
+# # caller, and hid new releases.
 _HEADERS = (
     ("Cache-Control", "private, no-cache"),
     ("Vary", "Accept, Accept-Encoding, Authorization"),
@@ -26,7 +26,7 @@ _HTML_HEADERS = (
     ("X-Frame-Options", "DENY"),
 )
 _WORTH_COMPRESSING = 1024  # bytes
-_SIZE = 32 * 1024 * 1024  # bytes that one process remembers
+_SIZE = 32 * 1024 * 1024  # bytes of all rendered pages in one process
 
 # The values of X-PyOCI-Origin, which says where a project's files come from.
 REGISTRY = "registry"
@@ -40,7 +40,7 @@ class Rendered:
     """One representation, with a strong ETag over exactly these bytes."""
 
     body: bytes = field(repr=False)
-    etag: str  # without its quotation marks
+    etag: str  # without quotation marks
     headers: tuple[tuple[str, str], ...]
     content_type: str
     encoding: str = ""  # gzip, or none
@@ -57,7 +57,7 @@ class Rendered:
         return cls(body, etag, headers, content_type, encoding)
 
     def answer(self, condition: str | None) -> tuple[int, Headers, bytes]:
-        """Status, headers and body; 304 where If-None-Match (`condition`) has its ETag (RFC 9110, 13.1.2)."""
+        """Status, headers and body; 304 if If-None-Match (`condition`) has this ETag (RFC 9110, 13.1.2)."""
         if condition and matches(condition, self.etag):
             return 304, list(self.headers), b""
         headers = [
@@ -71,7 +71,7 @@ class Rendered:
 
 
 def matches(condition: str, etag: str) -> bool:
-    """Whether an If-None-Match has this ETag."""
+    """Whether an If-None-Match contains this ETag."""
     return condition == f'"{etag}"' or parse_etags(condition).contains_weak(etag)
 
 
@@ -91,7 +91,9 @@ class RenderedPages:
         return known[1] if known is not None and known[0] == fingerprint else None
 
     def get_or_render(self, key: Hashable, fingerprint: str, render: Callable[[], Rendered]) -> Rendered:
-        """The rendering under `key` for this fingerprint, or what `render` returns, which is remembered."""
+        """The rendering under `key` for this fingerprint. If there is none, calls `render` and stores its
+        result.
+        """
         known = self.get(key, fingerprint)
         if known is not None:
             return known

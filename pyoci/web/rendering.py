@@ -1,4 +1,4 @@
-"""A page in the representation that a client wants, with the URLs that PyOCI serves."""
+"""A page in the representation that a client requested, with the URLs that PyOCI serves."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ _NEEDS_NO_QUOTING = re.compile(r"[A-Za-z0-9._-]+")
 
 
 def render_page(page: ProjectPage | UpstreamPage, shape: Representation, up: str = "") -> bytes:
-    """The page of one project. `up` leads from its address to the project's own; upstream's links are
-    absolute, because its files stay where they are.
+    """The page of one project. `up` is the relative path from the requested address to the project's own.
+    Links to upstream's files are absolute, because clients download those from upstream.
     """
     if isinstance(page, ProjectPage):
         shown = page.as_page(lambda file: up + link(file))
         return page_json(shown) if shape.is_json else page_html(shown)
-    # The order of keys in upstream's pages stays as it was: another one would change all their ETags.
+    # The order of keys in upstream's pages must not change, since that would change all their ETags.
     return page_json(page, files_last=False) if shape.is_json else page_html(page)
 
 
 def render_legacy(page: ProjectPage | UpstreamPage, base: str = "", summary: str = "") -> bytes:
-    """The legacy JSON of one project. The links of our own files start with `base`, a URL with a slash."""
+    """The legacy JSON of one project. Links to the registry's files start with `base`, a URL that ends with a
+    slash.
+    """
     if isinstance(page, ProjectPage):
         return legacy_json(page.as_page(lambda file: base + link(file)), summary)
     return legacy_json(page)

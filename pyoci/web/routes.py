@@ -24,7 +24,9 @@ def set_route() -> None:
 
 
 def _address_template() -> str:
-    """An address is a project's where something stands below it, or where it can be one's."""
+    """The template of an index's address: a project's if the address has segments below it or could be a
+    project's.
+    """
     if request.endpoint == "upload.publish":
         return _ROOT
     values = request.view_args or {}

@@ -37,8 +37,8 @@ def show(path: str) -> Response:
 
 @simple.get("/<path:path>/json", provide_automatic_options=False)
 def show_legacy(path: str) -> Response:
-    """The legacy JSON of a project or a version. Where only a namespace stands before it, `json` is a project
-    itself.
+    """The legacy JSON of a project or a version. If only a namespace precedes it, `json` is the name of a
+    project.
     """
     where = locate(path)
     if where.as_project is None and where.as_version is None:
@@ -48,16 +48,18 @@ def show_legacy(path: str) -> Response:
 
 @simple.get("/pypi/<name>/json", provide_automatic_options=False)
 def show_pypi(name: str) -> Response:
-    """The same where PyPI has it; Dependabot makes this address of one that ends in /simple/."""
+    """The legacy JSON at the path that PyPI uses. Dependabot derives this address from one that ends in
+    /simple/.
+    """
     return _legacy(resolve(f"{DEFAULT}/{name}", fresh=_fresh()), f"../../{DEFAULT}/{name}/")
 
 
 @simple.get("/pypi/<name>/<version>/json", provide_automatic_options=False)
 def show_pypi_version(name: str, version: str) -> Response:
-    """The same for a version."""
+    """The legacy JSON of a version at the path that PyPI uses."""
     path = f"{DEFAULT}/{name}/{version}"
     if locate(path).as_version is None:
-        raise NotFound(f"{version[:100]!a} is not a version; expected one as PEP 440 has it, like 1.0")
+        raise NotFound(f"{version[:100]!a} is not a version; expected one that PEP 440 allows, like 1.0")
     return _legacy(resolve(path, fresh=_fresh()), f"../../../{DEFAULT}/{name}/")
 
 
@@ -69,7 +71,9 @@ def show_pypi_with_slash(name: str, version: str = "") -> Response:
 
 
 def _legacy(resolved: ResolvedRequest, page: str = "") -> Response:
-    """The legacy JSON; `page` leads from its address to the project's page, where the files' links start."""
+    """The legacy JSON. `page` is the relative path from its address to the project's page, where the links to
+    files start.
+    """
     found = find_legacy(resolved)
     redirect = _redirect(found, request.path.removesuffix("/json"), "/json")
     if redirect is not None:
@@ -79,14 +83,14 @@ def _legacy(resolved: ResolvedRequest, page: str = "") -> Response:
     project = found.project
     up = "./" if found.version is None else "../"
     if project.absence is not None and found.resolved.address.aliased_json is not None:
-        page = f"../{up}../{project.name}/"  # the page, and all that its links lead to, is in the index above
+        page = f"../{up}../{project.name}/"  # the page and the files that it links to are in the parent index
     summary = site().store.summary(project.namespace, found.page, resolved.caller)
     content = render_legacy(found.page, urljoin(request.base_url, page or up), summary)
     return answers.page(content, "application/json")
 
 
 def _redirect(found: Found, path: str, ending: str) -> Response | None:
-    """A redirect to the project's normalised name, where `path` doesn't end with that and the version."""
+    """A redirect to the project's normalised name; None if `path` ends with that (and the version)."""
     name, normalized = found.project.name, found.project.name.normalized
     if found.version is None:
         return None if _last(path) == normalized else answers.moved(f"../{name}{ending}")
@@ -95,7 +99,9 @@ def _redirect(found: Found, path: str, ending: str) -> Response | None:
 
 
 def _page(found: Found, shape: Representation) -> Response:
-    """A page, rendered now or before. Upstream's is the same for all whom the registry has none for."""
+    """A page, rendered now or earlier. Upstream's page is the same for all callers for whom the registry has
+    none.
+    """
     foreign = isinstance(found.page, ForeignPage)
     if foreign:
         request.environ["pyoci.origin"] = UPSTREAM  # for the log line
@@ -116,7 +122,9 @@ def _page(found: Found, shape: Representation) -> Response:
 
 
 def _fresh() -> bool:
-    """Whether the registry must be asked again: uv's --refresh says no-cache. pip says max-age=0, always."""
+    """Whether the registry must be asked again: no-cache, which uv's --refresh sends. max-age=0 doesn't
+    count, because pip always sends it.
+    """
     return bool(request.cache_control.no_cache)
 
 

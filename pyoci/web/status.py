@@ -9,19 +9,21 @@ from pyoci.web.context import site
 
 HOME = "https://github.com/AllexVeldman/pyoci"
 
-health = Blueprint("health", __name__)  # never under PYOCI_PATH
+health = Blueprint("health", __name__)  # served at the root, regardless of PYOCI_PATH
 home = Blueprint("home", __name__)  # also under PYOCI_PATH
 
 
 @health.get("/health", provide_automatic_options=False)
 def alive() -> Response:
-    """Whether this process answers. Neither a registry nor a disk is asked."""
+    """Whether this process answers. Neither registries nor disks are checked."""
     return answers.text("ok")
 
 
 @health.get("/ready", provide_automatic_options=False)
 def ready() -> Response:
-    """Whether to send requests here. A registry that is down makes no difference, and is not asked."""
+    """Whether this server is ready for requests. Registries are not checked: a registry that is down makes no
+    difference.
+    """
     stopping = "this server is stopping" if request.environ.get("server.stopping") else None
     reason = stopping or site().not_ready_reason()
     return answers.text("ready") if reason is None else answers.text(f"not ready: {reason}", 503)
@@ -29,6 +31,6 @@ def ready() -> Response:
 
 @home.get("/", provide_automatic_options=False, strict_slashes=False)
 def redirect_home() -> Response:
-    answer = answers.text("PyOCI's home is elsewhere", 302)
+    answer = answers.text("see PyOCI's home page", 302)
     answer.headers["Location"] = HOME
     return answer

@@ -27,12 +27,12 @@ def publish(path: str) -> Response:
         if address.alias_of is not None:
             resolved.leave_path(published.repository.name.rpartition("/")[0])
         if form.ignored:
-            here.events.debug("web", "form fields that are not kept", fields=form.ignored)
+            here.events.debug("web", "form fields that are not stored", fields=form.ignored)
     return answers.text(f"{published.file.filename} is published in {published.repository}")
 
 
 @upload.post("/legacy", strict_slashes=False, provide_automatic_options=False)
 @upload.post("/legacy/", strict_slashes=False, provide_automatic_options=False)
 def publish_to_default() -> Response:
-    """The same where PyPI takes uploads."""
+    """Store the file in an upload form that is sent to the path that PyPI uses."""
     return publish(DEFAULT)

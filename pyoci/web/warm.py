@@ -1,7 +1,8 @@
-"""WarmPages: a page that was given a moment ago is given again before Flask is asked.
+"""WarmPages: answers requests for recently served pages without calling Flask.
 
-Four fifths of a warm page's time went into routing and header objects. Nothing is decided here: whether the
-page may be given again to this caller is the store's to say, whether this connection may ask the site's.
+Routing and header objects took four fifths of the time of a cached page. This module makes no decisions: the
+store decides whether the page may be sent to this caller again, and the site decides whether this connection
+may use the registry.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _ANSWERS = 8192
-_LONGEST = 1000  # characters of a key; a longer one is no client that we know, and would fill the memory
-# What the representation, and the right to see it, depend on. The credentials come hashed.
+_LONGEST = 1000  # characters of a key; known clients send less, and longer keys could fill the memory
+# The representation, and the right to read it, depend on these. Credentials are added as a hash.
 _PARTS = ("SCRIPT_NAME", "PATH_INFO", "QUERY_STRING", "HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING")
 _FACTS = ("pyoci.caller", "pyoci.registry", "pyoci.path", "pyoci.route", "pyoci.origin")
 _NO_CACHE = re.compile("no-cache", re.IGNORECASE)
@@ -37,7 +38,7 @@ _ENVIRON = "pyoci.warm"
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """An answer that was given: for how long it is valid, and what it consisted of."""
+    """An answer that was sent: its page and fields for the log line, and how long it is valid."""
 
     validity: Validity
     page: Hashable
@@ -47,7 +48,7 @@ class _Given:
 
 @dataclass(slots=True)
 class _Asked:
-    """A request that may be answered from here; the page's view fills the rest in."""
+    """A request that WarmPages may answer. The page's view fills in the remaining fields."""
 
     key: Hashable = field(repr=False)
     validity: Validity | None = None
@@ -56,7 +57,7 @@ class _Asked:
 
 
 class WarmPages:
-    """WSGI: answers from `pages` what is still valid, and passes on the rest."""
+    """WSGI middleware: answers from `pages` while an answer is valid, and passes other requests on."""
 
     def __init__(self, application: WSGIApplication, site: Site, pages: RenderedPages) -> None:
         self._application = application
@@ -94,7 +95,7 @@ class WarmPages:
         try:
             self._site.admit(given.facts["pyoci.registry"], environ)
         except PyOCIError:
-            return None  # the view says so
+            return None  # the view raises the error
         environ.update(given.facts)
         self._site.events.count("cache", "page", "hit")
         return page.answer(environ.get("HTTP_IF_NONE_MATCH"))
@@ -109,7 +110,7 @@ class WarmPages:
                 self._given[asked.key] = given
 
     def _key_of(self, environ: WSGIEnvironment) -> Hashable | None:
-        """What the answer depends on; None for a request that isn't simply for a page."""
+        """Everything that the answer depends on; None if this isn't a plain request for a page."""
         if environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
             return None
         if environ.get("CONTENT_LENGTH", "0") not in {"", "0"} or "HTTP_TRANSFER_ENCODING" in environ:
@@ -127,8 +128,8 @@ class WarmPages:
 def may_be_given_again(
     environ: WSGIEnvironment, validity: Validity | None, page: Hashable, fingerprint: str
 ) -> None:
-    """Tell WarmPages that the answer is what RenderedPages knows as `page` with that fingerprint. It may be
-    given again for as long as `validity` says.
+    """Tell WarmPages that the answer is the entry `page` of RenderedPages with that fingerprint. It may be
+    sent again while `validity` allows.
     """
     asked = environ.get(_ENVIRON)
     if asked is not None:

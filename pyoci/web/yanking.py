@@ -14,13 +14,13 @@ _EXPECTED = 'expected JSON, {"yanked": "reason"} or {"yanked": true} or {"yanked
 
 
 def read_yank(body: RequestBody) -> str | None:
-    """The reason, "" where none is given, None to take a yank back. Raises InvalidRequest, TooLarge."""
+    """The reason; "" if none is given, None to unyank. Raises InvalidRequest and TooLarge."""
     match _document(body):
         case {"yanked": bool(yanked), **rest} if not rest:
             return "" if yanked else None
         case {"yanked": str(reason), **rest} if not rest:
             return _checked(reason.strip())
-    raise InvalidRequest(f"the body doesn't say what to do; {_EXPECTED}")
+    raise InvalidRequest(f"the body has the wrong content; {_EXPECTED}")
 
 
 def _document(body: RequestBody) -> object:
@@ -32,7 +32,7 @@ def _document(body: RequestBody) -> object:
     try:
         return json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError):
-        raise InvalidRequest(f"the body can't be read; {_EXPECTED}") from None
+        raise InvalidRequest(f"the body can't be parsed; {_EXPECTED}") from None
 
 
 def _checked(reason: str) -> str:
@@ -40,6 +40,6 @@ def _checked(reason: str) -> str:
         raise InvalidRequest(f"the reason is empty; {_EXPECTED}")
     if len(reason) > REASON_LIMIT or _CONTROL.search(reason):
         raise InvalidRequest(
-            f"the reason can't be shown; expected one line of at most {REASON_LIMIT} characters"
+            f"the reason can't be displayed; expected one line of at most {REASON_LIMIT} characters"
         )
     return reason

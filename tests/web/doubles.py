@@ -67,7 +67,7 @@ class Registries:
         self.asked.append(text)
         if text == "forbidden.example":
             raise Denied(
-                "forbidden.example may not be asked here; PYOCI_REGISTRIES lists the registries that may"
+                "forbidden.example is not allowed here; PYOCI_REGISTRIES lists the allowed registries"
             )
         return self.aliases.get(text.lower()) or Registry.parse(text)
 

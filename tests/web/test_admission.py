@@ -68,7 +68,7 @@ def test_a_page_of_another_site_writes_nothing(
     """A browser adds the user's password to a form of anybody's; nothing is asked or stored for it."""
     answer = client.open(path, method=method, headers=headers, base_url=OWN, data=b"x" * 100)
     assert answer.status_code == 403
-    assert "a page of another site may not write here" in answer.text
+    assert "web pages of other sites may not write here" in answer.text
     assert answer.status == f"403 {answer.text}"
     assert store.calls == []
 
@@ -103,7 +103,7 @@ def test_an_encoded_body_is_refused(
     """It would be stored as it comes, or read as rubbish."""
     answer = client.open(path, method=method, headers={"Content-Encoding": coding}, data=b"x")
     assert answer.status_code == 415
-    assert answer.text == "the body has a Content-Encoding; expected it as it is, without one"
+    assert answer.text == "the body has a Content-Encoding; expected a body without one"
     assert answer.headers["Accept-Encoding"] == "identity"
     assert store.calls == []
 

@@ -125,7 +125,7 @@ def test_defects(client: FlaskClient, store: MemoryStore, logged: LoggedEvents) 
     store.failure = RuntimeError("secret at 10.0.0.5")
     answer = client.get(PAGE)
     assert answer.status_code == 500
-    assert answer.text == "PyOCI failed at this request; its log says more"
+    assert answer.text == "PyOCI failed to handle this request; its log has the details"
     (line,) = logged
     assert (line["level"], line["error"]) == ("error", "RuntimeError")
     assert "doubles.py" in line["trace"][-1]
@@ -186,7 +186,7 @@ def test_empty_message(client: FlaskClient, store: MemoryStore) -> None:
 def test_methods(client: FlaskClient, method: str, path: str, allowed: set[str]) -> None:
     """An unknown method is told which there are."""
     answer = client.open(path, method=method)
-    assert (answer.status_code, answer.text) == (405, f"{method} is not possible at this address")
+    assert (answer.status_code, answer.text) == (405, f"{method} is not allowed at this address")
     assert set(answer.headers["Allow"].split(", ")) == allowed
     assert answer.headers["Cache-Control"] == "no-store"
 

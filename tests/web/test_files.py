@@ -323,7 +323,7 @@ class TestYank:
         [
             pytest.param(True, "", "is yanked", id="without a reason"),
             pytest.param(" broken <b> \u2603 ", "broken <b> \u2603", "is yanked", id="with a reason"),
-            pytest.param(False, None, "is not yanked any more", id="taken back"),
+            pytest.param(False, None, "is no longer yanked", id="taken back"),
         ],
     )
     @pytest.mark.parametrize("target", [WHEEL, "1.0"])

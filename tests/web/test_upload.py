@@ -261,7 +261,7 @@ BAD_FORMS = [
     pytest.param(make_form()[:200], 400, "cut off", id="truncated in a field"),
     pytest.param(b"x" * 2_000_000, 400, "can't be read", id="no boundary in two MB"),
     pytest.param(
-        make_form(before=f"--{BOUNDARY}\r\nX: y\r\n\r\nz\r\n".encode()), 400, "broken", id="no disposition"
+        make_form(before=f"--{BOUNDARY}\r\nX: y\r\n\r\nz\r\n".encode()), 400, "invalid", id="no disposition"
     ),
     pytest.param(
         make_form(before=f"--{BOUNDARY}\r\nContent-Disposition: form-data\r\n\r\nz\r\n".encode()),
