@@ -1,1 +1,1 @@
-"""The client of OCI registries: the OCI distribution API for one caller. It knows no Python packages."""
+"""The client of OCI registries: the OCI distribution API for one caller. Independent of Python packaging."""

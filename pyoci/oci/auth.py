@@ -1,7 +1,7 @@
-"""Authenticator: the Authorization header of each call, the answers to 401s, and what is remembered of both.
+"""Authenticator: the Authorization header of each call, the answers to 401s, and the cache of both.
 
-Challenges are remembered for each registry and repository, tokens for each caller (`tokens`), so that a
-second request needs no further exchange. All of it stays in this process's memory.
+Challenges are cached by registry and repository, tokens by caller (`tokens`), so that a second request needs
+no further exchange. The cache is in this process's memory only.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """A header, and until when it may be sent, by the authenticator's clock. A header that the caller sent
-    has no limit.
+    """A header and the time until which it may be sent, by the authenticator's clock. A header that the
+    caller sent has no time limit.
     """
 
     header: str = field(repr=False)
@@ -48,8 +48,8 @@ class Authorization:
 
 
 class Authenticator:
-    """One for the process. Answers of a registry or its token server to a caller count for at most `ttl`
-    seconds; with 0, only within one request.
+    """One for the process. The answers of a registry or its token server to a caller are reused for at most
+    `ttl` seconds; with 0, only within one request.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Authenticator:
         return Caller(registry, credentials, tokens)
 
     def header(self, caller: Caller, scope: Scope) -> Authorization | None:
-        """The Authorization to send at first, from what is remembered; None where nothing is.
+        """The Authorization for the first attempt, from the cache; None if there is none.
 
         Raises Unauthorized and other kinds of RegistryError where the token server refuses.
         """
@@ -91,7 +91,8 @@ class Authenticator:
         try:
             return self._answer(caller, scope, challenge)
         except (ProtocolError, Unreachable, Denied) as exc:
-            # The registry may use another token server by now: the next call asks it.
+            # The registry may use a different token server now, so the next call asks for the challenge
+            # again.
             with self._lock:
                 self._challenges.pop(_challenge_key(caller, scope), None)
             if isinstance(exc, Unreachable | RegistryDenied):
@@ -107,8 +108,8 @@ class Authenticator:
         sent: str | None,
         since: float,
     ) -> Authorization | None:
-        """The Authorization that answers a 401 with these headers; None where there is none better than
-        `sent`. A token that was requested after `since` isn't requested again.
+        """The Authorization that answers a 401 with these headers; None if there is none better than `sent`.
+        A token that was requested after `since` isn't requested again.
 
         Raises Unauthorized and other kinds of RegistryError where the token server refuses.
         """
@@ -117,31 +118,31 @@ class Authenticator:
             return None
         found = self._answer_and_remember(caller, scope, challenge)
         if found is not None and found.header == sent and challenge.scheme == "bearer":
-            # The remembered token is no longer good: it was revoked, or its rights have changed.
+            # The cached token is no longer valid: it was revoked, or its rights have changed.
             if not caller.tokens.drop(self._token_key(caller, scope, challenge), sent, since):
                 return None
             found = self._answer(caller, scope, challenge)
         return found if found is not None and found.header != sent else None
 
     def answer_to_ping(self, caller: Caller, scope: Scope) -> Authorization | None:
-        """The Authorization that answers the challenge of `GET /v2/`; None where the registry sends none
+        """The Authorization that answers the challenge of `GET /v2/`; None if the registry sends no challenge
         there.
 
-        Some registries let anonymous callers read what is public, and answer 404 for the rest. They never
-        send a challenge for that, so a caller with credentials would be treated as anonymous.
+        Some registries let anonymous callers read public repositories, and answer 404 for all others. They
+        never send a challenge for these, so a caller with credentials would be treated as anonymous.
         """
         try:
             challenge = self._ping.challenge(caller.registry)
         except (ProtocolError, Unreachable):
-            return None  # the first answer stands; the next caller pings again
+            return None  # the first answer is used; the next caller pings again
         if challenge is None:
             return None
         return self._answer_and_remember(caller, scope, challenge)
 
     def accepted_until(self, caller: Caller, scope: Scope) -> float | None:
-        """Until when it counts that the registry has accepted this caller; None where it hasn't. It has if it
-        gave these credentials a token for just this scope, accepted them at `/v2/`, or accepts everybody.
-        Only then does a 404 mean that something doesn't exist.
+        """The time until which the registry's acceptance of this caller is valid; None if it hasn't accepted
+        the caller. It has if it gave these credentials a token for exactly this scope, accepted them at
+        `/v2/`, or accepts everybody. Only then does a 404 mean that something doesn't exist.
 
         Raises what the transport raises, and RegistryError where the token server refuses.
         """
@@ -152,7 +153,7 @@ class Authenticator:
         if isinstance(credentials, Basic):
             challenge = self._remembered(caller, scope)
             if challenge is None:
-                return None  # the credentials were never sent: the 404 was for an anonymous caller
+                return None  # the credentials were never sent, so the 404 was for an anonymous caller
             if challenge.scheme == "bearer":
                 token = self._token(caller, scope, challenge)
                 return token.until if grants(token.value, scope.repository) else None
@@ -167,8 +168,8 @@ class Authenticator:
     def _answer_and_remember(
         self, caller: Caller, scope: Scope, challenge: Challenge
     ) -> Authorization | None:
-        """The Authorization that answers a challenge. The challenge is remembered unless it could not be
-        answered: a realm that is wrong for a moment would otherwise count for an hour.
+        """The Authorization that answers a challenge. The challenge is cached only if it could be answered;
+        otherwise a temporarily wrong realm would be used for an hour.
         """
         try:
             found = self._answer(caller, scope, challenge)

@@ -17,18 +17,18 @@ from pyoci.oci.references import Digest
 class BlobStream:
     """A blob, or the range of it that was requested. Iterate over `pieces` to the end, or call `close`.
 
-    A whole blob is verified: iteration raises ProtocolError before the last piece where the bytes don't match
+    A whole blob is verified: iteration raises ProtocolError before the last piece if the bytes don't match
     the digest or the size.
     """
 
     size: int | None  # of the whole blob, in bytes; None where the registry doesn't send it
     pieces: Iterator[bytes] = field(repr=False)
     close: Callable[[], None] = field(repr=False)
-    partial: bool = False  # whether the registry sent only the range; otherwise it doesn't support it
+    partial: bool = False  # whether the registry sent only the range; false if it doesn't support ranges
 
 
 def whole_blob(stream: Stream, digest: Digest, expected: int | None = None) -> BlobStream:
-    """A whole blob from an answer 200. `expected` is its size in bytes, where that is known before."""
+    """A whole blob from an answer 200. `expected` is its size in bytes, if it is known in advance."""
     size = content_length(stream.headers)
     limit = size if expected is None else expected
     pieces = _verified(stream.pieces(READ_PIECE), digest, limit)
@@ -76,9 +76,10 @@ def _content_range(stream: Stream) -> tuple[int, int | None]:
 
 
 def _verified(pieces: Iterator[bytes], digest: Digest, size: int | None) -> Iterator[bytes]:
-    """The pieces; the last is given only when all of them are known to be right.
+    """The pieces. The last piece is yielded only after all of them have been verified.
 
-    Where the size is known, only that one is held back: a slow reader's download keeps one piece in memory.
+    If the size is known, only the last piece is held back, so that a slow client's download keeps one piece
+    in memory.
     """
     seen = hashlib.new(digest.algorithm)
     count, held = 0, b""

@@ -1,5 +1,5 @@
-"""Challenge: a parsed WWW-Authenticate header (RFC 9110, section 11.6.1), parsed leniently where registries
-need it; and Scope, the access that a call needs, with the scopes of a token that give it.
+"""Challenge: a WWW-Authenticate header (RFC 9110, section 11.6.1), parsed as leniently as registries require;
+and Scope: the access that a call needs, and the token scopes that grant it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Challenge:
 
     @property
     def service(self) -> str | None:
-        """None where the registry names none, as Gitea does."""
+        """None if the registry doesn't name one, like Gitea."""
         return self.parameters.get("service") or None
 
 
@@ -45,8 +45,8 @@ class Scope:
     actions: tuple[str, ...] = ("pull",)
 
     def token_scopes(self, challenge: Challenge) -> tuple[str, ...]:
-        """The scopes to request of the token server: the challenge's, completed with all actions of this
-        scope.
+        """The scopes to request from the token server: those of the challenge, completed with all actions of
+        this scope.
 
         Push is always requested together with pull, because some token servers grant one only with the other.
         Scopes of other kinds (`registry:catalog:*`, Forgejo's `*`) stay as they are.
@@ -111,7 +111,7 @@ def _words(header: str) -> Iterable[tuple[str, str | None]]:
             yield token[1], re.sub(r"\\(.)", r"\1", quoted[1])
         else:
             bare = _BARE.match(header, equals.end())
-            assert bare is not None  # it also matches the empty string
+            assert bare is not None  # the pattern also matches the empty string
             position = bare.end()
             yield token[1], bare[0]
 

@@ -52,8 +52,8 @@ Credentials = Anonymous | Basic | Bearer
 def parse_authorization(header: str | None, bearer_username: str | None = None) -> Credentials:
     """Parse an Authorization header; None and "" mean Anonymous.
 
-    `bearer_username` is the user name with which a password is a Bearer token, for clients that can only send
-    Basic. Raises Unauthorized for a header that can't be parsed: otherwise it would be taken for anonymous.
+    With the user name `bearer_username`, the password is used as a Bearer token: some clients can only send
+    Basic. Raises Unauthorized for a header that can't be parsed, which must not be treated as anonymous.
     """
     scheme, _, value = (header or "").strip().partition(" ")
     value = value.strip()
@@ -88,7 +88,7 @@ def secrets_of(header: str | None) -> frozenset[str]:
 
 
 def without(secrets: Iterable[str], text: str) -> str:
-    """A foreign text in which these secrets are replaced by asterisks."""
+    """The text with these secrets replaced by asterisks."""
     for secret in sorted(secrets, key=len, reverse=True):
         if secret in text:
             text = text.replace(secret, "***")

@@ -15,18 +15,19 @@ from pyoci.oci.session import OCISession
 
 # The end of a zip: 76 bytes of zip64, 22 bytes, and a comment of at most 65,535.
 TAIL = 66 * 1024
-_AHEAD = 16 * 1024  # bytes that a further request fetches at least: METADATA in most cases
+_AHEAD = 16 * 1024  # the minimum that a further request fetches, in bytes: enough for METADATA in most cases
 _REQUESTS = 8
 _SECONDS = 30.0  # after which no further request begins
 
 
 class DistantBlob:
-    """For one reader of a small part of a blob. The end is fetched at construction, the rest when it is read.
+    """A file for reading small parts of a blob. The end is fetched at construction, other parts when they are
+    read.
 
-    The digest of the blob can't verify a part of it: its bytes are what the registry sent. A blob that is no
-    longer than the end is verified. There are at most eight requests, each of which may be redirected,
-    `limit` bytes and 30 seconds. Raises RegistryError, NotSupported where the registry has no ranges, and
-    InvalidRequest at a limit.
+    The blob's digest can't verify a part of it, so partial content is not verified. A blob that is no longer
+    than the end is verified. The limits are eight requests (each may be redirected), `limit` bytes and 30
+    seconds. Raises RegistryError, NotSupported if the registry doesn't support ranges, and InvalidRequest at
+    a limit.
     """
 
     def __init__(
@@ -68,7 +69,9 @@ class DistantBlob:
         return b"".join(pieces)
 
     def _piece(self, stop: int) -> bytes:
-        """The bytes at the position, as far as one range has them. A missing range is fetched."""
+        """The bytes at the current position, up to the end of one fetched range. A missing range is
+        fetched.
+        """
         upto = self.size
         for start, data in self._known:
             if start <= self._position < start + len(data):
@@ -82,7 +85,7 @@ class DistantBlob:
         return data[: stop - span.start]
 
     def _fetch_end(self) -> None:
-        """Fetch the end and learn the size: by one request, where the registry supports that."""
+        """Fetch the end and determine the size, with one request if the registry supports that."""
         self._count()
         try:
             blob = self._session.open_tail(self._repository, self._digest, TAIL)
@@ -117,10 +120,10 @@ class DistantBlob:
         blob = self._session.open_blob(self._repository, self._digest, span)
         if not blob.partial:
             blob.close()
-            raise NotSupported(f"{self._session.registry} doesn't send a part of a blob")
+            raise NotSupported(f"{self._session.registry} doesn't support requests for a part of a blob")
         if blob.size not in {None, self.size}:
             blob.close()
-            raise ProtocolError(f"{self._session.registry} gives one blob two sizes")
+            raise ProtocolError(f"{self._session.registry} reports two sizes for one blob")
         return self._bytes(blob, len(span))
 
     def _bytes(self, blob: BlobStream, count: int) -> bytes:
@@ -129,7 +132,7 @@ class DistantBlob:
         return data
 
     def _count(self, wanted: int = TAIL) -> None:
-        """Count a request for `wanted` bytes. Raises where it exceeds a limit."""
+        """Count a request for `wanted` bytes. Raises an error if it exceeds a limit."""
         self.requests += 1
         if self.requests > _REQUESTS or self.fetched + wanted > self._limit:
             raise InvalidRequest(
@@ -137,4 +140,4 @@ class DistantBlob:
                 f" {_REQUESTS} parts and {self._limit} bytes"
             )
         if self._clock() > self._deadline:
-            raise Unreachable(f"{self._session.registry} has not sent what was asked of a blob in time")
+            raise Unreachable(f"{self._session.registry} did not send a part of a blob in time")

@@ -1,5 +1,5 @@
-"""RegistryError: an unexpected answer of a registry. Its subclasses are also kinds of `pyoci.errors`, so that
-other packages need not know a registry's codes.
+"""RegistryError: an unexpected answer of a registry. Its subclasses also derive from the kinds in
+`pyoci.errors`, so that other packages need not know a registry's codes.
 
 RegistryError
 ├── RegistryUnauthorized    401
@@ -30,8 +30,8 @@ _CODES = 10  # entries of an error body that are read
 
 
 class RegistryError(errors.PyOCIError):
-    """An unexpected answer. `operation` says in words what was requested; `codes` are those of the error
-    body.
+    """An unexpected answer. `operation` describes the request in words; `codes` are those of the
+    error body.
     """
 
     operation = ""
@@ -40,7 +40,7 @@ class RegistryError(errors.PyOCIError):
 
 
 class RegistryUnauthorized(RegistryError, errors.Unauthorized):
-    """`wrong_credentials`: the token server doesn't know the credentials, whatever they were for."""
+    """`wrong_credentials`: the token server rejects the credentials for any scope."""
 
     wrong_credentials = False
 
@@ -100,8 +100,8 @@ def registry_error(
 ) -> RegistryError:
     """The error for an unexpected answer to `operation`.
 
-    `judged` is the status that the answer means, where a registry uses another. `secrets` are masked in the
-    text, because messages are logged and sent in status lines.
+    `judged` is the status that the answer means if the registry uses a different one. `secrets` are masked in
+    the text, because messages are logged and sent in status lines.
     """
     codes, text = _parse(body, secrets)
     number = judged or status
@@ -128,14 +128,16 @@ def retry_after(header: str | None, text: str = "") -> int | None:
 
 
 def cleaned(text: str, limit: int = _TEXT_LIMIT) -> str:
-    """Somebody else's text as part of a message of ours: one line of Latin-1, not too long."""
+    """A foreign text in a form that our messages can contain: one line of Latin-1, at most `limit`
+    characters.
+    """
     line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * limit]).split())
     line = line.encode("latin-1", "replace").decode("latin-1")
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
 def _parse(body: bytes, secrets: Iterable[str]) -> tuple[tuple[str, ...], str]:
-    """Codes and messages of an error body; nothing of what is none (a proxy's HTML, say)."""
+    """Codes and messages of an error body; empty for other content, such as a proxy's HTML."""
     try:
         document = json.loads(body[:ERROR_LIMIT])
     except (ValueError, RecursionError):
@@ -153,7 +155,7 @@ def _parse(body: bytes, secrets: Iterable[str]) -> tuple[tuple[str, ...], str]:
 
 
 def _first_text(document: dict[str, Any], *keys: str) -> str:
-    """The first of these keys with a text. Docker Hub's token server uses `details`, OAuth
+    """The text of the first of these keys that has one. Docker Hub's token server uses `details`, OAuth
     `error_description`.
     """
     return next((found for key in keys if isinstance(found := document.get(key), str) and found), "")

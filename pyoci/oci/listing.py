@@ -30,11 +30,11 @@ def read_listing(
     clock: Callable[[], float] = time.monotonic,
     pages: int | None = None,
 ) -> tuple[str, ...]:
-    """The texts under `key` of all pages, without duplicates, in the registry's order.
+    """The strings under `key` of all pages, without duplicates, in the registry's order.
 
     `fetch` gets a page or raises RegistryError; `follow` turns a Link of the page at a URL into the next URL.
-    Reading ends at a page with no new entries, because Gitea sends a Link with every page that isn't empty;
-    and after `pages` pages. Raises ProtocolError where the pages don't end, Unreachable where they take too
+    Reading ends after `pages` pages, and at a page without new entries, because Gitea sends a Link with every
+    page that isn't empty. Raises ProtocolError if the list exceeds the limits, Unreachable if it takes too
     long.
     """
     deadline = clock() + _SECONDS
@@ -58,7 +58,7 @@ def read_listing(
 
 
 def _first(fetch: Fetch, url: str) -> Answer:
-    """The first page. Where the registry refuses `n`, it is asked again without it."""
+    """The first page. If the registry refuses `n`, the request is repeated without it."""
     try:
         return fetch(url)
     except RegistryError as exc:

@@ -176,7 +176,7 @@ class Document:
 
 
 def parse_json(body: bytes, what: str) -> Any:
-    """`body` as JSON. Raises ProtocolError where it isn't."""
+    """`body` as JSON. Raises ProtocolError if it isn't JSON."""
     try:
         # Decoding first refuses lone surrogates in the bytes, which json.loads(bytes) accepts.
         document = json.loads(body.decode("utf-8-sig"), parse_constant=_no_constant)

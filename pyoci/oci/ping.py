@@ -1,8 +1,8 @@
-"""Ping: the answers of registries to `GET /v2/`, from anonymous callers and from those with credentials
-(distribution specification, end-1).
+"""Ping: the answers of registries to `GET /v2/`, with and without credentials (distribution specification,
+end-1).
 
-A registry that accepts everybody there answers 404 only for what doesn't exist. Another one may answer 404 to
-hide something from callers that it hasn't accepted.
+A registry that accepts anonymous callers there answers 404 only for what doesn't exist. Other registries may
+also answer 404 to hide something from callers that they haven't accepted.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ CHALLENGE_SECONDS = 3600.0  # after which a registry is asked for its challenge 
 _LIMIT = 64 * 1024  # bytes of an answer
 _REGISTRIES = 4096
 _CALLERS = 65536
-_DECISIVE = frozenset({200, 401})  # any other status is about the registry's state at the moment
+_DECISIVE = frozenset({200, 401})  # any other status is about the registry's current state
 
 
 @dataclass(frozen=True, slots=True)
 class _Anonymous:
-    """The answer to an anonymous ping; `asked` is when it was sent."""
+    """The answer to an anonymous ping; `asked` is the time of the request."""
 
-    challenge: Challenge | None  # None: there is none, or none that can be parsed
+    challenge: Challenge | None  # None: missing, or invalid
     is_accepted: bool
     asked: float
-    failure: RegistryError | None = None  # the error, where the registry can't answer at the moment
+    failure: RegistryError | None = None  # the error, if the registry is down or overloaded
 
 
 @dataclass(frozen=True, slots=True)
 class _Authorized:
-    """The answer to a ping with credentials; `asked` is when it was sent."""
+    """The answer to a ping with credentials; `asked` is the time of the request."""
 
     is_accepted: bool
     asked: float
@@ -56,7 +56,7 @@ class Ping:
     def __init__(
         self, transport: Transport, targets: Targets, *, ttl: float, clock: Callable[[], float]
     ) -> None:
-        """`ttl`: the seconds for which it counts that anonymous callers, or a caller, were accepted."""
+        """`ttl`: how many seconds the acceptance of anonymous callers, or of a caller, is valid."""
         self._transport = transport
         self._targets = targets
         self._ttl = ttl
@@ -67,12 +67,12 @@ class Ping:
         self._authorized: TTLCache[tuple[str, str], _Authorized] = TTLCache(_CALLERS, ttl, timer=clock)
 
     def challenge(self, registry: Registry) -> Challenge | None:
-        """The challenge to anonymous callers; None where the registry accepts them."""
+        """The challenge to anonymous callers; None if the registry accepts them."""
         return self._ask_anonymously(registry, CHALLENGE_SECONDS).challenge
 
     def anyone_until(self, registry: Registry) -> float | None:
-        """Until when it counts that anonymous callers are accepted; None where they aren't. Raises
-        RegistryError where the registry can't answer at the moment.
+        """The time until which the acceptance of anonymous callers is valid; None if they aren't accepted.
+        Raises RegistryError if the registry is down or overloaded.
         """
         known = self._ask_anonymously(registry, self._ttl)
         if known.failure is not None:
@@ -80,8 +80,8 @@ class Ping:
         return known.asked + self._ttl if known.is_accepted else None
 
     def caller_until(self, registry: Registry, caller: Credentials) -> float | None:
-        """Until when it counts that these credentials are accepted as they are; None where they aren't.
-        Raises RegistryError where the registry can't answer at the moment.
+        """The time until which the acceptance of these credentials (without a token) is valid; None if they
+        aren't accepted. Raises RegistryError if the registry is down or overloaded.
         """
         key = (registry.origin, fingerprint(caller, self._key))
         with self._lock:
@@ -99,7 +99,7 @@ class Ping:
         return known.asked + self._ttl if known.is_accepted else None
 
     def _ask_anonymously(self, registry: Registry, seconds: float) -> _Anonymous:
-        """The answer that is remembered, if it is younger than `seconds`, or a new one."""
+        """The cached answer if it is younger than `seconds`, else a new one."""
         with self._lock:
             known = self._anonymous.get(registry.origin)
         if known is None or self._clock() - known.asked >= seconds:
@@ -126,7 +126,7 @@ class Ping:
 
 
 def _failure(registry: Registry, answer: Answer, header: str | None) -> RegistryError | None:
-    """The error where the registry is down or overloaded, which says nothing about a caller."""
+    """The error if the registry is down or overloaded. Such an answer says nothing about the caller."""
     if answer.status not in {408, 429} and answer.status < 500:
         return None
     return registry_error(
@@ -140,23 +140,23 @@ def _failure(registry: Registry, answer: Answer, header: str | None) -> Registry
 
 
 def grants(token: str, repository: str) -> bool:
-    """Whether a token may give the right to read `repository`. False only for a token that lists its rights,
-    as those of the distribution's token specification do (`access` in a JWT), and doesn't list this one:
-    token servers issue it to callers with fewer rights than were requested.
+    """Whether a token may grant read access to `repository`. False only for a token that lists its rights
+    (`access` in a JWT, by the distribution's token specification) without this one. Token servers issue such
+    tokens to callers with fewer rights than requested.
     """
     actions = _actions(token, repository)
     return actions is None or not actions.isdisjoint({"pull", "*"})
 
 
 def may_push(header: str | None, repository: str) -> bool:
-    """Whether an Authorization header has a token that says that it is good for pushing to `repository`."""
+    """Whether an Authorization header has a token that lists the right to push to `repository`."""
     scheme, _, token = (header or "").partition(" ")
     actions = _actions(token, repository) if scheme == "Bearer" else None
     return actions is not None and not actions.isdisjoint({"push", "*"})
 
 
 def _actions(token: str, repository: str) -> frozenset[str] | None:
-    """What a token says that it is good for in `repository`; None where it says nothing."""
+    """The actions that a token lists for `repository`; None if it lists no rights."""
     claims = _claims(token)
     access = claims.get("access") if isinstance(claims, dict) else None
     if not isinstance(access, list):
@@ -176,7 +176,7 @@ def _actions(token: str, repository: str) -> frozenset[str] | None:
 
 
 def _claims(token: str) -> object:
-    """The claims of a JWT (RFC 7519), without verification: its issuer sent it. None for other tokens."""
+    """The claims of a JWT (RFC 7519), unverified, since it came from its issuer. None for other tokens."""
     parts = token.split(".")
     if len(parts) != 3:
         return None

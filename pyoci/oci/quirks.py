@@ -1,8 +1,8 @@
-"""Quirks: where registries deviate from each other or from the distribution specification, and what PyOCI
-does.
+"""Quirks: where registries deviate from each other or from the distribution specification, and how PyOCI
+handles that.
 
-`QUIRKS` has a row for each: the registries, the symptom, what is done, in which module, and the test. For a
-new quirk add a row and its test, and put constants and small functions that it needs here.
+`QUIRKS` has a row for each: the registries, the symptom, PyOCI's handling, its module, and the test. For a
+new quirk, add a row and its test. Its constants and small functions belong in this module.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ACCEPT = ", ".join((IMAGE_INDEX, IMAGE_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST))
 HTML = frozenset({"text/html", "application/xhtml+xml"})  # Google AR sends a page with 200
 WRITTEN = frozenset({200, 201, 202})  # Quay has answered 202 to a written manifest
 DELETED = frozenset({200, 202, 204})
-# Amazon ECR refuses a larger n, distribution 3.1 caps there.
+# Amazon ECR refuses a larger n; distribution 3.1 reduces it to this.
 PAGE_SIZE = 1000
 HUB_HOST = "registry-1.docker.io"
 HUB_NAMES = frozenset({"docker.io", "index.docker.io"})
@@ -31,7 +31,7 @@ _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6,
 
 
 def may_be_refusing_page_size(status: int) -> bool:
-    """Whether a status of a list may be about `n` (Amazon ECR) and not about the list itself."""
+    """Whether the status of a list request may refer to `n` (Amazon ECR) instead of the list itself."""
     return 400 <= status < 500 and status not in {401, 403, 404, 408, 429}
 
 
@@ -56,7 +56,7 @@ def wait_in(message: str) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Quirk:
-    """`module` is below pyoci/, `test` below tests/: `oci/test_quirks.py::test_basic_only`."""
+    """One row. `module` is below pyoci/, `test` below tests/: `oci/test_quirks.py::test_basic_only`."""
 
     registries: str
     symptom: str
@@ -76,15 +76,15 @@ QUIRKS = (
     ),
     Quirk(
         "ghcr.io, Docker Hub",
-        "for some seconds a tag is read as it was before a write",
-        "digests that our own writes have replaced count as old answers",
+        "for some seconds after a write, reads return the tag's former content",
+        "an answer with a digest that our own write replaced is treated as outdated",
         "store/writing/lag.py",
         "store/writing/test_lag.py::test_a_registry_that_lags_loses_no_file",
     ),
     Quirk(
         "ghcr.io, Docker Hub, docker-registry 2.8, Harbor, Pulp, zot, Google AR",
         "a refused DELETE has status 400, 404, 405 or 412",
-        "each becomes the kind of error that it means",
+        "each is mapped to the kind of error that it means",
         "oci/errors.py",
         _TESTS + "test_each_way_of_refusing_a_delete_is_told_apart",
     ),
@@ -112,7 +112,7 @@ QUIRKS = (
     Quirk(
         "Docker Hub, Harbor, ghcr.io",
         "a missing repository is a 401, 403 or 404",
-        "each is raised as its own kind; an upload goes on, and decides",
+        "each is raised as its own kind; an upload continues, and its answer decides",
         "oci/session.py",
         _TESTS + "test_the_first_upload",
     ),

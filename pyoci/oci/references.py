@@ -1,4 +1,4 @@
-"""Names in a registry: Registry, Repository, Tag, Digest. Instances have been parsed, and build URLs.
+"""Names in a registry: Registry, Repository, Tag, Digest. Instances are valid, and build URLs.
 
 Grammar: OCI distribution specification 1.1, "Pulling manifests"; OCI image specification, "Digests".
 """
@@ -30,18 +30,18 @@ _SHOWN = 100  # characters of a wrong text that a message repeats
 class Registry:
     """An OCI server. `host` is in lower case, and includes the port unless it is the scheme's default.
 
-    `listed` means that the operator named it, so that it may have any address.
+    `listed` means that the operator listed it in PYOCI_REGISTRIES, so any address is allowed.
     """
 
     scheme: str
     host: str
     listed: bool = False
-    alias: str = field(default="", compare=False)  # its name for callers; the address may be internal
+    alias: str = field(default="", compare=False)  # its name in messages; its address may be internal
 
     @classmethod
     def parse(cls, text: str, *, scheme: str = "https", listed: bool = False) -> Self:
         """Read `host`, `host:port` or an http(s) URL without a path. Raises InvalidRequest."""
-        # The lower case of some other letters is ASCII: that of U+212A, the Kelvin sign, is k.
+        # lower() turns some non-ASCII letters into ASCII: U+212A, the Kelvin sign, into k.
         found = re.fullmatch(r"(?:(https?)://)?([^/]*)/?", text.lower()) if text.isascii() else None
         if found is None or "@" in text:
             raise InvalidRequest(
@@ -175,19 +175,21 @@ def _is_bracketed_address(host: str) -> bool:
 
 
 def shown(text: str) -> str:
-    """A wrong text for a message: short, in ASCII, and left out where it may contain a password."""
+    """An invalid text for a message: shortened, in ASCII, and replaced if it may contain a password."""
     return "this" if "@" in text else f"{text[:_SHOWN]!a}"
 
 
 def reference_path(reference: Reference) -> str:
-    """The path of the document with `reference`, below its repository. zot doesn't decode paths, so that a
-    percent-encoded `!` is part of another tag there.
+    """The path of the document with `reference`, below its repository. `!` is not percent-encoded: zot
+    doesn't decode paths, and would look for another tag.
     """
     return f"manifests/{quote(str(reference), safe=':!+')}"
 
 
 def operation_of(url: str) -> str:
-    """The kind of call that a URL of a registry is for: a word that telemetry uses for all repositories."""
+    """The kind of call that a registry's URL is for: one word for telemetry, independent of the
+    repository.
+    """
     *_, kind, last = urlsplit(url).path.rstrip("/").split("/")
     if last in {"_catalog", "uploads"}:
         return {"_catalog": "catalog", "uploads": "upload"}[last]

@@ -1,5 +1,5 @@
-"""The first segment of an index's URL: Registries, which may be asked (`PYOCI_REGISTRIES`), and ShortUrls,
-names for a registry and a namespace.
+"""The first segment of an index's URL: Registries, the allowed registries (`PYOCI_REGISTRIES`), and
+ShortUrls, names for a registry and a namespace.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LOCAL = "local"
 EMBEDDED = Registry("embedded", LOCAL, listed=True)
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _PATTERN = re.compile(r"[a-z0-9*?._:-]*[*?][a-z0-9*?._:-]*")
-# PYOCI_DEFAULT_INDEX is found where clients look for PyPI's: at /simple/, /pypi/ and /legacy/.
+# PYOCI_DEFAULT_INDEX is served at the paths that PyPI uses: /simple/, /pypi/ and /legacy/.
 DEFAULT = "simple"
 # First segments of URLs that are, or may become, PyOCI's own: no alias or short URL may have such a name.
 RESERVED = frozenset({"_", "health", "ready", "metrics", "v2", DEFAULT, "pypi", "legacy", LOCAL})
@@ -29,10 +29,9 @@ _TARGET = re.compile(r"((?:https?://)?[^/]+)/([^/].*?)/?", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registries:
-    """The registries that may be asked. An empty list, or `*` in it, also allows any https registry at port
-    443.
+    """The allowed registries. An empty list, or `*` in it, also allows any https registry at port 443.
 
-    The address of an unlisted registry is checked when it is connected to.
+    The address of an unlisted registry is checked on connecting.
     """
 
     aliases: dict[str, Registry] = field(default_factory=dict)
@@ -97,7 +96,7 @@ class Registries:
             if named.port != PUBLIC_PORT:
                 raise Denied(other_port(str(named)))
             return named
-        raise Denied(f"{named} may not be asked here; PYOCI_REGISTRIES lists the registries that may")
+        raise Denied(f"{named} is not allowed here; PYOCI_REGISTRIES lists the allowed registries")
 
 
 def _named(text: str, *, listed: bool = False) -> Registry:
@@ -106,7 +105,7 @@ def _named(text: str, *, listed: bool = False) -> Registry:
 
 
 def could_be_a_host(text: str) -> bool:
-    """Whether the first segment of a URL may be a registry's host. Most requests of scanners have others."""
+    """Whether the first segment of a URL may be a registry's host. This rejects most requests of scanners."""
     return "/" not in text and ("." in text or ":" in text or text.lower() == "localhost")
 
 
@@ -132,7 +131,7 @@ class ShortUrl:
         """Read `<registry>/<namespace>`. Raises InvalidRequest, and what Registries.parse raises."""
         found = _TARGET.fullmatch(text) if text.isascii() else None
         if found is None:
-            raise InvalidRequest("this is no namespace; expected <registry>/<namespace>, as ghcr.io/acme")
+            raise InvalidRequest("this isn't a namespace; expected <registry>/<namespace>, like ghcr.io/acme")
         registry, path = found[1].lower(), found[2].lower()
         if not ("://" in registry or could_be_a_host(registry) or registries.knows(registry)):
             raise InvalidRequest(f"{shown(registry)} is not a registry; expected a host, a URL or an alias")

@@ -51,7 +51,7 @@ class Gateway:
         events: Events | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`ttl`: the seconds for which a registry's answers to a caller count, and its tokens are used."""
+        """`ttl`: how many seconds a registry's answers to a caller, and its tokens, are reused."""
         self.transport = transport
         self.events = events or Events()
         self.targets = Targets(transport.resolver)
@@ -86,7 +86,7 @@ class OCISession:
 
     @property
     def concurrency(self) -> int:
-        """How many documents to read concurrently: one, where there is no network to wait for."""
+        """How many documents to read concurrently: one for the embedded registry, which needs no network."""
         return 1 if self.registry.scheme == "embedded" else _CONCURRENCY
 
     def same_caller(self, other: OCISession) -> bool:
@@ -96,7 +96,7 @@ class OCISession:
     # Lists
 
     def tags(self, repository: Repository) -> tuple[str, ...]:
-        """All tags, in no order, including those that are no versions. Raises RegistryNotFound."""
+        """All tags, unordered, including those that are not versions. Raises RegistryNotFound."""
         return self._listing(repository.url("tags/list", n=PAGE_SIZE), repository.name, "tags")
 
     def repositories(self) -> tuple[str, ...]:
@@ -104,8 +104,9 @@ class OCISession:
         return self._listing(self.registry.url("_catalog", n=PAGE_SIZE), "", "repositories")
 
     def repositories_after(self, name: str) -> tuple[str, ...]:
-        """The first page of the repositories after `name`, if the registry sorts them and begins after any
-        name. zot sends none after a name that it doesn't have; other registries ignore `name`.
+        """The first page of the repositories after `name`. The result is only reliable if the registry sorts
+        them and accepts any name: zot sends none after a name that it doesn't have; other registries ignore
+        `name`.
         """
         url = self.registry.url("_catalog", n=_NEXT, last=name)
         return self._listing(url, "", "repositories", pages=1)
@@ -147,7 +148,7 @@ class OCISession:
         return document
 
     def digest(self, repository: Repository, tag: Tag) -> Digest | None:
-        """The digest of a tag's document; None where the registry sends none. Raises RegistryNotFound."""
+        """The digest of a tag's document; None if the registry doesn't send it. Raises RegistryNotFound."""
         call = self._wire.call("HEAD", repository.url(reference_path(tag)), {"Accept": ACCEPT})
         answer = self._wire.document(f"look at {tag}", call, self._scope(repository), {200})
         try:
@@ -156,7 +157,7 @@ class OCISession:
             return None
 
     def trusted_seconds(self, repository: Repository) -> float:
-        """The seconds for which the registry's answers about `repository` still count for this caller."""
+        """How many more seconds the registry's answers about `repository` are valid for this caller."""
         return self._wire.trusted_seconds(self._scope(repository))
 
     def is_accepted(self, repository: Repository) -> bool:
@@ -169,7 +170,8 @@ class OCISession:
         """Write a document under a tag or its digest."""
         url = repository.url(reference_path(reference))
         call = self._wire.call("PUT", url, {"Content-Type": document.media_type}, document.body)
-        # By a second attempt another client may have written the tag, so the caller must read it again first.
+        # Another client may have written the tag before a second attempt, so the caller must read it again
+        # first.
         call = replace(call, repeatable=isinstance(reference, Digest))
         answer = self._wire.document(f"write {reference}", call, self._scope(repository), WRITTEN)
         if answer.status == 200:
@@ -197,7 +199,8 @@ class OCISession:
             return size
         if answer.status not in {200, *REDIRECTED}:
             raise self._wire.refusal("look at a blob", answer.status, answer)
-        # A signed URL is often valid for GET only. The answer to a GET of one byte names the size.
+        # A signed URL is often valid for GET only. The answer to a GET of one byte has the size in
+        # Content-Range.
         try:
             stream = self._wire.open(replace(call, method="GET", headers={"Range": "bytes=0-0"}), scope)
         except RegistryNotFound:
@@ -205,7 +208,7 @@ class OCISession:
         stream.close()
         size = total_size(stream)
         if size is None:
-            raise ProtocolError(f"{self.registry} doesn't say how large a blob is")
+            raise ProtocolError(f"{self.registry} doesn't report the size of a blob")
         return size
 
     def open_blob(
@@ -213,7 +216,7 @@ class OCISession:
     ) -> BlobStream:
         """The bytes of a blob, or those at the offsets `span`. Redirects are followed.
 
-        `size` is that of the whole blob, where it is known: reading fails once there are more bytes.
+        `size` is that of the whole blob, if known: reading fails if there are more bytes.
         """
         headers = {"Range": f"bytes={span.start}-{span.stop - 1}"} if span is not None else {}
         call = self._wire.call("GET", repository.url(f"blobs/{digest}"), headers)
@@ -239,25 +242,25 @@ class OCISession:
             self._uploader(repository).send(file, size, digest)
 
     def stream_blob(self, repository: Repository, body: Body, digest: Digest) -> bool:
-        """Upload a body while it arrives, unless the blob exists: then nothing of it is read.
+        """Upload a body while it arrives. If the blob exists already, the body isn't read.
 
-        False where the upload failed; the caller then pushes its copy of the body. Raises what `body` raises;
-        the registry then stores nothing.
+        Returns False if the upload failed; the caller then pushes its copy of the body. Errors of `body` are
+        raised; the registry then stores nothing.
         """
         return self._has_blob(repository, digest, len(body)) or self._uploader(repository).stream(
             body, digest
         )
 
     def check_push(self, repository: Repository) -> None:
-        """Raises what the registry says to a caller who may not push to the repository. Nothing is stored."""
+        """Raises the registry's error if the caller may not push to the repository. Nothing is stored."""
         self._uploader(repository).check_allowed()
 
     def _has_blob(self, repository: Repository, digest: Digest, size: int) -> bool:
-        """Whether the blob exists. An answer with another length is a web page."""
+        """Whether the blob exists. An answer with a different length is ignored: it is a web page."""
         try:
             return self.blob_size(repository, digest) == size
         except (RegistryUnauthorized, RegistryDenied):
-            # Some registries answer so for a repository that doesn't exist yet. The upload will tell.
+            # Some registries send this for a repository that doesn't exist yet. The upload's answer decides.
             return False
 
     def _uploader(self, repository: Repository) -> Uploader:

@@ -12,14 +12,14 @@ from pyoci.errors import InvalidRequest, ProtocolError, Unreachable
 from pyoci.net.addresses import PUBLIC_PORT, Reach, Resolver
 from pyoci.oci.references import Registry
 
-_PRIVATE_SECONDS = 60.0  # for which it is remembered whether a listed registry has a private address
-_REDIRECT_SECONDS = 60.0  # for which clients may be redirected to a host after its address was checked
+_PRIVATE_SECONDS = 60.0  # how long to cache whether a listed registry has a private address
+_REDIRECT_SECONDS = 60.0  # how long clients may be redirected to a host after its address was checked
 _LOOKUP_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A URL that may be requested, and with which reach. Credentials and tokens are sent only where
+    """A URL that may be requested, and the reach of the request. Credentials and tokens are sent only if
     `same_origin` is true: to the registry itself.
     """
 
@@ -47,10 +47,10 @@ class Targets:
         """The target of `reference`, a relative or absolute URL in an answer from `base`.
 
         `what` is the name of its header or parameter, for messages. Raises ProtocolError for a URL that may
-        not be requested. Its address is checked when it is connected to.
+        not be requested. The address is checked on connecting.
         """
         if not reference.strip():
-            raise ProtocolError(f"{registry} answered without the {what} that belongs to it")
+            raise ProtocolError(f"{registry} answered without the required {what}")
         if registry.scheme == "embedded":
             if not reference.startswith("/"):
                 raise _bad(registry, what)
@@ -76,11 +76,11 @@ class Targets:
         return Target(url, reach, False)
 
     def may_redirect(self, target: Target) -> bool:
-        """Whether a client may be redirected to `target`. False where its name can't be resolved here.
+        """Whether a client may be redirected to `target`. False if its name can't be resolved here.
 
-        Raises Denied where it has an address that is not allowed: a redirect must not lead a client into its
-        own network. For the target of an unlisted registry it returns False instead, so that PyOCI requests
-        it and fails with the message for all failures.
+        Raises Denied if an address is not allowed: a redirect must not lead a client into its own network.
+        For an unlisted registry it returns False instead. PyOCI then requests the target itself, which fails
+        with the same message as every other failure and so reveals nothing.
         """
         parts = urlsplit(target.url)
         there = _origin(parts.scheme, parts.hostname, parts.port)

@@ -1,9 +1,8 @@
 """Tokens: fetched from a registry's token server, and used for a limited time (token authentication of the
 distribution specification).
 
-A token server decides about a caller's rights when it issues a token, and never again. A token is therefore
-used for at most `ttl` seconds after it was requested, however long it is valid: rights that were revoked end
-with it.
+A token server checks a caller's rights only when it issues a token. A token is therefore used for at most
+`ttl` seconds after it was requested, even if it is valid for longer: revoked rights end after that time.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from pyoci.oci.targets import Targets
 from pyoci.single_flight import SingleFlight
 
 TOKEN_LIMIT = 64 * 1024  # bytes of a token server's answer
-_LIFETIME = 60.0  # seconds, where the answer has no expires_in, as Quay's
+_LIFETIME = 60.0  # seconds, for answers without expires_in, such as Quay's
 _LONGEST = 3600.0
 _SIZE = 16 * 1024 * 1024  # bytes of all tokens in memory
 _TOKEN = re.compile(r"[!-~]{1,32768}")
@@ -38,7 +37,7 @@ _TOKEN = re.compile(r"[!-~]{1,32768}")
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """Times are those of the clock that TokenClient and Tokens were given."""
+    """A token. Times are by the clock of TokenClient and Tokens."""
 
     value: str = field(repr=False)
     asked: float  # when it was requested
@@ -50,10 +49,10 @@ class Token:
 
 
 class Tokens:
-    """Tokens by key. Threads that need the same token at the same time share one request, and its failure.
+    """Tokens by key. Threads that need the same token concurrently share one request and its failure.
 
     A token that took longer than `ttl` seconds to arrive is used once, by the threads that waited for it.
-    With a `ttl` of None tokens are used until they expire: for the tokens of a single request.
+    With a `ttl` of None, tokens are used until they expire. This is for the tokens of a single request.
     """
 
     def __init__(self, clock: Callable[[], float], ttl: float | None) -> None:
@@ -73,8 +72,8 @@ class Tokens:
             return self._tokens.get(key)
 
     def fetched(self, key: Hashable, fetch: Callable[[], Token], registry: Registry, seconds: float) -> Token:
-        """The token under `key`; `fetch` is called where there is none. Raises Unreachable after `seconds` of
-        waiting for another thread that fetches it.
+        """The token under `key`; calls `fetch` if there is none. Raises Unreachable after waiting `seconds`
+        for another thread that is fetching it.
         """
 
         def work() -> Token:
@@ -85,11 +84,11 @@ class Tokens:
                     self._tokens[key] = token
             return token
 
-        return self._flights.run(key, "", work, seconds, late=f"{registry} gave no token in time")
+        return self._flights.run(key, "", work, seconds, late=f"{registry} did not issue a token in time")
 
     def drop(self, key: Hashable, sent: str | None, since: float) -> bool:
-        """Remove the token whose header was `sent`. Whether another token may help: not where this one was
-        requested after `since`. Another thread may have replaced it already.
+        """Remove the token whose header was `sent`, unless another thread has replaced it. Returns whether a
+        new token may help: False if this one was requested after `since`.
         """
         with self._lock:
             token = self._tokens.get(key)
@@ -165,9 +164,10 @@ def _with_query(url: str, pairs: list[tuple[str, str]]) -> str:
 
 
 def _refusal(registry: Registry, credentials: Credentials, answer: Answer) -> Exception:
-    """The error that a token server's refusal means: ghcr.io answers 403 DENIED to anonymous callers.
+    """The error for a token server's refusal. A 403 may mean missing credentials: ghcr.io answers 403 DENIED
+    to anonymous callers.
 
-    A missing token server says nothing about the repository, so a 404 doesn't become RegistryNotFound.
+    A 404 doesn't become RegistryNotFound, since a missing token server says nothing about the repository.
     """
     status = answer.status
     judged = status

@@ -19,11 +19,11 @@ from pyoci.oci.references import Digest, Registry, Repository
 from pyoci.oci.wire import Wire, authorized
 
 _ATTEMPTS = 3
-_SECONDS = 300.0  # after which a failed upload isn't repeated, because clients have given up
+_SECONDS = 300.0  # a failed upload isn't repeated after this time, because clients have given up by then
 
 
 class _Expired(RegistryUnauthorized):
-    """The upload's token was refused, and there is a new one."""
+    """The upload's token was refused, and a new one is available."""
 
 
 # Failures after which a new upload may succeed.
@@ -56,9 +56,10 @@ class Uploader:
         raise AssertionError("the last attempt returns or raises")
 
     def stream(self, body: Body, digest: Digest) -> bool:
-        """Upload a body that can be read only once. False where the upload failed and another may succeed.
+        """Upload a body that can be read only once. Returns False if the upload failed and another attempt
+        may succeed.
 
-        Raises what `body` raises; the registry then stores nothing.
+        Errors of `body` are raised; the registry then stores nothing.
         """
         location, base = self._start()
         try:
@@ -68,10 +69,10 @@ class Uploader:
         return True
 
     def check_allowed(self) -> None:
-        """Raises what the registry says to a caller who may not push here: starts an upload, and cancels it.
+        """Start an upload and cancel it. Raises the registry's error if the caller may not push here.
 
-        A registry that can't cancel an upload forgets it after a while. A caller whose token says that it is
-        good for pushing is believed without a request.
+        A registry that can't cancel uploads discards them after some time. No request is made if the caller's
+        token lists the right to push.
         """
         if may_push(self.wire.first_header(self.scope), self.repository.name):
             return
@@ -90,13 +91,11 @@ class Uploader:
             answer = self.wire.document("start an upload", call, self.scope, {202})
         except RegistryNotFound as exc:
             # Amazon's registry without create-on-push; Harbor without the project.
-            exc.message += f"; {self.repository} has to be made there first"
+            exc.message += f"; create {self.repository} there first"
             raise
         location = answer.headers.get("location")
         if not location:
-            raise ProtocolError(
-                f"{self.wire.registry} started an upload without saying where; expected a Location"
-            )
+            raise ProtocolError(f"{self.wire.registry} started an upload without a Location; expected one")
         return location, url
 
     def _finish(self, location: str, base: str, body: Body, digest: Digest) -> None:
@@ -130,12 +129,12 @@ class Uploader:
 
 
 def check_stored(registry: Registry, answer: Answer, digest: Digest) -> None:
-    """Raises ProtocolError where the registry reports another digest than that of what was sent."""
+    """Raises ProtocolError if the registry reports a digest other than that of the bytes that were sent."""
     stored = stored_digest(answer)
     if stored and stored != str(digest):
-        raise ProtocolError(f"{registry} stored something else where {digest} was sent")
+        raise ProtocolError(f"{registry} stored other bytes than those of {digest}")
 
 
 def stored_digest(answer: Answer) -> str:
-    """The digest in an answer's headers, "" where there is none."""
+    """The digest in an answer's headers; "" if there is none."""
     return answer.headers.get("docker-content-digest", "").strip()

@@ -51,7 +51,7 @@ class Wire:
         self._events = events
         self._credentials = credentials
         self._caller = authenticator.caller(registry, credentials)
-        # Until when the answers count that each Authorization gave, by scope.
+        # Until when the answers to each Authorization are valid, by scope.
         self._trusted: dict[tuple[Scope, str | None], float] = {}
         self._secrets: dict[str, frozenset[str]] = {}  # by the Authorization that was sent
         self._reach = targets.own_reach(registry)
@@ -88,7 +88,7 @@ class Wire:
         return answer
 
     def send(self, call: Call, scope: Scope, send: Callable[[Call], _Answered]) -> _Answered:
-        """Send `call` with the Authorization that is known, and again after each 401 that can be answered."""
+        """Send `call` with the cached Authorization, and again after each 401 that can be answered."""
         started = self.authenticator.now()
         header = self.first_header(scope)
         answer = self.send_once(authorized(call, header), send)
@@ -109,9 +109,9 @@ class Wire:
         return answer
 
     def _may_have_been_anonymous(self, call: Call, scope: Scope, status: int) -> bool:
-        """Whether the registry may have hidden something from an anonymous caller, though this one has
-        credentials: behind a 404, or in a list of repositories. Writing needs no such check, as registries
-        challenge it.
+        """Whether the registry may have treated this caller, who has credentials, as anonymous and hidden
+        something: by a 404, or in a list of repositories. Writes need no such check, since registries send a
+        challenge for them.
         """
         if call.method != "GET" or "push" in scope.actions or not isinstance(self._credentials, Basic):
             return False
@@ -120,18 +120,20 @@ class Wire:
         )
 
     def first_header(self, scope: Scope) -> str | None:
-        """The Authorization that is known before the call, None where none is."""
+        """The cached Authorization; None if there is none."""
         return self._recorded(scope, self.authenticator.header(self._caller, scope))
 
     def trusted_seconds(self, scope: Scope) -> float:
-        """The seconds for which the registry's answers for `scope` still count: `ttl` since the first request
-        of this session for it, and no longer than each token that was used.
+        """How many more seconds the registry's answers for `scope` are valid: `ttl` from this session's first
+        request for it, and no longer than any token that was used.
         """
         ends = [end for (used, _), end in list(self._trusted.items()) if used == scope]
         return max(min(ends) - self.authenticator.now(), 0.0) if ends else 0.0
 
     def is_accepted(self, scope: Scope) -> bool:
-        """Whether the registry has accepted this caller, so that its 404 means an absence."""
+        """Whether the registry has accepted this caller, so that its 404 means that something doesn't
+        exist.
+        """
         with self.transport.shared_deadline():
             until = self.authenticator.accepted_until(self._caller, scope)
         if until is not None:
@@ -139,7 +141,7 @@ class Wire:
         return until is not None
 
     def renewed(self, scope: Scope, answer: Answer | Stream, sent: str | None, since: float) -> str | None:
-        """The Authorization that answers a 401; None where there is none better than `sent`."""
+        """The Authorization that answers a 401; None if there is none better than `sent`."""
         try:
             better = self.authenticator.answer(self._caller, scope, answer.headers, sent=sent, since=since)
         except PyOCIError:
@@ -148,7 +150,7 @@ class Wire:
         return None if better is None else self._recorded(scope, better)
 
     def _recorded(self, scope: Scope, found: Authorization | None) -> str | None:
-        """The header of `found`, after the time until which its answers count was recorded."""
+        """The header of `found`. Records the time until which its answers are valid."""
         end = self.authenticator.now() + self.authenticator.ttl
         header = None if found is None else found.header
         self._trusted.setdefault((scope, header), end if found is None else min(found.until, end))
@@ -180,10 +182,10 @@ class Wire:
         return stream
 
     def open_or_redirect(self, call: Call, scope: Scope, may_redirect: MayRedirect) -> Stream | str:
-        """The answer to `call` as a stream. Redirects are followed, or the URL of one for which
-        `may_redirect` is true is returned.
+        """The answer to `call` as a stream, or the URL of a redirect for which `may_redirect` is true. Other
+        redirects are followed.
 
-        Credentials are sent to the registry's origin alone, and a 401 of another host is not answered.
+        Credentials are sent only to the registry's origin, and a 401 of another host is not answered.
         """
         stream = self.send(call, scope, self.transport.stream)
         at_origin = True
@@ -196,7 +198,7 @@ class Wire:
             if not target.same_origin and may_redirect(target.url) and self.targets.may_redirect(target):
                 return target.url
             call = replace(call, url=target.url, reach=target.reach)
-            # After another host, the registry itself gets no credentials either.
+            # After a redirect to another host, not even the registry itself gets credentials.
             at_origin = at_origin and target.same_origin
             if at_origin:
                 stream = self.send(call, scope, self.transport.stream)
@@ -204,19 +206,21 @@ class Wire:
                 stream = self.transport.stream(call)
         if stream.status not in {200, 206}:
             answer = Answer(stream.status, stream.headers, _drop(stream))
-            # A storage host refuses the registry's signature, not the caller.
+            # A refusal by a storage host concerns the registry's signature, not the caller.
             raise self.refusal("read a blob", stream.status, answer, from_registry=at_origin)
         return stream
 
     def refusal(
         self, operation: str, status: int, answer: Answer, *, from_registry: bool = True
     ) -> RegistryError:
-        """The error for an unexpected answer. `from_registry`: it didn't come from another host."""
+        """The error for an unexpected answer. `from_registry` is false if the answer came from
+        another host.
+        """
         judged = status
         if not from_registry and status in {400, 401, 403}:
             judged = 502
         elif status == 403 and isinstance(self._credentials, Anonymous):
-            # The caller is anonymous, and clients look up credentials only after a 401.
+            # The caller is anonymous, and clients send their credentials only after a 401.
             judged = 401
         return registry_error(
             operation,
@@ -238,9 +242,7 @@ def authorized(call: Call, header: str | None) -> Call:
 
 
 def _drop(answer: Answer | Stream) -> bytes:
-    """Close an answer and return the beginning of its body, which is read so that the connection stays
-    usable.
-    """
+    """Close an answer and return the beginning of its body. Reading the body keeps the connection usable."""
     if isinstance(answer, Answer):
         return answer.body
     try:

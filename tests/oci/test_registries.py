@@ -78,9 +78,7 @@ def test_without_a_list_any_https_registry_may_be_asked(setting: str) -> None:
 def test_without_a_list_no_other_port_may_be_asked(text: str) -> None:
     """Which ports are open on which host is none of a caller's business; the message names the setting."""
     for setting in ("", "ghcr.io, *"):
-        with pytest.raises(
-            Denied, match="only a registry that PYOCI_REGISTRIES lists may be at another port"
-        ):
+        with pytest.raises(Denied, match="only a registry that PYOCI_REGISTRIES lists may use another port"):
             Registries.read(setting).parse(text)
     assert Registries.read("registry.example:444, vm:22, *").parse("vm:22").listed
     assert Registries.read("").parse("registry.example:443").origin == "https://registry.example"

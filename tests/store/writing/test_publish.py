@@ -308,7 +308,7 @@ def test_a_tag_that_stays_unreadable_after_the_push_is_refused(
 def test_a_registry_without_create_on_push_is_reported(registry: TestRegistry, store: PackageStore) -> None:
     """Amazon's, unless create-on-push is on."""
     registry.refuse = {"POST": (404, "NAME_UNKNOWN")}
-    with pytest.raises(NotFound, match=r"local/acme/hello_world has to be made there first"):
+    with pytest.raises(NotFound, match=r"create local/acme/hello_world there first"):
         publish_wheel(store)
 
 
