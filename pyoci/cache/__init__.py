@@ -1,1 +1,1 @@
-"""A cache of bytes: in memory, files or Redis, with journals that tell all its users of changes."""
+"""A cache of bytes: in memory, files or Redis, with journals that report changes to all its users."""

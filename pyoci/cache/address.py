@@ -17,8 +17,8 @@ _EXPECTED = "expected memory://, file://, file:///directory, redis://host:port/n
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheAddress:
-    """`kind` is memory, file or redis. `directory` is for files, and None where the server creates one of its
-    own. `url` is for Redis, and may contain a password.
+    """`kind` is memory, file or redis. `directory` is for files; None if the server creates a temporary one.
+    `url` is for Redis, and may contain a password.
     """
 
     kind: str = "file"
@@ -27,12 +27,12 @@ class CacheAddress:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises ValueError, whose message repeats nothing that may be a password."""
+        """Raises ValueError, whose message repeats no possible password."""
         try:
             parts = urlsplit(text)
             _ = parts.port
         except ValueError:
-            raise ValueError(f"this is no URL; {_EXPECTED}") from None
+            raise ValueError(f"this is not a URL; {_EXPECTED}") from None
         if "://" not in text or not text.isprintable() or parts.query or parts.fragment:
             raise ValueError(f"this is no address of a cache; {_EXPECTED}")
         if parts.scheme == "memory" and not parts.netloc and not parts.path:
@@ -47,20 +47,18 @@ class CacheAddress:
 def _directory(parts: SplitResult) -> Path | None:
     text = unquote(parts.path)
     if parts.netloc:
-        raise ValueError(
-            "file:// has the name of a host in it; expected file:///directory, with three slashes"
-        )
+        raise ValueError("file:// is followed by a host name; expected file:///directory, with three slashes")
     if not text:
         return None
     if text.strip("/") == "" or not text.isprintable() or ".." in text.split("/"):
         raise ValueError(
-            "this is no directory; expected file:///directory, or file:// for one of PyOCI's own"
+            "this is not a directory; expected file:///directory, or file:// for a temporary one"
         )
     directory = Path(text)
     try:
         if any(path.exists() and not path.is_dir() for path in (directory, *directory.parents)):
             raise ValueError(
-                f"{text[:80]!r} can't be a directory: a file is in the way; expected file:///directory"
+                f"{text[:80]!r} can't be a directory: a file of that name exists; expected file:///directory"
             )
     except OSError as exc:
         raise ValueError(
@@ -79,7 +77,7 @@ def _checked(parts: SplitResult) -> SplitResult:
 
 
 def open_backend(address: CacheAddress, events: Events | None = None, *, key: str = "") -> Backend:
-    """The cache at `address`. Call it before the server forks.
+    """Open the cache at `address`. Call this before the server forks.
 
     Values in Redis are signed with `key`. Those in a directory aren't, because only this server's user can
     write there. Raises OSError where the server's own directory can't be created. A Redis that can't be

@@ -1,4 +1,4 @@
-"""Backend: what every kind of cache can do, whatever it stores and for whom."""
+"""Backend: the interface of all kinds of cache."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Protocol
 @dataclass(frozen=True, slots=True)
 class Position:
     """A point in a journal. Equal positions mean that nothing was recorded in between. Different positions
-    don't mean that something was, because names may share a journal: `since` tells.
+    may also be due to another name in the same journal; `since` distinguishes that.
 
-    `epoch` identifies one life of a journal. A journal that was lost begins a new epoch, so no position of
-    the old one equals one of the new.
+    `epoch` identifies one incarnation of a journal. A journal that was lost begins a new epoch, so its
+    positions equal none of the old ones.
     """
 
     epoch: str
@@ -21,8 +21,8 @@ class Position:
 
 
 class Backend(Protocol):
-    """A cache of bytes, which may lose them at any time. A loss costs time, and, where there is an upstream,
-    the knowledge which names have been the registry's.
+    """A cache of bytes, which may lose them at any time. A loss costs time and, with an upstream, the record
+    of the names that the registry has had.
 
     No method raises when the cache fails: `get` then returns None, `put` does nothing, and `position` returns
     None. Keys and names are text of any length, and not secret. A backend is created before the server forks,
@@ -30,11 +30,11 @@ class Backend(Protocol):
     """
 
     def get(self, key: str) -> bytes | None:
-        """The value of `key`; None where there is none, or where it has expired."""
+        """The value of `key`; None if it is missing or has expired."""
         ...
 
     def put(self, key: str, value: bytes, seconds: float | None = None) -> None:
-        """Store `value` for `seconds`; without them, for as long as there is space."""
+        """Store `value` for `seconds`; with None, as long as there is space."""
         ...
 
     def discard(self, key: str) -> None:
@@ -45,22 +45,24 @@ class Backend(Protocol):
         """The current end of the journal `name`, for every process and host that shares the cache. It is read
         each time a page is served.
 
-        None where it can't be read: nothing may then be served that another process could have changed.
+        None if it can't be read: callers must then serve nothing that another process could have changed.
         """
         ...
 
     def since(self, name: str, position: Position) -> frozenset[str] | None:
-        """The entries recorded after `position`; None where some of them are no longer there."""
+        """The entries recorded after `position`; None if some of them are no longer available."""
         ...
 
     def record(self, name: str, entry: str) -> None:
-        """Append an entry (at most 200 characters, no line break), which everybody sees from now on."""
+        """Append an entry (at most 200 characters, no line break), visible to all processes when this
+        returns.
+        """
         ...
 
     def lock(self, name: str, seconds: float) -> AbstractContextManager[bool]:
         """Hold the lock `name` among all threads, processes and hosts that share the cache.
 
-        Gives False where the lock can't be acquired within `seconds`. A holder that dies blocks others for at
+        Yields False if the lock can't be acquired within `seconds`. A holder that dies blocks others for at
         most 30 seconds. If the cache can't be reached, the lock still excludes the workers of one server.
         """
         ...

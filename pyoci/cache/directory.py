@@ -1,5 +1,5 @@
-"""Directories of the cache: files that are written completely or not at all, read only where our own user
-wrote them; and a directory that exists for as long as one server.
+"""Directories of the cache. PrivateDirectory writes files completely or not at all, and reads only files of
+our own user. ServerDirectory exists as long as one server.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ _ATTEMPTS = 10
 
 
 class PrivateDirectory:
-    """A directory for our user alone. It is created by the first write, and again whenever it is gone.
+    """A directory for our user alone. The first write creates it, and later writes create it again if it is
+    missing.
 
     Methods raise OSError unless they say otherwise.
     """
@@ -40,7 +41,7 @@ class PrivateDirectory:
         self._user = os.geteuid()
 
     def is_ours(self, found: os.stat_result) -> bool:
-        """Whether it is a regular file of our user. Another user may have created the directory."""
+        """Whether `found` is a regular file of our user. Another user may have created the directory."""
         return stat.S_ISREG(found.st_mode) and found.st_uid == self._user
 
     def make(self) -> None:
@@ -77,7 +78,7 @@ class PrivateDirectory:
 
     def entries(self) -> Iterator[tuple[str, os.stat_result]]:
         """The paths of our files, one by one, because there may be tens of thousands. Temporary files are
-        left out, and removed where they are stale. Raises nothing.
+        left out, and removed if they are stale. Raises nothing.
         """
         with suppress(OSError), os.scandir(self.path) as entries:
             for entry in entries:
@@ -126,9 +127,9 @@ def _write_all(descriptor: int, content: bytes) -> None:
 class ServerDirectory:
     """A directory for one server, in the system's directory for temporary files. Create it before forking.
 
-    It stays locked while one of the server's processes lives. Other servers tell by the lock that it is in
-    use, and so does systemd-tmpfiles. The process that created it removes it when it ends. Raises OSError
-    where none can be created.
+    It stays locked while one of the server's processes lives. The lock shows other servers and
+    systemd-tmpfiles that it is in use. The process that created it removes it on exit. Raises OSError if it
+    can't be created.
     """
 
     def __init__(self, parent: Path | None = None) -> None:
@@ -143,7 +144,7 @@ class ServerDirectory:
 
 
 def remove_leftovers(parent: Path) -> None:
-    """Remove the directories of our user's servers that were killed."""
+    """Remove the directories that killed servers of our user left behind."""
     with suppress(OSError):
         for path in parent.iterdir():
             if _NAME.fullmatch(path.name):

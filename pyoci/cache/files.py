@@ -30,14 +30,13 @@ _PART = 32  # a process sweeps after it has written this fraction of the size
 
 
 class FileBackend:
-    """Values, journals and locks in one directory: in `directory`, or else in one of the server's own, which
-    is removed with it.
+    """Values, journals and locks in `directory`, or by default in a temporary directory that is removed with
+    the server.
 
-    Several servers may share a directory if they run as the same user. It may be deleted at any time, and is
-    created again by the next write. When the disk is full, values stay as they are, and a journal that can't
-    be written begins a new epoch. Create one object for a directory in each process, before the server forks.
-    Raises OSError where a directory of the server's own can't be created; a `directory` that can't be used
-    stores nothing.
+    Several servers may share a directory if they run as the same user. It may be deleted at any time, and the
+    next write creates it again. When the disk is full, values stay unchanged, and a journal that can't be
+    written begins a new epoch. Create one object for a directory in each process, before the server forks.
+    Raises OSError if the temporary directory can't be created; an unusable `directory` stores nothing.
     """
 
     def __init__(
@@ -76,7 +75,7 @@ class FileBackend:
     def lock(self, name: str, seconds: float) -> Iterator[bool]:
         deadline = self._polling.clock() + seconds
         with self._local.held(name, deadline) as held:
-            taken: list[RecordLocks | None] = []  # None where the directory fails: only a local lock
+            taken: list[RecordLocks | None] = []  # None if the directory can't be used: only a local lock
             byte = byte_of(name)
 
             def attempt() -> bool:
@@ -116,9 +115,9 @@ class ValueFiles:
     """One file for each value. Its name is the hash of the key, its head has the time of expiry, and its
     modification time says when it was last used.
 
-    Files that were torn, or that other programs put here, count as absent. Each process sweeps after it has
-    written a 32nd of `size` bytes, so the directory may exceed `size` by that much for each process. An
-    expired value is removed when it is asked for; otherwise it goes when it is among the least recently used.
+    Incomplete files, and files of other programs, count as missing. Each process sweeps after it has written
+    a 32nd of `size` bytes, so the directory may exceed `size` by that much for each process. An expired value
+    is removed when it is requested, or when it is among the least recently used.
     """
 
     def __init__(
@@ -178,8 +177,8 @@ class ValueFiles:
     def sweep(self) -> None:
         """If there is more than `size`, remove the least recently used files until an eighth of it is free.
 
-        The directory is read twice: a list of tens of thousands of paths took more memory than everything
-        else.
+        The directory is read twice, because a list of tens of thousands of paths took more memory than
+        everything else.
         """
         uses = array("Q", (_use(status) for _, status in self._directory.entries()))
         excess = sum(map(_blocks, uses)) * _BLOCK - self._size
@@ -224,7 +223,7 @@ def _occupied(size: int) -> int:
 
 
 def _value(content: bytes, hashed: bytes, now: float) -> bytes | None:
-    """The value in a file's content; None where the file isn't whole, has another key's value, or has
+    """The value in a file's content; None if the file is incomplete, has another key's value, or has
     expired.
     """
     if len(content) < _HEAD.size:

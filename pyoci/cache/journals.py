@@ -1,8 +1,8 @@
-"""Journals: what those in files and in Redis have in common, and JournalFiles, those in a directory.
+"""The common parts of journals in files and in Redis, and JournalFiles, the journals in a directory.
 
-All names share a fixed number of journals, so that clients who ask for a million names create no million
-files. A journal is created when its position is first read. The position of a name also changes when another
-name in the same journal records an entry; `since` then returns nothing for it.
+All names share a fixed number of journals, so that requests for a million names don't create a million files.
+A journal is created when its position is first read. The position of a name also changes when another name in
+the same journal records an entry; `since` then returns nothing for it.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ def name_hash(name: str) -> str:
 
 
 class Unrecorded:
-    """The journals that lack an entry because the cache failed when it was to be recorded.
+    """The journals that lack an entry, because the cache failed when the entry was recorded.
 
-    All workers that were forked after its creation share it. Until such a journal has begun a new epoch,
-    which tells every reader that anything may have changed, no worker can read its position.
+    All workers that are forked after its creation share it. No worker can read the position of such a journal
+    until it has begun a new epoch, which signals to every reader that anything may have changed.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,9 @@ class Unrecorded:
                 self._processes.unlock(0)
 
     def repair(self, number: int, begin: Callable[[], bool]) -> bool:
-        """Call `begin`, which begins a new epoch, if an entry is missing. Whether none is missing now."""
+        """Call `begin`, which begins a new epoch, if an entry is missing. Returns whether no entry is missing
+        now.
+        """
         count = self._counts[number]
         if count == 0:
             return True
@@ -73,7 +75,7 @@ class Unrecorded:
         with self._threads:
             self._processes.lock(0)
             try:
-                if self._counts[number] == count:  # else another entry could not be recorded meanwhile
+                if self._counts[number] == count:  # otherwise another entry has been lost meanwhile
                     self._counts[number] = 0
             finally:
                 self._processes.unlock(0)
@@ -89,9 +91,9 @@ class JournalFiles:
     """Journals as files, to which all processes that share a directory append. The first line of a journal is
     its random epoch; each further line is an entry with a checksum.
 
-    An entry is appended by one write, which the system keeps apart from other writes. A position is the size
-    of the file, so one stat() reads it. Where an entry can't be written, the journal begins a new epoch, or
-    at least is removed, so that no position equals one from before.
+    An entry is appended by one write, which the system doesn't mix with other writes. A position is the size
+    of the file, so one stat() reads it. If an entry can't be written, the journal begins a new epoch or is
+    removed, so that no new position equals an old one.
     """
 
     def __init__(self, path: Path, limit: int = _LIMIT) -> None:
@@ -122,7 +124,7 @@ class JournalFiles:
         try:
             with opened(path) as descriptor:
                 epoch = os.pread(descriptor, _EPOCH_SIZE, 0)
-                # Includes the line break before, which shows that a line begins at the position.
+                # Includes the preceding line break, which shows that a line begins at the position.
                 lines = os.pread(descriptor, 2 * self._limit, position.count - 1)
         except OSError:
             return None
@@ -151,7 +153,7 @@ class JournalFiles:
         return number, f"{self._directory.path}/{number:03x}"
 
     def _append(self, path: str, line: bytes) -> bool:
-        """Append a line. Whether the file that got it is still the journal. Raises OSError."""
+        """Append a line. Returns whether the file is still the journal. Raises OSError."""
         try:
             with opened(path, _APPEND) as descriptor:
                 found = os.fstat(descriptor)
@@ -181,8 +183,8 @@ class JournalFiles:
                 exists = False
             except OSError:
                 return None
-            # Of several processes that find no journal only one may create it: with several epochs, each
-            # would take the positions of the others for lost.
+            # If several processes find no journal, only one may create it. With several epochs, each would
+            # take # the positions of the others for lost.
             if attempt or not self._begin_or_remove(path, overwrite=exists):
                 break
         return None
@@ -206,7 +208,7 @@ class JournalFiles:
 
 
 def _entries(lines: bytes, hashed: bytes) -> frozenset[str] | None:
-    """The entries of one name; None where a line is torn. The last line may still be incomplete."""
+    """The entries of one name; None if a line is damaged. The last line may still be incomplete."""
     found = set()
     for line in lines.split(b"\n")[:-1]:
         match = _LINE.fullmatch(line)

@@ -17,9 +17,9 @@ _OPEN = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class RecordLocks:
-    """POSIX record locks among processes, each on one byte of a file: of the file at `path`, or else of an
-    anonymous file, which processes inherit when they are forked. They end with their process, so a dead
-    process blocks nobody.
+    """POSIX record locks among processes, each on one byte of the file at `path`, or by default of an
+    anonymous file that forked processes inherit. They end with their process, so a dead process blocks no
+    other.
 
     They don't exclude the threads of one process. A process that closes any descriptor of a file loses all
     its locks on that file, so only one object in each process may have `path`. Raises OSError where the file
@@ -50,7 +50,7 @@ class RecordLocks:
         fcntl.lockf(self._file, fcntl.LOCK_UN, 1, byte)
 
     def is_at(self, path: str) -> bool:
-        """Whether the locked file is still the one at `path`, where other processes open it."""
+        """Whether the locked file is still the one at `path`, which other processes open."""
         try:
             return os.path.samestat(os.fstat(self._file), os.lstat(path))
         except OSError:
@@ -58,7 +58,7 @@ class RecordLocks:
 
 
 class Polling:
-    """Repeats an attempt until it succeeds or a deadline is over."""
+    """Repeats an attempt until it succeeds or a deadline has passed."""
 
     def __init__(
         self,
@@ -69,7 +69,9 @@ class Polling:
         self.clock, self._sleep, self._pause = clock, sleep, pause
 
     def until(self, deadline: float, attempt: Callable[[], bool]) -> bool:
-        """Whether `attempt` has succeeded by `deadline`, a time of `clock`. It is made at least once."""
+        """Repeat `attempt`, at least once, until it succeeds. Returns False if it hasn't by `deadline`, a
+        time of `clock`.
+        """
         while not attempt():
             if self.clock() >= deadline:
                 return False
@@ -88,7 +90,7 @@ class LocalLocks:
 
     @contextmanager
     def held(self, name: str, deadline: float) -> Iterator[bool]:
-        """Hold the lock `name`. Gives False where it can't be acquired by `deadline`, a time of the clock."""
+        """Hold the lock `name`. Yields False if it can't be acquired by `deadline`, a time of the clock."""
         with self._guard:
             thread = self._threads.get(name)
             if thread is None:
@@ -121,7 +123,7 @@ class DirectoryLocks:
     def try_lock(self, byte: int) -> RecordLocks | None:
         """Acquire a lock. Returns the object to unlock, or None where another process holds the lock.
 
-        Raises OSError where the directory can't be used.
+        Raises OSError if the directory can't be used.
         """
         locks = self._opened()
         if not locks.try_lock(byte):

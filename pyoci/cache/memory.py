@@ -17,7 +17,7 @@ from pyoci.cache.backend import Position
 
 SIZE = 64 * 1024 * 1024  # bytes
 _JOURNALS = 16384
-_ENTRIES = 1000  # of one journal; `since` gives None for older positions
+_ENTRIES = 1000  # of one journal; `since` returns None for older positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class _Journal:
 
 
 class MemoryBackend:
-    """For a server with one process: no other sees its values or its entries."""
+    """For a server with one process: other processes don't see its values or its entries."""
 
     def __init__(self, size: int = SIZE, clock: Callable[[], float] = time.monotonic) -> None:
         self._guard = threading.Lock()

@@ -32,16 +32,16 @@ class RedisBackend:
     """Values under hashed names, journals as streams, and locks as leases that are renewed while they are
     held.
 
-    When Redis fails, one request waits for the timeout. After that all values count as absent until Redis is
-    back; `Streams` says what `position` guarantees then. Without Redis, or when it has lost a lock, locks
-    exclude only the workers of this server. `pause` is the number of seconds between two attempts to
-    reconnect, `renew` that between two renewals of a lease.
+    When Redis fails, one request waits for the timeout. After that, all values count as missing until Redis
+    is back; `Streams` documents what `position` guarantees meanwhile. Without Redis, or when it has lost a
+    lock, locks exclude only the workers of this server. `pause` is the number of seconds between attempts to
+    reconnect, `renew` the number between renewals of a lease.
 
-    With a `key`, each value is stored with an HMAC-SHA256 of its name and itself (RFC 2104). A value that was
-    written or moved without the key counts as absent; an older value that is put back is not recognised.
-    Signed values have names of their own, because a server without the key would take the HMAC for part of
-    the value. Journals and locks are not signed. Somebody who can write to them can make servers ask the
-    registry again, or hide a change for as long as remembered answers count without asking.
+    With a `key`, each value is stored with an HMAC-SHA256 of its name and content (RFC 2104). A value that
+    was written or moved without the key counts as missing; an older value of the same name that is written
+    back is not detected. Signed values have different names, because a server without the key would take the
+    HMAC for part of the value. Journals and locks are not signed. Anyone with write access to them can make
+    servers ask the registry again, or hide a change for as long as cached answers are used without asking.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class RedisBackend:
             self._events.warning(
                 "cache",
                 "value in Redis refused",
-                reason="it isn't signed with the PYOCI_CACHE_KEY of this server; such values count as absent",
+                reason="it isn't signed with this server's PYOCI_CACHE_KEY; such values count as missing",
             )
         return None
 
@@ -139,7 +139,7 @@ class RedisBackend:
 
     def _connection(self) -> RedisConnection:
         process, connection = self._current
-        if process != os.getpid():  # forked: connections belong to the process that opened them
+        if process != os.getpid():  # after a fork: connections belong to the process that opened them
             connection = self._connected()
             self._current = os.getpid(), connection
         return connection
@@ -150,14 +150,13 @@ class RedisBackend:
 
 class Streams:
     """Each journal is a stream that is never empty. Its position is the id of its last entry, which includes
-    the time, together with the run id of the server: a server that was restored from an older copy has
-    another.
+    the time, and the run id of the Redis server, which changes if the server is restored from an older copy.
 
-    An entry that can't be recorded is repaired as soon as Redis answers, by removing the whole journal. Until
-    then no worker of this server can read its position. Hosts that lost the connection as well wait some
-    seconds longer before they read positions, so that every host has had the time to repair. Only a host that
-    stayed connected may take what it remembers for current in the meantime; and, if the host that could not
-    record never comes back, until it asks the registry again by itself.
+    If an entry can't be recorded, the whole journal is removed as soon as Redis answers. Until then no worker
+    of this server can read its position. Hosts that lost the connection as well wait some seconds longer
+    before they read positions, so that every host has had the time for this repair. Meanwhile only a host
+    that stayed connected may use outdated cache entries. If the host that could not record never comes back,
+    that lasts until these entries expire.
     """
 
     def __init__(self, prefix: str) -> None:
@@ -185,7 +184,7 @@ class Streams:
             return None
         first = _id(position.count)
         try:
-            # Includes the entry at the position itself, which shows that no later one was trimmed.
+            # Includes the entry at the position itself, which proves that no later entry was trimmed.
             found: Any = connection.ask(lambda redis: redis.xrange(self._key(number), min=first, count=_READ))
         except (Unavailable, Refused):
             return None

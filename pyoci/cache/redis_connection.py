@@ -24,10 +24,9 @@ from pyoci.events import Events
 
 TIMEOUT = 0.5  # seconds for connecting, and for each answer
 PAUSE = 2.0  # seconds between two attempts to reconnect
-LEASE = 20.0  # seconds; for so long a holder that died blocks others, at most
+LEASE = 20.0  # seconds; the longest time for which a dead holder blocks others
 RENEW = 5.0  # seconds between two renewals of a lease
-# Pauses after which every host has noticed that the server is back, and has removed the journals that lack
-# entries.
+# The number of pauses after which every host has reconnected, and has removed the journals that lack entries.
 _SETTLING = 2
 _RUN_ID = re.compile(rb"run_id:([0-9a-f]{1,64})")
 
@@ -67,9 +66,9 @@ def _client(url: str, on_connect: Callable[[AbstractConnection], None] | None = 
 class RedisConnection:
     """Connections to Redis for the threads of one process.
 
-    After a failure no command is sent for a while. A thread tries to reconnect every `pause` seconds, and
-    calls `on_return` once the server answers. `run_id` tells one run of the server from another, which may
-    have lost data.
+    After a failure no command is sent until the server is back. A thread tries to reconnect every `pause`
+    seconds, and calls `on_return` once the server answers. `run_id` identifies one run of the server: a later
+    run may have lost data.
     """
 
     def __init__(
@@ -89,12 +88,12 @@ class RedisConnection:
         self._closed = threading.Event()
         self._settled_at = 0.0
         self.is_down = False
-        self.run_id: str | None = None  # of the server that was last connected to; None before that
+        self.run_id: str | None = None  # of the last connected server; None before the first connection
         self._client = _client(url, self._connected)
 
     @property
     def is_settled(self) -> bool:
-        """Whether the server is reachable, and has been for so long that every host has made its repairs."""
+        """Whether the server has been reachable for long enough that every host has made its repairs."""
         return not self.is_down and self._clock() >= self._settled_at
 
     def ask(self, work: Callable[[Redis], _Result]) -> _Result:
@@ -110,7 +109,7 @@ class RedisConnection:
             raise Unavailable from None
 
     def close(self) -> None:
-        """Close the connections, and don't reconnect."""
+        """Close the connections, without reconnecting."""
         self._closed.set()
         self._client.close()
 
@@ -150,8 +149,8 @@ class RedisConnection:
 
 
 class Lease:
-    """One holder's lock among hosts. It is renewed while it is held, and expires after its holder has died. A
-    server that can't be reached makes nobody wait.
+    """One holder's lock among hosts. It is renewed while it is held, and expires after its holder has died.
+    If Redis can't be reached, nothing waits for it.
     """
 
     def __init__(self, connection: RedisConnection, key: str, polling: Polling, renew: float = RENEW) -> None:
@@ -171,7 +170,7 @@ class Lease:
         return True
 
     def release(self) -> None:
-        """Release the lease, also where the answer to acquiring it was lost."""
+        """Release the lease, even if the answer to acquiring it was lost."""
         self._released.set()
 
         def ask(redis: Redis) -> None:

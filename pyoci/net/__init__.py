@@ -1,3 +1,3 @@
-"""The HTTP client: connections, timeouts, retries, and the addresses that may be reached. It names registries
-in messages, and knows neither their API nor packages.
+"""The HTTP client: connections, timeouts, retries, and the addresses that may be reached. Independent of the
+registry API and of packages, except that messages mention registries.
 """

@@ -32,13 +32,13 @@ _REACHES = {
 
 @dataclass(frozen=True, slots=True)
 class Proxies:
-    """HTTP_PROXY, HTTPS_PROXY and NO_PROXY as the operator set them. A proxy's URL may contain a password."""
+    """The values of HTTP_PROXY, HTTPS_PROXY and NO_PROXY. A proxy's URL may contain a password."""
 
     by_scheme: Mapping[str, str] = field(default_factory=dict, repr=False)
     exempt: str = ""
 
     def for_url(self, url: str) -> dict[str, str]:
-        """The proxy for `url`, in the form that requests takes; empty where there is none."""
+        """The proxy for `url`, in the form that requests expects; empty if there is none."""
         scheme, host = urlsplit(url)[:2]
         proxy = self.by_scheme.get(scheme)
         if not proxy or proxy_bypass_environment(host, {"no": self.exempt}) or self._exempts_address(url):
@@ -46,9 +46,7 @@ class Proxies:
         return {scheme: proxy}
 
     def _exempts_address(self, url: str) -> bool:
-        """Whether NO_PROXY has a network (`10.0.0.0/8`) that contains the address in the URL, if there is
-        one.
-        """
+        """Whether the URL's host is an address in one of the networks (`10.0.0.0/8`) in NO_PROXY."""
         try:
             address = ip_address(urlsplit(url).hostname or "")
         except ValueError:
@@ -82,8 +80,8 @@ class _Adapter(HTTPAdapter):
 
 
 class Adapters:
-    """One adapter for each reach, so that no connection is used for a call that may reach less. `connections`
-    are those kept open for each host.
+    """One adapter for each reach, so that a call never uses a connection that was opened with a wider reach.
+    `connections` is the number that is kept open for each host.
     """
 
     def __init__(
@@ -116,7 +114,7 @@ class Adapters:
         if proxies and (call.reach is Reach.PUBLIC or not _names_permitted_host(call)):
             # The proxy resolves the name, so the address can't be checked here.
             refused = Unreachable if call.reach is Reach.PUBLIC else Denied
-            raise refused(f"{call.label} may not be asked through a proxy unless PYOCI_REGISTRIES lists it")
+            raise refused(f"{call.label} is not allowed through a proxy unless PYOCI_REGISTRIES lists it")
         request = requests.PreparedRequest()
         request.prepare(call.method, call.url, headers=headers, data=data)
         if call.url.isascii() and call.url.isprintable() and " " not in call.url:
@@ -130,21 +128,21 @@ class Adapters:
             adapter.close()
 
     def _adapter(self, call: Call) -> BaseAdapter:
-        """The adapter for `call`. Raises Denied: `embedded:` is for our own registry alone, http for listed
-        ones.
+        """The adapter for `call`. Raises Denied: `embedded:` is only for the embedded registry, http only for
+        listed ones.
         """
         scheme = urlsplit(call.url).scheme
         adapter = self._by_reach.get(call.reach)
         if adapter is None or call.reach not in _REACHES.get(scheme, ()):
-            raise Denied(f"{call.label} may not be asked by {scheme}; PYOCI_REGISTRIES lists what may")
+            raise Denied(f"{call.label} is not allowed by {scheme}; PYOCI_REGISTRIES lists what is")
         if call.reach is Reach.PUBLIC and urlsplit(call.url).port not in {None, self._public_port}:
             raise Denied(other_port(call.label))
         return adapter
 
 
 def _names_permitted_host(call: Call) -> bool:
-    """Whether the URL has a host name, or an address within the call's reach. A proxy would connect to any
-    address.
+    """Whether the URL has a host name, or an address within the call's reach. The proxy itself would connect
+    to any address.
     """
     host = urlsplit(call.url).hostname or ""
     try:

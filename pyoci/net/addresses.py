@@ -16,7 +16,7 @@ from cachetools import TTLCache
 from pyoci.errors import Denied, Unreachable
 
 _TRIES = 4  # addresses of one name to which a connection is attempted
-_ANSWERED = 1024  # names that have been resolved lately
+_ANSWERED = 1024  # recently resolved names
 _ANSWERED_SECONDS = 600.0
 _RESOLVERS = 16  # concurrent lookups of each kind
 # The metadata services of clouds that have an address of their own: Azure, Alibaba, Amazon, Google, Oracle,
@@ -35,8 +35,8 @@ _PLATFORM = frozenset(
     )
 )
 _NAT64 = IPv6Network("64:ff9b::/96")
-# Ranges of IANA's special-purpose registries (and the 6bone's) that Python calls global, or has called so
-# in releases from 3.11 on. There is no registry in any of them.
+# Ranges of IANA's special-purpose registries (and the 6bone's) that Python calls global, at least in some #
+# releases since 3.11. No OCI registry has an address in them.
 _NOT_GLOBAL = tuple(
     map(
         ip_network,
@@ -74,13 +74,13 @@ Lookup = Callable[[str, int], list[str]]
 
 
 class Reach(Enum):
-    """The addresses that a call may connect to. There is one adapter for each, so that connections aren't
-    shared.
+    """The addresses that a call may connect to. Each has its own adapter, so that connections aren't shared
+    between them.
     """
 
     PUBLIC = "public"  # https to public addresses at port 443: any caller may name such a host
-    # Public addresses that a registry of the operator's list names. Proxies are allowed, and plain http where
-    # the registry itself uses it.
+    # Public addresses that a listed registry names. Proxies are allowed, and plain http if the registry
+    # itself # uses it.
     VOUCHED = "vouched"
     PRIVATE = (
         "private"  # private and loopback addresses, too: named by a listed registry with such an address
@@ -102,7 +102,7 @@ def permitted(address: Address, reach: Reach) -> bool:
 def other_port(name: str) -> str:
     """The message that refuses a registry at another port than `PUBLIC_PORT`."""
     return (
-        f"{name} may not be asked: only a registry that PYOCI_REGISTRIES lists may be at another port"
+        f"{name} is not allowed: only a registry that PYOCI_REGISTRIES lists may use another port"
         f" than {PUBLIC_PORT}"
     )
 
@@ -165,8 +165,8 @@ class Resolver:
 
     def __init__(self, lookup: Lookup = system_lookup) -> None:
         self._lookup = lookup
-        # Names that callers make up, and that hang, delay neither the operator's registries nor those that
-        # have been resolved lately.
+        # Separate threads, so that lookups that hang for names from callers delay neither the operator's #
+        # registries nor names that were resolved recently.
         self._unknown = ThreadPoolExecutor(_RESOLVERS, thread_name_prefix="resolve")
         self._known = ThreadPoolExecutor(_RESOLVERS, thread_name_prefix="resolve-known")
         self._listed = ThreadPoolExecutor(_RESOLVERS, thread_name_prefix="resolve-listed")
@@ -174,7 +174,7 @@ class Resolver:
         self._answered: TTLCache[str, bool] = TTLCache(_ANSWERED, _ANSWERED_SECONDS)
 
     def addresses(self, host: str, port: int, timeout: float, *, listed: bool = True) -> list[Address]:
-        """The addresses of `host`. Raises OSError where it has none, Unreachable after `timeout` seconds."""
+        """The addresses of `host`. Raises OSError if it has none, Unreachable after `timeout` seconds."""
         host = host.strip("[]").partition("%")[0]
         try:
             return [ip_address(host)]
@@ -185,7 +185,7 @@ class Resolver:
             found = waiting.result(timeout)
         except TimeoutError:
             waiting.cancel()
-            raise Unreachable(f"{host} could not be looked up in time") from None
+            raise Unreachable(f"{host} could not be resolved in time") from None
         except UnicodeError as exc:
             raise OSError(f"{host} is not a host name") from exc
         with self._lock:
@@ -199,9 +199,9 @@ class Resolver:
             return self._known if host in self._answered else self._unknown
 
     def permitted(self, host: str, port: int, reach: Reach, timeout: float) -> list[str]:
-        """The addresses to connect to. Raises Denied where **any** address of the name is refused: a name
-        with both a public and a private address is an attack. For Reach.PUBLIC it raises Unreachable instead,
-        as for a name without an address: the difference would tell outsiders which names exist.
+        """The addresses to connect to. Raises Denied if **any** address of the name is refused: a name with
+        both a public and a private address is an attack. For Reach.PUBLIC it raises Unreachable instead, as
+        for a name without an address. A different error would reveal to outsiders which names exist.
         """
         found = self.addresses(host, port, timeout, listed=reach is not Reach.PUBLIC)
         if not all(permitted(address, reach) for address in found):

@@ -1,5 +1,5 @@
-"""Connections and pools of our own: they connect to the address that was checked, a watch can cut them when
-the call's time is over, and an early answer ends sending.
+"""Subclasses of urllib3's connections and pools. They connect to the address that was checked, a watch can
+shut them down when the call's time is over, and they stop sending when an answer arrives early.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class _Watched:
         if self.sock is None or not isinstance(data, bytes):
             super().send(data)  # type: ignore[misc]
             return
-        # urllib3 leaves the former timeout, which on a new connection is that of connecting.
+        # urllib3 keeps the previous timeout, which on a new connection is that of connecting.
         self.sock.settimeout(STALL_SECONDS)
         try:
             if isinstance(self.sock, ssl.SSLSocket):
@@ -91,7 +91,7 @@ class _Watched:
 
     @property
     def is_connected(self) -> bool:
-        # After half a request no other may be sent on this connection.
+        # After a partial request, the connection can't be used for another one.
         return not self._half_sent and bool(super().is_connected)  # type: ignore[misc]
 
     def _follow(self) -> None:
@@ -106,10 +106,10 @@ def _early() -> BrokenPipeError:
 
 
 def _first_byte(sock: ssl.SSLSocket) -> bytes | None:
-    """The first byte of an answer that has arrived, b"" where the peer has closed the connection; None
-    before.
+    """The first byte of an answer that has arrived; b"" if the peer has closed the connection; None if
+    neither.
 
-    A readable socket may have only session tickets, and TLS has no way to peek, so the byte is consumed.
+    A readable socket may only have session tickets, and TLS can't peek, so the byte is consumed.
     """
     ready = select.poll()
     ready.register(sock, select.POLLIN)
@@ -202,7 +202,8 @@ class _Pinned(_Watched):
             raise NewConnectionError(self, f"no address of {self.host}: {exc}") from exc  # type: ignore[arg-type]
         failure: OSError = OSError("the name has no address")
         for tried, address in enumerate(addresses):
-            # Each remaining address gets an equal share, so that a dead one doesn't take all the time.
+            # Each remaining address gets an equal share of the time, so that an unreachable one doesn't take
+            # all of it.
             share = (deadline - time.monotonic()) / (len(addresses) - tried)
             try:
                 return socket_factory.create_connection(

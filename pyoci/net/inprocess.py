@@ -59,7 +59,7 @@ class InProcessAdapter(BaseAdapter):
 
         body = self._application(_environ(request), start_response)
         pieces = iter(body)
-        # A WSGI application may start its response as late as its first piece.
+        # A WSGI application may call start_response only when its first piece is requested.
         first = next(pieces, b"") if not started else b""
         if not started:
             raise ValueError("the application has not started its response")

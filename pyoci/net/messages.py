@@ -17,8 +17,8 @@ ERROR_LIMIT = 64 * 1024  # bytes of a refusal's body that are read
 
 
 class Body(Protocol):
-    """A request's body in pieces. Its length is known before the first piece, so that the request has a
-    Content-Length, without which Google's registry answers 411.
+    """A request's body in pieces. Its length is known before the first piece, because the request needs a
+    Content-Length: without one, Google's registry answers 411.
     """
 
     def __len__(self) -> int: ...
@@ -29,8 +29,8 @@ class Body(Protocol):
 class BodyFailed(Exception):
     """The source of a body has failed, not the connection that it is sent over.
 
-    It is no OSError, which urllib3 would attribute to the connection, and then wait for an answer to half a
-    request.
+    This is not an OSError: urllib3 would attribute that to the connection, and wait for an answer to a
+    partial request.
     """
 
     def __init__(self, cause: Exception) -> None:
@@ -55,7 +55,7 @@ class FileBody:
             left -= len(piece)
             yield piece
         if left:
-            # Otherwise the registry would wait for the missing bytes.
+            # Without an error, the registry would wait for the missing bytes.
             raise InvalidRequest(f"the file ended {left} bytes before its size of {self.size}")
 
 
@@ -95,13 +95,13 @@ class Call:
     headers: Mapping[str, str] = field(repr=False, default_factory=dict)
     body: bytes | Body = field(repr=False, default=b"")
     reach: Reach = Reach.PUBLIC
-    repeatable: bool = True  # whether it may be sent again some seconds later
+    repeatable: bool = True  # whether it may be sent again after a failure
     name: str = ""  # of the host in messages; empty: the host itself
     operation: str = ""  # the kind of call (`manifest`), for telemetry
 
     @property
     def label(self) -> str:
-        """The host's name for callers, who don't learn internal addresses."""
+        """The host's name in messages, which must not reveal internal addresses."""
         return self.name or self.host
 
     @property
@@ -130,7 +130,8 @@ class Stream:
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
-    # The body in pieces of at most so many bytes; its first bytes, for the text of an error.
+    # `pieces`: the body in pieces of at most the given size. `head`: its first bytes, for the text of an
+    # error.
     pieces: Callable[[int], Generator[bytes]] = field(repr=False)
     head: Callable[[int], bytes] = field(repr=False)
     close: Callable[[], None] = field(repr=False)

@@ -1,5 +1,5 @@
 """Reading an answer: its headers, and its body in pieces or as a whole. A body is decoded only for callers
-that asked for gzip.
+that accept gzip.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pyoci.net.messages import Answer, Call
 _SLOWEST = 1024.0  # bytes a second, averaged over the time that a stall may take
 _FIRST_PIECE = 256 * 1024  # bytes
 _QUICK = 0.1  # seconds in which a fast reader takes a piece
-_GATHERING = 1.0  # seconds after which an incomplete piece is passed on: pip waits 15 for its next byte
+_GATHERING = 1.0  # seconds after which an incomplete piece is passed on: pip's timeout is 15
 _LINK_LIMIT = 16 * 1024  # characters of a Link header that are parsed
 _URL_LIMIT = 4096
 
@@ -41,8 +41,8 @@ def gathered(response: requests.Response, size: int) -> bytes:
 def whole(response: requests.Response, limit: int) -> bytes:
     """The body, or its first `limit` bytes.
 
-    It is read until a read returns nothing: only then does a body that is shorter than announced raise, and
-    http.client notices that an answer to HEAD has no body, so that the connection can be used again.
+    It is read until a read returns nothing. Only then is a body that is too short reported, and only then
+    does http.client release the connection of an answer to HEAD, which has no body.
     """
     body = b""
     while len(body) < limit and (piece := response.raw.read(limit - len(body), decode_content=False)):
@@ -66,11 +66,11 @@ def decoded(answer: Answer, limit: int, name: str) -> bytes:
     elif coding in {"gzip", "x-gzip"}:
         body, at_end = _unzipped(answer.body, limit + 1)
     else:
-        raise ProtocolError(f"{name} sent an answer compressed as nobody asked for; expected gzip")
+        raise ProtocolError(f"{name} sent an answer with an unrequested compression; expected gzip")
     if len(body) > limit:
-        raise AnswerTooLong(f"{name} sent more than {limit} bytes, unpacked")
+        raise AnswerTooLong(f"{name} sent more than {limit} bytes, decompressed")
     if not at_end:
-        raise ProtocolError(f"{name} sent gzip that can't be unpacked")
+        raise ProtocolError(f"{name} sent gzip that can't be decompressed")
     return body
 
 
@@ -88,10 +88,10 @@ def whole_answer(call: Call, response: requests.Response, limit: int) -> Answer:
     """The answer with its whole body. Raises AnswerTooLong where that has more than `limit` bytes."""
     try:
         if is_encoded(response) and call.method != "HEAD" and "Accept-Encoding" not in call.headers:
-            raise ProtocolError(f"{call.label} sent a compressed answer where nobody asked for one")
+            raise ProtocolError(f"{call.label} sent a compressed answer without being asked to")
         body = whole(response, limit + 1)
     finally:
-        # A connection whose body was read completely is in the pool again; any other is closed.
+        # If the body was read completely, the connection is back in the pool; otherwise this closes it.
         response.close()
     if len(body) > limit:
         raise AnswerTooLong(f"{call.label} sent more than {limit} bytes where a document was expected")
@@ -112,7 +112,7 @@ def content_length(headers: Mapping[str, str]) -> int | None:
 def next_link(header: str) -> str | None:
     """The URL with `rel=next` in a Link header (RFC 8288)."""
     if not header.lstrip().startswith("<"):
-        return None  # the parser would accept a URL without brackets
+        return None  # the parser would also accept a URL without brackets
     for link in parse_header_links(header[:_LINK_LIMIT]):
         relations = {key.lower(): value for key, value in link.items()}.get("rel", "")
         if "next" in relations.lower().split() and 0 < len(link["url"]) <= _URL_LIMIT:
@@ -121,9 +121,9 @@ def next_link(header: str) -> str | None:
 
 
 class Pace:
-    """Whether a body arrives too slowly: a byte a minute is no progress.
+    """Detects a body that arrives too slowly, such as a byte a minute.
 
-    Only the time spent reading counts, not the time that a slow client takes.
+    Only the time of reading counts, not the time that a slow client takes.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -145,22 +145,22 @@ class Pace:
 
 
 class PieceSize:
-    """How many bytes to read at once: few for a slow reader, because they wait in memory, and up to `most`
-    for one that has taken many in little time.
+    """How many bytes to read at once: few for a slow client, since they are buffered in memory, and up to
+    `most` for one that has taken many bytes quickly.
     """
 
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._most = most
         self._clock = clock
-        self._taken = 0  # bytes, in pieces that were taken quickly, since the last that was not
+        self._taken = 0  # bytes in consecutive pieces that were taken quickly
         self.size = min(_FIRST_PIECE, most)
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """The block lasts for as long as the reader takes for one piece."""
+        """Measure how long the reader takes for one piece, which is the duration of the block."""
         begun = self._clock()
         yield
         is_quick = self._clock() - begun < _QUICK
         self._taken = self._taken + self.size if is_quick else 0
-        # Buffers between here and the reader take the first megabytes quickly.
+        # The buffers on the way to the reader take the first megabytes quickly.
         self.size = min(max(_FIRST_PIECE, self._taken // 16), self._most)

@@ -1,4 +1,4 @@
-"""Retries: when a call is sent again, how long a thread waits before that, and until when."""
+"""Retries: which calls are sent again, the wait before each attempt, and the deadline."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pyoci.errors import Unreachable
 from pyoci.net.addresses import Reach
 from pyoci.net.messages import Answer, Call, Stream
 
-LONGEST_WAIT = 24 * 3600  # seconds; a longer Retry-After is taken for this
+LONGEST_WAIT = 24 * 3600  # seconds; a longer Retry-After is reduced to this
 _ATTEMPTS = 3
 _BUSY = frozenset({500, 502, 503, 504})
 
@@ -33,8 +33,8 @@ class Retries:
 
     @contextmanager
     def shared_deadline(self, seconds: float, until: float = math.inf) -> Iterator[None]:
-        """Let all calls that this thread makes in the block end within `seconds`, and before `until`. An
-        outer block's deadline stays. Raises Unreachable where it is later than `until`.
+        """Limit all calls of this thread in the block to `seconds` in total, and to the time `until`. The
+        deadline of an outer block still applies. Raises Unreachable if `until` has passed.
         """
         now = self.clock()
         if now >= until:
@@ -49,12 +49,13 @@ class Retries:
                 del self._thread.deadline
 
     def wait(self, attempt: int) -> None:
-        """Wait before something is done again: longer after each attempt, with jitter."""
+        """Wait before another attempt: longer after each attempt, with jitter."""
         self._sleep(self._pause(attempt))
 
     def run(self, call: Call, send: Callable[[float], Answered], seconds: float) -> Answered:
-        """Call `send` with the seconds that are left until it succeeds: after a lost connection, a status of
-        a busy server, or 429. Returns or raises the last outcome within `seconds` and the shared deadline.
+        """Call `send`, with the remaining seconds, until it succeeds. It is repeated after a lost connection,
+        a status of a busy server, or 429. Returns or raises the last outcome within `seconds` and the shared
+        deadline.
         """
         deadline = self.clock() + seconds
         deadline = min(deadline, getattr(self._thread, "deadline", deadline))
@@ -81,7 +82,7 @@ class Retries:
 
 
 def _requested_wait(answer: Answer | Stream, pause: float) -> float | None:
-    """Seconds to wait before another attempt; None where another attempt is of no use."""
+    """Seconds to wait before another attempt; None if another attempt is useless."""
     if answer.status not in _BUSY and answer.status != 429:
         return None
     requested = retry_after_seconds(answer.headers.get("retry-after"))
@@ -89,8 +90,8 @@ def _requested_wait(answer: Answer | Stream, pause: float) -> float | None:
 
 
 def retry_after_seconds(header: str | None, now: datetime | None = None) -> int | None:
-    """A Retry-After header (RFC 9110, section 10.2.3) in whole seconds from now, whether it is a number or a
-    date. None where it is missing or neither.
+    """A Retry-After header (RFC 9110, section 10.2.3) in whole seconds from now, from a number or a date.
+    None if it is missing or invalid.
     """
     text = (header or "").strip()
     if re.fullmatch(r"[0-9]+", text):

@@ -11,7 +11,7 @@ import urllib3
 
 from pyoci.errors import ProtocolError, Unavailable, Unreachable
 
-# All exceptions of the libraries that a call may raise; a test walks through the libraries.
+# All exceptions of the libraries that a call may raise. A test compares this with the libraries.
 FOREIGN: tuple[type[Exception], ...] = (
     requests.RequestException,
     urllib3.exceptions.HTTPError,
@@ -30,8 +30,8 @@ _TLS: tuple[type[Exception], ...] = (
     ssl.SSLError,
 )
 _CLOSED: tuple[type[Exception], ...] = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
-# Failed checks of certificates. Every other TLS error is a failed connection: OpenSSL reports one where a
-# peer closes without close_notify, and where a server doesn't speak TLS.
+# Failed checks of certificates. Every other TLS error is a failed connection: OpenSSL reports one if a peer #
+# closes without close_notify, and if a server doesn't speak TLS.
 _UNTRUSTED: tuple[type[Exception], ...] = (
     ssl.SSLCertVerificationError,
     urllib3.util.ssl_match_hostname.CertificateError,
@@ -54,13 +54,13 @@ _NONSENSE: tuple[type[Exception], ...] = (
     urllib3.exceptions.ResponseNotChunked,
     urllib3.exceptions.BodyNotHttplibCompatible,
 )
-# Half an answer is a lost connection, and no ProtocolError.
+# A partial answer is a lost connection, not a ProtocolError.
 _BROKEN = (http.client.RemoteDisconnected, http.client.IncompleteRead)
 
 
 def translate(exc: Exception, host: str) -> Unreachable | ProtocolError:
-    """The kind of error that an exception of `FOREIGN` means. Its own text, which may contain a URL, is
-    dropped.
+    """The kind of error that an exception of `FOREIGN` means. Its own text is dropped, because it may contain
+    a URL.
     """
     if isinstance(exc, _TIMEOUTS):
         return Unreachable(f"{host} did not answer in time")
@@ -68,7 +68,7 @@ def translate(exc: Exception, host: str) -> Unreachable | ProtocolError:
         return Unavailable(f"{host} could not be reached through the proxy")
     origins = tuple(_origins(exc))
     if any(isinstance(origin, _UNTRUSTED) for origin in origins):
-        return Unreachable(f"{host} could not be trusted: its TLS certificate is not right")
+        return Unreachable(f"{host} could not be trusted: its TLS certificate is not valid")
     if any(isinstance(origin, _CLOSED) for origin in origins):
         return Unavailable(f"{host} could not be reached, or broke off")
     if any(isinstance(origin, _TLS) for origin in origins):

@@ -1,8 +1,7 @@
-"""Transport: the HTTP client for registries and upstream. Every call of the process goes through one of
-these.
+"""Transport: the HTTP client for registries and upstream. Every call of the process goes through a Transport.
 
-Connections live as long as the process. Nothing of a caller stays: no cookie, no netrc, no redirect is
-followed. Exceptions of the libraries become Unreachable, ProtocolError or Denied.
+Connections live as long as the process, and carry no state of a caller: cookies are not stored, netrc is not
+read, redirects are not followed. Exceptions of the libraries become Unreachable, ProtocolError or Denied.
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ from pyoci.net.watch import Watch, Watchdog
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-DOCUMENT_SECONDS = 9.5  # for a call for a document, retries included: callers are promised ten
+DOCUMENT_SECONDS = 9.5  # for a document, including retries: ten are documented
 UPLOAD_ANSWER_SECONDS = 300.0  # from the last byte of a blob to the registry's answer
 DOCUMENT_LIMIT = (
     4 * 1024 * 1024
-)  # bytes; the OCI distribution specification asks registries to accept as many
-_ERROR_SECONDS = 2.0  # for the text of a refusal, which isn't worth a longer wait
+)  # bytes; the limit that the OCI distribution specification asks registries to accept
+_ERROR_SECONDS = 2.0  # for the text of a refusal
 
 
 class Transport:
@@ -107,11 +106,12 @@ class Transport:
             return self._retries.run(call, lambda _left: self._open(call), self.document_seconds)
 
     def upload(self, call: Call) -> Answer:
-        """Send a call with a large body. It may take as long as bytes move, and the answer 300 seconds.
+        """Send a call with a large body. The body may take any time while bytes are moving; the answer then
+        has 300 seconds.
 
-        There is one attempt: only the caller can start an interrupted upload anew. An exception of the body
-        ends the call and its connection at once, and is raised as it is. The time in which the body yields no
-        piece doesn't count against the registry.
+        There is one attempt, since only the caller can restart an interrupted upload. An exception of the
+        body ends the call and its connection at once, and is raised unchanged. The time that the body takes
+        for a piece doesn't count against the registry.
         """
         try:
             with _one_message(self._events, call):
@@ -121,8 +121,8 @@ class Transport:
         raise failure
 
     def shared_deadline(self, until: float = math.inf) -> AbstractContextManager[None]:
-        """Let all calls that this thread makes in the block share the time of one, which ends before `until`,
-        a time of `deadline_in`: an operation may need a challenge, a token and the call itself.
+        """Limit all calls of this thread in the block to the time of one call, and to `until`, a time of
+        `deadline_in`. One operation may need a challenge, a token and the call itself.
         """
         return self._retries.shared_deadline(self.document_seconds, until)
 
@@ -131,7 +131,7 @@ class Transport:
         return self._clock() + seconds
 
     def wait(self, attempt: int) -> None:
-        """Wait before an operation is done again: longer after each attempt, with jitter."""
+        """Wait before an operation is repeated: longer after each attempt, with jitter."""
         self._retries.wait(attempt)
 
     def _read(self, call: Call, limit: int, seconds: float) -> Answer:
@@ -186,7 +186,7 @@ class Transport:
         return self._adapters.send(call, headers, body if len(body) else b"", timeout)
 
     def _refused(self, call: Call, response: requests.Response, watch: Watch) -> Answer:
-        """An unsuccessful answer with the beginning of its body; without it where the body doesn't arrive."""
+        """An unsuccessful answer with the beginning of its body, or without a body if that doesn't arrive."""
         try:
             body = self._head(call, response, watch, ERROR_LIMIT)
         except PyOCIError:
@@ -204,9 +204,7 @@ class Transport:
                 if not piece:
                     return
                 if pace.is_too_slow:
-                    raise Unreachable(
-                        f"{call.label} sent next to nothing for {self._stall_seconds:g} seconds"
-                    )
+                    raise Unreachable(f"{call.label} sent almost nothing for {self._stall_seconds:g} seconds")
                 with reader.reading():
                     yield piece
         finally:
@@ -229,21 +227,21 @@ class Transport:
             except FOREIGN as exc:
                 raise (late if watch.has_fired else translate(exc, call.label)) from exc
         if watch.has_fired:
-            # A body without a length looks complete when its connection is cut.
+            # A body without a length looks complete when its connection is shut down.
             raise late
 
 
 @contextmanager
 def _one_message(events: Events, call: Call) -> Iterator[None]:
     """Raise the same message for every reason why a host that a caller named can't be reached. Different
-    ones would tell an outsider which names and ports exist in the operator's network.
+    messages would reveal to outsiders which names and ports exist in the operator's network.
     """
     try:
         yield
     except Unreachable as exc:
         if call.reach is not Reach.PUBLIC:
             raise
-        # The name of another host may contain the credentials that the registry was sent.
+        # The registry chooses the name of another host, which may contain the caller's credentials.
         host = call.host if call.host == call.label else "another host that it names"
         reason = exc.message.replace(urlsplit(call.url).hostname or call.host, host)
         events.warning("net", "not reached", registry=call.label, host=host, reason=reason)
@@ -275,7 +273,7 @@ class _HostLimits:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._lock = threading.Lock()
-        # An entry lives as long as a call uses it or waits for it.
+        # An entry lives while a call uses it or waits for it.
         self._hosts: WeakValueDictionary[str, threading.BoundedSemaphore] = WeakValueDictionary()
 
     @contextmanager
@@ -286,7 +284,7 @@ class _HostLimits:
             if semaphore is None:
                 semaphore = self._hosts[host] = threading.BoundedSemaphore(self._limit)
         if not semaphore.acquire(timeout=seconds):
-            raise Unreachable(f"too many calls to {name} at once; none ended in time")
+            raise Unreachable(f"too many concurrent calls to {name}; none ended in time")
         try:
             yield
         finally:

@@ -1,4 +1,4 @@
-"""Watchdog: cuts the connections of a call when its time is over.
+"""Watchdog: shuts down the connections of a call when its time is over.
 
 A socket's own timeout starts again with every byte, so a peer that sends one byte a second never reaches it.
 """
@@ -15,7 +15,7 @@ _IDLE = 10.0  # seconds without a call after which the watching thread ends
 
 
 class Watch:
-    """The deadline of one call, and the sockets that a `Watchdog` shuts down then."""
+    """The deadline of one call, and the sockets that a `Watchdog` shuts down at that time."""
 
     def __init__(self) -> None:
         self.has_fired = False
@@ -25,12 +25,12 @@ class Watch:
         self._lock = threading.Lock()
 
     def allow(self, seconds: float) -> None:
-        """Let the call take so many seconds from now on, for example because bytes have moved."""
+        """Restart the deadline, for example because bytes have moved."""
         self.deadline = time.monotonic() + seconds
 
     def follow_new(self, sock: socket.socket) -> None:
-        """Watch a duplicate of a socket that has just been connected: a TLS handshake detaches the socket
-        itself, and must be cut as well.
+        """Watch a duplicate of a socket that has just been connected. The TLS handshake detaches the socket
+        itself, and must be interruptible as well.
         """
         self._add(self._copies, sock.dup())
 
@@ -58,7 +58,7 @@ class Watch:
 
 
 def _shut(sock: socket.socket) -> None:
-    # Below the TLS layer, because another thread is reading from it.
+    # Shut down the TCP socket, because another thread is reading from the TLS socket.
     with suppress(OSError):
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
@@ -84,8 +84,8 @@ class Watchdog:
     def watched(self, seconds: float, watch: Watch | None = None) -> Iterator[Watch]:
         """Shut down the sockets that this thread uses in the block after `seconds`.
 
-        `watch.has_fired` tells afterwards whether that happened: what was read may then be incomplete. A
-        `watch` that is passed in still watches its former sockets.
+        `watch.has_fired` says afterwards whether that happened; if so, the data that was read may be
+        incomplete. A `watch` that is passed in still watches its former sockets.
         """
         watch = watch or Watch()
         outer = current_watch()

@@ -149,7 +149,7 @@ def test_no_other_port_is_asked(make_transport: MakeTransport, host: str, port: 
         raise AssertionError("nothing is looked up")
 
     transport = make_transport(lookup=lookup)
-    with pytest.raises(Denied, match="PYOCI_REGISTRIES lists may be at another port than 443"):
+    with pytest.raises(Denied, match="PYOCI_REGISTRIES lists may use another port than 443"):
         transport.document(Call(method="GET", url=f"https://{host}:{port}/v2/"))
 
 
