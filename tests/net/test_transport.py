@@ -442,7 +442,7 @@ class TestGates:
             for thread in threads:
                 thread.join(5)
         assert len(failures) == 3
-        assert any("too many calls to the storage" in failure.message for failure in failures)
+        assert any("too many concurrent calls to the storage" in failure.message for failure in failures)
 
     def test_other_hosts_have_their_own(self, make_transport: MakeTransport) -> None:
         """A registry that hangs doesn't delay calls to another one."""

@@ -882,7 +882,7 @@ class TestTogether:
         first = threading.Thread(target=fetch)
         first.start()
         begun.wait(10)
-        with pytest.raises(Unreachable, match="no token in time"):
+        with pytest.raises(Unreachable, match="issue a token in time"):
             answered(gateway, headers)
         release.set()
         first.join()
