@@ -45,7 +45,7 @@ class Fields:
 
     @property
     def suffice(self) -> bool:
-        """Whether the fields have come that tell which file of which project it is."""
+        """Whether the fields that identify the file and its project have arrived."""
         return all(map(self._single, ("name", "version")))
 
     def begin(self, name: str) -> None:
@@ -110,12 +110,12 @@ class Fields:
             algorithm = algorithms.get(len(value))
             if algorithm is None or not re.fullmatch("[0-9a-f]+", value):
                 lengths = " or ".join(map(str, algorithms))
-                raise InvalidRequest(f"{name} can't be one; expected {lengths} hexadecimal digits")
+                raise InvalidRequest(f"{name} is not a digest; expected {lengths} hexadecimal digits")
             digests[algorithm] = value
         return digests
 
     def _attestations(self) -> str:
-        """The attestations as they were sent, "" where there are none. What is in them is not verified."""
+        """The attestations as they were sent, unverified; "" if there are none."""
         sent = {bytes(raw) for raw in self._texts[_ATTESTATIONS] if _clean(_ATTESTATIONS, raw)}
         if not sent:
             return ""
@@ -131,7 +131,7 @@ class Fields:
         except (ValueError, RecursionError):
             is_list = False
         if not is_list:
-            raise InvalidRequest("the attestations can't be read; expected a JSON array, as PEP 740 has it")
+            raise InvalidRequest("the attestations can't be read; expected a JSON array (PEP 740)")
         return raw.decode()
 
 
