@@ -1,1 +1,1 @@
-"""Logs, traces and metrics of requests, and of the calls that they cause. Nothing else depends on them."""
+"""Logs, traces and metrics of requests, and of the calls to registries and upstream that they cause."""

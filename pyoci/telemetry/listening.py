@@ -1,4 +1,6 @@
-"""Telemetry: metrics and traces beside the log. What isn't switched on isn't imported."""
+"""Telemetry: metrics and traces in addition to the log. Their libraries are imported only if they are
+switched on.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from pyoci.telemetry.prometheus import Prometheus
     from pyoci.telemetry.traces import ServerSpan
 
-LAST = 5.0  # seconds for what is left when a process ends; then it is lost
+LAST = 5.0  # seconds to send what is left when a process ends; the rest is lost
 TELEMETRY = "pyoci.telemetry"  # the key of the Telemetry in app.extensions
 _UNTRACED = nullcontext()
 
@@ -40,8 +42,8 @@ class Served:
 class Telemetry:
     """Metrics and traces of one process, and of all those that are forked from it.
 
-    `otlp` makes a process's SDK; that happens with the first request of a process, or when the server calls
-    `start`. `threads` is how many of them serve requests, and `kept` what has to live as long as this.
+    `otlp` creates a process's SDK, at the first request of the process or when the server calls `start`.
+    `threads` is how many of them serve requests, and `kept` what has to live as long as this.
     """
 
     def __init__(
@@ -84,7 +86,7 @@ class Telemetry:
                 self._record(measures.THREADS, self._threads, ())
 
     def stop(self, seconds: float = LAST) -> None:
-        """Send what is left, before this process ends; it waits at most so long."""
+        """Send what is left before this process ends, for at most `seconds`."""
         with self._guard:
             otlp, self._otlp = self._otlp, None
             self._recorders = ()
@@ -92,14 +94,14 @@ class Telemetry:
             otlp.stop(seconds)
 
     def mark_process_dead(self, process: int) -> None:
-        """Keep the metrics of another process of the server, which has ended."""
+        """Preserve the metrics of a process of this server that has ended."""
         if self.prometheus is not None:
             self.prometheus.mark_process_dead(process)
 
     # Requests
 
     def begin(self, environ: WSGIEnvironment) -> Served:
-        """A request has come."""
+        """Record the start of a request."""
         if self._process != os.getpid():
             self.start()
         labels = (known_method(str(environ.get("REQUEST_METHOD", ""))), str(environ.get("wsgi.url_scheme")))
@@ -117,7 +119,7 @@ class Telemetry:
         sent: int,
         complete: bool,
     ) -> None:
-        """It is answered, or broken off."""
+        """Record the end of a request, whose answer is complete or was broken off."""
         if served.span is not None and served.otlp is not None:
             served.otlp.traces.end(served.span, environ, status, complete=complete)
         method, scheme = served.labels
@@ -134,13 +136,13 @@ class Telemetry:
     # Events
 
     def log(self, event: str, room: str, level: str, facts: Mapping[str, object]) -> None:
-        """A line of the log."""
+        """Handle a line of the log."""
         otlp = self._otlp
         if otlp is not None:
             otlp.log(event, room, level, facts)
 
     def count(self, name: str, *values: object) -> None:
-        """One more of what is COUNTED. Where the first label is a host, it is given as an origin."""
+        """Add one to a measure of COUNTED. If its first label is a host, the value is an origin."""
         measure = COUNTED[name]
         shown = tuple(known_status(value) or str(value) for value in values)
         if measure.labels[0] == "server.address":
@@ -149,7 +151,7 @@ class Telemetry:
 
     @contextmanager
     def calling(self, operation: str, origin: str, facts: Mapping[str, object]) -> Iterator[None]:
-        """One request that we make."""
+        """Record one outgoing request."""
         begun = time.monotonic()
         otlp = self._otlp
         span: AbstractContextManager[None] = _UNTRACED
@@ -167,7 +169,7 @@ class Telemetry:
             self._record(measures.CALLS, seconds, self._labels(operation, origin, facts, error))
 
     def headers(self) -> Mapping[str, str]:
-        """What a request carries that we make."""
+        """The trace context headers of an outgoing request."""
         otlp = self._otlp
         return {} if otlp is None else otlp.traces.headers()
 
@@ -188,14 +190,14 @@ class Telemetry:
 def exporter(
     endpoint: str, authorization: str, resource: Mapping[str, str], version: str, log: Log
 ) -> Callable[[], Otlp]:
-    """A function that makes a process's SDK, which sends to the collector at `endpoint`."""
+    """A function that creates a process's SDK, which sends to the collector at `endpoint`."""
     from pyoci.telemetry.otlp import Collector, Otlp, SdkLog
     from pyoci.telemetry.traces import RateLimit
 
     SdkLog(log.write).take_over()
     collector = Collector(endpoint, authorization)
     attributes = {"service.name": "pyoci", "service.version": version, **resource}
-    # An operator who chooses a sampler chooses how much is recorded.
+    # With a sampler of the operator's choice, the sampler limits how much is recorded.
     chosen = "OTEL_TRACES_SAMPLER" in os.environ
     return lambda: Otlp(collector, attributes, version, None if chosen else RateLimit())
 

@@ -1,4 +1,4 @@
-"""Log lines with structlog: JSON for machines, colours for a terminal. Facts never hold a credential."""
+"""Log lines with structlog: JSON for machines, colours for a terminal. Fields never contain credentials."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from urllib.parse import unquote
 import structlog
 
 _RANK = {"debug": 10, "info": 20, "warning": 30, "error": 40, "off": 99}
-# User info in a URL, wherever a fact may hold one; the web refuses such addresses, but logs them first.
+# User info in a URL, in any field. The web package refuses such addresses, but logs them first.
 _USER_INFO = re.compile(r"[^/\s]*@")
 _ENCODED = re.compile(r"%(?:25)*40", re.IGNORECASE)
 
 
 class Log:
-    """Writes the lines whose level is high enough for their room, the part of PyOCI that logs them.
+    """Writes the lines whose level is high enough for their `room`, the package that logs them.
 
     `listener` is called with each line that is written: event, room, level, facts.
     """
@@ -69,7 +69,9 @@ def _without_user_info(fact: object) -> object:
 def _without_controls(
     _logger: Any, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """A terminal obeys what a path or a registry's message may hold."""
+    """Escape control characters, which a path or a registry's message may contain and a terminal would
+    execute.
+    """
     return {key: _escaped(value) if isinstance(value, str) else value for key, value in event.items()}
 
 
@@ -80,7 +82,9 @@ def _escaped(text: str) -> str:
 
 
 def _masked(text: str) -> str:
-    """`text` without what stands before an `@`, up to the next slash, however often that was encoded."""
+    """`text` without user info: the characters between a slash and an `@`, however often they were
+    encoded.
+    """
     if "@" not in text and not _ENCODED.search(text):
         return text
     while _ENCODED.search(text):

@@ -25,7 +25,7 @@ OTHER = "_OTHER"  # the semantic conventions' value for an unknown method
 
 
 class Kind(Enum):
-    """How values add up: a total, a total that may shrink, a distribution."""
+    """How values are aggregated: a total, a total that may decrease, or a distribution."""
 
     COUNTER = "counter"
     LEVEL = "level"
@@ -34,7 +34,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
-    """One metric. `labels` are names of attributes, in the order in which their values are given."""
+    """One metric. `labels` are the names of its attributes, in the order of their values."""
 
     name: str
     kind: Kind
@@ -45,7 +45,7 @@ class Measure:
 
 
 class Recorder(Protocol):
-    """Where measurements go."""
+    """Receives measurements."""
 
     def record(self, measure: Measure, amount: float, values: tuple[str, ...]) -> None:
         """Add `amount`; `values` are those of the measure's labels."""
@@ -104,7 +104,7 @@ CALLS = Measure(
     bounds=_SECONDS,
 )
 
-# What `Events.count` may name.
+# The measures that `Events.count` accepts.
 COUNTED = {
     "cache": Measure(
         name="pyoci.cache.lookups",

@@ -1,7 +1,7 @@
 """Otlp: sends logs, traces and metrics to a collector, by OpenTelemetry's SDK and OTLP over HTTP.
 
-Each process that serves has an SDK of its own, for threads and locks don't survive a fork. Queues are
-bounded: what a collector doesn't take in time is dropped, and nobody waits for it.
+Each serving process has its own SDK, since threads and locks don't survive a fork. Queues are bounded:
+telemetry that a collector doesn't accept in time is dropped, and requests don't wait for it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from pyoci.telemetry.measures import MEASURES, Kind, Measure
 from pyoci.telemetry.traces import RateLimit, Traces
 
 _EVERY = 30_000.0  # milliseconds
-_LOG_PAUSE = 600.0  # seconds between two lines about lost telemetry: a collector that is down is no news
+_LOG_PAUSE = 600.0  # seconds between two lines about lost telemetry
 _LOGGER = "opentelemetry"
 _LOGGED = ("exporter", "sdk")
 _NUMBERS = frozenset({"http.response.status_code", "server.port"})
@@ -49,7 +49,9 @@ _SEVERITY = {
 
 @dataclass(frozen=True, slots=True)
 class Collector:
-    """Where telemetry goes. Without an endpoint, where OTEL_EXPORTER_OTLP_ENDPOINT and the like say."""
+    """The collector that telemetry is sent to. Without an endpoint, OpenTelemetry's own variables (such as
+    OTEL_EXPORTER_OTLP_ENDPOINT) name it.
+    """
 
     endpoint: str = ""
     authorization: str = field(default="", repr=False)
@@ -59,13 +61,13 @@ class Collector:
         return f"{self.endpoint.rstrip('/')}/v1/{signal}" if self.endpoint else None
 
     def options(self, signal: str) -> dict[str, Any]:
-        """What its exporter is made with."""
+        """The arguments of the exporter for one kind of telemetry."""
         headers = {"Authorization": self.authorization} if self.authorization else {}
         return {"endpoint": self.address(signal), "headers": headers, "session": _session()}
 
 
 class Otlp:
-    """One process's SDK. Made of three providers, which make the threads that export.
+    """One process's SDK. It consists of three providers, which start the exporting threads.
 
     Without a `limit` everything is recorded.
     """
@@ -90,7 +92,7 @@ class Otlp:
             OTLPMetricExporter(**collector.options("metrics")),
             export_interval_millis=_interval("OTEL_METRIC_EXPORT_INTERVAL"),
         )
-        # At exit the SDK would wait for a collector for as long as it takes.
+        # At exit the SDK would wait for a collector without a limit.
         tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
         tracers.add_span_processor(spans)
         loggers = LoggerProvider(resource=resource, shutdown_on_exit=False)
@@ -116,7 +118,7 @@ class Otlp:
             self._sums[measure.name].add(amount, values)
 
     def log(self, event: str, room: str, level: str, facts: Mapping[str, object]) -> None:
-        """A log record, which belongs to the span that is open in this thread."""
+        """Send a log record as part of this thread's current span."""
         if level in _MINOR and self.traces.is_unrecorded():
             return
         now = time.time_ns()
@@ -130,7 +132,7 @@ class Otlp:
         )
 
     def stop(self, seconds: float) -> None:
-        """Send what is left, for at most so long."""
+        """Send what is left, for at most `seconds`."""
         deadline = time.monotonic() + seconds
         threads = [threading.Thread(target=end, name="last-export", daemon=True) for end in self._ends]
         for thread in threads:
@@ -140,20 +142,20 @@ class Otlp:
 
 
 def _session() -> requests.Session:
-    """For one exporter. An operator's ~/.netrc says nothing here, though the environment's proxies do."""
+    """A session for one exporter. It ignores ~/.netrc, but uses the environment's proxies."""
     session = requests.Session()
     session.auth = lambda request: request
     return session
 
 
 def _interval(variable: str) -> float | None:
-    """None where the SDK's own variable tells."""
+    """The interval in milliseconds; None if the SDK's own variable sets it."""
     return None if os.environ.get(variable) else _EVERY
 
 
 class Sums:
-    """What one measure has come to, by its labels. The SDK asks when it exports; to tell it each time costs
-    ten times as much.
+    """The sums of one measure, by its labels. The SDK reads them when it exports: reporting each change to
+    the SDK costs ten times as much.
     """
 
     def __init__(self, measure: Measure) -> None:
@@ -166,7 +168,7 @@ class Sums:
             self._sums[values] = self._sums.get(values, 0) + amount
 
     def observed(self, _options: CallbackOptions) -> list[Observation]:
-        """For the SDK."""
+        """The callback for the SDK."""
         with self._guard:
             sums = dict(self._sums)
         return [Observation(total, _attributes(self._measure, values)) for values, total in sums.items()]
@@ -189,7 +191,7 @@ def _histogram(meter: Meter, measure: Measure) -> Histogram:
 
 @lru_cache(4096)
 def _attributes(measure: Measure, values: tuple[str, ...]) -> dict[str, str | int]:
-    """An absent attribute's value is empty."""
+    """The attributes of a measurement. Empty values are left out."""
     pairs = zip(measure.labels, values, strict=True)
     return {name: int(value) if name in _NUMBERS else value for name, value in pairs if value}
 
@@ -202,7 +204,7 @@ def _plain(fact: object) -> Any:
 
 class SdkLog(logging.Handler):
     """Logs that the SDK loses telemetry, and of which kind, at most every ten minutes. The text of the SDK's
-    record is not logged: a collector may repeat the credentials in it that it was sent.
+    record is not logged, since it may contain credentials that a collector's answer repeats.
     """
 
     def __init__(self, write: Callable[..., None], clock: Callable[[], float] = time.monotonic) -> None:
@@ -212,13 +214,13 @@ class SdkLog(logging.Handler):
         self._next = float("-inf")
 
     def take_over(self) -> None:
-        """Handle all that the SDK logs. What it logs about the headers of callers is dropped."""
+        """Handle all log records of the SDK. Those about the headers of callers are dropped."""
         logger = logging.getLogger(_LOGGER)
         logger.handlers = [logging.NullHandler()]
         logger.propagate = False
         for part in _LOGGED:
             logging.getLogger(f"{_LOGGER}.{part}").handlers = [self]
-        # The SDK says so for each span that it drops, which costs more than to make one.
+        # The SDK logs every span that it drops, which costs more than creating one.
         logging.getLogger(f"{_LOGGER}.sdk._shared_internal").setLevel(logging.ERROR)
 
     def emit(self, record: logging.LogRecord) -> None:

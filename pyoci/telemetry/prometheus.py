@@ -1,7 +1,7 @@
 """Prometheus: one page of metrics for all the workers of a server, by prometheus_client's multiprocess mode.
 
-Each worker counts in files of its own, in a shared directory. The counts of workers that have ended are added
-up in one file, so that there are never many more files than workers.
+Each worker counts in its own files in a shared directory. The counts of workers that have ended are added up
+in one file, which limits the number of files.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _UNITS = {"s": "_seconds", "By": "_bytes"}
 
 
 class Prometheus:
-    """Made before the server forks. Every process counts, and each may show the sum."""
+    """Must be created before the server forks. Every process counts, and each can serve the sum."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._lock = directory / "lock"
         self._lock.touch()
         self._dead: set[int] = set()
-        # prometheus_client chooses when it is imported, by a variable that nobody could have set by then.
+        # prometheus_client reads this variable on import, so it is set here first.
         os.environ[_DIRECTORY] = str(directory)
         values.ValueClass = values.MultiProcessValue()
         registry = CollectorRegistry()
@@ -64,15 +64,17 @@ class Prometheus:
                     MultiProcessCollector(registry, str(self._directory))
                     return generate_latest(registry)
             if time.monotonic() > deadline:
-                raise TimeoutError("somebody else has been writing the files for too long")
+                raise TimeoutError("another process has been writing the files for too long")
             time.sleep(0.01)
 
     def mark_process_dead(self, process: int) -> None:
-        """Add up the counts of a process that has ended. To be called in the process that starts workers."""
+        """Add up the counts of a process that has ended. Must be called in the process that starts
+        workers.
+        """
         mark_process_dead(process, str(self._directory))
         self._dead.add(process)
         with self._locked(fcntl.LOCK_EX) as held:
-            if held:  # otherwise its files are read as they are, until the next process ends
+            if held:  # otherwise its files stay and are still read, until the next process ends
                 while self._dead:
                     self._add_up(self._dead.pop())
 
@@ -106,7 +108,9 @@ class Prometheus:
 
     @contextmanager
     def _locked(self, how: int) -> Iterator[bool]:
-        """Whether the files are ours to read (LOCK_SH) or to move (LOCK_EX) in the block; nobody waits."""
+        """Lock the files for reading (LOCK_SH) or moving (LOCK_EX), without waiting. Yields False if another
+        process holds the lock.
+        """
         with self._lock.open("rb") as lock:
             try:
                 fcntl.flock(lock, how | fcntl.LOCK_NB)

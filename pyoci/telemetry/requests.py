@@ -21,7 +21,7 @@ _PATH_LIMIT = 500  # characters
 class RequestLog:
     """WSGI middleware. The path is logged without its query, the caller as the short keyed hash that the web
     package computes: the same for all requests of one caller while this server runs, and of no other use.
-    `telemetry` hears of requests that it needs no log line for.
+    `telemetry` is also called for requests without a log line.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class RequestLog:
 
 
 def watch(app: Flask, log: Log, telemetry: Telemetry) -> None:
-    """Watch all requests to `app`, from outside of everything else; and serve /metrics where it is wanted."""
+    """Watch all requests to `app`, as the outermost middleware; and serve /metrics if it is switched on."""
     app.extensions[TELEMETRY] = telemetry
     if telemetry.prometheus is not None:
         app.register_blueprint(telemetry.prometheus.blueprint())
@@ -94,7 +94,7 @@ def watch(app: Flask, log: Log, telemetry: Telemetry) -> None:
 
 @dataclass(slots=True)
 class _RequestRecord:
-    """What is known of a request so far."""
+    """The data of a request that is known so far."""
 
     environ: WSGIEnvironment
     started: float
@@ -105,7 +105,9 @@ class _RequestRecord:
 
 
 class _WatchedBody:
-    """A response's body on its way out; the server closes it when all is sent, or the client is gone."""
+    """A response's body while it is sent. The server closes it when all is sent, or when the client
+    disconnects.
+    """
 
     def __init__(
         self, body: Iterable[bytes], record: _RequestRecord, write: Callable[[_RequestRecord], None]

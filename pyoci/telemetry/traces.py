@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _NOBODY = Context()
 _AGENT_LIMIT = 200  # characters
-_RATE = 100.0  # requests a second, of one process; to record one costs about as much as to answer it
+_RATE = 100.0  # requests a second in one process; recording one costs about as much as answering it
 _BURST = 500.0
 _W3C = TraceContextTextMapPropagator()
 _UNRECORDED = create_key("pyoci-unrecorded")
@@ -36,7 +36,9 @@ class ServerSpan:
 
 
 class RateLimit:
-    """How many requests a second are recorded: `rate` on average, after a pause `burst` at once."""
+    """The number of requests a second that are recorded: `rate` on average, and up to `burst` at once after a
+    pause.
+    """
 
     def __init__(
         self, rate: float = _RATE, burst: float = _BURST, clock: Callable[[], float] = time.monotonic
@@ -46,7 +48,7 @@ class RateLimit:
         self._guard = threading.Lock()
 
     def take(self) -> bool:
-        """Whether one more may be recorded."""
+        """Whether one more request may be recorded."""
         with self._guard:
             now = self._clock()
             self._left = min(self._left + (now - self._at) * self._rate, self._burst)
@@ -58,9 +60,9 @@ class RateLimit:
 
 
 class Traces:
-    """Makes spans with `tracer`. W3C's trace context is taken from the caller, and given to registries.
+    """Creates spans with `tracer`. W3C's trace context is accepted from the caller and sent to registries.
 
-    Requests beyond `limit` are not recorded; the caller's context is then passed on to registries as it came.
+    Requests above `limit` are not recorded; the caller's context is then sent to registries unchanged.
     Without a limit every request is recorded.
     """
 
@@ -69,7 +71,7 @@ class Traces:
         self._limit = limit
 
     def begin(self, environ: WSGIEnvironment) -> ServerSpan:
-        """Open the span of a request; what this thread does belongs to it until `end`."""
+        """Open the span of a request. This thread's spans belong to it until `end`."""
         context = _caller(environ)
         if self._limit is not None and not self._limit.take():
             return ServerSpan(INVALID_SPAN, attach(set_value(_UNRECORDED, True, context)))
@@ -86,7 +88,7 @@ class Traces:
         return ServerSpan(span, attach(set_span_in_context(span, _NOBODY)))
 
     def end(self, begun: ServerSpan, environ: WSGIEnvironment, status: int, *, complete: bool) -> None:
-        """Close it, with what has become known."""
+        """Close the span, with the attributes that are known by now."""
         detach(begun.token)
         span = begun.span
         if not span.is_recording():
@@ -109,12 +111,12 @@ class Traces:
         span.end()
 
     def is_unrecorded(self) -> bool:
-        """Whether nothing is recorded of what this thread is doing."""
+        """Whether this thread's request is not recorded."""
         return get_value(_UNRECORDED) is not None
 
     @contextmanager
     def calling(self, operation: str, origin: str, facts: Mapping[str, object]) -> Iterator[None]:
-        """The span of one request that we make."""
+        """The span of one outgoing request."""
         if self.is_unrecorded():
             yield
             return
@@ -148,7 +150,7 @@ class Traces:
 def _settle(span: Span, status: object, error: str | None) -> None:
     if isinstance(status, int):
         span.set_attribute("http.response.status_code", status)
-        # A 401 and a 404 are what registries answer all day.
+        # Registries often answer 401 and 404 in normal operation, so these are not errors.
         if status >= 500:
             error = error or str(status)
     if error is not None:
@@ -158,7 +160,7 @@ def _settle(span: Span, status: object, error: str | None) -> None:
 
 
 def _caller(environ: WSGIEnvironment) -> Context:
-    """The context that the caller sent, as far as it is one."""
+    """The caller's trace context; empty if it is missing or invalid."""
     parent = environ.get("HTTP_TRACEPARENT")
     if parent is None:
         return _NOBODY

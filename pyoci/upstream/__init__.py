@@ -1,1 +1,1 @@
-"""Another package index, such as PyPI: its pages are requested and remembered. Nothing is written to it."""
+"""Another package index, such as PyPI: its pages are requested and cached. Nothing is written to it."""

@@ -24,13 +24,13 @@ class UpstreamAddress:
     @classmethod
     def parse(cls, url: str, authorization: str | None = None) -> Self:
         """Parse the URL, which may contain credentials, or separate ones, as `authorization_of` parses them.
-        Raises ValueError, whose message repeats nothing that may be a password.
+        Raises ValueError, whose message repeats no possible password.
         """
         parts = _split(url.strip())
         inside = _authorization_in(parts)
         if inside and authorization:
             raise ValueError(
-                "the URL contains credentials, and there are separate ones too; expected one of the two"
+                "the URL contains credentials, and there are separate ones as well; expected one of the two"
             )
         host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
         netloc = host if parts.port is None else f"{host}:{parts.port}"
@@ -42,7 +42,7 @@ class UpstreamAddress:
 
     @property
     def origin(self) -> tuple[str, str, int]:
-        """Scheme, host and port: where credentials may go."""
+        """Scheme, host and port: the only origin that credentials are sent to."""
         return origin_of(urlsplit(self.url))
 
     @property

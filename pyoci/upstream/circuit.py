@@ -1,6 +1,6 @@
-"""Circuit and ConcurrencyLimit: how few threads wait for an upstream that fails or is slow.
+"""Circuit and ConcurrencyLimit: limits on the threads that wait for an upstream that fails or is slow.
 
-The rest stay free for the registry's pages.
+The other threads stay free for the registry's pages.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from pyoci.errors import PyOCIError, Unavailable, Unreachable
 
-FAILURES = 5  # in a row, after which the circuit opens
+FAILURES = 5  # consecutive failures after which the circuit opens
 OPEN_SECONDS = 30.0  # until one caller may try again
 PATIENCE = 1.0  # seconds; a request that takes longer shows that upstream is slow
 _LONGEST = 300.0  # seconds of a Retry-After that are respected
@@ -54,7 +54,7 @@ class Circuit:
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Make a request in the block. An Unreachable from there is a failure, any other answer a success.
+        """Make a request in the block. Unreachable counts as a failure, any other outcome as a success.
         Raises Unreachable at once while the circuit is open.
         """
         with self._guard:
@@ -94,8 +94,8 @@ class Circuit:
 
 
 class ConcurrencyLimit:
-    """At most `count` threads of this process at once. More wait for `patience` seconds, or not at all while
-    a request under way has taken longer than that.
+    """At most `count` threads of this process at a time. Further threads wait for `patience` seconds, or not
+    at all while a running request has taken longer than that.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class ConcurrencyLimit:
 
     @contextmanager
     def slot(self) -> Iterator[None]:
-        """Occupy one of the slots in the block. Raises Unreachable where none is free in time."""
+        """Occupy one of the slots in the block. Raises Unreachable if none becomes free in time."""
         with self._changed:
             self._changed.wait_for(lambda: self._is_free() or self._is_slow(), self._patience)
             if not self._is_free():

@@ -40,7 +40,7 @@ _SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamPage(Page):
-    """A page as upstream sent it, without what was broken in it. The URLs of its files are absolute.
+    """A page as upstream sent it, without its invalid parts. The URLs of its files are absolute.
 
     Two pages with one fingerprint show the same. `until` is a time on the monotonic clock: until then the
     page may be given again without asking. `stale` says that upstream could not be asked when it was given.
@@ -63,7 +63,7 @@ class UpstreamPage(Page):
 
 @dataclass(frozen=True, slots=True)
 class PageAnswer:
-    """Upstream's answer about a page; `page` is None where the known one has not changed (304)."""
+    """Upstream's answer about a page; `page` is None if the known one has not changed (304)."""
 
     page: UpstreamPage | None
     headers: Mapping[str, str]
@@ -112,14 +112,16 @@ class UpstreamClient:
         try:
             return self._transport.document(call, limit)
         except Denied as exc:
-            # The transport's message speaks of registries, and may name an internal host.
+            # The transport's message mentions registries, and may contain an internal host name.
             raise ProtocolError(f"{NAME} redirects to an address that may not be requested") from exc
 
     def _redirected(self, call: Call, location: str) -> Call:
-        """The call that follows a redirect. Another origin gets no credentials, nor does a redirect back."""
+        """The call that follows a redirect. Credentials are not sent to another origin, nor after a redirect
+        back from it.
+        """
         url = fields.url(location, call.url)
         if url is None:
-            raise ProtocolError(f"{NAME} redirects to what is no usable URL")
+            raise ProtocolError(f"{NAME} redirects to an unusable URL")
         own, target = self._address.origin, origin_of(urlsplit(url))
         if target == own and origin_of(urlsplit(call.url)) == own:
             return replace(call, url=url)
@@ -129,7 +131,7 @@ class UpstreamClient:
         return replace(call, url=url, headers=headers, reach=self._reach_elsewhere())
 
     def _reach_elsewhere(self) -> Reach:
-        """An upstream in a private network may redirect to other hosts there."""
+        """The reach of redirects: an upstream in a private network may redirect to other private hosts."""
         _, host, port = self._address.origin
         return Reach.PRIVATE if self._transport.resolver.is_private(host, port) else Reach.VOUCHED
 
@@ -141,7 +143,7 @@ def freshness_lifetime(headers: Mapping[str, str], default: float) -> float:
     directives = _directives(headers.get("cache-control", ""))
     if directives.keys() & {"no-store", "no-cache"}:
         return MIN_LIFETIME
-    # Ours is a shared cache, so s-maxage comes first.
+    # s-maxage takes precedence, since this is a shared cache.
     max_age = directives.get("s-maxage", directives.get("max-age", ""))
     if not _SECONDS.fullmatch(max_age):
         return max(default, MIN_LIFETIME)
@@ -175,7 +177,7 @@ def _understood(answer: Answer, name: str, call: Call, limit: int) -> PageAnswer
     if status in {404, 410}:
         raise NotFound(f"{NAME} has no project {name}")
     if status == 401:
-        raise ProtocolError(f"{NAME} wants other credentials than PYOCI_UPSTREAM_AUTH has")
+        raise ProtocolError(f"{NAME} rejects the credentials of PYOCI_UPSTREAM_AUTH")
     if status in {403, 451}:
         raise Denied(f"{NAME} does not give out {name}")
     if status == 429 or status >= 500:

@@ -36,7 +36,7 @@ class CachedAnswer:
     stale: bool = False  # upstream couldn't be asked when it should have been; only this process knows
 
     def is_fresh(self, now: float) -> bool:
-        """Whether it may be used without asking. An answer from the future may not."""
+        """Whether it may be used without asking upstream. An answer from the future may not."""
         return self.checked - _SKEW <= now < self.until
 
     @property
@@ -98,7 +98,7 @@ class PageCache:
         return None if entry is None else entry.answer
 
     def shared(self, name: str, known: CachedAnswer | None) -> CachedAnswer | None:
-        """The answer in the shared cache where it is newer than what is `known`, else `known`."""
+        """The answer in the shared cache if it is newer than `known`, else `known`."""
         data = self._backend.get(self.key_of(name))
         found = None if data is None else CachedAnswer.newer(data, known, name)
         if found is None:
@@ -120,7 +120,7 @@ class PageCache:
                 self._local[name] = _Weighed(answer, weight)
 
     def discard(self, name: str) -> None:
-        """Forget what is known of a project, here and in the shared cache."""
+        """Remove the answer about a project, here and in the shared cache."""
         with self._guard:
             self._local.pop(name, None)
         self._backend.discard(self.key_of(name))
@@ -135,5 +135,5 @@ def _weight(answer: CachedAnswer) -> int:
 
 
 def header(value: str | None) -> str:
-    """An ETag or a date as it may be sent back; "" where it is missing, too long or not plain text."""
+    """An ETag or a date to send back; "" if it is missing, too long or not plain text."""
     return value if value and len(value) <= _HEADER and value.isascii() and value.isprintable() else ""

@@ -16,16 +16,16 @@ from pyoci.upstream.circuit import Circuit, ConcurrencyLimit, circuit_is_open
 from pyoci.upstream.client import NAME, UpstreamClient, UpstreamPage, freshness_lifetime
 from pyoci.upstream.page_cache import CachedAnswer, PageCache, header
 
-TTL = 600.0  # seconds for which a page is fresh where upstream doesn't say
-STALE_TTL = 86400.0  # seconds for which a page may be given while upstream can't be asked about it
+TTL = 600.0  # seconds for which a page is fresh if upstream doesn't specify it
+STALE_TTL = 86400.0  # seconds for which a page may be served while upstream can't be asked
 ABSENT_TTL = 60.0  # seconds for which a project is known to be absent
 FRESH_TTL = 5.0  # seconds for which a page is fresh to a caller who asks for a fresh one
-RETRY_SECONDS = 10.0  # for which a stale page is given without asking again
+RETRY_SECONDS = 10.0  # for which a stale page is served without asking again
 WAITING = 32  # threads that may wait for upstream at once
 
 
 class Upstream:
-    """One for the process. Names are normalised project names; no other names are ever sent."""
+    """One for the process. Names are normalised project names; only such names are sent to upstream."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Upstream:
         self._clock, self._now = clock, now
 
     def page(self, name: str, *, fresh: bool = False) -> UpstreamPage:
-        """The page of a project; `fresh`: as upstream has it now, at most some seconds old.
+        """The page of a project. With `fresh`, it is at most some seconds old.
 
         While upstream can't be asked, a page is given for a day, and is `stale` then. Raises NotFound,
         Denied, ProtocolError and Unreachable, the last at once while the circuit is open.
@@ -73,7 +73,9 @@ class Upstream:
         return known.is_fresh(now) and (not fresh or known.checked > now - FRESH_TTL)
 
     def _stale(self, name: str, known: CachedAnswer | None, failure: Unreachable) -> CachedAnswer:
-        """The known answer for some seconds more, if upstream was asked within a day. Raises `failure`."""
+        """The known answer, valid for some more seconds, if upstream was asked within a day. Otherwise raises
+        `failure`.
+        """
         now = self._now()
         if known is None or known.page is None or not now < known.checked + STALE_TTL:
             raise failure
@@ -83,7 +85,7 @@ class Upstream:
         return known
 
     def _fetch_once(self, name: str, *, fresh: bool) -> CachedAnswer:
-        """One request for all callers of this process who ask for a project at the same time."""
+        """Make one request for all callers in this process that concurrently ask for a project."""
         if self._circuit.is_open:
             raise circuit_is_open()
         with self._limit.slot():
@@ -91,11 +93,13 @@ class Upstream:
             return self._flights.run(name, "", lambda: self._fetch_alone(name, fresh=fresh), seconds)
 
     def _fetch_alone(self, name: str, *, fresh: bool) -> CachedAnswer:
-        """One process at a time; the others take its answer from the cache. Ten seconds at most, in all."""
+        """Make the request in one process at a time; others use its answer from the cache. Takes at most ten
+        seconds.
+        """
         key, seconds = self._cache.key_of(name), self._transport.document_seconds
         with self._transport.shared_deadline(), self._backend.lock(key, seconds) as alone:
             if not alone:
-                raise Unreachable(f"{NAME} has not answered others in time; try again later")
+                raise Unreachable(f"{NAME} did not answer another request in time; try again later")
             known = self._cache.shared(name, self._cache.local(name))
             if known is not None and self._is_fresh(known, fresh=fresh):
                 return known
@@ -113,13 +117,14 @@ class Upstream:
             with self._events.outcome("upstream"):
                 answer = self._client.fetch(name, known.conditions if known is not None else {})
         except NotFound:
-            # In this process alone: requests for a million names would evict all else from a shared cache.
+            # Only in this process: requests for a million names would evict everything else from a shared
+            # cache.
             self._cache.discard(name)
             absent = CachedAnswer(None, now, now + ABSENT_TTL)
             self._cache.put_local(name, absent)
             return absent
         except Denied:
-            self._cache.discard(name)  # a page that is withheld now isn't given later as a stale one
+            self._cache.discard(name)  # a page that is refused now must not be served later as a stale one
             raise
         until = now + freshness_lifetime(answer.headers, TTL)
         if answer.page is None:
