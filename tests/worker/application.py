@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,20 +15,37 @@ if TYPE_CHECKING:
 SIZE = 8_000_000  # bytes of /large; more than the buffers of a connection hold
 
 
+def wait_for(gate: str) -> None:
+    """Say that the request has begun to wait, and wait."""
+    Path(f"{gate}.begun").touch()
+    end = time.monotonic() + 60
+    while not Path(gate).exists() and time.monotonic() < end:
+        time.sleep(0.01)
+
+
+def halves(gate: str) -> Iterator[bytes]:
+    yield b"x" * SIZE
+    wait_for(gate)
+    yield b"x" * SIZE
+
+
 def application(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
     """Answer with the process, so that a test sees whether it is the same.
 
-    At /alone no thread can be started until the file exists that the query names.
+    At /alone no thread can be started until the file exists that the query names. At /halves the second half
+    of the answer waits for that file.
     """
-    if environ["PATH_INFO"] == "/alone":
-        before = threading.stack_size(2**47)  # a stack larger than any address space
-        Path(f"{environ['QUERY_STRING']}.begun").touch()
-        end = time.monotonic() + 60
-        while not Path(environ["QUERY_STRING"]).exists() and time.monotonic() < end:
-            time.sleep(0.01)
-        threading.stack_size(before)
+    gate = environ["QUERY_STRING"]
     body = str(os.getpid()).encode()
-    if environ["PATH_INFO"] == "/large":
-        body = b"x" * SIZE
+    match environ["PATH_INFO"]:
+        case "/alone":
+            before = threading.stack_size(2**47)  # a stack larger than any address space
+            wait_for(gate)
+            threading.stack_size(before)
+        case "/large":
+            body = b"x" * SIZE
+        case "/halves":
+            start_response("200 OK", [("Content-Length", str(2 * SIZE))])
+            return halves(gate)
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]

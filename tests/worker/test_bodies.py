@@ -234,3 +234,11 @@ def test_time_in_a_thread_is_not_the_clients(loop: Loop) -> None:
     loop.clock.now += 100 * WINDOW
     loop.tick(conn)
     assert not conn.sock.was_cut
+
+
+def test_client_that_has_left_expects_no_continue(loop: Loop) -> None:
+    """Its request goes to a thread, whose parser meets the end; the loop goes on."""
+    conn = loop.connect()
+    conn.client.close()
+    assert not loop.bodies.begin(conn, Frame("POST", "/", 10, True), 0, LIMIT)
+    assert loop.watched == set()

@@ -17,25 +17,47 @@ from urllib.request import urlopen
 import pytest
 
 from tests.waiting import until
+from tests.worker.application import SIZE
 
 CROWD = 50  # clients of a kind
 HEAD = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
 
 
 @pytest.fixture
-def address() -> Iterator[tuple[str, int]]:
+def log() -> Iterator[BinaryIO]:
+    """What gunicorn logs."""
+    with tempfile.TemporaryFile() as log:
+        yield log
+
+
+@pytest.fixture
+def address(log: BinaryIO) -> Iterator[tuple[str, int]]:
     """Where gunicorn listens, with one worker and two threads."""
-    arguments = ["-k", "pyoci.worker.Worker", "-w", "1", "--threads", "2", "-b", "127.0.0.1:0"]
+    arguments = [
+        "-k",
+        "pyoci.worker.Worker",
+        "-w",
+        "1",
+        "--threads",
+        "2",
+        "-b",
+        "127.0.0.1:0",
+        "--access-logfile",
+        "-",
+    ]
     command = [sys.executable, "-m", "gunicorn", *arguments, "tests.worker.application:application"]
-    with (
-        tempfile.TemporaryFile() as log,
-        subprocess.Popen(command, stderr=log, stdout=subprocess.DEVNULL) as process,
-    ):
+    with subprocess.Popen(command, stderr=log, stdout=log) as process:
         try:
             yield "127.0.0.1", until(lambda: port_in(log), "gunicorn")
         finally:
             process.terminate()
             process.wait(30)
+
+
+def has_ended(log: BinaryIO) -> bool:
+    """Whether the access log has the request for /halves."""
+    log.seek(0)
+    return b'"GET /halves' in log.read()
 
 
 def port_in(log: BinaryIO) -> int:
@@ -68,6 +90,11 @@ RESETS = {
 }
 
 
+def reset(client: socket.socket) -> None:
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
 def test_crowd_that_resets(address: tuple[str, int]) -> None:
     """Clients that reset their connections, whatever they wait for, don't end the worker."""
     worker = get(address)
@@ -79,9 +106,25 @@ def test_crowd_that_resets(address: tuple[str, int]) -> None:
             if has_begun:
                 assert get(address) == worker
             for client in clients:
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                client.close()
+                reset(client)
             assert get(address) == worker
+
+
+def test_reset_while_an_answer_is_made(address: tuple[str, int], log: BinaryIO, tmp_path: Path) -> None:
+    """A thread that goes on with an answer ends it when the client has gone, and logs no error."""
+    worker, gate = get(address), tmp_path / "gate"
+    client = socket.create_connection(address, timeout=60)
+    client.sendall(f"GET /halves?{gate} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    taken = 0
+    while taken < SIZE:
+        taken += len(client.recv(65536))
+    until(Path(f"{gate}.begun").exists, "the second half")
+    reset(client)
+    gate.touch()
+    until(lambda: has_ended(log), "the access log's line")
+    assert get(address) == worker
+    log.seek(0)
+    assert b"rror" not in log.read()
 
 
 def test_no_thread_can_be_started(address: tuple[str, int], tmp_path: Path) -> None:

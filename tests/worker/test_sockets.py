@@ -11,6 +11,7 @@ import pytest
 
 from pyoci.worker.sockets import ClientSocket
 from pyoci.worker.spool import Allowance, Spool
+from tests.worker.doubles import Connection
 
 SECONDS = 2
 PIECE = b"x" * 8_000_000  # more than the buffers of both sides take
@@ -121,3 +122,12 @@ def test_cut(pair: tuple[ClientSocket, socket.socket]) -> None:
     assert (ours.recv(1), ours.was_cut) == (b"", True)
     ours.sendall(b"answer")
     assert client.recv(10) == b"answer"
+
+
+def test_cut_of_a_connection_that_was_reset(pair: tuple[ClientSocket, socket.socket]) -> None:
+    ours, client = pair
+    Connection(ours, client).reset()
+    with pytest.raises(ConnectionError):
+        ours.recv(1)
+    ours.cut(socket.SHUT_RD)
+    assert ours.was_cut
