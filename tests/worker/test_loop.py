@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -115,6 +116,7 @@ def test_reset_while_an_answer_is_made(address: tuple[str, int], log: BinaryIO, 
     worker, gate = get(address), tmp_path / "gate"
     client = socket.create_connection(address, timeout=60)
     client.sendall(f"GET /halves?{gate} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    time.sleep(0.5)  # longer than a thread waits for a reader
     taken = 0
     while taken < SIZE:
         taken += len(client.recv(65536))
