@@ -124,7 +124,7 @@ class Answer:
             return False
         for piece in self._pieces:
             if piece is not None:
-                self._response.write(piece)
+                self._write(piece)
             elif not self._sock.is_writable(self._patience()):
                 return False
             if self._sock.outgoing and not self._sock.flush(self._patience()):
@@ -133,6 +133,13 @@ class Answer:
             self._all_made = True
             self._response.close()
         return self._sock.flush(self._patience())
+
+    def _write(self, piece: bytes) -> None:
+        self._sock.is_corked = True  # the head goes with the first piece
+        try:
+            self._response.write(piece)
+        finally:
+            self._sock.is_corked = False
 
     def _end(self) -> None:
         try:
@@ -196,7 +203,6 @@ class Readers:
 
     def begin(self, conn: Any) -> None:
         """Wait for the reader of an answer."""
-        conn.sock.setblocking(False)
         conn.sock.pace.wait()
         self._stall_at[conn] = self._clock() + STALL_SECONDS
         self._watch(conn)

@@ -157,7 +157,6 @@ class Clients:
             self._lingering.begin(conn)
             return
         sock = conn.sock
-        sock.setblocking(False)
         sock.gathered[:0] = conn.parser.unreader.take_buffered()
         sock.begin_request()
         if sock.gathered:  # the next request, or its beginning, came along with this one's

@@ -43,7 +43,6 @@ class Lingering:
     def begin(self, conn: Any) -> None:
         """Say that this was all, and wait for the client to hear it."""
         try:
-            conn.sock.setblocking(False)
             conn.sock.shutdown(socket.SHUT_WR)
         except OSError:
             self._close(conn)

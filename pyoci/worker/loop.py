@@ -58,7 +58,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._tick_at = self._leftovers_at = self._accept_at = self._ask_at = self._give_back_at = 0.0
+        self._has_tls = bool(self.cfg.is_ssl)
+        self._notify_at = self._tick_at = self._leftovers_at = self._accept_at = self._ask_at = (
+            self._give_back_at
+        ) = 0.0
         self._threads = Threads(
             int(self.cfg.threads),
             executor=lambda: self.tpool,
@@ -105,7 +108,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def accept(self, listener: Any) -> bool:
         """Take a connection, without a thread for it yet. False where there is none."""
-        if self.cfg.is_ssl:
+        if self._has_tls:
             super().accept(listener)
             return False
         try:
@@ -127,14 +130,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def on_client_socket_readable(self, conn: TConn, client: Any) -> None:
         """A kept connection has something to say again."""
-        if self.cfg.is_ssl:
+        if self._has_tls:
             super().on_client_socket_readable(conn, client)
         else:
             self._clients.resume(conn)
 
     def enqueue_req(self, conn: TConn) -> None:
         """Give a request to a thread, or let it wait for one."""
-        may_wait = not self.cfg.is_ssl
+        may_wait = not self._has_tls
         urgent = may_wait and conn.sock.gathered.startswith(_PROBES)
         self._threads.add_request(conn, may_wait=may_wait, extra=int(urgent))
         if not self._threads.have_one_free:
@@ -143,7 +146,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def finish_request(self, conn: TConn, fs: Future[Any]) -> None:
         """Keep the connection or close it, or wait for its reader; and give the thread to the next."""
         self._threads.finished(conn)
-        if self.cfg.is_ssl:
+        if self._has_tls:
             super().finish_request(conn, fs)
         else:
             self._clients.answered(conn, fs.exception() is None and fs.result())
@@ -160,6 +163,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             req.uri = req.uri.partition("?")[0]
         # Its refusals are HTML, without the headers that all HTML has here.
         super().handle_error(req, AsText(client), addr, exc)
+
+    def notify(self) -> None:
+        """Tell the arbiter that the worker is alive, once a second: it is a system call."""
+        now = time.monotonic()
+        if now >= self._notify_at:
+            self._notify_at = now + 1
+            super().notify()
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Never for long: there is something to do once a second at least."""
@@ -193,7 +203,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                     break
 
     def _refuse(self, conn: TConn) -> None:
-        if self.cfg.is_ssl:  # the handshake is a thread's work
+        if self._has_tls:  # the handshake is a thread's work
             self._clients.close(conn)
         else:
             self._clients.refuse(conn)
@@ -211,14 +221,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def handle_request(self, req: Any, conn: TConn) -> Any:
         """Answer a request, as far as its reader takes the answer without a wait."""
-        if self.cfg.is_ssl:
+        if self._has_tls:
             return super().handle_request(req, conn)
         conn.answer = Answer(self, req, conn, self._patience)
         return _outcome(conn.answer, conn.answer.begin())
 
     def _resume(self, conn: TConn) -> Any:
         try:
-            conn.sock.setblocking(True)
             return self._keepalive_after(conn, _outcome(conn.answer, conn.answer.resume()))
         except StopIteration:
             return False

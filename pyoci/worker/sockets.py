@@ -11,6 +11,7 @@ import socket
 import struct
 from collections import deque
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from pyoci.worker.pace import Pace
@@ -19,6 +20,7 @@ from pyoci.worker.spool import Spool
 HEAD_LIMIT = 64 * 1024  # bytes
 HEAD_END = b"\r\n\r\n"
 _UNSENT = 256 * 1024  # bytes of an answer that the kernel takes ahead of a slow reader
+_AT_ONCE = 64  # pieces in one call
 _PIECE = 8 * 1024  # bytes that are taken at once of a head; most are shorter
 STALL_SECONDS = (
     60  # in which a client has to take something, or send something where nobody has set a timeout
@@ -29,7 +31,11 @@ class ClientSocket(socket.socket):
     """A client's connection. The worker's loop and one thread at a time use it in turns.
 
     Receiving gives what has been gathered first, then what waits in the `spool`, then what comes. Sending
-    never waits: what the client doesn't take at once is `outgoing`, until `flush` or `send_waiting`.
+    never waits: what the client doesn't take at once is `outgoing`, until `flush` or `send_waiting`. What is
+    sent while `is_corked` is set waits for one of these, so that an answer's head and body go out together.
+
+    The socket itself stays blocking, and `settimeout` applies to `recv` alone: each change of the mode would
+    be a system call, and threads lose the interpreter's lock at each.
     """
 
     def __init__(self, accepted: socket.socket, seconds: int = STALL_SECONDS) -> None:
@@ -42,7 +48,9 @@ class ClientSocket(socket.socket):
         self.gathered = bytearray()
         self.spool: Spool | None = None
         self.outgoing: deque[memoryview] = deque()
+        self.is_corked = False
         self.sent = 0  # bytes
+        self._seconds: float | None = None
         self.begin_request()
 
     def begin_request(self) -> None:
@@ -60,7 +68,7 @@ class ClientSocket(socket.socket):
 
     def gather(self, size: int = _PIECE) -> int:
         """Take what has come; how many bytes that was, 0 at the end. Raises OSError."""
-        piece = super().recv(size)
+        piece = super().recv(size, socket.MSG_DONTWAIT)
         try:
             self.gathered += piece
         except MemoryError:  # a request with a gap would be another one
@@ -69,7 +77,7 @@ class ClientSocket(socket.socket):
 
     def receive(self, size: int) -> bytes:
         """What has come, past everything that was gathered; nothing at the end. Raises OSError."""
-        return super().recv(size)
+        return super().recv(size, socket.MSG_DONTWAIT)
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
         if self.gathered:
@@ -81,7 +89,7 @@ class ClientSocket(socket.socket):
         self.pace.wait()
         count = 0
         try:
-            piece = super().recv(size, flags)
+            piece = self._receive_within(size, flags)
             count = len(piece)
         except BlockingIOError as exc:
             raise _gone("sends") from exc
@@ -89,22 +97,35 @@ class ClientSocket(socket.socket):
             self.pace.moved(count)
         return piece
 
+    def setblocking(self, flag: bool, /) -> None:
+        """Which calls wait is fixed; this only ends a timeout."""
+        self._seconds = None
+
+    def settimeout(self, value: float | None, /) -> None:
+        self._seconds = value
+
+    def gettimeout(self) -> float | None:
+        return self._seconds
+
+    def send(self, data: Any, flags: int = 0, /) -> int:
+        return super().send(data, flags | socket.MSG_DONTWAIT)
+
     def sendall(self, data: Any, flags: int = 0, /) -> None:
-        view = memoryview(data)
-        if not self.outgoing:
-            view = view[self._send(view) :]
-        if view:
-            self.outgoing.append(view)
+        self.outgoing.append(memoryview(data))
+        if not self.is_corked:
+            self.send_waiting()
 
     def send_waiting(self) -> bool:
         """Send what the client takes of `outgoing` at once; whether that is all of it. Raises OSError."""
         while self.outgoing:
-            sent = self._send(self.outgoing[0])
-            if not sent:
+            try:
+                sent = super().sendmsg(islice(self.outgoing, _AT_ONCE), (), socket.MSG_DONTWAIT)
+            except BlockingIOError:
                 return False
-            if sent == len(self.outgoing[0]):
-                self.outgoing.popleft()
-            else:
+            self.sent += sent
+            while self.outgoing and sent >= len(self.outgoing[0]):
+                sent -= len(self.outgoing.popleft())
+            if self.outgoing:
                 self.outgoing[0] = self.outgoing[0][sent:]
         return True
 
@@ -125,14 +146,13 @@ class ClientSocket(socket.socket):
 
     def send_file(self, file: int, offset: int, count: int) -> int:
         """Send a part of a file, as much as the client takes at once; how many bytes. Raises OSError."""
-        before = self.gettimeout()
-        self.setblocking(False)
+        super().setblocking(False)
         try:
             return os.sendfile(self.fileno(), file, offset, count)
         except BlockingIOError:
             return 0
         finally:
-            self.settimeout(before)
+            super().setblocking(True)
 
     def cut(self, how: int) -> None:
         """End the connection in that direction; whichever thread waits for the client goes on."""
@@ -146,13 +166,14 @@ class ClientSocket(socket.socket):
         self.outgoing.clear()
         super().close()
 
-    def _send(self, view: memoryview) -> int:
+    def _receive_within(self, size: int, flags: int) -> bytes:
+        if self._seconds is None:
+            return super().recv(size, flags)
+        super().settimeout(self._seconds)
         try:
-            count = super().send(view, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return 0
-        self.sent += count
-        return count
+            return super().recv(size, flags)
+        finally:
+            super().settimeout(None)
 
 
 class AsText:

@@ -36,6 +36,11 @@ def file() -> Iterator[BinaryIO]:
         yield file
 
 
+def fill(ours: ClientSocket) -> None:
+    while ours.send(PIECE):
+        pass
+
+
 def send_all(ours: ClientSocket) -> None:
     while not ours.flush(1):
         pass
@@ -131,3 +136,38 @@ def test_cut_of_a_connection_that_was_reset(pair: tuple[ClientSocket, socket.soc
         ours.recv(1)
     ours.cut(socket.SHUT_RD)
     assert ours.was_cut
+
+
+def test_what_is_corked_goes_out_together(pair: tuple[ClientSocket, socket.socket]) -> None:
+    """Nothing is sent until it is flushed, and then in order."""
+    ours, client = pair
+    ours.is_corked = True
+    for number in range(200):
+        ours.sendall(b"%03d" % number)
+    assert ours.sent == 0
+    assert ours.flush(0)
+    assert (ours.sent, list(ours.outgoing)) == (600, [])
+    ours.is_corked = False
+    ours.sendall(b"end")
+    taken = b""
+    while len(taken) < 603:
+        taken += client.recv(1000)
+    assert taken == b"".join(b"%03d" % number for number in range(200)) + b"end"
+
+
+def test_timeout_of_gunicorn(pair: tuple[ClientSocket, socket.socket]) -> None:
+    """It applies to `recv`; what the loop calls never waits."""
+    ours, client = pair
+    ours.settimeout(0.01)
+    with pytest.raises(TimeoutError):
+        ours.recv(1)
+    with pytest.raises(BlockingIOError):
+        ours.gather()
+    with pytest.raises(BlockingIOError):
+        ours.receive(1)
+    ours.settimeout(None)
+    ours.sendall(PIECE)
+    with pytest.raises(BlockingIOError):
+        fill(ours)
+    client.sendall(b"x")
+    assert ours.recv(1) == b"x"
