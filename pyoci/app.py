@@ -76,12 +76,11 @@ def create_app(settings: Settings, log: Log | None = None) -> Flask:
         user_agent=f"pyoci/{pyoci.__version__}",
         events=events,
     )
-    upstream = _upstream(settings, transport, backend, events)
     store = PackageStore(
         Gateway(transport, ttl=settings.cache_ttl, events=events),
         max_versions=settings.max_versions,
         events=events,
-        upstream=upstream,
+        upstream=_upstream(settings, transport, backend, events),
         rules=Rules(settings.private_projects, settings.upstream_on_denied),
         cache=_cache(settings, backend),
     )
@@ -102,6 +101,7 @@ def create_app(settings: Settings, log: Log | None = None) -> Flask:
         events=events,
         path=settings.path,
         redirect=settings.redirect,
+        log_user=settings.log_user,
     )
     register(app, site)
     app.extensions[WORKER] = ForWorker(

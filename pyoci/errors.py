@@ -43,6 +43,11 @@ class PyOCIError(Exception):
     def __str__(self) -> str:
         return self.message
 
+    @property
+    def kind(self) -> str:
+        """The name of the nearest kind in this module: an error of the registry's counts as what it is."""
+        return next(kind.__name__ for kind in type(self).__mro__ if kind.__module__ == __name__)
+
     def bare(self) -> Self:
         """A copy without the traceback, to store or to share. An exception that is raised in many threads
         collects all their tracebacks, and the traceback of a stored exception keeps the request and its

@@ -68,8 +68,7 @@ class Events:
             yield
             result = "done"
         except errors.PyOCIError as exc:
-            # A subclass counts as its kind in `pyoci.errors`: RegistryDenied as Denied.
-            result = next(kind.__name__ for kind in type(exc).__mro__ if kind.__module__ == errors.__name__)
+            result = exc.kind  # that of RegistryDenied is Denied
             raise
         finally:
             self.count(measure, result)

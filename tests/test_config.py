@@ -41,6 +41,7 @@ VALUES: list[tuple[str, str, str, Any]] = [
     ("PYOCI_LOG", "debug", "log", LogLevels("debug")),
     ("PYOCI_LOG", "pyoci.oci=debug,info", "log", LogLevels("info", {"oci": "debug"})),
     ("PYOCI_LOG", "pyoci=warn", "log", LogLevels("info", {"": "warning"})),
+    ("PYOCI_LOG_USER", "no", "log_user", False),
     ("RUST_LOG", "pyoci::oci=trace,info", "log", LogLevels("info", {"oci": "debug"})),
     ("HTTPS_PROXY", "http://proxy:3128", "proxies", {"https": "http://proxy:3128"}),
     ("NO_PROXY", "localhost", "no_proxy", "localhost"),

@@ -114,6 +114,13 @@ used if ``PYOCI_LOG`` is not set; the parts of it that PyOCI doesn't know are ig
             default="info",
         ),
     )
+    log_user: bool = setting(
+        "PYOCI_LOG_USER",
+        yes_or_no,
+        "yes",
+        """\
+With ``no`` the log has no user names of Basic credentials. It never has passwords and tokens.""",
+    )
     export: Export = combined(
         Export.read,
         Variable(

@@ -20,6 +20,8 @@ _ENCODED = re.compile(r"%(?:25)*40", re.IGNORECASE)
 class Log:
     """Writes the lines whose level is high enough for their `room`, the package that logs them.
 
+    User info of URLs is masked in all facts but `user`, which may be an e-mail address.
+
     `listener` is called with each line that is written: event, room, level, facts.
     """
 
@@ -49,7 +51,11 @@ class Log:
     def write(self, event: str, *, room: str, level: str = "info", **facts: object) -> None:
         """Write a line, if the level of `room` (`oci`, `oci.auth`) allows it."""
         if _RANK[level] >= _RANK[self._level(room)]:
-            shown = {key: _without_user_info(value) for key, value in facts.items() if value is not None}
+            shown = {
+                key: value if key == "user" else _without_user_info(value)
+                for key, value in facts.items()
+                if value is not None
+            }
             self._logger.info(event, level=level, room=f"pyoci.{room}", **shown)
             if self.listener is not None:
                 self.listener(event, f"pyoci.{room}", level, shown)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _PATH_LIMIT = 500  # characters
+_NAME_LIMIT = 255  # characters of a user's, project's or file's name
 
 
 class RequestLog:
@@ -60,15 +61,19 @@ class RequestLog:
         self._log.write(
             "request",
             room="web",
-            level="info",
+            level=_level(record.status),
             method=str(environ.get("REQUEST_METHOD", ""))[:20],
             path=path.encode("latin-1", "replace").decode("utf-8", "replace")[:_PATH_LIMIT],
             status=record.status,
             duration=round(seconds, 4),
             bytes=record.bytes,
             caller=environ.get("pyoci.caller"),
+            user=_cut(environ.get("pyoci.user")),
             registry=None if registry is None else str(registry),
             repository=environ.get("pyoci.path"),
+            project=_cut(environ.get("pyoci.project")),
+            file=_cut(environ.get("pyoci.file")),
+            error=environ.get("pyoci.error"),
             origin=environ.get("pyoci.origin"),
             complete=None if record.complete else False,
         )
@@ -81,6 +86,17 @@ class RequestLog:
                 sent=record.bytes,
                 complete=record.complete,
             )
+
+
+def _level(status: int) -> str:
+    """What this server or a registry failed at is an error; a limit that was reached is a warning."""
+    if status >= 500:
+        return "error"
+    return "warning" if status == 429 else "info"
+
+
+def _cut(text: str | None) -> str | None:
+    return None if text is None else text[:_NAME_LIMIT]
 
 
 def watch(app: Flask, log: Log, telemetry: Telemetry) -> None:

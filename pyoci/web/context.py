@@ -14,7 +14,7 @@ from pyoci.distributions.filenames import Version
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest, NotFound
 from pyoci.events import Events
-from pyoci.oci.credentials import Credentials, fingerprint, parse_authorization
+from pyoci.oci.credentials import Basic, Credentials, fingerprint, parse_authorization
 from pyoci.oci.references import Registry
 from pyoci.oci.registries import ShortUrls
 from pyoci.store.models import Absence, Namespace
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pyoci.store.service import PackageStore
 
 PROBES = frozenset({"/health", "/ready"})
+_NO_PASSWORDS = frozenset({"", "x-oauth-basic"})  # beside these the user name may be a token
 EXTENSION = "pyoci"  # the key of the Site in app.extensions
 
 
@@ -57,7 +58,7 @@ class Site:
     `admit` raises Denied where this connection may not use that registry. `not_ready_reason` returns a
     sentence where this server can't work. `redirect` passes the registry's redirects of plain downloads on to
     clients. `spool` is the directory for the temporary files of uploads; None is the system's own. `key` is
-    that of the hashes that stand for callers in the log.
+    that of the hashes that stand for callers in the log, `log_user` whether user names are there as well.
     """
 
     store: PackageStore
@@ -74,6 +75,7 @@ class Site:
     patience: Patience = field(default_factory=Patience)
     pages: RenderedPages = field(default_factory=RenderedPages)
     key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+    log_user: bool = True
 
     def body_limit(self, method: str, path: str) -> int:
         """How many bytes a request's body may have: none for a probe, a form's at most for an upload."""
@@ -152,6 +154,7 @@ class ResolvedRequest:
             if found.absence is not None:
                 absence = absence.after(found.absence)
             found = replace(self._project_of(path, name), absence=absence)
+        request.environ["pyoci.project"] = str(found.name)
         return found
 
     def _project_of(self, path: str, name: str) -> ResolvedProject:
@@ -195,7 +198,7 @@ def resolve(path: str, *, fresh: bool = False) -> ResolvedRequest:
     """Resolve a request for `path`. Raises NotFound, Denied, InvalidRequest, Unauthorized.
 
     For the log line, the environ gets the registry as `pyoci.registry`, a keyed hash of the caller as
-    `pyoci.caller`, and the path below the registry as `pyoci.path`.
+    `pyoci.caller`, the user name as `pyoci.user`, and the path below the registry as `pyoci.path`.
     """
     address = locate(path)
     if address.as_root is None and address.as_project is None and address.as_version is None:
@@ -207,4 +210,6 @@ def resolve(path: str, *, fresh: bool = False) -> ResolvedRequest:
     header = request.headers.get("Authorization")
     caller = parse_authorization(header, site().bearer_username)
     environ["pyoci.caller"] = fingerprint(caller, site().key)[:16]
+    if site().log_user and isinstance(caller, Basic) and caller.password not in _NO_PASSWORDS:
+        environ["pyoci.user"] = caller.username
     return ResolvedRequest(registry, address, caller, fresh)

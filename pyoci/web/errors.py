@@ -70,7 +70,7 @@ def one_line(message: str) -> str:
 
 
 def _known(error: errors.PyOCIError) -> Response:
-    answer = _answer(status_of(type(error)), error.message)
+    answer = _answer(status_of(type(error)), error.message, error.kind)
     match error:
         case errors.Unauthorized():
             answer.headers["WWW-Authenticate"] = 'Basic realm="pyoci"'
@@ -102,7 +102,7 @@ def _routing(error: HTTPException) -> Response:
         message = f"there is nothing at this address; expected {EXPECTED}"
     elif status == 405:
         message = f"{request.method[:20]} is not allowed at this address"
-    answer = _answer(status, message)
+    answer = _answer(status, message, type(error).__name__)
     for name, value in error.get_headers():
         if name.lower() in {"allow", "retry-after"}:
             answer.headers[name] = value
@@ -121,7 +121,8 @@ def _unknown(error: Exception) -> Response:
     trace = [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames]
     name = errno.errorcode.get(number or 0)
     site().events.error("web", "request failed", error=type(error).__name__, errno=name, trace=trace)
-    return _answer(507, _DISK_FULL) if number in _FULL else _answer(500, _BROKEN)
+    status, message = (507, _DISK_FULL) if number in _FULL else (500, _BROKEN)
+    return _answer(status, message, type(error).__name__)
 
 
 def _without_memory(error: Exception) -> Response:
@@ -146,6 +147,7 @@ class WithoutMemory:
                 raise
             name = type(exc).__name__
         self._events.error("web", "no memory or no thread left", error=name)
+        environ["pyoci.error"] = f"{errors.Exhausted.__name__}: {errors.NO_MEMORY}"
         headers = [
             ("Content-Type", "text/plain; charset=utf-8"),
             ("Content-Length", str(len(errors.NO_MEMORY))),
@@ -159,9 +161,12 @@ class WithoutMemory:
         return [errors.NO_MEMORY.encode()]
 
 
-def _answer(status: int, message: str) -> Response:
-    """The message as the body and as the reason phrase: twine prints only the reason."""
+def _answer(status: int, message: str, kind: str) -> Response:
+    """The message as the body and as the reason phrase: twine prints only the reason. The log line of the
+    request has it after the kind of the error.
+    """
     line = one_line(message)
+    request.environ["pyoci.error"] = f"{kind}: {line}"
     return answers.text(line, f"{status} {line}")
 
 

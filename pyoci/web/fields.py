@@ -44,6 +44,11 @@ class Fields:
         return tuple(dict.fromkeys(self._ignored))
 
     @property
+    def name(self) -> str:
+        """The first name of a project that has come, for the log: it may not be one."""
+        return next((raw.decode("utf-8", "replace") for raw in self._texts["name"]), "")
+
+    @property
     def suffice(self) -> bool:
         """Whether the fields that identify the file and its project have arrived."""
         return all(map(self._single, ("name", "version")))

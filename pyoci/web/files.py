@@ -48,6 +48,7 @@ class DigestConverter(BaseConverter):
 @files.get("/<path:path>/<file:filename>", provide_automatic_options=False)
 def download(path: str, filename: str, digest: str = "") -> Response:
     """The file, or a range of it, streamed from the registry. HEAD gets its size without reading it."""
+    request.environ["pyoci.file"] = filename
     resolved = resolve(path)
     namespace, name = resolved.project()
     store, wanted = site().store, ByteRange.parse(request.headers.get("Range"))
@@ -71,6 +72,7 @@ def download(path: str, filename: str, digest: str = "") -> Response:
 @files.get("/<path:path>/<file:filename>.metadata", provide_automatic_options=False)
 def metadata(path: str, filename: str, digest: str = "") -> Response:
     """The METADATA of a wheel, byte for byte (PEP 658)."""
+    request.environ["pyoci.file"] = filename
     resolved = resolve(path)
     namespace, name = resolved.project()
     content = site().store.metadata(namespace, name, filename, resolved.caller, sha256=digest)
@@ -86,6 +88,7 @@ def metadata(path: str, filename: str, digest: str = "") -> Response:
 @files.patch("/<path:path>/<target>", provide_automatic_options=False)
 def yank(path: str, target: str) -> Response:
     """Yank or unyank a file or a version (PEP 592)."""
+    request.environ["pyoci.file"] = target
     resolved = resolve(path)
     namespace, name = resolved.project()
     reason = read_yank(body())
@@ -96,6 +99,7 @@ def yank(path: str, target: str) -> Response:
 @files.delete("/<path:path>/<target>", provide_automatic_options=False)
 def delete(path: str, target: str) -> Response:
     """Delete a file or a whole version."""
+    request.environ["pyoci.file"] = target
     resolved = resolve(path)
     namespace, name = resolved.project()
     site().store.delete(namespace, name, target, resolved.caller)

@@ -49,6 +49,16 @@ class Form:
         """The names of fields that were accepted but are not kept."""
         return self._fields.ignored
 
+    @property
+    def filename(self) -> str | None:
+        """The name of the file, as far as it has arrived."""
+        return self._filename
+
+    @property
+    def project(self) -> str | None:
+        """The name of the project as the form spells it, as far as it has arrived."""
+        return self._fields.name or None
+
     def ahead(self) -> Upload | None:
         """The fields before the file; None if a required field is not among them."""
         self._read_ahead()

@@ -31,6 +31,7 @@ def show(path: str) -> Response:
     shape = choose(request.headers.get("Accept"), request.args.get("format"))
     found = find_page(resolved)
     if isinstance(found, Root):
+        request.environ.pop("pyoci.project", None)
         return answers.page(render_root(found.projects, shape), shape.value)
     return _redirect(found, request.path.rstrip("/"), "/") or _page(found, shape)
 

@@ -23,7 +23,10 @@ def publish(path: str) -> Response:
     content_type = request.headers.get("Content-Type", "")
     counted = here.events.outcome("uploads")
     with counted, received(body(), content_type, here.max_body, here.spool) as form:
-        published = here.store.publish(address, form, resolved.caller)
+        try:
+            published = here.store.publish(address, form, resolved.caller)
+        finally:
+            request.environ["pyoci.project"], request.environ["pyoci.file"] = form.project, form.filename
         if address.alias_of is not None:
             resolved.leave_path(published.repository.name.rpartition("/")[0])
         if form.ignored:

@@ -31,7 +31,9 @@ _ANSWERS = 8192
 _LONGEST = 1000  # characters of a key; known clients send less, and longer keys could fill the memory
 # The representation, and the right to read it, depend on these. Credentials are added as a hash.
 _PARTS = ("SCRIPT_NAME", "PATH_INFO", "QUERY_STRING", "HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING")
-_FACTS = ("pyoci.caller", "pyoci.registry", "pyoci.path", "pyoci.route", "pyoci.origin")
+_FACTS = tuple(
+    f"pyoci.{name}" for name in ("caller", "user", "registry", "path", "project", "route", "origin")
+)
 _NO_CACHE = re.compile("no-cache", re.IGNORECASE)
 _ENVIRON = "pyoci.warm"
 

@@ -92,6 +92,24 @@ def make_environ(**overrides: str) -> dict[str, Any]:
     return {"REQUEST_METHOD": "GET", "SCRIPT_NAME": "", "PATH_INFO": "/x/", **overrides}
 
 
+@pytest.mark.parametrize(
+    ("status", "level"),
+    [(200, "info"), (404, "info"), (429, "warning"), (500, "error"), (503, "error"), (504, "error")],
+)
+def test_the_level_of_a_request(status: int, level: str) -> None:
+    """Errors are what PyOCI or a registry failed at."""
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response(f"{status} x", [])
+        return []
+
+    stream = io.StringIO()
+    pieces, _, _ = run_wsgi_app(RequestLog(application, Log(stream=stream)), make_environ())
+    pieces.close()  # type: ignore[attr-defined]  # werkzeug's own iterator has it
+    (line,) = read(stream)
+    assert line["level"] == level
+
+
 class TestRequestLine:
     """It is written when the server closes the answer, however that came about."""
 
