@@ -40,7 +40,7 @@ _PIECE = 1024 * 1024
 
 
 class Seekable(Protocol):
-    """As much of a binary file as a zip is read with."""
+    """The methods of a binary file that reading a zip needs."""
 
     def seek(self, offset: int, whence: int = ..., /) -> int: ...
 
@@ -130,7 +130,7 @@ def _check_end(file: Seekable, members: Sequence[zipfile.ZipInfo], directory: in
 
 
 def _check_member(file: Seekable, member: zipfile.ZipInfo, stop: int) -> None:
-    """One local header says what the directory does, and its member ends at `stop`."""
+    """Check that a local header agrees with the directory, and that its member ends at `stop`."""
     flags, stated, name, extra = _local_header(file, member)
     agrees = (
         name == _name(member)
@@ -213,7 +213,7 @@ def _descriptors(member: zipfile.ZipInfo) -> Iterator[bytes]:
 
 
 def _extra_fields(extra: bytes, kind: int) -> Iterator[tuple[int, bytes]]:
-    """The fields of one kind; what is too short for a field ends them."""
+    """The fields of one kind, up to the first that is incomplete."""
     while len(extra) >= 4:
         found, length = struct.unpack_from("<2H", extra)
         if found == kind:

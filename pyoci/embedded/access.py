@@ -42,7 +42,8 @@ class Htpasswd:
     """A file of `user:bcrypt hash` lines, read again whenever it changes.
 
     A successful check is cached for a minute under a keyed hash: bcrypt takes a tenth of a second, and pip
-    sends its credentials with every request. Raises ValueError, which names every mistake and no content.
+    sends its credentials with every request. Raises ValueError, which lists every mistake without the file's
+    content.
     """
 
     def __init__(
@@ -138,7 +139,7 @@ def refusal_for_remote_peer(environ: WSGIEnvironment) -> str | None:
 
 @lru_cache(maxsize=256)
 def _is_loopback(address: str) -> bool:
-    """A peer on a Unix socket has no address, and is a proxy."""
+    """Whether a peer's address is a loopback address. A peer on a Unix socket has none, and is a proxy."""
     try:
         parsed = ip_address(address)
     except ValueError:
@@ -157,7 +158,9 @@ def _is_loopback_host(host: str) -> bool:
 
 
 def _is_same_site(environ: WSGIEnvironment) -> bool:
-    """A page on another port of this machine is another site."""
+    """Whether a browser sent this from a page of this server. Another port of this machine is another
+    site.
+    """
     origin = environ.get("HTTP_ORIGIN")
     own = f"{environ.get('wsgi.url_scheme')}://{environ.get('HTTP_HOST')}"
     return origin in (None, own) and environ.get("HTTP_SEC_FETCH_SITE", "none") in {"none", "same-origin"}

@@ -48,7 +48,7 @@ class Blobs:
         return Blob(path, size) if size or hashlib.new(digest.algorithm).hexdigest() == digest.hex else None
 
     def find_and_renew(self, folder: RepositoryFolder, digest: Digest) -> Blob | None:
-        """As `find`, and the garbage collection spares the blob for another hour. Raises Busy."""
+        """Like `find`, and protects the blob from garbage collection for another hour. Raises Busy."""
         blob = self.find(folder, digest)
         if blob is None or self._disk.age(blob.path) < RENEW_AFTER:
             return blob
@@ -137,7 +137,7 @@ class UploadSession:
 
 @dataclass(frozen=True, slots=True)
 class UploadLimits:
-    """How many unfinished uploads there may be at a time, of how many bytes together, and for how long."""
+    """The limits of unfinished uploads: their number, their total size in bytes, and their age in seconds."""
 
     sessions: int = 1000
     total_bytes: int = 64 * 1024**3
@@ -222,7 +222,7 @@ class UploadSessions:
         length: int | None = None,
         hasher: hashlib._Hash | None = None,
     ) -> None:
-        """Add `pieces`. None of them is kept where they end early or differ from `length` bytes in all."""
+        """Add `pieces`. Discards all of them if they end early or are not `length` bytes in total."""
         size = upload.size
         try:
             for piece in self._limited(pieces):
@@ -258,7 +258,7 @@ class UploadSessions:
         self._disk.remove(upload.path)
 
     def _path(self, folder: RepositoryFolder, session_id: str) -> Path:
-        """A session belongs to one repository."""
+        """The file of a session, which belongs to one repository."""
         return self._folder / f"{session_id}-{hashlib.sha256(folder.name.encode()).hexdigest()[:32]}"
 
     def _is_expired(self, path: Path) -> bool:

@@ -41,7 +41,7 @@ def parse_digest(text: str) -> Digest:
 
 
 def parse_reference(text: str) -> Reference:
-    """A digest contains a colon, a tag doesn't."""
+    """A digest or a tag, distinguished by the colon in a digest."""
     if ":" in text:
         return parse_digest(text)
     try:

@@ -140,7 +140,9 @@ class Manifests:
         raise Refusal("MANIFEST_INVALID", message)
 
     def _renew_tagged(self, folder: RepositoryFolder, index: RepositoryIndex, tag: str | None) -> None:
-        """A client may have just looked up the manifest that loses its tag: it is kept for another hour."""
+        """Keep the manifest that loses its tag for another hour, since a client may have just looked
+        it up.
+        """
         entry = index.tags.get(tag or "")
         if entry is not None and self._blobs.find(folder, entry.digest) is not None:
             self._disk.touch(folder.blob(entry.digest))

@@ -235,7 +235,7 @@ def temporary_path(staging: Path) -> Path:
 
 
 def file_stamp(path: Path) -> FileStamp:
-    """What tells whether a file has changed. Raises OSError."""
+    """A value that changes when the file changes. Raises OSError."""
     status = path.stat()
     return (status.st_ino, status.st_mtime_ns, status.st_size)
 

@@ -1,4 +1,6 @@
-"""File, ProjectStatus and Page: what the simple repository API says of a project, whoever has its files."""
+"""File, ProjectStatus and Page: the simple repository API's data about a project, from the registry or
+upstream.
+"""
 
 from __future__ import annotations
 
@@ -76,8 +78,8 @@ def version_in(filename: str) -> Version | None:
 
 
 def latest(versions: Mapping[Version, bool]) -> Version | None:
-    """The newest version that is neither yanked nor a pre-release, else the next best. The values tell
-    whether a version is yanked.
+    """The newest version that is neither yanked nor a pre-release, else the next best. The values are true
+    for yanked versions.
     """
     return max(versions, key=lambda v: (not versions[v], not v.is_prerelease, v), default=None)
 

@@ -1,6 +1,6 @@
 """read_json and read_html: the bytes of a foreign page to a Page.
 
-What is broken is left out, and so are unknown keys.
+Invalid values and unknown keys are left out.
 """
 
 from __future__ import annotations

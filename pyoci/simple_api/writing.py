@@ -99,7 +99,7 @@ def _versioned(files: Iterable[File]) -> Iterator[tuple[Version, File]]:
 
 
 def _links(files: Iterable[File]) -> Iterator[tuple[str, Any]]:
-    """What `info` takes from the files of the newest version: of each the first that is known."""
+    """The keys of `info` from the files of the newest version: for each key, the first known value."""
     urls = next((dict(file.project_urls) for file in files if file.project_urls), {})
     yield "project_urls", urls
     home = next((url for label, url in urls.items() if label.strip().lower() in _HOME_LABELS), None)
