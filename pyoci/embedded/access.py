@@ -158,9 +158,7 @@ def _is_loopback_host(host: str) -> bool:
 
 
 def _is_same_site(environ: WSGIEnvironment) -> bool:
-    """Whether a browser sent this from a page of this server. Another port of this machine is another
-    site.
-    """
+    """Whether the request doesn't come from a page of another site, such as another port of this machine."""
     origin = environ.get("HTTP_ORIGIN")
     own = f"{environ.get('wsgi.url_scheme')}://{environ.get('HTTP_HOST')}"
     return origin in (None, own) and environ.get("HTTP_SEC_FETCH_SITE", "none") in {"none", "same-origin"}
