@@ -81,7 +81,8 @@ def fails(handle: hostile.Handler, ask: Ask, seconds: float = 3 * BUDGET) -> PyO
         try:
             with pytest.raises(PyOCIError) as caught:
                 ask(session, repository)
-            assert time.monotonic() - begun < seconds + 5
+            # A hang ends here. What is added is for tracemalloc on a machine that is busy with other things.
+            assert time.monotonic() - begun < seconds + 30
             assert tracemalloc.get_traced_memory()[1] < MEMORY
         finally:
             tracemalloc.stop()
