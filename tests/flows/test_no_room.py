@@ -71,7 +71,7 @@ class TestSpool:
         with files_of_at_most(100_000):
             refused = upload(client, *LARGE)
         assert (refused.status_code, refused.text) == (507, refused.status.partition(" ")[2])
-        assert "no room" in refused.text
+        assert "no disk space" in refused.text
         assert any(line.get("errno") == "EFBIG" for line in lines.read_lines())
         assert on_the_page(client) == [SDIST[0]]
         assert upload(client, *LARGE).status_code == 200
