@@ -32,9 +32,13 @@ class Port:
     """
 
     def __init__(self) -> None:
-        self._socket = socket.socket()
+        # On every address: some servers bind to all, and some tests send from 127.0.0.2 and others.
+        has_ipv6 = socket.has_dualstack_ipv6()
+        self._socket = socket.socket(socket.AF_INET6 if has_ipv6 else socket.AF_INET)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._socket.bind(("127.0.0.1", 0))
+        if has_ipv6:
+            self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        self._socket.bind(("", 0))
         self.number: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.number}"
 

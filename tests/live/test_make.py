@@ -47,7 +47,8 @@ def make(
     return subprocess.run(
         ["make", target, f"PYTHON={python}"],
         cwd=checkout,
-        env={name: value for name, value in os.environ.items() if name != "MAKEFLAGS"},
+        # `make test` hands these on; with MAKELEVEL make prints which directory it enters.
+        env={name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL"}},
         capture_output=True,
         text=True,
         timeout=240,
