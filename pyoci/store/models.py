@@ -64,6 +64,7 @@ class PackageFile:
 
     def on_page(self, url: str) -> File:
         """The file as a page of the simple API has it, at this URL."""
+        # By position, in the order of `File`: keywords make the JSON of 10,000 files take some 5 % longer.
         return File(
             self.distribution.filename,
             url,
