@@ -70,6 +70,9 @@ LIBRARIES = {
     "gunicorn": {"server", "worker", "telemetry"},
 }
 
+# Modules of fewer than 30 lines, and why each is a module.
+MAY_BE_SHORT = {"__main__.py": "`python -m pyoci` needs a module of this name"}
+
 
 def package_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
@@ -115,6 +118,16 @@ class TestModule:
         assert len(path.read_text().splitlines()) <= 400
         too_long = [f.name for f in functions_of(path) if (f.end_lineno or 0) - f.lineno >= 50]
         assert too_long == []
+
+    def test_classes_are_short(self, path: Path) -> None:
+        """No class over 200 lines."""
+        classes = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef))
+        assert [c.name for c in classes if (c.end_lineno or 0) - c.lineno >= 200] == []
+
+    def test_is_not_a_fragment(self, path: Path) -> None:
+        """A module has at least 30 lines, unless its reason is listed."""
+        is_package = path.stem == "__init__"
+        assert is_package or path.name in MAY_BE_SHORT or len(path.read_text().splitlines()) >= 30
 
     def test_has_a_docstring_and_a_name(self, path: Path) -> None:
         """The docstring says what the module is for; its name is not one that fits every module."""

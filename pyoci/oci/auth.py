@@ -1,4 +1,5 @@
 """Authenticator: the Authorization header of each call, the answers to 401s, and the cache of both.
+SessionAuth: those of one session.
 
 Challenges are cached by registry and repository, tokens by caller (`tokens`), so that a second request needs
 no further exchange. The cache is in this process's memory only.
@@ -209,6 +210,57 @@ class Authenticator:
     def _token_key(self, caller: Caller, scope: Scope, challenge: Challenge) -> Hashable:
         origin, who = caller.registry.origin, fingerprint(caller.credentials, self._key)
         return (origin, challenge.realm, challenge.service, who, scope.token_scopes(challenge))
+
+
+class SessionAuth:
+    """The Authorization of one caller's calls within a session, and until when the registry's answers to them
+    are valid.
+    """
+
+    def __init__(self, authenticator: Authenticator, registry: Registry, credentials: Credentials) -> None:
+        self._authenticator = authenticator
+        self.now = authenticator.now
+        self.caller = authenticator.caller(registry, credentials)
+        # Until when the answers to each Authorization are valid, by scope.
+        self._valid_until: dict[tuple[Scope, str | None], float] = {}
+
+    def first_header(self, scope: Scope) -> str | None:
+        """The cached Authorization; None if there is none."""
+        return self._recorded(scope, self._authenticator.header(self.caller, scope))
+
+    def header_after_ping(self, scope: Scope) -> str | None:
+        """The Authorization that the registry's answer to `GET /v2/` asks for; None if it asks for none."""
+        return self._recorded(scope, self._authenticator.answer_to_ping(self.caller, scope))
+
+    def renewed(self, scope: Scope, headers: Mapping[str, str], sent: str | None, since: float) -> str | None:
+        """The Authorization that answers a 401 with these headers; None if there is none better than `sent`.
+        A token that was requested after `since` isn't requested again.
+        """
+        better = self._authenticator.answer(self.caller, scope, headers, sent=sent, since=since)
+        return None if better is None else self._recorded(scope, better)
+
+    def is_accepted(self, scope: Scope) -> bool:
+        """Whether the registry has accepted this caller, so that its 404 means that something doesn't
+        exist.
+        """
+        until = self._authenticator.accepted_until(self.caller, scope)
+        if until is not None:
+            self._valid_until[scope, "accepted"] = until
+        return until is not None
+
+    def trusted_seconds(self, scope: Scope) -> float:
+        """How many more seconds the registry's answers for `scope` are valid: `ttl` from this session's first
+        request for it, and no longer than any token that was used.
+        """
+        ends = [end for (used, _), end in list(self._valid_until.items()) if used == scope]
+        return max(min(ends) - self.now(), 0.0) if ends else 0.0
+
+    def _recorded(self, scope: Scope, found: Authorization | None) -> str | None:
+        """The header of `found`. Records the time until which its answers are valid."""
+        end = self.now() + self._authenticator.ttl
+        header = None if found is None else found.header
+        self._valid_until.setdefault((scope, header), end if found is None else min(found.until, end))
+        return header
 
 
 def _challenge_key(caller: Caller, scope: Scope) -> Hashable:

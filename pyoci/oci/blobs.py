@@ -1,16 +1,19 @@
-"""BlobStream: the bytes of a blob or of a range of it, verified while they are read."""
+"""BlobStream: the bytes of a blob or of a range of it, verified while they are read. blob_size: its size."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pyoci.errors import ProtocolError
 from pyoci.net.messages import READ_PIECE, Stream
 from pyoci.net.reading import content_length
+from pyoci.oci.challenges import Scope
+from pyoci.oci.errors import RegistryNotFound, is_absence
 from pyoci.oci.references import Digest
+from pyoci.oci.wire import REDIRECTED, Wire
 
 
 @dataclass(slots=True)
@@ -60,7 +63,31 @@ def blob_tail(stream: Stream, digest: Digest, count: int) -> BlobStream:
     return BlobStream(size, _closing(stream, pieces), stream.close, partial=True)
 
 
-def total_size(stream: Stream) -> int | None:
+def blob_size(wire: Wire, url: str, scope: Scope) -> int | None:
+    """The size of the blob at `url` in bytes; None where it doesn't exist."""
+    call = wire.call("HEAD", url)
+    with wire.transport.shared_deadline():
+        answer = wire.send(call, scope, wire.transport.document)
+    if is_absence(call, answer):
+        return None
+    size = content_length(answer.headers) if answer.status == 200 else None
+    if size is not None:
+        return size
+    if answer.status not in {200, *REDIRECTED}:
+        raise wire.refusal("look at a blob", call, answer)
+    # A signed URL is often valid for GET only. The answer to a GET of one byte has the size in Content-Range.
+    try:
+        stream = wire.open(replace(call, method="GET", headers={"Range": "bytes=0-0"}), scope)
+    except RegistryNotFound:
+        return None
+    stream.close()
+    size = _total_size(stream)
+    if size is None:
+        raise ProtocolError(f"{wire.registry} doesn't report the size of a blob")
+    return size
+
+
+def _total_size(stream: Stream) -> int | None:
     """The size of the whole blob in bytes, from an answer 200 or 206."""
     if stream.status == 206:
         return _content_range(stream)[1]

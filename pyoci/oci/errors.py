@@ -20,10 +20,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pyoci import errors
-from pyoci.net.messages import ERROR_LIMIT
+from pyoci.net.messages import ERROR_LIMIT, Answer, Call, Stream
 from pyoci.net.retries import LONGEST_WAIT, retry_after_seconds
 from pyoci.oci.credentials import without
-from pyoci.oci.quirks import wait_in
+from pyoci.oci.quirks import meant_status, wait_in
 
 _TEXT_LIMIT = 200  # characters of a registry's message that are passed on
 _CODES = 10  # entries of an error body that are read
@@ -95,25 +95,30 @@ def registry_error(
     headers: Mapping[str, str],
     body: bytes,
     *,
+    call: Call | None = None,
     judged: int | None = None,
     secrets: Iterable[str] = (),
 ) -> RegistryError:
     """The error for an unexpected answer to `operation`.
 
-    `judged` is the status that the answer means if the registry uses a different one. `secrets` are masked in
-    the text, because messages are logged and sent in status lines.
+    `call` is what the registry answered. `judged` is the status that the answer means, if the caller of this
+    function knows better than `meant_status`. `secrets` are masked in the text, because messages are logged
+    and sent in status lines.
     """
     codes, text = _parse(body, secrets)
-    number = judged or status
+    number = judged or meant_status(status, call, codes)
     kind = _BY_STATUS.get(number) or (RegistryRefused if 400 <= number < 500 else RegistryFailed)
-    if "UNSUPPORTED" in codes and kind is RegistryRefused:
-        kind = RegistryNotSupported
     message = f"{host} answered {status} when asked to {operation}" + (f": {text}" if text else "")
     error = kind(message)
     error.operation, error.status, error.codes = operation, status, codes
     if isinstance(error, RegistryRateLimited):
         error.retry_after = retry_after(headers.get("retry-after"), text)
     return error
+
+
+def is_absence(call: Call, answer: Answer | Stream) -> bool:
+    """Whether the registry answered that what `call` is for doesn't exist."""
+    return meant_status(answer.status, call) == 404
 
 
 def retry_after(header: str | None, text: str = "") -> int | None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pyoci.net.messages import Call
 from pyoci.oci.models import DOCKER_LIST, DOCKER_MANIFEST, IMAGE_INDEX, IMAGE_MANIFEST
 
 # docker-registry 2.8 answers 404 for an image index unless Accept names its type.
@@ -55,14 +56,39 @@ def wait_in(message: str) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Meaning:
+    """A status that a registry uses in place of the specification's, `means`. A field that is empty matches
+    every call: `methods` of HTTP, `operation` as in Call, `code` of the error body. A HEAD has no body, so a
+    row for it can't have a code.
+    """
+
+    status: int
+    means: int
+    methods: tuple[str, ...] = ()
+    operation: str = ""
+    code: str = ""
+
+    def applies(self, status: int, call: Call | None, codes: Collection[str]) -> bool:
+        if self.status != status or (self.code and self.code not in codes):
+            return False
+        if self.methods and (call is None or call.method not in self.methods):
+            return False
+        return not self.operation or (call is not None and call.operation == self.operation)
+
+
+@dataclass(frozen=True, slots=True)
 class Quirk:
-    """One row. `module` is below pyoci/, `test` below tests/: `oci/test_quirks.py::test_basic_only`."""
+    """One row. `module` is below pyoci/, `test` below tests/: `oci/test_quirks.py::test_basic_only`.
+
+    `meanings` are for `meant_status`, which all other code asks for the meaning of a status.
+    """
 
     registries: str
     symptom: str
     handling: str
     module: str
     test: str
+    meanings: tuple[Meaning, ...] = ()
 
 
 _TESTS = "oci/test_quirks.py::"
@@ -87,6 +113,7 @@ QUIRKS = (
         "each is mapped to the kind of error that it means",
         "oci/errors.py",
         _TESTS + "test_each_way_of_refusing_a_delete_is_told_apart",
+        (Meaning(400, 405, code="UNSUPPORTED"),),  # docker-registry 2.8, for a tag
     ),
     Quirk(
         "Amazon ECR",
@@ -208,3 +235,14 @@ QUIRKS = (
         _TESTS + "test_tags_outside_the_grammar",
     ),
 )
+
+_MEANINGS = tuple(meaning for quirk in QUIRKS for meaning in quirk.meanings)
+
+
+def meant_status(
+    status: int, call: Call | None, codes: Collection[str] = (), meanings: Iterable[Meaning] = _MEANINGS
+) -> int:
+    """The status that the specification has for what an answer means. `codes` are those of the error body, if
+    it was read.
+    """
+    return next((row.means for row in meanings if row.applies(status, call, codes)), status)

@@ -13,24 +13,19 @@ from typing import BinaryIO
 from pyoci.errors import AnswerTooLong, InvalidRequest, ProtocolError
 from pyoci.events import Events
 from pyoci.net.messages import Answer, Body, Stream
-from pyoci.net.reading import content_length
 from pyoci.net.transport import Transport
 from pyoci.oci.auth import Authenticator
-from pyoci.oci.blobs import BlobStream, blob_span, blob_tail, total_size, whole_blob
+from pyoci.oci.blobs import BlobStream, blob_size, blob_span, blob_tail, whole_blob
 from pyoci.oci.challenges import Scope
 from pyoci.oci.credentials import Credentials
-from pyoci.oci.errors import (
-    RegistryDenied,
-    RegistryNotFound,
-    RegistryUnauthorized,
-)
+from pyoci.oci.errors import RegistryDenied, RegistryUnauthorized
 from pyoci.oci.listing import read_listing
 from pyoci.oci.models import DOCKER_SIGNED, Document, parse_json
 from pyoci.oci.quirks import ACCEPT, DELETED, HTML, PAGE_SIZE, WRITTEN
 from pyoci.oci.references import Digest, Reference, Registry, Repository, Tag, reference_path
 from pyoci.oci.targets import Targets
 from pyoci.oci.uploads import Uploader, check_stored, stored_digest
-from pyoci.oci.wire import REDIRECTED, MayRedirect, Wire
+from pyoci.oci.wire import MayRedirect, Wire
 
 READ_SECONDS = (
     60.0  # for all documents that one request reads; a session that publishes finishes what it began
@@ -158,13 +153,14 @@ class OCISession:
 
     def trusted_seconds(self, repository: Repository) -> float:
         """How many more seconds the registry's answers about `repository` are valid for this caller."""
-        return self._wire.trusted_seconds(self._scope(repository))
+        return self._wire.auth.trusted_seconds(self._scope(repository))
 
     def is_accepted(self, repository: Repository) -> bool:
         """Whether the registry has accepted this caller for `repository`, so that its 404 means that
         something doesn't exist. To anonymous callers some registries answer 404 to hide a repository.
         """
-        return self._wire.is_accepted(self._scope(repository))
+        with self._wire.transport.shared_deadline():
+            return self._wire.auth.is_accepted(self._scope(repository))
 
     def push(self, repository: Repository, reference: Reference, document: Document) -> None:
         """Write a document under a tag or its digest."""
@@ -188,28 +184,7 @@ class OCISession:
 
     def blob_size(self, repository: Repository, digest: Digest) -> int | None:
         """The size of a blob in bytes; None where it doesn't exist."""
-        call = self._wire.call("HEAD", repository.url(f"blobs/{digest}"))
-        scope = self._scope(repository)
-        with self._wire.transport.shared_deadline():
-            answer = self._wire.send(call, scope, self._wire.transport.document)
-        if answer.status == 404:
-            return None
-        size = content_length(answer.headers) if answer.status == 200 else None
-        if size is not None:
-            return size
-        if answer.status not in {200, *REDIRECTED}:
-            raise self._wire.refusal("look at a blob", answer.status, answer)
-        # A signed URL is often valid for GET only. The answer to a GET of one byte has the size in
-        # Content-Range.
-        try:
-            stream = self._wire.open(replace(call, method="GET", headers={"Range": "bytes=0-0"}), scope)
-        except RegistryNotFound:
-            return None
-        stream.close()
-        size = total_size(stream)
-        if size is None:
-            raise ProtocolError(f"{self.registry} doesn't report the size of a blob")
-        return size
+        return blob_size(self._wire, repository.url(f"blobs/{digest}"), self._scope(repository))
 
     def open_blob(
         self, repository: Repository, digest: Digest, span: range | None = None, size: int | None = None

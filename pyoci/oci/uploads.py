@@ -74,7 +74,7 @@ class Uploader:
         A registry that can't cancel uploads discards them after some time. No request is made if the caller's
         token lists the right to push.
         """
-        if may_push(self.wire.first_header(self.scope), self.repository.name):
+        if may_push(self.wire.auth.first_header(self.scope), self.repository.name):
             return
         location, base = self._start()
         with suppress(PyOCIError):
@@ -112,12 +112,12 @@ class Uploader:
             name=str(registry),
             operation="upload",
         )
-        started = self.wire.authenticator.now()
-        header = self.wire.first_header(self.scope) if target.same_origin else None
+        started = self.wire.auth.now()
+        header = self.wire.auth.first_header(self.scope) if target.same_origin else None
         answer = self.wire.send_once(authorized(call, header), self.wire.transport.upload)
         if answer.status == 201:
             return check_stored(registry, answer, digest)
-        error = self.wire.refusal("upload a blob", answer.status, answer)
+        error = self.wire.refusal("upload a blob", call, answer)
         # The registry may have stored the bytes before the 401, so a new upload is needed.
         if (
             answer.status == 401

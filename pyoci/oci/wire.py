@@ -13,10 +13,10 @@ from pyoci.errors import PyOCIError
 from pyoci.events import Events
 from pyoci.net.messages import ERROR_LIMIT, Answer, Call, Stream
 from pyoci.net.transport import DOCUMENT_LIMIT, Transport
-from pyoci.oci.auth import Authenticator, Authorization
+from pyoci.oci.auth import Authenticator, SessionAuth
 from pyoci.oci.challenges import Scope
 from pyoci.oci.credentials import Anonymous, Basic, Credentials, secrets_of, without
-from pyoci.oci.errors import RegistryError, cleaned, registry_error
+from pyoci.oci.errors import RegistryError, cleaned, is_absence, registry_error
 from pyoci.oci.references import Registry, operation_of
 from pyoci.oci.targets import Targets
 
@@ -45,20 +45,17 @@ class Wire:
         """No document is read or written after `until`, a time of `Transport.deadline_in`."""
         self.transport = transport
         self.targets = targets
-        self.authenticator = authenticator
+        self.auth = SessionAuth(authenticator, registry, credentials)
         self.registry = registry
         self._until = until
         self._events = events
         self._credentials = credentials
-        self._caller = authenticator.caller(registry, credentials)
-        # Until when the answers to each Authorization are valid, by scope.
-        self._trusted: dict[tuple[Scope, str | None], float] = {}
         self._secrets: dict[str, frozenset[str]] = {}  # by the Authorization that was sent
         self._reach = targets.own_reach(registry)
 
     def same_caller(self, other: Wire) -> bool:
         """Whether both have the same credentials and the same registry."""
-        return self._caller == other._caller
+        return self.auth.caller == other.auth.caller
 
     def call(self, method: str, url: str, headers: dict[str, str] | None = None, body: bytes = b"") -> Call:
         """A call to the registry, without Authorization."""
@@ -84,16 +81,16 @@ class Wire:
         with self.transport.shared_deadline(self._until):
             answer = self.send(call, scope, lambda sent: self.transport.document(sent, limit))
         if answer.status not in expected:
-            raise self.refusal(operation, answer.status, answer)
+            raise self.refusal(operation, call, answer)
         return answer
 
     def send(self, call: Call, scope: Scope, send: Callable[[Call], _Answered]) -> _Answered:
         """Send `call` with the cached Authorization, and again after each 401 that can be answered."""
-        started = self.authenticator.now()
-        header = self.first_header(scope)
+        started = self.auth.now()
+        header = self.auth.first_header(scope)
         answer = self.send_once(authorized(call, header), send)
-        if header is None and self._may_have_been_anonymous(call, scope, answer.status):
-            header = self._recorded(scope, self.authenticator.answer_to_ping(self._caller, scope))
+        if header is None and self._may_have_been_anonymous(call, scope, answer):
+            header = self.auth.header_after_ping(scope)
             if header is not None:
                 _drop(answer)
                 answer = self.send_once(authorized(call, header), send)
@@ -108,7 +105,7 @@ class Wire:
             answer = self.send_once(authorized(call, header), send)
         return answer
 
-    def _may_have_been_anonymous(self, call: Call, scope: Scope, status: int) -> bool:
+    def _may_have_been_anonymous(self, call: Call, scope: Scope, answer: Answer | Stream) -> bool:
         """Whether the registry may have treated this caller, who has credentials, as anonymous and hidden
         something: by a 404, or in a list of repositories. Writes need no such check, since registries send a
         challenge for them.
@@ -116,45 +113,16 @@ class Wire:
         if call.method != "GET" or "push" in scope.actions or not isinstance(self._credentials, Basic):
             return False
         return self.registry.scheme != "embedded" and (
-            status == 404 or (status == 200 and not scope.repository)
+            is_absence(call, answer) or (answer.status == 200 and not scope.repository)
         )
-
-    def first_header(self, scope: Scope) -> str | None:
-        """The cached Authorization; None if there is none."""
-        return self._recorded(scope, self.authenticator.header(self._caller, scope))
-
-    def trusted_seconds(self, scope: Scope) -> float:
-        """How many more seconds the registry's answers for `scope` are valid: `ttl` from this session's first
-        request for it, and no longer than any token that was used.
-        """
-        ends = [end for (used, _), end in list(self._trusted.items()) if used == scope]
-        return max(min(ends) - self.authenticator.now(), 0.0) if ends else 0.0
-
-    def is_accepted(self, scope: Scope) -> bool:
-        """Whether the registry has accepted this caller, so that its 404 means that something doesn't
-        exist.
-        """
-        with self.transport.shared_deadline():
-            until = self.authenticator.accepted_until(self._caller, scope)
-        if until is not None:
-            self._trusted[scope, "accepted"] = until
-        return until is not None
 
     def renewed(self, scope: Scope, answer: Answer | Stream, sent: str | None, since: float) -> str | None:
         """The Authorization that answers a 401; None if there is none better than `sent`."""
         try:
-            better = self.authenticator.answer(self._caller, scope, answer.headers, sent=sent, since=since)
+            return self.auth.renewed(scope, answer.headers, sent, since)
         except PyOCIError:
             _drop(answer)
             raise
-        return None if better is None else self._recorded(scope, better)
-
-    def _recorded(self, scope: Scope, found: Authorization | None) -> str | None:
-        """The header of `found`. Records the time until which its answers are valid."""
-        end = self.authenticator.now() + self.authenticator.ttl
-        header = None if found is None else found.header
-        self._trusted.setdefault((scope, header), end if found is None else min(found.until, end))
-        return header
 
     def send_once(self, call: Call, send: Callable[[Call], _Answered]) -> _Answered:
         """Send one request and log it, without its query and credentials."""
@@ -207,27 +175,28 @@ class Wire:
         if stream.status not in {200, 206}:
             answer = Answer(stream.status, stream.headers, _drop(stream))
             # A refusal by a storage host concerns the registry's signature, not the caller.
-            raise self.refusal("read a blob", stream.status, answer, from_registry=at_origin)
+            raise self.refusal("read a blob", call, answer, from_registry=at_origin)
         return stream
 
     def refusal(
-        self, operation: str, status: int, answer: Answer, *, from_registry: bool = True
+        self, operation: str, call: Call, answer: Answer, *, from_registry: bool = True
     ) -> RegistryError:
         """The error for an unexpected answer. `from_registry` is false if the answer came from
         another host.
         """
-        judged = status
-        if not from_registry and status in {400, 401, 403}:
+        judged = None
+        if not from_registry and answer.status in {400, 401, 403}:
             judged = 502
-        elif status == 403 and isinstance(self._credentials, Anonymous):
+        elif answer.status == 403 and isinstance(self._credentials, Anonymous):
             # The caller is anonymous, and clients send their credentials only after a 401.
             judged = 401
         return registry_error(
             operation,
             str(self.registry),
-            status,
+            answer.status,
             answer.headers,
             answer.body,
+            call=call if from_registry else None,
             judged=judged,
             secrets=self._sent_secrets(),
         )

@@ -12,11 +12,12 @@ import pytest
 import responses
 
 from pyoci.errors import Denied, NotFound, NotSupported, ProtocolError, Unauthorized, Unreachable
+from pyoci.net.messages import Call
 from pyoci.net.transport import Transport
 from pyoci.oci.credentials import Anonymous, Bearer
 from pyoci.oci.errors import RegistryRateLimited, RegistryRefused
 from pyoci.oci.models import IMAGE_INDEX, Document
-from pyoci.oci.quirks import ACCEPT, QUIRKS, Quirk
+from pyoci.oci.quirks import ACCEPT, QUIRKS, Meaning, Quirk, meant_status
 from pyoci.oci.references import Registry, Repository, Tag
 from pyoci.oci.session import Gateway
 from tests.net.servers import Connection, Server, answer
@@ -52,6 +53,48 @@ def test_a_row_names_its_module_and_its_test(quirk: Quirk) -> None:
     assert name in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
     assert (ROOT / "pyoci" / quirk.module).is_file()
     assert all((quirk.registries, quirk.symptom, quirk.handling))
+
+
+ABSENT_TAG_IS_A_400 = Meaning(400, 404, methods=("GET", "HEAD"), operation="manifest")
+
+
+@pytest.mark.parametrize(
+    ("method", "operation", "status", "codes", "meant"),
+    [
+        pytest.param("HEAD", "manifest", 400, (), 404, id="the row applies"),
+        pytest.param("PUT", "manifest", 400, (), 400, id="another method"),
+        pytest.param("GET", "blob", 400, (), 400, id="another kind of call"),
+        pytest.param("GET", "manifest", 403, (), 403, id="another status"),
+        pytest.param("DELETE", "manifest", 400, ("UNSUPPORTED",), 405, id="the code of the second row"),
+        pytest.param("DELETE", "manifest", 400, ("DENIED",), 400, id="another code"),
+    ],
+)
+def test_a_status_means_what_its_row_says(
+    method: str, operation: str, status: int, codes: tuple[str, ...], meant: int
+) -> None:
+    """A row applies to a call if all of its fields do."""
+    rows = (ABSENT_TAG_IS_A_400, Meaning(400, 405, code="UNSUPPORTED"))
+    call = Call(method=method, url=MANIFEST, operation=operation)
+    assert meant_status(status, call, codes, rows) == meant
+
+
+def test_a_row_for_one_kind_of_call_needs_the_call() -> None:
+    """A refusal whose call isn't known, such as a token server's, keeps its status."""
+    assert meant_status(400, None, (), (ABSENT_TAG_IS_A_400,)) == 400
+
+
+def test_only_one_place_says_what_means_absent() -> None:
+    """No other module of pyoci.oci compares a status with 404, so a registry that answers otherwise is one
+    row.
+    """
+    comparing = {
+        path.name
+        for path in (ROOT / "pyoci" / "oci").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Compare)
+        if any(isinstance(part, ast.Constant) and part.value == 404 for part in ast.walk(node))
+    }
+    assert comparing == {"errors.py", "quirks.py"}  # is_absence, and what may refuse a page size
 
 
 @pytest.mark.parametrize(
