@@ -35,7 +35,7 @@ _PLATFORM = frozenset(
     )
 )
 _NAT64 = IPv6Network("64:ff9b::/96")
-# Ranges of IANA's special-purpose registries (and the 6bone's) that Python calls global, at least in some #
+# Ranges of IANA's special-purpose registries (and the 6bone's) that Python calls global, at least in some
 # releases since 3.11. No OCI registry has an address in them.
 _NOT_GLOBAL = tuple(
     map(
@@ -80,7 +80,7 @@ class Reach(Enum):
 
     PUBLIC = "public"  # https to public addresses at port 443: any caller may name such a host
     # Public addresses that a listed registry names. Proxies are allowed, and plain http if the registry
-    # itself # uses it.
+    # itself uses it.
     VOUCHED = "vouched"
     PRIVATE = (
         "private"  # private and loopback addresses, too: named by a listed registry with such an address
@@ -165,7 +165,7 @@ class Resolver:
 
     def __init__(self, lookup: Lookup = system_lookup) -> None:
         self._lookup = lookup
-        # Separate threads, so that lookups that hang for names from callers delay neither the operator's #
+        # Separate threads, so that lookups that hang for names from callers delay neither the operator's
         # registries nor names that were resolved recently.
         self._unknown = ThreadPoolExecutor(_RESOLVERS, thread_name_prefix="resolve")
         self._known = ThreadPoolExecutor(_RESOLVERS, thread_name_prefix="resolve-known")

@@ -85,7 +85,7 @@ def _unzipped(body: bytes, limit: int) -> tuple[bytes, bool]:
 
 
 def whole_answer(call: Call, response: requests.Response, limit: int) -> Answer:
-    """The answer with its whole body. Raises AnswerTooLong where that has more than `limit` bytes."""
+    """The answer with its whole body. Raises AnswerTooLong if that has more than `limit` bytes."""
     try:
         if is_encoded(response) and call.method != "HEAD" and "Accept-Encoding" not in call.headers:
             raise ProtocolError(f"{call.label} sent a compressed answer without being asked to")
@@ -104,7 +104,7 @@ def headers_of(response: requests.Response) -> dict[str, str]:
 
 
 def content_length(headers: Mapping[str, str]) -> int | None:
-    """Content-Length in bytes; None where it is missing or not a number."""
+    """Content-Length in bytes; None if it is missing or not a number."""
     text = headers.get("content-length", "")
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 

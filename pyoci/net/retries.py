@@ -23,7 +23,7 @@ Answered = TypeVar("Answered", Answer, Stream)
 
 
 class Retries:
-    """One for a Transport. Threads don't share deadlines."""
+    """Repeats calls. A Transport has one. Threads don't share deadlines."""
 
     def __init__(
         self, sleep: Callable[[float], None], clock: Callable[[], float], jitter: Callable[[], float]

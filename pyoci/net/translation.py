@@ -30,7 +30,7 @@ _TLS: tuple[type[Exception], ...] = (
     ssl.SSLError,
 )
 _CLOSED: tuple[type[Exception], ...] = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
-# Failed checks of certificates. Every other TLS error is a failed connection: OpenSSL reports one if a peer #
+# Failed checks of certificates. Every other TLS error is a failed connection: OpenSSL reports one if a peer
 # closes without close_notify, and if a server doesn't speak TLS.
 _UNTRUSTED: tuple[type[Exception], ...] = (
     ssl.SSLCertVerificationError,

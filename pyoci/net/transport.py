@@ -32,7 +32,7 @@ from pyoci.net.watch import Watch, Watchdog
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-DOCUMENT_SECONDS = 9.5  # for a document, including retries: ten are documented
+DOCUMENT_SECONDS = 9.5  # for a document, including retries; the documentation promises ten
 UPLOAD_ANSWER_SECONDS = 300.0  # from the last byte of a blob to the registry's answer
 DOCUMENT_LIMIT = (
     4 * 1024 * 1024

@@ -1,8 +1,8 @@
-"""Access: which callers a registry has let read a repository, and which it has told that there is none.
+"""Access: which callers a registry has let read a repository, and which callers it has told that it has none.
 
-Both are remembered in this process alone, for a minute at most after the token that proved it was requested,
-or after the request that proved it without a token was sent. A digest proves neither: anyone who may
-push to one repository could name another's digest there.
+Both are remembered only in this process, for at most a minute. The minute begins when the caller's token was
+requested, or when the request was sent if it needed no token. To know a digest proves nothing: anyone who may
+push to one repository could put the digest of another repository's document there.
 """
 
 from __future__ import annotations
@@ -21,9 +21,7 @@ from pyoci.store.models import Validity
 _PROOFS = 16384
 _ABSENCES = 65536
 _EXISTING = 16384
-_ANNOUNCED = (
-    3600.0  # seconds after which the backend is told again that a repository exists: it may have forgotten
-)
+_ANNOUNCED = 3600.0  # seconds after which "exists" is written to the backend again, which may have lost it
 
 _Key = tuple[str, str]  # a caller's key, and a repository's
 
@@ -35,7 +33,7 @@ class _Absence:
 
 
 class AccessCache:
-    """Proofs and absences of all repositories. One for the server; each worker remembers for itself."""
+    """Proofs and absences of all repositories. One for the server; each worker has its own memory."""
 
     def __init__(self, backend: Backend, ttl: float, clock: Callable[[], float]) -> None:
         self.backend = backend
@@ -48,15 +46,15 @@ class AccessCache:
         self.absences: TLRUCache[_Key, _Absence] = TLRUCache(
             _ABSENCES, ttu=lambda _key, absence, _now: absence.until, timer=clock
         )
-        self.existing: LRUCache[str, float] = LRUCache(_EXISTING)  # when the backend was told
+        self.existing: LRUCache[str, float] = LRUCache(_EXISTING)  # when it was last written to the backend
         self._secret = secrets.token_bytes(32)
 
     def caller_key(self, caller: Credentials) -> str:
-        """What a caller is known by here. It reveals nothing of the credentials, and has a random key."""
+        """The key of a caller here: a hash of the credentials and a random secret, so it reveals nothing."""
         return fingerprint(caller, self._secret)
 
     def is_valid(self, validity: Validity) -> bool:
-        """Whether the answer that got this validity may be given again to the same caller."""
+        """Whether the answer with this validity may be served again to the same caller."""
         key = (validity.caller_key, validity.journal)
         with self.guard:
             if validity.absent:
@@ -73,7 +71,7 @@ class AccessCache:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may read one repository; `repository` is what it is stored under. Callers are given as keys."""
+    """Who may read one repository. `repository` is its key in the cache, `caller` that of a caller."""
 
     shared: AccessCache
     repository: str
@@ -81,7 +79,7 @@ class Access:
     # The registry has let a caller read
 
     def prove(self, caller: str, seconds: float) -> None:
-        """The registry has let this caller read, which counts for `seconds` from now, or the time to live."""
+        """The registry has let this caller read. The proof holds for `seconds`, at most the time to live."""
         seconds = min(seconds, self.shared.ttl)
         if seconds > 0:
             with self.shared.guard:
@@ -100,8 +98,8 @@ class Access:
     # The repository is a project's
 
     def has_existed(self) -> bool:
-        """Whether anyone who shares the cache has read or written the project. Its name is the registry's
-        from then on, even if the repository is empty or gone.
+        """Whether anyone who shares the cache has read or written the project. From then on upstream is never
+        asked for its name, even if the repository is empty or gone.
         """
         with self.shared.guard:
             known = self.repository in self.shared.existing
@@ -120,7 +118,7 @@ class Access:
     # The registry has told a caller that there is no such project (a negative cache)
 
     def add_absence(self, caller: str, position: Position | None, seconds: float) -> None:
-        """The registry has told this caller so, which counts for `seconds` from now, or the time to live.
+        """The registry has told this caller so. It holds for `seconds`, at most the time to live.
 
         `position` is that of the repository's journal before the registry was asked.
         """
@@ -135,10 +133,11 @@ class Access:
         return self._absence(caller) is not None
 
     def absence_validity(self, caller: str, until: float) -> Validity | None:
-        """For how long an answer in the project's place may be given again, at most until `until`; None where
-        it may not.
+        """The validity of an answer that is served because the project is absent; at most until `until`. None
+        if the answer must not be served again.
         """
-        # The present position: any other would end at the next change of a neighbour in the same journal.
+        # It gets the journal's present position. With an older one it would be invalid at once if another
+        # repository in the same journal has changed.
         position, absence = self.shared.backend.position(self.repository), self._absence(caller)
         if absence is None or position is None:
             return None

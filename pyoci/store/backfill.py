@@ -22,7 +22,7 @@ from pyoci.oci.references import Digest
 from pyoci.store.models import PackageFile
 from pyoci.store.project import StoredProject
 
-WHEELS = 4000  # of one repository that are remembered; the one read first is forgotten first
+WHEELS = 4000  # remembered of one repository; the oldest is forgotten first
 _RECORD_LIMIT = 200 * WHEELS  # bytes; a wheel takes 136
 _READ_LIMIT = METADATA_LIMIT + 1024 * 1024  # bytes: a zip's directory too
 _FAILURES = 10_000
@@ -35,9 +35,9 @@ _HEX = re.compile(r"[0-9a-f]*")
 class MetadataBackfill:
     """Reads METADATA of wheels, and remembers it. One for the server, used by all threads.
 
-    Keys are (origin, repository, digest), never a digest alone: anyone who may push to one repository could
-    name another's there. Only a wheel of up to 66 KiB can be verified by its digest, because only a part of a
-    larger one is read: the registry is trusted for that. Name and version have to be those of the file name.
+    Cache keys have origin, repository and digest, never a digest alone: anyone who may push to one repository
+    could put the digest of another repository's file there. A wheel of more than 66 KiB is read only in part,
+    so its digest can't be verified: the registry is trusted. Name and version must match the file name.
     """
 
     def __init__(self, backend: Backend, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -46,16 +46,17 @@ class MetadataBackfill:
         self._failures: TTLCache[str, None] = TTLCache(_FAILURES, _FAILURE_SECONDS, clock)
 
     def known(self, project: StoredProject) -> Mapping[str, str]:
-        """The wheels whose METADATA is remembered: sha256 hex of the wheel to that of its METADATA. Takes one
-        look-up.
+        """The wheels whose METADATA is remembered: SHA-256 of the wheel to SHA-256 of METADATA, in hex. It is
+        one look-up in the cache.
         """
         return _parsed(self._backend.get(_record_key(project)), project.cache.key)
 
     def fill_in(self, project: StoredProject, file: PackageFile) -> str | None:
-        """Read a wheel's METADATA unless it is known, for a caller who has just read of the wheel itself.
+        """Read a wheel's METADATA unless it is known. The registry has just let the caller read the wheel.
 
-        Returns its sha256; None for an sdist, while another request is reading it, and where it can't be
-        read: then no one tries again for an hour, unless it was this caller who was refused. Never raises.
+        Returns the SHA-256 of METADATA in hex. Returns None for an sdist, while another request is reading
+        it, and if it can't be read. After a failure nobody tries again for an hour, unless the registry has
+        refused this caller. Never raises.
         """
         if not isinstance(file.distribution, Wheel):
             return None
@@ -76,10 +77,11 @@ class MetadataBackfill:
             return self._remember(project, file, text)
 
     def text(self, project: StoredProject, file: PackageFile) -> bytes | None:
-        """METADATA, byte-exact: remembered, or read, because a page may have announced it.
+        """METADATA, byte-exact: remembered, or read again, because a page may have announced it. None if the
+        file has no METADATA that can be read.
 
-        Only for a caller whom the registry has let in: what is remembered is given without asking it. Raises
-        what the registry says where it is asked; None where the file has no METADATA that can be read.
+        Only for a caller whom the registry has let read: if METADATA is remembered, the registry isn't asked.
+        Raises the registry's refusal.
         """
         if not isinstance(file.distribution, Wheel):
             return None
@@ -101,7 +103,7 @@ class MetadataBackfill:
             return text
 
     def _recall(self, project: StoredProject, file: PackageFile) -> bytes | None:
-        """METADATA as the backend has it, if it has the hash that the record says."""
+        """METADATA from the backend, if its hash is the recorded one."""
         text = self._backend.get(_key(project, file))
         if text is None or _sha256(text) != self.known(project).get(file.sha256):
             return None
@@ -110,7 +112,7 @@ class MetadataBackfill:
     def _remember(self, project: StoredProject, file: PackageFile, text: bytes) -> str | None:
         """The hash of `text`; None where the backend didn't store it, so that no page announces it."""
         sha256, record = _sha256(text), _record_key(project)
-        # First what is announced, then the announcement.
+        # METADATA is stored before the record of it, because pages announce what is recorded.
         self._backend.put(_key(project, file), text)
         with self._backend.lock(record, _RECORD_PATIENCE) as mine:
             known = dict(self.known(project)) if mine else {}
@@ -135,7 +137,7 @@ class MetadataBackfill:
             self._failures[_key(project, file)] = None
 
     def _failed(self, project: StoredProject, file: PackageFile, exc: PyOCIError) -> None:
-        if not isinstance(exc, Unauthorized | Denied | NotFound):  # those are about the caller: another may
+        if not isinstance(exc, Unauthorized | Denied | NotFound):  # another caller may succeed
             self._give_up(project, file)
         project.events.warning(
             "store",
@@ -153,7 +155,7 @@ def _read(project: StoredProject, file: PackageFile) -> bytes:
     blob = DistantBlob(project.session, project.repository, Digest("sha256", file.sha256), limit=_READ_LIMIT)
     metadata = read_distant_metadata(blob, wheel)
     if not metadata.is_utf8:
-        # pip ends with a traceback at such a `.metadata`, and with a sentence at such a wheel.
+        # For such a `.metadata` file pip shows a traceback; for such a wheel it shows a message.
         raise InvalidRequest("METADATA is not UTF-8; expected core metadata")
     project.events.debug(
         "store",
@@ -184,7 +186,7 @@ def _written(repository: str, known: Mapping[str, str]) -> bytes:
 
 
 def _parsed(record: bytes | None, repository: str) -> Mapping[str, str]:
-    """What a record says; nothing where it is broken, or another repository's."""
+    """The hashes in a record; none if it is broken, or is that of another repository."""
     try:
         document = json.loads(record) if record and len(record) <= _RECORD_LIMIT else None
     except (ValueError, RecursionError):
@@ -196,6 +198,6 @@ def _parsed(record: bytes | None, repository: str) -> Mapping[str, str]:
 
 
 def _are_hashes(values: list[object]) -> bool:
-    """Whether each is the hex of a sha256; all at once, for there may be thousands."""
+    """Whether each value is a SHA-256 in hex. They are matched together, because there may be thousands."""
     texts = [value for value in values if isinstance(value, str) and len(value) == 64]
     return len(texts) == len(values) and _HEX.fullmatch("".join(texts)) is not None

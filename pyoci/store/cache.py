@@ -24,7 +24,7 @@ from pyoci.store.models import PackageFile, Validity
 from pyoci.store.state import PAGES_CHANGED, Freshness, State, TagState
 
 _PARSED = 64 * 1024 * 1024  # bytes of parsed documents that one process remembers
-_WEIGHT = 6  # a parsed document takes about so many times its bytes
+_WEIGHT = 6  # a parsed document takes about this many times its size
 _STATES = 16 * 1024 * 1024  # bytes
 _SIZES = 16384
 
@@ -37,16 +37,16 @@ class Contents:
     files: tuple[PackageFile, ...] = ()
     changed: float = 0.0  # seconds since the epoch
     size: int = 0  # bytes of the document
-    unread: tuple[Entry, ...] = ()  # whose files' hashes are in child manifests that nobody has read yet
+    unread: tuple[Entry, ...] = ()  # their files' hashes are in child manifests that weren't read yet
 
     @property
     def weight(self) -> int:
-        """How many bytes of memory it takes, roughly."""
+        """Its approximate size in memory, in bytes."""
         return 500 + _WEIGHT * self.size
 
 
 class Cache:
-    """One for the server, made before its workers are forked; each worker then remembers for itself, too."""
+    """What is remembered. One for the server, made before its workers are forked; each has its own memory."""
 
     def __init__(
         self,
@@ -75,21 +75,21 @@ class Cache:
         return RepositoryCache(self, self.key_of(repository))
 
     def key_of(self, repository: Repository) -> str:
-        """What a repository is stored under. The embedded registries of all servers have the same address:
-        `home` tells them apart.
+        """The key of a repository in the cache. The embedded registries of all servers have the same address;
+        `home` makes their keys differ.
         """
         home = self._home if repository.registry.scheme == "embedded" else ""
         return f"{home}{repository.registry.origin}\0{repository.name}"
 
     def caller_key(self, caller: Credentials) -> str:
-        """What a caller is known by in this cache; it reveals nothing of the credentials."""
+        """The key of a caller in this cache; it doesn't reveal the credentials."""
         return self.access.caller_key(caller)
 
     def is_valid(self, validity: Validity) -> bool:
-        """Whether the answer that got this validity may be given again to the same caller."""
+        """Whether the answer with this validity may be served again to the same caller."""
         return self.access.is_valid(validity)
 
-    # What RecentWrites and IndexUpdater ask of a journal
+    # The journal, as RecentWrites and IndexUpdater use it
 
     def changed(self, repository: Repository, tag: Tag) -> None:
         """Record for all who share the cache that the registry has taken, or may have taken, a change."""
@@ -105,7 +105,7 @@ class Cache:
         """Whether it is certain that somebody has changed the tag since the journal was at `mark`."""
         count, _, epoch = mark.partition(" ")
         if not count.isdecimal():
-            return False  # another process is writing the mark anew
+            return False  # another process is just rewriting the mark
         changed = self.backend.since(self.key_of(repository), Position(epoch, int(count)))
         return changed is not None and str(tag) in changed
 
@@ -124,24 +124,24 @@ class RepositoryCache:
         self.now = shared.now
 
     def position(self) -> Position | None:
-        """That of the repository's journal, to be taken before the registry is asked. None where it is
-        unknown what others have written: then nothing that is remembered of tags counts.
+        """The position of the repository's journal. Read it before asking the registry. None if the journal
+        can't be read: then others may have changed any tag, and remembered tags must not be used.
         """
         return self._shared.backend.position(self.key)
 
     def refresh_lock(self, seconds: float) -> AbstractContextManager[bool]:
-        """While it is held, nobody else who shares the cache asks the registry for the state of the same
-        repository. Waits for it for at most `seconds`.
+        """The lock that a request holds while it asks the registry for the state of the repository, so that
+        no other server or worker asks at the same time. Waits at most `seconds` for it.
         """
         return self._shared.backend.lock(f"look\0{self.key}", seconds)
 
     # Tags, and what was under them
 
     def state(self) -> State:
-        """What is remembered, as far as it can still be true; an empty state if nothing is.
+        """What is remembered and can still be true; an empty state if there is nothing.
 
-        Tags that were written since through this cache are left out. Where these are unknown, every tag has
-        to be looked at again.
+        Tags that the journal names as changed since then are left out. If the journal can't say which have
+        changed, every tag has to be read again.
         """
         shared, position = self._shared, self.position()
         with shared.guard:
@@ -149,9 +149,9 @@ class RepositoryCache:
         is_current = own is not None and position is not None and own.position == position
         if own is not None and is_current and self.freshness.is_list_fresh(own, self.now()):
             return own
-        # Without tags it is what downloads left here: one version or a few.
+        # A state without tags was made by downloads, and has one version or a few.
         stored = self._stored(position, needed=own is None or not own.tags)
-        # Of two that are as old, the one that had to be announced since.
+        # Of two states of the same age, the one at the present position: it was announced since.
         known = max(
             (state for state in (own, stored) if state is not None),
             key=lambda state: (state.listed, state.position is None, state.position == position),
@@ -184,15 +184,17 @@ class RepositoryCache:
                 self._remember(state.with_tag_state(tag, known))
 
     def _stored(self, position: Position | None, *, needed: bool) -> State | None:
-        """What another worker remembers; where it isn't `needed`, only if it is younger than any change."""
+        """The state that another worker has stored. Unless it is `needed`, it is parsed only if nothing has
+        changed since.
+        """
         value = self._shared.backend.get(f"state\0{self.key}") if position is not None else None
         if value is None or position is None or not (needed or value.startswith(State.head(position))):
             return None
         return State.from_json(value)
 
     def _remember(self, state: State) -> None:
-        """Remember a state in this process, unless it is so large that it would push the others out; and
-        forget the contents of tags that are gone. The guard is held.
+        """Remember a state in this process, unless it would push too many others out, and forget the contents
+        of tags that are gone. The caller holds the guard.
         """
         states, contents = self._shared.states, self._shared.contents
         before = states.pop(self.key, None)
@@ -205,12 +207,12 @@ class RepositoryCache:
     # Pages made of them
 
     def invalidate_pages(self) -> None:
-        """Let every page of the repository be built again: something that it shows has changed."""
+        """Have every page of the repository built again, because something that it shows has changed."""
         self._shared.backend.record(self.key, PAGES_CHANGED)
 
     def announce(self, state: State) -> State:
-        """Invalidate pages that were made of older states, and return the state for the position after that.
-        Otherwise what a page shows would depend on the worker, for as long as each remembers an older state.
+        """Invalidate the pages that were made from older states, and return the state at the new position.
+        Otherwise workers that still remember an older state would serve another page than this one does.
         """
         self.invalidate_pages()
         position = self.position()
@@ -220,7 +222,7 @@ class RepositoryCache:
         return replace(state, position=position) if recorded == frozenset({PAGES_CHANGED}) else state
 
     def validity(self, caller: str, state: State) -> Validity | None:
-        """For how long a page made of `state` may be given again; None where it may not."""
+        """The validity of a page made from `state`; None if the page must not be served again."""
         if state.position is None:
             return None
         until = self._shared.clock() + state.listed + self.freshness.ttl - self.now()
@@ -229,7 +231,7 @@ class RepositoryCache:
     # What never changes: sizes of blobs, and the files of a document
 
     def size(self, digest: Digest) -> int | None:
-        """The size of a blob in bytes, where the registry has been asked before."""
+        """The size of a blob in bytes; None if the registry hasn't been asked yet."""
         with self._shared.guard:
             return self._shared.sizes.get((self.key, digest))
 
@@ -238,7 +240,7 @@ class RepositoryCache:
             self._shared.sizes[self.key, digest] = size
 
     def contents(self, tag: str, digest: Digest) -> Contents | None:
-        """What the document under a tag contains, if that one was parsed last for the tag."""
+        """The parsed document with this digest, if it is the one that was last parsed for the tag."""
         with self._shared.guard:
             known = self._shared.contents.get((self.key, tag))
         return known[1] if known is not None and known[0] == digest else None

@@ -1,8 +1,8 @@
 """Documents: the documents and small blobs of a repository, remembered by digest; and ReadLimit, which bounds
-how many of them are in memory.
+how many bytes of them a request reads.
 
-The documents of a page are stored in packs, many to a value: to write one value for each of a thousand
-documents would take as long as the registry takes to send them.
+The documents of a page are stored in packs, which have many documents in one value of the cache. Writing a
+thousand documents one by one would take as long as reading them from the registry.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _SIZE = 4 * 1024 * 1024  # bytes of a pack, unless one document is larger
 _HEAD = re.compile(rb"(sha256|sha512):([0-9a-f]{64,128}) ([!-~]{0,200}) ([0-9]{1,9})\n")
 _PACKS = 64  # of one repository; each write adds one
 _UNPACKED = 48 * 1024 * 1024  # bytes of packs that one request may read: as many as from the registry
-_SMALL_TOGETHER = 4 * 1024 * 1024  # bytes that a request may read beside one that reads large documents
-_LARGE_SECONDS = 20.0  # for which a request waits for others that read large documents
+_SMALL_TOGETHER = 4 * 1024 * 1024  # bytes that a request may read while another one has `large`
+_LARGE_SECONDS = 20.0  # for which a request waits for `large`
 
 
 class ReadLimit:
-    """How many bytes of documents one request may still read; a hostile registry has no end of them.
+    """How many bytes of documents one request may still read: a hostile registry could send any number.
 
-    Large documents are read, and large pages built, by one request at a time: while it has `large`.
+    Only one request at a time reads large documents or builds a large page. It has the semaphore `large`.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class ReadLimit:
         refused: Callable[[], None] = lambda: None,
         wait_seconds: float = _LARGE_SECONDS,
     ) -> None:
-        """`refused` is called where the request has waited for `large` in vain."""
+        """`refused` is called if the request doesn't get `large` within `wait_seconds`."""
         self._large = large or threading.Semaphore()
         self._refused, self._wait_seconds = refused, wait_seconds
         self._left, self._small = size, _SMALL_TOGETHER
@@ -51,19 +51,21 @@ class ReadLimit:
         self._has_large = self._is_refused = False
 
     def take(self, size: int) -> None:
-        """Raises ProtocolError where nothing is left, and Exhausted where others read large documents."""
+        """Count `size` bytes as read. Raises ProtocolError if the request has read too many, and Exhausted if
+        it needs `large` and doesn't get it.
+        """
         with self._guard:
             self._left -= size
             self._small -= size
             if self._left < 0:
-                raise ProtocolError("the registry's documents of this project are too long to be read")
+                raise ProtocolError("the registry's documents of this project are too large to be read")
         if self._small < 0 and self._blocks:
             with self.large():
                 pass
 
     @contextmanager
     def building(self) -> Iterator[None]:
-        """In the block the request keeps `large`, once it has it."""
+        """Build a page. Once the request has `large`, it keeps it to the end of this block."""
         with self._guard:
             self._blocks += 1
         try:
@@ -75,7 +77,7 @@ class ReadLimit:
 
     @contextmanager
     def large(self) -> Iterator[None]:
-        """Read or parse one large document. Raises Exhausted where others take too long for theirs."""
+        """Read or parse one large document. Raises Exhausted if other requests take too long for theirs."""
         with self._one_at_a_time:
             if self._is_refused or not (self._has_large or self._large.acquire(timeout=self._wait_seconds)):
                 if not self._is_refused:
@@ -97,13 +99,15 @@ class ReadLimit:
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """Those of one repository; `repository` is what it is stored under. Each is verified by its digest."""
+    """The documents of one repository, each verified by its digest. `repository` is its key in the cache."""
 
     backend: Backend
     repository: str
 
     def unpack(self, packs: Iterable[str]) -> dict[Digest, Document]:
-        """The documents in those packs that are still there; of very large ones, those in the newest."""
+        """The documents in those packs that are still there. The newest packs are read first, and the oldest
+        are left out if all of them are too large for one request.
+        """
         found: dict[Digest, Document] = {}
         left = _UNPACKED
         for name in reversed(tuple(packs)):
@@ -115,8 +119,8 @@ class Documents:
         return found
 
     def pack(self, documents: Mapping[Digest, Document], state: State) -> tuple[str, ...]:
-        """Store documents beside those of a state, and return the packs of both. Where there are a great many
-        packs, the documents that the state still needs are packed anew.
+        """Store documents in new packs, and return the names of the state's packs and the new ones. If these
+        are too many, the documents that the state still needs are packed again.
         """
         if not documents:
             return state.packs
@@ -152,7 +156,7 @@ class Documents:
 
 
 def packed(documents: Iterable[tuple[Digest, Document]]) -> Iterator[bytes]:
-    """The documents as packs of some MiB: before each its digest, media type and size."""
+    """The documents as packs of some MiB. A line with digest, media type and size precedes each document."""
     parts: list[bytes] = []
     size = 0
     for digest, document in documents:
@@ -167,7 +171,7 @@ def packed(documents: Iterable[tuple[Digest, Document]]) -> Iterator[bytes]:
 
 
 def unpacked(pack: bytes) -> Iterator[tuple[Digest, Document]]:
-    """The documents of a pack whose bytes have their digest, up to the first bytes that are no document."""
+    """The documents of a pack that match their digests, up to the first bytes that aren't a document."""
     position = 0
     while (head := _HEAD.match(pack, position)) is not None:
         position = head.end() + int(head[4])

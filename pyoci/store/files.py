@@ -1,4 +1,4 @@
-"""Files: which file of a project a request means, and its bytes and METADATA."""
+"""Files: finds the file of a project that a request means, and reads its bytes and METADATA."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from pyoci.store.project import StoredProject
 from pyoci.store.state import TagState
 
 _CONFIG_LIMIT = 32 * 1024 * 1024  # bytes: METADATA has its own, lower limit; JSON may escape every character
-_SPELLINGS = 16  # tags of one version that are looked at for a file
+_SPELLINGS = 16  # tags of one version in which a file is looked for
 _NO_LIST = (
     RegistryUnauthorized,
     RegistryDenied,
@@ -41,14 +41,15 @@ _NO_LIST = (
 class Files:
     """Reads files. One for the process; the project comes with its caller's session.
 
-    `sha256` are the first hex digits of the hash that the caller expects; another file is NotFound.
+    `sha256` is the beginning of the hash that the caller expects, in hex. Methods raise NotFound for a file
+    that has another hash.
     """
 
     def __init__(self, backfill: MetadataBackfill) -> None:
         self._backfill = backfill
 
     def describe(self, project: StoredProject, filename: str, sha256: str) -> PackageFile:
-        """One file, its size included."""
+        """One file, with its size."""
         file = _sized(project, self._file(project, filename, sha256))
         self._fill_in(project, file)
         return file
@@ -69,7 +70,7 @@ class Files:
     def open_or_redirect(
         self, project: StoredProject, filename: str, leave: Callable[[str], bool], sha256: str
     ) -> FileStream | FileElsewhere:
-        """The bytes of a file; or the URL that the registry redirects to, where `leave` accepts it."""
+        """The bytes of a file; or the URL that the registry redirects to, if `leave` accepts the URL."""
         file = self._file(project, filename, sha256)
         self._fill_in(project, file)
         with project.proving():
@@ -78,22 +79,22 @@ class Files:
 
     def metadata(self, project: StoredProject, filename: str, sha256: str) -> bytes:
         """METADATA of a wheel, byte-exact (PEP 658): as it was published, or read from the wheel. Raises
-        NotFound where there is none.
+        NotFound if there is none.
         """
         entry = find_file(project, parse_filename(filename, project.name), sha256)
         file, config_digest = project.complete(entry), entry.config_digest
         if file.core_metadata is not None and config_digest is not None:
             try:
                 return core_metadata_of(_config(project, config_digest), file.core_metadata)
-            except RegistryNotFound as exc:  # a clean-up took the config blob, and the wheel may be there
+            except RegistryNotFound as exc:  # after a clean-up; the wheel may still be there
                 project.events.warning(
                     "store", "config blob gone", repository=str(project.repository), why=exc.message
                 )
         text = self._backfill.text(project, file)
         if text is not None and file.core_metadata not in {None, hashlib.sha256(text).hexdigest()}:
-            raise ProtocolError(f"METADATA in {filename} is not the one that was announced")
+            raise ProtocolError(f"METADATA in {filename} has another hash than the image index says")
         if text is None:
-            raise NotFound(f"there is no metadata of {filename} here; download the file for it")
+            raise NotFound(f"{filename} has no separate metadata; download the file to read it")
         return text
 
     def _file(self, project: StoredProject, filename: str, sha256: str) -> PackageFile:
@@ -106,15 +107,14 @@ class Files:
 
 
 def find_file(project: StoredProject, distribution: Distribution, sha256: str = "") -> Entry:
-    """A file's entry, as the registry shows it to this caller, now or a moment ago. Raises NotFound, also
-    where the file's sha256 doesn't start with `sha256`.
+    """The entry of a file. Raises NotFound if there is none, or if its hash doesn't start with `sha256`.
 
-    What is remembered is for callers with a proof only. Any other caller gets the registry's own answer to a
-    request for the version: it may differ from the answer to a request for the file, and so reveal that the
-    file is there.
+    Remembered entries are only for callers with a proof. For any other caller the registry is asked for the
+    version, even if the entry is remembered. Otherwise the registry would be asked for the file of a
+    remembered entry, and its refusal could differ from that for a missing file: that would reveal the file.
     """
     if project.is_proven:
-        with suppress(RegistryNotFound):  # what was under the tag was replaced elsewhere, and cleaned away
+        with suppress(RegistryNotFound):  # the image index was replaced elsewhere, and cleaned up
             known = _find(project, distribution, fresh=False)
             if known is not None and _has(project, known, sha256):
                 return known
@@ -131,7 +131,7 @@ def find_file(project: StoredProject, distribution: Distribution, sha256: str = 
 
 
 def tags_of_file(project: StoredProject, distribution: Distribution) -> tuple[Tag, ...]:
-    """Every tag that a file may be under; where the tags can't be listed, the likely ones."""
+    """Every tag that a file may be under; only the likely ones if the tags can't be listed."""
     likely = likely_tags(distribution)
     with suppress(RegistryError):
         return *likely, *_tags_of(distribution.version, _listed(project), but=likely)
@@ -149,7 +149,9 @@ def likely_tags(distribution: Distribution) -> tuple[Tag, ...]:
 
 
 def _find(project: StoredProject, distribution: Distribution, *, fresh: bool) -> Entry | None:
-    """The entry with the file's name; or the one in its place, whose name may be spelled otherwise."""
+    """The entry with the file's name. Otherwise one with the same wheel tags, or the same kind of sdist: its
+    name may be spelled differently.
+    """
     if distribution.name != project.name:
         return None
     close: Entry | None = None
@@ -168,7 +170,7 @@ def _has(project: StoredProject, entry: Entry, sha256: str) -> bool:
 
 
 def _candidates(project: StoredProject, distribution: Distribution, *, fresh: bool) -> Iterator[Tag]:
-    """The tags that a file may be under, the likely ones first: the others take a list of the tags."""
+    """The tags that a file may be under. The likely ones are first: the others need a list of the tags."""
     likely = likely_tags(distribution)
     yield from likely
     if fresh:
@@ -180,13 +182,13 @@ def _candidates(project: StoredProject, distribution: Distribution, *, fresh: bo
 
 
 def _tags_of(version: Version, tags: Iterable[str], *, but: Collection[Tag]) -> list[Tag]:
-    """The tags of a version, as another program may have spelled them (`v2.0`), without `but`."""
+    """The tags of a version, in any spelling that another program may use (`v2.0`), except those in `but`."""
     named = (Tag.listed(tag) for tag in sorted(set(tags)) if version_of(tag) == version)
     return [tag for tag in named if tag is not None and tag not in but][:_SPELLINGS]
 
 
 def _listed(project: StoredProject) -> tuple[str, ...]:
-    """The tags; none where the registry gives no list: then the file is looked for without it."""
+    """The tags; none if the registry doesn't list them. Then only the likely tags are tried."""
     try:
         return project.session.tags(project.repository)
     except _NO_LIST:
@@ -208,7 +210,7 @@ def _look(project: StoredProject, tag: Tag) -> TagState | None:
 
 
 def _sized(project: StoredProject, file: PackageFile) -> PackageFile:
-    """The file with its size; the registry is asked where no annotation has it."""
+    """The file with its size. The registry is asked if no annotation has it."""
     if file.size is not None:
         return file
     size = project.cache.size(_digest(file))
@@ -221,7 +223,7 @@ def _sized(project: StoredProject, file: PackageFile) -> PackageFile:
 
 
 def _config(project: StoredProject, digest: Digest) -> bytes:
-    """A config blob, read whole: it is small. A caller without a proof gets it from the registry."""
+    """The content of a config blob. It is remembered, but only callers with a proof get it from memory."""
     known = project.cache.documents.blob(digest) if project.is_proven else None
     project.events.count("cache", "metadata", "miss" if known is None else "hit")
     if known is not None:
@@ -231,7 +233,7 @@ def _config(project: StoredProject, digest: Digest) -> bytes:
         for piece in project.session.open_blob(project.repository, digest).pieces:
             config += piece
             if len(config) > _CONFIG_LIMIT:
-                raise ProtocolError("the registry's config blob is too large to be one")
+                raise ProtocolError(f"the registry's config blob has more than {_CONFIG_LIMIT} bytes")
     project.cache.documents.put_blob(digest, bytes(config))
     return bytes(config)
 
@@ -241,9 +243,9 @@ def _digest(file: PackageFile) -> Digest:
 
 
 def _streamed(file: PackageFile, blob: BlobStream, span: range | None) -> FileStream:
-    """Raises ProtocolError where the registry's blob has another size than the page says."""
+    """The stream of a file. Raises ProtocolError if the blob has another size than the page says."""
     size = file.size if file.size is not None else blob.size
     if size is None or blob.size not in {None, size}:
         blob.close()
-        raise ProtocolError(f"the registry's copy of {file.filename} has not the size that it should have")
+        raise ProtocolError(f"the registry's copy of {file.filename} has {blob.size} bytes; expected {size}")
     return FileStream(file, size, span, blob.pieces)

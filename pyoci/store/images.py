@@ -1,7 +1,7 @@
 """Images: whether a repository contains container images only, so that it isn't a Python project.
 
-A namespace may contain images beside packages. A repository counts as a project unless it certainly isn't:
-upstream could answer for a private project that was taken for an image.
+A namespace may contain images beside packages. In doubt a repository counts as a project: if a private
+project were taken for images, upstream would answer for its name.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ Pull = Callable[[Digest], Document]
 
 
 class Images:
-    """One for the process. An answer about certain tags is remembered for the time to live of a tag."""
+    """Recognises images. One for the process. Answers are remembered for the time to live of a tag."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        # Every caller who asks has been given the same tags by the registry.
+        # By repository and tags. It needs no caller: the registry has given these tags to whoever asks.
         self._known: LRUCache[tuple[str, tuple[str, ...]], tuple[bool, float]] = LRUCache(_KNOWN)
 
     def are_all(self, project: StoredProject, tags: tuple[str, ...]) -> bool:
-        """Whether each of the tags that a registry lists is that of an image. False where that is unclear.
-        Raises RegistryFailed.
+        """Whether each of the tags that a registry lists is an image's. False if that is unclear. Raises
+        RegistryFailed.
         """
         if not 0 < len(tags) <= _TAGS or str(MARKER_TAG) in tags:
             return False
@@ -96,7 +96,7 @@ def _taken(project: StoredProject, document: Document) -> Document:
 
 
 def _is_image(document: Document, pull: Pull) -> bool:
-    """Whether this is an image, or one for several platforms, and nothing in it was made by PyOCI."""
+    """Whether a document is an image, for one platform or several, and nothing in it was made by PyOCI."""
     if document.media_type not in {IMAGE_INDEX, DOCKER_LIST}:
         return _is_manifest_of_image(document)
     image_index = Document(IMAGE_INDEX, document.body).image_index()

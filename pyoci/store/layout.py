@@ -1,7 +1,7 @@
-"""The stored format: tags, platforms, annotations, the config blob. Pure; `docs/storage.rst` is its contract.
+"""The stored format: tags, platforms, annotations and the config blob, as `docs/storage.rst` specifies them.
 
-It is shared with the Rust PyOCI: what either wrote, the other reads. Keys that begin with `com.pyoci.` and
-are not its own are ours; it ignores them.
+The Rust PyOCI uses the same format, and each reads what the other has written. It ignores the annotations
+that only we write; their keys begin with `com.pyoci.`.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ CHANGED = "com.pyoci.changed"
 UPLOAD = "com.pyoci.upload"
 MARKER = "com.pyoci.marker"
 
-# The tag of a project's marker. It is no version in any implementation's reading, and the Rust PyOCI takes
-# the last tag in string order for the newest version, so its first character is the lowest digit.
+# The tag of a project's marker. No implementation parses it as a version. It begins with the lowest digit,
+# because the Rust PyOCI takes the last tag in string order for the newest version.
 MARKER_TAG = Tag.parse("0--pyoci")
 
 _OURS = "com.pyoci."
@@ -52,12 +52,15 @@ _WEB_URL = re.compile(r"https?://[!-~]{1,2048}", re.IGNORECASE)
 
 
 def tag_of(version: Version) -> Tag:
-    """`1!2.0+cu121` is kept under `1_2.0-cu121`. Raises InvalidRequest where that is over 128 characters."""
+    """The tag of a version: `1_2.0-cu121` for `1!2.0+cu121`. Raises InvalidRequest if it is too long."""
     return spelled_tag(str(version))
 
 
 def spelled_tag(text: str) -> Tag:
-    """The tag of a version as it is spelled: the Rust PyOCI doesn't normalise (`1.0RC1`)."""
+    """The tag of a version that isn't normalised: the Rust PyOCI stores `1.0RC1` under `1.0RC1`.
+
+    Raises InvalidRequest if the tag has more than 128 characters.
+    """
     try:
         return Tag.parse(text.replace("+", "-").replace("!", "_"))
     except InvalidRequest:
@@ -67,9 +70,9 @@ def spelled_tag(text: str) -> Tag:
 
 
 def version_text_of(tag: str) -> str:
-    """The version that a tag spells: its first `-` is `+`, and `_` after the leading digits is `!`.
+    """The version in a tag, as text: the first `-` becomes `+`, and `_` after the leading digits becomes `!`.
 
-    Any other `_` stands: the Rust PyOCI writes `1.0-ubuntu_1` for `1.0+ubuntu_1`, which PEP 440 reads.
+    Any other `_` is kept: the Rust PyOCI writes `1.0-ubuntu_1` for `1.0+ubuntu_1`, which is valid in PEP 440.
     """
     text = re.sub(r"^(v?[0-9]+)_", r"\1!", tag, count=1)
     return text.replace("-", "+", 1)
@@ -77,7 +80,7 @@ def version_text_of(tag: str) -> str:
 
 @lru_cache(maxsize=16384)
 def version_of(tag: str) -> Version | None:
-    """The version that `tag` stands for; None for `latest`, signatures and whatever else is no version."""
+    """The version of a tag; None for any tag that isn't a version, such as `latest` or a signature's."""
     if len(tag) > 128:
         return None
     try:
@@ -88,14 +91,16 @@ def version_of(tag: str) -> Version | None:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One file in an image index: its descriptor, and the file name that belongs to it."""
+    """One file in an image index: its descriptor and its parsed file name."""
 
     descriptor: Descriptor
     distribution: Distribution
 
     @property
     def sha256(self) -> str | None:
-        """The hex digest of the file; None where the earliest Rust PyOCI wrote, which kept it elsewhere."""
+        """The SHA-256 of the file in hex. None for files of the earliest Rust PyOCI, which stored it only in
+        the file's manifest.
+        """
         digest = blob_digest(self.descriptor)
         return digest.hex if digest is not None else None
 
@@ -105,12 +110,12 @@ class Entry:
 
     @property
     def has_core_metadata(self) -> bool:
-        """Whether METADATA is on offer: its hash is known, and the blob that holds it."""
+        """Whether METADATA can be served: the entry has its hash and the digest of its config blob."""
         value = self.descriptor.annotations.get(CORE_METADATA, "")
         return _HEX.fullmatch(value) is not None and self.config_digest is not None
 
     def file(self, sha256: str) -> PackageFile:
-        """The file as the page shows it. What can't be read of the annotations is left out."""
+        """The file as the page shows it. Annotations that can't be parsed are ignored."""
         annotations = self.descriptor.annotations
         size = annotations.get(SIZE, "")
         return PackageFile(
@@ -134,8 +139,8 @@ def package_in(image_index: ImageIndex | None, pull: Callable[[Digest], Document
     """The image index of a version, and None for anything else.
 
     Older versions of containers/image lose the `artifactType` when they copy. Such an image index is
-    recognised by an annotation of ours, or by a file's manifest, which `pull` gets; it is returned with its
-    type, so that it is complete again once it is rewritten.
+    recognised by an annotation of ours, or by the manifest of its first entry, which `pull` reads. It is
+    returned with the type, so the next write restores the type in the registry.
     """
     if image_index is None or is_package(image_index):
         return image_index
@@ -153,13 +158,13 @@ def is_annotated(value: ImageIndex | Manifest) -> bool:
 
 
 def descriptors_of(value: ImageIndex | Manifest) -> tuple[Descriptor, ...]:
-    """Everything that a document refers to."""
+    """The descriptors of everything that a document refers to."""
     return value.manifests if isinstance(value, ImageIndex) else (value.config, *value.layers)
 
 
 def _is_file(entry: Descriptor, pull: Callable[[Digest], Document]) -> bool:
-    """Whether the manifest of an entry is that of a file. Images name an operating system: theirs aren't
-    read.
+    """Whether an entry's manifest describes a file. The manifests of container images aren't read: their
+    entries name an operating system.
     """
     if entry.platform is None or entry.platform.os != "any":
         return False
@@ -171,7 +176,7 @@ def _is_file(entry: Descriptor, pull: Callable[[Digest], Document]) -> bool:
 
 
 def entries(image_index: ImageIndex, name: ProjectName, tag: str) -> Iterator[Entry]:
-    """The files of the version under `tag`; entries that are no file are passed over."""
+    """The files of the version under `tag`. Entries that aren't files are skipped."""
     version = version_of(tag)
     if version is None or not is_package(image_index):
         return
@@ -185,8 +190,10 @@ def entries(image_index: ImageIndex, name: ProjectName, tag: str) -> Iterator[En
 def _distribution(
     descriptor: Descriptor, name: ProjectName, version: Version, tag: str, suffix: str
 ) -> Distribution | None:
-    """The file of an entry, by our own annotation where it fits the entry's place; else by the name that the
-    Rust PyOCI would give it. None for an entry that is no file.
+    """The parsed file name of an entry, or None if the entry isn't a file.
+
+    The name comes from our annotation if that agrees with the project, version and platform of the entry.
+    Otherwise it is the name that the Rust PyOCI would give the file.
     """
     with suppress(InvalidRequest):
         named = parse_filename(descriptor.annotations.get(FILENAME, ""), name)
@@ -199,7 +206,7 @@ def _distribution(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewFile:
-    """A file that is to be written down: what its manifest, config blob and descriptor are made of."""
+    """An uploaded file, with all that its manifest, config blob and descriptor are made from."""
 
     distribution: Distribution
     sha256: str
@@ -207,9 +214,9 @@ class NewFile:
     metadata: CoreMetadata
     project_urls: Mapping[str, str]
     labels: Mapping[str, str]
-    attestations: str  # as they were sent; "" where there are none
+    attestations: str  # as they were sent; "" if there are none
     created: datetime
-    unique: str  # so that no two uploads share a manifest: deleting one's would take the other's
+    unique: str  # makes the manifest unique: two uploads that shared one would be deleted together
 
     @property
     def digest(self) -> Digest:
@@ -217,7 +224,9 @@ class NewFile:
 
     @property
     def has_core_metadata(self) -> bool:
-        """An sdist's metadata may change when it is built; and a JSON text has to be UTF-8."""
+        """Whether METADATA is stored. That of an sdist may change when it is built, and the config blob is
+        JSON, which has to be UTF-8.
+        """
         return self.distribution.filetype == "bdist_wheel" and self.metadata.is_utf8
 
     def config(self) -> bytes:
@@ -235,7 +244,7 @@ class NewFile:
         return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
     def manifest(self, config: bytes) -> Document:
-        """The manifest: one layer, for the Rust PyOCI breaks on more; labels as annotations."""
+        """The manifest. It has one layer, because the Rust PyOCI fails on more; labels are annotations."""
         layer = Descriptor(media_type=PACKAGE_TYPE, digest=self.digest, size=self.size)
         annotations = {**self.labels, CREATED: _stamp(self.created), UPLOAD: self.unique}
         return Document.of(
@@ -248,7 +257,7 @@ class NewFile:
         )
 
     def descriptor(self, config: bytes, manifest: Document) -> Descriptor:
-        """The entry in the image index, which says everything that a page shows."""
+        """The file's entry in the image index. Its annotations have everything that a page shows."""
         annotations = {
             CREATED: _stamp(self.created),
             SHA256: self.sha256,
@@ -271,7 +280,7 @@ class NewFile:
 
 
 def with_entry(image_index: ImageIndex | None, descriptor: Descriptor, created: datetime) -> ImageIndex:
-    """The image index with one more file; a new one where there is none yet."""
+    """The image index with one more file; a new image index if there is none yet."""
     if image_index is None:
         return ImageIndex(
             artifact_type=PACKAGE_TYPE,
@@ -284,50 +293,52 @@ def with_entry(image_index: ImageIndex | None, descriptor: Descriptor, created: 
 def rewritten(
     image_index: ImageIndex, manifests: tuple[Descriptor, ...], now: datetime, unique: str
 ) -> ImageIndex:
-    """The image index with other entries, and like none that ever was.
+    """The image index with other entries, and with an annotation that makes its digest unique.
 
-    Without that, what a delete leaves may be what stood there before the upload, and an old answer of a slow
-    registry could not be told from it; and two versions that were emptied would share a digest, so that
-    deleting one by it would remove both tags.
+    Without the annotation, deleting a file could restore the digest from before its upload, and a stale
+    answer of a registry would look like the current one. Two empty versions would share a digest, and
+    deleting one by its digest would remove both tags.
     """
     annotations = {**image_index.annotations, CHANGED: f"{_stamp(now)} {unique}"}
     return replace(image_index, manifests=manifests, annotations=annotations)
 
 
 def changed_at(image_index: ImageIndex) -> float:
-    """When the image index was written, by its own annotations, in seconds since the epoch; 0.0: untold."""
-    told = [image_index.annotations.get(CHANGED, "").partition(" ")[0]]
-    told += [image_index.annotations.get(CREATED, "")]
-    told += [entry.annotations.get(CREATED, "") for entry in image_index.manifests]
-    return max((moment.timestamp() for moment in map(_time, told) if moment is not None), default=0.0)
+    """When the image index was written, in seconds since the epoch; 0.0 if no annotation has a time."""
+    stamps = [image_index.annotations.get(CHANGED, "").partition(" ")[0]]
+    stamps += [image_index.annotations.get(CREATED, "")]
+    stamps += [entry.annotations.get(CREATED, "") for entry in image_index.manifests]
+    return max((moment.timestamp() for moment in map(_time, stamps) if moment is not None), default=0.0)
 
 
 def marker(now: datetime) -> ImageIndex:
-    """The image index of a project's marker. Registries forget a repository that has no tag left, and this
+    """The image index of a project's marker. Registries forget a repository without tags, so the marker's
     tag stays when the last version is deleted.
     """
     return ImageIndex(artifact_type=PACKAGE_TYPE, annotations={CREATED: _stamp(now), MARKER: "project"})
 
 
 def core_metadata_of(config: bytes, sha256: str) -> bytes:
-    """METADATA out of a config blob. Raises ProtocolError where it isn't the one that was announced."""
+    """METADATA from a config blob. Raises ProtocolError if its SHA-256 isn't `sha256`."""
     try:
         text = json.loads(config)["coreMetadata"].encode()
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
-        raise ProtocolError("the registry's config blob holds no core metadata, though announced") from exc
+        raise ProtocolError(
+            "the registry's config blob has no core metadata, but the image index says that it has"
+        ) from exc
     if hashlib.sha256(text).hexdigest() != sha256:
-        raise ProtocolError("the registry's core metadata is not the one that was announced")
+        raise ProtocolError("the core metadata in the config blob has another hash than the image index says")
     return bytes(text)
 
 
 def blob_digest(descriptor: Descriptor) -> Digest | None:
-    """The digest of the file behind an entry, where its annotation tells."""
+    """The digest of an entry's file, from its annotation; None if that is missing or invalid."""
     value = descriptor.annotations.get(SHA256, "")
     return Digest("sha256", value) if _HEX.fullmatch(value) else None
 
 
 def config_digest(descriptor: Descriptor) -> Digest | None:
-    """The digest of the config blob behind an entry, where its annotation tells."""
+    """The digest of an entry's config blob, from its annotation; None if that is missing or invalid."""
     try:
         return Digest.parse(descriptor.annotations.get(CONFIG_DIGEST, ""))
     except InvalidRequest:
@@ -335,7 +346,7 @@ def config_digest(descriptor: Descriptor) -> Digest | None:
 
 
 def layer_sha256(manifest: Manifest | None) -> str | None:
-    """The hash of the file behind a manifest: that of its one layer."""
+    """The SHA-256 in hex of a manifest's only layer, which is the file; None if it isn't for one file."""
     if manifest is None or len(manifest.layers) != 1 or manifest.layers[0].digest.algorithm != "sha256":
         return None
     return manifest.layers[0].digest.hex
@@ -369,7 +380,7 @@ def _project_urls(text: str) -> dict[str, str]:
 
 
 def is_web_url(text: str) -> bool:
-    """Whether it may become a link: whoever shows project URLs makes them one, and `javascript:` is a URL as
-    well. Other writers than ours check none.
+    """Whether a project URL may be shown as a link: a `javascript:` URL may not. It is checked again on
+    reading, because other writers of the format don't check.
     """
     return _WEB_URL.fullmatch(text) is not None

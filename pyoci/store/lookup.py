@@ -1,8 +1,8 @@
-"""Lookup: what is at the address of a project: its page, a root, or the page of another package index.
+"""Lookup: finds what is at the address of a project: its page, a root, or the page of another package index.
 
-The files of a project that the registry has are never mixed with those of a project of the same name
-elsewhere. Another package index is asked only where the registry clearly says that it has none: that keeps
-anyone else from taking over a private name.
+The files of a project in the registry are never mixed with those of a project of the same name elsewhere.
+Another package index is asked only if the registry clearly says that it has no such project. So nobody else
+can take over a private name.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pyoci.store.pages import Pages
 from pyoci.store.project import Absent, StoredProject
 from pyoci.upstream.client import UpstreamPage
 
-# The projects of the namespace that is spelled like a project.
+# Lists the projects of the namespace that has the same address as a project.
 ProjectsBelow = Callable[[], tuple[ProjectName, ...]]
 
 
@@ -44,7 +44,7 @@ class Names(Protocol):
 @dataclass(frozen=True, slots=True)
 class Rules:
     """When another package index is asked. `private` names are never sent to it. With `on_denied` it is also
-    asked where the registry denies access, and doesn't say whether the project is absent or forbidden.
+    asked if the registry denies access without saying whether the project exists.
     """
 
     private: Names | None = None
@@ -56,7 +56,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """One for the process."""
+    """Finds pages, here or upstream. One for the process."""
 
     pages: Pages
     upstream: Upstream | None = None
@@ -70,10 +70,11 @@ class Lookup:
         ask_upstream: bool = True,
         fresh: bool = False,
     ) -> ProjectPage | Root | ForeignPage:
-        """The project's page, from the registry alone if it has it. If not, the root that is spelled like it;
-        then upstream's page, unless `ask_upstream` is false. `fresh` asks again whatever is remembered.
+        """The project's page, from the registry alone if it has the project. Otherwise the root that has the
+        same address, or else upstream's page, unless `ask_upstream` is false. With `fresh` the registry is
+        asked whatever is remembered.
 
-        Raises what the registry said.
+        Raises the registry's refusal.
         """
         position, access = project.cache.position(), project.cache.access
         ask_upstream = ask_upstream and self.upstream is not None and not self.rules.is_private(project.name)
@@ -92,8 +93,8 @@ class Lookup:
     def absence(
         self, project: StoredProject, projects_below: ProjectsBelow, *, fresh: bool = False
     ) -> Absence | None:
-        """That the registry has neither the project nor the root that is spelled like it; None where it has
-        one of them. Raises any answer after which upstream would not be asked either.
+        """An Absence if the registry has neither the project nor a root with the same address; None if it has
+        one of them. Raises any refusal after which `find` doesn't ask upstream.
         """
         access = project.cache.access
         if fresh or not access.is_absent(project.caller_key):
@@ -114,7 +115,7 @@ class Lookup:
     def _counts_as_absent(
         self, project: StoredProject, refusal: PyOCIError, position: Position | None
     ) -> bool:
-        """Whether the registry's refusal of the project's page says that it has no such project."""
+        """Whether the registry's refusal counts as the answer that it has no such project."""
         access, session = project.cache.access, project.session
         if access.has_existed():
             return False
@@ -124,8 +125,8 @@ class Lookup:
         return self.rules.on_denied and _may_mean_absent(refusal)
 
     def _foreign(self, project: StoredProject, refusal: PyOCIError, *, fresh: bool) -> ForeignPage:
-        """Upstream's page. Where it has none either, the registry's `refusal` is raised: after a 401 clients
-        ask for credentials, and a 404 in its place would reveal that nothing is hidden.
+        """Upstream's page. If upstream has none either, raises the registry's `refusal`: after a 401 clients
+        ask for credentials, and a 404 in its place would reveal that there is no such project.
         """
         assert self.upstream is not None  # find() asks only then
         try:
@@ -136,8 +137,9 @@ class Lookup:
 
 
 def _may_mean_absent(refusal: PyOCIError) -> bool:
-    """Whether some registries answer so for what they don't have: Docker Hub answers 401. A wrong password
-    doesn't mean that, nor does the 404 of a web server whose registry is gone.
+    """Whether a refusal may mean that the project is absent: Docker Hub answers 401 for what it doesn't have.
+    The refusal of a wrong password doesn't mean that, nor does the 404 of a web server in front of the
+    registry.
     """
     if isinstance(refusal, Absent):
         return refusal.is_from_registry

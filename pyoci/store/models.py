@@ -1,5 +1,5 @@
-"""What the store takes and gives: Namespace, PackageFile, ProjectPage, ForeignPage, Absence, Root, Validity,
-Upload, Published, ByteRange, FileStream, FileElsewhere.
+"""The types in the store's interface: Namespace, PackageFile, ProjectPage, ForeignPage, Absence, Root,
+Validity, Upload, Published, ByteRange, FileStream, FileElsewhere.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Namespace:
         return cls(registry, Repository.parse(registry, path.lower()).name)
 
     def repository(self, name: ProjectName) -> Repository:
-        """The repository that holds the project `name`. Raises InvalidRequest where it grows too long."""
+        """The repository that holds the project `name`. Raises InvalidRequest if its name is too long."""
         return Repository.parse(self.registry, f"{self.path}/{name.underscored}")
 
     def __str__(self) -> str:
@@ -50,8 +50,8 @@ class PackageFile:
     size: int | None = None  # in bytes; None for files that another implementation published
     upload_time: datetime | None = None  # with a zone
     requires_python: str | None = None
-    core_metadata: str | None = None  # sha256 hex of METADATA; None where `.metadata` is not on offer
-    yanked: str | None = None  # the reason, "" where none was given; None: not yanked (PEP 592)
+    core_metadata: str | None = None  # sha256 hex of METADATA; None if `.metadata` is not served
+    yanked: str | None = None  # the reason, "" if none was given; None: not yanked (PEP 592)
     project_urls: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -63,7 +63,7 @@ class PackageFile:
         return self.distribution.version
 
     def on_page(self, url: str) -> File:
-        """The file as a page of the simple API has it, at this URL."""
+        """The file in the model of the simple API, with this URL."""
         # By position, in the order of `File`: keywords make the JSON of 10,000 files take some 5 % longer.
         return File(
             self.distribution.filename,
@@ -83,21 +83,21 @@ class PackageFile:
 
 @dataclass(frozen=True, slots=True)
 class Validity:
-    """For how long a page may be given again to the same caller: see `Cache.is_valid`."""
+    """How long a page may be served again to the same caller: see `Cache.is_valid`."""
 
     caller_key: str = field(repr=False)
     journal: str = field(repr=False)
     position: Position
     until: float  # by the cache's own clock
-    absent: bool = False  # the page is in the place of a project that the registry doesn't have
-    also: Validity | None = field(default=None, repr=False)  # the page ends with this one, too
+    absent: bool = False  # the page was served because the registry doesn't have the project
+    also: Validity | None = field(default=None, repr=False)  # has to be valid, too
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectPage:
     """The files of one project, in PEP 440 order, oldest version first.
 
-    Two pages of one project with the same `fingerprint` are the same; "" is unknown.
+    Two pages of one project with the same `fingerprint` are identical. An empty fingerprint means: unknown.
     """
 
     name: ProjectName
@@ -110,23 +110,24 @@ class ProjectPage:
         """The versions that have files, each once, in order."""
         found: list[Version] = []
         for file in self.files:
-            # Files of one version share it as a rule; to hash that of each would take as long as their JSON.
+            # Files of one version usually share the object. Hashing the version of each file would take as
+            # long as writing their JSON.
             if not found or file.version is not found[-1]:
                 found.append(file.version)
         return tuple(dict.fromkeys(found))
 
     def of_version(self, version: Version) -> ProjectPage:
-        """The page with the files of one version. Versions are equal by value: 1.0 is 1.0.0."""
+        """The page with the files of one version. 1.0 and 1.0.0 are one version."""
         return replace(self, files=tuple(file for file in self.files if file.version == version))
 
     @property
     def latest(self) -> Version | None:
-        """The newest version that is neither yanked nor a pre-release, else the next best."""
+        """The newest version, as `pyoci.simple_api.model.latest` chooses it; None if there are no files."""
         yanked = {file.version for file in self.files if file.yanked is not None}
         return latest({version: version in yanked for version in self.versions})
 
     def as_page(self, url_of: Callable[[PackageFile], str]) -> Page:
-        """The page that the simple API shows. Its files can be read once."""
+        """The page in the model of the simple API. Its files can be iterated once."""
         return Page(
             name=self.name.normalized,
             files=(file.on_page(url_of(file)) for file in self.files),
@@ -136,7 +137,7 @@ class ProjectPage:
 
 @dataclass(frozen=True, slots=True)
 class ForeignPage:
-    """The page of a project that the registry lacks, as the upstream package index gave it."""
+    """The upstream package index's page of a project that the registry doesn't have."""
 
     page: UpstreamPage
     validity: Validity | None = None
@@ -144,14 +145,14 @@ class ForeignPage:
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """That the registry lacks a project, by an answer that is conclusive; with a validity where it is
+    """The conclusive answer of a registry that it doesn't have a project. It has a validity if it is
     remembered.
     """
 
     validity: Validity | None = None
 
     def after(self, other: Absence) -> Absence:
-        """The same, which holds no longer than the other."""
+        """The same absence, valid for no longer than the other one."""
         if self.validity is None or other.validity is None:
             return Absence()
         return Absence(replace(self.validity, also=other.validity))
@@ -171,18 +172,18 @@ class Upload:
     filename: str
     content: BinaryIO = field(repr=False)
     size: int
-    name: str = ""  # "" where the client didn't say: then the file name tells
+    name: str = ""  # "" if the client didn't send it: then the file name has it
     version: str = ""
-    filetype: str = ""  # bdist_wheel or sdist; "" where the client didn't say
+    filetype: str = ""  # bdist_wheel or sdist; "" if the client didn't send it
     digests: Mapping[str, str] = field(default_factory=dict)  # hashlib name or "blake2b_256" to hex
     classifiers: tuple[str, ...] = ()
     project_urls: tuple[str, ...] = ()  # "Label, URL"
-    attestations: str = field(default="", repr=False)  # a JSON array (PEP 740); "" where there are none
+    attestations: str = field(default="", repr=False)  # a JSON array (PEP 740); "" if there are none
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A file that is there after an upload, and the repository that it is in."""
+    """The file that is stored after an upload, and its repository."""
 
     file: PackageFile
     repository: Repository
@@ -200,7 +201,9 @@ class ByteRange:
 
     @classmethod
     def parse(cls, header: str | None) -> Self | None:
-        """Read a Range header. None for what may be ignored: no header, several ranges, another unit."""
+        """Parse a Range header. None if it is to be ignored: missing, malformed, several ranges, or another
+        unit than bytes.
+        """
         found = re.fullmatch(r"\s*bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", header or "")
         if found is None or not (found[1] or found[2]):
             return None
@@ -210,7 +213,7 @@ class ByteRange:
         return cls(first, last)
 
     def within(self, size: int) -> range:
-        """The offsets that this range selects of `size` bytes. Raises RangeNotSatisfiable where none."""
+        """The offsets that this range selects of `size` bytes. Raises RangeNotSatisfiable if none."""
         if self.first is None:
             start, stop = max(size - (self.last or 0), 0), size
         else:
@@ -222,10 +225,10 @@ class ByteRange:
 
 @dataclass(slots=True)
 class FileStream:
-    """The bytes of a file on their way from the registry. Iterate it to the end, or close it.
+    """The bytes of a file, streamed from the registry. Iterate it to the end, or close it.
 
-    Without a span the bytes are verified: iteration raises before the last piece where they don't match
-    their digest, so that a client that counts bytes sees a broken download and not a wrong file.
+    A whole file is verified: if its bytes don't match their digest, iteration raises before the last piece,
+    and the client sees an incomplete download instead of a wrong file.
     """
 
     file: PackageFile
@@ -237,7 +240,7 @@ class FileStream:
         return self.pieces
 
     def close(self) -> None:
-        """Give the connection back, or drop it where bytes are left on it."""
+        """Return the connection to its pool, or close it if bytes are left to read."""
         close = getattr(self.pieces, "close", None)
         if close is not None:
             close()
@@ -245,8 +248,8 @@ class FileStream:
 
 @dataclass(frozen=True, slots=True)
 class FileElsewhere:
-    """A file that the caller may fetch by itself, where the registry redirects to. The URL is signed, and as
-    good as a credential: it belongs in no log, and on no page.
+    """A file that the client may fetch from the URL that the registry redirects to. The URL is signed, and
+    whoever has it can read the file: it must never be logged or shown on a page.
     """
 
     file: PackageFile

@@ -1,10 +1,10 @@
 """Pages: the page of a project, step by step.
 
-1. Who may read: a caller whom the registry has recently let in is known. For any other the registry lists the
-   tags, with the caller's own credentials.
-2. What is remembered of the tags, and of what is under them, is enough while it is fresh.
-3. What isn't is asked for (`pyoci.store.refresh`).
-4. The files are those of the image indexes under the tags: remembered, or read by their digests.
+1. Who may read: a caller whom the registry has recently let read has a proof. For any other caller the
+   registry is asked to list the tags, with the caller's own credentials.
+2. The remembered state (the tags, and what is under them) is used while it is fresh.
+3. Otherwise the registry is asked for what isn't fresh (`pyoci.store.refresh`).
+4. The files come from the image indexes under the tags: remembered, or read by their digests.
 5. The page has the files in the order of their versions, a fingerprint and a validity.
 """
 
@@ -29,14 +29,14 @@ from pyoci.store.refresh import Refresher
 from pyoci.store.state import State, fingerprint
 
 _BUILT = 64 * 1024 * 1024  # bytes, roughly, of all the pages that one process remembers
-MAX_FILES = 20_000  # of a page; beyond it the newest versions that have fewer together
+MAX_FILES = 20_000  # of a page; a larger project shows its newest versions, as many as fit
 _BATCH = 2 * 1024 * 1024  # bytes of documents that are parsed side by side
-_WEIGHT = 3  # the files of a document take about so many times its bytes
+_WEIGHT = 3  # the files of a document take about this many times its size
 
 
 @dataclass(frozen=True, slots=True)
 class _Built:
-    """A page, and the state that it was made of."""
+    """A page, and the state that it was made from."""
 
     state: State
     page: ProjectPage
@@ -44,7 +44,7 @@ class _Built:
 
     @property
     def weight(self) -> int:
-        """How many bytes of memory it takes, roughly."""
+        """Its approximate size in memory, in bytes."""
         return self.state.weight + _WEIGHT * self.size
 
 
@@ -59,9 +59,9 @@ class Pages:
         self._built: LRUCache[Hashable, _Built] = LRUCache(_BUILT, getsizeof=lambda built: built.weight)
 
     def page(self, project: StoredProject, *, fresh: bool = False) -> ProjectPage:
-        """The page of a project, for this caller. `fresh` asks the registry again whatever is remembered.
+        """The page of a project, for this caller. With `fresh` the registry is asked whatever is remembered.
 
-        Raises NotFound, and what the registry says.
+        Raises NotFound, and the registry's refusal.
         """
         with project.read_limit.building():
             return self._page_for(project, fresh=fresh)
@@ -75,7 +75,7 @@ class Pages:
         try:
             page = self._page(project, state)
         except RegistryNotFound:
-            # What was under a tag, and is known here by its digest alone, was replaced and cleaned away.
+            # Only the digest of an image index is remembered; the image index was replaced and cleaned up.
             state = refresher.read(project, None, fresh=True)
             page = self._page(project, state)
         if page.files:
@@ -85,20 +85,20 @@ class Pages:
         return replace(page, validity=project.cache.validity(project.caller_key, state))
 
     def require(self, project: StoredProject, *, fresh: bool) -> None:
-        """Raises Absent where the registry has no such project. One request is enough as a rule."""
+        """Raises Absent if the registry has no such project. Usually takes one request."""
         listing = self._refresher.listing(project, project.cache.position(), fresh=fresh)
         self._require_project(project, listing.tags)
 
     def _require_project(self, project: StoredProject, tags: tuple[str, ...]) -> None:
-        """Raises Absent where these tags, which are all of the repository, are those of container images, and
-        no one who shares the cache has ever seen a project there. Otherwise it is a project from now on.
+        """Raises Absent if `tags`, all the tags of the repository, are container images' and no one who
+        shares the cache has ever seen a project there. Otherwise remembers that the project exists.
         """
         if not project.cache.access.has_existed() and self._images.are_all(project, tags):
             raise Absent.image(f"there is no project {project.name} here")
         project.cache.access.set_existing()
 
     def _page(self, project: StoredProject, state: State) -> ProjectPage:
-        """The page that was built of this very state, or a new one."""
+        """The page that was already built from this state, or a new one."""
         key = (project.repository, project.name)
         with self._guard:
             built = self._built.get(key)
@@ -111,14 +111,14 @@ class Pages:
         return built.page
 
     def _build(self, project: StoredProject, state: State, before: _Built | None) -> _Built:
-        """The page that the state makes; the one from before where nothing of it has changed."""
+        """Build the page of a state, or return the page from before if nothing in it has changed."""
         newest = self._refresher.newest(project, state.tags)
         pairs = [(str(tag), state.tag_states[str(tag)].digest) for tag in newest]
         name = fingerprint(pairs)
         if before is not None and before.page.fingerprint == name:
             return replace(before, state=state)
         files, size, left_out = _files(project, pairs, state.packs)
-        # Of a page that lacks files nothing is kept under the name that is looked for: the next reads on.
+        # A page that lacks files gets another fingerprint, so that the next request reads more of them.
         lacking = (f"without {left_out} files",) if left_out else ()
         name = fingerprint(pairs, *lacking)
         if any(_lacks_metadata(file) for file in files):
@@ -127,7 +127,7 @@ class Pages:
                 replace(file, core_metadata=known.get(file.sha256)) if _lacks_metadata(file) else file
                 for file in files
             )
-            # What was read later may come and go.
+            # METADATA that was read later isn't in the image index, so the fingerprint has to include it.
             name = fingerprint(pairs, *(file.core_metadata or "" for file in files), *lacking)
             if before is not None and before.page.fingerprint == name:
                 return replace(before, state=state)
@@ -142,8 +142,9 @@ def _lacks_metadata(file: PackageFile) -> bool:
 def _files(
     project: StoredProject, pairs: list[tuple[str, Digest]], packs: tuple[str, ...]
 ) -> tuple[tuple[PackageFile, ...], int, int]:
-    """The files of the documents under some tags, each once: where two tags spell one version, the first
-    counts. And how many bytes these documents have, and how many files one request could not read.
+    """The files of the documents under some tags, the size of these documents in bytes, and the number of
+    files that this request could not read. If two tags spell one version, a file of both is taken from the
+    first.
     """
     read = project.documents_read
     missing = any(pair[1] not in read and project.cache.contents(*pair) is None for pair in pairs)
@@ -151,7 +152,7 @@ def _files(
         documents = project.cache.documents.unpack(packs) if missing else {}
     found: list[Contents] = []
     count, left = 0, list(pairs)
-    while left and count < MAX_FILES:  # the newest first: what is over the limit isn't even parsed
+    while left and count < MAX_FILES:  # the newest first; versions over the limit aren't parsed
         size = 0
         batch: list[tuple[str, Digest]] = []
         while left and size < _BATCH:

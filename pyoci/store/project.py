@@ -52,7 +52,7 @@ class Absent(NotFound):
 
     @classmethod
     def by(cls, message: str, refusal: RegistryNotFound) -> Absent:
-        """What the registry's 404 means."""
+        """The error for a 404 of the registry."""
         absent = cls(message)
         absent.is_from_registry = bool(refusal.codes)
         absent.is_conclusive = absent.is_from_registry and _UNKNOWN.issuperset(refusal.codes)
@@ -60,7 +60,7 @@ class Absent(NotFound):
 
     @classmethod
     def image(cls, message: str) -> Absent:
-        """The registry has listed the repository, and it holds container images."""
+        """The error for a repository that the registry has listed, and that holds container images."""
         absent = cls(message)
         absent.is_from_registry = absent.is_conclusive = True
         return absent
@@ -73,7 +73,7 @@ class StoredProject:
     session: OCISession
     repository: Repository
     name: ProjectName
-    caller_key: str  # what the cache knows the caller by
+    caller_key: str  # the caller's key in the cache
     events: Events
     cache: RepositoryCache
     writes: RecentWrites
@@ -98,9 +98,8 @@ class StoredProject:
 
     @contextmanager
     def proving(self, *, exists: bool = True) -> Iterator[None]:
-        """For asking the registry as this caller. A refusal inside revokes what was proven before; without
-        one the registry has let the caller read. `exists`: what was read belongs to the project, whose name
-        is the registry's from then on.
+        """Ask the registry as this caller in the block. If the registry refuses, the caller's proof is
+        revoked; otherwise it is renewed. With `exists`, success also shows that the project exists.
         """
         try:
             yield
@@ -112,8 +111,8 @@ class StoredProject:
         self.cache.access.prove(self.caller_key, self.session.trusted_seconds(self.repository))
 
     def listing(self) -> Listing:
-        """The tags. They prove that this caller may read here. They don't prove that there is a project:
-        container images have tags, too. Raises Absent.
+        """Ask the registry for the tags, which proves that this caller may read here. It doesn't prove that
+        there is a project: container images have tags, too. Raises Absent.
         """
         position, at = self.cache.position(), self.cache.now()
         try:
@@ -126,8 +125,8 @@ class StoredProject:
     # What is under a tag
 
     def look(self, tag: Tag, known: TagState | None = None) -> TagState | None:
-        """Ask the registry what is under a tag; None where nothing is. A HEAD request is enough where it is
-        still what was known.
+        """Ask the registry what is under a tag; None if there is nothing. A HEAD request is enough if
+        `known` is still there.
         """
         at = self.cache.now()
         if known is not None and self._is_still(tag, known.digest):
@@ -140,7 +139,7 @@ class StoredProject:
         self.documents_read[digest] = document
         if len(document.body) <= SMALL_DOCUMENT:
             return TagState(digest, at, self._parsed(str(tag), digest, document).changed)
-        with self.read_limit.large(), suppress(ProtocolError):  # what is odd is logged once it is shown
+        with self.read_limit.large(), suppress(ProtocolError):  # logged when the page is built
             image_index = self.image_index(document)
             return TagState(digest, at, 0.0 if image_index is None else changed_at(image_index))
         return TagState(digest, at, 0.0)
@@ -155,7 +154,9 @@ class StoredProject:
             return self._parsed(tag, digest, document)
 
     def read_children(self, unread: Sequence[Entry]) -> None:
-        """Read the hashes of files from their child manifests, side by side, as far as one request may."""
+        """Read the hashes of files from their child manifests, in parallel. One request asks the registry for
+        at most `CHILDREN` of them.
+        """
         wanted = {entry.descriptor.digest: entry for entry in unread}
         asked = list(wanted)
         if len(wanted) > CHILDREN:
@@ -173,22 +174,22 @@ class StoredProject:
         )
 
     def image_index(self, document: Document) -> ImageIndex | None:
-        """The image index of a version; None for whatever else is under a tag that looks like one."""
+        """The image index in a document; None if the document isn't that of a version."""
         found = document.image_index()
         return package_in(found, self._pulled)
 
     def complete(self, entry: Entry) -> PackageFile:
-        """The file of an entry. Raises NotFound where its hash is in neither the entry nor its manifest."""
+        """The file of an entry. Raises NotFound if its hash is in neither the entry nor its manifest."""
         return entry.file(self.sha256(entry))
 
     def sha256(self, entry: Entry) -> str:
-        """The hash of an entry's file, from the entry or from its child manifest. Raises NotFound where that
-        is gone, or is not the manifest of a file.
+        """The hash of an entry's file, from the entry or from its child manifest. Raises NotFound if the
+        manifest is gone, or is not that of a file.
         """
         sha256 = entry.sha256
         if sha256 is None:
             document = self._pulled(entry.descriptor.digest)
-            with suppress(ProtocolError):  # its digest is right and its shape is not
+            with suppress(ProtocolError):  # the manifest matches its digest, but is malformed
                 sha256 = layer_sha256(document.manifest())
         if sha256 is None:
             raise NotFound(f"the registry has no hash for {entry.distribution.filename}")
@@ -202,7 +203,7 @@ class StoredProject:
         return found == digest and not self.writes.is_stale(self.repository, tag, found)
 
     def _current(self, tag: Tag) -> Document | None:
-        """The document under a tag; None where there is none, or where only this one can't be read."""
+        """The document under a tag; None if there is none, or if this one alone can't be read."""
         try:
             return current_document(self.session, self.repository, tag, self.writes)
         except AnswerTooLong as exc:
@@ -223,15 +224,15 @@ class StoredProject:
         return document
 
     def _parsed(self, tag: str, digest: Digest, document: Document) -> Contents:
-        """What a document contains: nothing where it isn't the image index of a version. It is remembered
-        once all child manifests that it takes were read, so that what is passed over is logged once.
+        """What a document contains: nothing if it isn't the image index of a version. It is remembered once
+        all child manifests that it needs were read. So a document that is skipped is logged only once.
         """
         contents, hashes = Contents(size=len(document.body)), self.child_hashes
         fields = {"repository": str(self.repository), "what": tag}
         try:
             image_index = self.image_index(document)
         except ProtocolError as exc:
-            # Its digest is right and its shape is not: it was pushed like that.
+            # It matches its digest, so it was malformed when it was pushed.
             self.events.warning("store", "unreadable image index", **fields, why=exc.message)
         else:
             if image_index is None:
@@ -247,8 +248,8 @@ class StoredProject:
         return contents
 
     def _child_hash(self, entry: Entry) -> str | None:
-        """The hash of an entry's file, from its child manifest; None where it is lost, or where it isn't a
-        file: the page shows the project's other files all the same.
+        """The hash of an entry's file, from its child manifest. None if the manifest is lost, or isn't that
+        of a file: the page shows the project's other files.
         """
         try:
             return self.sha256(entry)
@@ -268,10 +269,10 @@ class StoredProject:
 
 
 def versions_among(tags: tuple[str, ...]) -> list[tuple[Version, Tag]]:
-    """Version and tag of those that may be versions, oldest first."""
+    """The tags that are versions, each after its version, oldest first."""
     parsed = ((version_of(tag), Tag.listed(tag)) for tag in tags)
     found = [(version, tag) for version, tag in parsed if version is not None and tag is not None]
-    # A tag that another implementation spelled un-normalised comes after its normalised twin.
+    # Of two tags of one version, the normalised one is first.
     return sorted(found, key=lambda pair: (pair[0], pair[1] != tag_of(pair[0]), str(pair[1])))
 
 
@@ -286,8 +287,8 @@ def newest_versions(versions: list[tuple[Version, Tag]], count: int) -> list[tup
 def side_by_side(
     project: StoredProject, work: Callable[[_Item], _Result], items: Sequence[_Item]
 ) -> list[_Result]:
-    """The results for all items, in their order, from as many threads as suits the registry. The first
-    failure ends the work.
+    """Work on all items in parallel, in as many threads as suit the registry. Returns the results in the
+    order of the items. The first failure ends the work.
     """
     width = min(project.session.concurrency, len(items))
     if width <= 1:
@@ -296,7 +297,7 @@ def side_by_side(
     found: dict[int, _Result] = {}
 
     def fetch() -> None:
-        # One future for each thread, not for each item: a page of a thousand versions is a tenth faster.
+        # One future for each thread instead of each item: a page of a thousand versions takes a tenth less.
         while True:
             try:
                 number, item = left.popleft()
@@ -304,10 +305,10 @@ def side_by_side(
                 return
             found[number] = work(item)
 
-    # Threads of its own, so that a page from a registry that hangs delays no other page.
+    # Each page has its own threads, so that a registry that hangs doesn't delay the pages of others.
     fetchers = ThreadPoolExecutor(width, thread_name_prefix="fetch")
     try:
-        # Each in the context of the request: its calls belong to that request's trace.
+        # Each thread has the context of the request, so that its calls are in the request's trace.
         futures = [fetchers.submit(copy_context().run, fetch) for _ in range(width)]
         done, late = wait(futures, seconds, FIRST_EXCEPTION)
         for future in done:
@@ -321,7 +322,7 @@ def side_by_side(
 
 
 def _is_about_one_document(refusal: RegistryError) -> bool:
-    """Whether a registry refuses to give a certain document, and would give others: it is of a type that the
-    registry doesn't convert (406), or is stored broken.
+    """Whether a registry refuses only this document: it doesn't convert the document's type (406), or what it
+    has stored is broken.
     """
     return refusal.status == 406 or bool(_BROKEN.intersection(refusal.codes))

@@ -1,7 +1,8 @@
-"""Refresher: gives the state of a repository that a page is made of, remembered or just read.
+"""Refresher: the state of a repository that a page is made from, remembered or just read.
 
-Within the time to live the remembered state is enough. After that the registry is asked for what may have
-changed, by one request at a time; those that come meanwhile get the remembered state for a while longer.
+Within the time to live the remembered state is used. After that the registry is asked for what may have
+changed, by one request at a time. Requests that arrive meanwhile still get the remembered state, for as long
+again.
 """
 
 from __future__ import annotations
@@ -27,35 +28,35 @@ _TRIES = 3  # times that a request waits for others that began before it
 
 @dataclass(frozen=True, slots=True)
 class _Sorted:
-    """The tags of a repository, and those of them that are of the newest versions, oldest first."""
+    """All tags of a repository; and the tags of its newest versions, oldest first."""
 
     tags: tuple[str, ...]
     newest: list[Tag]
 
 
 class Refresher:
-    """One for the process. A page shows the newest `max_versions` versions; 0 is no limit."""
+    """Reads states. One for the process. A page shows the newest `max_versions` versions; 0 is no limit."""
 
     def __init__(self, max_versions: int) -> None:
         self._max_versions = max_versions
         self._flights = SingleFlight()
         self._guard = threading.Lock()
-        # To parse and sort a thousand versions takes longer than the rest of a page.
+        # Parsing and sorting a thousand versions takes longer than the rest of a page.
         self._sorted: LRUCache[Repository, _Sorted] = LRUCache(
             _SORTED, getsizeof=lambda known: 500 + _TAG * len(known.tags)
         )
 
     def listing(self, project: StoredProject, position: Position | None, *, fresh: bool) -> Listing:
-        """The tags, as the registry lists them to this caller, for requests of the same caller at once.
+        """The tags, as the registry lists them to this caller. Simultaneous requests of the caller share it.
 
-        `position` is that of the repository's journal: a request that comes after a change doesn't share a
-        list, or a refusal, from before it.
+        `position` is that of the repository's journal: a request after a change doesn't share a list, or a
+        refusal, from before the change.
         """
         key = ("list", fresh, project.caller_key, project.repository, position)
         return self._flights.run(key, project.caller_key, project.listing, project.seconds_left)
 
     def remembered(self, project: StoredProject, listing: Listing | None) -> State | None:
-        """The remembered state, with the tags just listed, where it is fresh enough."""
+        """The remembered state, with the tags just listed; None if it isn't fresh."""
         before = project.cache.state()
         state = before if listing is None else _merged(before, listing, project.cache.now())
         is_fresh = self._is_fresh(project, state)
@@ -69,8 +70,8 @@ class Refresher:
     def refreshed(
         self, project: StoredProject, listing: Listing | None, position: Position | None, *, fresh: bool
     ) -> State:
-        """What the registry says, asked by this request or by another that began after `position`. While
-        another is asking, a stale state is enough unless `fresh`.
+        """The state from the registry, read by this request or by another one that began after `position`.
+        While another request is reading, a stale state is returned unless `fresh`.
         """
         key = ("state", fresh, project.repository)
         for _ in range(_TRIES):
@@ -84,8 +85,8 @@ class Refresher:
         return self.read(project, listing, fresh=fresh)
 
     def read(self, project: StoredProject, listing: Listing | None, *, fresh: bool) -> State:
-        """Ask the registry for what isn't remembered, or isn't fresh; with `fresh`, for everything. What it
-        says is remembered for all who share the cache.
+        """Ask the registry for what isn't remembered, or isn't fresh; with `fresh`, for everything. The state
+        is then remembered for all who share the cache.
         """
         cache = project.cache
         with cache.refresh_lock(project.seconds_left):
@@ -96,7 +97,7 @@ class Refresher:
                 listing = project.listing()
             state = _merged(before, replace(listing, position=before.position), cache.now())
             state = self._with_tags_read(project, state, fresh=fresh)
-            # For the position from before: the list may be younger than what was remembered of old versions.
+            # The state keeps the position from before the registry was asked, and gets the list's time.
             state = replace(state, listed=listing.at)
             if before.differs_from(state):
                 state = cache.announce(state)
@@ -112,12 +113,12 @@ class Refresher:
         newest = [tag for _, tag in newest_versions(versions_among(tags), self._max_versions)]
         with self._guard:
             self._sorted.pop(project.repository, None)
-            with suppress(ValueError):  # it is larger than all of them may be together
+            with suppress(ValueError):  # it is too large to be remembered
                 self._sorted[project.repository] = _Sorted(tags, newest)
         return newest
 
     def _with_tags_read(self, project: StoredProject, state: State, *, fresh: bool) -> State:
-        """The state after the registry was asked what is under the tags that aren't fresh."""
+        """The state, after asking the registry what is under the tags that aren't fresh."""
         cache, known = project.cache, dict(state.tag_states)
         now, newest = cache.now(), self.newest(project, state.tags)
         asked = [tag for tag in newest if fresh or not cache.freshness.is_fresh(known.get(str(tag)), now)]
@@ -140,7 +141,7 @@ class Refresher:
         )
 
     def _stale(self, project: StoredProject) -> State | None:
-        """The remembered state, where it may be served while another request asks the registry."""
+        """The remembered state if it may be used while another request asks the registry, else None."""
         state = project.cache.state()
         whole = all(str(tag) in state.tag_states for tag in self.newest(project, state.tags))
         return (
@@ -151,7 +152,7 @@ class Refresher:
 def _merged(state: State, listing: Listing, now: float) -> State:
     """The state with the tags just listed. A tag that was written a moment ago may not be in the list yet.
 
-    What was known of a tag that is gone is forgotten: another document may appear under it.
+    The state of a tag that is gone is forgotten, because another document may appear under the tag.
     """
     if listing.position != state.position or listing.at < state.listed:
         return state

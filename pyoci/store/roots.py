@@ -1,4 +1,4 @@
-"""Roots: which projects a namespace has, by the registry's list of repositories."""
+"""Roots: the projects of a namespace, from the registry's list of repositories."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from pyoci.store.models import Namespace
 
 _KNOWN = 16 * 1024 * 1024  # bytes, roughly, of the namespaces that one process remembers
 _NAME = 150  # bytes of one namespace
-_SECONDS = 40.0  # for which a list that another request reads is waited for: reading it has a limit of 30
+_SECONDS = 40.0  # to wait for a list that another request is reading, which takes at most 30
 
-_Namespaces = tuple[frozenset[str], float]  # their paths, and until when they count
+_Namespaces = tuple[frozenset[str], float]  # their paths, and until when these are valid
 
 
 class Roots:
-    """One for the process.
+    """Finds the projects of namespaces. One for the process.
 
-    A registry that sorts its list, and begins it after any name, shows with one short page whether there is
-    anything in a namespace. zot begins after existing names only, and gives an empty page for others; some
-    registries ignore the name. There the whole list is read, and remembered for the caller who was given it.
+    If a registry sorts its list and can begin it after any name, one short page of it shows whether a
+    namespace has anything in it. zot can begin only after an existing name and returns an empty page for
+    others; some registries ignore the name. For those the whole list is read, and remembered for its caller.
     """
 
     def __init__(
@@ -61,8 +61,8 @@ class Roots:
         return tuple(sorted(_projects_in(namespace, names)))
 
     def projects_if_any(self, namespace: Namespace, caller: Credentials) -> tuple[ProjectName, ...]:
-        """The projects of a namespace; none where that is unknown. The list is read only if something is
-        there: pip asks for every dependency that lives on PyPI, and the whole would be much each time.
+        """The projects of a namespace; none if they can't be listed. The whole list is read only if the
+        namespace is in use: pip also asks for every dependency that is on PyPI, and that must stay cheap.
         """
         try:
             return self.projects(namespace, caller) if self.is_in_use(namespace, caller) else ()
@@ -70,8 +70,8 @@ class Roots:
             return ()
 
     def is_in_use(self, namespace: Namespace, caller: Credentials, *, fresh: bool = False) -> bool:
-        """Whether the registry lists anything in a namespace. `fresh` uses nothing that is remembered. Raises
-        what the registry says.
+        """Whether the registry lists anything in a namespace. With `fresh` nothing that is remembered is
+        used. Raises the registry's refusal.
         """
         session, prefix = self._gateway.session(namespace.registry, caller), f"{namespace.path}/"
         names = session.repositories_after(prefix)
@@ -84,7 +84,7 @@ class Roots:
     def _namespaces(
         self, session: OCISession, registry: Registry, caller: Credentials, *, fresh: bool
     ) -> frozenset[str]:
-        """Every namespace that has something in it, by the whole list of repositories."""
+        """Every namespace that is in use, from the whole list of repositories."""
         who = self._cache.caller_key(caller)
         key = (registry.origin, who)
         with self._guard:
@@ -95,7 +95,7 @@ class Roots:
         def read() -> frozenset[str]:
             until = self._clock() + self._cache.freshness.ttl
             found = frozenset(path for name in session.repositories() for path in _paths_above(name))
-            with self._guard, suppress(ValueError):  # it is larger than all of them may be together
+            with self._guard, suppress(ValueError):  # it is too large to be remembered
                 self._known[key] = (found, until)
             return found
 
@@ -103,8 +103,8 @@ class Roots:
 
 
 def _follow(names: tuple[str, ...], name: str) -> bool:
-    """Whether a list of repositories can be the part that follows `name`: it isn't empty, and is sorted, by
-    characters or by segments.
+    """Whether a list of repositories can be the part after `name`: it isn't empty, has no name before
+    `name`, and is sorted by characters or by segments.
     """
     if not names or min(names) < name:
         return False
@@ -118,7 +118,9 @@ def _paths_above(repository: str) -> Iterator[str]:
 
 
 def _projects_in(namespace: Namespace, repositories: Iterable[str]) -> Iterator[ProjectName]:
-    """The projects of a namespace among all repositories; deeper ones belong to another namespace."""
+    """The projects of a namespace among some repositories. A repository deeper in the path belongs to
+    another namespace.
+    """
     prefix = f"{namespace.path}/"
     for repository in repositories:
         if not repository.startswith(prefix):

@@ -1,4 +1,4 @@
-"""PackageStore: what a caller may do with the packages of a namespace. The web room knows only this."""
+"""PackageStore: all that a caller can do with packages. `pyoci.web` uses the store only through it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _utc_now() -> datetime:
 class PackageStore:
     """Python packages kept in registries. One for the process; the caller comes with each call.
 
-    Methods raise the kinds of `pyoci.errors`.
+    Methods raise the errors of `pyoci.errors`.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class PackageStore:
         self._destinations = Destinations(self._roots, self._pages, partial(self._project, publishing=True))
 
     def projects(self, namespace: Namespace, caller: Credentials) -> tuple[ProjectName, ...]:
-        """The projects of a namespace, sorted. Raises NotFound where the registry lists no repositories."""
+        """The projects of a namespace, sorted. Raises NotFound if the registry doesn't list repositories."""
         return self._roots.projects(namespace, caller)
 
     def find(
@@ -98,10 +98,11 @@ class PackageStore:
         ask_upstream: bool = True,
         fresh: bool = False,
     ) -> ProjectPage | Root | ForeignPage:
-        """What is at the address of a project: its page; if the registry lacks it, the root of the
-        namespace `below`, which is spelled like it; or else the page of the upstream package index, which is
-        not asked where `ask_upstream` is false. The answer is valid for no longer than the absence that it
-        comes `after`.
+        """What is at the address of a project. That is its page; if the registry doesn't have the project, it
+        is the root of the namespace `below`, which has the same address; if that has no projects, it is
+        upstream's page, unless `ask_upstream` is false.
+
+        `after` is an absence that was found first: the answer is valid for no longer than that.
         """
         project = self._project(namespace, name, caller)
         found = self._lookup.find(
@@ -121,8 +122,8 @@ class PackageStore:
         below: Namespace | None = None,
         fresh: bool = False,
     ) -> Absence | None:
-        """That the registry has neither the project nor anything in the namespace `below`, which is spelled
-        like it; None where it has one of them. Raises any answer that leaves it unclear.
+        """An Absence if the registry has neither the project nor anything in the namespace `below`, which has
+        the same address; None if it has one of them. Raises the registry's refusal if that leaves it unclear.
         """
         project = self._project(namespace, name, caller)
         return self._lookup.absence(project, self._projects_below(below, caller), fresh=fresh)
@@ -131,15 +132,15 @@ class PackageStore:
         return lambda: self._roots.projects_if_any(below, caller) if below is not None else ()
 
     def is_valid(self, validity: Validity) -> bool:
-        """Whether the page with this validity may be given again to the caller who got it."""
+        """Whether the page with this validity may be served again to the same caller."""
         return self._cache.is_valid(validity)
 
-    # A file of another sha256 than the caller expects is NotFound: `sha256` are the first digits of its hex.
+    # `sha256` is the beginning of the hash that the caller expects, in hex; another file is NotFound.
 
     def describe(
         self, namespace: Namespace, name: ProjectName, filename: str, caller: Credentials, *, sha256: str = ""
     ) -> PackageFile:
-        """One file, its size included."""
+        """One file, with its size."""
         return self._files.describe(self._project(namespace, name, caller), filename, sha256)
 
     def open(
@@ -165,7 +166,7 @@ class PackageStore:
         *,
         sha256: str = "",
     ) -> FileStream | FileElsewhere:
-        """The bytes of a file; or the URL that the registry redirects to, where `leave` accepts it."""
+        """The bytes of a file; or the URL that the registry redirects to, if `leave` accepts the URL."""
         return self._files.open_or_redirect(self._project(namespace, name, caller), filename, leave, sha256)
 
     def metadata(
@@ -175,9 +176,9 @@ class PackageStore:
         return self._files.metadata(self._project(namespace, name, caller), filename, sha256)
 
     def summary(self, namespace: Namespace, page: ProjectPage, caller: Credentials) -> str:
-        """The Summary in METADATA of the newest version on a page; "" where there is none.
+        """The Summary in METADATA of the newest version on a page; "" if there is none.
 
-        At most one file is asked for its METADATA, which is remembered.
+        Reads METADATA of at most one file, which is then remembered.
         """
         newest = (file for file in page.files if file.version == page.latest and file.core_metadata)
         file = next(newest, None)
@@ -186,16 +187,16 @@ class PackageStore:
         try:
             text = self.metadata(namespace, page.name, file.filename, caller, sha256=file.sha256)
             return parse_metadata(text, "METADATA", file.distribution).summary or ""
-        except PyOCIError:  # the page counts without it
+        except PyOCIError:  # the page is complete without a summary
             return ""
 
     def publish(
         self, address: Namespace | UploadAddress, form: IncomingForm, caller: Credentials
     ) -> Published:
-        """Store an uploaded file, while it arrives if its form allows that. A namespace is used as it is; an
-        address may mean more than one.
+        """Store an uploaded file. It is streamed while it arrives if the order of the form's fields allows
+        that. An UploadAddress may mean one of several namespaces.
 
-        Raises AlreadyExists, and InvalidRequest with nothing stored.
+        Raises AlreadyExists, and InvalidRequest; then nothing is stored.
         """
         incoming = IncomingFile(form, self._now())
         name = incoming.distribution.name
@@ -211,7 +212,7 @@ class PackageStore:
         self._publisher.yank(self._project(namespace, name, caller, publishing=True), target, reason)
 
     def delete(self, namespace: Namespace, name: ProjectName, target: str, caller: Credentials) -> None:
-        """Delete a file or a whole version. Raises NotSupported where the registry has no way."""
+        """Delete a file or a whole version. Raises NotSupported if the registry can't delete."""
         self._publisher.delete(self._project(namespace, name, caller, publishing=True), target)
 
     def _report_busy(self, repository: Repository) -> None:
@@ -224,7 +225,7 @@ class PackageStore:
         repository = namespace.repository(name)
         session = self._gateway.session(namespace.registry, caller, publishing=publishing)
         read_limit = ReadLimit(self._large, refused=partial(self._report_busy, repository))
-        if not publishing:  # who writes a version waits for nobody who reads a large project
+        if not publishing:  # an upload doesn't wait for readers of large projects
             session.large = read_limit.large
         return StoredProject(
             session=session,

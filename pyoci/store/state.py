@@ -1,4 +1,4 @@
-"""State: what is remembered of a repository's tags, and for how long that is taken for the present. Pure."""
+"""State: what is remembered of a repository's tags, and for how long it counts as current."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pyoci.oci.references import Digest
 
 TTL = 60.0  # seconds
 TTL_OLD = 3600.0  # seconds
-_RECENT = 24 * 3600.0  # seconds: what changed within them may well change again
+_RECENT = 24 * 3600.0  # seconds: a tag that changed within them is likely to change again
 _SKEW = 5.0  # seconds that the clocks of two hosts may differ
 PAGES_CHANGED = (
-    "+"  # an entry in a journal that is no tag: pages have changed, and nothing in the registry has
+    "+"  # a journal entry that isn't a tag: pages have changed, although nothing in the registry has
 )
 
 
@@ -27,7 +27,7 @@ class TagState:
 
     digest: Digest
     looked: float  # when the registry was asked
-    changed: float  # when it was written, by its own annotations
+    changed: float  # when the document was written, by its annotations
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +41,9 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The tags of a repository, and what was under those that were looked at.
+    """The tags of a repository, and what was under those that were read.
 
-    It is true for the `position` that the repository's journal had before the registry was asked.
+    `position` is that of the repository's journal before the registry was asked.
     """
 
     position: Position | None = None
@@ -54,21 +54,23 @@ class State:
 
     @property
     def weight(self) -> int:
-        """How many bytes of memory it takes, roughly."""
+        """Its approximate size in memory, in bytes."""
         return 1000 + 200 * len(self.tag_states) + 80 * len(self.tags)
 
     def without(self, changed: Iterable[str], position: Position) -> Self:
-        """The same after some tags were written: they, and the list, have to be asked for again."""
+        """This state after some tags were written: these tags and the list have to be read again."""
         gone = set(changed) - {PAGES_CHANGED}
         if not gone:
             return replace(self, position=position)
         left = {tag: known for tag, known in self.tag_states.items() if tag not in gone}
-        # A registry's list may lack for some seconds what was just written: it is looked for all the same.
+        # For some seconds a registry's list may lack a tag that was just written: the tag is read anyway.
         tags = tuple(sorted({*self.tags, *gone}))
         return replace(self, position=position, listed=0.0, tags=tags, tag_states=left)
 
     def doubted(self, position: Position | None) -> Self:
-        """The same as a guess: every tag has to be looked at again, and most will not have changed."""
+        """This state when it is unknown what has changed since: every tag has to be read again. It is kept
+        because a HEAD request is enough for a tag that hasn't changed.
+        """
         stale = {tag: replace(known, looked=0.0) for tag, known in self.tag_states.items()}
         return replace(self, position=position, listed=0.0, tag_states=stale)
 
@@ -83,7 +85,7 @@ class State:
         return mine.epoch == position.epoch and mine.count >= position.count
 
     def differs_from(self, later: Self) -> bool:
-        """Whether pages that were made of this state, which may still be given again, are now wrong."""
+        """Whether remembered pages that were made from this state are out of date."""
         if not self.listed:
             return False
         before, after = self.tag_states, later.tag_states
@@ -93,11 +95,11 @@ class State:
 
     @staticmethod
     def head(position: Position) -> bytes:
-        """The first bytes of `to_json` of a state of that position."""
+        """The first bytes that `to_json` returns for any state at that position."""
         return _dumped({"position": [position.epoch, position.count]})[:-1]
 
     def to_json(self) -> bytes:
-        """Raises ValueError without a position."""
+        """The state as it is stored. Raises ValueError if it has no position."""
         if self.position is None:
             raise ValueError("a state without a position can't be stored")
         document = {
@@ -114,7 +116,7 @@ class State:
 
     @classmethod
     def from_json(cls, text: bytes) -> Self | None:
-        """None for anything that `to_json` has not written."""
+        """Parse what `to_json` has written; None for anything else."""
         try:
             document = json.loads(text)
             epoch, count = document["position"]
@@ -142,9 +144,9 @@ def _dumped(document: dict[str, Any]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """For how many seconds a list of tags, and what was under a tag, is taken for the present.
+    """For how many seconds a list of tags, and the state of a tag, count as current.
 
-    A tag that nobody has written for a day is looked at every `ttl_old` seconds only.
+    A tag that nobody has written for a day is read again only after `ttl_old` seconds.
     """
 
     ttl: float = TTL
@@ -161,11 +163,11 @@ class Freshness:
         return -_SKEW <= now - known.looked < seconds
 
     def may_serve_stale(self, state: State, now: float) -> bool:
-        """Whether the state will do for a request that finds another one asking the registry already."""
+        """Whether the state may be used while another request is asking the registry."""
         return -_SKEW <= now - state.listed < 2 * self.ttl
 
 
 def fingerprint(pairs: Iterable[tuple[str, Digest]], *others: str) -> str:
-    """A hash of what a page is made of: two pages with the same fingerprint are the same."""
+    """A hash of all that a page is made from: two pages with the same fingerprint are identical."""
     text = "\n".join([*others, *(f"{tag} {digest}" for tag, digest in pairs)])
     return hashlib.sha256(text.encode()).hexdigest()

@@ -62,7 +62,7 @@ def test_a_blob_of_another_size_than_the_page_says_is_not_served(
     document = registry.document("1.0")
     document["manifests"][0]["annotations"]["com.pyoci.size"] = "5"
     registry.put("1.0", document)
-    with pytest.raises(ProtocolError, match="has not the size"):
+    with pytest.raises(ProtocolError, match="expected 5"):
         content(store, WHEEL)
 
 

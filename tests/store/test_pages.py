@@ -139,7 +139,7 @@ def test_documents_without_end_are_not_read(registry: TestRegistry, store: Packa
     image_index["annotations"]["org.example.ballast"] = "x" * 3_900_000
     for number in range(15):
         registry.put(f"2.{number}", image_index)
-    with pytest.raises(ProtocolError, match="too long"):
+    with pytest.raises(ProtocolError, match="too large"):
         page(store)
 
 

@@ -1,6 +1,7 @@
 """An uploaded file that is arriving: streamed to the registry and to a temporary file at once, and verified.
 
-What can be checked ahead of the file is checked before its first byte is passed on; the rest before its last.
+The fields ahead of the file are checked before its first byte is sent to the registry. Everything else is
+checked before its last byte is sent.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class IncomingForm(Protocol):
     """
 
     def ahead(self) -> Upload | None:
-        """The fields that stand ahead of the file; None unless they are all that a form must have.
+        """The fields ahead of the file in the form; None if a field that a form must have isn't among them.
 
         The size is that of the file if nothing follows it in the form; the content is still empty.
         """
@@ -53,11 +54,12 @@ class SizeMismatch(Exception):
 
 
 class IncomingFile:
-    """An uploaded file. If it `can_stream`, it can be pushed while it arrives: it is a body, to be read once,
-    that gives its last piece only after everything was checked, and raises instead if something is wrong.
+    """An uploaded file. If `can_stream` is true, it can be pushed while it arrives: as the body of a request,
+    which can be iterated once. Iteration gives the last piece only after everything was checked. If something
+    is wrong, it raises instead.
 
     `distribution` and `sha256` are what the form says; they are verified once `file` has returned. A file
-    that can't be streamed is read whole at once: it is small, or too few fields stand ahead of it.
+    that can't be streamed is read whole at once: it is small, or too few fields are ahead of it.
     """
 
     def __init__(self, form: IncomingForm, created: datetime) -> None:
@@ -81,7 +83,7 @@ class IncomingFile:
             self._size, self.sha256, self.distribution = file.size, file.sha256, file.distribution
 
     def file(self) -> NewFile:
-        """The file, after the rest of the form was read and everything checked. Raises InvalidRequest."""
+        """Read the rest of the form, check everything and return the file. Raises InvalidRequest."""
         if self._file is None:
             for piece in self._pieces:
                 self._hashes.update(piece)
@@ -91,7 +93,7 @@ class IncomingFile:
 
     @property
     def content(self) -> BinaryIO:
-        """The temporary file. `file` has to be called first: then it has all of the file."""
+        """The temporary file. Call `file` first: after that it has the whole file."""
         assert self._upload is not None
         return self._upload.content
 
@@ -114,7 +116,7 @@ class IncomingFile:
 
 
 class _Hashes:
-    """The hashes of a file, updated as its bytes arrive: sha256, and the kinds that are named."""
+    """The hashes of a file, updated as its bytes arrive: SHA-256, and the named kinds."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._by_name = {name: _new_hash(name) for name in {"sha256", *names}}
@@ -171,8 +173,8 @@ def _verified(upload: Upload, hashes: _Hashes, created: datetime) -> NewFile:
 
 
 def _check_form(upload: Upload) -> Distribution:
-    """The parsed file name. Raises InvalidRequest unless the form's fields agree with it; those that are
-    missing aren't needed.
+    """The parsed file name. Raises InvalidRequest if a field of the form disagrees with it; a field may be
+    missing.
     """
     name = ProjectName.parse(upload.name) if upload.name else None
     distribution = parse_filename(upload.filename, name)
@@ -198,7 +200,7 @@ def _version(text: str) -> Version:
         return Version(text)
     except (InvalidVersion, ValueError):
         raise InvalidRequest(
-            f"{text[:100]!a} is not a version; expected one as PEP 440 has it, like 1.0"
+            f"{text[:100]!a} is not a version; expected a PEP 440 version, like 1.0"
         ) from None
 
 

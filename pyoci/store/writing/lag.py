@@ -1,8 +1,8 @@
 """Registries that lag, and writers elsewhere: which answer is out of date, and when to read a write back.
 
-ghcr.io and Docker Hub may answer for some seconds with what a write has replaced. Taking that for the present
-state would lose a file. An answer is stale only if it is one that our own writes replaced: an unknown answer
-is somebody else's newer write.
+For some seconds after a write, ghcr.io and Docker Hub may still answer with what the write has replaced. An
+update that is based on such an answer loses a file. An answer is stale only if our own writes have replaced
+it: an unknown answer is somebody else's newer write.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pyoci.oci.session import OCISession
 _ABSENCE = 30.0  # seconds for which the absence of a tag that we wrote is taken for lag
 _REMEMBERED = 5 * 60.0  # seconds for which a write is remembered; no registry is known to lag as long
 _SLOTS = 2048
-_REPLACED = 120  # digests remembered for one tag: a build matrix writes its tag about as often
+_REPLACED = 120  # digests remembered for one tag: about as many as a build matrix writes
 _HEAD = struct.Struct(
     "<16sd32sH"
 )  # key of the tag, time of the last write, its digest, count of replaced ones
@@ -39,12 +39,12 @@ _ABSENT = b"\0" * 32
 _REGISTRIES = 1024
 _UPDATES = 64  # of each registry, the latest
 _RECENT = 120.0  # seconds
-_CONTENDED = 1.0  # seconds at least where others write as well: they may be slower than we are
-_LONGEST = 4.0  # seconds; there are two read-backs. Some uploaders give up after ten; a lost file is worse
+_CONTENDED = 1.0  # the least seconds if others write as well: they may be slower than we are
+_LONGEST = 4.0  # seconds before each of two read-backs: some clients give up after ten
 
 
 class ChangeJournal(Protocol):
-    """What everything that shares a cache has changed."""
+    """The changes that all servers that share a cache have made."""
 
     def mark(self, repository: Repository) -> str:
         """The journal's present end; "" if it can't be read."""
@@ -58,10 +58,10 @@ class ChangeJournal(Protocol):
 class RecentWrites:
     """What this server wrote in the last minutes under each tag, and what each write replaced.
 
-    One for the server, made before its workers are forked: all of them share its memory. A change of a tag in
-    the journal, by another server, ends what is known of it. `record`, `sync` and `is_foreign` need the tag's
-    lock; the other methods don't, and may in rare cases read a digest that is half written. Two tags that
-    share a slot replace each other.
+    One for the server, made before its workers are forked: all of them share its memory. Once the journal has
+    another server's change of a tag, what is known of the tag is forgotten. `record`, `sync` and `is_foreign`
+    need the tag's lock. The other methods don't, and may in rare cases read a half-written digest. Each tag
+    has a slot in the memory; if two tags have the same slot, the last one written is remembered.
     """
 
     def __init__(self, journal: ChangeJournal, clock: Callable[[], float] = time.monotonic) -> None:
@@ -78,7 +78,9 @@ class RecentWrites:
     def record(
         self, repository: Repository, tag: Tag, replaced: Digest | None, written: Digest | None
     ) -> None:
-        """Remember a write that the registry took and the journal doesn't have yet. None is no tag."""
+        """Remember a write that the registry has accepted, and that isn't in the journal yet. None means that
+        there is no tag.
+        """
         key, offset = _slot_of(repository, tag)
         new = _bytes(written)
         old = (*self._known(key, offset), _bytes(replaced)[:_SHORT])
@@ -88,7 +90,7 @@ class RecentWrites:
         _HEAD.pack_into(self._memory, offset, key, self._clock(), new, len(kept))
 
     def journaled(self, repository: Repository, tag: Tag) -> None:
-        """The journal has our write now: any change of the tag after it is another server's."""
+        """Our write is in the journal now. Any later change of the tag there is another server's."""
         key, offset = _slot_of(repository, tag)
         if _HEAD.unpack_from(self._memory, offset)[0] == key:
             self._set_mark(offset, self._journal.mark(repository))
@@ -101,14 +103,14 @@ class RecentWrites:
         return _bytes(digest)[:_SHORT] in self._replaced(repository, tag)
 
     def is_foreign(self, repository: Repository, tag: Tag, digest: Digest | None) -> bool:
-        """Whether an answer with this digest (None: no such tag) is neither what we wrote last nor what our
-        own writes replaced: then somebody writes there who doesn't share the journal.
+        """Whether an answer with this digest (None: no such tag) was written by somebody who doesn't share
+        the journal: it is neither what we wrote last nor what our own writes replaced.
         """
         replaced, found = self._replaced(repository, tag), _bytes(digest)
         return bool(replaced) and found != self._written(repository, tag) and found[:_SHORT] not in replaced
 
     def last(self, repository: Repository, tag: Tag) -> Digest | None:
-        """What was written last, None if the tag was removed. Only meaningful where an answer `is_stale`."""
+        """What was written last; None if the tag was removed. Only meaningful if an answer `is_stale`."""
         written = self._written(repository, tag)
         return None if written == _ABSENT else Digest("sha256", written.hex())
 
@@ -137,12 +139,12 @@ class RecentWrites:
 def current_document(
     session: OCISession, repository: Repository, tag: Tag, writes: RecentWrites
 ) -> Document | None:
-    """The document under a tag, None if there is no such tag. Our last write replaces a stale answer."""
+    """The document under a tag; None if there is none. A stale answer is replaced by our last write."""
     document = _pulled(session, repository, tag)
     if not writes.is_stale(repository, tag, document.digest if document else None):
         return document
     last = writes.last(repository, tag)
-    # If our last write is gone, somebody deleted it elsewhere: then the first answer is right after all.
+    # If our last write is gone, somebody else has deleted it, and the first answer wasn't stale.
     return None if last is None else _pulled(session, repository, last) or document
 
 
@@ -165,10 +167,10 @@ def _bytes(digest: Digest | None) -> bytes:
 
 
 class WriteLatency:
-    """How long updates took lately at each registry, from the read to the write. One for the process.
+    """How long recent updates took at each registry, from the read to the write. One for the process.
 
-    A server elsewhere may have read before we wrote, and overwrite us as much later as its update takes.
-    Reading back any sooner would find nothing wrong.
+    Another server may have read a tag before we wrote it, and overwrite our write when its own update ends.
+    A read-back before that time would find nothing wrong.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -178,14 +180,14 @@ class WriteLatency:
         self._contended: LRUCache[str, float] = LRUCache(_REGISTRIES)  # when that was seen last
 
     def record(self, origin: str, seconds: float) -> None:
-        """An update took so long at the registry of that origin."""
+        """Record how many seconds an update took at the registry of that origin."""
         with self._guard:
             if origin not in self._seen:
                 self._seen[origin] = deque(maxlen=_UPDATES)
             self._seen[origin].append((self._clock(), seconds))
 
     def record_contention(self, origin: str) -> None:
-        """Somebody who doesn't share the journal changes tags at that registry, too."""
+        """Record that somebody who doesn't share the journal changes tags at that registry, too."""
         with self._guard:
             self._contended[origin] = self._clock()
 
@@ -200,6 +202,6 @@ class WriteLatency:
             seen = self._seen.get(origin, ())
             longest = max((seconds for when, seconds in seen if when >= since), default=0.0)
             contended = self._contended.get(origin, since) > since
-        # The first read-back finds most overwrites; the second is for writers who are slower than we are.
+        # The first read-back finds most overwrites; the second finds those of writers slower than we are.
         second = max(2 * longest, _CONTENDED) if contended else longest
         return min(longest, _LONGEST), min(second, _LONGEST)

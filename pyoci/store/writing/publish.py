@@ -1,4 +1,4 @@
-"""What a caller may change: publish a file, yank or delete a file or a version."""
+"""Publisher: publishes files, and yanks or deletes files and versions."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class Publisher:
         self._now = now
 
     def publish(self, project: StoredProject, incoming: IncomingFile) -> PackageFile:
-        """Push the file, its config blob, its manifest, and then the image index that refers to them, so that
-        a reader never sees a dangling reference. If the same file is there already, push only what the
-        registry has lost of it, and return it as it is there.
+        """Push the file, its config blob, its manifest, and last the image index that refers to them, so that
+        a reader never sees a dangling reference. If the same file is stored already, push only the parts of
+        it that the registry has lost, and return the stored file.
 
-        Raises AlreadyExists if another file of that name is there, and InvalidRequest.
+        Raises AlreadyExists if a different file of that name is stored, and InvalidRequest.
         """
         present = self._present(project, incoming)
         if present is not None:
@@ -74,8 +74,8 @@ class Publisher:
         delete_manifests(project, digests)
 
     def _present(self, project: StoredProject, incoming: IncomingFile) -> tuple[Tag, Entry] | None:
-        """The same file if it is there already, and its tag. A tag that can't be read yet may be readable
-        after the first push (Docker Hub); it is read again when the image index is updated.
+        """The tag and the entry of the same file, if it is stored already. On Docker Hub a tag may become
+        readable only after the first push; it is read again when the image index is updated.
         """
         for tag in likely_tags(incoming.distribution):
             try:
@@ -89,8 +89,8 @@ class Publisher:
         return None
 
     def _restore(self, project: StoredProject, tag: Tag, entry: Entry, incoming: IncomingFile) -> PackageFile:
-        """Push again what the registry has lost of a file that is there: a clean-up takes files, config blobs
-        and manifests of versions whose tag stays.
+        """Push again what the registry has lost of a file: a clean-up may remove files, config blobs and
+        manifests of a version, and leave its tag.
         """
         lost, found = entry.descriptor.digest, restored(project, entry, incoming)
 
@@ -125,7 +125,7 @@ class Publisher:
             return IndexUpdate(apply, is_in)
 
         if tags:
-            # Who may only read must not keep those waiting who may write.
+            # Callers who may only read must not hold the tag's lock: others would wait for it.
             project.session.check_push(project.repository)
         for tag in tags:
             self._updater.update(project.session, project.repository, tag, updating(tag))
@@ -149,7 +149,7 @@ def _adding(project: StoredProject, tag: Tag, stored: StoredFile) -> IndexUpdate
         if _same_file(project, tag, present, new.distribution, new.sha256) is not None:
             return present
         if present is not None:
-            # What is still in the file's place can't be read any more.
+            # If entries with the file's wheel tags, or sdists like it, are left, they can't be read any more.
             lost = [entry.descriptor for entry in _in_place(project, tag, present, new.distribution)]
             present = replace(present, manifests=tuple(e for e in present.manifests if e not in lost))
         return with_entry(present, stored.descriptor, new.created)
@@ -167,8 +167,8 @@ def _same_file(
     distribution: Distribution,
     sha256: str,
 ) -> Entry | None:
-    """The entry of the same file; None if its place in the version is free, as it is if what was there can't
-    be read any more. Raises AlreadyExists if another file is there.
+    """The entry of the same file, or None. Entries that can't be read any more don't count. Raises
+    AlreadyExists if a different file has the same wheel tags, or is an sdist of the same kind.
     """
     for entry in _in_place(project, tag, image_index, distribution):
         try:
@@ -184,17 +184,15 @@ def _same_file(
 def _in_place(
     project: StoredProject, tag: Tag, image_index: ImageIndex | None, distribution: Distribution
 ) -> list[Entry]:
-    """The entries of a version that have the same place as a file: the same wheel tags, or the same kind of
-    sdist.
-    """
+    """The entries of a version with the same wheel tags as a file, or the same kind of sdist."""
     there = entries(image_index, project.name, str(tag)) if image_index else ()
     return [entry for entry in there if entry.distribution.suffix == distribution.suffix]
 
 
 def _target(project: StoredProject, target: str) -> tuple[Collection[Tag], Callable[[Entry], bool]]:
-    """The tags that a file name or version is under, and which of their entries are meant.
+    """The tags that a file name or version is under, and a function that selects its entries.
 
-    A version may be under several tags, for it may be spelled in several ways: 1.0 and 1.0.0 are one version
+    A version may have several tags, because it may be spelled in several ways: 1.0 and 1.0.0 are one version
     (PEP 440). All of them are meant.
     """
     if target.endswith((".whl", *SDIST_ENDINGS)):
@@ -215,10 +213,10 @@ def _manifests(image_index: ImageIndex | None) -> tuple[Descriptor, ...]:
 
 
 def _file_key(entry: Descriptor) -> _FileKey:
-    """The place of an entry in its version, and its file. Its manifest's digest may change (`repair`)."""
+    """The platform and the file of an entry. The digest of its manifest may change (`repair`)."""
     return entry.platform.architecture if entry.platform else "", blob_digest(entry) or entry.digest
 
 
 def _entry_key(entry: Descriptor) -> _EntryKey:
-    """What tells an entry from all others, also from one of the same file that was published again."""
+    """Identifies an entry. It differs from that of an entry for the same file, published again later."""
     return *_file_key(entry), entry.annotations.get(CREATED, "")

@@ -1,7 +1,7 @@
 """Group commit: writes that wait for the same tag are made together, as one batch.
 
-A build matrix uploads many wheels of one version at the same time. One after the other they would wait longer
-than their clients do; as one batch they cost one read, one write and two read-backs.
+A build matrix uploads many wheels of one version at the same time. If they were written one after the other,
+some clients would give up first. As one batch they cost one read, one write and two read-backs.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from pyoci.oci.references import Repository, Tag
 _TURN_SECONDS = 30.0  # for which a write waits for its turn: in the queue, then for the tag's lock
 _COMMIT_SECONDS = 120.0  # for which a member waits for its leader: some calls to the registry, each limited
 
-Lock = Callable[[str, float], AbstractContextManager[bool]]  # by name, for at most so many seconds
+Lock = Callable[[str, float], AbstractContextManager[bool]]  # takes a name, and the most seconds to wait
 _Key = tuple[str, str, str]
 
 
 class TagLocks:
-    """Locks of tags. `lock` is that of a cache backend: all users of the cache share it."""
+    """Locks of tags. `lock` is a method of a cache backend, so all users of the cache share the locks."""
 
     def __init__(self, lock: Lock) -> None:
         self._lock = lock
@@ -38,7 +38,7 @@ class TagLocks:
 
 
 class Member(Protocol):
-    """One caller's write. It waits in the caller's thread, and the leader of its batch makes it."""
+    """One caller's write. The caller's thread waits, and the thread of the batch's leader writes."""
 
     leads: bool
     released: threading.Event  # set when it becomes a leader, or when its batch is done
@@ -61,7 +61,7 @@ class GroupCommit(Generic[MemberT]):
     def __init__(self, locks: TagLocks) -> None:
         self._locks = locks
         self._guard = threading.Lock()
-        # Those who wait for the leader. A tag has a queue for as long as it has a leader.
+        # The members that wait for the leader. A tag has a queue for as long as it has a leader.
         self._queues: dict[_Key, deque[MemberT]] = {}
 
     def commit(
@@ -101,7 +101,8 @@ class GroupCommit(Generic[MemberT]):
                 each.released.set()
 
     def join(self, key: _Key, member: MemberT, seconds: float) -> bool:
-        """Queue for a tag. True: the member leads now, and has to `leave`. False: its batch is done.
+        """Queue for a tag. Returns True if the member leads now, and has to `leave`; False if its batch is
+        done.
 
         Raises Unreachable if neither happens within `seconds`.
         """
@@ -130,7 +131,7 @@ class GroupCommit(Generic[MemberT]):
         following.released.set()
 
     def _batch_of(self, key: _Key, leader: MemberT) -> list[MemberT]:
-        """The leader and everything in its queue that joins it, which is no longer queued then."""
+        """The leader, and the members that join it, which are taken out of the queue."""
         with self._guard:
             queue = self._queues[key]
             joining = [member for member in queue if member.joins(leader)]

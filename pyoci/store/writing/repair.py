@@ -1,8 +1,9 @@
-"""What a registry's clean-up has taken from a version is pushed again, so that the version can be changed.
+"""Repair: what a registry's clean-up has removed from a version is pushed again, so that it can be changed.
 
-A registry that checks what an image index refers to refuses every change of one whose manifests are gone:
-nobody could add a file, yank or delete one. A file is found by the digest in its entry. If the file is gone,
-too, its entry gets a placeholder: it stays listed, and the same file can be uploaded again.
+Some registries check the manifests that an image index refers to. If one of them is gone, they refuse every
+change: nobody could add, yank or delete a file of the version. So a new manifest is pushed for the file,
+which is found by the digest in its entry. If the file is gone, too, the manifest is a placeholder: the file
+stays listed, and can be uploaded again.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 
 
 def with_manifests(session: OCISession, repository: Repository, image_index: ImageIndex) -> ImageIndex:
-    """The image index with a new manifest in place of each that is gone."""
+    """Push a new manifest for each that is gone, and return the image index that refers to them."""
     manifests = (
         entry if _pulled(session, repository, entry) else _with_new_manifest(session, repository, entry)
         for entry in image_index.manifests
@@ -42,10 +43,10 @@ def with_manifests(session: OCISession, repository: Repository, image_index: Ima
 
 def restored(project: StoredProject, entry: Entry, incoming: IncomingFile) -> Descriptor:
     """Push again what the registry has lost of a file, from an upload of the same file. Returns the file's
-    descriptor; with a new manifest if its own is gone, or is a placeholder.
+    descriptor, which has a new manifest if the old one is gone or is a placeholder.
     """
     session, repository, descriptor = project.session, project.repository, entry.descriptor
-    new = incoming.file()  # so far only the form said that it is the same file
+    new = incoming.file()  # this verifies that it is the same file: so far only the form said so
     session.push_blob(repository, incoming.content, new.size, new.digest)
     config = new.config()
     if entry.config_digest == digest_of(config):
@@ -71,8 +72,8 @@ def _layer(document: Document) -> str | None:
 
 
 def _with_new_manifest(session: OCISession, repository: Repository, entry: Descriptor) -> Descriptor:
-    """Push a manifest for a file. Its config blob is ours if that is there; else an empty one, as the Rust
-    PyOCI writes it.
+    """Push a manifest for a file. It refers to the file's config blob if the registry has that; otherwise to
+    an empty one, like the manifests of the Rust PyOCI.
     """
     file = _blob(session, repository, PACKAGE_TYPE, blob_digest(entry))
     config = file and _blob(session, repository, CONFIG_TYPE, config_digest(entry))
@@ -80,7 +81,7 @@ def _with_new_manifest(session: OCISession, repository: Repository, entry: Descr
         config = Descriptor(
             media_type=_EMPTY_TYPE, digest=push_config(session, repository, _EMPTY), size=len(_EMPTY)
         )
-    # A placeholder has two layers, so that nothing takes either for the file.
+    # A placeholder has two layers, because a manifest with one layer would be read as that of a file.
     layers = (file,) if file else (config, config)
     manifest = Document.of(Manifest(artifact_type=PACKAGE_TYPE, config=config, layers=layers))
     session.push(repository, manifest.digest, manifest)

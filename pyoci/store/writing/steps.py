@@ -1,7 +1,8 @@
 """The steps of a write, in the order that is safe.
 
 A reader must never find a reference to something that isn't there. A project must never lose its last tag,
-for registries forget a repository without tags. So a step needs what only the step before it returns:
+because registries forget a repository without tags. The types enforce the order: each step needs a value
+that only the step before it returns.
 
     upload   `push_file` (file blob, config blob, manifest) -> StoredFile -> `TagWriter.write`
     delete   `TagWriter.ensure_marker` -> MarkerPresent -> `TagWriter.remove`, then `delete_manifests`
@@ -45,7 +46,7 @@ class StoredFile:
 class MarkerPresent:
     """The registry has the project's marker."""
 
-    is_new: bool  # it was missing, and writing it took some time
+    is_new: bool  # it was just written, which took some time
 
 
 def push_file(project: StoredProject, incoming: IncomingFile) -> StoredFile:
@@ -128,11 +129,11 @@ class TagWriter:
         self._recorded(repository, tag, old, delete)
 
     def ensure_marker(self, session: OCISession, repository: Repository) -> MarkerPresent:
-        """Write the project's marker unless it is there. It isn't read back: anybody who overwrites it writes
-        a marker, too.
+        """Write the project's marker unless it is there. It isn't read back: whoever overwrites it writes a
+        marker, too.
 
-        It is written before any tag is removed, even if there are others: two deletes at the same time would
-        each find the other's tag, and leave none.
+        It is written before a tag is removed, even if there are other tags. Otherwise two simultaneous
+        deletes could each rely on the tag that the other one removes.
         """
         try:
             session.digest(repository, MARKER_TAG)
@@ -148,14 +149,14 @@ class TagWriter:
     def _recorded(
         self, repository: Repository, tag: Tag, old: Document | None, act: Callable[[], Digest | None]
     ) -> None:
-        """Have the registry take a write, then record it. If the journal had it first, a page that is read in
-        between would count as current without it.
+        """Write to the registry, then record the write. If it were recorded first, a page that is read in
+        between would not show the write, and yet count as current.
         """
         try:
             written = act()
             self._writes.record(repository, tag, old.digest if old else None, written)
         finally:
-            # Also after a failure: the registry may have taken the write, and only its answer was lost.
+            # Also after a failure: the registry may have made the write, and only its answer was lost.
             self._changed(repository, tag)
         self._writes.journaled(repository, tag)
 
@@ -163,7 +164,7 @@ class TagWriter:
 def delete_manifests(project: StoredProject, digests: Iterable[Digest]) -> None:
     """Delete the manifests of files that no tag has any more.
 
-    Google's registry wants that done last; others do it by themselves, or refuse.
+    Google's registry requires that this is done last; others do it by themselves, or refuse.
     """
     for digest in digests:
         _delete(project.session, project.repository, digest, RegistryError)
@@ -178,8 +179,8 @@ def _push(session: OCISession, repository: Repository, tag: Tag, image_index: Im
 def _delete_tag(
     session: OCISession, repository: Repository, tag: Tag, digest: Digest, empty: ImageIndex
 ) -> bool:
-    """Delete a tag, and by its digest the image index under it: some registries allow only one of the two.
-    Returns whether the tag is gone.
+    """Delete a tag and the image index under it. Some registries can delete only by tag, others only by
+    digest. Returns whether the tag is gone.
     """
     if _delete(session, repository, tag, RegistryNotSupported, RegistryRefused):
         _delete(session, repository, digest, RegistryError)
@@ -192,7 +193,7 @@ def _delete_tag(
                 if isinstance(exc, RegistryNotFound):
                     return True
                 raise
-            # With a manifest again, the tag can be deleted by that one's digest.
+            # With a new manifest under it, the tag can be deleted by the manifest's digest.
             digest = _push(session, repository, tag, empty)
         except (RegistryNotSupported, RegistryRefused):
             return False
@@ -223,8 +224,8 @@ def _dangles(session: OCISession, repository: Repository, tag: Tag) -> bool:
 def _delete(
     session: OCISession, repository: Repository, reference: Reference, *accepted: type[RegistryError]
 ) -> bool:
-    """Delete, and return whether it is gone. It is if it wasn't there; a refusal of an `accepted` kind is
-    False.
+    """Delete, and return whether it is gone; True also if it wasn't there. A refusal of an `accepted` kind
+    isn't raised: it returns False.
     """
     try:
         session.delete(repository, reference)

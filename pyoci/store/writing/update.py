@@ -1,9 +1,9 @@
 """Updates of a version's image index, made so that no other writer's file is lost.
 
-No registry has compare-and-swap on tags: between the read and the write of an update, another writer may
-write the same tag, and be overwritten. So an update is made while the tag's lock is held, which keeps out all
-servers that share the cache. It is read back twice afterwards, in case a writer elsewhere has overwritten it,
-and is made again if it was lost.
+No registry has compare-and-swap on tags. If somebody else writes a tag between our read and our write, our
+write overwrites theirs. So an update is made while the tag's lock is held, which excludes all servers that
+share the cache. It is read back twice afterwards, because a writer elsewhere may have overwritten it. If it
+was lost, it is made again.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from pyoci.store.writing.repair import with_manifests
 from pyoci.store.writing.steps import MarkerPresent, TagWriter
 
 _OVERWRITTEN = (12, 30.0)  # attempts, and seconds after which none begins, if others overwrite an update
-_FAILED = (5, 10.0)  # the same if the registry fails
+_FAILED = (5, 10.0)  # the same two limits if the registry fails
 _LONGEST_PAUSE = 3.0  # seconds; if a registry asks for a longer one, the caller is told to try again
 _TEMPORARY = (Unreachable, RegistryFailed, RegistryRateLimited)
-# What a registry says of a manifest that was deleted after the image index was read.
+# The codes with which registries refuse an image index that refers to a deleted manifest.
 _MANIFEST_GONE = frozenset({"MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UNKNOWN"})
 
 
@@ -40,9 +40,9 @@ _MANIFEST_GONE = frozenset({"MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_U
 class IndexUpdate:
     """An update of an image index, as two pure functions.
 
-    `apply` gets the present image index (None: there is no such tag) and returns the one to write: the same
-    object if nothing has to be written, and one without manifests if the tag is to be removed. It may raise,
-    and it may be called again, with another image index.
+    `apply` gets the present image index (None: there is no such tag) and returns the one to write. It returns
+    the same object if nothing has to be written, and one without manifests if the tag is to be removed. It
+    may raise. It may be called again, with another image index.
 
     `is_in` returns whether the update is in what was read back. It must ignore what other writers changed:
     putting back what somebody deleted elsewhere would be as wrong as losing a file.
@@ -54,15 +54,15 @@ class IndexUpdate:
 
 @dataclass(slots=True, eq=False)
 class QueuedUpdate:
-    """One caller's update, with what became of it in the batch that it was in last."""
+    """One caller's update, and its outcome in the last batch that it was in."""
 
     session: OCISession
     update: IndexUpdate
     repairs: bool = False  # manifests that are gone are pushed again
-    is_alone: bool = False  # it is a batch by itself, for in a larger one it was refused
+    is_alone: bool = False  # it has to be the only one in its batch, because a larger batch was refused
     was_written: bool = False  # in any batch
     leads: bool = False
-    shared_batch: bool = False  # the write that failed was one of other updates as well
+    shared_batch: bool = False  # the write that failed had other updates in it, too
     is_lost: bool = False  # it was written, and overwritten by somebody elsewhere
     failure: PyOCIError | None = None
     released: threading.Event = field(default_factory=threading.Event)
@@ -91,7 +91,7 @@ class QueuedUpdate:
             return present
 
     def read_back(self, present: ImageIndex | None) -> bool:
-        """Whether the update is in what was read back. If so, a write that seemed to fail was taken."""
+        """Whether the update was read back. If so, the write succeeded even if it seemed to fail."""
         if self.update.is_in(present):
             self.failure = None
             return True
@@ -101,7 +101,7 @@ class QueuedUpdate:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What a batch of updates makes of a tag."""
+    """What a batch of updates changes a tag from and to."""
 
     document: Document | None  # under the tag
     before: ImageIndex | None  # in that document
@@ -176,8 +176,8 @@ class IndexUpdater:
                 begun = self._clock()
                 outcome = self._applied(repository, tag, batch)
         if outcome.is_unchanged:
-            # An update that was lost may reappear without a write of ours: if two writers elsewhere overwrite
-            # each other. The other state may come back, so it is read back, too.
+            # If two writers elsewhere overwrite each other, an update that was lost may reappear without a
+            # write of ours. It may be lost again, so it is read back, too.
             return [member for member in batch if member.was_written and member.failure is None]
         for member in batch:
             member.was_written = True
@@ -186,7 +186,7 @@ class IndexUpdater:
         except PyOCIError as exc:
             for member in batch:
                 member.failure, member.shared_batch = exc.bare(), len(batch) > 1
-            # The registry may have taken the write, and only its answer was lost.
+            # The registry may have made the write, and only its answer was lost.
             return batch if isinstance(exc, _TEMPORARY) else []
         finally:
             self._latency.record(repository.registry.origin, self._clock() - begun)
@@ -222,8 +222,8 @@ class IndexUpdater:
             self._tags.remove(session, repository, tag, document, wanted, marker)
 
     def _read_back(self, repository: Repository, tag: Tag, written: list[QueuedUpdate]) -> None:
-        """Read the tag when a writer elsewhere that had read it before our write must have written it, and
-        again later. Updates that are not in it are lost.
+        """Read the tag twice: when a writer elsewhere that had read it before our write must have written it,
+        and again later. Updates that are then missing are lost.
         """
         for seconds in self._latency.delays(repository.registry.origin):
             if not written:
@@ -250,7 +250,7 @@ class IndexUpdater:
         )
         if not gone and not member.shared_batch:
             return None
-        # What is refused to a whole batch may be taken from each member.
+        # The registry may have refused the batch because of one member, so each is tried alone.
         member.repairs, member.is_alone = member.repairs or gone, member.shared_batch
         return 0.0
 

@@ -166,7 +166,7 @@ def test_metadata_from_the_wheel_is_the_one_that_was_announced(
     lose(registry, annotations["com.pyoci.config_digest"].partition(":")[2])
     annotations["com.pyoci.core_metadata"] = "0" * 64
     registry.put("1.0", document)
-    with pytest.raises(ProtocolError, match="not the one that was announced"):
+    with pytest.raises(ProtocolError, match="another hash than the image index says"):
         registry.store().metadata(ACME, HELLO, WHEEL, NOBODY)
     lose(registry, annotations["com.pyoci.sha256_digest"])
     with pytest.raises(NotFound):
