@@ -141,7 +141,7 @@ def test_config_knows_only_five_values_of_other_packages() -> None:
     known = {name for path in paths for name in imports_of(path) if name.startswith("pyoci.")}
     values = {
         "pyoci.oci.registries",
-        "pyoci.distributions.private",
+        "pyoci.distributions.names",
         "pyoci.cache.address",
         "pyoci.upstream.address",
     }

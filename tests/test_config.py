@@ -10,7 +10,7 @@ import pytest
 from pyoci.cache.address import CacheAddress
 from pyoci.config import Settings, WrongSettings
 from pyoci.config.values import LogLevels, cores, default_threads, default_workers
-from pyoci.distributions.private import PrivateProjects
+from pyoci.distributions.names import PrivateProjects
 from pyoci.errors import Denied, NotFound
 from pyoci.oci.registries import ShortUrl
 from pyoci.upstream.address import UpstreamAddress

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pyoci.cache.address import CacheAddress
 from pyoci.config.environment import Reader, Variable, combined, optional, setting
 from pyoci.config.values import number, prefix, secret, username, yes_or_no
-from pyoci.distributions.private import PrivateProjects
+from pyoci.distributions.names import PrivateProjects
 from pyoci.oci.registries import DEFAULT, RESERVED, Registries, ShortUrl, ShortUrls
 from pyoci.upstream.address import UpstreamAddress, authorization_of
 

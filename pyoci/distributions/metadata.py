@@ -1,10 +1,12 @@
-"""CoreMetadata: METADATA of a wheel or PKG-INFO of an sdist, parsed and checked."""
+"""CoreMetadata: METADATA of a wheel or PKG-INFO of an sdist, parsed and checked. labels: those among its
+classifiers.
+"""
 
 from __future__ import annotations
 
 import email.errors
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -21,6 +23,7 @@ from pyoci.errors import InvalidRequest
 __all__ = [
     "METADATA_LIMIT",
     "CoreMetadata",
+    "labels",
     "parse_metadata",
     "read_distant_metadata",
     "read_metadata",
@@ -35,6 +38,15 @@ HEADER_LINE_LIMIT = 50_000
 HEADER_NAME_LIMIT = 100  # distinct, as parse_email distinguishes them: by case too
 VALUE_LIMIT = 2_000  # characters of a specifier, or of a URL and its label
 URL_COUNT_LIMIT = 100
+
+LABEL_COUNT_LIMIT = 100  # labels
+LABEL_KEY_LIMIT = 255  # characters
+LABEL_VALUE_LIMIT = 4096  # characters; all labels together stay below a manifest's usual limit of 4 MiB
+
+_LABEL_PREFIX = "PyOCI :: Label :: "
+_LABEL_RESERVED = "com.pyoci."
+# C0 and C1 controls, line and paragraph separators, and surrogates, which UTF-8 can't carry.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 _NEWLINE = rb"(?:\r\n|\r(?!\n)|\n)"
 _HEADERS_END = re.compile(rb"(?:\A|" + _NEWLINE + rb")(?=[\r\n])")
@@ -201,3 +213,32 @@ def _line(text: str) -> str:
     """`text` without line breaks and control characters; empty for UNKNOWN."""
     line = "".join(character for character in " ".join(text.split()) if character.isprintable())
     return "" if line == _UNKNOWN else line
+
+
+def labels(classifiers: Iterable[str]) -> dict[str, str]:
+    """The labels among `classifiers`; the last one of a key counts. Raises InvalidRequest."""
+    found: dict[str, str] = {}
+    for classifier in classifiers:
+        if not classifier.startswith(_LABEL_PREFIX):
+            continue
+        key, separator, value = classifier.removeprefix(_LABEL_PREFIX).partition(" :: ")
+        if not (key and separator):
+            continue  # an ordinary classifier, as for the Rust PyOCI
+        _check_label(key, value)
+        found[key] = value
+        if len(found) > LABEL_COUNT_LIMIT:
+            raise InvalidRequest(f"there are more than {LABEL_COUNT_LIMIT} labels among the classifiers")
+    return found
+
+
+def _check_label(key: str, value: str) -> None:
+    if _CONTROLS.search(key) or _CONTROLS.search(value):
+        raise InvalidRequest(f"the label {key[:100]!a} holds control characters; expected plain text")
+    if key.startswith(_LABEL_RESERVED):
+        raise InvalidRequest(
+            f"the label {key[:100]!a} is PyOCI's own; expected another key than {_LABEL_RESERVED}*"
+        )
+    if len(key) > LABEL_KEY_LIMIT:
+        raise InvalidRequest(f"the label {key[:20]!a}... has a key over {LABEL_KEY_LIMIT} characters")
+    if len(value) > LABEL_VALUE_LIMIT:
+        raise InvalidRequest(f"the label {key[:100]!a} has a value over {LABEL_VALUE_LIMIT} characters")

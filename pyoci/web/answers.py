@@ -8,7 +8,7 @@ from urllib.parse import quote
 from flask import Response, request
 
 from pyoci.web.negotiation import accepts_gzip
-from pyoci.web.rendered import REGISTRY, Rendered, matches
+from pyoci.web.rendering import REGISTRY, Rendered, matches
 
 # Characters that a query may contain unencoded. All others are percent-encoded.
 _QUERY_SAFE = "!$&'()*+,;=:@/?%-._~"

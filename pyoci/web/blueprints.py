@@ -1,21 +1,83 @@
-"""Registers the web package with a Flask application."""
+"""Registers the web package with a Flask application, with /health, /ready and the home page, and the route
+templates for logs and metrics.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
-from flask import Flask
+from flask import Blueprint, Flask, Response, request
 
+from pyoci.errors import NotFound
+from pyoci.web import answers
 from pyoci.web.admission import refuse_by_head
 from pyoci.web.body import ReadToTheEnd
-from pyoci.web.context import EXTENSION, Site
+from pyoci.web.context import EXTENSION, Site, locate, site
 from pyoci.web.errors import WithoutMemory, register_errors
 from pyoci.web.files import DigestConverter, FilenameConverter, files
-from pyoci.web.routes import set_route
 from pyoci.web.simple import simple
-from pyoci.web.status import health, home
 from pyoci.web.upload import upload
 from pyoci.web.warm import WarmPages
+
+HOME = "https://github.com/AllexVeldman/pyoci"
+
+_CONVERTER = re.compile(r"<(?:[^:<>]+:)?([a-z_]+)>")
+_PROJECT = "{registry}/{namespace}/{project}"
+_VERSION = f"{_PROJECT}/{{version}}"
+_ROOT = "{registry}/{namespace}"
+
+health = Blueprint("health", __name__)  # served at the root, regardless of PYOCI_PATH
+home = Blueprint("home", __name__)  # also under PYOCI_PATH
+
+
+@health.get("/health", provide_automatic_options=False)
+def alive() -> Response:
+    """Whether this process answers. Neither registries nor disks are checked."""
+    return answers.text("ok")
+
+
+@health.get("/ready", provide_automatic_options=False)
+def ready() -> Response:
+    """Whether this server is ready for requests. Registries are not checked: a registry that is down makes no
+    difference.
+    """
+    stopping = "this server is stopping" if request.environ.get("server.stopping") else None
+    reason = stopping or site().not_ready_reason()
+    return answers.text("ready") if reason is None else answers.text(f"not ready: {reason}", 503)
+
+
+@home.get("/", provide_automatic_options=False, strict_slashes=False)
+def redirect_home() -> Response:
+    answer = answers.text("see PyOCI's home page", 302)
+    answer.headers["Location"] = HOME
+    return answer
+
+
+def set_route() -> None:
+    """Set `pyoci.route` in the environ to the template of the request's path."""
+    rule = request.url_rule
+    if rule is not None:
+        template = _CONVERTER.sub(r"{\1}", rule.rule)
+        request.environ["pyoci.route"] = template.replace("{path}", _address_template())
+
+
+def _address_template() -> str:
+    """The template of an index's address: a project's if the address has segments below it or could be a
+    project's.
+    """
+    if request.endpoint == "upload.publish":
+        return _ROOT
+    values = request.view_args or {}
+    if set(values) - {"path"}:
+        return _PROJECT
+    try:
+        address = locate(values["path"])
+        if address.as_project is not None:
+            return _PROJECT
+        return _ROOT if address.as_version is None else _VERSION
+    except (KeyError, NotFound):
+        return "{registry}"
 
 
 def register(app: Flask, site: Site) -> None:

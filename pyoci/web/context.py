@@ -21,7 +21,7 @@ from pyoci.store.models import Absence, Namespace
 from pyoci.store.writing.destination import UploadAddress
 from pyoci.web.addresses import IndexAddress
 from pyoci.web.body import SMALL_BODY, Patience, RequestBody
-from pyoci.web.rendered import RenderedPages
+from pyoci.web.rendering import RenderedPages
 
 if TYPE_CHECKING:
     from pyoci.store.service import PackageStore

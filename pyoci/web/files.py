@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, request
 from werkzeug.routing import BaseConverter
 
-from pyoci.errors import NotSupported
+from pyoci.errors import InvalidRequest, NotSupported, TooLarge
 from pyoci.events import Events
 from pyoci.store.models import ByteRange, FileElsewhere, FileStream, PackageFile
+from pyoci.store.writing.publish import REASON_LIMIT
 from pyoci.web import answers
 from pyoci.web.addresses import DIGEST_DIGITS
+from pyoci.web.body import SMALL_BODY, RequestBody
 from pyoci.web.context import body, resolve, site
-from pyoci.web.yanking import read_yank
 
 files = Blueprint("files", __name__)
 
-# The bytes at an address with part of the sha256 never change; those at a plain address may change after a #
+# The bytes at an address with part of the sha256 never change; those at a plain address may change after a
 # delete. Every request that arrives is authorised, whatever a client has cached.
 _FOR_EVER = "private, max-age=31536000, immutable"
 _CHECK_FIRST = "private, no-cache"
 _ENDINGS = {".gz": "application/gzip", ".zip": "application/zip"}
 _BINARY = "application/octet-stream"
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_EXPECTED_YANK = 'expected JSON, {"yanked": "reason"} or {"yanked": true} or {"yanked": false}'
 
 
 class FilenameConverter(BaseConverter):
@@ -91,7 +96,7 @@ def yank(path: str, target: str) -> Response:
     request.environ["pyoci.file"] = target
     resolved = resolve(path)
     namespace, name = resolved.project()
-    reason = read_yank(body())
+    reason = _read_yank(body())
     site().store.yank(namespace, name, target, reason, resolved.caller)
     return answers.text(f"{target} is {'no longer yanked' if reason is None else 'yanked'}")
 
@@ -209,3 +214,35 @@ def _with_headers(answer: Response, tag: str, size: int, span: range | None) -> 
         answer.status_code = 206
         answer.headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{size}"
     return answer
+
+
+def _read_yank(body: RequestBody) -> str | None:
+    """The reason to yank; "" if none is given, None to unyank. Raises InvalidRequest and TooLarge."""
+    match _json_in(body):
+        case {"yanked": bool(yanked), **rest} if not rest:
+            return "" if yanked else None
+        case {"yanked": str(reason), **rest} if not rest:
+            return _checked_reason(reason.strip())
+    raise InvalidRequest(f"the body has the wrong content; {_EXPECTED_YANK}")
+
+
+def _json_in(body: RequestBody) -> object:
+    content = b""
+    while piece := body.read(SMALL_BODY + 1):
+        content += piece
+        if len(content) > SMALL_BODY:
+            raise TooLarge(f"the body has more than {SMALL_BODY} bytes, which is the limit here")
+    try:
+        return json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError):
+        raise InvalidRequest(f"the body can't be parsed; {_EXPECTED_YANK}") from None
+
+
+def _checked_reason(reason: str) -> str:
+    if not reason:
+        raise InvalidRequest(f"the reason is empty; {_EXPECTED_YANK}")
+    if len(reason) > REASON_LIMIT or _CONTROL.search(reason):
+        raise InvalidRequest(
+            f"the reason can't be displayed; expected one line of at most {REASON_LIMIT} characters"
+        )
+    return reason

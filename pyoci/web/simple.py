@@ -13,8 +13,7 @@ from pyoci.web import answers
 from pyoci.web.context import ResolvedRequest, locate, resolve, site
 from pyoci.web.finding import Found, find_legacy, find_page
 from pyoci.web.negotiation import Representation, choose
-from pyoci.web.rendered import REGISTRY, UPSTREAM, Rendered
-from pyoci.web.rendering import render_legacy, render_page, render_root
+from pyoci.web.rendering import REGISTRY, UPSTREAM, Rendered, render_legacy, render_page, render_root
 from pyoci.web.warm import may_be_given_again
 
 simple = Blueprint("simple", __name__)

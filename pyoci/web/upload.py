@@ -1,13 +1,25 @@
-"""The legacy upload API: one form, one file."""
+"""The legacy upload API: one form, one file. The form is read as it arrives: uv sends `attestations` after
+`content`.
+"""
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, request
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import BinaryIO
 
+from flask import Blueprint, Response, request
+from werkzeug.sansio.multipart import Data, Field, File
+
+from pyoci.errors import InvalidRequest, PyOCIError
 from pyoci.oci.registries import DEFAULT
+from pyoci.store.models import Upload
 from pyoci.web import answers
+from pyoci.web.body import PIECE, RequestBody
 from pyoci.web.context import body, resolve, site
-from pyoci.web.forms import received
+from pyoci.web.fields import Fields
+from pyoci.web.multipart import Parts
 
 upload = Blueprint("upload", __name__)
 
@@ -39,3 +51,106 @@ def publish(path: str) -> Response:
 def publish_to_default() -> Response:
     """Store the file in an upload form that is sent to the path that PyPI uses."""
     return publish(DEFAULT)
+
+
+@contextmanager
+def received(body: RequestBody, content_type: str, limit: int, spool: str | None = None) -> Iterator[Form]:
+    """An upload form of at most `limit` bytes, to be read in the block. Its file is written to an unnamed
+    temporary file in the directory `spool`.
+
+    A refused form has the same time to arrive as an accepted one.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=spool) as content:
+            yield Form(Parts(body, content_type, limit), content)
+    except PyOCIError:
+        with suppress(PyOCIError):
+            while max(body.length or 0, body.taken) <= limit and body.read(PIECE):
+                pass
+        raise
+
+
+class Form:
+    """An upload form that is still arriving. Implements `pyoci.store.writing.incoming.IncomingForm`."""
+
+    def __init__(self, parts: Parts, spool: BinaryIO) -> None:
+        self._parts, self._events = parts, iter(parts)
+        self._spool = spool
+        self._fields = Fields()
+        self._filename: str | None = None
+        self._arriving = False  # whether bytes of the file come next
+        self._size = 0  # of the file's bytes that have arrived
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """The names of fields that were accepted but are not kept."""
+        return self._fields.ignored
+
+    @property
+    def filename(self) -> str | None:
+        """The name of the file, as far as it has arrived."""
+        return self._filename
+
+    @property
+    def project(self) -> str | None:
+        """The name of the project as the form spells it, as far as it has arrived."""
+        return self._fields.name or None
+
+    def ahead(self) -> Upload | None:
+        """The fields before the file; None if a required field is not among them."""
+        self._read_ahead()
+        size = self._parts.last_size() if self._arriving else None
+        if size is None or not self._fields.suffice:
+            return None
+        return self._fields.upload(self._filename, self._spool, size)
+
+    def pieces(self) -> Iterator[bytes]:
+        """The bytes of the file that have not been read yet."""
+        self._read_ahead()
+        while self._arriving:
+            event = next(self._events)
+            assert isinstance(event, Data)  # after a File comes its Data, up to the last
+            self._arriving = event.more_data
+            self._spool.write(event.data)
+            self._size += len(event.data)
+            if event.data:
+                yield event.data
+
+    def whole(self) -> Upload:
+        """The form, read to its end. Raises InvalidRequest, Withdrawn, TooLarge."""
+        for _ in self.pieces():
+            pass
+        for event in self._events:
+            self._take(event)
+        self._spool.seek(0)
+        return self._fields.upload(self._filename, self._spool, self._size)
+
+    def _read_ahead(self) -> None:
+        while self._filename is None and (event := next(self._events, None)) is not None:
+            self._take(event)
+
+    def _take(self, event: Field | File | Data) -> None:
+        match event:
+            case Data(data=data):
+                self._fields.take(data)
+            case File(name="content") | Field(name="content"):
+                self._filename = self._name_of_content(event)
+                self._arriving = True
+            case _:
+                self._fields.begin(event.name)
+
+    def _name_of_content(self, part: Field | File) -> str:
+        if self._filename is not None:
+            raise InvalidRequest("the form has two parts called content; expected one file in a form")
+        if not isinstance(part, File) or not part.filename:
+            raise InvalidRequest("the content has no file name; expected the name of a wheel or an sdist")
+        # The decoder drops backslashes, which could turn an invalid name into a valid one.
+        if (
+            "\\" in part.headers["content-disposition"]
+            or not part.filename.isprintable()
+            or "/" in part.filename
+        ):
+            raise InvalidRequest(
+                f"{part.filename[:100]!a} is not a file name; expected letters, digits, . _ - + and !"
+            )
+        return part.filename

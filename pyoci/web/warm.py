@@ -22,7 +22,7 @@ from pyoci.errors import PyOCIError
 from pyoci.store.models import Validity
 from pyoci.web.admission import names_its_host
 from pyoci.web.context import Site
-from pyoci.web.rendered import RenderedPages
+from pyoci.web.rendering import RenderedPages
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

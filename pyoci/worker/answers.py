@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gunicorn.http import wsgi  # type: ignore[import-untyped]
 
-from pyoci.worker.reports import SLOW_READER
+from pyoci.worker.pace import SLOW_READER
 from pyoci.worker.sockets import STALL_SECONDS, ClientSocket
 
 if TYPE_CHECKING:

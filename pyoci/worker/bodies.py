@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pyoci.worker.framing import ChunkScanner, Frame
-from pyoci.worker.pace import SLOW, WINDOW
-from pyoci.worker.reports import SLOW_BODY
+from pyoci.worker.pace import SLOW, SLOW_BODY, WINDOW
 from pyoci.worker.sockets import ClientSocket
 from pyoci.worker.spool import Allowance, NoRoom, Spool
 

@@ -16,7 +16,7 @@ from pyoci.worker.bodies import Bodies
 from pyoci.worker.framing import read_frame
 from pyoci.worker.heads import HEAD_SECONDS, Heads
 from pyoci.worker.lingering import Lingering
-from pyoci.worker.reports import OVER_LIMIT, SILENT, Reports
+from pyoci.worker.pace import OVER_LIMIT, SILENT, Reports
 from pyoci.worker.spool import Allowance
 from pyoci.worker.threads import Threads
 

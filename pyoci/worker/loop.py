@@ -23,7 +23,7 @@ from pyoci.events import Events
 from pyoci.heap import give_back
 from pyoci.worker.answers import Answer, informed
 from pyoci.worker.clients import SUSPENDED, Clients
-from pyoci.worker.reports import Reports
+from pyoci.worker.pace import Reports
 from pyoci.worker.sockets import AsText, ClientSocket
 from pyoci.worker.spool import Allowance
 from pyoci.worker.threads import Threads

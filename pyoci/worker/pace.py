@@ -1,12 +1,23 @@
-"""How fast a client is: bytes over the time spent waiting for it, in a window that slides."""
+"""How fast a client is, and what the operator learns of clients that the worker ends."""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
+from typing import Any
+
+from pyoci.events import Events
 
 WINDOW = 5.0  # seconds of waiting; the rate is that of the last one to two windows
 SLOW = 32 * 1024  # bytes a second, 256 kbit/s: clients below are cut where room is short
+
+SLOW_BODY = "slow body"
+SLOW_READER = "slow reader"
+SILENT = "silent"
+OVER_LIMIT = "over the limit"
+
+_LINES = 10  # of a reason, in a second; a crowd that comes back at once would fill a disk
 
 
 class Pace:
@@ -49,3 +60,29 @@ class Pace:
         """Bytes a second, within the window; infinite before the client was waited for at all."""
         seconds = self.seconds
         return (self._bytes + self._earlier_bytes) / seconds if seconds else float("inf")
+
+
+class Reports:
+    """Tells `events` of each client that was ended, with the address of its end of the connection."""
+
+    def __init__(self, events: Events, clock: Callable[[], float] = time.monotonic) -> None:
+        self._events = events
+        self._clock = clock
+        self._second = 0
+        self._lines: Counter[str] = Counter()
+        self._left_out: Counter[str] = Counter()
+
+    def report(self, reason: str, client: Any) -> None:
+        """One more. Beyond some lines a second none is written; a later one says how many were left out."""
+        self._events.count("ended", reason)
+        second = int(self._clock())
+        if second != self._second:
+            self._second = second
+            self._lines.clear()
+        self._lines[reason] += 1
+        if self._lines[reason] > _LINES:
+            self._left_out[reason] += 1
+            return
+        peer = client[0] if isinstance(client, tuple) else str(client)
+        left_out = self._left_out.pop(reason, None)
+        self._events.warning("worker", "client ended", reason=reason, peer=peer, left_out=left_out)

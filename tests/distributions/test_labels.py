@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyoci.distributions.labels import COUNT_LIMIT, KEY_LIMIT, VALUE_LIMIT, labels
+from pyoci.distributions.metadata import LABEL_COUNT_LIMIT, LABEL_KEY_LIMIT, LABEL_VALUE_LIMIT, labels
 from pyoci.errors import InvalidRequest
 
 
@@ -34,7 +34,9 @@ from pyoci.errors import InvalidRequest
             id="annotation key",
         ),
         pytest.param(
-            ["PyOCI :: Label :: k :: " + "v" * VALUE_LIMIT], {"k": "v" * VALUE_LIMIT}, id="longest value"
+            ["PyOCI :: Label :: k :: " + "v" * LABEL_VALUE_LIMIT],
+            {"k": "v" * LABEL_VALUE_LIMIT},
+            id="longest value",
         ),
     ],
 )
@@ -52,8 +54,8 @@ def test_labels(classifiers: list[str], expected: dict[str, str]) -> None:
         pytest.param("k :: \x85", "control", id="C1"),
         pytest.param("k :: \u2028", "control", id="line separator"),
         pytest.param("k :: \ud800", "control", id="surrogate"),
-        pytest.param("k" * (KEY_LIMIT + 1) + " :: v", f"over {KEY_LIMIT}", id="long key"),
-        pytest.param("k :: " + "v" * (VALUE_LIMIT + 1), f"over {VALUE_LIMIT}", id="long value"),
+        pytest.param("k" * (LABEL_KEY_LIMIT + 1) + " :: v", f"over {LABEL_KEY_LIMIT}", id="long key"),
+        pytest.param("k :: " + "v" * (LABEL_VALUE_LIMIT + 1), f"over {LABEL_VALUE_LIMIT}", id="long value"),
     ],
 )
 def test_refused(classifier: str, sentence: str) -> None:
@@ -66,9 +68,9 @@ def test_refused(classifier: str, sentence: str) -> None:
 
 def test_too_many() -> None:
     """There is a limit to the count of labels, and none to that of other classifiers."""
-    many = [f"PyOCI :: Label :: k{number} :: v" for number in range(COUNT_LIMIT)]
-    assert len(labels([*many, *["Topic :: X"] * 1000])) == COUNT_LIMIT
-    with pytest.raises(InvalidRequest, match=str(COUNT_LIMIT)):
+    many = [f"PyOCI :: Label :: k{number} :: v" for number in range(LABEL_COUNT_LIMIT)]
+    assert len(labels([*many, *["Topic :: X"] * 1000])) == LABEL_COUNT_LIMIT
+    with pytest.raises(InvalidRequest, match=str(LABEL_COUNT_LIMIT)):
         labels([*many, "PyOCI :: Label :: one :: more"])
 
 

@@ -19,7 +19,7 @@ from pyoci.oci.references import Digest, Registry, Repository
 from pyoci.store.cache import Cache, Contents
 from pyoci.store.layout import entries, version_of
 from pyoci.store.state import Freshness, State, TagState
-from pyoci.web.rendered import Rendered, RenderedPages
+from pyoci.web.rendering import Rendered, RenderedPages
 
 VERSIONS = 20  # of each project, each of one file: small documents cost most for each of their bytes
 PROJECTS = 6_000

@@ -19,7 +19,7 @@ from pyoci.distributions.metadata import read_distant_metadata, read_metadata
 from pyoci.errors import PyOCIError
 from pyoci.store.writing.incoming import IncomingFile
 from pyoci.web.body import Patience, RequestBody
-from pyoci.web.forms import received
+from pyoci.web.upload import received
 from tests.builders import make_metadata, make_sdist, make_wheel
 
 LIMIT = 100_000  # bytes of a form

@@ -19,8 +19,8 @@ from pyoci.errors import InvalidRequest, Unauthorized, Withdrawn
 from pyoci.store.models import Upload
 from pyoci.web.body import PIECE, Patience, RequestBody
 from pyoci.web.fields import ATTESTATIONS_LIMIT, SINGLE_LIMIT, TEXT_LIMIT
-from pyoci.web.forms import received
 from pyoci.web.multipart import PARTS_LIMIT, Parts
+from pyoci.web.upload import received
 from tests.web.conftest import LoggedEvents, MakeApp
 from tests.web.doubles import MemoryStore
 from tests.web.uploads import BOUNDARY, CONTENT, ROOT, WHEEL, make_form, make_part, post

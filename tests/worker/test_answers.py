@@ -16,7 +16,7 @@ from gunicorn.config import Config  # type: ignore[import-untyped]
 from gunicorn.http.wsgi import FileWrapper  # type: ignore[import-untyped]
 
 from pyoci.worker.answers import Answer, Readers, informed
-from pyoci.worker.reports import SLOW_READER
+from pyoci.worker.pace import SLOW_READER
 from pyoci.worker.sockets import STALL_SECONDS
 from tests.worker.doubles import Connection, Connections, listening
 

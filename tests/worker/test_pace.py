@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from pyoci.worker.pace import WINDOW, Pace
-from pyoci.worker.reports import Reports
+from pyoci.worker.pace import WINDOW, Pace, Reports
 from tests.worker.doubles import Clock, Listener
 
 

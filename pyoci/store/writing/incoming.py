@@ -15,8 +15,7 @@ from typing import BinaryIO, Protocol
 from packaging.version import InvalidVersion, Version
 
 from pyoci.distributions.filenames import Distribution, parse_filename
-from pyoci.distributions.labels import labels
-from pyoci.distributions.metadata import CoreMetadata, read_metadata
+from pyoci.distributions.metadata import CoreMetadata, labels, read_metadata
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest
 from pyoci.store.layout import NewFile, is_web_url
