@@ -134,8 +134,10 @@ def pre_fork(_arbiter: Any, _worker: Any) -> None:
     share()
 
 
-def post_fork(_arbiter: Any, _worker: Any) -> None:
-    """Use one heap for all threads of a worker."""
+def post_fork(arbiter: Any, worker: Any) -> None:
+    """Exit if the worker has been told to stop meanwhile, and use one heap for all of its threads."""
+    if hasattr(worker, "forked"):
+        worker.forked(arbiter)
     keep_one()
 
 

@@ -43,6 +43,7 @@ _AT_ONCE = 100  # connections accepted in one go
 _PROBES = (b"GET /health ", b"GET /ready ")
 _QUOTED = ("hdr", "req", "method", "line", "expect", "data", "term", "version", "reason", "info")
 _FULL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
 _GONE = {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN}
 
 
@@ -52,6 +53,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     Over TLS of its own (gunicorn's `certfile`) all of a connection is gunicorn's business as before.
     """
 
+    sockets: list[Any]
     wsgi: WSGIApplication
     alive: bool
     max_requests: int
@@ -82,6 +84,17 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """
         self._clients = Clients(self, self._threads, Reports(events), body_limit, Allowance(spool))
 
+    def forked(self, arbiter: Any) -> None:
+        """To be called in the worker's process, right after the fork. Exits if the worker has been told to
+        stop already. Signals go to the arbiter's handler until gunicorn sets the worker's own, and that
+        handler puts them in a copy of the arbiter's queue, which nobody reads. Such a worker ran on until it
+        was killed with all of its requests.
+        """
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # there is nothing to finish yet
+        while not arbiter.SIG_QUEUE.empty():
+            if arbiter.SIG_QUEUE.get() in _STOP_SIGNALS:
+                sys.exit(0)
+
     def init_process(self) -> None:
         self.cfg.set("graceful_timeout", _FINISH_SECONDS)  # in this process alone
         super().init_process()
@@ -99,12 +112,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """Leave new connections to other workers while all threads here are taken. A worker that stops takes
         those that wait, and refuses others at once: gunicorn lets them wait for its end, and resets them.
         """
-        can_accept = self._threads.have_one_free and time.monotonic() >= self._accept_at
-        super().set_accept_enabled(enabled and can_accept)
-        if not self.alive:
-            self._accept_leftovers()
-            for listener in self.sockets:
-                listener.close()
+        if self.alive:
+            can_accept = self._threads.have_one_free and time.monotonic() >= self._accept_at
+            super().set_accept_enabled(enabled and can_accept)
+            return
+        super().set_accept_enabled(False)
+        listeners, self.sockets = self.sockets, []  # this is called again while the worker stops
+        self._accept_leftovers(listeners, self.worker_connections)
+        for listener in listeners:
+            listener.close()
 
     def accept(self, listener: Any) -> bool:
         """Take a connection, without a thread for it yet. False where there is none."""
@@ -190,15 +206,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._retire(now)
         if now >= max(self._leftovers_at, self._accept_at) and self.alive and not self._threads.have_one_free:
             self._leftovers_at = now + _LEFT_SECONDS
-            self._accept_leftovers()
+            self._accept_leftovers(self.sockets)
         if now >= self._give_back_at:
             self._give_back_at = now + max(give_back() / _GIVE_BACK_SHARE, _GIVE_BACK_SECONDS)
 
-    def _accept_leftovers(self) -> None:
+    def _accept_leftovers(self, listeners: list[Any], at_once: int = _AT_ONCE) -> None:
         """Accept what no other worker took in time, since all are full. It waits here, or is refused."""
-        for listener in self.sockets:
+        for listener in listeners:
             listener.setblocking(False)
-            for _ in range(_AT_ONCE):
+            for _ in range(at_once):
                 if self.nr_conns >= self.worker_connections or not self.accept(listener):
                     break
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -33,7 +34,7 @@ def application(environ: dict[str, Any], start_response: StartResponse) -> Itera
     """Answer with the process, so that a test sees whether it is the same.
 
     At /alone no thread can be started until the file exists that the query names. At /halves the second half
-    of the answer waits for that file.
+    of the answer waits for that file, at /wait the whole answer.
     """
     gate = environ["QUERY_STRING"]
     body = str(os.getpid()).encode()
@@ -42,6 +43,8 @@ def application(environ: dict[str, Any], start_response: StartResponse) -> Itera
             before = threading.stack_size(2**47)  # a stack larger than any address space
             wait_for(gate)
             threading.stack_size(before)
+        case "/wait":
+            wait_for(gate)
         case "/large":
             body = b"x" * SIZE
         case "/halves":
@@ -49,3 +52,12 @@ def application(environ: dict[str, Any], start_response: StartResponse) -> Itera
             return halves(gate)
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
+
+
+def loaded_late(gate: str) -> Any:
+    """The application, for a worker that is told to stop while it loads it. It says when it has begun."""
+    worker = signal.getsignal(signal.SIGTERM).__self__  # type: ignore[union-attr]
+    Path(f"{gate}.begun").touch()
+    while worker.alive:
+        time.sleep(0.01)
+    return application

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import socket
 import struct
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from subprocess import Popen
 from threading import Thread
 from typing import BinaryIO
 from urllib.request import urlopen
@@ -31,28 +32,33 @@ def log() -> Iterator[BinaryIO]:
         yield log
 
 
-@pytest.fixture
-def address(log: BinaryIO) -> Iterator[tuple[str, int]]:
-    """Where gunicorn listens, with one worker and two threads."""
-    arguments = [
-        "-k",
-        "pyoci.worker.Worker",
-        "-w",
-        "1",
-        "--threads",
-        "2",
-        "-b",
-        "127.0.0.1:0",
-        "--access-logfile",
-        "-",
-    ]
-    command = [sys.executable, "-m", "gunicorn", *arguments, "tests.worker.application:application"]
-    with subprocess.Popen(command, stderr=log, stdout=log) as process:
+@contextmanager
+def gunicorn(log: BinaryIO, application: str = "application", *more: str) -> Iterator[Popen[bytes]]:
+    """gunicorn with one worker and two threads."""
+    arguments = ["-k", "pyoci.worker.Worker", "-w", "1", "--threads", "2", "-b", "127.0.0.1:0"]
+    command = [sys.executable, "-m", "gunicorn", *arguments, "--access-logfile", "-", *more]
+    with Popen([*command, f"tests.worker.application:{application}"], stderr=log, stdout=log) as process:
         try:
-            yield "127.0.0.1", until(lambda: port_in(log), "gunicorn")
+            yield process
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(60)
+
+
+@pytest.fixture
+def server(log: BinaryIO) -> Iterator[Popen[bytes]]:
+    with gunicorn(log) as process:
+        yield process
+
+
+@pytest.fixture
+def address(log: BinaryIO, server: Popen[bytes]) -> tuple[str, int]:
+    """Where gunicorn listens."""
+    return address_in(log)
+
+
+def address_in(log: BinaryIO) -> tuple[str, int]:
+    return "127.0.0.1", until(lambda: port_in(log), "gunicorn")
 
 
 def has_ended(log: BinaryIO) -> bool:
@@ -66,6 +72,17 @@ def port_in(log: BinaryIO) -> int:
     log.seek(0)
     found = re.search(rb"Listening at: http://127\.0\.0\.1:(\d+)", log.read())
     return int(found[1]) if found else 0
+
+
+def is_refused(address: tuple[str, int]) -> bool:
+    """Whether new connections are refused."""
+    try:
+        socket.create_connection(address, timeout=60).close()
+    except ConnectionRefusedError:
+        return True
+    except ConnectionResetError:
+        pass  # closed while it waited to be accepted
+    return False
 
 
 def get(address: tuple[str, int], path: str = "/") -> str:
@@ -142,3 +159,69 @@ def test_no_thread_can_be_started(address: tuple[str, int], tmp_path: Path) -> N
     gate.touch()
     first.join(60)
     assert answers == [get(address)]
+
+
+TOLD_TO_STOP = """
+import os, signal
+from pyoci import server
+
+def post_fork(arbiter, worker):
+    if worker.age == 1:
+        os.kill(os.getpid(), signal.SIGTERM)
+    server.post_fork(arbiter, worker)
+"""
+
+
+class TestStop:
+    """A worker that is told to stop answers everything that it has accepted."""
+
+    def test_right_after_the_fork(self, log: BinaryIO, tmp_path: Path) -> None:
+        """It stops before it accepts anything. Until it has a handler of its own, gunicorn loses signals."""
+        settings = tmp_path / "conf.py"
+        settings.write_text(TOLD_TO_STOP)
+        with gunicorn(log, "application", "-c", str(settings)):
+            worker = get(address_in(log))
+        log.seek(0)
+        started = re.findall(rb"Booting worker with pid: (\d+)", log.read())
+        assert started[1:] == [worker.encode()]
+
+    def test_while_it_loads(self, log: BinaryIO, tmp_path: Path) -> None:
+        """It has accepted nothing by then. The connection that waits is accepted once, and answered."""
+        gate, settings = tmp_path / "gate", tmp_path / "conf.py"
+        settings.touch()  # no preload_app
+        with gunicorn(log, f"loaded_late({str(gate)!r})", "-c", str(settings)) as process:
+            until(Path(f"{gate}.begun").exists, "a worker that loads")
+            with socket.create_connection(address_in(log), timeout=60) as client:
+                client.sendall(HEAD + b"\r\n")
+                process.terminate()
+                assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+            assert process.wait(60) == 0
+        log.seek(0)
+        assert b"Traceback" not in log.read()
+
+    def test_while_all_threads_are_busy(
+        self, log: BinaryIO, server: Popen[bytes], address: tuple[str, int], tmp_path: Path
+    ) -> None:
+        """Requests that came before wait for a thread as ever."""
+        gates = [tmp_path / "first", tmp_path / "second"]
+        answers: list[str] = []
+        busy = [
+            Thread(target=lambda gate=gate: answers.append(get(address, f"/wait?{gate}"))) for gate in gates
+        ]
+        with socket.create_connection(address, timeout=60) as client:
+            client.sendall(HEAD)
+            for thread, gate in zip(busy, gates, strict=True):
+                thread.start()
+                until(Path(f"{gate}.begun").exists, "a busy thread")
+            server.terminate()
+            until(lambda: is_refused(address), "the listener to close")
+            client.sendall(b"\r\n")
+            for gate in gates:
+                gate.touch()
+            assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+        for thread in busy:
+            thread.join(60)
+        assert len(answers) == len(gates)
+        assert server.wait(60) == 0
+        log.seek(0)
+        assert b"Traceback" not in log.read()
