@@ -36,7 +36,7 @@ _DECISIVE = frozenset({200, 401})  # any other status is about the registry's cu
 class _Anonymous:
     """The answer to an anonymous ping; `asked` is the time of the request."""
 
-    challenge: Challenge | None  # None: missing, or invalid
+    challenge: Challenge | None  # None: missing, or invalid; zot sends one with a 200
     is_accepted: bool
     asked: float
     failure: RegistryError | None = None  # the error, if the registry is down or overloaded
@@ -67,7 +67,9 @@ class Ping:
         self._authorized: TTLCache[tuple[str, str], _Authorized] = TTLCache(_CALLERS, ttl, timer=clock)
 
     def challenge(self, registry: Registry) -> Challenge | None:
-        """The challenge to anonymous callers; None if the registry accepts them."""
+        """The challenge to anonymous callers; None if the registry sends none. A registry that accepts
+        anonymous callers may send one with its 200, if it shows other callers more.
+        """
         return self._ask_anonymously(registry, CHALLENGE_SECONDS).challenge
 
     def anyone_until(self, registry: Registry) -> float | None:
@@ -106,7 +108,7 @@ class Ping:
             asked = self._clock()
             answer = self._ask(registry, None)
             found = parse_challenges(answer.headers.get("www-authenticate"))
-            challenge = choose(found) if answer.status == 401 else None
+            challenge = choose(found) if answer.status in _DECISIVE else None
             known = _Anonymous(challenge, answer.status == 200, asked, _failure(registry, answer, None))
             if answer.status in _DECISIVE:
                 with self._lock:

@@ -1,7 +1,8 @@
-"""A registry that lets strangers read what is public, and hides the rest from them with a 404."""
+"""Registries that let strangers read what is public: one hides the rest with a 404, one never challenges."""
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,8 +13,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from pyoci.embedded import create_registry_app
+from tests.builders import make_wheel
 from tests.flows.conftest import MakeClient
-from tests.flows.test_main_job import WHEEL, basic, upload
+from tests.flows.test_main_job import JSON, WHEEL, basic, upload
 from tests.serving import served
 
 ROOT = "/lab/acme/"
@@ -85,3 +87,92 @@ def test_who_has_wrong_ones_is_told_so(published: FlaskClient) -> None:
 def test_who_has_none_is_a_stranger(published: FlaskClient) -> None:
     """And is told what the registry tells strangers."""
     assert published.get(PAGE).status_code == 404
+
+
+YOU = basic("you", "hunter3")
+CALLERS: dict[str, dict[str, str]] = {"stranger": {}, "you": YOU, "me": ME}
+READABLE = {"stranger": {"open"}, "you": {"open", "team"}, "me": {"open", "team", "secret"}}
+
+
+@dataclass
+class FriendlyRegistry:
+    """Like zot with a policy for strangers: it answers them 200 at `/v2/`, where the challenge comes along,
+    and in its list of repositories it names what each caller may read.
+    """
+
+    registry: Any
+    listed_for: list[str | None] = field(
+        default_factory=list
+    )  # the Authorization of each request for the list
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        path, header = environ["PATH_INFO"], environ.get("HTTP_AUTHORIZATION")
+        caller = next((name for name, sent in CALLERS.items() if sent.get("Authorization") == header), None)
+        if caller is None:
+            return _refused(start_response, "401 Unauthorized", "UNAUTHORIZED")
+        if path == "/v2/":
+            return _sent(start_response, {}, ("WWW-Authenticate", "basic realm="))
+        if path == "/v2/_catalog":
+            self.listed_for.append(header)
+            names = [f"{top}/inner/{top}_project" for top in sorted(READABLE[caller])]
+            return _sent(start_response, {"repositories": names})
+        if path.split("/")[2] in READABLE[caller]:
+            return self.registry(environ, start_response)
+        return _refused(start_response, "401 Unauthorized" if header is None else "403 Forbidden", "DENIED")
+
+
+def _sent(start_response: Any, document: dict[str, Any], *more: tuple[str, str]) -> list[bytes]:
+    body = json.dumps(document).encode()
+    start_response(
+        "200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body))), *more]
+    )
+    return [body]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(CALLERS)), ids=" ".join)
+def test_a_registry_that_shows_strangers_less(
+    make_client: MakeClient, tmp_path: Path, order: tuple[str, ...]
+) -> None:
+    """Each caller sees the projects that the registry shows with their credentials, whoever came before, and
+    upstream is never asked for the name of a namespace.
+    """
+    registry = FriendlyRegistry(create_registry_app(tmp_path / "remote", htpasswd=None, local_only=False))
+    upstream = OtherIndex()
+    with served(registry) as url, served(upstream) as other:
+        client = make_client(PYOCI_REGISTRIES=f"lab={url}", PYOCI_UPSTREAM_INDEX=f"{other}/simple/")
+        for namespace in READABLE["me"]:
+            file = make_wheel(f"{namespace}-project")
+            assert upload(client, *file, url=f"/lab/{namespace}/inner/", headers=ME).status_code == 200
+        registry.listed_for.clear()
+        seen = {
+            (caller, namespace): _projects(client, f"/lab/{namespace}/inner/", CALLERS[caller])
+            for _ in range(2)
+            for caller in order
+            for namespace in READABLE["me"]
+        }
+    assert seen == {
+        (caller, namespace): [f"{namespace}-project"] if namespace in readable else None
+        for caller, readable in READABLE.items()
+        for namespace in READABLE["me"]
+    }
+    assert upstream.asked == []
+    assert set(registry.listed_for) == {sent.get("Authorization") for sent in CALLERS.values()}
+
+
+def _projects(client: FlaskClient, root: str, headers: dict[str, str]) -> list[str] | None:
+    """What a root lists; None where the caller is refused."""
+    answer = client.get(root, headers={**headers, **JSON})
+    if answer.status_code in {401, 403}:
+        return None
+    return [project["name"] for project in answer.get_json()["projects"]]
+
+
+@dataclass
+class OtherIndex:
+    """An upstream without any project."""
+
+    asked: list[str] = field(default_factory=list)
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        self.asked.append(environ["PATH_INFO"])
+        return _refused(start_response, "404 Not Found", "")

@@ -29,8 +29,10 @@ DEBIAN_PACKAGES = {
     "npm": "npm",
     "nginx": "nginx",
 }
+# Programs that neither Debian nor PyPI brings, to what has to be done for each.
+OTHERS = {"zot": "put zot 2, built from its source, on PATH"}
 REMEDY = "remedy"  # the property of a skipped test that says what to install
-AT_HAND = {"npm"}  # Debian's brings hundreds of packages along
+AT_HAND = {"npm", *OTHERS}  # Debian's npm brings hundreds of packages along
 # Debian's Go lies on PATH; the toolchain's own archive unpacks to a folder that often does not. Only root's
 # PATH has servers.
 SEARCH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/go/bin", "/usr/sbin"))
@@ -89,6 +91,8 @@ class Requirements:
             except NotInstalled as error:
                 return f"{error.source} can't be reached", str(error)
             return None, ""
+        if program in OTHERS:
+            return (None, "") if self.find(program) else (OTHERS[program], f"{program} is not installed")
         package = DEBIAN_PACKAGES.get(program)
         if package is None:
             pytest.fail(
