@@ -7,6 +7,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import resource
+import signal
 import socket
 import sys
 import threading
@@ -134,10 +135,16 @@ def pre_fork(_arbiter: Any, _worker: Any) -> None:
     share()
 
 
-def post_fork(arbiter: Any, worker: Any) -> None:
-    """Exit if the worker has been told to stop meanwhile, and use one heap for all of its threads."""
-    if hasattr(worker, "forked"):
-        worker.forked(arbiter)
+def post_fork(arbiter: Any, _worker: Any) -> None:
+    """Exit if the worker has been told to stop already, and use one heap for all of its threads.
+
+    Until gunicorn sets a worker's signal handlers, the arbiter's handler puts signals in this process's copy
+    of the arbiter's queue, which nobody reads. Such a worker went on until it was killed.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # there is nothing to finish yet
+    while not arbiter.SIG_QUEUE.empty():
+        if arbiter.SIG_QUEUE.get() in {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}:
+            sys.exit(0)
     keep_one()
 
 

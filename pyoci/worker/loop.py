@@ -43,7 +43,6 @@ _AT_ONCE = 100  # connections accepted in one go
 _PROBES = (b"GET /health ", b"GET /ready ")
 _QUOTED = ("hdr", "req", "method", "line", "expect", "data", "term", "version", "reason", "info")
 _FULL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-_STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
 _GONE = {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN}
 
 
@@ -61,9 +60,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._has_tls = bool(self.cfg.is_ssl)
-        self._notify_at = self._tick_at = self._leftovers_at = self._accept_at = self._ask_at = (
-            self._give_back_at
-        ) = 0.0
+        self._notify_at = self._tick_at = self._leftovers_at = 0.0
+        self._accept_at = self._ask_at = self._give_back_at = 0.0
         self._threads = Threads(
             int(self.cfg.threads),
             executor=lambda: self.tpool,
@@ -83,17 +81,6 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         (`body_limit` takes method and path), and how many bytes of bodies may wait on the disk.
         """
         self._clients = Clients(self, self._threads, Reports(events), body_limit, Allowance(spool))
-
-    def forked(self, arbiter: Any) -> None:
-        """To be called in the worker's process, right after the fork. Exits if the worker has been told to
-        stop already. Signals go to the arbiter's handler until gunicorn sets the worker's own, and that
-        handler puts them in a copy of the arbiter's queue, which nobody reads. Such a worker ran on until it
-        was killed with all of its requests.
-        """
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # there is nothing to finish yet
-        while not arbiter.SIG_QUEUE.empty():
-            if arbiter.SIG_QUEUE.get() in _STOP_SIGNALS:
-                sys.exit(0)
 
     def init_process(self) -> None:
         self.cfg.set("graceful_timeout", _FINISH_SECONDS)  # in this process alone
