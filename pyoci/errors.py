@@ -15,6 +15,7 @@ PyOCIError
 ├── TooLarge                over a limit, which the message names
 ├── RateLimited             the registry asks to wait
 ├── Exhausted               this process has no memory or no thread left
+│   └── Busy                this process handles as many such requests as it can
 ├── ProtocolError           the registry's answer makes no sense
 │   └── AnswerTooLong       a document is larger than PyOCI reads
 └── Unreachable             no answer in time
@@ -119,6 +120,10 @@ class RateLimited(PyOCIError):
 
 class Exhausted(PyOCIError):
     """This process has no memory, or no thread, left for the request."""
+
+
+class Busy(Exhausted):
+    """This process handles as many requests of this kind as it can, and goes on with them."""
 
 
 class ProtocolError(PyOCIError):

@@ -1,5 +1,4 @@
-"""Documents: the documents and small blobs of a repository, remembered by digest; and ReadLimit, which bounds
-how many bytes of them a request reads.
+"""Documents: the documents and small blobs of a repository, remembered by digest.
 
 The documents of a page are stored in packs, which have many documents in one value of the cache. Writing a
 thousand documents one by one would take as long as reading them from the registry.
@@ -9,13 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pyoci.cache.backend import Backend
-from pyoci.errors import Exhausted, ProtocolError
 from pyoci.oci.models import Document
 from pyoci.oci.references import Digest
 from pyoci.store.state import State
@@ -24,77 +20,6 @@ _SIZE = 4 * 1024 * 1024  # bytes of a pack, unless one document is larger
 _HEAD = re.compile(rb"(sha256|sha512):([0-9a-f]{64,128}) ([!-~]{0,200}) ([0-9]{1,9})\n")
 _PACKS = 64  # of one repository; each write adds one
 _UNPACKED = 48 * 1024 * 1024  # bytes of packs that one request may read: as many as from the registry
-_SMALL_TOGETHER = 4 * 1024 * 1024  # bytes that a request may read while another one has `large`
-_LARGE_SECONDS = 20.0  # for which a request waits for `large`
-
-
-class ReadLimit:
-    """How many bytes of documents one request may still read: a hostile registry could send any number.
-
-    Only one request at a time reads large documents or builds a large page. It has the semaphore `large`.
-    """
-
-    def __init__(
-        self,
-        large: threading.Semaphore | None = None,
-        size: int = 48 * 1024 * 1024,
-        refused: Callable[[], None] = lambda: None,
-        wait_seconds: float = _LARGE_SECONDS,
-    ) -> None:
-        """`refused` is called if the request doesn't get `large` within `wait_seconds`."""
-        self._large = large or threading.Semaphore()
-        self._refused, self._wait_seconds = refused, wait_seconds
-        self._left, self._small = size, _SMALL_TOGETHER
-        self._guard = threading.Lock()
-        self._one_at_a_time = threading.RLock()
-        self._blocks = 0
-        self._has_large = self._is_refused = False
-
-    def take(self, size: int) -> None:
-        """Count `size` bytes as read. Raises ProtocolError if the request has read too many, and Exhausted if
-        it needs `large` and doesn't get it.
-        """
-        with self._guard:
-            self._left -= size
-            self._small -= size
-            if self._left < 0:
-                raise ProtocolError("the registry's documents of this project are too large to be read")
-        if self._small < 0 and self._blocks:
-            with self.large():
-                pass
-
-    @contextmanager
-    def building(self) -> Iterator[None]:
-        """Build a page. Once the request has `large`, it keeps it to the end of this block."""
-        with self._guard:
-            self._blocks += 1
-        try:
-            yield
-        finally:
-            with self._guard:
-                self._blocks -= 1
-            self._release()
-
-    @contextmanager
-    def large(self) -> Iterator[None]:
-        """Read or parse one large document. Raises Exhausted if other requests take too long for theirs."""
-        with self._one_at_a_time:
-            if self._is_refused or not (self._has_large or self._large.acquire(timeout=self._wait_seconds)):
-                if not self._is_refused:
-                    self._is_refused = True
-                    self._refused()
-                raise Exhausted("PyOCI is busy with other large projects; try again later")
-            self._has_large = True
-            try:
-                yield
-            finally:
-                self._release()
-
-    def _release(self) -> None:
-        with self._guard:
-            if self._has_large and not self._blocks:
-                self._has_large = False
-                self._large.release()
 
 
 @dataclass(frozen=True, slots=True)

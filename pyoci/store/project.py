@@ -29,9 +29,9 @@ from pyoci.oci.models import Document, ImageIndex
 from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.oci.session import READ_SECONDS, SMALL_DOCUMENT, OCISession
 from pyoci.store.cache import Contents, RepositoryCache
-from pyoci.store.documents import ReadLimit
 from pyoci.store.layout import Entry, changed_at, entries, layer_sha256, package_in, tag_of, version_of
 from pyoci.store.models import PackageFile
+from pyoci.store.read_limit import ReadLimit
 from pyoci.store.state import Listing, TagState
 from pyoci.store.writing.lag import RecentWrites, current_document
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +17,6 @@ from pyoci.oci.references import Repository
 from pyoci.oci.session import Gateway
 from pyoci.store.backfill import MetadataBackfill
 from pyoci.store.cache import Cache
-from pyoci.store.documents import ReadLimit
 from pyoci.store.files import Files
 from pyoci.store.lookup import Lookup, ProjectsBelow, Rules, Upstream
 from pyoci.store.models import (
@@ -36,6 +34,7 @@ from pyoci.store.models import (
 )
 from pyoci.store.pages import Pages
 from pyoci.store.project import StoredProject
+from pyoci.store.read_limit import LargeReads, ReadLimit
 from pyoci.store.roots import Roots
 from pyoci.store.writing.destination import Destinations, UploadAddress
 from pyoci.store.writing.incoming import IncomingFile, IncomingForm
@@ -69,7 +68,7 @@ class PackageStore:
     ) -> None:
         self._gateway = gateway
         self._now = now
-        self._large = threading.Semaphore()
+        self._large = LargeReads()
         self._events = events
         self._cache = cache
         backfill = MetadataBackfill(cache.backend)
@@ -224,7 +223,9 @@ class PackageStore:
     ) -> StoredProject:
         repository = namespace.repository(name)
         session = self._gateway.session(namespace.registry, caller, publishing=publishing)
-        read_limit = ReadLimit(self._large, refused=partial(self._report_busy, repository))
+        read_limit = ReadLimit.among(
+            self._large, namespace.registry, refused=partial(self._report_busy, repository)
+        )
         if not publishing:  # an upload doesn't wait for readers of large projects
             session.large = read_limit.large
         return StoredProject(

@@ -36,6 +36,7 @@ STATUS: dict[type[errors.PyOCIError], int] = {
     errors.TooLarge: 413,
     errors.RateLimited: 429,
     errors.Exhausted: 503,
+    errors.Busy: 503,
     errors.ProtocolError: 502,
     errors.AnswerTooLong: 502,
     errors.Unreachable: 504,
@@ -77,7 +78,7 @@ def _known(error: errors.PyOCIError) -> Response:
         case errors.RateLimited(retry_after=int(seconds)):
             answer.headers["Retry-After"] = str(max(seconds, 0))  # never a date: it crashes poetry
         case errors.Exhausted():
-            site().events.error("web", "no memory or no thread left")
+            _log_exhausted(error)
             answer.headers["Retry-After"] = str(_AGAIN)
         case errors.Unavailable():
             answer.headers["Retry-After"] = str(_SOON)
@@ -92,6 +93,12 @@ def _known(error: errors.PyOCIError) -> Response:
         case errors.NotSupported():
             answer.headers["Allow"] = "GET, HEAD, POST"
     return answer
+
+
+def _log_exhausted(error: errors.Exhausted) -> None:
+    """Whoever raises Busy has logged the reason."""
+    if not isinstance(error, errors.Busy):
+        site().events.error("web", "no memory or no thread left")
 
 
 def _routing(error: HTTPException) -> Response:

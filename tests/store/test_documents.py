@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Callable
 
 import pytest
@@ -11,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyoci.cache.backend import Position
-from pyoci.errors import Exhausted
 from pyoci.oci.models import Document
 from pyoci.oci.references import Digest
-from pyoci.store.documents import ReadLimit, packed, unpacked
+from pyoci.store.documents import packed, unpacked
 from pyoci.store.state import State, TagState
 from tests.registry import make_repository
 from tests.stores import make_cache
@@ -70,48 +68,3 @@ def test_a_great_many_become_few() -> None:
     assert len(state.packs) <= 66
     wanted = {seen.digest for seen in state.tag_states.values()}
     assert wanted <= documents.unpack(state.packs).keys()
-
-
-class TestLargeDocuments:
-    """One request at a time reads large documents."""
-
-    def test_another_waits_for_the_end_of_the_page(self) -> None:
-        """Not only for that of the document: what was read of it stays in memory."""
-        large = threading.Semaphore()
-        first, second = ReadLimit(large), ReadLimit(large)
-        order: list[str] = []
-
-        def read() -> None:
-            with second.large():
-                order.append("second")
-
-        with first.building():
-            with first.large():
-                pass
-            other = threading.Thread(target=read)
-            other.start()
-            with first.large():  # again, by the same request
-                order.append("first")
-        other.join(20)
-        assert order == ["first", "second"]
-
-    def test_many_small_ones_are_large(self) -> None:
-        """Beyond 4 MiB in all. Outside of a page nothing is kept."""
-        large = threading.Semaphore()
-        limit = ReadLimit(large)
-        with limit.building():
-            limit.take(4 * 1024 * 1024)
-            assert large.acquire(blocking=False)
-            large.release()
-            limit.take(1)
-            assert not large.acquire(blocking=False)
-        assert large.acquire(blocking=False)
-
-    def test_a_refusal_is_reported_once(self) -> None:
-        """All threads of the request give up with the first."""
-        refusals: list[None] = []
-        limit = ReadLimit(threading.Semaphore(0), refused=lambda: refusals.append(None), wait_seconds=0.01)
-        for _ in range(3):
-            with pytest.raises(Exhausted, match="other large projects"), limit.large():
-                pass
-        assert len(refusals) == 1

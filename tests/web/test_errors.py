@@ -36,6 +36,7 @@ KINDS = {
     errors.TooLarge: 413,
     errors.RateLimited: 429,
     errors.Exhausted: 503,
+    errors.Busy: 503,
     errors.ProtocolError: 502,
     errors.Unreachable: 504,
     errors.Unavailable: 503,
@@ -246,6 +247,15 @@ def test_no_memory_is_nobodys_fault(
     assert [event for event in logged if event["level"] == "error"] == [
         {"event": "no memory or no thread left", "room": "web", "level": "error"}
     ]
+
+
+def test_busy_is_not_out_of_memory(client: FlaskClient, store: MemoryStore, logged: LoggedEvents) -> None:
+    """A 503 with Retry-After as well. Whoever raised it has logged the reason."""
+    store.failure = errors.Busy("PyOCI is busy with other large projects; try again later")
+    answer = client.get(PAGE)
+    assert answer.status == "503 PyOCI is busy with other large projects; try again later"
+    assert answer.headers["Retry-After"] == "5"
+    assert [event for event in logged if event["level"] == "error"] == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,173 @@
+"""ReadLimit: how many bytes of documents one request may read; and LargeReads: which requests may read large
+documents now.
+
+One request of a registry in the operator's list and one of any other registry read large documents at a time,
+which bounds the memory that such documents take. Anyone can name an unlisted registry; its requests never
+delay those of a listed one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+
+from pyoci.errors import Busy, ProtocolError
+from pyoci.oci.references import Registry
+
+_TOTAL = 48 * 1024 * 1024  # bytes of documents that one request may read
+_SMALL_TOGETHER = 4 * 1024 * 1024  # bytes that a request may read beside one that reads large documents
+_WAIT_SECONDS = 20.0  # for which a request waits for others that read large documents
+
+Wait = Callable[["Future[None]", float], None]
+
+
+def wait_for(turn: Future[None], seconds: float) -> None:
+    """Raises TimeoutError after `seconds`."""
+    turn.result(seconds)
+
+
+class LargeReads:
+    """Admits requests that read large documents: one of listed registries at a time, and one of the others.
+
+    Requests to each registry wait in a queue, and the registries take turns: many requests to one registry
+    delay a request to another by one page only. Whatever ends a wait, the request gives up its place.
+    """
+
+    def __init__(self, wait: Wait = wait_for) -> None:
+        """`wait` waits for a future, for at most so many seconds."""
+        self._wait = wait
+        self._guard = threading.Lock()
+        self._busy: set[bool] = set()  # for which values of `Registry.listed` a request reads
+        self._queues: dict[Registry, deque[Future[None]]] = {}  # the registry whose turn it is comes first
+
+    def enter(self, registry: Registry, seconds: float) -> None:
+        """Wait for the turn of this request. Raises TimeoutError after `seconds`, and what `wait` raises."""
+        turn: Future[None] = Future()
+        with self._guard:
+            self._queues.setdefault(registry, deque()).append(turn)
+            self._admit(registry.listed)
+        try:
+            self._wait(turn, seconds)
+        except BaseException:
+            self._give_up(registry, turn)
+            raise
+
+    def leave(self, registry: Registry) -> None:
+        """Admit the next request. For each call of `enter` that has returned."""
+        with self._guard:
+            self._busy.discard(registry.listed)
+            self._admit(registry.listed)
+
+    def _give_up(self, registry: Registry, turn: Future[None]) -> None:
+        with self._guard:
+            if turn.done():  # it was admitted a moment ago
+                self._busy.discard(registry.listed)
+                self._admit(registry.listed)
+                return
+            queue = self._queues[registry]
+            queue.remove(turn)
+            if not queue:
+                del self._queues[registry]
+
+    def _admit(self, listed: bool) -> None:
+        """Admit the first request to the registry whose turn it is, if no other request reads."""
+        registry = next((waiting for waiting in self._queues if waiting.listed == listed), None)
+        if registry is None or listed in self._busy:
+            return
+        self._busy.add(listed)
+        queue = self._queues.pop(registry)
+        queue.popleft().set_result(None)
+        if queue:  # its other requests come after those to other registries
+            self._queues[registry] = queue
+
+
+class ReadLimit:
+    """How many bytes of documents one request may still read: a hostile registry could send any number.
+
+    `large` admits the request to the process's `LargeReads`. While a page is built it stays admitted until
+    the page is complete, because what was read of large documents stays in memory.
+    """
+
+    def __init__(
+        self,
+        enter: Callable[[], None] = lambda: None,
+        leave: Callable[[], None] = lambda: None,
+        refused: Callable[[], None] = lambda: None,
+        size: int = _TOTAL,
+    ) -> None:
+        """`enter` waits until the request may read large documents, and raises TimeoutError after some time;
+        `leave` ends that. `refused` is called once if `enter` has raised TimeoutError.
+        """
+        self._enter, self._leave, self._refused = enter, leave, refused
+        self._left, self._small = size, _SMALL_TOGETHER
+        self._guard = threading.Lock()
+        self._one_at_a_time = threading.RLock()
+        self._blocks = 0
+        self._has_entered = self._is_refused = False
+
+    @classmethod
+    def among(
+        cls,
+        reads: LargeReads,
+        registry: Registry,
+        refused: Callable[[], None] = lambda: None,
+        wait_seconds: float = _WAIT_SECONDS,
+    ) -> ReadLimit:
+        """The limit of a request to `registry`."""
+        return cls(lambda: reads.enter(registry, wait_seconds), lambda: reads.leave(registry), refused)
+
+    def take(self, size: int) -> None:
+        """Count `size` bytes as read. Raises ProtocolError if the request has read too many, and Busy if
+        they are large and others take too long for theirs.
+        """
+        with self._guard:
+            self._left -= size
+            self._small -= size
+            if self._left < 0:
+                raise ProtocolError("the registry's documents of this project are too large to be read")
+        if self._small < 0 and self._blocks:
+            with self.large():
+                pass
+
+    @contextmanager
+    def building(self) -> Iterator[None]:
+        """Build a page. Once the request is admitted, it stays so to the end of this block."""
+        with self._guard:
+            self._blocks += 1
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._blocks -= 1
+            self._release()
+
+    @contextmanager
+    def large(self) -> Iterator[None]:
+        """Read or parse one large document. Raises Busy if other requests take too long for theirs."""
+        with self._one_at_a_time:
+            if not self._has_entered:
+                self._wait()
+                self._has_entered = True
+            try:
+                yield
+            finally:
+                self._release()
+
+    def _wait(self) -> None:
+        if not self._is_refused:
+            try:
+                self._enter()
+            except TimeoutError:
+                self._is_refused = True
+                self._refused()
+        if self._is_refused:
+            raise Busy("PyOCI is busy with other large projects; try again later")
+
+    def _release(self) -> None:
+        with self._guard:
+            if self._has_entered and not self._blocks:
+                self._has_entered = False
+                self._leave()

@@ -1,0 +1,162 @@
+"""What one request may read is limited, and few requests read large documents at a time."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from contextlib import ExitStack
+
+import pytest
+
+from pyoci.errors import Busy, ProtocolError
+from pyoci.oci.references import Registry
+from pyoci.store.read_limit import LargeReads, ReadLimit, wait_for
+
+LISTED = Registry("https", "listed.example", listed=True)
+OTHER = Registry("https", "other.example", listed=True)
+UNLISTED = Registry("https", "unlisted.example")
+PATIENCE = 20.0
+
+
+class Requests:
+    """Requests that wait for their turn, each in a thread. They have ended at the end of the block."""
+
+    def __init__(self) -> None:
+        self.order: list[str] = []
+        self.turns: list[Future[None]] = []
+        self.reads = LargeReads(self._wait)
+        self._stack = ExitStack()
+        self._is_waiting = threading.Semaphore(0)
+
+    def _wait(self, turn: Future[None], seconds: float) -> None:
+        self.turns.append(turn)
+        self._is_waiting.release()
+        wait_for(turn, seconds)
+
+    def __enter__(self) -> Requests:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def limit(self, registry: Registry = LISTED) -> ReadLimit:
+        return ReadLimit.among(self.reads, registry, wait_seconds=PATIENCE)
+
+    def add(self, name: str, registry: Registry = LISTED) -> None:
+        """A request that reads one document, once it waits for that."""
+
+        def read() -> None:
+            with self.limit(registry).large():
+                self.order.append(name)
+
+        self._drain()
+        thread = threading.Thread(target=read)
+        thread.start()
+        self._stack.callback(thread.join, PATIENCE)
+        assert self._is_waiting.acquire(timeout=PATIENCE)
+
+    def is_free(self, registry: Registry = LISTED) -> bool:
+        try:
+            self.reads.enter(registry, 0.0)
+        except TimeoutError:
+            return False
+        self.reads.leave(registry)
+        return True
+
+    def _drain(self) -> None:
+        while self._is_waiting.acquire(blocking=False):
+            pass
+
+
+@pytest.fixture
+def requests() -> Requests:
+    return Requests()
+
+
+def test_a_request_reads_until_its_page_is_built(requests: Requests) -> None:
+    """Not only until the end of one document: what was read of it stays in memory."""
+    first = requests.limit()
+    with requests, first.building():
+        with first.large():
+            pass
+        requests.add("second")
+        with first.large():  # again, by the same request
+            requests.order.append("first")
+    assert requests.order == ["first", "second"]
+    assert requests.is_free()
+
+
+def test_many_small_documents_are_large(requests: Requests) -> None:
+    """Beyond 4 MiB in all. Outside of a page nothing is kept."""
+    limit = requests.limit()
+    with limit.building():
+        limit.take(4 * 1024 * 1024)
+        assert requests.is_free()
+        limit.take(1)
+        assert not requests.is_free()
+    assert requests.is_free()
+
+
+def test_a_request_has_a_limit() -> None:
+    limit = ReadLimit(size=10)
+    limit.take(10)
+    with pytest.raises(ProtocolError, match="too large to be read"):
+        limit.take(1)
+
+
+def test_a_refusal_is_reported_once(requests: Requests) -> None:
+    """All threads of the request give up with the first."""
+    refusals: list[None] = []
+    limit = ReadLimit.among(requests.reads, LISTED, lambda: refusals.append(None), wait_seconds=0.01)
+    requests.reads.enter(OTHER, 0.0)
+    for _ in range(3):
+        with pytest.raises(Busy, match="other large projects"), limit.large():
+            pass
+    assert len(refusals) == 1
+    requests.reads.leave(OTHER)
+    assert requests.is_free()
+
+
+def test_unlisted_registries_do_not_delay_listed_ones(requests: Requests) -> None:
+    """Anyone can name an unlisted registry whose documents are large."""
+    requests.reads.enter(UNLISTED, 0.0)
+    assert not requests.is_free(UNLISTED)
+    assert requests.is_free(LISTED)
+    requests.reads.leave(UNLISTED)
+    assert requests.is_free(UNLISTED)
+
+
+def test_registries_take_turns(requests: Requests) -> None:
+    """Many requests to one registry delay a request to another by one page only."""
+    requests.reads.enter(LISTED, 0.0)
+    with requests:
+        for number in range(3):
+            requests.add(f"first {number}")
+        requests.add("other", OTHER)
+        requests.reads.leave(LISTED)
+    assert requests.order == ["first 0", "other", "first 1", "first 2"]
+
+
+class Ended(Exception):
+    """The server has ended a request that waits."""
+
+
+@pytest.mark.parametrize("is_admitted", [False, True])
+def test_a_request_that_is_ended_gives_up_its_place(is_admitted: bool) -> None:
+    """While it waits, and if it is ended in the moment in which it is admitted."""
+
+    def end(turn: Future[None], _seconds: float) -> None:
+        if turn.done():
+            return
+        if is_admitted:
+            reads.leave(LISTED)
+            assert turn.done()
+        raise Ended
+
+    reads = LargeReads(end)
+    reads.enter(LISTED, 0.0)
+    with pytest.raises(Ended):
+        reads.enter(LISTED, PATIENCE)
+    if not is_admitted:
+        reads.leave(LISTED)
+    reads.enter(LISTED, 0.0)
