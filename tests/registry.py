@@ -41,7 +41,8 @@ class TestRegistry:
     zot are like that. A `strict` one begins its list of repositories after those that it has, as zot does,
     and gives none after another name; one that is `heedless` begins at the start, whatever is asked for.
     `answers` maps like `refuse` to a body and headers that are sent with 200. `takes` are tags outside the
-    grammar that it takes, as zot does, each with the tag that stands for it in the directory.
+    grammar that it takes, as zot does, each with the tag that stands for it in the directory. One without
+    `mounts` wants the bytes of each blob.
     """
 
     __test__ = False  # pytest: a helper, no test
@@ -54,6 +55,7 @@ class TestRegistry:
     strict: bool = False
     heedless: bool = False
     takes: dict[str, str] = field(default_factory=dict)
+    mounts: bool = True
     answers: dict[str, tuple[bytes, dict[str, str]]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
 
@@ -78,6 +80,8 @@ class TestRegistry:
         last = parse_qs(environ.get("QUERY_STRING", "")).get("last", [""])[0]
         if line == "GET _catalog" and last and self.strict and last not in self._listed("_catalog"):
             return _json('{"repositories": []}', start_response)
+        if not self.mounts and line.startswith("POST"):
+            environ = {**environ, "QUERY_STRING": ""}
         if line == "GET _catalog" and self.heedless:
             environ = {**environ, "QUERY_STRING": ""}
         if self.endless and line.startswith("GET") and "/blobs/" in line:

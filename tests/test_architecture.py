@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "oci": {"net", "single_flight"},
     "upstream": {"net", "cache", "simple_api", "single_flight"},
     "store": {"distributions", "oci", "upstream", "cache", "simple_api", "single_flight"},
+    "maintenance": {"store", "distributions", "oci", "net", "cache"},
     "embedded": {"oci", "net"},
     "telemetry": {"oci"},
     "web": {"store", "distributions", "oci", "simple_api", "upstream"},

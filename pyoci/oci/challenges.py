@@ -39,10 +39,13 @@ class Challenge:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The access that a call needs: a repository ("" for the registry itself) and actions there."""
+    """The access that a call needs: a repository ("" for the registry itself) and actions there; and
+    `source`, another repository, to pull from.
+    """
 
     repository: str
     actions: tuple[str, ...] = ("pull",)
+    source: str = ""
 
     def token_scopes(self, challenge: Challenge) -> tuple[str, ...]:
         """The scopes to request from the token server: those of the challenge, completed with all actions of
@@ -54,7 +57,10 @@ class Scope:
         named = challenge.scopes
         if not named and self.repository:
             named = (f"repository:{self.repository}:{','.join(self.actions)}",)
-        return tuple(sorted(self._completed(scope) for scope in named))
+        wanted = {self._completed(scope) for scope in named}
+        if self.source and wanted:
+            wanted.add(f"repository:{self.source}:pull")
+        return tuple(sorted(wanted))
 
     def _completed(self, scope: str) -> str:
         kind, _, rest = scope.partition(":")

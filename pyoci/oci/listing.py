@@ -10,12 +10,14 @@ from pyoci.errors import ProtocolError, Unreachable
 from pyoci.net.messages import Answer
 from pyoci.net.reading import next_link
 from pyoci.oci.errors import RegistryError, RegistryNotFound
-from pyoci.oci.models import parse_json
+from pyoci.oci.models import Descriptor, Document, parse_json
 from pyoci.oci.quirks import may_be_refusing_page_size
+from pyoci.oci.references import Digest
 
 _PAGES = 500
 _ALL_PAGES = 16 * 1024 * 1024  # bytes of all pages
 _ENTRIES = 200_000
+_REFERRERS = 1000  # of one document
 _ENTRY = 512  # characters; tags have at most 128 and names 255, longer entries are ignored
 _SECONDS = 30.0  # for all pages
 
@@ -55,6 +57,28 @@ def read_listing(
         url = follow(url, link)
         answer = _next(fetch, url, key)
     raise ProtocolError(f"the registry's list of {key} has more than {_PAGES} pages")
+
+
+def read_referrers(
+    fetch: Fetch, url: str, follow: Callable[[str, str], str]
+) -> tuple[Descriptor, ...] | None:
+    """The entries of a list of referrers (distribution specification 1.1, "Listing Referrers"), at most a
+    thousand. None where the answer is something else than a list of referrers.
+    """
+    found: dict[Digest, Descriptor] = {}
+    for _ in range(_PAGES):
+        answer = fetch(url)
+        media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+        page = Document(media_type, answer.body).image_index()
+        if page is None:
+            return None
+        before = len(found)
+        found.update((entry.digest, entry) for entry in page.manifests)
+        link = next_link(answer.headers.get("link", ""))
+        if link is None or len(found) == before or len(found) >= _REFERRERS:
+            break
+        url = follow(url, link)
+    return tuple(found.values())[:_REFERRERS]
 
 
 def _first(fetch: Fetch, url: str) -> Answer:

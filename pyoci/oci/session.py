@@ -18,9 +18,15 @@ from pyoci.oci.auth import Authenticator
 from pyoci.oci.blobs import BlobStream, blob_size, blob_span, blob_tail, whole_blob
 from pyoci.oci.challenges import Scope
 from pyoci.oci.credentials import Credentials
-from pyoci.oci.errors import RegistryDenied, RegistryUnauthorized
-from pyoci.oci.listing import read_listing
-from pyoci.oci.models import DOCKER_SIGNED, Document, parse_json
+from pyoci.oci.errors import (
+    RegistryDenied,
+    RegistryNotFound,
+    RegistryNotSupported,
+    RegistryRefused,
+    RegistryUnauthorized,
+)
+from pyoci.oci.listing import read_listing, read_referrers
+from pyoci.oci.models import DOCKER_SIGNED, IMAGE_INDEX, Descriptor, Document, parse_json
 from pyoci.oci.quirks import ACCEPT, DELETED, HTML, PAGE_SIZE, WRITTEN
 from pyoci.oci.references import Digest, Reference, Registry, Repository, Tag, reference_path
 from pyoci.oci.targets import Targets
@@ -113,13 +119,18 @@ class OCISession:
             call = self._wire.call("GET", page, {"Accept": "application/json"})
             return self._wire.document(f"list {key}", call, scope, {200})
 
+        return read_listing(fetch, url, key, self._follow(key), pages=pages)
+
+    def _follow(self, key: str) -> Callable[[str, str], str]:
+        """Turns the Link of the page at a URL into the next URL."""
+
         def follow(page: str, link: str) -> str:
             target = self._wire.targets.target(self.registry, page, link, "Link")
             if not target.same_origin:
                 raise ProtocolError(f"{self.registry} continues its list of {key} at another host")
             return target.url
 
-        return read_listing(fetch, url, key, follow, pages=pages)
+        return follow
 
     # Documents
 
@@ -149,6 +160,20 @@ class OCISession:
         try:
             return Digest.parse(stored_digest(answer))
         except InvalidRequest:
+            return None
+
+    def referrers(self, repository: Repository, digest: Digest) -> tuple[Descriptor, ...] | None:
+        """The manifests that have the document with this digest as their subject: signatures, attestations,
+        SBOMs. None where the registry has no such list; there, the tag `sha256-<hex>` has it.
+        """
+
+        def fetch(page: str) -> Answer:
+            call = self._wire.call("GET", page, {"Accept": IMAGE_INDEX})
+            return self._wire.document("list referrers", call, self._scope(repository), {200})
+
+        try:
+            return read_referrers(fetch, repository.url(f"referrers/{digest}"), self._follow("referrers"))
+        except (RegistryNotFound, RegistryNotSupported, RegistryRefused):
             return None
 
     def trusted_seconds(self, repository: Repository) -> float:
@@ -225,6 +250,13 @@ class OCISession:
         return self._has_blob(repository, digest, len(body)) or self._uploader(repository).stream(
             body, digest
         )
+
+    def mount_blob(self, repository: Repository, digest: Digest, source: Repository) -> bool:
+        """Make a blob of another repository of the registry part of this one, without sending its bytes.
+        Returns False where the registry doesn't do that.
+        """
+        scope = Scope(repository.name, self._actions, source.name)
+        return Uploader(self._wire, repository, scope).mount(digest, source)
 
     def check_push(self, repository: Repository) -> None:
         """Raises the registry's error if the caller may not push to the repository. Nothing is stored."""

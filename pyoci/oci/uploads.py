@@ -77,6 +77,21 @@ class Uploader:
         if may_push(self.wire.auth.first_header(self.scope), self.repository.name):
             return
         location, base = self._start()
+        self._cancel(location, base)
+
+    def mount(self, digest: Digest, source: Repository) -> bool:
+        """Make a blob of another repository of this registry part of this one. Returns False where the
+        registry would rather have the bytes: it has no such operation, or the caller may not read there.
+        """
+        url = self.repository.url("blobs/uploads/", mount=str(digest), **{"from": source.name})
+        answer = self.wire.document("mount a blob", self.wire.call("POST", url), self.scope, {201, 202})
+        if answer.status == 202:
+            self._cancel(answer.headers.get("location", ""), url)
+            return False
+        check_stored(self.wire.registry, answer, digest)
+        return True
+
+    def _cancel(self, location: str, base: str) -> None:
         with suppress(PyOCIError):
             target = self.wire.targets.target(self.wire.registry, base, location, "Location")
             if target.same_origin:

@@ -78,9 +78,9 @@ def content(store: PackageStore, filename: str, name: ProjectName = HELLO) -> by
     return b"".join(store.open(make_namespace(), name, filename, NOBODY))
 
 
-def make_foreign_image(registry: TestRegistry) -> dict[str, Any]:
-    """A container image of one layer."""
-    config = registry.put_blob(b"{}")
+def make_foreign_image(registry: TestRegistry, name: str = "hello-world") -> dict[str, Any]:
+    """A container image without layers."""
+    config = registry.put_blob(b"{}", name)
     descriptor = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": str(config), "size": 2}
     return {
         "schemaVersion": 2,

@@ -35,7 +35,7 @@ _EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 def with_manifests(session: OCISession, repository: Repository, image_index: ImageIndex) -> ImageIndex:
     """Push a new manifest for each that is gone, and return the image index that refers to them."""
     manifests = (
-        entry if _pulled(session, repository, entry) else _with_new_manifest(session, repository, entry)
+        entry if _pulled(session, repository, entry) else with_new_manifest(session, repository, entry)
         for entry in image_index.manifests
     )
     return replace(image_index, manifests=tuple(manifests))
@@ -54,7 +54,7 @@ def restored(project: StoredProject, entry: Entry, incoming: IncomingFile) -> De
     file, document = blob_digest(descriptor), _pulled(session, repository, descriptor)
     if document is not None and (file is None or _layer(document) == file.hex):
         return descriptor
-    return _with_new_manifest(session, repository, descriptor)
+    return with_new_manifest(session, repository, descriptor)
 
 
 def _pulled(session: OCISession, repository: Repository, entry: Descriptor) -> Document | None:
@@ -71,7 +71,7 @@ def _layer(document: Document) -> str | None:
         return None
 
 
-def _with_new_manifest(session: OCISession, repository: Repository, entry: Descriptor) -> Descriptor:
+def with_new_manifest(session: OCISession, repository: Repository, entry: Descriptor) -> Descriptor:
     """Push a manifest for a file. It refers to the file's config blob if the registry has that; otherwise to
     an empty one, like the manifests of the Rust PyOCI.
     """

@@ -1,0 +1,54 @@
+"""Work on many things: side by side, and again after a failure that may pass."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
+from typing import TypeVar
+
+from pyoci.errors import RateLimited, Unreachable
+from pyoci.oci.errors import RegistryFailed
+
+ATTEMPTS = 4
+_LONGEST_PAUSE = 60.0  # seconds
+_TEMPORARY = (RateLimited, Unreachable, RegistryFailed)
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+def in_parallel(work: Callable[[_Item], _Result], items: Iterable[_Item], jobs: int) -> Iterator[_Result]:
+    """The results in the order in which they are ready. At most twice as many items as `jobs` are taken in
+    advance, so that a list of any length takes little memory. An exception of `work` ends it.
+    """
+    source = iter(items)
+    pool = ThreadPoolExecutor(max(jobs, 1), thread_name_prefix="work")
+    running: set[Future[_Result]] = set()
+    try:
+        running.update(pool.submit(work, item) for item in islice(source, 2 * jobs))
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            running.update(pool.submit(work, item) for item in islice(source, len(done)))
+            yield from (future.result() for future in done)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def patiently(
+    work: Callable[[], _Result],
+    *,
+    attempts: int = ATTEMPTS,
+    sleep: Callable[[float], None] = time.sleep,
+) -> _Result:
+    """Work that is done again after a failure that may pass: a registry that is busy, or restarts. The pause
+    is as long as the registry asks for, one minute at most; else one second, two, four.
+    """
+    for attempt in range(1, attempts):
+        try:
+            return work()
+        except _TEMPORARY as exc:
+            asked = exc.retry_after if isinstance(exc, RateLimited) else None
+            sleep(min(float(asked or 2 ** (attempt - 1)), _LONGEST_PAUSE))
+    return work()

@@ -1,0 +1,244 @@
+"""Copying between two registries: the same documents, nothing lost, nothing half done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+from pyoci.distributions.names import ProjectName
+from pyoci.errors import NotFound
+from pyoci.maintenance.copy import CopiedTag, Copier
+from pyoci.maintenance.remote import Remote, make_updater
+from pyoci.oci.registries import EMBEDDED
+from tests.builders import make_sdist, make_wheel
+from tests.maintenance.places import HELLO, Place, make_foreign_image
+from tests.registry import make_namespace
+from tests.store.shelf import NOBODY
+
+
+def copy(source: Place, target: Place, *names: str) -> dict[str, CopiedTag]:
+    """What became of each tag; and of each project that has none, by its name."""
+    copier = Copier(
+        source.remote, target.remote, make_updater(sleep=lambda _: None), sleep=lambda _: None, jobs=2
+    )
+    return _by_tag(copier.run([ProjectName.parse(name) for name in names]))
+
+
+def _by_tag(copied: Iterable[CopiedTag]) -> dict[str, CopiedTag]:
+    return {each.tag or str(each.project): each for each in copied}
+
+
+class TestWhole:
+    def test_documents_are_the_same(self, source: Place, target: Place) -> None:
+        """The tags have the same digests, and the pages say the same of every file."""
+        source.wheel("1.0"), source.wheel("1.0", tag="cp311-cp311-any"), source.wheel("2.0rc1")
+        source.publish(*make_sdist(version="1.0"))
+        source.yank("1.0")
+        done = copy(source, target)
+        assert {each.outcome for each in done.values()} == {"copied"}
+        assert {tag: target.digest(tag) for tag in done} == {tag: source.digest(tag) for tag in done}
+        assert target.files() == source.files()
+
+    def test_all_projects_or_those_that_are_named(self, source: Place, target: Place) -> None:
+        source.wheel()
+        source.publish(*make_wheel("other"))
+        copy(source, target, "other")
+        with pytest.raises(NotFound):
+            target.files()
+        copy(source, target)
+        assert len(target.files()) == 1
+
+    def test_again_does_nothing(self, source: Place, target: Place) -> None:
+        """The second run reads a document and the referrers, and sends nothing."""
+        source.wheel()
+        copy(source, target)
+        target.registry.calls.clear()
+        (done,) = copy(source, target).values()
+        assert (done.outcome, done.sent) == ("present", 0)
+        assert [line for line in target.registry.calls if not line.startswith("GET")] == []
+
+    def test_unknown_project(self, source: Place, target: Place) -> None:
+        (done,) = copy(source, target, "absent").values()
+        assert done.outcome == "failed"
+        assert done.notes == ("there is no project absent in local/acme",)
+
+    def test_images_are_passed_over(self, source: Place, target: Place) -> None:
+        """A namespace may have container images, too."""
+        source.wheel()
+        source.registry.put("1.0", make_foreign_image(source.registry, "image"), name="image")
+        done = copy(source, target)
+        assert {name: each.outcome for name, each in done.items()} == {
+            "1.0": "copied",
+            "image": "passed over",
+        }
+        assert target.remote.projects() == (HELLO,)
+
+    def test_emptied_project(self, source: Place, target: Place) -> None:
+        """Its marker is copied: the name stays the registry's."""
+        filename = source.wheel()
+        source.store.delete(make_namespace(), HELLO, filename, NOBODY)
+        assert copy(source, target)["0--pyoci"].outcome == "copied"
+        assert target.files() == []
+
+
+class TestTargetHasMore:
+    def test_files_of_both_stay(self, source: Place, target: Place) -> None:
+        source.wheel("1.0")
+        target.wheel("1.0", tag="cp311-cp311-any")
+        done = copy(source, target)["1.0"]
+        assert done.outcome == "changed"
+        assert "was added to" in done.notes[0]
+        assert len(target.files()) == 2
+
+    def test_another_file_of_the_same_name(self, source: Place, target: Place) -> None:
+        """It stays as it is, the others are copied, and the copy counts as failed."""
+        name = source.wheel("1.0")
+        source.wheel("1.0", tag="cp311-cp311-any")
+        target.wheel("1.0", files={"other.py": b"other"})
+        before = {file.filename: file.sha256 for file in target.files()}
+        done = copy(source, target)["1.0"]
+        assert done.outcome == "failed"
+        assert done.notes[0] == f"{name} was not copied: local/acme/hello_world has another file of that name"
+        after = {file.filename: file.sha256 for file in target.files()}
+        assert len(after) == 2
+        assert after[name] == before[name]
+
+    def test_more_files_than_the_source(self, source: Place, target: Place) -> None:
+        source.wheel("1.0")
+        copy(source, target)
+        target.wheel("1.0", tag="cp311-cp311-any")
+        assert copy(source, target)["1.0"].outcome == "present"
+        assert len(target.files()) == 2
+
+    def test_a_later_yank_follows(self, source: Place, target: Place) -> None:
+        source.wheel("1.0")
+        copy(source, target)
+        source.yank("1.0", "security")
+        assert copy(source, target)["1.0"].outcome == "copied"
+        assert [file.yanked for file in target.files()] == ["security"]
+        assert target.digest("1.0") == source.digest("1.0")
+
+    def test_something_else_under_the_tag(self, source: Place, target: Place) -> None:
+        source.wheel("1.0")
+        target.registry.put("1.0", make_foreign_image(target.registry))
+        before = target.digest("1.0")
+        assert copy(source, target)["1.0"].outcome == "failed"
+        assert target.digest("1.0") == before
+
+
+class TestLost:
+    def test_manifest_gets_a_new_one(self, source: Place, target: Place) -> None:
+        """A clean-up took the manifest of a file, whose blob is still there."""
+        name = source.wheel()
+        (entry,) = source.registry.document("1.0")["manifests"]
+        source.lose(entry["digest"])
+        done = copy(source, target)["1.0"]
+        assert (done.outcome, done.notes) == (
+            "changed",
+            (f"{name} got a new manifest, because its own is lost",),
+        )
+        (file,) = target.files()
+        assert file.filename == name
+        assert b"".join(target.store.open(make_namespace(), HELLO, name, NOBODY))
+
+    def test_file_is_left_out(self, source: Place, target: Place) -> None:
+        """The other files of its version are copied."""
+        lost, kept = source.wheel(), source.wheel(tag="cp311-cp311-any")
+        (file,) = (file for file in source.files() if file.filename == lost)
+        source.lose(f"sha256:{file.sha256}")
+        done = copy(source, target)["1.0"]
+        assert done.outcome == "failed"
+        assert done.notes[0].startswith(f"{lost} was not copied: ")
+        assert [file.filename for file in target.files()] == [kept]
+
+
+class TestReferrers:
+    def test_signatures_come_along(self, source: Place, target: Place) -> None:
+        """Of the version and of each file, and signatures of signatures."""
+        source.wheel()
+        (entry,) = source.registry.document("1.0")["manifests"]
+        signed = source.sign(source.digest("1.0")), source.sign(entry["digest"], b"of the file")
+        again = source.sign(signed[0], b"of the signature")
+        assert copy(source, target)["1.0"].referrers == 3
+        assert target.referrers(source.digest("1.0")) == [signed[0]]
+        assert target.referrers(entry["digest"]) == [signed[1]]
+        assert target.referrers(signed[0]) == [again]
+
+    def test_later_signature(self, source: Place, target: Place) -> None:
+        source.wheel()
+        copy(source, target)
+        signed = source.sign(source.digest("1.0"))
+        copy(source, target)
+        assert target.referrers(source.digest("1.0")) == [signed]
+
+    def test_target_without_the_list(self, source: Place, target: Place) -> None:
+        """There, the tag that stands for the list is written."""
+        source.wheel()
+        digest = source.digest("1.0")
+        signed = source.sign(digest)
+        target.registry.refuse["/referrers/"] = (404, "NOT_FOUND")
+        copy(source, target)
+        fallback = target.registry.document(digest.replace(":", "-"))
+        assert [entry["digest"] for entry in fallback["manifests"]] == [signed]
+
+
+class TestFailures:
+    @pytest.mark.parametrize(
+        "call", ["POST {}", "PUT {}/blobs", "PUT {}/manifests/sha256", "PUT {}/manifests/1.0"]
+    )
+    def test_target_refuses(self, source: Place, target: Place, call: str) -> None:
+        """No tag is left, the other project is copied, and the next run does what is missing."""
+        source.wheel()
+        source.publish(*make_wheel("other", "2.0"))
+        target.registry.refuse[call.format("acme/hello_world")] = (403, "DENIED")
+        done = copy(source, target)
+        assert (done["1.0"].outcome, done["2.0"].outcome) == ("failed", "copied")
+        assert "answered 403" in done["1.0"].notes[0]
+        assert target.remote.tags(HELLO) == ()
+        target.registry.refuse.clear()
+        assert copy(source, target)["1.0"].outcome == "copied"
+        assert target.digest("1.0") == source.digest("1.0")
+
+    def test_busy_registry_is_asked_again(self, source: Place, target: Place) -> None:
+        source.wheel()
+        answers = iter([True, True])
+
+        def before(line: str) -> None:
+            if line.startswith("PUT") and "/manifests/1.0" in line:
+                if next(answers, False):
+                    target.registry.refuse["PUT .*manifests/1.0"] = (503, "BUSY")
+                else:
+                    target.registry.refuse.clear()
+
+        target.registry.before = before
+        assert copy(source, target)["1.0"].outcome == "copied"
+
+    def test_wrong_bytes(self, source: Place, target: Place) -> None:
+        """A source that sends other bytes than those of the digest: nothing of that file is stored."""
+        source.wheel()
+        (file,) = source.files()
+        source.registry.answers[f"GET .*blobs/sha256:{file.sha256}"] = (b"other", {})
+        done = copy(source, target)["1.0"]
+        assert done.outcome == "failed"
+        assert target.remote.tags(HELLO) == ()
+
+
+class TestOneRegistry:
+    def test_blobs_are_mounted(self, source: Place) -> None:
+        """Between two namespaces of one registry no bytes are sent."""
+        source.wheel()
+        beside = Remote(source.registry.gateway, EMBEDDED, "elsewhere", NOBODY)
+        copier = Copier(source.remote, beside, make_updater(sleep=lambda _: None))
+        (done,) = copier.run()
+        assert (done.outcome, done.sent, done.mounted) == ("copied", 0, 2)
+
+    def test_registry_that_mounts_nothing(self, source: Place) -> None:
+        """It wants the bytes; it is asked once for each version."""
+        source.wheel()
+        beside = Remote(source.registry.gateway, EMBEDDED, "elsewhere", NOBODY)
+        source.registry.mounts = False
+        copier = Copier(source.remote, beside, make_updater(sleep=lambda _: None))
+        (done,) = copier.run()
+        assert (done.outcome, done.mounted) == ("copied", 0)
+        assert done.sent > 0
