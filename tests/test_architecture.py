@@ -62,7 +62,7 @@ LIBRARIES = {
     "werkzeug": {"web", "embedded", "app", "telemetry"},
     "requests": {"net", "telemetry"},
     "urllib3": {"net", "telemetry"},
-    "packaging": {"distributions", "simple_api", "store"},
+    "packaging": {"distributions", "simple_api", "store", "maintenance"},
     "structlog": {"telemetry"},
     "bcrypt": {"embedded"},
     "redis": {"cache"},

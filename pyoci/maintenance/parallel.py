@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
-from typing import TypeVar
+from typing import Generic, TypeVar
 
-from pyoci.errors import RateLimited, Unreachable
+from pyoci.errors import PyOCIError, RateLimited, Unreachable
 from pyoci.oci.errors import RegistryFailed
+from pyoci.oci.references import Digest
 
 ATTEMPTS = 4
 _LONGEST_PAUSE = 60.0  # seconds
@@ -34,6 +36,32 @@ def in_parallel(work: Callable[[_Item], _Result], items: Iterable[_Item], jobs: 
             yield from (future.result() for future in done)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Once(Generic[_Result]):
+    """Results by digest: each is worked out once, however many threads ask for it. So is an exception."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._known: dict[Digest, Future[_Result]] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def get(self, digest: Digest, work: Callable[[], _Result]) -> _Result:
+        """The result of `work`, by this thread or by the one that came first."""
+        with self._guard:
+            known = self._known.get(digest)
+            mine = self._known.setdefault(digest, Future())
+        if known is None:
+            try:
+                mine.set_result(work())
+            except PyOCIError as exc:
+                mine.set_exception(exc.bare())
+            except BaseException as exc:
+                mine.set_exception(exc)
+                raise
+        return mine.result()
 
 
 def patiently(

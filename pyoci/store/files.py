@@ -27,7 +27,7 @@ from pyoci.store.models import ByteRange, FileElsewhere, FileStream, PackageFile
 from pyoci.store.project import StoredProject
 from pyoci.store.state import TagState
 
-_CONFIG_LIMIT = 32 * 1024 * 1024  # bytes: METADATA has its own, lower limit; JSON may escape every character
+CONFIG_LIMIT = 32 * 1024 * 1024  # bytes: METADATA has its own, lower limit; JSON may escape every character
 _SPELLINGS = 16  # tags of one version in which a file is looked for
 _NO_LIST = (
     RegistryUnauthorized,
@@ -232,8 +232,8 @@ def _config(project: StoredProject, digest: Digest) -> bytes:
     with project.proving():
         for piece in project.session.open_blob(project.repository, digest).pieces:
             config += piece
-            if len(config) > _CONFIG_LIMIT:
-                raise ProtocolError(f"the registry's config blob has more than {_CONFIG_LIMIT} bytes")
+            if len(config) > CONFIG_LIMIT:
+                raise ProtocolError(f"the registry's config blob has more than {CONFIG_LIMIT} bytes")
     project.cache.documents.put_blob(digest, bytes(config))
     return bytes(config)
 

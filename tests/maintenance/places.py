@@ -7,6 +7,7 @@ from typing import Any
 
 from pyoci.distributions.names import ProjectName
 from pyoci.maintenance.remote import Remote
+from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.models import IMAGE_MANIFEST
 from pyoci.oci.references import Digest, Tag
 from pyoci.oci.registries import EMBEDDED
@@ -45,6 +46,15 @@ class Place:
         """Have the registry lack a blob or a manifest, as after a clean-up."""
         kind = f"{name.replace('-', '_')}/(blobs|manifests)/{digest}"
         self.registry.refuse[f"(GET|HEAD) .*{kind}"] = (404, "BLOB_UNKNOWN")
+
+    def delete(self, *digests: str, name: str = "hello-world") -> None:
+        """Delete blobs and manifests for good."""
+        folder = self.registry.directory / "acme" / name.replace("-", "_") / "blobs"
+        for digest in digests:
+            try:
+                self.registry.session().delete(make_repository(name), Digest.parse(digest))
+            except RegistryNotFound:
+                folder.joinpath(*digest.split(":")).unlink()
 
     def sign(self, subject: str, content: bytes = b"signature", name: str = "hello-world") -> str:
         """Push a signature of the document with this digest. Returns the signature's digest."""

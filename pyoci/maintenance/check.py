@@ -1,0 +1,275 @@
+"""Check: whether a registry still has everything that belongs to its projects.
+
+Each document and each blob is asked for once.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+from packaging.version import Version
+
+from pyoci.distributions.names import ProjectName
+from pyoci.errors import ProtocolError, PyOCIError
+from pyoci.maintenance.parallel import Once, in_parallel, patiently
+from pyoci.maintenance.remote import Remote
+from pyoci.net.transport import DOCUMENT_LIMIT
+from pyoci.oci.errors import RegistryNotFound
+from pyoci.oci.models import Document, ImageIndex
+from pyoci.oci.references import Digest, Repository, Tag
+from pyoci.store.files import CONFIG_LIMIT
+from pyoci.store.layout import (
+    CORE_METADATA,
+    MARKER_TAG,
+    Entry,
+    core_metadata_of,
+    entries,
+    package_in,
+    version_of,
+)
+
+JOBS = 4  # projects that are checked at the same time
+_ENTRIES = 4  # files of one project that are checked at the same time
+_LARGE = DOCUMENT_LIMIT * 3 // 4  # bytes of a document that is near the limit
+
+Kind = Literal[
+    "unreadable",  # the registry refuses, or sends nonsense
+    "tag is lost",
+    "tag is odd",
+    "spelled twice",
+    "document is large",
+    "manifest is lost",
+    "file is lost",
+    "file is wrong",
+    "metadata is lost",
+]
+# What each kind means for users.
+_EFFECTS: dict[Kind, str] = {
+    "unreadable": "pages leave it out as long as the registry answers like this",
+    "tag is lost": "the registry lists the tag and has nothing under it; pages leave the version out",
+    "tag is odd": "it is shown here, and another registry may refuse it in a copy",
+    "spelled twice": "both tags are one version (PEP 440); the page shows the files of both",
+    "document is large": "registries may refuse more than 4 MiB, and so further files of this version",
+    "manifest is lost": "it still installs; signatures and other OCI tools can't find it",
+    "file is lost": "the page shows the file, and its download fails",
+    "file is wrong": "the page shows the file, and its download fails because its bytes are wrong",
+    "metadata is lost": "it still installs; its METADATA is read from the wheel, which takes longer",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Something that is wrong in a project. `what` is a file name, a tag or a digest."""
+
+    project: ProjectName
+    tag: str
+    kind: Kind
+    what: str
+    detail: str = ""
+    entry: Entry | None = field(default=None, repr=False)  # the file, where it is about one
+
+    @property
+    def effect(self) -> str:
+        """What a user would see."""
+        return _EFFECTS[self.kind]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedProject:
+    """What was found in one project. Without a package, the repository isn't a project: it holds images."""
+
+    project: ProjectName
+    has_package: bool = True
+    documents: int = 0
+    blobs: int = 0
+    problems: tuple[Problem, ...] = ()
+
+
+class Checker:
+    """Checks the projects of a namespace. `deep` reads the bytes of every file, too."""
+
+    def __init__(
+        self,
+        remote: Remote,
+        *,
+        deep: bool = False,
+        jobs: int = JOBS,
+        advance: Callable[[int], None] = lambda _count: None,
+    ) -> None:
+        self._remote, self._deep, self._jobs, self._advance = remote, deep, jobs, advance
+
+    def run(self, names: Iterable[ProjectName] = ()) -> Iterator[CheckedProject]:
+        """Check these projects, or all. Raises what the registry's list of projects raises."""
+        named = tuple(names)
+        yield from in_parallel(self._checked, named or self._remote.projects(), self._jobs)
+
+    def _checked(self, name: ProjectName) -> CheckedProject:
+        try:
+            return _Project(self._remote, name, self._deep, self._advance).check()
+        except PyOCIError as exc:
+            problem = Problem(project=name, tag="", kind="unreadable", what=str(name), detail=exc.message)
+            return CheckedProject(name, problems=(problem,))
+
+
+class _Project:
+    """The check of one project."""
+
+    def __init__(self, remote: Remote, name: ProjectName, deep: bool, advance: Callable[[int], None]) -> None:
+        self._remote, self._name, self._deep, self._advance = remote, name, deep, advance
+        self._repository: Repository = remote.repository(name)
+        self._problems: list[Problem] = []
+        self._documents: Once[Document] = Once()
+        self._blobs: Once[str] = Once()  # what is wrong, "" if nothing is
+        self._tags = 0
+
+    def check(self) -> CheckedProject:
+        tags = patiently(lambda: self._remote.session().tags(self._repository))
+        versions: defaultdict[Version, list[str]] = defaultdict(list)
+        found: list[tuple[str, ImageIndex]] = []
+        for text, image_index in in_parallel(self._read_tag, tags, _ENTRIES):
+            if image_index is not None:
+                found.append((text, image_index))
+                version = version_of(text)
+                if version is not None and image_index.manifests:
+                    versions[version].append(text)
+        for spellings in versions.values():
+            if len(spellings) > 1:
+                self._report("spelled twice", spellings[0], " and ".join(sorted(spellings)))
+        files = [(text, each) for text, index in found for each in self._entries(text, index)]
+        for _ in in_parallel(self._check_entry, files, _ENTRIES):
+            pass
+        problems = sorted(self._problems, key=lambda each: (each.tag, each.what, each.kind))
+        has_package = bool(found) or str(MARKER_TAG) in tags
+        return CheckedProject(
+            self._name,
+            has_package,
+            self._tags + len(self._documents),
+            len(self._blobs),
+            tuple(problems) if has_package else (),
+        )
+
+    def _read_tag(self, text: str) -> tuple[str, ImageIndex | None]:
+        """The version under a tag; None where it isn't one."""
+        tag = Tag.listed(text)
+        if tag is None or not tag.is_grammatical:
+            self._report("tag is odd", text, text[:128])
+        if tag is None:
+            return text, None
+        try:
+            document = patiently(lambda: self._remote.session().pull(self._repository, tag))
+            self._tags += 1
+            image_index = package_in(document.image_index(), self._pulled)
+        except RegistryNotFound:
+            self._report("tag is lost", text, text)
+            return text, None
+        except PyOCIError as exc:
+            self._report("unreadable", text, text, exc.message)
+            return text, None
+        if len(document.body) > _LARGE:
+            self._report("document is large", text, text, f"{len(document.body)} bytes")
+        return text, image_index
+
+    def _entries(self, text: str, image_index: ImageIndex) -> Iterator[Entry]:
+        return entries(image_index, self._name, text) if version_of(text) is not None else iter(())
+
+    def _check_entry(self, located: tuple[str, Entry]) -> None:
+        tag, entry = located
+        manifest = self._manifest(entry)
+        report = partial(self._report, tag=tag, what=entry.distribution.filename, entry=entry)
+        if isinstance(manifest, RegistryNotFound):
+            report("manifest is lost", detail=str(entry.descriptor.digest))
+        elif isinstance(manifest, PyOCIError):
+            report("unreadable", detail=manifest.message)
+        size = None
+        if isinstance(manifest, Document):
+            size = _layer_size(manifest)
+        file = entry.sha256
+        if file is None and isinstance(manifest, RegistryNotFound):
+            report("file is lost", detail="its hash stood in the manifest alone")
+        if file is not None:
+            wrong = self._blob(Digest("sha256", file), size)
+            if wrong:
+                report("file is lost" if wrong == _LOST else "file is wrong", detail=wrong)
+        config = entry.config_digest
+        if config is not None and entry.has_core_metadata:
+            wrong = self._metadata(entry, config)
+            if wrong:
+                report("metadata is lost", detail=wrong)
+
+    def _manifest(self, entry: Entry) -> Document | PyOCIError:
+        try:
+            return self._pulled(entry.descriptor.digest)
+        except PyOCIError as exc:
+            return exc
+
+    def _pulled(self, digest: Digest) -> Document:
+        return self._documents.get(
+            digest, lambda: patiently(lambda: self._remote.session().pull(self._repository, digest))
+        )
+
+    def _blob(self, digest: Digest, size: int | None) -> str:
+        """What is wrong with a blob; "" if nothing is."""
+        work = self._read_blob if self._deep else self._look_at_blob
+        return self._blobs.get(digest, lambda: work(digest, size))
+
+    def _look_at_blob(self, digest: Digest, size: int | None) -> str:
+        found = patiently(lambda: self._remote.session().blob_size(self._repository, digest))
+        if found is None:
+            return _LOST
+        return "" if size in {None, found} else f"the registry has {found} bytes; expected {size}"
+
+    def _read_blob(self, digest: Digest, size: int | None) -> str:
+        try:
+            stream = patiently(lambda: self._remote.session().open_blob(self._repository, digest, size=size))
+            for piece in stream.pieces:
+                self._advance(len(piece))
+        except RegistryNotFound:
+            return _LOST
+        except ProtocolError as exc:
+            return exc.message
+        return ""
+
+    def _metadata(self, entry: Entry, config: Digest) -> str:
+        """What is wrong with the METADATA that is announced; "" if nothing is."""
+        if not self._deep:
+            return self._blob(config, None)
+        return self._blobs.get(config, lambda: self._read_metadata(entry, config))
+
+    def _read_metadata(self, entry: Entry, config: Digest) -> str:
+        try:
+            stream = patiently(lambda: self._remote.session().open_blob(self._repository, config))
+            content = b"".join(_limited(stream.pieces))
+            core_metadata_of(content, entry.descriptor.annotations[CORE_METADATA])
+        except RegistryNotFound:
+            return _LOST
+        except ProtocolError as exc:
+            return exc.message
+        return ""
+
+    def _report(self, kind: Kind, tag: str, what: str, detail: str = "", entry: Entry | None = None) -> None:
+        problem = Problem(project=self._name, tag=tag, kind=kind, what=what, detail=detail, entry=entry)
+        self._problems.append(problem)  # one call of a list is safe in threads
+
+
+_LOST = "the registry doesn't have it"
+
+
+def _layer_size(document: Document) -> int | None:
+    try:
+        manifest = document.manifest()
+    except ProtocolError:
+        return None
+    return manifest.layers[0].size if manifest is not None and len(manifest.layers) == 1 else None
+
+
+def _limited(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    left = CONFIG_LIMIT
+    for piece in pieces:
+        left -= len(piece)
+        if left < 0:
+            raise ProtocolError(f"the config blob has more than {CONFIG_LIMIT} bytes")
+        yield piece

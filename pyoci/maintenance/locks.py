@@ -1,0 +1,70 @@
+"""Lock files: the projects and versions that uv.lock, pylock.toml, poetry.lock or requirements.txt name."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.version import InvalidVersion, Version
+
+from pyoci.distributions.names import ProjectName
+from pyoci.errors import InvalidRequest
+
+_LIMIT = 64 * 1024 * 1024  # bytes of one file
+_EXPECTED = "expected uv.lock, pylock.toml, poetry.lock or a requirements file"
+
+Pins = dict[str, frozenset[Version]]  # by normalised name
+
+
+def read_lock(path: Path) -> Pins:
+    """The pinned versions by project. In a requirements file those with `==` count. Raises InvalidRequest."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LIMIT + 1)
+    except OSError as exc:
+        raise InvalidRequest(f"{path} can't be read: {exc.strerror}; {_EXPECTED}") from exc
+    if len(content) > _LIMIT:
+        raise InvalidRequest(f"{path} has more than {_LIMIT} bytes; {_EXPECTED}")
+    try:
+        text = content.decode("utf-8-sig")
+        pairs = list(_locked(text) if path.suffix in {".toml", ".lock"} else _required(text))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as exc:
+        raise InvalidRequest(f"{path} is not a lock file: {exc}; {_EXPECTED}") from exc
+    found: defaultdict[str, set[Version]] = defaultdict(set)
+    for name, version in pairs:
+        try:
+            found[ProjectName.parse(name).normalized].add(Version(version))
+        except (InvalidRequest, InvalidVersion):  # a package from elsewhere: from a folder, from git
+            continue
+    return {name: frozenset(versions) for name, versions in found.items()}
+
+
+def _locked(text: str) -> Iterator[tuple[str, str]]:
+    """Names and versions in the TOML of a lock file: `[[package]]` of uv and poetry, `[[packages]]` of
+    pylock.toml.
+    """
+    document = tomllib.loads(text)
+    packages = document.get("package") or document.get("packages") or []
+    for package in packages if isinstance(packages, list) else []:
+        name, version = (
+            (package.get("name"), package.get("version")) if isinstance(package, dict) else ("", "")
+        )
+        if isinstance(name, str) and isinstance(version, str):
+            yield name, version
+
+
+def _required(text: str) -> Iterator[tuple[str, str]]:
+    """Names and versions of `name==version`. Other lines, options and comments don't count."""
+    for line in re.sub(r"\\\r?\n", " ", text).splitlines():
+        words = re.sub(r"(^|\s)#.*", "", line).split(" --", 1)[0].strip()
+        try:
+            requirement = Requirement(words)
+        except InvalidRequirement:
+            continue
+        for each in requirement.specifier:
+            if each.operator in {"==", "==="} and not each.version.endswith(".*"):
+                yield requirement.name, each.version

@@ -1,0 +1,173 @@
+"""Repair: mend what a check has found, as far as the bytes are at hand.
+
+A manifest is written anew. A file comes from another registry, or from a folder with the same file. What is
+lost for good can be taken out, so that pages no longer show it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pyoci.errors import NotFound, PyOCIError
+from pyoci.maintenance.check import Kind, Problem
+from pyoci.maintenance.remote import Remote
+from pyoci.maintenance.transfer import Advance, Transfer
+from pyoci.oci.models import Descriptor, ImageIndex
+from pyoci.oci.references import Digest, Tag
+from pyoci.store.layout import Entry, config_digest, rewritten
+from pyoci.store.writing.repair import with_new_manifest
+from pyoci.store.writing.update import IndexUpdate, IndexUpdater
+
+_FILES: frozenset[Kind] = frozenset({"manifest is lost", "file is lost", "file is wrong", "metadata is lost"})
+_LOST: frozenset[Kind] = frozenset({"file is lost", "file is wrong"})
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """What became of the problems of one file. `outcome`: "repaired", "taken out" or "left"."""
+
+    problem: Problem
+    outcome: str
+    why: str = ""  # it was left
+
+
+class FileSource:
+    """Where lost files come from: a folder of wheels and sdists, with its subfolders. `publish` publishes one
+    again, which restores everything that a registry has lost of it.
+    """
+
+    def __init__(self, folder: Path, publish: Callable[[Path], object]) -> None:
+        self.publish = publish
+        self._paths: defaultdict[str, list[Path]] = defaultdict(list)
+        for path in folder.rglob("*"):
+            if path.is_file():
+                self._paths[path.name].append(path)
+
+    def find(self, entry: Entry) -> Path | None:
+        """A file of this name with the same bytes."""
+        for path in self._paths.get(entry.distribution.filename, ()):
+            with path.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256:
+                    return path
+        return None
+
+
+class Repairer:
+    """Mends the projects of a namespace. `source` has lost files; None: there is none."""
+
+    def __init__(
+        self,
+        remote: Remote,
+        updater: IndexUpdater,
+        *,
+        source: Remote | FileSource | None = None,
+        drop_lost: bool = False,
+        advance: Advance = lambda _count: None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._remote, self._updater, self._source = remote, updater, source
+        self._drop_lost, self._advance, self._now = drop_lost, advance, now
+
+    def run(self, problems: Iterable[Problem]) -> Iterator[Repaired]:
+        """Mend what can be mended: the problems of each file together."""
+        by_file: defaultdict[tuple[str, str, str], list[Problem]] = defaultdict(list)
+        for problem in problems:
+            if problem.entry is not None and problem.kind in _FILES:
+                by_file[problem.project.normalized, problem.tag, problem.what].append(problem)
+            else:
+                yield Repaired(problem, "left", "nothing here can mend it")
+        for found in by_file.values():
+            outcome, why = self._mend(found)
+            yield from (Repaired(problem, outcome, why) for problem in found)
+
+    def _mend(self, problems: Sequence[Problem]) -> tuple[str, str]:
+        entry = problems[0].entry
+        assert entry is not None
+        kinds = {problem.kind for problem in problems}
+        try:
+            if kinds == {"manifest is lost"}:
+                self._write_manifest(problems[0], entry)
+            elif "file is wrong" in kinds:  # the registry would take the same digest for the same bytes
+                raise NotFound(
+                    "the registry has other bytes under this digest, and can't be given the right ones"
+                )
+            elif isinstance(self._source, Remote):
+                self._fetch(self._source, problems[0], entry)
+                if "manifest is lost" in kinds:
+                    self._write_manifest(problems[0], entry)
+            else:
+                path = self._source.find(entry) if self._source is not None else None
+                if self._source is None or path is None:
+                    raise NotFound(f"nothing at hand has the bytes of {entry.distribution.filename}")
+                self._source.publish(path)
+        except NotFound as exc:
+            if self._drop_lost and kinds & _LOST:
+                return self._take_out(problems[0], entry)
+            return "left", exc.message
+        except PyOCIError as exc:
+            return "left", exc.message
+        return "repaired", ""
+
+    def _write_manifest(self, problem: Problem, entry: Entry) -> None:
+        session, repository = self._remote.session(writing=True), self._remote.repository(problem.project)
+        found = with_new_manifest(session, repository, entry.descriptor)
+        self._replace(problem, {entry.descriptor.digest: found})
+
+    def _fetch(self, source: Remote, problem: Problem, entry: Entry) -> None:
+        """Push again the blobs of a file from another registry. Raises NotFound where that lacks them."""
+        here, there = source.repository(problem.project), self._remote.repository(problem.project)
+        transfer = Transfer(
+            source, self._remote, here, there, advance=self._advance, stopped=threading.Event()
+        )
+        config = config_digest(entry.descriptor)
+        if entry.sha256 is not None:
+            transfer.blob(Digest("sha256", entry.sha256))
+        if config is not None:
+            transfer.blob(config)
+
+    def _take_out(self, problem: Problem, entry: Entry) -> tuple[str, str]:
+        try:
+            self._replace(problem, {entry.descriptor.digest: None})
+        except PyOCIError as exc:
+            return "left", exc.message
+        return "taken out", ""
+
+    def _replace(self, problem: Problem, new: Mapping[Digest, Descriptor | None]) -> None:
+        """Replace entries of a version by the digest of their manifests; None takes them out."""
+        tag = Tag.listed(problem.tag)
+        assert tag is not None  # it was read
+
+        def apply(present: ImageIndex | None) -> ImageIndex | None:
+            if present is None:
+                return None
+            wanted = tuple(
+                found for found in (_replaced(each, new) for each in present.manifests) if found is not None
+            )
+            if wanted == present.manifests:
+                return present
+            return rewritten(present, wanted, self._now(), secrets.token_hex(8))
+
+        def is_in(present: ImageIndex | None) -> bool:
+            there = {each.digest for each in present.manifests} if present is not None else set()
+            return there.isdisjoint(
+                digest for digest, found in new.items() if found is None or found.digest != digest
+            )
+
+        session = self._remote.session(writing=True)
+        self._updater.update(
+            session, self._remote.repository(problem.project), tag, IndexUpdate(apply, is_in)
+        )
+
+
+def _replaced(entry: Descriptor, new: Mapping[Digest, Descriptor | None]) -> Descriptor | None:
+    if entry.digest not in new:
+        return entry
+    found = new[entry.digest]
+    return None if found is None else replace(entry, digest=found.digest, size=found.size)
