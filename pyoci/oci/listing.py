@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 from pyoci.errors import ProtocolError, Unreachable
 from pyoci.net.messages import Answer
 from pyoci.net.reading import next_link
-from pyoci.oci.errors import RegistryError, RegistryNotFound
+from pyoci.oci.errors import RegistryError, RegistryNotFound, RegistryNotSupported, RegistryRefused
 from pyoci.oci.models import Descriptor, Document, parse_json
 from pyoci.oci.quirks import may_be_refusing_page_size
 from pyoci.oci.references import Digest
@@ -63,11 +63,14 @@ def read_referrers(
     fetch: Fetch, url: str, follow: Callable[[str, str], str]
 ) -> tuple[Descriptor, ...] | None:
     """The entries of a list of referrers (distribution specification 1.1, "Listing Referrers"), at most a
-    thousand. None where the answer is something else than a list of referrers.
+    thousand. None where the registry has no such lists, or answers with something else.
     """
     found: dict[Digest, Descriptor] = {}
     for _ in range(_PAGES):
-        answer = fetch(url)
+        try:
+            answer = fetch(url)
+        except (RegistryNotFound, RegistryNotSupported, RegistryRefused):
+            return None
         media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
         page = Document(media_type, answer.body).image_index()
         if page is None:

@@ -20,9 +20,6 @@ from pyoci.oci.challenges import Scope
 from pyoci.oci.credentials import Credentials
 from pyoci.oci.errors import (
     RegistryDenied,
-    RegistryNotFound,
-    RegistryNotSupported,
-    RegistryRefused,
     RegistryUnauthorized,
 )
 from pyoci.oci.listing import read_listing, read_referrers
@@ -79,9 +76,8 @@ class OCISession:
 
     def __init__(self, wire: Wire, actions: tuple[str, ...]) -> None:
         self._wire = wire
-        self.large: Callable[[], AbstractContextManager[None]] = (
-            nullcontext  # entered to read a large document
-        )
+        # Entered to read a large document.
+        self.large: Callable[[], AbstractContextManager[None]] = nullcontext
         self._actions = actions
         self.registry = wire.registry
 
@@ -119,18 +115,10 @@ class OCISession:
             call = self._wire.call("GET", page, {"Accept": "application/json"})
             return self._wire.document(f"list {key}", call, scope, {200})
 
-        return read_listing(fetch, url, key, self._follow(key), pages=pages)
+        return read_listing(fetch, url, key, self._follow, pages=pages)
 
-    def _follow(self, key: str) -> Callable[[str, str], str]:
-        """Turns the Link of the page at a URL into the next URL."""
-
-        def follow(page: str, link: str) -> str:
-            target = self._wire.targets.target(self.registry, page, link, "Link")
-            if not target.same_origin:
-                raise ProtocolError(f"{self.registry} continues its list of {key} at another host")
-            return target.url
-
-        return follow
+    def _follow(self, page: str, link: str) -> str:
+        return self._wire.targets.next_page(self.registry, page, link)
 
     # Documents
 
@@ -171,10 +159,7 @@ class OCISession:
             call = self._wire.call("GET", page, {"Accept": IMAGE_INDEX})
             return self._wire.document("list referrers", call, self._scope(repository), {200})
 
-        try:
-            return read_referrers(fetch, repository.url(f"referrers/{digest}"), self._follow("referrers"))
-        except (RegistryNotFound, RegistryNotSupported, RegistryRefused):
-            return None
+        return read_referrers(fetch, repository.url(f"referrers/{digest}"), self._follow)
 
     def trusted_seconds(self, repository: Repository) -> float:
         """How many more seconds the registry's answers about `repository` are valid for this caller."""

@@ -75,6 +75,13 @@ class Targets:
             raise ProtocolError(f"{registry} names a {what} at another port than {PUBLIC_PORT}")
         return Target(url, reach, False)
 
+    def next_page(self, registry: Registry, page: str, link: str) -> str:
+        """The URL of a list's next page, which the Link of the page before names. Raises ProtocolError."""
+        target = self.target(registry, page, link, "Link")
+        if not target.same_origin:
+            raise ProtocolError(f"{registry} continues a list at another host")
+        return target.url
+
     def may_redirect(self, target: Target) -> bool:
         """Whether a client may be redirected to `target`. False if its name can't be resolved here.
 

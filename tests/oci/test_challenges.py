@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyoci.oci.challenges import Challenge, choose, parse_challenges
+from pyoci.oci.challenges import Challenge, Scope, choose, parse_challenges
 
 R = "https://r.example/token"
 PULL = "repository:acme/hello:pull"
@@ -132,3 +132,11 @@ def test_a_long_header_costs_little(junk: str) -> None:
     parse_challenges(f'Bearer realm="{R}",{junk * 20_000}')
     parse_challenges(junk * 20_000)
     assert time.monotonic() - begun < 6
+
+
+def test_source_of_a_mount_is_in_the_scopes() -> None:
+    """A token for mounting a blob has to allow a pull from the other repository, too."""
+    scope = Scope("acme/copy", ("pull", "push"), "acme/hello")
+    (challenge,) = parse_challenges('Bearer realm="https://a",scope="repository:acme/copy:pull,push"')
+    assert scope.token_scopes(challenge) == ("repository:acme/copy:pull,push", "repository:acme/hello:pull")
+    assert scope.token_scopes(Challenge("bearer")) == scope.token_scopes(challenge)
