@@ -9,7 +9,7 @@ serve: environment  ## serve a package index on port 8080, with its packages in 
 	$(RUN) -m pyoci serve
 
 test: environment-dev  ## run all tests; ARGS="tests/web -x" passes arguments to pytest
-	$(RUN) -m pytest -n auto --dist loadfile $(ARGS)
+	$(RUN) -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 torture: environment-dev  ## run the long tests against faults and hostile input
 	$(RUN) -m pytest tests/torture $(ARGS)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from tests.live.programs import report_skipped
+from tests.workers import longest_files_first, this_machine, worker_count
 
 # How long one example takes says more about the machine than about the code; pytest-timeout ends what hangs.
 settings.register_profile("suite", deadline=None)
@@ -24,13 +25,22 @@ def _runs_long(config: pytest.Config) -> bool:
     return is_asked_for or any("::" in argument for argument in config.args)
 
 
+def pytest_xdist_auto_num_workers() -> int | None:
+    """The number of workers that `-n auto` starts; None where xdist's own environment variable says it."""
+    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else worker_count(*this_machine())
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked `long`, unless it is wanted or named on the command line."""
+    """Leave out what is marked `long`, unless it is wanted or named on the command line. Workers of xdist
+    start with the longest files.
+    """
     left_out = [] if _runs_long(config) else [item for item in items if item.get_closest_marker("long")]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker("long")]
+    if hasattr(config, "workerinput"):
+        longest_files_first(items)
 
 
 @pytest.hookimpl(trylast=True)

@@ -1,0 +1,66 @@
+"""How the tests are spread over processes."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.workers import LIVE, WORKER_MEMORY, longest_files_first, this_machine, worker_count
+
+ROOT = Path(__file__).parent.parent
+GIB = 1024**3
+
+
+@dataclass(frozen=True)
+class Item:
+    """As much of a pytest.Item as decides when it runs."""
+
+    path: Path
+
+
+@pytest.mark.parametrize(
+    ("cores", "memory", "expected"),
+    [
+        pytest.param(1, 8 * GIB, 3, id="one core"),
+        pytest.param(2, 8 * GIB, 5, id="two cores"),
+        pytest.param(8, 64 * GIB, 17, id="eight cores"),
+        pytest.param(2, 3 * GIB, 3, id="little memory"),
+        pytest.param(2, WORKER_MEMORY - 1, 1, id="less memory than one worker may take"),
+    ],
+)
+def test_workers_are_more_than_cores_and_fit_into_the_memory(cores: int, memory: int, expected: int) -> None:
+    assert worker_count(cores, memory) == expected
+
+
+def test_auto_starts_that_many() -> None:
+    """`-n auto` asks the tests' own conftest.py."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    command = [sys.executable, "-m", "pytest", "-n", "auto", "-p", "no:cacheprovider", "tests/test_errors.py"]
+    output = subprocess.run(
+        command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=120
+    ).stdout
+    expected = worker_count(*this_machine())
+    assert f"created: {expected}/{expected} worker" in output
+
+
+def test_long_files_start_first() -> None:
+    """Live tests, then files with many tests; the tests of a file stay together and in their order."""
+    few, many, live, lives = Path("few.py"), Path("many.py"), LIVE / "test_a.py", LIVE / "test_b.py"
+    items = [*map(Item, [few, few, many, many, many, live, lives, lives])]
+    longest_files_first(items)
+    assert [item.path for item in items] == [lives, lives, live, many, many, many, few, few]
+
+
+def test_files_of_one_size_keep_their_order() -> None:
+    """It is random, and the tests of a file stay together."""
+    paths = [Path(f"{number}.py") for number in random.sample(range(20), 20)]
+    items = [Item(path) for path in paths for _ in range(2)]
+    wanted = list(items)
+    longest_files_first(items)
+    assert items == wanted

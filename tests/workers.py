@@ -1,0 +1,43 @@
+"""How many processes run the tests, and which files they take first."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+# A worker with the servers that its tests start takes up to this much, as measured with coverage.
+WORKER_MEMORY = 800 * 1024 * 1024
+LIVE = Path(__file__).parent / "live"
+
+
+class _Item(Protocol):
+    """As much of a pytest.Item as is looked at here."""
+
+    @property
+    def path(self) -> Path: ...
+
+
+_AnyItem = TypeVar("_AnyItem", bound=_Item)
+
+
+def worker_count(cores: int, memory: int) -> int:
+    """For `-n auto`: more than cores, since most of a test's time is waiting for a client or a server; but no
+    more than fit into `memory`, in bytes.
+    """
+    return max(1, min(2 * cores + 1, memory // WORKER_MEMORY))
+
+
+def this_machine() -> tuple[int, int]:
+    """The cores that this process may use, and the machine's memory in bytes."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return cores or 1, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def longest_files_first(items: list[_AnyItem]) -> None:
+    """Sort: live tests first, then by the tests of a file. A long file that starts last keeps one worker busy
+    after all others have ended. Files that are equal in this keep their random order.
+    """
+    sizes = Counter(item.path for item in items)
+    items.sort(key=lambda item: (not item.path.is_relative_to(LIVE), -sizes[item.path]))
