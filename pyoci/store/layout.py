@@ -216,6 +216,8 @@ class NewFile:
     labels: Mapping[str, str]
     attestations: str  # as they were sent; "" if there are none
     created: datetime
+    yanked: str | None = None
+    imported: datetime | None = None  # when it was imported; `created` is then that of another package index
     unique: str  # makes the manifest unique: two uploads that shared one would be deleted together
 
     @property
@@ -268,6 +270,8 @@ class NewFile:
         }
         if self.metadata.requires_python:
             annotations[REQUIRES_PYTHON] = self.metadata.requires_python
+        if self.yanked is not None:
+            annotations[YANKED] = self.yanked
         if self.has_core_metadata:
             annotations[CORE_METADATA] = hashlib.sha256(self.metadata.text).hexdigest()
         return Descriptor(

@@ -182,6 +182,14 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
+class Imported:
+    """What a file keeps from the package index that it was imported from. No upload form can set it."""
+
+    upload_time: datetime | None = None  # with a zone; None: the time of the import
+    yanked: str | None = None  # as in PackageFile
+
+
+@dataclass(frozen=True, slots=True)
 class Published:
     """The file that is stored after an upload, and its repository."""
 

@@ -25,6 +25,7 @@ from pyoci.store.models import (
     FileElsewhere,
     FileStream,
     ForeignPage,
+    Imported,
     Namespace,
     PackageFile,
     ProjectPage,
@@ -190,14 +191,18 @@ class PackageStore:
             return ""
 
     def publish(
-        self, address: Namespace | UploadAddress, form: IncomingForm, caller: Credentials
+        self,
+        address: Namespace | UploadAddress,
+        form: IncomingForm,
+        caller: Credentials,
+        imported: Imported | None = None,
     ) -> Published:
         """Store an uploaded file. It is streamed while it arrives if the order of the form's fields allows
         that. An UploadAddress may mean one of several namespaces.
 
         Raises AlreadyExists, and InvalidRequest; then nothing is stored.
         """
-        incoming = IncomingFile(form, self._now())
+        incoming = IncomingFile(form, self._now(), imported)
         name = incoming.distribution.name
         if isinstance(address, UploadAddress):
             address = self._destinations.choose(address, name, caller)

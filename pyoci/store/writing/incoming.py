@@ -19,7 +19,7 @@ from pyoci.distributions.metadata import CoreMetadata, labels, read_metadata
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest
 from pyoci.store.layout import NewFile, is_web_url
-from pyoci.store.models import Upload
+from pyoci.store.models import Imported, Upload
 
 _MIN_STREAMED = 1024 * 1024  # bytes; a smaller file has arrived before the registry answers anything
 _PIECE = 1024 * 1024  # bytes
@@ -61,8 +61,8 @@ class IncomingFile:
     that can't be streamed is read whole at once: it is small, or too few fields are ahead of it.
     """
 
-    def __init__(self, form: IncomingForm, created: datetime) -> None:
-        self._form, self._created = form, created
+    def __init__(self, form: IncomingForm, now: datetime, imported: Imported | None = None) -> None:
+        self._form, self._now, self._imported = form, now, imported
         self._file: NewFile | None = None
         self._upload: Upload | None = None
         self.is_streamed = False  # whether the last piece has been given
@@ -87,7 +87,7 @@ class IncomingFile:
             for piece in self._pieces:
                 self._hashes.update(piece)
             self._upload = self._form.whole()
-            self._file = _verified(self._upload, self._hashes, self._created)
+            self._file = _verified(self._upload, self._hashes, self._now, self._imported)
         return self._file
 
     @property
@@ -151,7 +151,7 @@ def _hash_of(file: BinaryIO, name: str) -> hashlib._Hash:
     return computed
 
 
-def _verified(upload: Upload, hashes: _Hashes, created: datetime) -> NewFile:
+def _verified(upload: Upload, hashes: _Hashes, now: datetime, imported: Imported | None) -> NewFile:
     """The file of a form that was read whole. Raises InvalidRequest unless file name, form, digests, archive
     and metadata agree.
     """
@@ -166,7 +166,9 @@ def _verified(upload: Upload, hashes: _Hashes, created: datetime) -> NewFile:
         project_urls=_project_urls(upload.project_urls, metadata),
         labels=labels(upload.classifiers or metadata.classifiers),
         attestations=upload.attestations,
-        created=created,
+        created=(imported and imported.upload_time) or now,
+        yanked=imported.yanked if imported else None,
+        imported=now if imported else None,
         unique=secrets.token_hex(8),
     )
 

@@ -152,7 +152,11 @@ def _adding(project: StoredProject, tag: Tag, stored: StoredFile) -> IndexUpdate
             # If entries with the file's wheel tags, or sdists like it, are left, they can't be read any more.
             lost = [entry.descriptor for entry in _in_place(project, tag, present, new.distribution)]
             present = replace(present, manifests=tuple(e for e in present.manifests if e not in lost))
-        return with_entry(present, stored.descriptor, new.created)
+        added = with_entry(present, stored.descriptor, new.created)
+        if new.imported is None:
+            return added
+        # Its own time may be years ago, and a version that hasn't changed for long is read less often.
+        return rewritten(added, added.manifests, new.imported, new.unique)
 
     def is_in(present: ImageIndex | None) -> bool:
         return any(_file_key(entry) == _file_key(stored.descriptor) for entry in _manifests(present))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from pyoci.errors import (
 )
 from pyoci.oci.models import IMAGE_INDEX
 from pyoci.oci.references import Digest, Tag
+from pyoci.store.models import Imported
 from pyoci.store.service import PackageStore
 from tests.builders import make_metadata, make_sdist, make_tar, make_wheel, make_zip
 from tests.registry import TestRegistry, make_namespace, make_repository
@@ -27,6 +29,7 @@ from tests.store.shelf import (
     NOBODY,
     content,
     make_foreign_image,
+    make_upload,
     names,
     page,
     publish,
@@ -567,3 +570,25 @@ class TestDelete:
         registry.refuse = {self.DIGEST: (412, "DENIED")}
         store.delete(ACME, HELLO, WHEEL, NOBODY)
         assert names(store) == [SDIST]
+
+
+class TestImport:
+    """A file from another package index keeps what that said of it."""
+
+    def test_upload_time_and_yank(self, registry: TestRegistry, store: PackageStore) -> None:
+        """The page says the same as the other index; the image index says that it has just changed."""
+        long_ago = datetime(2019, 5, 1, 12, 30, tzinfo=UTC)
+        filename, content = make_wheel()
+        store.publish(ACME, make_upload(filename, content), NOBODY, Imported(long_ago, "broken on Windows"))
+        (file,) = page(store, fresh=True).files
+        assert (file.upload_time, file.yanked) == (long_ago, "broken on Windows")
+        changed = registry.document("1.0")["annotations"]["com.pyoci.changed"]
+        assert datetime.fromisoformat(changed.partition(" ")[0]) > datetime.now(UTC) - timedelta(hours=1)
+
+    def test_unknown_time_is_now(self, store: PackageStore) -> None:
+        filename, content = make_wheel()
+        store.publish(ACME, make_upload(filename, content), NOBODY, Imported())
+        (file,) = page(store, fresh=True).files
+        assert file.yanked is None
+        assert file.upload_time is not None
+        assert file.upload_time > datetime.now(UTC) - timedelta(hours=1)
