@@ -53,7 +53,20 @@ MAY_IMPORT = {
     "readiness": set(),
     "worker": {"heap"},
     "heap": set(),
-    "cli": {"config", "store", "embedded"},
+    # Above the store, for programs: it opens indexes by the settings' names, and the embedded registry.
+    "library": {
+        "config",
+        "maintenance",
+        "store",
+        "oci",
+        "net",
+        "cache",
+        "distributions",
+        "simple_api",
+        "embedded",
+    },
+    # `serve` and `gc` concern a server of this machine; all other verbs use the library alone.
+    "cli": {"library", "config", "embedded"},
     "__main__": {"cli"},
 }
 # The packages that may import a library of others. A library that isn't listed may be imported everywhere.
@@ -62,13 +75,16 @@ LIBRARIES = {
     "werkzeug": {"web", "embedded", "app", "telemetry"},
     "requests": {"net", "telemetry"},
     "urllib3": {"net", "telemetry"},
-    "packaging": {"distributions", "simple_api", "store", "maintenance"},
+    "packaging": {"distributions", "simple_api", "store", "maintenance", "library"},
     "structlog": {"telemetry"},
     "bcrypt": {"embedded"},
     "redis": {"cache"},
     "opentelemetry": {"telemetry"},
     "prometheus_client": {"telemetry"},
     "gunicorn": {"server", "worker", "telemetry"},
+    "click": {"cli"},
+    "rich": {"cli"},
+    "keyring": {"library"},
 }
 
 # Modules of fewer than 30 lines, and why each is a module.

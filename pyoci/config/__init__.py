@@ -1,6 +1,7 @@
 """The operator's settings: every environment variable that PyOCI reads, in one table."""
 
+from pyoci.config.client import ClientSettings
 from pyoci.config.environment import WrongSettings
 from pyoci.config.settings import Settings
 
-__all__ = ["Settings", "WrongSettings"]
+__all__ = ["ClientSettings", "Settings", "WrongSettings"]

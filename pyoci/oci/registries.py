@@ -98,6 +98,16 @@ class Registries:
             return named
         raise Denied(f"{named} is not allowed here; PYOCI_REGISTRIES lists the allowed registries")
 
+    def trusted(self, text: str) -> Registry:
+        """The registry that a user of this machine names: any is allowed, at any address. Raises NotFound,
+        InvalidRequest.
+        """
+        try:
+            found = self.parse(text)
+        except Denied:
+            found = _named(text.lower())
+        return found if found is EMBEDDED else replace(found, listed=True)
+
 
 def _named(text: str, *, listed: bool = False) -> Registry:
     named = Registry.parse(text, listed=listed)
@@ -119,6 +129,17 @@ def check_name(name: str, reserved: Iterable[str], known: Container[str], kind: 
         raise InvalidRequest(f"{name!r} is given twice")
 
 
+def split_address(text: str, registries: Registries) -> tuple[str, str]:
+    """The registry and the namespace in `<registry>/<namespace>`, in lower case. Raises InvalidRequest."""
+    found = _TARGET.fullmatch(text) if text.isascii() else None
+    if found is None:
+        raise InvalidRequest("this isn't a namespace; expected <registry>/<namespace>, like ghcr.io/acme")
+    registry, path = found[1].lower(), found[2].lower()
+    if not ("://" in registry or could_be_a_host(registry) or registries.knows(registry)):
+        raise InvalidRequest(f"{shown(registry)} is not a registry; expected a host, a URL or an alias")
+    return registry, path
+
+
 @dataclass(frozen=True, slots=True)
 class ShortUrl:
     """The meaning of a name: a registry as the operator wrote it, and the path of a namespace there."""
@@ -129,12 +150,7 @@ class ShortUrl:
     @classmethod
     def parse(cls, text: str, registries: Registries) -> Self:
         """Read `<registry>/<namespace>`. Raises InvalidRequest, and what Registries.parse raises."""
-        found = _TARGET.fullmatch(text) if text.isascii() else None
-        if found is None:
-            raise InvalidRequest("this isn't a namespace; expected <registry>/<namespace>, like ghcr.io/acme")
-        registry, path = found[1].lower(), found[2].lower()
-        if not ("://" in registry or could_be_a_host(registry) or registries.knows(registry)):
-            raise InvalidRequest(f"{shown(registry)} is not a registry; expected a host, a URL or an alias")
+        registry, path = split_address(text, registries)
         return cls(registry, tuple(Repository.parse(registries.parse(registry), path).name.split("/")))
 
 

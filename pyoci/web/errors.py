@@ -72,6 +72,7 @@ def one_line(message: str) -> str:
 
 def _known(error: errors.PyOCIError) -> Response:
     answer = _answer(status_of(type(error)), error.message, error.kind)
+    answer.headers["X-PyOCI"] = type(error).__name__  # by which `pyoci.library` knows a package index
     match error:
         case errors.Unauthorized():
             answer.headers["WWW-Authenticate"] = 'Basic realm="pyoci"'

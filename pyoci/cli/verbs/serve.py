@@ -1,20 +1,18 @@
-"""The `pyoci` command."""
+"""`pyoci serve`: a package index for one developer's machine."""
 
 from __future__ import annotations
 
-import argparse
 import errno
 import os
 import socket
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pyoci
+from pyoci.cli.output import Output
+from pyoci.cli.verb import DIRECTORY, verb
 from pyoci.config import Settings, WrongSettings
-from pyoci.embedded import gc
 
-_DIRECTORY = "pyoci-data"
 _WELCOME = """\
 PyOCI {version}: packages are stored in {directory}
 
@@ -33,30 +31,17 @@ _OPEN = "Only this machine has access; set PYOCI_EMBEDDED_HTPASSWD to let others
 _CLOSED = "USER and PASSWORD stand for an account from {htpasswd}. Ctrl-C stops the server."
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="pyoci", description=pyoci.__doc__)
-    parser.add_argument("--version", action="version", version=f"pyoci {pyoci.__version__}")
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    verbs.add_parser("serve", help=f"serve a package index, with the embedded registry in ./{_DIRECTORY}")
-    collect = verbs.add_parser("gc", help="remove unreferenced data from the embedded registry")
-    collect.add_argument(
-        "directory", nargs="?", type=Path, help=f"default: PYOCI_EMBEDDED, or ./{_DIRECTORY}"
-    )
-    chosen = parser.parse_args(arguments)
-    try:
-        return _serve() if chosen.verb == "serve" else _gc(chosen.directory)
-    except WrongSettings as exc:
-        print(exc, file=sys.stderr)  # noqa: T201  # the command talks to a person
-        return 2
+@verb(examples=("pyoci serve", "PORT=9000 PYOCI_EMBEDDED=/srv/packages pyoci serve"))
+def command(output: Output) -> None:
+    """Serve a package index, with the embedded registry in ./pyoci-data.
 
-
-def _serve() -> int:
-    """Replace this process with gunicorn, with settings for one developer's machine."""
-    environ = {"PYOCI_EMBEDDED": _DIRECTORY, **os.environ}
+    The settings are environment variables: PORT is the port (8080), PYOCI_EMBEDDED the directory.
+    """
+    # This process is replaced by gunicorn.
+    environ = {"PYOCI_EMBEDDED": DIRECTORY, **os.environ}
     settings = Settings.from_environ(environ)
     _check_that_port_is_free(settings.port)
-    print(_welcome(settings), flush=True)  # noqa: T201  # the command talks to a person
+    output.text(_welcome(settings))
     # gunicorn imports from the current directory first. A clone named `pyoci` in it would hide an editable
     # installation, unless that is on PYTHONPATH.
     home = str(Path(pyoci.__file__).parent.parent)
@@ -97,16 +82,3 @@ def _check_that_port_is_free(port: int) -> None:
     except OSError as exc:
         reason = "another program is listening on it" if exc.errno == errno.EADDRINUSE else exc.strerror
         raise WrongSettings(f"PORT: {port} can't be used: {reason}; expected a free port") from exc
-
-
-def _gc(directory: Path | None) -> int:
-    settings = Settings.from_environ(os.environ)
-    directory = directory or settings.embedded or Path(_DIRECTORY)
-    if not directory.is_dir():
-        raise WrongSettings(f"there is no directory {directory}")
-    done = gc(directory)
-    counts = f"{done.manifests} manifests, {done.blobs} blobs, {done.uploads} unfinished uploads"
-    print(f"removed {counts}: {done.freed} bytes")  # noqa: T201  # the command talks to a person
-    for problem in done.problems:
-        print(f"not removed: {problem}", file=sys.stderr)  # noqa: T201
-    return 1 if done.problems else 0

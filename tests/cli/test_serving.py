@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import pyoci
-from pyoci.cli import _welcome
+from pyoci.cli.verbs.serve import _welcome
 from pyoci.config import Settings
 from tests.registry import TestRegistry
 

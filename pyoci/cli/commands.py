@@ -1,0 +1,129 @@
+"""main: finds the verb, runs it, and turns whatever goes wrong into one sentence and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+import pyoci
+from pyoci import errors
+
+# The verbs in the order of the help, with its line for each: the help imports no verb.
+VERBS = {
+    "list": "List the projects of an index, or the versions of a project.",
+    "show": "Show a project or a version with its files.",
+    "serve": "Serve a package index, with the embedded registry.",
+    "gc": "Remove unreferenced data from the embedded registry.",
+}
+# Exit codes. docs/command.rst describes them.
+DONE, FAILED, WRONG_USAGE, NOT_ALLOWED, NOT_THERE, INTERRUPTED = 0, 1, 2, 3, 4, 130
+_CODES: dict[type[Exception], int] = {
+    errors.InvalidRequest: WRONG_USAGE,
+    errors.Unauthorized: NOT_ALLOWED,
+    errors.Denied: NOT_ALLOWED,
+    errors.NotFound: NOT_THERE,
+}
+_EPILOG = """\
+INDEX is a registry and a namespace (ghcr.io/acme), a name that PYOCI_INDEXES gives to them, or the URL of a
+PyOCI server. `pyoci VERB --help` has examples.
+
+Exit codes: 0 done, 1 something failed, 2 wrong usage, 3 not allowed, 4 not there, 130 interrupted.
+"""
+
+
+class Verbs(click.Group):
+    """A group that imports the module of a verb when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        command = import_module(f"pyoci.cli.verbs.{name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            ctx.fail(f"there is no verb {args[0][:80]!r}; expected one of {', '.join(VERBS)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+command = Verbs(
+    name="pyoci",
+    help=pyoci.__doc__,
+    epilog=_EPILOG,
+    params=[
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            help="Show the version and exit.",
+            callback=lambda ctx, _parameter, given: _show_version(ctx) if given else None,
+        )
+    ],
+    subcommand_metavar="VERB [ARGUMENTS]...",
+    no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(ctx: click.Context) -> None:
+    click.echo(f"pyoci {pyoci.__version__}")
+    ctx.exit()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code. An error is one sentence on stderr."""
+    try:
+        code = command.main(arguments, prog_name="pyoci", standalone_mode=False)
+        sys.stdout.flush()
+    except click.UsageError as exc:
+        help_for = exc.ctx.command_path if exc.ctx is not None else "pyoci"
+        return _failed(f"{exc.format_message().rstrip('.')}; see `{help_for} --help`", WRONG_USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        return _failed("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read the output has enough. Python would complain when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as exc:  # noqa: BLE001  # no error ends in a traceback
+        return _failed(*_understood(exc))
+    return code if isinstance(code, int) else DONE
+
+
+def _understood(error: Exception) -> tuple[str, int]:
+    """The sentence for an error, and its exit code."""
+    from pyoci.config import WrongSettings  # to import it takes as long as all of the help
+
+    if isinstance(error, errors.PyOCIError):
+        kinds = type(error).__mro__
+        return error.message, next((code for kind, code in _CODES.items() if kind in kinds), FAILED)
+    if isinstance(error, WrongSettings):
+        return str(error), WRONG_USAGE
+    if isinstance(error, click.ClickException):
+        return error.format_message(), WRONG_USAGE
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}", FAILED
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{os.path.basename(frame.filename)}:{frame.lineno}"
+    return f"this is a defect of PyOCI: {type(error).__name__} at {place} in {frame.name}", FAILED
+
+
+def _failed(sentence: str, code: int) -> int:
+    click.echo(sentence, err=True)
+    return code

@@ -1,0 +1,112 @@
+"""verb: makes a click command of a function: its help, the options that all verbs share, and the indexes.
+
+`docs/design.rst` shows how a verb's module looks.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pyoci.cli.output import Output
+from pyoci.cli.schema import Schema
+
+if TYPE_CHECKING:
+    from pyoci.library import Credentials
+
+DIRECTORY = "pyoci-data"  # of the embedded registry, if PYOCI_EMBEDDED names no other
+_PASSWORD_LIMIT = 64 * 1024  # characters
+_LOGIN = (
+    click.Option(["--username"], metavar="NAME", help="The user name; needs --password-stdin."),
+    click.Option(["--password-stdin"], is_flag=True, help="Read the password or token from stdin."),
+    click.Option(["--netrc"], is_flag=True, help="Also look for the password in ~/.netrc."),
+)
+_JSON = click.Option(["as_json", "--json"], is_flag=True, help="Print one JSON document.")
+
+Function = Callable[..., int | None]
+
+
+class Verb(click.Command):
+    """A verb, with its examples and the schema of its JSON document, for docs/command.rst."""
+
+    def __init__(self, examples: Sequence[str], document: Schema | None, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.examples = examples
+        self.document = document
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Examples"):
+            for example in self.examples:
+                formatter.write_text(example)
+
+
+def verb(
+    *, examples: Sequence[str], document: Schema | None = None, indexes: Sequence[str] = ()
+) -> Callable[[Function], Verb]:
+    """Make a command of a function. Its docstring is the help, its click decorators are the parameters.
+
+    `indexes` names arguments that come first: each is an address, and the function gets the opened Index. A
+    verb with a `document` has --json. The function gets an Output, and returns the exit code; None is 0.
+    """
+
+    def decorate(function: Function) -> Verb:
+        declared: list[click.Parameter] = list(reversed(getattr(function, "__click_params__", [])))
+
+        def run(**options: Any) -> int | None:
+            output = Output(as_json=options.pop("as_json", False))
+            with ExitStack() as opened:
+                if indexes:
+                    _open_all(indexes, options, opened)
+                return function(output, **options)
+
+        return Verb(
+            examples,
+            document,
+            name=function.__module__.rpartition(".")[2],
+            callback=run,
+            help=inspect.cleandoc(function.__doc__ or ""),
+            params=[
+                *(click.Argument([name]) for name in indexes),
+                *declared,
+                *(_LOGIN if indexes else ()),
+                *((_JSON,) if document else ()),
+            ],
+        )
+
+    return decorate
+
+
+def environment() -> Mapping[str, str]:
+    """os.environ, in which PYOCI_EMBEDDED is the directory of `pyoci serve` if that is here."""
+    return {"PYOCI_EMBEDDED": DIRECTORY, **os.environ} if Path(DIRECTORY).is_dir() else os.environ
+
+
+def _open_all(names: Sequence[str], options: dict[str, Any], opened: ExitStack) -> None:
+    """Replace the addresses among the options by indexes, which are closed with `opened`."""
+    from pyoci.library import open_index  # takes a third of a second, which `pyoci serve` doesn't need
+
+    login = _login(options.pop("username"), options.pop("password_stdin"))
+    netrc, environ = options.pop("netrc"), environment()
+    for name in names:
+        index = open_index(options[name], login, netrc=netrc, environ=environ)
+        options[name] = opened.enter_context(index)
+
+
+def _login(username: str | None, password_stdin: bool) -> Credentials | None:
+    from pyoci.library import Basic
+
+    if username is None and not password_stdin:
+        return None
+    if username is None or not password_stdin:
+        raise click.UsageError("--username and --password-stdin need each other; expected both or neither")
+    password = sys.stdin.read(_PASSWORD_LIMIT).rstrip("\r\n")
+    if not password:
+        raise click.UsageError("--password-stdin found nothing on stdin; expected a password or token")
+    return Basic(username, password)

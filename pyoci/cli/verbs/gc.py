@@ -1,0 +1,32 @@
+"""`pyoci gc`: removes unreferenced data from the embedded registry."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from pyoci.cli.output import Output
+from pyoci.cli.verb import DIRECTORY, verb
+from pyoci.config import Settings, WrongSettings
+from pyoci.embedded import gc
+
+
+@verb(examples=("pyoci gc", "pyoci gc /srv/pyoci-data"))
+@click.argument("directory", required=False, type=click.Path(path_type=Path))
+def command(output: Output, directory: Path | None) -> int:
+    """Remove unreferenced data from the embedded registry.
+
+    DIRECTORY is that of PYOCI_EMBEDDED by default, or else ./pyoci-data.
+    """
+    settings = Settings.from_environ(os.environ)
+    directory = directory or settings.embedded or Path(DIRECTORY)
+    if not directory.is_dir():
+        raise WrongSettings(f"there is no directory {directory}")
+    done = gc(directory)
+    counts = f"{done.manifests} manifests, {done.blobs} blobs, {done.uploads} unfinished uploads"
+    output.line(f"removed {counts}: {done.freed} bytes")
+    for problem in done.problems:
+        output.note(f"not removed: {problem}")
+    return 1 if done.problems else 0

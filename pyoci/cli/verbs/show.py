@@ -1,0 +1,58 @@
+"""`pyoci show`: a project or a version with its files."""
+
+from __future__ import annotations
+
+import click
+
+from pyoci.cli import schema
+from pyoci.cli.output import FILE, Output, day, file_document, size
+from pyoci.cli.verb import verb
+from pyoci.errors import NotFound
+from pyoci.library import Index, Project
+
+_DOCUMENT = schema.record(
+    index=schema.text("The address of the index."),
+    project=schema.text("The normalised name of the project."),
+    latest=schema.nullable(
+        schema.text("The newest version that is neither yanked nor a pre-release, else the next best.")
+    ),
+    files=schema.listed("The files of the project, or of the version.", FILE),
+)
+
+
+@verb(
+    examples=("pyoci show ghcr.io/acme hello-world", "pyoci show ghcr.io/acme hello-world==1.0 --json"),
+    document=_DOCUMENT,
+    indexes=("index",),
+)
+@click.argument("project", metavar="PROJECT[==VERSION]")
+def command(output: Output, index: Index, project: str) -> None:
+    """Show the files of PROJECT in INDEX, or those of one VERSION of it."""
+    name, equals, version = project.partition("==")
+    whole = index.project(name.strip())
+    shown = whole.of_version(version.strip()) if equals else whole
+    if equals and not shown.files:
+        raise NotFound(f"{whole.name} has no version {version.strip()[:100]!a} in {index.address}")
+    document = {
+        "index": index.address,
+        "project": whole.name,
+        "latest": whole.latest,
+        "files": [file_document(file) for file in shown.files],
+    }
+    output.show(document, lambda: _print(output, shown))
+
+
+def _print(output: Output, project: Project) -> None:
+    columns = ("FILE", "SIZE", "PUBLISHED", "PYTHON", "SHA256", "YANKED")
+    rows = (
+        (
+            file.filename,
+            size(file.size),
+            day(file.upload_time),
+            file.requires_python or "",
+            file.sha256 or "",
+            "" if file.yanked is None else file.yanked or "yes",
+        )
+        for file in project.files
+    )
+    output.table(columns, rows, right=("SIZE",))

@@ -1,0 +1,22 @@
+"""The library: a package index for programs, straight in a registry or behind a PyOCI server.
+
+`open_index` opens one; `docs/library.rst` describes it. The `pyoci` command uses nothing else.
+"""
+
+from pyoci.errors import PyOCIError
+from pyoci.library.index import Index
+from pyoci.library.models import File, Project
+from pyoci.library.opening import open_index
+from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials
+
+__all__ = [
+    "Anonymous",
+    "Basic",
+    "Bearer",
+    "Credentials",
+    "File",
+    "Index",
+    "Project",
+    "PyOCIError",
+    "open_index",
+]

@@ -1,0 +1,80 @@
+"""RegistryIndex: a package index straight in a registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from pyoci.cache.memory import MemoryBackend
+from pyoci.distributions.names import ProjectName
+from pyoci.events import Events
+from pyoci.library.index import Index, Progress
+from pyoci.library.models import File, Project
+from pyoci.library.uploads import LocalFile
+from pyoci.net.transport import Transport
+from pyoci.oci.credentials import Credentials
+from pyoci.oci.session import Gateway
+from pyoci.store.cache import Cache
+from pyoci.store.lookup import Rules
+from pyoci.store.models import Namespace, ProjectPage
+from pyoci.store.service import PackageStore
+from pyoci.store.state import Freshness
+
+_TOKEN_SECONDS = 60.0  # for which a registry's token is used again
+
+
+class RegistryIndex(Index):
+    """A namespace of a registry. `store`, `gateway` and `caller` are for operations that aren't methods."""
+
+    kind = "registry"
+
+    def __init__(self, namespace: Namespace, caller: Credentials, transport: Transport) -> None:
+        self.namespace = namespace
+        self.caller = caller
+        self.transport = transport
+        self.gateway = Gateway(transport, ttl=_TOKEN_SECONDS)
+        self.store = PackageStore(
+            self.gateway,
+            cache=Cache(MemoryBackend(), Freshness(_TOKEN_SECONDS, _TOKEN_SECONDS)),
+            events=Events(),
+            max_versions=0,
+            upstream=None,
+            rules=Rules(),
+        )
+
+    @property
+    def address(self) -> str:
+        return str(self.namespace)
+
+    def projects(self) -> tuple[str, ...]:
+        return tuple(name.normalized for name in self.store.projects(self.namespace, self.caller))
+
+    def project(self, name: str) -> Project:
+        parsed = ProjectName.parse(name)
+        page = self.store.find(self.namespace, parsed, self.caller, ask_upstream=False, fresh=True)
+        assert isinstance(page, ProjectPage)  # without `below` and upstream there is nothing else
+        return Project.stored(page)
+
+    @contextmanager
+    def open_file(self, file: File) -> Iterator[Iterator[bytes]]:
+        name, sha256 = ProjectName.parse(file.project), file.sha256 or ""
+        with closing(self.store.open(self.namespace, name, file.filename, self.caller, sha256=sha256)) as it:
+            yield iter(it)
+
+    def publish(self, path: Path, progress: Progress | None = None) -> File:
+        with LocalFile(path, progress) as form:
+            published = self.store.publish(self.namespace, form, self.caller)
+        return File.stored(published.file.distribution.name.normalized, published.file)
+
+    def yank(self, project: str, target: str, reason: str = "") -> None:
+        self.store.yank(self.namespace, ProjectName.parse(project), target, reason, self.caller)
+
+    def unyank(self, project: str, target: str) -> None:
+        self.store.yank(self.namespace, ProjectName.parse(project), target, None, self.caller)
+
+    def delete(self, project: str, target: str) -> None:
+        self.store.delete(self.namespace, ProjectName.parse(project), target, self.caller)
+
+    def close(self) -> None:
+        self.transport.close()

@@ -1,0 +1,205 @@
+"""ServerIndex: a package index behind a PyOCI server, through its HTTP API."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from pyoci import errors
+from pyoci.distributions.names import ProjectName
+from pyoci.errors import NotFound, ProtocolError, PyOCIError
+from pyoci.library.forms import UploadForm
+from pyoci.library.index import Index, Progress
+from pyoci.library.models import File, Project
+from pyoci.library.uploads import LocalFile
+from pyoci.net.addresses import Reach
+from pyoci.net.messages import READ_PIECE, Answer, Call, Stream
+from pyoci.net.transport import Transport
+from pyoci.oci.credentials import Credentials
+from pyoci.simple_api import fields
+from pyoci.simple_api.reading import read_json
+
+SIMPLE = "application/vnd.pypi.simple.v1+json"
+_PAGE_LIMIT = 32 * 1024 * 1024  # bytes
+_NAMES = 1_000_000  # projects of one list
+_MESSAGE = 500  # characters of a server's message
+_REDIRECTS = 3
+_REDIRECTED = frozenset({301, 302, 303, 307, 308})
+_KINDS: dict[int, type[PyOCIError]] = {
+    400: errors.InvalidRequest,
+    401: errors.Unauthorized,
+    403: errors.Denied,
+    404: errors.NotFound,
+    405: errors.NotSupported,
+    409: errors.AlreadyExists,
+    413: errors.TooLarge,
+    415: errors.InvalidRequest,
+    429: errors.RateLimited,
+    502: errors.ProtocolError,
+    503: errors.Unavailable,
+    504: errors.Unreachable,
+    507: errors.TooLarge,
+}
+
+
+class ServerIndex(Index):
+    """An index of a PyOCI server, or of another server of the simple API as far as that offers the same."""
+
+    kind = "server"
+
+    def __init__(self, url: str, caller: Credentials, transport: Transport) -> None:
+        """`url` is that of the index, `https://pypi.example.com/ghcr.io/acme/`."""
+        self._url = url.rstrip("/") + "/"
+        self._host = urlsplit(url).netloc
+        self._header = caller.header()
+        self._transport = transport
+
+    @property
+    def address(self) -> str:
+        return self._url
+
+    def projects(self) -> tuple[str, ...]:
+        answer = self._document(self._call("GET", self._url, {"Accept": SIMPLE}))
+        return _names(answer, self._host)
+
+    def project(self, name: str) -> Project:
+        normalized = ProjectName.parse(name).normalized
+        call = self._call("GET", f"{self._url}{normalized}/", {"Accept": SIMPLE})
+        page = read_json(self._document(call).body, normalized, call.url)
+        return Project(page.name, tuple(File.listed(page.name, file) for file in page.files))
+
+    @contextmanager
+    def open_file(self, file: File) -> Iterator[Iterator[bytes]]:
+        if file.url is None:
+            raise NotFound(f"{self._host} has named no URL for {file.filename}")
+        stream = self._opened(self._call("GET", file.url))
+        with closing(stream):
+            yield _verified(file, stream)
+
+    def publish(self, path: Path, progress: Progress | None = None) -> File:
+        with LocalFile(path, progress) as file:
+            form = UploadForm(file)
+            call = self._call("POST", self._url, {"Content-Type": form.content_type})
+            answer = self._transport.upload(replace(call, body=form, repeatable=False))
+            self._check(answer)
+            return form.file()
+
+    def yank(self, project: str, target: str, reason: str = "") -> None:
+        self._patch(project, target, reason or True)
+
+    def unyank(self, project: str, target: str) -> None:
+        self._patch(project, target, False)
+
+    def delete(self, project: str, target: str) -> None:
+        self._check(self._transport.document(self._call("DELETE", self._target(project, target))))
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def _patch(self, project: str, target: str, yanked: str | bool) -> None:
+        call = self._call("PATCH", self._target(project, target), {"Content-Type": "application/json"})
+        self._check(self._transport.document(replace(call, body=json.dumps({"yanked": yanked}).encode())))
+
+    def _target(self, project: str, target: str) -> str:
+        return f"{self._url}{ProjectName.parse(project).normalized}/{quote(target, safe='')}"
+
+    def _call(self, method: str, url: str, headers: Mapping[str, str] | None = None) -> Call:
+        """A call. Credentials are sent to the server's own origin only."""
+        own = _origin(url) == _origin(self._url)
+        login = {"Authorization": self._header} if own and self._header else {}
+        return Call(
+            method=method,
+            url=url,
+            headers={**(headers or {}), **login},
+            reach=Reach.LISTED,
+            name=urlsplit(url).netloc,
+            operation="index",
+        )
+
+    def _document(self, call: Call) -> Answer:
+        """The answer to a call, after redirects. Raises the kind of error that its status stands for."""
+        for _ in range(1 + _REDIRECTS):
+            answer = self._transport.document(call, _PAGE_LIMIT)
+            if answer.status not in _REDIRECTED:
+                self._check(answer)
+                return answer
+            call = self._redirected(call, answer.headers)
+        raise ProtocolError(f"{self._host} redirects more than {_REDIRECTS} times")
+
+    def _opened(self, call: Call) -> Stream:
+        for _ in range(1 + _REDIRECTS):
+            stream = self._transport.stream(call)
+            if stream.status == 200:
+                return stream
+            with closing(stream):
+                if stream.status not in _REDIRECTED:
+                    self._check(Answer(stream.status, stream.headers, stream.head(_MESSAGE)))
+                    raise ProtocolError(f"{self._host} answered {stream.status}; expected a file")
+                call = self._redirected(call, stream.headers)
+        raise ProtocolError(f"{self._host} redirects more than {_REDIRECTS} times")
+
+    def _redirected(self, call: Call, headers: Mapping[str, str]) -> Call:
+        url = fields.url(headers.get("location", ""), call.url)
+        if url is None or (call.url.startswith("https:") and not url.startswith("https:")):
+            raise ProtocolError(f"{self._host} redirects to an unusable URL; expected one of https")
+        kept = {key: value for key, value in call.headers.items() if key != "Authorization"}
+        return self._call(call.method, url, kept)
+
+    def _check(self, answer: Answer) -> None:
+        """Raises the kind of error that a refusal's status stands for, with the server's own sentence."""
+        if answer.status < 300:
+            return
+        kind = _KINDS.get(answer.status, ProtocolError)
+        said = _sentence(answer)
+        raise kind(said or f"{self._host} answered {answer.status}")
+
+
+def _names(answer: Answer, host: str) -> tuple[str, ...]:
+    """The projects of a root. Names that aren't names are left out."""
+    try:
+        found = json.loads(answer.body)["projects"][:_NAMES]
+        texts = [each["name"] for each in found]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ProtocolError(f"{host} sent no list of projects; expected JSON of the simple API") from None
+    return tuple(sorted({name for name in map(_name, texts) if name is not None}))
+
+
+def _name(text: object) -> str | None:
+    try:
+        return ProjectName.parse(text).normalized if isinstance(text, str) else None
+    except errors.InvalidRequest:
+        return None
+
+
+def _verified(file: File, stream: Stream) -> Iterator[bytes]:
+    """The pieces of a file, the last one only after its sha256 was compared."""
+    computed, last = hashlib.sha256(), b""
+    for piece in stream.pieces(READ_PIECE):
+        if last:
+            yield last
+        computed.update(piece)
+        last = piece
+    if file.sha256 is not None and computed.hexdigest() != file.sha256:
+        raise ProtocolError(
+            f"{file.filename} has the sha256 {computed.hexdigest()}; expected {file.sha256}, as its page says"
+        )
+    if last:
+        yield last
+
+
+def _sentence(answer: Answer) -> str:
+    """The message of a refusal: PyOCI sends it as one line of text."""
+    if not answer.headers.get("content-type", "").startswith("text/plain"):
+        return ""
+    line = answer.body[: 4 * _MESSAGE].decode("utf-8", "replace").strip()
+    return line if line.isprintable() and len(line) <= _MESSAGE else ""
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc.lower()

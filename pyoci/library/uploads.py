@@ -1,0 +1,67 @@
+"""LocalFile: a wheel or sdist on disk, as the store and the upload form take it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from pyoci.errors import InvalidRequest
+from pyoci.library.index import Progress
+from pyoci.store.models import Upload
+
+_PIECE = 256 * 1024  # bytes
+
+
+class LocalFile(AbstractContextManager["LocalFile"]):
+    """An open file that is to be published, as an `IncomingForm` of the store. It is read twice: once for its
+    hash, and once for its bytes.
+    """
+
+    def __init__(self, path: Path, progress: Progress | None = None) -> None:
+        """Raises InvalidRequest if the file can't be opened."""
+        self.path = path
+        self._progress = progress
+        try:
+            self._content = path.open("rb")
+        except OSError as exc:
+            raise InvalidRequest(
+                f"{path} can't be read: {exc.strerror}; expected a wheel or an sdist"
+            ) from exc
+        self._content.seek(0, 2)
+        self.size = self._content.tell()
+        self._content.seek(0)
+        self.sha256 = hashlib.file_digest(self._content, "sha256").hexdigest()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._content.close()
+
+    def ahead(self) -> Upload:
+        """The fields that are known before the file is read."""
+        return self._upload()
+
+    def pieces(self) -> Iterator[bytes]:
+        """The bytes of the file."""
+        with self.path.open("rb") as content:
+            while piece := content.read(_PIECE):
+                if self._progress is not None:
+                    self._progress(len(piece))
+                yield piece
+
+    def whole(self) -> Upload:
+        """The form with the whole file."""
+        return self._upload()
+
+    def _upload(self) -> Upload:
+        content: BinaryIO = self._content
+        content.seek(0)
+        digests = {"sha256": self.sha256}
+        return Upload(filename=self.path.name, content=content, size=self.size, digests=digests)

@@ -1,0 +1,85 @@
+"""The command, run in this process, against a PyOCI server on a real socket."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from pyoci.app import create_app
+from pyoci.cli import main
+from pyoci.cli.commands import command
+from pyoci.cli.verb import Verb
+from pyoci.config import Settings
+from tests.serving import served
+
+WriteFile = Callable[[tuple[str, bytes]], Path]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What came of one run of the command."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.stdout)
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Run:
+    """Runs the command. The document of --json must fit the schema that the verb declares."""
+
+    def run(*arguments: object) -> Ran:
+        words = [str(argument) for argument in arguments]
+        capfd.readouterr()
+        code = main(words)
+        printed = capfd.readouterr()
+        ran = Ran(code, printed.out, printed.err)
+        if "--json" in words and printed.out:
+            verb = command.get_command(command.make_context("pyoci", [words[0]]), words[0])
+            assert isinstance(verb, Verb)
+            assert verb.document is not None
+            jsonschema.validate(ran.document, verb.document)
+        return ran
+
+    return run
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """The URL of a PyOCI server with an embedded registry."""
+    settings = Settings.from_environ({"PYOCI_EMBEDDED": str(tmp_path / "registry"), "PYOCI_LOG": "off"})
+    with served(create_app(settings)) as url:
+        yield url
+
+
+@pytest.fixture(params=["registry", "server"])
+def index(request: pytest.FixtureRequest, server: str) -> str:
+    """The address of the same namespace, straight and through the server."""
+    return f"{server}/acme" if request.param == "registry" else f"{server}/local/acme/"
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> WriteFile:
+    """Writes a file of a name and a content, as tests.builders makes them."""
+
+    def write(file: tuple[str, bytes]) -> Path:
+        directory = tmp_path / "dist"
+        directory.mkdir(exist_ok=True)
+        path = directory / file[0]
+        path.write_bytes(file[1])
+        return path
+
+    return write
