@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pyoci.errors import InvalidRequest
 from pyoci.oci.credentials import Anonymous, Basic, Credentials
 
+# The variables that scripts set. They are used for whatever host is named.
 USERNAME = "PYOCI_USERNAME"
 PASSWORD = "PYOCI_PASSWORD"  # noqa: S105  # the variable's name
 
