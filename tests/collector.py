@@ -40,7 +40,7 @@ class Collector:
         """Keep one request; gives the status of its answer."""
         self.headers.append(headers)
         if self.held.is_set():
-            self.released.wait(60)
+            self.released.wait()
         if path not in _REQUESTS:
             return 404
         if self.answer == 200:
