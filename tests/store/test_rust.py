@@ -1,0 +1,143 @@
+"""The Rust PyOCI's rules, as its version 0.1.40 was seen to follow them: for names of files and of projects,
+and what its delete leaves. `rust-names.json` has the names of files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+
+import pytest
+
+from pyoci.distributions.names import ProjectName
+from pyoci.errors import NotFound
+from pyoci.oci.models import Document
+from pyoci.oci.references import Digest, Repository, Tag
+from pyoci.oci.registries import EMBEDDED
+from pyoci.store.service import PackageStore
+from tests.builders import make_wheel
+from tests.registry import TestRegistry, make_namespace
+from tests.store.shelf import HELLO, NOBODY, content, names, page, publish, publish_wheel
+from tests.store.test_format import GOLDEN, golden, put_rust_package
+
+NAMES = json.loads((GOLDEN / "rust-names.json").read_text())
+ACME = make_namespace()
+
+
+def put_rust_file(registry: TestRegistry, row: dict[str, str], file: bytes) -> None:
+    """Store a file as the Rust PyOCI does, with the tag and the platform of a row."""
+    sha256 = registry.put_blob(file).hex
+    registry.put_blob(b"{}")
+    child = registry.put("temporary", golden("rust-manifest", sha256=sha256, size=len(file)))
+    values = {"manifest": child.digest.hex, "manifest_size": len(child.body)}
+    image_index = golden("rust-image-index", sha256=sha256, **values)
+    image_index["manifests"][0]["platform"]["architecture"] = row["platform"]
+    registry.put(registry.takes.get(row["tag"], row["tag"]), image_index)
+
+
+@pytest.mark.parametrize("row", NAMES, ids=lambda row: row["published"])
+class TestNames:
+    """It takes the text after the first hyphen of an sdist's name for the version, writes a hyphen for each
+    plus, and shows a plus for each hyphen.
+    """
+
+    def test_its_tag_is_read(self, registry: TestRegistry, row: dict[str, str]) -> None:
+        """What an installer takes has its name here, also where the Rust PyOCI shows another one."""
+        registry.takes = {"1!3.0": "odd"}
+        publish_wheel(registry.store(), "0.1")
+        put_rust_file(registry, row, b"a file")
+        found = set(names(registry.store())) - {"hello_world-0.1-py3-none-any.whl"}
+        assert found == ({row["ours"]} if row["ours"] else set())
+        for filename in found:
+            assert content(registry.store(), filename) == b"a file"
+
+    def test_it_shows_this_name(self, registry: TestRegistry, row: dict[str, str]) -> None:
+        """By its own rule. Names that differ from ours are of no version that installers know."""
+        separator = "-" if row["platform"].endswith(".whl") else ""
+        assert row["rust"] == f"hello_world-{row['tag'].replace('-', '+')}{separator}{row['platform']}"
+        version = row["rust"].removesuffix(row["platform"]).removeprefix("hello_world-").rstrip("-")
+        assert (row["rust"] == row["ours"]) is (version.count("+") < 2 and version[0].isdigit())
+
+
+class TestWhatItsDeleteLeaves:
+    """It deletes files and manifests before the tag. docker-registry 2.8 deletes no tags, so the tag stays,
+    with an image index that lists a file which is gone.
+    """
+
+    @pytest.fixture(autouse=True)
+    def _deleted(self, registry: TestRegistry) -> None:
+        publish_wheel(registry.store(), "2.0")
+        put_rust_package(registry, *make_wheel())
+        child = registry.document("1.0")["manifests"][0]
+        sha256 = child["annotations"]["com.pyoci.sha256_digest"]
+        registry.refuse = {
+            f"(GET|HEAD) .*{digest}": (404, "BLOB_UNKNOWN") for digest in (child["digest"], sha256)
+        }
+
+    def test_the_page_goes_on(self, store: PackageStore) -> None:
+        """It lists the file, as the Rust PyOCI does: to look for each file would be a request for each."""
+        assert names(store) == ["hello_world-1.0-py3-none-any.whl", "hello_world-2.0-py3-none-any.whl"]
+        assert content(store, "hello_world-2.0-py3-none-any.whl") == make_wheel(version="2.0")[1]
+
+    def test_the_file_is_not_found(self, store: PackageStore) -> None:
+        """A 404, with the registry's reason."""
+        with pytest.raises(NotFound, match="blob"):
+            content(store, make_wheel()[0])
+
+    def test_the_version_can_be_deleted(self, store: PackageStore) -> None:
+        """Here the last manifest goes, and its tag with it."""
+        store.delete(ACME, HELLO, "1.0", NOBODY)
+        assert names(store) == ["hello_world-2.0-py3-none-any.whl"]
+
+    def test_the_file_can_be_published_again(self, registry: TestRegistry, store: PackageStore) -> None:
+        """The same file brings back what is lost."""
+
+        def arrived(line: str) -> None:
+            if line.startswith("PUT") and "/blobs/uploads/" in line:
+                registry.refuse.clear()
+
+        registry.before = arrived
+        publish(store, *make_wheel())
+        assert content(store, make_wheel()[0]) == make_wheel()[1]
+        assert len(names(store)) == 2
+
+
+class TestNamesOfProjects:
+    """Its repository is the name as the client spelled it, in lower case, with `_` for each `-`.
+
+    Installers ask for `zope-interface` and `foo-bar`, so neither PyOCI gives them `foo__bar`.
+    """
+
+    @pytest.mark.parametrize(
+        ("spelled", "project"), [("zope.interface", "zope-interface"), ("foo__bar", "foo-bar")]
+    )
+    def test_a_copy_under_the_usual_name_is_found(
+        self, registry: TestRegistry, store: PackageStore, spelled: str, project: str
+    ) -> None:
+        """docs/moving.rst has the command. No request looks for other spellings."""
+        name, (filename, wheel) = ProjectName.parse(project), make_wheel(project)
+        put_in(registry, f"acme/{spelled}", wheel)
+        registry.calls.clear()
+        with pytest.raises(NotFound):
+            page(store, name)
+        assert not any(spelled in line for line in registry.calls)
+        put_in(registry, f"acme/{name.underscored}", wheel)  # what a copy makes of it
+        (file,) = page(store, name, fresh=True).files
+        assert (file.filename, content(store, file.filename, name)) == (filename, wheel)
+
+
+def put_in(registry: TestRegistry, path: str, wheel: bytes) -> None:
+    """Store version 1.0 in a repository as the Rust PyOCI does."""
+    session, repository = registry.session(), Repository.parse(EMBEDDED, path)
+    sha256 = hashlib.sha256(wheel).hexdigest()
+    for blob in (wheel, b"{}"):
+        digest = Digest("sha256", hashlib.sha256(blob).hexdigest())
+        session.push_blob(repository, io.BytesIO(blob), len(blob), digest)
+    manifest = golden("rust-manifest", sha256=sha256, size=len(wheel))
+    child = Document(manifest["mediaType"], json.dumps(manifest).encode())
+    session.push(repository, child.digest, child)
+    values = {"manifest": child.digest.hex, "manifest_size": len(child.body)}
+    image_index = golden("rust-image-index", sha256=sha256, **values)
+    document = Document(image_index["mediaType"], json.dumps(image_index).encode())
+    session.push(repository, Tag.parse("1.0"), document)
