@@ -12,10 +12,9 @@ from typing import Any
 from flask import Flask
 
 import pyoci
-from pyoci.cache.address import open_backend
+from pyoci.cache import address, files
 from pyoci.cache.backend import Backend
 from pyoci.cache.directory import ServerDirectory
-from pyoci.cache.files import FileBackend
 from pyoci.config import Settings, WrongSettings
 from pyoci.embedded import (
     Htpasswd,
@@ -33,16 +32,12 @@ from pyoci.oci.references import Registry
 from pyoci.oci.registries import EMBEDDED
 from pyoci.oci.session import Gateway
 from pyoci.readiness import Directory, Readiness
-from pyoci.store.cache import Cache
-from pyoci.store.lookup import Rules
-from pyoci.store.service import PackageStore
-from pyoci.store.state import Freshness
+from pyoci.store import cache, lookup, service, state
 from pyoci.telemetry.listening import Telemetry, exporter, prometheus_metrics
 from pyoci.telemetry.logs import Log
 from pyoci.telemetry.requests import watch
 from pyoci.upstream.service import Upstream
-from pyoci.web.blueprints import register
-from pyoci.web.context import Site
+from pyoci.web import blueprints, context
 
 WORKER = "pyoci.worker"  # the key of the ForWorker in app.extensions
 _MEMORY = Path("/dev/shm")  # noqa: S108  # a file system in memory, where there is one
@@ -76,12 +71,12 @@ def create_app(settings: Settings, log: Log | None = None) -> Flask:
         user_agent=f"pyoci/{pyoci.__version__}",
         events=events,
     )
-    store = PackageStore(
+    store = service.PackageStore(
         Gateway(transport, ttl=settings.cache_ttl, events=events),
         max_versions=settings.max_versions,
         events=events,
         upstream=_upstream(settings, transport, backend, events),
-        rules=Rules(settings.private_projects, settings.upstream_on_denied),
+        rules=lookup.Rules(settings.private_projects, settings.upstream_on_denied),
         cache=_cache(settings, backend),
     )
 
@@ -90,7 +85,7 @@ def create_app(settings: Settings, log: Log | None = None) -> Flask:
         app.register_blueprint(
             create_blueprint(settings.embedded, htpasswd=htpasswd, local_only=True, events=events)
         )
-    site = Site(
+    site = context.Site(
         store=store,
         registries=settings.registries,
         short_urls=settings.short_urls,
@@ -103,7 +98,7 @@ def create_app(settings: Settings, log: Log | None = None) -> Flask:
         redirect=settings.redirect,
         log_user=settings.log_user,
     )
-    register(app, site)
+    blueprints.register(app, site)
     app.extensions[WORKER] = ForWorker(
         events, _body_limit(settings, site), settings.waiting_bodies // settings.workers
     )
@@ -138,7 +133,7 @@ def _admission(htpasswd: Htpasswd | None) -> Callable[[Registry, dict[str, Any]]
     return admit
 
 
-def _body_limit(settings: Settings, site: Site) -> Callable[[str, str], int]:
+def _body_limit(settings: Settings, site: context.Site) -> Callable[[str, str], int]:
     has_registry = settings.embedded is not None and not settings.short_urls.alone
 
     def limit(method: str, path: str) -> int:
@@ -173,7 +168,7 @@ def _backend(settings: Settings, events: Events) -> Backend:
     recover.
     """
     try:
-        backend = open_backend(settings.cache, events, key=settings.cache_key)
+        backend = address.open_backend(settings.cache, events, key=settings.cache_key)
         _try_out(backend, events)
     except OSError as exc:
         raise WrongSettings(
@@ -183,9 +178,9 @@ def _backend(settings: Settings, events: Events) -> Backend:
     return backend
 
 
-def _cache(settings: Settings, backend: Backend) -> Cache:
+def _cache(settings: Settings, backend: Backend) -> cache.Cache:
     home = identity(settings.embedded) if settings.embedded else ""
-    return Cache(backend, Freshness(settings.cache_ttl, settings.cache_ttl_old), home=home)
+    return cache.Cache(backend, state.Freshness(settings.cache_ttl, settings.cache_ttl_old), home=home)
 
 
 def _try_out(backend: Backend, events: Events) -> None:
@@ -206,7 +201,7 @@ def _directories(settings: Settings, backend: Backend) -> tuple[Directory, ...]:
 
 
 def _cache_directories(backend: Backend) -> tuple[Directory, ...]:
-    if isinstance(backend, FileBackend) and backend.directory is not None:
+    if isinstance(backend, files.FileBackend) and backend.directory is not None:
         return (Directory("PYOCI_CACHE_URL", backend.directory, recreated=True),)
     return ()
 

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from pyoci.cache.backend import Backend
-from pyoci.cache.files import FileBackend
-from pyoci.cache.memory import MemoryBackend
+from pyoci.cache import backend, files, memory
 from pyoci.events import Events
 
 _EXPECTED = "expected memory://, file://, file:///directory, redis://host:port/number or rediss://…"
@@ -76,7 +74,7 @@ def _checked(parts: SplitResult) -> SplitResult:
     return parts
 
 
-def open_backend(address: CacheAddress, events: Events | None = None, *, key: str = "") -> Backend:
+def open_backend(address: CacheAddress, events: Events | None = None, *, key: str = "") -> backend.Backend:
     """Open the cache at `address`. Call this before the server forks.
 
     Values in Redis are signed with `key`. Those in a directory aren't, because only this server's user can
@@ -91,5 +89,5 @@ def open_backend(address: CacheAddress, events: Events | None = None, *, key: st
         warn_if_unreachable(address.url, events or Events())
         return RedisBackend(address.url, events, key=key)
     if address.kind == "memory":
-        return MemoryBackend()
-    return FileBackend(address.directory)
+        return memory.MemoryBackend()
+    return files.FileBackend(address.directory)

@@ -17,9 +17,8 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+from pyoci.cache import directory, locks
 from pyoci.cache.backend import Position
-from pyoci.cache.directory import PrivateDirectory, opened
-from pyoci.cache.locks import RecordLocks, encoded
 
 JOURNALS = 4096
 _LIMIT = 1024 * 1024  # bytes of a journal file, after which a new epoch begins
@@ -32,12 +31,12 @@ _ATTEMPTS = 5
 
 def journal_number(name: str) -> int:
     """The journal that records `name`."""
-    return zlib.crc32(encoded(name)) % JOURNALS
+    return zlib.crc32(locks.encoded(name)) % JOURNALS
 
 
 def name_hash(name: str) -> str:
     """The hash that identifies `name` among the others in its journal."""
-    return hashlib.blake2b(encoded(name), digest_size=8).hexdigest()
+    return hashlib.blake2b(locks.encoded(name), digest_size=8).hexdigest()
 
 
 class Unrecorded:
@@ -50,7 +49,7 @@ class Unrecorded:
     def __init__(self) -> None:
         self._counts = mmap.mmap(-1, JOURNALS)
         self._threads = threading.Lock()
-        self._processes = RecordLocks()
+        self._processes = locks.RecordLocks()
 
     def __contains__(self, number: int) -> bool:
         return self._counts[number] != 0
@@ -97,7 +96,7 @@ class JournalFiles:
     """
 
     def __init__(self, path: Path, limit: int = _LIMIT) -> None:
-        self._directory = PrivateDirectory(path)
+        self._directory = directory.PrivateDirectory(path)
         self._limit = limit
         self._unrecorded = Unrecorded()
         self._seen: dict[int, tuple[int, int, Position]] = {}  # inode, modification time, position
@@ -122,7 +121,7 @@ class JournalFiles:
         if number in self._unrecorded or position.count < _EPOCH_SIZE:
             return None
         try:
-            with opened(path) as descriptor:
+            with directory.opened(path) as descriptor:
                 epoch = os.pread(descriptor, _EPOCH_SIZE, 0)
                 # Includes the preceding line break, which shows that a line begins at the position.
                 lines = os.pread(descriptor, 2 * self._limit, position.count - 1)
@@ -155,7 +154,7 @@ class JournalFiles:
     def _append(self, path: str, line: bytes) -> bool:
         """Append a line. Returns whether the file is still the journal. Raises OSError."""
         try:
-            with opened(path, _APPEND) as descriptor:
+            with directory.opened(path, _APPEND) as descriptor:
                 found = os.fstat(descriptor)
                 if not self._directory.is_ours(found) or found.st_size > self._limit:
                     self._begin(path)
@@ -172,7 +171,7 @@ class JournalFiles:
         for attempt in range(2):
             exists = True
             try:
-                with opened(path) as descriptor:
+                with directory.opened(path) as descriptor:
                     found = os.fstat(descriptor)
                     epoch = os.pread(descriptor, _EPOCH_SIZE, 0)
                 if self._directory.is_ours(found) and _EPOCH.fullmatch(epoch):

@@ -6,28 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pyoci.config import values
 from pyoci.config.environment import Reader, Variable, combined, optional, setting
-from pyoci.config.values import (
-    Export,
-    LogLevels,
-    certificates,
-    cores,
-    default_threads,
-    default_workers,
-    directory,
-    htpasswd_file,
-    number,
-    yes_or_no,
-)
-from pyoci.config.values import proxies as read_proxies
 
 
 def _workers(reader: Reader) -> int:
-    return reader.get("WEB_CONCURRENCY", number(1, 1000), default_workers(cores()))
+    return reader.get("WEB_CONCURRENCY", values.number(1, 1000), values.default_workers(values.cores()))
 
 
 def _threads(reader: Reader) -> int:
-    return reader.get("PYOCI_THREADS", number(1, 1000), default_threads(reader.value("workers")))
+    return reader.get(
+        "PYOCI_THREADS", values.number(1, 1000), values.default_threads(reader.value("workers"))
+    )
 
 
 def _no_proxy(reader: Reader) -> str:
@@ -35,8 +25,8 @@ def _no_proxy(reader: Reader) -> str:
 
 
 def _ca_bundle(reader: Reader) -> str | None:
-    fallback = reader.get("SSL_CERT_FILE", certificates, None)
-    return reader.get("REQUESTS_CA_BUNDLE", certificates, fallback)
+    fallback = reader.get("SSL_CERT_FILE", values.certificates, None)
+    return reader.get("REQUESTS_CA_BUNDLE", values.certificates, fallback)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +35,7 @@ class ServerSettings:
 
     embedded: Path | None = optional(
         "PYOCI_EMBEDDED",
-        directory,
+        values.directory,
         None,
         """\
 A directory for the embedded registry, which is called ``local``; ``make serve`` and ``pyoci serve`` use
@@ -59,14 +49,18 @@ bytes get 507).""",
     )
     embedded_htpasswd: Path | None = optional(
         "PYOCI_EMBEDDED_HTPASSWD",
-        htpasswd_file,
+        values.htpasswd_file,
         None,
         """\
 A file of users and bcrypt hashes (``htpasswd -B``) for the embedded registry. Without one, the registry
 serves only clients on this machine: no other hosts, no reverse proxy, and no web page of another site.""",
     )
     port: int = setting(
-        "PORT", number(1, 65535), "8080", "The port to listen on, for IPv6 and IPv4.", topic="The server"
+        "PORT",
+        values.number(1, 65535),
+        "8080",
+        "The port to listen on, for IPv6 and IPv4.",
+        topic="The server",
     )
     workers: int = combined(
         _workers,
@@ -97,15 +91,15 @@ several.""",
     )
     waiting_bodies: int = setting(
         "PYOCI_WAITING_BODIES",
-        number(0, 2**63),
+        values.number(0, 2**63),
         "500000000",
         """\
 The limit in bytes of all slow uploads that are buffered in ``TMPDIR``, for all processes together. At the
 limit the slowest client is disconnected first. Fast uploads are sent to the registry while they arrive,
 and each also takes a temporary file of its own size.""",
     )
-    log: LogLevels = combined(
-        LogLevels.read,
+    log: values.LogLevels = combined(
+        values.LogLevels.read,
         Variable(
             names=("PYOCI_LOG", "RUST_LOG"),
             meaning="""\
@@ -116,13 +110,13 @@ used if ``PYOCI_LOG`` is not set; the parts of it that PyOCI doesn't know are ig
     )
     log_user: bool = setting(
         "PYOCI_LOG_USER",
-        yes_or_no,
+        values.yes_or_no,
         "yes",
         """\
 With ``no`` the log has no user names of Basic credentials. It never has passwords and tokens.""",
     )
-    export: Export = combined(
-        Export.read,
+    export: values.Export = combined(
+        values.Export.read,
         Variable(
             names=("OTLP_ENDPOINT", "OTLP_AUTH"),
             meaning="""\
@@ -144,14 +138,14 @@ Where PyOCI runs, as reported to the collector. Azure's container apps set the l
     )
     metrics: bool = setting(
         "PYOCI_METRICS",
-        yes_or_no,
+        values.yes_or_no,
         "no",
         """\
 With ``yes`` the metrics of all workers are served at ``/metrics`` for Prometheus. No password is required:
 block this path for the public in the proxy.""",
     )
     proxies: Mapping[str, str] = combined(
-        read_proxies,
+        values.proxies,
         Variable(
             names=("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
             meaning="""\

@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
+from pyoci.config import packages, serving
 from pyoci.config.environment import Reader, WrongSettings, topics
-from pyoci.config.packages import PackageSettings
-from pyoci.config.serving import ServerSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(ServerSettings, PackageSettings):
+class Settings(serving.ServerSettings, packages.PackageSettings):
     """Every setting. `warnings` are sentences for the log about settings that are probably unintended."""
 
     warnings: tuple[str, ...]

@@ -8,12 +8,10 @@ from typing import BinaryIO
 
 from packaging.version import Version
 
+from pyoci.distributions import tars, zip_layout, zips
 from pyoci.distributions.filenames import Sdist, Wheel
 from pyoci.distributions.members import TopFolder, split_name
 from pyoci.distributions.names import ProjectName
-from pyoci.distributions.tars import read_tar_pkg_info
-from pyoci.distributions.zip_layout import Seekable
-from pyoci.distributions.zips import Choose, read_distant_zip_member, read_zip_member
 from pyoci.errors import InvalidRequest
 
 _DIST_INFO = ".dist-info"
@@ -21,12 +19,12 @@ _DIST_INFO = ".dist-info"
 
 def read_wheel_metadata(file: BinaryIO, wheel: Wheel) -> bytes:
     """The wheel's METADATA (binary distribution format, ".dist-info directory"). Raises InvalidRequest."""
-    return read_zip_member(file, _metadata_of(wheel))
+    return zips.read_zip_member(file, _metadata_of(wheel))
 
 
-def read_distant_wheel_metadata(file: Seekable, wheel: Wheel) -> bytes:
+def read_distant_wheel_metadata(file: zip_layout.Seekable, wheel: Wheel) -> bytes:
     """The same for a wheel that is expensive to read, such as one in a registry."""
-    return read_distant_zip_member(file, _metadata_of(wheel))
+    return zips.read_distant_zip_member(file, _metadata_of(wheel))
 
 
 def read_pkg_info(file: BinaryIO, sdist: Sdist) -> bytes:
@@ -35,11 +33,11 @@ def read_pkg_info(file: BinaryIO, sdist: Sdist) -> bytes:
     Another one in an .egg-info folder doesn't count. Raises InvalidRequest.
     """
     if sdist.ending == ".zip":
-        return read_zip_member(file, _choose_pkg_info)
-    return read_tar_pkg_info(file)
+        return zips.read_zip_member(file, _choose_pkg_info)
+    return tars.read_tar_pkg_info(file)
 
 
-def _metadata_of(wheel: Wheel) -> Choose:
+def _metadata_of(wheel: Wheel) -> zips.Choose:
     def choose(members: Sequence[zipfile.ZipInfo]) -> zipfile.ZipInfo:
         found = [
             (segments[0], member)

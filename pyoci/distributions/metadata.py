@@ -13,11 +13,10 @@ from typing import BinaryIO
 from packaging.metadata import RawMetadata, parse_email
 from packaging.version import InvalidVersion, Version
 
-from pyoci.distributions.archives import read_distant_wheel_metadata, read_pkg_info, read_wheel_metadata
+from pyoci.distributions import archives, zip_layout
 from pyoci.distributions.filenames import FILENAME_LIMIT, Distribution, Wheel
 from pyoci.distributions.members import METADATA_LIMIT
 from pyoci.distributions.names import ProjectName
-from pyoci.distributions.zip_layout import Seekable
 from pyoci.errors import InvalidRequest
 
 __all__ = [
@@ -88,17 +87,17 @@ def read_metadata(file: BinaryIO, distribution: Distribution) -> CoreMetadata:
     Memory is bounded, whatever the archive claims, and time by the archive's size. Raises InvalidRequest.
     """
     if isinstance(distribution, Wheel):
-        where, text = "METADATA", read_wheel_metadata(file, distribution)
+        where, text = "METADATA", archives.read_wheel_metadata(file, distribution)
     else:
-        where, text = "PKG-INFO", read_pkg_info(file, distribution)
+        where, text = "PKG-INFO", archives.read_pkg_info(file, distribution)
     return parse_metadata(text, where, distribution)
 
 
-def read_distant_metadata(file: Seekable, wheel: Wheel) -> CoreMetadata:
+def read_distant_metadata(file: zip_layout.Seekable, wheel: Wheel) -> CoreMetadata:
     """The same for a wheel in a registry, where each read may be a request: about four reads are needed.
     Whether the file begins as a zip is not checked.
     """
-    return parse_metadata(read_distant_wheel_metadata(file, wheel), "METADATA", wheel)
+    return parse_metadata(archives.read_distant_wheel_metadata(file, wheel), "METADATA", wheel)
 
 
 def shown_requires_python(text: str) -> str | None:

@@ -11,15 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO
 
+from pyoci.distributions import zip_layout
 from pyoci.distributions.members import METADATA_LIMIT, check_count, check_memory, check_size
-from pyoci.distributions.zip_layout import (
-    ENCRYPTED,
-    LOCAL_HEADER,
-    Seekable,
-    check_directory,
-    check_local_headers,
-    unique_members,
-)
 from pyoci.errors import InvalidRequest
 
 # zipfile keeps the central directory in memory: 16 MiB are 100,000 members with names of 100 characters.
@@ -49,29 +42,29 @@ def read_zip_member(file: BinaryIO, choose: Choose) -> bytes:
     also for an archive in which another program could find other members.
     """
     file.seek(0)
-    if file.read(4) != LOCAL_HEADER:
+    if file.read(4) != zip_layout.LOCAL_HEADER:
         raise InvalidRequest("the file is not a zip archive; expected one, as its name says")
     with _opened(file) as archive:
         members = archive.infolist()
         with _translated():
-            check_local_headers(file, members, archive.start_dir)
-            members = unique_members(file, members)
+            zip_layout.check_local_headers(file, members, archive.start_dir)
+            members = zip_layout.unique_members(file, members)
         return _read(archive, choose(members))
 
 
-def read_distant_zip_member(file: Seekable, choose: Choose) -> bytes:
+def read_distant_zip_member(file: zip_layout.Seekable, choose: Choose) -> bytes:
     """The same for a file in a registry: only its directory and the member itself are read."""
     with _opened(file) as archive:
         return _read(archive, choose(archive.infolist()))
 
 
 @contextmanager
-def _opened(file: Seekable) -> Iterator[zipfile.ZipFile]:
+def _opened(file: zip_layout.Seekable) -> Iterator[zipfile.ZipFile]:
     """The archive, after its directory was checked."""
     with _translated():
         archive = zipfile.ZipFile(_LimitedReader(file))
     with archive:
-        check_directory(archive.infolist(), archive.start_dir)
+        zip_layout.check_directory(archive.infolist(), archive.start_dir)
         yield archive
 
 
@@ -83,7 +76,7 @@ class _LimitedReader:
     archive's end may be wrong.
     """
 
-    def __init__(self, file: Seekable) -> None:
+    def __init__(self, file: zip_layout.Seekable) -> None:
         self._file = file
         self._size = file.seek(0, io.SEEK_END)
 
@@ -115,7 +108,7 @@ def _check_member(member: zipfile.ZipInfo) -> None:
     kind = stat.S_IFMT(member.external_attr >> 16)  # 0 where the archive wasn't made on Unix
     if member.is_dir() or kind not in (0, stat.S_IFREG):
         raise InvalidRequest(f"{name!a} is a link, a folder or a device; expected a regular file")
-    if member.flag_bits & ENCRYPTED:
+    if member.flag_bits & zip_layout.ENCRYPTED:
         raise InvalidRequest(f"{name!a} is encrypted; expected a plain file")
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise InvalidRequest(

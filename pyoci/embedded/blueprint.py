@@ -11,10 +11,8 @@ from typing import Any, Unpack
 from flask import Blueprint, Flask, Response, request
 from werkzeug.routing import BaseConverter
 
-from pyoci.embedded import views
-from pyoci.embedded.access import Htpasswd, refusal_for_remote_peer
+from pyoci.embedded import access, parsing, views
 from pyoci.embedded.errors import Busy, Damaged, Refusal, refusal_of
-from pyoci.embedded.parsing import parse_digest, parse_folder, parse_reference
 from pyoci.embedded.registry import BLOB_LIMIT, EmbeddedRegistry, Options
 from pyoci.events import Events
 from pyoci.net.transport import DOCUMENT_LIMIT
@@ -74,7 +72,7 @@ class _Everything(BaseConverter):
 def create_blueprint(
     directory: Path,
     *,
-    htpasswd: Htpasswd | None,
+    htpasswd: access.Htpasswd | None,
     local_only: bool,
     events: Events | None = None,
     **options: Unpack[Options],
@@ -114,7 +112,7 @@ def create_blueprint(
 def create_registry_app(
     directory: Path,
     *,
-    htpasswd: Htpasswd | None,
+    htpasswd: access.Htpasswd | None,
     local_only: bool,
     events: Events | None = None,
     **options: Unpack[Options],
@@ -131,10 +129,10 @@ def create_registry_app(
     return app
 
 
-def _authorize(htpasswd: Htpasswd | None, local_only: bool) -> None:
+def _authorize(htpasswd: access.Htpasswd | None, local_only: bool) -> None:
     if htpasswd is not None:
         htpasswd.check(request.headers.get("Authorization"))
-    elif local_only and (reason := refusal_for_remote_peer(request.environ)):
+    elif local_only and (reason := access.refusal_for_remote_peer(request.environ)):
         raise Refusal("DENIED", reason)
 
 
@@ -153,9 +151,9 @@ def _dispatch(registry: EmbeddedRegistry, rest: str) -> Response:
 
 def _arguments(registry: EmbeddedRegistry, groups: Mapping[str, str]) -> dict[str, Any]:
     parsers: Mapping[str, Callable[[str], Any]] = {
-        "folder": lambda name: parse_folder(registry.layout, name),
-        "digest": parse_digest,
-        "reference": parse_reference,
+        "folder": lambda name: parsing.parse_folder(registry.layout, name),
+        "digest": parsing.parse_digest,
+        "reference": parsing.parse_reference,
         "session_id": str,
     }
     return {name: parsers[name](text) for name, text in groups.items()}

@@ -10,17 +10,8 @@ from urllib.parse import urlencode
 from flask import Response, request
 from werkzeug.wsgi import wrap_file
 
-from pyoci.embedded.blobs import Blob, UploadSession
+from pyoci.embedded import blobs, manifests, parsing
 from pyoci.embedded.errors import Refusal
-from pyoci.embedded.manifests import IMAGE_INDEX, IndexEntry, Manifest, RepositoryIndex
-from pyoci.embedded.parsing import (
-    parse_content_range,
-    parse_digest,
-    parse_folder,
-    parse_range,
-    read_body,
-    select_page,
-)
 from pyoci.embedded.registry import EmbeddedRegistry, digest_of
 from pyoci.embedded.storage import PIECE, RepositoryFolder
 from pyoci.net.transport import DOCUMENT_LIMIT
@@ -49,7 +40,7 @@ def referrers(registry: EmbeddedRegistry, folder: RepositoryFolder, digest: Dige
     artifact_type = request.args.get("artifactType")
     filters = {} if artifact_type is None else {"artifactType": artifact_type}
     headers = {"OCI-Filters-Applied": "artifactType"} if filters else {}
-    index = registry.manifests.find_index(folder) or RepositoryIndex()
+    index = registry.manifests.find_index(folder) or manifests.RepositoryIndex()
     known = {text: entry for text, entry in index.manifests.items() if entry.subject == str(digest)}
     found: list[dict[str, Any]] = []
     size = 0
@@ -59,8 +50,8 @@ def referrers(registry: EmbeddedRegistry, folder: RepositoryFolder, digest: Dige
             headers |= _link(last=found[-1]["digest"], **filters)
             break
         found.append(descriptor)
-    answer = {"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": found}
-    return Response(json.dumps(answer), headers=headers, content_type=IMAGE_INDEX)
+    answer = {"schemaVersion": 2, "mediaType": manifests.IMAGE_INDEX, "manifests": found}
+    return Response(json.dumps(answer), headers=headers, content_type=manifests.IMAGE_INDEX)
 
 
 def pull_manifest(registry: EmbeddedRegistry, folder: RepositoryFolder, reference: Reference) -> Response:
@@ -76,12 +67,12 @@ def pull_manifest(registry: EmbeddedRegistry, folder: RepositoryFolder, referenc
 
 
 def push_manifest(registry: EmbeddedRegistry, folder: RepositoryFolder, reference: Reference) -> Response:
-    content = b"".join(read_body(request.environ, DOCUMENT_LIMIT))
+    content = b"".join(parsing.read_body(request.environ, DOCUMENT_LIMIT))
     digest = digest_of(content, reference.algorithm if isinstance(reference, Digest) else "sha256")
     if isinstance(reference, Digest) and digest != reference:
         message = f"the manifest has the digest {digest}, not {reference}; nothing was stored"
         raise Refusal("DIGEST_INVALID", message)
-    manifest = Manifest.parse(content, request.content_type or "")
+    manifest = manifests.Manifest.parse(content, request.content_type or "")
     tag = reference.value if isinstance(reference, Tag) else None
     registry.manifests.push(folder, content, manifest, digest, tag)
     location = f"/v2/{folder.name}/manifests/{reference}"
@@ -108,7 +99,7 @@ def pull_blob(registry: EmbeddedRegistry, folder: RepositoryFolder, digest: Dige
         return Response(status=304, headers=headers)
     span = None
     if request.headers.get("If-Range", headers["ETag"]) == headers["ETag"]:
-        span = parse_range(request.headers.get("Range"), blob.size)
+        span = parsing.parse_range(request.headers.get("Range"), blob.size)
     if span is not None:
         headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{blob.size}"
     headers["Content-Length"] = str(blob.size if span is None else len(span))
@@ -131,10 +122,10 @@ def delete_blob(registry: EmbeddedRegistry, folder: RepositoryFolder, digest: Di
 def begin_upload(registry: EmbeddedRegistry, folder: RepositoryFolder) -> Response:
     """POST: mount a blob, or store the request's body, or open an upload session."""
     if "mount" in request.args:
-        mounted = parse_digest(request.args["mount"])
+        mounted = parsing.parse_digest(request.args["mount"])
         if _mount(registry, folder, mounted, request.args.get("from")):
             return _created(folder, mounted)
-    digest = parse_digest(request.args["digest"]) if "digest" in request.args else None
+    digest = parsing.parse_digest(request.args["digest"]) if "digest" in request.args else None
     session_id = registry.uploads.begin(folder)
     if digest is None:
         return Response(status=202, headers=_progress(folder, session_id, 0))
@@ -162,7 +153,7 @@ def append_to_upload(registry: EmbeddedRegistry, folder: RepositoryFolder, sessi
 
 def finish_upload(registry: EmbeddedRegistry, folder: RepositoryFolder, session_id: str) -> Response:
     """PUT: the last bytes, or all, or none, and the digest of everything."""
-    digest = parse_digest(request.args.get("digest", ""))
+    digest = parsing.parse_digest(request.args.get("digest", ""))
     with registry.uploads.opened(folder, session_id) as upload:
         length = _announced(upload)
         registry.uploads.finish(upload, digest, _upload_body(registry, upload), length)
@@ -178,7 +169,7 @@ def cancel_upload(registry: EmbeddedRegistry, folder: RepositoryFolder, session_
 def _descriptors(
     registry: EmbeddedRegistry,
     folder: RepositoryFolder,
-    known: dict[str, IndexEntry],
+    known: dict[str, manifests.IndexEntry],
     artifact_type: str | None,
     last: str,
 ) -> Iterator[dict[str, Any]]:
@@ -186,7 +177,7 @@ def _descriptors(
         if text <= last:
             continue
         entry = known[text]
-        manifest = Manifest.parse(registry.manifests.read(folder, entry), entry.media_type)
+        manifest = manifests.Manifest.parse(registry.manifests.read(folder, entry), entry.media_type)
         if artifact_type in (None, manifest.artifact_type):
             descriptor: dict[str, Any] = {"mediaType": entry.media_type, "digest": text, "size": entry.size}
             if manifest.artifact_type is not None:
@@ -195,7 +186,7 @@ def _descriptors(
 
 
 def _page(key: str, names: list[str], **head: str) -> Response:
-    found, last = select_page(names, request.args)
+    found, last = parsing.select_page(names, request.args)
     headers = {}
     if last is not None:
         count = {"n": request.args["n"]} if "n" in request.args else {}
@@ -212,7 +203,7 @@ def _json(answer: dict[str, Any], headers: dict[str, str] | None = None) -> Resp
     return Response(json.dumps(answer), headers=headers, content_type="application/json")
 
 
-def _send(response: Response, blob: Blob, span: range | None) -> None:
+def _send(response: Response, blob: blobs.Blob, span: range | None) -> None:
     try:
         file = blob.path.open("rb", buffering=0)
     except FileNotFoundError as error:  # deleted by another request
@@ -236,18 +227,18 @@ def _pieces(file: BinaryIO, count: int) -> Iterator[bytes]:
 def _mount(registry: EmbeddedRegistry, folder: RepositoryFolder, digest: Digest, source: str | None) -> bool:
     """Without `from` any repository may be the source: every user may read all of them."""
     if source is not None:
-        return registry.blobs.mount(parse_folder(registry.layout, source), folder, digest)
+        return registry.blobs.mount(parsing.parse_folder(registry.layout, source), folder, digest)
     return any(registry.blobs.mount(other, folder, digest) for other in registry.layout.folders())
 
 
-def _upload_body(registry: EmbeddedRegistry, upload: UploadSession) -> Iterator[bytes]:
-    return read_body(request.environ, registry.blob_limit - upload.size)
+def _upload_body(registry: EmbeddedRegistry, upload: blobs.UploadSession) -> Iterator[bytes]:
+    return parsing.read_body(request.environ, registry.blob_limit - upload.size)
 
 
-def _announced(upload: UploadSession) -> int | None:
+def _announced(upload: blobs.UploadSession) -> int | None:
     """The chunk's length by its Content-Range. The refusal of a chunk out of order says where to continue."""
     try:
-        return parse_content_range(request.headers.get("Content-Range"), upload.size)
+        return parsing.parse_content_range(request.headers.get("Content-Range"), upload.size)
     except Refusal as refusal:
         refusal.headers.update(_progress(upload.folder, upload.session_id, upload.size))
         raise

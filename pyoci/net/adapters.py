@@ -13,9 +13,9 @@ import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
 
 from pyoci.errors import Denied, Unreachable
+from pyoci.net import inprocess
 from pyoci.net.addresses import Reach, Resolver, other_port, permitted
 from pyoci.net.connections import WatchedHTTPPool, WatchedHTTPSPool, pinned_pools
-from pyoci.net.inprocess import InProcessAdapter
 from pyoci.net.messages import Call
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Adapters:
             reach: _Adapter(reach, resolver, connections) for reach in Reach if reach is not Reach.EMBEDDED
         }
         if embedded is not None:
-            self._by_reach[Reach.EMBEDDED] = InProcessAdapter(embedded)
+            self._by_reach[Reach.EMBEDDED] = inprocess.InProcessAdapter(embedded)
 
     def send(
         self, call: Call, headers: Mapping[str, str], data: Any, timeout: tuple[float, float]

@@ -20,13 +20,10 @@ import requests
 
 from pyoci.errors import PyOCIError, Unreachable
 from pyoci.events import Events
-from pyoci.net.adapters import Adapters, Proxies
+from pyoci.net import adapters, reading, retries, translation
 from pyoci.net.addresses import PUBLIC_PORT, Reach, Resolver
 from pyoci.net.connections import CONNECT_SECONDS, STALL_SECONDS
 from pyoci.net.messages import ERROR_LIMIT, Answer, Body, BodyFailed, Call, PacedBody, Stream
-from pyoci.net.reading import Pace, PieceSize, gathered, headers_of, whole_answer
-from pyoci.net.retries import Retries
-from pyoci.net.translation import FOREIGN, translate
 from pyoci.net.watch import Watch, Watchdog
 
 if TYPE_CHECKING:
@@ -47,7 +44,7 @@ class Transport:
         self,
         *,
         embedded: WSGIApplication | None = None,
-        proxies: Proxies | None = None,
+        proxies: adapters.Proxies | None = None,
         ca_bundle: str | None = None,
         host_connections: int = 16,
         public_port: int = PUBLIC_PORT,
@@ -68,12 +65,12 @@ class Transport:
         self._stall_seconds = stall_seconds
         self._answer_seconds = answer_seconds
         self._clock = clock
-        self._retries = Retries(sleep, clock, jitter)
+        self._retries = retries.Retries(sleep, clock, jitter)
         self._watchdog = Watchdog()
-        self._adapters = Adapters(
+        self._adapters = adapters.Adapters(
             self.resolver,
             embedded=embedded,
-            proxies=proxies or Proxies(),
+            proxies=proxies or adapters.Proxies(),
             verify=ca_bundle or True,
             connections=4 * host_connections,
             public_port=public_port,
@@ -142,7 +139,7 @@ class Transport:
                 response = self._send(call, (min(CONNECT_SECONDS, seconds), seconds), call.body)
                 facts["status"] = response.status_code
                 if response.status_code < 300:
-                    return whole_answer(call, response, limit)
+                    return reading.whole_answer(call, response, limit)
             return self._refused(call, response, watch)
 
     def _open(self, call: Call) -> Stream:
@@ -151,7 +148,7 @@ class Transport:
             facts["status"] = response.status_code
         return Stream(
             response.status_code,
-            headers_of(response),
+            reading.headers_of(response),
             lambda size: self._pieces(call, response, watch, size),
             lambda size: self._head(call, response, watch, size),
             response.close,
@@ -163,7 +160,7 @@ class Transport:
                 response = self._send(call, (CONNECT_SECONDS, self._answer_seconds), self._paced(call, watch))
                 facts["status"] = response.status_code
                 if response.status_code < 300:
-                    return whole_answer(call, response, DOCUMENT_LIMIT)
+                    return reading.whole_answer(call, response, DOCUMENT_LIMIT)
             return self._refused(call, response, watch)
 
     def _paced(self, call: Call, watch: Watch) -> bytes | PacedBody:
@@ -193,14 +190,14 @@ class Transport:
             body = b""
         finally:
             response.close()
-        return Answer(response.status_code, headers_of(response), body)
+        return Answer(response.status_code, reading.headers_of(response), body)
 
     def _pieces(self, call: Call, response: requests.Response, watch: Watch, size: int) -> Generator[bytes]:
-        pace, reader = Pace(self._stall_seconds), PieceSize(size)
+        pace, reader = reading.Pace(self._stall_seconds), reading.PieceSize(size)
         try:
             while True:
                 with self._watched(call, self._stall_seconds, watch):
-                    piece = pace.measured(lambda: gathered(response, reader.size))
+                    piece = pace.measured(lambda: reading.gathered(response, reader.size))
                 if not piece:
                     return
                 if pace.is_too_slow:
@@ -224,8 +221,8 @@ class Transport:
         with self._watchdog.watched(seconds, watch) as watch:
             try:
                 yield watch
-            except FOREIGN as exc:
-                raise (late if watch.has_fired else translate(exc, call.label)) from exc
+            except translation.FOREIGN as exc:
+                raise (late if watch.has_fired else translation.translate(exc, call.label)) from exc
         if watch.has_fired:
             # A body without a length looks complete when its connection is shut down.
             raise late

@@ -9,9 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 from pyoci.errors import ProtocolError, Unreachable
 from pyoci.net.messages import Answer
 from pyoci.net.reading import next_link
-from pyoci.oci.errors import RegistryError, RegistryNotFound, RegistryNotSupported, RegistryRefused
-from pyoci.oci.models import Descriptor, Document, parse_json
-from pyoci.oci.quirks import may_be_refusing_page_size
+from pyoci.oci import errors, models, quirks
 from pyoci.oci.references import Digest
 
 _PAGES = 500
@@ -61,18 +59,18 @@ def read_listing(
 
 def read_referrers(
     fetch: Fetch, url: str, follow: Callable[[str, str], str]
-) -> tuple[Descriptor, ...] | None:
+) -> tuple[models.Descriptor, ...] | None:
     """The entries of a list of referrers (distribution specification 1.1, "Listing Referrers"), at most a
     thousand. None where the registry has no such lists, or answers with something else.
     """
-    found: dict[Digest, Descriptor] = {}
+    found: dict[Digest, models.Descriptor] = {}
     for _ in range(_PAGES):
         try:
             answer = fetch(url)
-        except (RegistryNotFound, RegistryNotSupported, RegistryRefused):
+        except (errors.RegistryNotFound, errors.RegistryNotSupported, errors.RegistryRefused):
             return None
         media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-        page = Document(media_type, answer.body).image_index()
+        page = models.Document(media_type, answer.body).image_index()
         if page is None:
             return None
         before = len(found)
@@ -88,8 +86,8 @@ def _first(fetch: Fetch, url: str) -> Answer:
     """The first page. If the registry refuses `n`, the request is repeated without it."""
     try:
         return fetch(url)
-    except RegistryError as exc:
-        if not may_be_refusing_page_size(exc.status):
+    except errors.RegistryError as exc:
+        if not quirks.may_be_refusing_page_size(exc.status):
             raise
     return fetch(urlunsplit(urlsplit(url)._replace(query="")))
 
@@ -97,14 +95,14 @@ def _first(fetch: Fetch, url: str) -> Answer:
 def _next(fetch: Fetch, url: str, key: str) -> Answer:
     try:
         return fetch(url)
-    except RegistryNotFound as exc:
+    except errors.RegistryNotFound as exc:
         # zot answers 404 when the entry that the page should start after has just been deleted.
         raise ProtocolError(f"the registry's list of {key} changed while it was read; try again") from exc
 
 
 def _entries(body: bytes, key: str) -> Iterable[str]:
     """The entries of a page. docker-registry sends null where a repository has no tags."""
-    document = parse_json(body, f"a list of {key}")
+    document = models.parse_json(body, f"a list of {key}")
     entries = document.get(key) if isinstance(document, dict) else ""
     if entries is None:
         return ()

@@ -14,20 +14,12 @@ from pyoci.errors import AnswerTooLong, InvalidRequest, ProtocolError
 from pyoci.events import Events
 from pyoci.net.messages import Answer, Body, Stream
 from pyoci.net.transport import Transport
-from pyoci.oci.auth import Authenticator
-from pyoci.oci.blobs import BlobStream, blob_size, blob_span, blob_tail, whole_blob
+from pyoci.oci import auth, blobs, errors, listing, quirks, uploads
 from pyoci.oci.challenges import Scope
 from pyoci.oci.credentials import Credentials
-from pyoci.oci.errors import (
-    RegistryDenied,
-    RegistryUnauthorized,
-)
-from pyoci.oci.listing import read_listing, read_referrers
 from pyoci.oci.models import DOCKER_SIGNED, IMAGE_INDEX, Descriptor, Document, parse_json
-from pyoci.oci.quirks import ACCEPT, DELETED, HTML, PAGE_SIZE, WRITTEN
 from pyoci.oci.references import Digest, Reference, Registry, Repository, Tag, reference_path
 from pyoci.oci.targets import Targets
-from pyoci.oci.uploads import Uploader, check_stored, stored_digest
 from pyoci.oci.wire import MayRedirect, Wire
 
 READ_SECONDS = (
@@ -53,7 +45,7 @@ class Gateway:
         self.transport = transport
         self.events = events or Events()
         self.targets = Targets(transport.resolver)
-        self.authenticator = Authenticator(transport, self.targets, self.events, ttl=ttl, clock=clock)
+        self.authenticator = auth.Authenticator(transport, self.targets, self.events, ttl=ttl, clock=clock)
 
     def session(
         self, registry: Registry, credentials: Credentials, *, publishing: bool = False
@@ -94,11 +86,11 @@ class OCISession:
 
     def tags(self, repository: Repository) -> tuple[str, ...]:
         """All tags, unordered, including those that are not versions. Raises RegistryNotFound."""
-        return self._listing(repository.url("tags/list", n=PAGE_SIZE), repository.name, "tags")
+        return self._listing(repository.url("tags/list", n=quirks.PAGE_SIZE), repository.name, "tags")
 
     def repositories(self) -> tuple[str, ...]:
         """All repositories that this caller may see. Many registries don't offer this list."""
-        return self._listing(self.registry.url("_catalog", n=PAGE_SIZE), "", "repositories")
+        return self._listing(self.registry.url("_catalog", n=quirks.PAGE_SIZE), "", "repositories")
 
     def repositories_after(self, name: str) -> tuple[str, ...]:
         """The first page of the repositories after `name`. The result is only reliable if the registry sorts
@@ -115,7 +107,7 @@ class OCISession:
             call = self._wire.call("GET", page, {"Accept": "application/json"})
             return self._wire.document(f"list {key}", call, scope, {200})
 
-        return read_listing(fetch, url, key, self._follow, pages=pages)
+        return listing.read_listing(fetch, url, key, self._follow, pages=pages)
 
     def _follow(self, page: str, link: str) -> str:
         return self._wire.targets.next_page(self.registry, page, link)
@@ -124,7 +116,7 @@ class OCISession:
 
     def pull(self, repository: Repository, reference: Reference) -> Document:
         """The manifest or image index with a tag or digest. Its digest is verified."""
-        call = self._wire.call("GET", repository.url(reference_path(reference)), {"Accept": ACCEPT})
+        call = self._wire.call("GET", repository.url(reference_path(reference)), {"Accept": quirks.ACCEPT})
         what, scope = f"read {reference}", self._scope(repository)
         try:
             answer = self._wire.document(what, call, scope, {200}, SMALL_DOCUMENT)
@@ -133,7 +125,7 @@ class OCISession:
                 answer = self._wire.document(what, call, scope, {200})
         document = Document(self._media_type(answer), answer.body)
         named = str(reference) if isinstance(reference, Digest) else ""
-        for digest in filter(None, (named, stored_digest(answer))):
+        for digest in filter(None, (named, uploads.stored_digest(answer))):
             # The digest of a signed manifest is that of a part of it. No such manifest is used.
             if document.media_type != DOCKER_SIGNED and not _matches(document, digest):
                 raise ProtocolError(
@@ -143,10 +135,10 @@ class OCISession:
 
     def digest(self, repository: Repository, tag: Tag) -> Digest | None:
         """The digest of a tag's document; None if the registry doesn't send it. Raises RegistryNotFound."""
-        call = self._wire.call("HEAD", repository.url(reference_path(tag)), {"Accept": ACCEPT})
+        call = self._wire.call("HEAD", repository.url(reference_path(tag)), {"Accept": quirks.ACCEPT})
         answer = self._wire.document(f"look at {tag}", call, self._scope(repository), {200})
         try:
-            return Digest.parse(stored_digest(answer))
+            return Digest.parse(uploads.stored_digest(answer))
         except InvalidRequest:
             return None
 
@@ -159,7 +151,7 @@ class OCISession:
             call = self._wire.call("GET", page, {"Accept": IMAGE_INDEX})
             return self._wire.document("list referrers", call, self._scope(repository), {200})
 
-        return read_referrers(fetch, repository.url(f"referrers/{digest}"), self._follow)
+        return listing.read_referrers(fetch, repository.url(f"referrers/{digest}"), self._follow)
 
     def trusted_seconds(self, repository: Repository) -> float:
         """How many more seconds the registry's answers about `repository` are valid for this caller."""
@@ -179,26 +171,26 @@ class OCISession:
         # Another client may have written the tag before a second attempt, so the caller must read it again
         # first.
         call = replace(call, repeatable=isinstance(reference, Digest))
-        answer = self._wire.document(f"write {reference}", call, self._scope(repository), WRITTEN)
+        answer = self._wire.document(f"write {reference}", call, self._scope(repository), quirks.WRITTEN)
         if answer.status == 200:
             self._media_type(answer)
-        check_stored(self.registry, answer, document.digest)
+        uploads.check_stored(self.registry, answer, document.digest)
 
     def delete(self, repository: Repository, reference: Reference) -> None:
         """Delete a tag, or a document by its digest with all of its tags."""
         call = self._wire.call("DELETE", repository.url(reference_path(reference)))
         scope = Scope(repository.name, tuple(dict.fromkeys((*self._actions, "delete"))))
-        self._wire.document(f"delete {reference}", call, scope, DELETED)
+        self._wire.document(f"delete {reference}", call, scope, quirks.DELETED)
 
     # Blobs
 
     def blob_size(self, repository: Repository, digest: Digest) -> int | None:
         """The size of a blob in bytes; None where it doesn't exist."""
-        return blob_size(self._wire, repository.url(f"blobs/{digest}"), self._scope(repository))
+        return blobs.blob_size(self._wire, repository.url(f"blobs/{digest}"), self._scope(repository))
 
     def open_blob(
         self, repository: Repository, digest: Digest, span: range | None = None, size: int | None = None
-    ) -> BlobStream:
+    ) -> blobs.BlobStream:
         """The bytes of a blob, or those at the offsets `span`. Redirects are followed.
 
         `size` is that of the whole blob, if known: reading fails if there are more bytes.
@@ -206,20 +198,20 @@ class OCISession:
         headers = {"Range": f"bytes={span.start}-{span.stop - 1}"} if span is not None else {}
         call = self._wire.call("GET", repository.url(f"blobs/{digest}"), headers)
         stream = self._wire.open(call, self._scope(repository))
-        return whole_blob(stream, digest, size) if span is None else blob_span(stream, span)
+        return blobs.whole_blob(stream, digest, size) if span is None else blobs.blob_span(stream, span)
 
-    def open_tail(self, repository: Repository, digest: Digest, count: int) -> BlobStream:
+    def open_tail(self, repository: Repository, digest: Digest, count: int) -> blobs.BlobStream:
         """The last `count` bytes of a blob; the whole blob from a registry without ranges."""
         call = self._wire.call("GET", repository.url(f"blobs/{digest}"), {"Range": f"bytes=-{count}"})
-        return blob_tail(self._wire.open(call, self._scope(repository)), digest, count)
+        return blobs.blob_tail(self._wire.open(call, self._scope(repository)), digest, count)
 
     def open_or_redirect(
         self, repository: Repository, digest: Digest, may_redirect: MayRedirect, size: int | None = None
-    ) -> BlobStream | str:
+    ) -> blobs.BlobStream | str:
         """The bytes of a blob; or the URL that the registry redirects to, if `may_redirect` allows it."""
         call = self._wire.call("GET", repository.url(f"blobs/{digest}"))
         found = self._wire.open_or_redirect(call, self._scope(repository), may_redirect)
-        return whole_blob(found, digest, size) if isinstance(found, Stream) else found
+        return blobs.whole_blob(found, digest, size) if isinstance(found, Stream) else found
 
     def push_blob(self, repository: Repository, file: BinaryIO, size: int, digest: Digest) -> None:
         """Upload `size` bytes of a seekable file, unless the blob exists."""
@@ -241,7 +233,7 @@ class OCISession:
         Returns False where the registry doesn't do that.
         """
         scope = Scope(repository.name, self._actions, source.name)
-        return Uploader(self._wire, repository, scope).mount(digest, source)
+        return uploads.Uploader(self._wire, repository, scope).mount(digest, source)
 
     def check_push(self, repository: Repository) -> None:
         """Raises the registry's error if the caller may not push to the repository. Nothing is stored."""
@@ -251,12 +243,12 @@ class OCISession:
         """Whether the blob exists. An answer with a different length is ignored: it is a web page."""
         try:
             return self.blob_size(repository, digest) == size
-        except (RegistryUnauthorized, RegistryDenied):
+        except (errors.RegistryUnauthorized, errors.RegistryDenied):
             # Some registries send this for a repository that doesn't exist yet. The upload's answer decides.
             return False
 
-    def _uploader(self, repository: Repository) -> Uploader:
-        return Uploader(self._wire, repository, self._scope(repository))
+    def _uploader(self, repository: Repository) -> uploads.Uploader:
+        return uploads.Uploader(self._wire, repository, self._scope(repository))
 
     def _scope(self, repository: Repository) -> Scope:
         return Scope(repository.name, self._actions)
@@ -264,7 +256,7 @@ class OCISession:
     def _media_type(self, answer: Answer) -> str:
         """Content-Type without parameters. Raises ProtocolError for HTML, which proxies send with a 200."""
         named = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if named in HTML:
+        if named in quirks.HTML:
             raise ProtocolError(f"{self.registry} answered with {named} where a document was expected")
         if named in {"", "application/json", "application/octet-stream", "text/plain"}:
             document = parse_json(answer.body, "a document")

@@ -19,11 +19,9 @@ from pyoci.errors import ProtocolError
 from pyoci.events import Events
 from pyoci.net.messages import Answer, Call
 from pyoci.net.transport import Transport
+from pyoci.oci import errors, models, quirks
 from pyoci.oci.challenges import Challenge
 from pyoci.oci.credentials import Anonymous, Basic, Credentials, secrets_of
-from pyoci.oci.errors import RegistryUnauthorized, registry_error
-from pyoci.oci.models import parse_json
-from pyoci.oci.quirks import token_in, without_delete
 from pyoci.oci.references import Registry
 from pyoci.oci.targets import Targets
 from pyoci.single_flight import SingleFlight
@@ -128,8 +126,8 @@ class TokenClient:
         """
         asked = self._clock()
         answer = self._request(registry, credentials, challenge, scopes)
-        if answer.status == 400 and without_delete(scopes) != scopes:
-            answer = self._request(registry, credentials, challenge, without_delete(scopes))
+        if answer.status == 400 and quirks.without_delete(scopes) != scopes:
+            answer = self._request(registry, credentials, challenge, quirks.without_delete(scopes))
         if answer.status != 200:
             raise _refusal(registry, credentials, answer)
         return _parsed(registry, answer.body, asked, ttl)
@@ -176,19 +174,19 @@ def _refusal(registry: Registry, credentials: Credentials, answer: Answer) -> Ex
     elif status not in {401, 403, 429} and status < 500:
         judged = 502
     secrets = secrets_of(credentials.header())
-    refusal = registry_error(
+    refusal = errors.registry_error(
         "sign in", str(registry), status, answer.headers, answer.body, judged=judged, secrets=secrets
     )
-    if isinstance(refusal, RegistryUnauthorized):
+    if isinstance(refusal, errors.RegistryUnauthorized):
         refusal.wrong_credentials = status == 401 and isinstance(credentials, Basic)
     return refusal
 
 
 def _parsed(registry: Registry, body: bytes, asked: float, ttl: float | None) -> Token:
-    document = parse_json(body, "a token")
+    document = models.parse_json(body, "a token")
     if not isinstance(document, dict):
         raise ProtocolError(f"{registry} sent a token of the wrong shape; expected a JSON object")
-    value = token_in(document)
+    value = quirks.token_in(document)
     if not isinstance(value, str) or not _TOKEN.fullmatch(value):
         raise ProtocolError(f"{registry} sent no token; expected a text as token or access_token")
     lifetime = _lifetime(document.get("expires_in"))

@@ -12,9 +12,8 @@ from urllib.parse import quote
 
 from pyoci.errors import ProtocolError, PyOCIError, Unreachable
 from pyoci.net.messages import Answer, Body, Call, FileBody
+from pyoci.oci import errors, ping
 from pyoci.oci.challenges import Scope
-from pyoci.oci.errors import RegistryFailed, RegistryNotFound, RegistryUnauthorized
-from pyoci.oci.ping import may_push
 from pyoci.oci.references import Digest, Registry, Repository
 from pyoci.oci.wire import Wire, authorized
 
@@ -22,12 +21,12 @@ _ATTEMPTS = 3
 _SECONDS = 300.0  # a failed upload isn't repeated after this time, because clients have given up by then
 
 
-class _Expired(RegistryUnauthorized):
+class _Expired(errors.RegistryUnauthorized):
     """The upload's token was refused, and a new one is available."""
 
 
 # Failures after which a new upload may succeed.
-_BROKEN = (Unreachable, RegistryFailed, RegistryNotFound, _Expired)
+_BROKEN = (Unreachable, errors.RegistryFailed, errors.RegistryNotFound, _Expired)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ class Uploader:
         A registry that can't cancel uploads discards them after some time. No request is made if the caller's
         token lists the right to push.
         """
-        if may_push(self.wire.auth.first_header(self.scope), self.repository.name):
+        if ping.may_push(self.wire.auth.first_header(self.scope), self.repository.name):
             return
         location, base = self._start()
         self._cancel(location, base)
@@ -104,7 +103,7 @@ class Uploader:
         call = self.wire.call("POST", url)
         try:
             answer = self.wire.document("start an upload", call, self.scope, {202})
-        except RegistryNotFound as exc:
+        except errors.RegistryNotFound as exc:
             # Amazon's registry without create-on-push; Harbor without the project.
             exc.message += f"; create {self.repository} there first"
             raise

@@ -17,8 +17,7 @@ from cachetools import LRUCache
 from pyoci.cache.backend import Backend, Position
 from pyoci.oci.credentials import Credentials
 from pyoci.oci.references import Digest, Repository, Tag
-from pyoci.store.access import Access, AccessCache
-from pyoci.store.documents import Documents
+from pyoci.store import access, documents
 from pyoci.store.layout import Entry
 from pyoci.store.models import PackageFile, Validity
 from pyoci.store.state import PAGES_CHANGED, Freshness, State, TagState
@@ -61,7 +60,7 @@ class Cache:
         self.now = now
         self.clock = clock
         self.backend = backend
-        self.access = AccessCache(self.backend, self.freshness.ttl, clock)
+        self.access = access.AccessCache(self.backend, self.freshness.ttl, clock)
         self.guard = threading.Lock()
         self.states: LRUCache[str, State] = LRUCache(_STATES, getsizeof=lambda state: state.weight)
         self.contents: LRUCache[tuple[str, str], tuple[Digest, Contents]] = LRUCache(
@@ -118,8 +117,8 @@ class RepositoryCache:
     def __init__(self, shared: Cache, key: str) -> None:
         self._shared = shared
         self.key = key
-        self.access = Access(shared.access, key)
-        self.documents = Documents(shared.backend, key)
+        self.access = access.Access(shared.access, key)
+        self.documents = documents.Documents(shared.backend, key)
         self.freshness = shared.freshness
         self.now = shared.now
 

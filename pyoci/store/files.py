@@ -11,15 +11,8 @@ from packaging.version import Version
 
 from pyoci.distributions.filenames import Distribution, filename_version_text, parse_filename
 from pyoci.errors import InvalidRequest, NotFound, ProtocolError
+from pyoci.oci import errors
 from pyoci.oci.blobs import BlobStream
-from pyoci.oci.errors import (
-    RegistryDenied,
-    RegistryError,
-    RegistryNotFound,
-    RegistryNotSupported,
-    RegistryRefused,
-    RegistryUnauthorized,
-)
 from pyoci.oci.references import Digest, Tag
 from pyoci.store.backfill import MetadataBackfill
 from pyoci.store.layout import Entry, core_metadata_of, spelled_tag, tag_of, version_of
@@ -30,11 +23,11 @@ from pyoci.store.state import TagState
 CONFIG_LIMIT = 32 * 1024 * 1024  # bytes: METADATA has its own, lower limit; JSON may escape every character
 _SPELLINGS = 16  # tags of one version in which a file is looked for
 _NO_LIST = (
-    RegistryUnauthorized,
-    RegistryDenied,
-    RegistryNotFound,
-    RegistryNotSupported,
-    RegistryRefused,
+    errors.RegistryUnauthorized,
+    errors.RegistryDenied,
+    errors.RegistryNotFound,
+    errors.RegistryNotSupported,
+    errors.RegistryRefused,
 )
 
 
@@ -86,7 +79,7 @@ class Files:
         if file.core_metadata is not None and config_digest is not None:
             try:
                 return core_metadata_of(_config(project, config_digest), file.core_metadata)
-            except RegistryNotFound as exc:  # after a clean-up; the wheel may still be there
+            except errors.RegistryNotFound as exc:  # after a clean-up; the wheel may still be there
                 project.events.warning(
                     "store", "config blob gone", repository=str(project.repository), why=exc.message
                 )
@@ -114,7 +107,7 @@ def find_file(project: StoredProject, distribution: Distribution, sha256: str = 
     remembered entry, and its refusal could differ from that for a missing file: that would reveal the file.
     """
     if project.is_proven:
-        with suppress(RegistryNotFound):  # the image index was replaced elsewhere, and cleaned up
+        with suppress(errors.RegistryNotFound):  # the image index was replaced elsewhere, and cleaned up
             known = _find(project, distribution, fresh=False)
             if known is not None and _has(project, known, sha256):
                 return known
@@ -133,7 +126,7 @@ def find_file(project: StoredProject, distribution: Distribution, sha256: str = 
 def tags_of_file(project: StoredProject, distribution: Distribution) -> tuple[Tag, ...]:
     """Every tag that a file may be under; only the likely ones if the tags can't be listed."""
     likely = likely_tags(distribution)
-    with suppress(RegistryError):
+    with suppress(errors.RegistryError):
         return *likely, *_tags_of(distribution.version, _listed(project), but=likely)
     return likely
 

@@ -20,12 +20,11 @@ from cachetools import LRUCache
 from pyoci.distributions.filenames import Sdist
 from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.references import Digest
+from pyoci.store import images, refresh
 from pyoci.store.backfill import MetadataBackfill
 from pyoci.store.cache import Contents
-from pyoci.store.images import Images
 from pyoci.store.models import PackageFile, ProjectPage
 from pyoci.store.project import Absent, StoredProject, side_by_side
-from pyoci.store.refresh import Refresher
 from pyoci.store.state import State, fingerprint
 
 _BUILT = 64 * 1024 * 1024  # bytes, roughly, of all the pages that one process remembers
@@ -53,8 +52,8 @@ class Pages:
 
     def __init__(self, backfill: MetadataBackfill, *, max_versions: int) -> None:
         self._backfill = backfill
-        self._images = Images()
-        self._refresher = Refresher(max_versions)
+        self._images = images.Images()
+        self._refresher = refresh.Refresher(max_versions)
         self._guard = threading.Lock()
         self._built: LRUCache[Hashable, _Built] = LRUCache(_BUILT, getsizeof=lambda built: built.weight)
 

@@ -17,14 +17,7 @@ from packaging.version import Version
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import AnswerTooLong, NotFound, ProtocolError, PyOCIError, Unreachable
 from pyoci.events import Events
-from pyoci.oci.errors import (
-    RegistryDenied,
-    RegistryError,
-    RegistryNotFound,
-    RegistryNotSupported,
-    RegistryRefused,
-    RegistryUnauthorized,
-)
+from pyoci.oci import errors
 from pyoci.oci.models import Document, ImageIndex
 from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.oci.session import READ_SECONDS, SMALL_DOCUMENT, OCISession
@@ -51,7 +44,7 @@ class Absent(NotFound):
     is_conclusive = False  # the registry has said that there is no such repository, and given no other reason
 
     @classmethod
-    def by(cls, message: str, refusal: RegistryNotFound) -> Absent:
+    def by(cls, message: str, refusal: errors.RegistryNotFound) -> Absent:
         """The error for a 404 of the registry."""
         absent = cls(message)
         absent.is_from_registry = bool(refusal.codes)
@@ -103,7 +96,7 @@ class StoredProject:
         """
         try:
             yield
-        except (RegistryUnauthorized, RegistryDenied):
+        except (errors.RegistryUnauthorized, errors.RegistryDenied):
             self.cache.access.revoke(self.caller_key)
             raise
         if exists:
@@ -118,7 +111,7 @@ class StoredProject:
         try:
             with self.proving(exists=False):
                 return Listing(position, at, self.session.tags(self.repository))
-        except RegistryNotFound as exc:
+        except errors.RegistryNotFound as exc:
             self.cache.access.revoke(self.caller_key)
             raise Absent.by(f"there is no project {self.name} here", exc) from exc
 
@@ -198,7 +191,7 @@ class StoredProject:
     def _is_still(self, tag: Tag, digest: Digest) -> bool:
         try:
             found = self.session.digest(self.repository, tag)
-        except RegistryNotFound:
+        except errors.RegistryNotFound:
             return False
         return found == digest and not self.writes.is_stale(self.repository, tag, found)
 
@@ -208,7 +201,7 @@ class StoredProject:
             return current_document(self.session, self.repository, tag, self.writes)
         except AnswerTooLong as exc:
             self._passed_over(str(tag), exc)
-        except (RegistryRefused, RegistryNotSupported) as exc:
+        except (errors.RegistryRefused, errors.RegistryNotSupported) as exc:
             if tag.is_grammatical and not _is_about_one_document(exc):
                 raise
             self._passed_over(str(tag), exc)
@@ -255,7 +248,7 @@ class StoredProject:
             return self.sha256(entry)
         except (NotFound, AnswerTooLong) as exc:
             self._passed_over(entry.distribution.filename, exc)
-        except RegistryRefused as exc:
+        except errors.RegistryRefused as exc:
             if not _is_about_one_document(exc):
                 raise
             self._passed_over(entry.distribution.filename, exc)
@@ -321,7 +314,7 @@ def side_by_side(
         fetchers.shutdown(wait=False, cancel_futures=True)
 
 
-def _is_about_one_document(refusal: RegistryError) -> bool:
+def _is_about_one_document(refusal: errors.RegistryError) -> bool:
     """Whether a registry refuses only this document: it doesn't convert the document's type (406), or what it
     has stored is broken.
     """

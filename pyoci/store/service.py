@@ -15,9 +15,9 @@ from pyoci.events import Events
 from pyoci.oci.credentials import Credentials
 from pyoci.oci.references import Repository
 from pyoci.oci.session import Gateway
+from pyoci.store import files, pages, roots
 from pyoci.store.backfill import MetadataBackfill
 from pyoci.store.cache import Cache
-from pyoci.store.files import Files
 from pyoci.store.lookup import Lookup, ProjectsBelow, Rules, Upstream
 from pyoci.store.models import (
     Absence,
@@ -33,16 +33,12 @@ from pyoci.store.models import (
     Root,
     Validity,
 )
-from pyoci.store.pages import Pages
 from pyoci.store.project import StoredProject
 from pyoci.store.read_limit import LargeReads, ReadLimit
-from pyoci.store.roots import Roots
+from pyoci.store.writing import lag, queue, update
 from pyoci.store.writing.destination import Destinations, UploadAddress
 from pyoci.store.writing.incoming import IncomingFile, IncomingForm
-from pyoci.store.writing.lag import RecentWrites
 from pyoci.store.writing.publish import Publisher
-from pyoci.store.writing.queue import TagLocks
-from pyoci.store.writing.update import IndexUpdater
 
 
 def _utc_now() -> datetime:
@@ -73,14 +69,14 @@ class PackageStore:
         self._events = events
         self._cache = cache
         backfill = MetadataBackfill(cache.backend)
-        self._files = Files(backfill)
-        self._pages = Pages(backfill, max_versions=max_versions)
+        self._files = files.Files(backfill)
+        self._pages = pages.Pages(backfill, max_versions=max_versions)
         self._lookup = Lookup(self._pages, upstream, rules)
-        self._writes = RecentWrites(cache)
-        locks = TagLocks(cache.backend.lock)
-        updater = IndexUpdater(cache.changed, self._writes, locks=locks, now=now, sleep=sleep)
+        self._writes = lag.RecentWrites(cache)
+        locks = queue.TagLocks(cache.backend.lock)
+        updater = update.IndexUpdater(cache.changed, self._writes, locks=locks, now=now, sleep=sleep)
         self._publisher = Publisher(updater, now)
-        self._roots = Roots(gateway, cache)
+        self._roots = roots.Roots(gateway, cache)
         self._destinations = Destinations(self._roots, self._pages, partial(self._project, publishing=True))
 
     def projects(self, namespace: Namespace, caller: Credentials) -> tuple[ProjectName, ...]:

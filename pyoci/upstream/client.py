@@ -17,10 +17,8 @@ from pyoci.net.messages import Answer, Call
 from pyoci.net.reading import decoded
 from pyoci.net.retries import retry_after_seconds
 from pyoci.net.transport import Transport
-from pyoci.simple_api import fields
+from pyoci.simple_api import fields, reading, writing
 from pyoci.simple_api.model import File, Page
-from pyoci.simple_api.reading import read_html, read_json
-from pyoci.simple_api.writing import page_json
 from pyoci.upstream.address import UpstreamAddress, origin_of
 from pyoci.upstream.circuit import UpstreamUnavailable
 
@@ -55,7 +53,9 @@ class UpstreamPage(Page):
     def of(cls, page: Page) -> Self:
         """The same page with its fingerprint."""
         files = tuple(page.files)
-        fingerprint = hashlib.sha256(page_json(replace(page, files=files), files_last=False)).hexdigest()[:32]
+        fingerprint = hashlib.sha256(
+            writing.page_json(replace(page, files=files), files_last=False)
+        ).hexdigest()[:32]
         return cls(
             name=page.name, files=files, versions=page.versions, status=page.status, fingerprint=fingerprint
         )
@@ -192,7 +192,7 @@ def _understood(answer: Answer, name: str, call: Call, limit: int) -> PageAnswer
 def _page(answer: Answer, name: str, url: str, limit: int) -> Page:
     kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in _JSON:
-        return read_json(decoded(answer, limit, NAME), name, url)
+        return reading.read_json(decoded(answer, limit, NAME), name, url)
     if kind in _HTML:
-        return read_html(decoded(answer, min(limit, HTML_LIMIT), NAME), name, url)
+        return reading.read_html(decoded(answer, min(limit, HTML_LIMIT), NAME), name, url)
     raise ProtocolError(f"{NAME} sent neither JSON nor HTML of the simple API")

@@ -13,8 +13,7 @@ from cachetools import LRUCache
 
 from pyoci.cache.backend import Backend
 from pyoci.errors import PyOCIError
-from pyoci.simple_api.reading import read_json
-from pyoci.simple_api.writing import page_json
+from pyoci.simple_api import reading, writing
 from pyoci.upstream.client import UpstreamPage
 
 _LOCAL = 96 * 1024 * 1024  # bytes, as estimated, of parsed pages in this process
@@ -50,7 +49,7 @@ class CachedAnswer:
     def to_bytes(self) -> bytes:
         """A line of JSON about the answer, then the page, compressed."""
         head = {"checked": self.checked, "until": self.until, "etag": self.etag, "modified": self.modified}
-        body = b"" if self.page is None else page_json(self.page, files_last=False)
+        body = b"" if self.page is None else writing.page_json(self.page, files_last=False)
         return json.dumps({**head, "size": len(body)}).encode() + b"\n" + zlib.compress(body, 1)
 
     @classmethod
@@ -66,7 +65,7 @@ class CachedAnswer:
             body = zlib.decompressobj().decompress(packed, _UNPACKED)
             if size != len(body):
                 return None
-            page = UpstreamPage.of(read_json(body, name, "")) if size else None
+            page = UpstreamPage.of(reading.read_json(body, name, "")) if size else None
             return cls(page, checked, float(head["until"]), str(head["etag"]), str(head["modified"]))
         except (ValueError, KeyError, TypeError, zlib.error, PyOCIError):
             return None

@@ -10,11 +10,8 @@ from dataclasses import replace
 from flask import Blueprint, Flask, Response, request
 
 from pyoci.errors import NotFound
-from pyoci.web import answers
-from pyoci.web.admission import refuse_by_head
-from pyoci.web.body import ReadToTheEnd
+from pyoci.web import admission, answers, body, errors
 from pyoci.web.context import EXTENSION, Site, locate, site
-from pyoci.web.errors import WithoutMemory, register_errors
 from pyoci.web.files import DigestConverter, FilenameConverter, files
 from pyoci.web.simple import simple
 from pyoci.web.upload import upload
@@ -97,10 +94,10 @@ def register(app: Flask, site: Site) -> None:
         app.register_blueprint(home, url_prefix=prefix, name="home_below")
     for blueprint in (simple, upload, files):
         app.register_blueprint(blueprint, url_prefix=prefix)
-    register_errors(app)
+    errors.register_errors(app)
     app.before_request(set_route)
-    app.before_request(refuse_by_head)
+    app.before_request(admission.refuse_by_head)
     patience = replace(site.patience, cap=max(2 * site.max_body, site.patience.cap))
-    reading = ReadToTheEnd(app.wsgi_app, patience)
+    reading = body.ReadToTheEnd(app.wsgi_app, patience)
     warm = WarmPages(reading, site, site.pages)
-    app.wsgi_app = WithoutMemory(warm, site.events)  # type: ignore[method-assign]
+    app.wsgi_app = errors.WithoutMemory(warm, site.events)  # type: ignore[method-assign]

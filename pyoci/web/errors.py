@@ -13,10 +13,8 @@ from werkzeug.exceptions import HTTPException
 
 from pyoci import errors
 from pyoci.events import Events
-from pyoci.web import answers
-from pyoci.web.addresses import EXPECTED, NoRegistry
+from pyoci.web import addresses, answers, negotiation
 from pyoci.web.context import site
-from pyoci.web.negotiation import prefers_json
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -87,9 +85,9 @@ def _known(error: errors.PyOCIError) -> Response:
             answer.headers["Content-Range"] = f"bytes */{size}"
         case errors.UnsupportedCoding():
             answer.headers["Accept-Encoding"] = "identity"  # RFC 9110, section 12.5.3
-        case errors.AlreadyExists() if prefers_json(request.headers.get("Accept", "")):
+        case errors.AlreadyExists() if negotiation.prefers_json(request.headers.get("Accept", "")):
             _as_json(answer, one_line(error.message))
-        case NoRegistry(probed=True):
+        case addresses.NoRegistry(probed=True):
             answer.headers["Cache-Control"] = _WEEK
         case errors.NotSupported():
             answer.headers["Allow"] = "GET, HEAD, POST"
@@ -107,7 +105,7 @@ def _routing(error: HTTPException) -> Response:
     status = error.code or 500
     message = error.description or error.name
     if status == 404:
-        message = f"there is nothing at this address; expected {EXPECTED}"
+        message = f"there is nothing at this address; expected {addresses.EXPECTED}"
     elif status == 405:
         message = f"{request.method[:20]} is not allowed at this address"
     answer = _answer(status, message, type(error).__name__)

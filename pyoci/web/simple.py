@@ -9,12 +9,8 @@ from flask import Blueprint, Response, request
 from pyoci.errors import NotFound
 from pyoci.oci.registries import DEFAULT
 from pyoci.store.models import ForeignPage, Root
-from pyoci.web import answers
+from pyoci.web import answers, finding, negotiation, rendering, warm
 from pyoci.web.context import ResolvedRequest, locate, resolve, site
-from pyoci.web.finding import Found, find_legacy, find_page
-from pyoci.web.negotiation import Representation, choose
-from pyoci.web.rendering import REGISTRY, UPSTREAM, Rendered, render_legacy, render_page, render_root
-from pyoci.web.warm import may_be_given_again
 
 simple = Blueprint("simple", __name__)
 
@@ -27,11 +23,11 @@ def show(path: str) -> Response:
         locate(path)
         return answers.moved(f"{quote(_last(path), safe='')}/")
     resolved = resolve(path, fresh=_fresh())
-    shape = choose(request.headers.get("Accept"), request.args.get("format"))
-    found = find_page(resolved)
+    shape = negotiation.choose(request.headers.get("Accept"), request.args.get("format"))
+    found = finding.find_page(resolved)
     if isinstance(found, Root):
         request.environ.pop("pyoci.project", None)
-        return answers.page(render_root(found.projects, shape), shape.value)
+        return answers.page(rendering.render_root(found.projects, shape), shape.value)
     return _redirect(found, request.path.rstrip("/"), "/") or _page(found, shape)
 
 
@@ -74,22 +70,24 @@ def _legacy(resolved: ResolvedRequest, page: str = "") -> Response:
     """The legacy JSON. `page` is the relative path from its address to the project's page, where the links to
     files start.
     """
-    found = find_legacy(resolved)
+    found = finding.find_legacy(resolved)
     redirect = _redirect(found, request.path.removesuffix("/json"), "/json")
     if redirect is not None:
         return redirect
     if isinstance(found.page, ForeignPage):
-        return answers.page(render_legacy(found.page.page), "application/json", origin=UPSTREAM)
+        return answers.page(
+            rendering.render_legacy(found.page.page), "application/json", origin=rendering.UPSTREAM
+        )
     project = found.project
     up = "./" if found.version is None else "../"
     if project.absence is not None and found.resolved.address.aliased_json is not None:
         page = f"../{up}../{project.name}/"  # the page and the files that it links to are in the parent index
     summary = site().store.summary(project.namespace, found.page, resolved.caller)
-    content = render_legacy(found.page, urljoin(request.base_url, page or up), summary)
+    content = rendering.render_legacy(found.page, urljoin(request.base_url, page or up), summary)
     return answers.page(content, "application/json")
 
 
-def _redirect(found: Found, path: str, ending: str) -> Response | None:
+def _redirect(found: finding.Found, path: str, ending: str) -> Response | None:
     """A redirect to the project's normalised name; None if `path` ends with that (and the version)."""
     name, normalized = found.project.name, found.project.name.normalized
     if found.version is None:
@@ -98,26 +96,26 @@ def _redirect(found: Found, path: str, ending: str) -> Response | None:
     return None if spelled == normalized else answers.moved(f"../../{name}/{quote(version, safe='')}{ending}")
 
 
-def _page(found: Found, shape: Representation) -> Response:
+def _page(found: finding.Found, shape: negotiation.Representation) -> Response:
     """A page, rendered now or earlier. Upstream's page is the same for all callers for whom the registry has
     none.
     """
     foreign = isinstance(found.page, ForeignPage)
     if foreign:
-        request.environ["pyoci.origin"] = UPSTREAM  # for the log line
+        request.environ["pyoci.origin"] = rendering.UPSTREAM  # for the log line
     page = found.page.page if isinstance(found.page, ForeignPage) else found.page
-    origin = UPSTREAM if foreign else REGISTRY
+    origin = rendering.UPSTREAM if foreign else rendering.REGISTRY
     compressed = answers.gzip_is_welcome()
 
-    def render() -> Rendered:
-        content = render_page(page, shape, "" if found.version is None else "../")
-        return Rendered.of(content, shape.value, compressed=compressed, origin=origin)
+    def render() -> rendering.Rendered:
+        content = rendering.render_page(page, shape, "" if found.version is None else "../")
+        return rendering.Rendered.of(content, shape.value, compressed=compressed, origin=origin)
 
     if not page.fingerprint:
         return answers.rendered(render())
-    where = UPSTREAM if foreign else found.project.namespace
+    where = rendering.UPSTREAM if foreign else found.project.namespace
     key = (where, page.name, found.version, shape, compressed)
-    may_be_given_again(request.environ, found.page.validity, key, page.fingerprint)
+    warm.may_be_given_again(request.environ, found.page.validity, key, page.fingerprint)
     return answers.rendered(site().pages.get_or_render(key, page.fingerprint, render))
 
 

@@ -15,11 +15,9 @@ from werkzeug.sansio.multipart import Data, Field, File
 from pyoci.errors import InvalidRequest, PyOCIError
 from pyoci.oci.registries import DEFAULT
 from pyoci.store.models import Upload
-from pyoci.web import answers
+from pyoci.web import answers, fields, multipart
 from pyoci.web.body import PIECE, RequestBody
 from pyoci.web.context import body, resolve, site
-from pyoci.web.fields import Fields
-from pyoci.web.multipart import Parts
 
 upload = Blueprint("upload", __name__)
 
@@ -62,7 +60,7 @@ def received(body: RequestBody, content_type: str, limit: int, spool: str | None
     """
     try:
         with tempfile.TemporaryFile(dir=spool) as content:
-            yield Form(Parts(body, content_type, limit), content)
+            yield Form(multipart.Parts(body, content_type, limit), content)
     except PyOCIError:
         with suppress(PyOCIError):
             while max(body.length or 0, body.taken) <= limit and body.read(PIECE):
@@ -73,10 +71,10 @@ def received(body: RequestBody, content_type: str, limit: int, spool: str | None
 class Form:
     """An upload form that is still arriving. Implements `pyoci.store.writing.incoming.IncomingForm`."""
 
-    def __init__(self, parts: Parts, spool: BinaryIO) -> None:
+    def __init__(self, parts: multipart.Parts, spool: BinaryIO) -> None:
         self._parts, self._events = parts, iter(parts)
         self._spool = spool
-        self._fields = Fields()
+        self._fields = fields.Fields()
         self._filename: str | None = None
         self._arriving = False  # whether bytes of the file come next
         self._size = 0  # of the file's bytes that have arrived

@@ -13,10 +13,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pyoci.worker.framing import ChunkScanner, Frame
+from pyoci.worker import framing, sockets, spool
 from pyoci.worker.pace import SLOW, SLOW_BODY, WINDOW
-from pyoci.worker.sockets import ClientSocket
-from pyoci.worker.spool import Allowance, NoRoom, Spool
 
 STALL_SECONDS = 30.0  # without a byte, after which a body is given up
 NO_MEMORY = "PyOCI has no memory left for this request; try again later"
@@ -36,7 +34,7 @@ class Body:
     left: int | None
     limit: int
     now: float
-    scanner: ChunkScanner = field(default_factory=ChunkScanner)
+    scanner: framing.ChunkScanner = field(default_factory=framing.ChunkScanner)
     taken: int = 0
     stalls_at: float = 0.0
     paused_at: float | None = None
@@ -72,7 +70,7 @@ class Bodies:
 
     def __init__(
         self,
-        allowance: Allowance,
+        allowance: spool.Allowance,
         streams: int,
         *,
         watch: Callable[[Any], None],
@@ -91,11 +89,11 @@ class Bodies:
         self._collected: dict[Any, Body] = {}
         self._streamed: set[Any] = set()
 
-    def begin(self, conn: Any, frame: Frame, head: int, limit: int) -> bool:
+    def begin(self, conn: Any, frame: framing.Frame, head: int, limit: int) -> bool:
         """Collect the body of a request whose head has so many bytes; False where there is nothing to wait
         for: it has no body, or all of it has come, or it is over the limit.
         """
-        sock: ClientSocket = conn.sock
+        sock: sockets.ClientSocket = conn.sock
         if frame.length is not None and frame.length > limit:
             sock.limit_passed = limit
             return False
@@ -109,7 +107,7 @@ class Bodies:
                 sock.send(b"HTTP/1.1 100 Continue\r\n\r\n")
             except OSError:
                 return False  # the parser will meet the same
-        sock.spool = Spool(self._allowance)
+        sock.spool = spool.Spool(self._allowance)
         body.stalls_at = self._clock() + STALL_SECONDS
         self._collected[conn] = body
         sock.pace.wait()
@@ -138,7 +136,7 @@ class Bodies:
         body.take(piece)
         try:
             sock.spool.append(piece)
-        except NoRoom:  # the disk is full; these bytes are held in memory
+        except spool.NoRoom:  # the disk is full; these bytes are held in memory
             self._pause(body)
         except MemoryError:  # a body with a gap would be another one
             self._forget(body)

@@ -11,13 +11,7 @@ from typing import Any
 
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn  # type: ignore[import-untyped]
 
-from pyoci.worker.answers import Readers
-from pyoci.worker.bodies import Bodies
-from pyoci.worker.framing import read_frame
-from pyoci.worker.heads import HEAD_SECONDS, Heads
-from pyoci.worker.lingering import Lingering
-from pyoci.worker.pace import OVER_LIMIT, SILENT, Reports
-from pyoci.worker.spool import Allowance
+from pyoci.worker import answers, bodies, framing, heads, lingering, pace, spool
 from pyoci.worker.threads import Threads
 
 SUSPENDED = object()  # what a thread returns whose answer goes on when the reader has taken more
@@ -32,20 +26,20 @@ class Clients:
         self,
         worker: Any,
         threads: Threads,
-        reports: Reports,
+        reports: pace.Reports,
         body_limit: Callable[[str, str], int],
-        allowance: Allowance,
+        allowance: spool.Allowance,
     ) -> None:
         self._worker, self._threads, self._reports = worker, threads, reports
         self._body_limit = body_limit
-        self._heads = Heads(
+        self._heads = heads.Heads(
             watch=lambda conn: self._watch(conn, self._heads.on_readable),
             unwatch=self._unwatch,
             complete=self._on_head,
             refuse=self.refuse,
             close=self.close,
         )
-        self._bodies = Bodies(
+        self._bodies = bodies.Bodies(
             allowance,
             max(worker.cfg.threads // 2, 1),
             watch=lambda conn: self._watch(conn, self._bodies.on_readable),
@@ -55,13 +49,13 @@ class Clients:
             report=self._report,
             give_up=self.refuse,
         )
-        self._readers = Readers(
+        self._readers = answers.Readers(
             watch=lambda conn: self._watch(conn, self._readers.on_writable, EVENT_WRITE),
             unwatch=self._unwatch,
             resume=self._on_taken,
             give_up=self._give_up_reader,
         )
-        self._lingering = Lingering(
+        self._lingering = lingering.Lingering(
             watch=lambda conn: self._watch(conn, self._lingering.on_readable),
             unwatch=self._unwatch,
             close=self.close,
@@ -69,7 +63,7 @@ class Clients:
 
     def accept(self, conn: TConn) -> None:
         """A new connection."""
-        self._heads.accept(conn, max(self._worker.cfg.keepalive, HEAD_SECONDS))
+        self._heads.accept(conn, max(self._worker.cfg.keepalive, heads.HEAD_SECONDS))
 
     def resume(self, conn: TConn) -> None:
         """A kept connection, watched until now, is readable."""
@@ -101,13 +95,13 @@ class Clients:
         if kept is not None and (since is None or kept.timeout - self._worker.cfg.keepalive < since):
             kept_conns.popleft()
             self._unwatch(kept)
-            self.close(kept, SILENT)
+            self.close(kept, pace.SILENT)
             return True
         if since is None and self._lingering.end_oldest():
             return True
         head = self._heads.pop_oldest()
         if head is not None:
-            self.close(head, SILENT)
+            self.close(head, pace.SILENT)
             return True
         return self._end_slowest()
 
@@ -131,7 +125,7 @@ class Clients:
 
     def _on_head(self, conn: TConn, end: int) -> None:
         """A whole request goes to a thread; a body that is on its way is collected."""
-        frame = read_frame(conn.sock.gathered[:end])
+        frame = framing.read_frame(conn.sock.gathered[:end])
         if frame.length == 0:
             self._worker.enqueue_req(conn)
         elif not self._bodies.begin(conn, frame, end, self._body_limit(frame.method, frame.path)):
@@ -140,7 +134,7 @@ class Clients:
     def _serve(self, conn: TConn) -> None:
         """A request that has a body is ready for a thread."""
         if conn.sock.limit_passed is not None:
-            self._report(conn, OVER_LIMIT)
+            self._report(conn, pace.OVER_LIMIT)
         self._worker.enqueue_req(conn)
 
     # Answers.

@@ -14,22 +14,11 @@ from pyoci.errors import AlreadyExists, InvalidRequest, NotFound
 from pyoci.oci.errors import RegistryDenied, RegistryNotFound, RegistryUnauthorized
 from pyoci.oci.models import Descriptor, ImageIndex
 from pyoci.oci.references import Digest, Tag
-from pyoci.store.files import find_file, likely_tags, tags_of_file
-from pyoci.store.layout import (
-    CREATED,
-    YANKED,
-    Entry,
-    blob_digest,
-    entries,
-    rewritten,
-    tag_of,
-    with_entry,
-)
+from pyoci.store import files, layout
 from pyoci.store.models import PackageFile
 from pyoci.store.project import StoredProject, versions_among
+from pyoci.store.writing import repair, steps
 from pyoci.store.writing.incoming import IncomingFile
-from pyoci.store.writing.repair import restored
-from pyoci.store.writing.steps import StoredFile, delete_manifests, push_file
 from pyoci.store.writing.update import IndexUpdate, IndexUpdater
 
 REASON_LIMIT = 1000  # characters; a page shows the reason once for each file
@@ -55,10 +44,10 @@ class Publisher:
         present = self._present(project, incoming)
         if present is not None:
             return self._restore(project, *present, incoming)
-        stored = push_file(project, incoming)
-        tag = tag_of(stored.new.distribution.version)
+        stored = steps.push_file(project, incoming)
+        tag = layout.tag_of(stored.new.distribution.version)
         self._updater.update(project.session, project.repository, tag, _adding(project, tag, stored))
-        return Entry(stored.descriptor, stored.new.distribution).file(stored.new.sha256)
+        return layout.Entry(stored.descriptor, stored.new.distribution).file(stored.new.sha256)
 
     def yank(self, project: StoredProject, target: str, reason: str | None) -> None:
         """Yank a file or a version. The reason may be empty; None takes the yank back (PEP 592)."""
@@ -66,18 +55,18 @@ class Publisher:
             raise InvalidRequest(
                 f"the reason can't be shown; expected one line of at most {REASON_LIMIT} characters"
             )
-        self._edit(project, target, lambda entry: entry.annotated({YANKED: reason}))
+        self._edit(project, target, lambda entry: entry.annotated({layout.YANKED: reason}))
 
     def delete(self, project: StoredProject, target: str) -> None:
         """Delete a file, or a version with all its files. Blobs stay: other versions may share them."""
         digests = self._edit(project, target, lambda _entry: None)
-        delete_manifests(project, digests)
+        steps.delete_manifests(project, digests)
 
-    def _present(self, project: StoredProject, incoming: IncomingFile) -> tuple[Tag, Entry] | None:
+    def _present(self, project: StoredProject, incoming: IncomingFile) -> tuple[Tag, layout.Entry] | None:
         """The tag and the entry of the same file, if it is stored already. On Docker Hub a tag may become
         readable only after the first push; it is read again when the image index is updated.
         """
-        for tag in likely_tags(incoming.distribution):
+        for tag in files.likely_tags(incoming.distribution):
             try:
                 document = project.session.pull(project.repository, tag)
             except (RegistryNotFound, RegistryUnauthorized, RegistryDenied):
@@ -88,11 +77,13 @@ class Publisher:
                 return tag, entry
         return None
 
-    def _restore(self, project: StoredProject, tag: Tag, entry: Entry, incoming: IncomingFile) -> PackageFile:
+    def _restore(
+        self, project: StoredProject, tag: Tag, entry: layout.Entry, incoming: IncomingFile
+    ) -> PackageFile:
         """Push again what the registry has lost of a file: a clean-up may remove files, config blobs and
         manifests of a version, and leave its tag.
         """
-        lost, found = entry.descriptor.digest, restored(project, entry, incoming)
+        lost, found = entry.descriptor.digest, repair.restored(project, entry, incoming)
 
         def edit(each: Descriptor) -> Descriptor:
             return replace(each, digest=found.digest, size=found.size) if each.digest == lost else each
@@ -114,7 +105,7 @@ class Publisher:
 
         def updating(tag: Tag) -> IndexUpdate:
             def apply(present: ImageIndex | None) -> ImageIndex | None:
-                there = entries(present, project.name, str(tag)) if present else ()
+                there = layout.entries(present, project.name, str(tag)) if present else ()
                 meant = {_entry_key(e.descriptor): e.descriptor.digest for e in there if is_meant(e)}
                 edited.update(meant)
                 return self._edited(present, lambda each: edit(each) if _entry_key(each) in meant else each)
@@ -138,10 +129,10 @@ class Publisher:
         wanted = tuple(new for new in map(edit, _manifests(present)) if new is not None)
         if present is None or wanted == present.manifests:
             return present
-        return rewritten(present, wanted, self._now(), secrets.token_hex(8))
+        return layout.rewritten(present, wanted, self._now(), secrets.token_hex(8))
 
 
-def _adding(project: StoredProject, tag: Tag, stored: StoredFile) -> IndexUpdate:
+def _adding(project: StoredProject, tag: Tag, stored: steps.StoredFile) -> IndexUpdate:
     """The update that adds a file to the image index of its version."""
     new = stored.new
 
@@ -152,11 +143,11 @@ def _adding(project: StoredProject, tag: Tag, stored: StoredFile) -> IndexUpdate
             # If entries with the file's wheel tags, or sdists like it, are left, they can't be read any more.
             lost = [entry.descriptor for entry in _in_place(project, tag, present, new.distribution)]
             present = replace(present, manifests=tuple(e for e in present.manifests if e not in lost))
-        added = with_entry(present, stored.descriptor, new.created)
+        added = layout.with_entry(present, stored.descriptor, new.created)
         if new.imported is None:
             return added
         # Its own time may be years ago, and a version that hasn't changed for long is read less often.
-        return rewritten(added, added.manifests, new.imported, new.unique)
+        return layout.rewritten(added, added.manifests, new.imported, new.unique)
 
     def is_in(present: ImageIndex | None) -> bool:
         return any(_file_key(entry) == _file_key(stored.descriptor) for entry in _manifests(present))
@@ -170,7 +161,7 @@ def _same_file(
     image_index: ImageIndex | None,
     distribution: Distribution,
     sha256: str,
-) -> Entry | None:
+) -> layout.Entry | None:
     """The entry of the same file, or None. Entries that can't be read any more don't count. Raises
     AlreadyExists if a different file has the same wheel tags, or is an sdist of the same kind.
     """
@@ -187,21 +178,21 @@ def _same_file(
 
 def _in_place(
     project: StoredProject, tag: Tag, image_index: ImageIndex | None, distribution: Distribution
-) -> list[Entry]:
+) -> list[layout.Entry]:
     """The entries of a version with the same wheel tags as a file, or the same kind of sdist."""
-    there = entries(image_index, project.name, str(tag)) if image_index else ()
+    there = layout.entries(image_index, project.name, str(tag)) if image_index else ()
     return [entry for entry in there if entry.distribution.suffix == distribution.suffix]
 
 
-def _target(project: StoredProject, target: str) -> tuple[Collection[Tag], Callable[[Entry], bool]]:
+def _target(project: StoredProject, target: str) -> tuple[Collection[Tag], Callable[[layout.Entry], bool]]:
     """The tags that a file name or version is under, and a function that selects its entries.
 
     A version may have several tags, because it may be spelled in several ways: 1.0 and 1.0.0 are one version
     (PEP 440). All of them are meant.
     """
     if target.endswith((".whl", *SDIST_ENDINGS)):
-        file = find_file(project, parse_filename(target, project.name)).distribution
-        return tags_of_file(project, file), lambda entry: entry.distribution == file
+        file = files.find_file(project, parse_filename(target, project.name)).distribution
+        return files.tags_of_file(project, file), lambda entry: entry.distribution == file
     try:
         version = Version(target)
     except (InvalidVersion, ValueError):
@@ -218,9 +209,9 @@ def _manifests(image_index: ImageIndex | None) -> tuple[Descriptor, ...]:
 
 def _file_key(entry: Descriptor) -> _FileKey:
     """The platform and the file of an entry. The digest of its manifest may change (`repair`)."""
-    return entry.platform.architecture if entry.platform else "", blob_digest(entry) or entry.digest
+    return entry.platform.architecture if entry.platform else "", layout.blob_digest(entry) or entry.digest
 
 
 def _entry_key(entry: Descriptor) -> _EntryKey:
     """Identifies an entry. It differs from that of an entry for the same file, published again later."""
-    return *_file_key(entry), entry.annotations.get(CREATED, "")
+    return *_file_key(entry), entry.annotations.get(layout.CREATED, "")

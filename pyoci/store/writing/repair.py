@@ -15,15 +15,7 @@ from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.models import Descriptor, Document, ImageIndex, Manifest
 from pyoci.oci.references import Digest, Repository
 from pyoci.oci.session import OCISession
-from pyoci.store.layout import (
-    CONFIG_TYPE,
-    PACKAGE_TYPE,
-    Entry,
-    blob_digest,
-    config_digest,
-    digest_of,
-    layer_sha256,
-)
+from pyoci.store import layout
 from pyoci.store.project import StoredProject
 from pyoci.store.writing.incoming import IncomingFile
 from pyoci.store.writing.steps import push_config
@@ -41,7 +33,7 @@ def with_manifests(session: OCISession, repository: Repository, image_index: Ima
     return replace(image_index, manifests=tuple(manifests))
 
 
-def restored(project: StoredProject, entry: Entry, incoming: IncomingFile) -> Descriptor:
+def restored(project: StoredProject, entry: layout.Entry, incoming: IncomingFile) -> Descriptor:
     """Push again what the registry has lost of a file, from an upload of the same file. Returns the file's
     descriptor, which has a new manifest if the old one is gone or is a placeholder.
     """
@@ -49,9 +41,9 @@ def restored(project: StoredProject, entry: Entry, incoming: IncomingFile) -> De
     new = incoming.file()  # this verifies that it is the same file: so far only the form said so
     session.push_blob(repository, incoming.content, new.size, new.digest)
     config = new.config()
-    if entry.config_digest == digest_of(config):
+    if entry.config_digest == layout.digest_of(config):
         push_config(session, repository, config)
-    file, document = blob_digest(descriptor), _pulled(session, repository, descriptor)
+    file, document = layout.blob_digest(descriptor), _pulled(session, repository, descriptor)
     if document is not None and (file is None or _layer(document) == file.hex):
         return descriptor
     return with_new_manifest(session, repository, descriptor)
@@ -66,7 +58,7 @@ def _pulled(session: OCISession, repository: Repository, entry: Descriptor) -> D
 
 def _layer(document: Document) -> str | None:
     try:
-        return layer_sha256(document.manifest())
+        return layout.layer_sha256(document.manifest())
     except ProtocolError:
         return None
 
@@ -75,15 +67,15 @@ def with_new_manifest(session: OCISession, repository: Repository, entry: Descri
     """Push a manifest for a file. It refers to the file's config blob if the registry has that; otherwise to
     an empty one, like the manifests of the Rust PyOCI.
     """
-    file = _blob(session, repository, PACKAGE_TYPE, blob_digest(entry))
-    config = file and _blob(session, repository, CONFIG_TYPE, config_digest(entry))
+    file = _blob(session, repository, layout.PACKAGE_TYPE, layout.blob_digest(entry))
+    config = file and _blob(session, repository, layout.CONFIG_TYPE, layout.config_digest(entry))
     if config is None:
         config = Descriptor(
             media_type=_EMPTY_TYPE, digest=push_config(session, repository, _EMPTY), size=len(_EMPTY)
         )
     # A placeholder has two layers, because a manifest with one layer would be read as that of a file.
     layers = (file,) if file else (config, config)
-    manifest = Document.of(Manifest(artifact_type=PACKAGE_TYPE, config=config, layers=layers))
+    manifest = Document.of(Manifest(artifact_type=layout.PACKAGE_TYPE, config=config, layers=layers))
     session.push(repository, manifest.digest, manifest)
     return replace(entry, digest=manifest.digest, size=len(manifest.body))
 

@@ -15,13 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from pyoci.oci.errors import (
-    RegistryError,
-    RegistryFailed,
-    RegistryNotFound,
-    RegistryNotSupported,
-    RegistryRefused,
-)
+from pyoci.oci import errors
 from pyoci.oci.models import Descriptor, Document, ImageIndex
 from pyoci.oci.references import Digest, Reference, Repository, Tag
 from pyoci.oci.session import OCISession
@@ -137,7 +131,7 @@ class TagWriter:
         """
         try:
             session.digest(repository, MARKER_TAG)
-        except RegistryNotFound:
+        except errors.RegistryNotFound:
             pass
         else:
             return MarkerPresent(is_new=False)
@@ -167,7 +161,7 @@ def delete_manifests(project: StoredProject, digests: Iterable[Digest]) -> None:
     Google's registry requires that this is done last; others do it by themselves, or refuse.
     """
     for digest in digests:
-        _delete(project.session, project.repository, digest, RegistryError)
+        _delete(project.session, project.repository, digest, errors.RegistryError)
 
 
 def _push(session: OCISession, repository: Repository, tag: Tag, image_index: ImageIndex) -> Digest:
@@ -182,20 +176,20 @@ def _delete_tag(
     """Delete a tag and the image index under it. Some registries can delete only by tag, others only by
     digest. Returns whether the tag is gone.
     """
-    if _delete(session, repository, tag, RegistryNotSupported, RegistryRefused):
-        _delete(session, repository, digest, RegistryError)
+    if _delete(session, repository, tag, errors.RegistryNotSupported, errors.RegistryRefused):
+        _delete(session, repository, digest, errors.RegistryError)
         return True
     for _ in range(_DELETES):
         try:
             session.delete(repository, digest)
-        except (RegistryNotFound, RegistryFailed) as exc:
+        except (errors.RegistryNotFound, errors.RegistryFailed) as exc:
             if not _dangles(session, repository, tag):
-                if isinstance(exc, RegistryNotFound):
+                if isinstance(exc, errors.RegistryNotFound):
                     return True
                 raise
             # With a new manifest under it, the tag can be deleted by the manifest's digest.
             digest = _push(session, repository, tag, empty)
-        except (RegistryNotSupported, RegistryRefused):
+        except (errors.RegistryNotSupported, errors.RegistryRefused):
             return False
         else:
             return True
@@ -210,26 +204,26 @@ def _dangles(session: OCISession, repository: Repository, tag: Tag) -> bool:
     """
     try:
         is_listed = str(tag) in session.tags(repository)
-    except RegistryError:
+    except errors.RegistryError:
         return False
     if not is_listed:
         return False
     try:
         session.digest(repository, tag)
-    except RegistryError as exc:
-        return isinstance(exc, RegistryNotFound)
+    except errors.RegistryError as exc:
+        return isinstance(exc, errors.RegistryNotFound)
     return False
 
 
 def _delete(
-    session: OCISession, repository: Repository, reference: Reference, *accepted: type[RegistryError]
+    session: OCISession, repository: Repository, reference: Reference, *accepted: type[errors.RegistryError]
 ) -> bool:
     """Delete, and return whether it is gone; True also if it wasn't there. A refusal of an `accepted` kind
     isn't raised: it returns False.
     """
     try:
         session.delete(repository, reference)
-    except RegistryNotFound:
+    except errors.RegistryNotFound:
         return True
     except accepted:
         return False

@@ -23,10 +23,7 @@ from pyoci.oci.models import Document, ImageIndex
 from pyoci.oci.references import Repository, Tag
 from pyoci.oci.session import OCISession
 from pyoci.store.layout import package_in
-from pyoci.store.writing.lag import RecentWrites, WriteLatency, current_document
-from pyoci.store.writing.queue import GroupCommit, TagLocks
-from pyoci.store.writing.repair import with_manifests
-from pyoci.store.writing.steps import MarkerPresent, TagWriter
+from pyoci.store.writing import lag, queue, repair, steps
 
 _OVERWRITTEN = (12, 30.0)  # attempts, and seconds after which none begins, if others overwrite an update
 _FAILED = (5, 10.0)  # the same two limits if the registry fails
@@ -127,18 +124,18 @@ class IndexUpdater:
     def __init__(
         self,
         changed: Callable[[Repository, Tag], None],
-        writes: RecentWrites,
+        writes: lag.RecentWrites,
         *,
-        locks: TagLocks,
+        locks: queue.TagLocks,
         now: Callable[[], datetime],
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._tags = TagWriter(changed, writes, locks, now)
+        self._tags = steps.TagWriter(changed, writes, locks, now)
         self._writes = writes
-        self._queue: GroupCommit[QueuedUpdate] = GroupCommit(locks)
-        self._latency = WriteLatency(clock)
+        self._queue: queue.GroupCommit[QueuedUpdate] = queue.GroupCommit(locks)
+        self._latency = lag.WriteLatency(clock)
         self._sleep, self._clock, self._jitter = sleep, clock, jitter
 
     def update(self, session: OCISession, repository: Repository, tag: Tag, update: IndexUpdate) -> None:
@@ -208,14 +205,14 @@ class IndexUpdater:
         repository: Repository,
         tag: Tag,
         outcome: _Outcome,
-        marker: MarkerPresent | None,
+        marker: steps.MarkerPresent | None,
         *,
         repairs: bool,
     ) -> None:
         document, wanted = outcome.document, outcome.wanted
         assert wanted is not None  # no update returns None for a tag that is there
         if wanted.manifests:
-            wanted = with_manifests(session, repository, wanted) if repairs else wanted
+            wanted = repair.with_manifests(session, repository, wanted) if repairs else wanted
             self._tags.write(session, repository, tag, document, wanted)
         elif document is not None:  # else a file was added and deleted in one batch
             assert marker is not None  # the outcome removes the tag
@@ -230,7 +227,7 @@ class IndexUpdater:
                 return
             self._sleep(seconds + self._short_pause())
             session = written[0].session
-            document = current_document(session, repository, tag, self._writes)
+            document = lag.current_document(session, repository, tag, self._writes)
             present = _package(session, repository, tag, document)
             written = [member for member in written if member.read_back(present)]
 
