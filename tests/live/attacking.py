@@ -45,6 +45,7 @@ def slow_kinds(path: str, file: str, project: str = "hello-world") -> dict[str, 
             make_head(post, _FORM, "Content-Length: 50000000", "Expect: 100-continue"), b"x", 1000
         ),
         "bodies of a page": Kind(make_head(f"GET {path}{project}/ HTTP/1.1", "Content-Length: 9000"), b"x"),
+        "bodies of a probe": Kind(make_head("GET /health HTTP/1.1", "Content-Length: 1000"), b"x"),
         "yanks": Kind(make_head(f"PATCH {path}{project}/1.0 HTTP/1.1", "Content-Length: 60000"), b"x"),
         "readers": Kind(make_head(f"GET {path}{project}/{file} HTTP/1.1"), reads=500, is_answered=True),
         "readers that stop": Kind(make_head(f"GET {path}{project}/{file} HTTP/1.1"), is_answered=True),

@@ -1,4 +1,4 @@
-"""nginx before PyOCI, with the directives of docs/examples/nginx.conf, TLS excepted."""
+"""nginx before PyOCI, with the directives of docs/examples/nginx.conf, and its TLS where a test wants it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,26 @@ _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")  # directories
 
 
 def start_nginx(
-    servers: Servers, name: str, port: Port, folder: Path, first: Port, second: Port | None = None
+    servers: Servers,
+    name: str,
+    port: Port,
+    folder: Path,
+    first: Port,
+    second: Port | None = None,
+    tls: tuple[Port, Path, Path] | None = None,
 ) -> Server:
-    """nginx that passes requests on to one PyOCI or two; they may not run yet, but one has to answer soon."""
+    """nginx that passes requests on to one PyOCI or two; they may not run yet, but one has to answer soon.
+    `tls`: another port, on which it does TLS with a key and a certificate.
+    """
     folder.mkdir()
     text = EXAMPLE.read_text()
-    text = re.sub(r"listen 443 ssl;", f"listen 127.0.0.1:{port.number};", text)
     text = re.sub(r"(?m)^ *(listen \[::\]|ssl_|server_name).*\n", "", text)
+    listen = f"listen 127.0.0.1:{port.number};"
+    if tls is not None:
+        listen += (
+            f" listen 127.0.0.1:{tls[0].number} ssl; ssl_certificate_key {tls[1]}; ssl_certificate {tls[2]};"
+        )
+    text = text.replace("listen 443 ssl;", listen)
     text = text.replace("127.0.0.1:8080", f"127.0.0.1:{first.number}")
     text = text.replace("127.0.0.1:8081", f"127.0.0.1:{(second or first).number}")
     configuration = folder / "nginx.conf"

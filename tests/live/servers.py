@@ -141,8 +141,25 @@ class Servers:
 
 def start_pyoci(servers: Servers, name: str, port: Port, **settings: str) -> Server:
     """PyOCI as README.rst starts it, under gunicorn; `settings` are its environment variables."""
-    command = [sys.executable, "-m", "gunicorn", "wsgi:app"]
-    env = _environment() | {"PORT": str(port.number), "PYOCI_LOG": "info"} | settings
+    return start_gunicorn(servers, name, port, settings)
+
+
+def start_gunicorn(
+    servers: Servers,
+    name: str,
+    port: Port,
+    settings: Mapping[str, str],
+    *,
+    application: str = "wsgi:app",
+    descriptors: int | None = None,
+) -> Server:
+    """PyOCI, or another application under its configuration. `descriptors`: how many files and sockets each
+    of its processes may have open at most.
+    """
+    command = [sys.executable, "-m", "gunicorn", application]
+    if descriptors is not None:
+        command = ["sh", "-c", f'ulimit -n {descriptors} && exec "$@"', "sh", *command]
+    env = _environment() | {"PORT": str(port.number), "PYOCI_LOG": "info"} | dict(settings)
     return servers.start(name, command, port.url, ready="/health", env=env, cwd=CHECKOUT)
 
 

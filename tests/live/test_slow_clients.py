@@ -7,22 +7,25 @@ from __future__ import annotations
 
 import hashlib
 import re
+import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import requests
 
+from tests.certificates import make_certificate
 from tests.live import packages
 from tests.live.attacking import Kind, attacked, slow_kinds
 from tests.live.indexes import PackageIndex
 from tests.live.nginx import start_nginx
-from tests.live.servers import Port, Server, Servers, start_pyoci
-from tests.live.sockets import connect, exchange, is_well, make_head, received, statuses
+from tests.live.servers import Port, Server, Servers, start_gunicorn, start_pyoci
+from tests.live.sockets import PATIENCE, connect, exchange, is_well, make_head, received, statuses
 from tests.live.stopping import slow_download, slow_upload
 
 CROWD = 300
@@ -122,6 +125,19 @@ def test_others_are_served(
         assert download.result() == digest_of(modest_file)
 
 
+def test_bodies_that_declare_years(alone: Server, docker_registry: Server, file: Path) -> None:
+    """What counts is the rate at which bytes come, and not the declared length: at three bytes a second,
+    these would take 10^12 years.
+    """
+    index = PackageIndex.new(alone, "lab", docker_registry.url.removeprefix("http://"))
+    assert slow_upload(index, alone, file, pause=0) == 200
+    upload = requests.post(f"{alone.url}/v2/acme/years/blobs/uploads/", timeout=60).headers["Location"]
+    path = urlsplit(upload).path
+    slow = Kind(make_head(f"PATCH {path} HTTP/1.1", f"Content-Length: {10**20}"), b"x")
+    with attacked(alone, slow, CROWD):
+        serve_others(alone, index, file)
+
+
 def test_silent(alone: Server, docker_registry: Server, file: Path) -> None:
     """Of more silent connections than there is room for, the oldest are closed. They come back at once."""
     index = PackageIndex.new(alone, "lab", docker_registry.url.removeprefix("http://"))
@@ -131,6 +147,27 @@ def test_silent(alone: Server, docker_registry: Server, file: Path) -> None:
         assert attack.returns > 0
     assert alone.line("client ended", '"reason": "silent"', '"peer": "::ffff:127.')
     assert count_ended(alone, "silent") > 0
+
+
+@pytest.fixture
+def limited(servers: Servers, docker_registry: Server) -> Iterator[Server]:
+    """PyOCI with 1,024 descriptors at most."""
+    with closing(Port()) as port:
+        settings = {"PYOCI_REGISTRIES": f"lab={docker_registry.url}", "WEB_CONCURRENCY": "1"}
+        settings["PYOCI_THREADS"] = "4"
+        server = start_gunicorn(servers, "limited-pyoci", port, settings, descriptors=1024)
+        yield server
+        server.end()
+
+
+def test_silent_at_few_descriptors(limited: Server, docker_registry: Server, file: Path) -> None:
+    """More connections than descriptors: the oldest silent ones are closed before there are none left."""
+    index = PackageIndex.new(limited, "lab", docker_registry.url.removeprefix("http://"))
+    assert slow_upload(index, limited, file, pause=0) == 200
+    with attacked(limited, Kind(b""), SILENT) as attack:
+        serve_others(limited, index, file)
+        assert attack.returns > 0
+    assert limited.line("client ended", '"reason": "silent"')
 
 
 OVER = {
@@ -165,6 +202,36 @@ def test_a_body_over_the_limit(alone: Server, request_: bytes, status: int) -> N
         connection.sendall(b"x" * 5_000_000)
         received(connection)
     assert count_ended(alone, "over the limit") == before + 1
+
+
+@pytest.mark.live("nginx")
+def test_a_body_over_the_limit_over_tls(
+    alone: Server, servers: Servers, ports: Callable[[str], Port], tmp_path: Path
+) -> None:
+    """The client gets the answer while it sends. What it still sends is read; then the connection ends."""
+    key, certificate = make_certificate(tmp_path, "pyoci.example")
+    port, secure = ports("besieged-tls"), ports("besieged-tls-secure")
+    front = start_nginx(
+        servers,
+        "besieged-tls",
+        port,
+        servers.folder / "nginx-tls",
+        ports("besieged-pyoci"),
+        tls=(secure, key, certificate),
+    )
+    context = ssl.create_default_context(cafile=certificate)
+    before = count_ended(alone, "over the limit")
+    with (
+        socket.create_connection(("127.0.0.1", secure.number), timeout=PATIENCE) as plain,
+        context.wrap_socket(plain, server_hostname="pyoci.example") as connection,
+    ):
+        connection.sendall(OVER["an upload"][0])
+        answer = connection.recv(65536)
+        assert statuses(answer) == [413]
+        connection.sendall(b"x" * 5_000_000)
+        received(connection)
+    assert count_ended(alone, "over the limit") == before + 1
+    front.end()
 
 
 def test_crowd_over_the_limit(alone: Server, docker_registry: Server, file: Path) -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import ssl
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 import pytest
 
 from pyoci.net.addresses import Lookup, Resolver
 from pyoci.net.transport import Transport
+from tests.certificates import make_certificate
 
 MakeTransport = Callable[..., Transport]
 
@@ -50,16 +48,7 @@ class Certificate:
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    if which("openssl") is None:
-        missing = "openssl makes the certificate; Debian's package is openssl"
-        pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
-    directory = tmp_path_factory.mktemp("tls")
-    key, file = directory / "key.pem", directory / "certificate.pem"
-    command = (
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
-        " -subj /CN=registry.example -addext subjectAltName=DNS:registry.example"
-    )
-    subprocess.run([*command.split(), "-keyout", key, "-out", file], check=True, capture_output=True)
+    key, file = make_certificate(tmp_path_factory.mktemp("tls"), "registry.example")
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(file, key)
     return Certificate(file, server)

@@ -1,0 +1,128 @@
+"""Callers who may read and not write can't slow down those who may write: alone and behind nginx.
+
+By order and not by the clock: the registry answers no reader's request before the writer is done.
+"""
+
+from __future__ import annotations
+
+import threading
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from pyoci.embedded import create_registry_app
+from tests.live import packages
+from tests.live.indexes import PackageIndex
+from tests.live.nginx import start_nginx
+from tests.live.servers import Port, Server, Servers, start_pyoci
+from tests.live.stopping import slow_upload
+from tests.serving import served
+
+READERS = 50
+WRITERS = {b"me", b"somebody"}  # of `slow_upload`, and of a PackageIndex
+PATIENCE = 60.0
+CHALLENGE = ("WWW-Authenticate", 'Basic realm="roles"')
+DENIED = b'{"errors": [{"code": "DENIED", "message": "you may not write here"}]}'
+
+
+@dataclass
+class RolesRegistry:
+    """A registry in which WRITERS may write, and everybody else may only read. A reader who tries to write
+    gets the refusal after `go_on` is set.
+    """
+
+    registry: Any
+    refused: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    go_on: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        scheme, _, credentials = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+        if scheme != "Basic":
+            start_response("401 Unauthorized", [("Content-Length", "0"), CHALLENGE])
+            return []
+        user = b64decode(credentials).partition(b":")[0]
+        if environ["REQUEST_METHOD"] in {"GET", "HEAD"} or user in WRITERS:
+            return self.registry(environ, start_response)
+        self.refused.release()
+        self.go_on.wait(PATIENCE)
+        start_response("403 Forbidden", [("Content-Length", str(len(DENIED)))])
+        return [DENIED]
+
+
+@pytest.fixture(scope="module")
+def roles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RolesRegistry, str]]:
+    """The registry, and its URL."""
+    folder = tmp_path_factory.mktemp("roles")
+    registry = RolesRegistry(create_registry_app(folder, htpasswd=None, local_only=False))
+    with served(registry) as url:
+        yield registry, url
+        registry.go_on.set()
+
+
+@pytest.fixture(scope="module")
+def alone(servers: Servers, ports: Callable[[str], Port], roles: tuple[RolesRegistry, str]) -> Server:
+    """PyOCI with one worker that has a thread, and a call to the registry, for each reader and the writer."""
+    return start_pyoci(
+        servers,
+        "roles-pyoci",
+        ports("roles-pyoci"),
+        PYOCI_REGISTRIES=f"lab={roles[1]}",
+        PYOCI_HOST_CONNECTIONS=str(2 * READERS),
+        PYOCI_THREADS=str(2 * READERS),
+        WEB_CONCURRENCY="1",
+    )
+
+
+@pytest.fixture(params=["alone", pytest.param("nginx", marks=pytest.mark.live("nginx"))])
+def server(
+    request: pytest.FixtureRequest,
+    alone: Server,
+    servers: Servers,
+    ports: Callable[[str], Port],
+    tmp_path: Path,
+) -> Iterator[Server]:
+    """PyOCI itself, or nginx before it."""
+    if request.param == "alone":
+        yield alone
+        return
+    front = start_nginx(
+        servers, "roles-nginx", ports("roles-nginx"), tmp_path / "nginx", ports("roles-pyoci")
+    )
+    yield front
+    front.end()
+
+
+def test_readers_take_no_turn(server: Server, roles: tuple[RolesRegistry, str], tmp_path: Path) -> None:
+    """Fifty accounts that may only read try to yank a version. Its writer waits for none of them."""
+    registry, index = roles[0], PackageIndex.new(server, "lab", "")
+    registry.go_on.clear()
+    files = [
+        packages.wheel(tmp_path, tag=f"py3-none-manylinux_2_{number}_x86_64") for number in range(20, 24)
+    ]
+    assert slow_upload(index, server, files[0], pause=0) == 200
+
+    def try_to_yank(number: int) -> int:
+        auth = (f"reader-{number}", "password")
+        answer = requests.patch(f"{index.url}hello-world/1.0", json={"yanked": True}, auth=auth, timeout=120)
+        return answer.status_code
+
+    with ThreadPoolExecutor(READERS) as readers:
+        try:
+            answers = [readers.submit(try_to_yank, number) for number in range(READERS)]
+            assert all(registry.refused.acquire(timeout=PATIENCE) for _ in range(READERS))
+            for file in files[1:]:
+                assert slow_upload(index, server, file, pause=0) == 200
+            index.yank("hello-world/1.0", "broken")
+            assert not any(answer.done() for answer in answers)
+        finally:
+            registry.go_on.set()
+        assert {answer.result() for answer in answers} == {403}
+    page = index.page("hello-world")
+    assert {file["yanked"] for file in page["files"]} == {"broken"}
+    assert len(page["files"]) == len(files)
