@@ -22,6 +22,7 @@ from pyoci.config import Settings, WrongSettings
 from pyoci.embedded import gc, remove_expired_uploads
 from pyoci.heap import keep_one, share
 from pyoci.telemetry.listening import TELEMETRY, Telemetry
+from pyoci.telemetry.logs import Log
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -41,6 +42,7 @@ __all__ = [
     "limit_request_line",
     "max_requests",
     "max_requests_jitter",
+    "on_starting",
     "post_fork",
     "post_worker_init",
     "pre_exec",
@@ -128,6 +130,18 @@ limit_request_field_size = 16380
 control_socket_disable = True
 # gunicorn touches a file here every second. If a disk made that hang, gunicorn would kill the worker.
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  # memory
+
+
+def on_starting(arbiter: Any) -> None:
+    """Warn an operator who has gunicorn itself do TLS: its threads then wait for clients."""
+    if arbiter.cfg.is_ssl:
+        log = Log(settings.log.default, settings.log.rooms)
+        log.write(
+            "a few slow clients can stop a server that does TLS itself",
+            room="server",
+            level="warning",
+            expected="TLS in a proxy in front, and no certfile",
+        )
 
 
 def pre_fork(_arbiter: Any, _worker: Any) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from tests.certificates import make_certificate
+from tests.live.environments import CHECKOUT
+from tests.live.servers import Port
 
 _PRINT = (
     "import resource, pyoci.server as server;"
@@ -30,3 +36,25 @@ def test_descriptors(soft: int, hard: int, connections: int) -> None:
         env={"PYOCI_EMBEDDED": "/nonexistent", "PATH": ""},
     )
     assert found.stdout.split() == [str(hard), str(hard), str(connections)]
+
+
+def test_tls_of_its_own(tmp_path: Path) -> None:
+    """The operator is warned at the start: threads wait for slow clients then."""
+    key, certificate = make_certificate(tmp_path, "pyoci.example")
+    port = Port()
+    command = [sys.executable, "-m", "gunicorn", "wsgi:app", "--keyfile", str(key)]
+    command += ["--certfile", str(certificate)]
+    environment = {"PORT": str(port.number), "PYOCI_EMBEDDED": str(tmp_path / "packages"), "PATH": ""}
+    with subprocess.Popen(
+        command, cwd=CHECKOUT, env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stderr is not None
+            lines = (json.loads(line) for line in process.stderr if line.startswith("{"))
+            warning = next(line for line in lines if line["level"] == "warning")
+            assert warning["event"] == "a few slow clients can stop a server that does TLS itself"
+            assert warning["expected"] == "TLS in a proxy in front, and no certfile"
+        finally:
+            process.terminate()
+            process.communicate()
+    port.close()
