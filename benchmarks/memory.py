@@ -23,7 +23,7 @@ class Memory:
 
 
 def worker_of(master: int) -> int:
-    """The process of the only worker of a gunicorn. Raises Missed where there are others."""
+    """The process of the only worker of a gunicorn. Raises Missed if there are others."""
     found = [pid for pid in _pids() if _parent(pid) == master]
     if len(found) != 1:
         raise Missed(f"there are {len(found)} workers; expected one")

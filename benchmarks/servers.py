@@ -163,7 +163,7 @@ class Stage:
         return self._servers.start(name, command, url, ready, env, cwd)
 
     def run(self, command: list[str]) -> None:
-        """Run a command that prepares something, and wait for it. Raises Missed where it fails."""
+        """Run a command that prepares something, and wait for it. Raises Missed if it fails."""
         env = {"PATH": os.defpath, "HOME": str(self.folder), "TMPDIR": str(self.folder)}
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env, check=False)
         if done.returncode != 0:

@@ -55,7 +55,7 @@ class ForWorker:
 
 
 def create_app(settings: Settings, log: Log | None = None) -> Flask:
-    """The WSGI application. Raises WrongSettings where the embedded registry can't be opened."""
+    """The WSGI application. Raises WrongSettings if the embedded registry can't be opened."""
     log = log or Log(settings.log.default, settings.log.rooms)
     for warning in settings.warnings:
         log.write(warning, room="config", level="warning")

@@ -111,7 +111,7 @@ class TooLarge(PyOCIError):
 
 
 class RateLimited(PyOCIError):
-    """The registry asks callers to wait `retry_after` seconds; None where it names no time."""
+    """The registry asks callers to wait `retry_after` seconds; None if it names no time."""
 
     def __init__(self, message: str, retry_after: int | None = None) -> None:
         super().__init__(message)

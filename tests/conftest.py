@@ -26,7 +26,7 @@ def _runs_long(config: pytest.Config) -> bool:
 
 
 def pytest_xdist_auto_num_workers() -> int | None:
-    """The number of workers that `-n auto` starts; None where xdist's own environment variable says it."""
+    """The number of workers that `-n auto` starts; None if xdist's own environment variable says it."""
     return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else worker_count(*this_machine())
 
 

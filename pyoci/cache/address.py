@@ -78,7 +78,7 @@ def open_backend(address: CacheAddress, events: Events | None = None, *, key: st
     """Open the cache at `address`. Call this before the server forks.
 
     Values in Redis are signed with `key`. Those in a directory aren't, because only this server's user can
-    write there. Raises OSError where the server's own directory can't be created. A Redis that can't be
+    write there. Raises OSError if the server's own directory can't be created. A Redis that can't be
     reached gives a warning.
     """
     if address.kind == "redis":

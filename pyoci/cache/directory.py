@@ -107,7 +107,7 @@ def opened(path: str, flags: int = _READ) -> Iterator[int]:
 
 
 def _linked(temporary: str, path: str) -> bool:
-    """Rename a file unless `path` exists; False where the file system has no hard links."""
+    """Rename a file unless `path` exists; False if the file system has no hard links."""
     try:
         os.link(temporary, path)
     except FileExistsError:

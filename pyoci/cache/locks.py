@@ -22,7 +22,7 @@ class RecordLocks:
     other.
 
     They don't exclude the threads of one process. A process that closes any descriptor of a file loses all
-    its locks on that file, so only one object in each process may have `path`. Raises OSError where the file
+    its locks on that file, so only one object in each process may have `path`. Raises OSError if the file
     can't be opened.
     """
 
@@ -121,7 +121,7 @@ class DirectoryLocks:
         self._current: RecordLocks | None = None
 
     def try_lock(self, byte: int) -> RecordLocks | None:
-        """Acquire a lock. Returns the object to unlock, or None where another process holds the lock.
+        """Acquire a lock. Returns the object to unlock, or None if another process holds the lock.
 
         Raises OSError if the directory can't be used.
         """

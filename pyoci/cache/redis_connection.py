@@ -162,7 +162,7 @@ class Lease:
         self._released = threading.Event()
 
     def acquire(self, deadline: float) -> bool:
-        """Wait for the lease until `deadline`. False where another host still holds it."""
+        """Wait for the lease until `deadline`. False if another host still holds it."""
         if not self._polling.until(deadline, self._try):
             return False
         with suppress(RuntimeError):  # no thread can be started: the lease then ends after LEASE seconds

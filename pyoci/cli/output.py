@@ -88,7 +88,7 @@ def printable(text: str) -> str:
 
 
 def size(count: int | None) -> str:
-    """A number of bytes as people read it: `1.5 MB`; "" where it isn't known."""
+    """A number of bytes as people read it: `1.5 MB`; "" if it isn't known."""
     if count is None:
         return ""
     value, unit = float(count), 0
@@ -98,12 +98,12 @@ def size(count: int | None) -> str:
 
 
 def day(moment: datetime | None) -> str:
-    """A time as people read it, in UTC; "" where it isn't known."""
+    """A time as people read it, in UTC; "" if it isn't known."""
     return "" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def timestamp(moment: datetime | None) -> str | None:
-    """A time as documents have it, in UTC; None where it isn't known."""
+    """A time as documents have it, in UTC; None if it isn't known."""
     return None if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 

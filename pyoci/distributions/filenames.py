@@ -117,7 +117,7 @@ def filename_version_text(distribution: Distribution) -> str:
 
 
 def _version_text(stem: str, project: ProjectName) -> str:
-    """What follows the project's name and a hyphen, however the name is spelled; "" where it isn't there."""
+    """What follows the project's name and a hyphen, however the name is spelled; "" if it isn't there."""
     for found in re.finditer("-", stem):
         if canonicalize_name(stem[: found.start()]) == project.normalized:
             return stem[found.end() :]
@@ -136,7 +136,7 @@ def _parse_wheel(text: str) -> Wheel:
 
 
 def read_version(text: str) -> Version | None:
-    """The PEP 440 version in a text that consists of nothing else; None where it is none."""
+    """The PEP 440 version in a text that consists of nothing else; None if it is none."""
     if len(text) > VERSION_LIMIT or not _SPELLING.fullmatch(text):
         return None
     try:

@@ -101,7 +101,7 @@ def read_distant_metadata(file: zip_layout.Seekable, wheel: Wheel) -> CoreMetada
 
 
 def shown_requires_python(text: str) -> str | None:
-    """Requires-Python as a page may show it; None where it is empty, too long, or not visible ASCII.
+    """Requires-Python as a page may show it; None if it is empty, too long, or not visible ASCII.
 
     Old files have `>=3.5.*`, `3` or `^3.8`, which are no specifier sets. PyPI shows them, and pip ignores
     them. uv reads some; for the others it passes over the file, whether the page has them or METADATA alone.
@@ -113,7 +113,7 @@ def shown_requires_python(text: str) -> str | None:
 
 
 def parse_metadata(text: bytes, where: str, distribution: Distribution) -> CoreMetadata:
-    """The metadata in `text`, which messages call `where`. Raises InvalidRequest where its name or version
+    """The metadata in `text`, which messages call `where`. Raises InvalidRequest if its name or version
     isn't that of the file name.
     """
     metadata = _parse(text, where)

@@ -40,7 +40,7 @@ class ProjectName:
 
     @classmethod
     def from_underscored(cls, text: str) -> Self:
-        """The name that `underscored` turned into `text`. Raises InvalidRequest where no name could have."""
+        """The name that `underscored` turned into `text`. Raises InvalidRequest if no name could have."""
         name = cls.parse(text)
         if name.underscored != text:
             raise InvalidRequest(f"{text!a} is not a project's repository; expected {name.underscored!a}")

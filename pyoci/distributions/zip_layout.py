@@ -81,7 +81,7 @@ def check_local_headers(file: Seekable, members: Sequence[zipfile.ZipInfo], dire
 
 
 def unique_members(file: Seekable, members: Iterable[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
-    """Each name once: old wheels hold some files twice. Raises InvalidRequest where two members of one path
+    """Each name once: old wheels hold some files twice. Raises InvalidRequest if two members of one path
     differ, of which one program unpacks the first and another the last.
     """
     unique: dict[str, zipfile.ZipInfo] = {}

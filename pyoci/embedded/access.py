@@ -64,7 +64,7 @@ class Htpasswd:
     def allows(self, username: str, password: str) -> bool:
         """Whether the file has this user with this password. An unknown user takes as long as a known one.
 
-        Raises Refusal where the file has become unreadable.
+        Raises Refusal if the file has become unreadable.
         """
         hashes, dummy = self._current()
         attempt = hmac.new(self._key, f"{username}\0{password}".encode(), "sha256").digest()

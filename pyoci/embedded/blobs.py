@@ -81,7 +81,7 @@ class Blobs:
         self._disk.put(target, content, folder.staging)
 
     def mount(self, source: RepositoryFolder, target: RepositoryFolder, digest: Digest) -> bool:
-        """Make a blob of `source` available in `target`; False where `source` lacks it. Raises Busy."""
+        """Make a blob of `source` available in `target`; False if `source` lacks it. Raises Busy."""
         blob = self.find_and_renew(source, digest)
         if blob is None:
             return False
@@ -102,7 +102,7 @@ class Blobs:
             return hashlib.file_digest(file, digest.algorithm).hexdigest() != digest.hex
 
     def delete(self, folder: RepositoryFolder, digest: Digest) -> bool:
-        """Remove a blob; False where there is none. Raises Busy."""
+        """Remove a blob; False if there is none. Raises Busy."""
         if self.find(folder, digest) is None:
             return False
         with folder.lock():
@@ -169,7 +169,7 @@ class UploadSessions:
         self._limits = limits
 
     def begin(self, folder: RepositoryFolder) -> str:
-        """Open a session; returns its id. Raises Refusal where there are too many."""
+        """Open a session; returns its id. Raises Refusal if there are too many."""
         limit = self._limits.sessions
         if len(self.remove_expired().sizes) >= limit:
             message = f"there may be {limit} unfinished uploads at a time; finish or cancel some of them"
@@ -194,7 +194,7 @@ class UploadSessions:
 
     @contextmanager
     def opened(self, folder: RepositoryFolder, session_id: str) -> Iterator[UploadSession]:
-        """The session, for one request at a time. Raises Refusal where it is unknown or in use."""
+        """The session, for one request at a time. Raises Refusal if it is unknown or in use."""
         path = self._path(folder, session_id)
         unknown = Refusal(
             "BLOB_UPLOAD_UNKNOWN", "there is no such upload; it may be complete, cancelled or too old"

@@ -80,8 +80,8 @@ def create_blueprint(
     """The registry over `directory`, below /v2/.
 
     With `htpasswd` every request needs a password from it. Without it, `local_only` accepts requests from
-    programs on this machine alone; it is False where the caller has checked its requests.
-    Raises OSError where `directory` can't be created.
+    programs on this machine alone; it is False if the caller has checked its requests.
+    Raises OSError if `directory` can't be created.
     """
     registry = EmbeddedRegistry.open(directory, **options)
     events = events or Events()

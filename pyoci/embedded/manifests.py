@@ -80,7 +80,7 @@ class IndexEntry:
 
     @classmethod
     def parse(cls, raw: Any) -> Self:
-        """Raises Damaged where `raw` is not a descriptor."""
+        """Raises Damaged if `raw` is not a descriptor."""
         try:
             annotations = raw.get("annotations") or {}
             digest, media_type, size = Digest.parse(raw["digest"]), raw["mediaType"], raw["size"]
@@ -124,7 +124,7 @@ class RepositoryIndex:
 
     @classmethod
     def parse(cls, text: bytes) -> Self:
-        """Raises Damaged where `text` isn't an image index."""
+        """Raises Damaged if `text` isn't an image index."""
         try:
             raw = json.loads(text)
             entries = raw.pop("manifests")

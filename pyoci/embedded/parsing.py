@@ -101,7 +101,7 @@ def select_page(names: Sequence[str], query: Mapping[str, str]) -> tuple[Sequenc
 
 
 def read_body(environ: WSGIEnvironment, limit: int) -> Iterator[bytes]:
-    """The body in pieces. Raises Refusal where it ends early or exceeds `limit` bytes."""
+    """The body in pieces. Raises Refusal if it ends early or exceeds `limit` bytes."""
     length = environ.get("CONTENT_LENGTH") or ""
     if length and not length.isdecimal():
         raise Refusal("SIZE_INVALID", "the Content-Length is not a number")

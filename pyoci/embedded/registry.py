@@ -34,7 +34,7 @@ class Manifests:
         self._indexes: LRUCache[Path, tuple[FileStamp, RepositoryIndex]] = LRUCache(_INDEXES_IN_MEMORY)
 
     def find_index(self, folder: RepositoryFolder) -> RepositoryIndex | None:
-        """The index of a repository; None where the repository doesn't exist. Raises Damaged, OSError."""
+        """The index of a repository; None if the repository doesn't exist. Raises Damaged, OSError."""
         stamp = _stamp_or_none(folder.index)
         if stamp is None:
             return None
@@ -49,7 +49,7 @@ class Manifests:
         return index
 
     def index(self, folder: RepositoryFolder) -> RepositoryIndex:
-        """As `find_index`. Raises Refusal where the repository doesn't exist."""
+        """As `find_index`. Raises Refusal if the repository doesn't exist."""
         index = self.find_index(folder)
         if index is None:
             raise Refusal(
@@ -58,7 +58,7 @@ class Manifests:
         return index
 
     def entry(self, folder: RepositoryFolder, reference: Reference) -> IndexEntry:
-        """The manifest behind a tag or digest. Raises Refusal where there is none."""
+        """The manifest behind a tag or digest. Raises Refusal if there is none."""
         index = self.index(folder)
         entry = (index.tags if isinstance(reference, Tag) else index.manifests).get(str(reference))
         if entry is None:
@@ -66,7 +66,7 @@ class Manifests:
         return entry
 
     def read(self, folder: RepositoryFolder, entry: IndexEntry) -> bytes:
-        """The bytes of a manifest, verified. Raises Damaged where they are missing or changed."""
+        """The bytes of a manifest, verified. Raises Damaged if they are missing or changed."""
         try:
             with folder.blob(entry.digest).open("rb") as file:
                 body = file.read(DOCUMENT_LIMIT + 1)
@@ -83,7 +83,7 @@ class Manifests:
     ) -> None:
         """Store a manifest, under `tag` if given.
 
-        Raises Refusal where the repository lacks a blob or manifest that it needs; Busy.
+        Raises Refusal if the repository lacks a blob or manifest that it needs; Busy.
         """
         if manifest.children and not folder.path.is_dir():
             raise _missing(manifest.children[0])
@@ -99,7 +99,7 @@ class Manifests:
             self.update_index(folder, lambda index: index.with_manifest(entry))
 
     def delete(self, folder: RepositoryFolder, reference: Reference) -> None:
-        """Remove a tag, or a manifest and all its tags. Raises Refusal where there is none; Busy."""
+        """Remove a tag, or a manifest and all its tags. Raises Refusal if there is none; Busy."""
         entry = self.entry(folder, reference)
         with folder.lock():
             if isinstance(reference, Tag):
@@ -189,7 +189,7 @@ class EmbeddedRegistry:
         lock_limit: float = LOCK_LIMIT,
         upload_limits: UploadLimits = UPLOAD_LIMITS,
     ) -> Self:
-        """Raises OSError where `directory` can't be created. Only its owner may read a new one."""
+        """Raises OSError if `directory` can't be created. Only its owner may read a new one."""
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         layout, disk = Layout(directory, lock_limit), disk or Disk()
         blobs = Blobs(disk)

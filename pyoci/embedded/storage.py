@@ -249,7 +249,7 @@ def locked(
 ) -> Iterator[None]:
     """Hold a lock on the file `path` that excludes other threads and processes.
 
-    The system releases the lock when its holder ends, however it ends. Raises Busy where the lock can't be
+    The system releases the lock when its holder ends, however it ends. Raises Busy if the lock can't be
     acquired within `limit` seconds.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)

@@ -30,7 +30,7 @@ class Index(ABC):
 
     @abstractmethod
     def projects(self) -> tuple[str, ...]:
-        """The normalised names of the projects, sorted. Raises NotFound where a registry gives no list."""
+        """The normalised names of the projects, sorted. Raises NotFound if a registry gives no list."""
 
     @abstractmethod
     def project(self, name: str) -> Project:
@@ -58,7 +58,7 @@ class Index(ABC):
 
     @abstractmethod
     def delete(self, project: str, target: str) -> None:
-        """Delete a file or a whole version. Raises NotSupported where the registry can't."""
+        """Delete a file or a whole version. Raises NotSupported if the registry can't."""
 
     @abstractmethod
     def close(self) -> None:

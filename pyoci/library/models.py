@@ -24,7 +24,7 @@ class File:
     size: int | None  # bytes
     upload_time: datetime | None
     requires_python: str | None
-    yanked: str | None  # the reason, "" where none was given; None: not yanked
+    yanked: str | None  # the reason, "" if none was given; None: not yanked
     core_metadata: str | None  # sha256 of METADATA, where the index offers it beside the file
     url: str | None = field(default=None, repr=False)  # at a server: where to download the file
 
@@ -102,7 +102,7 @@ class Project:
     def of_version(self, version: str) -> Self:
         """The project with the files of one version. Versions are equal by value: 1.0 is 1.0.0.
 
-        Raises InvalidRequest where `version` isn't one.
+        Raises InvalidRequest if `version` isn't one.
         """
         try:
             wanted = Version(version)

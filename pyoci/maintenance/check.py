@@ -153,7 +153,7 @@ class _Project:
         )
 
     def _read_tag(self, text: str) -> tuple[str, ImageIndex | None]:
-        """The version under a tag; None where it isn't one."""
+        """The version under a tag; None if it isn't one."""
         tag = Tag.listed(text)
         if tag is None or not tag.is_grammatical:
             self._report("tag is odd", text, text[:128])

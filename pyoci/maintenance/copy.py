@@ -54,7 +54,7 @@ class CopiedTag:
     """
 
     project: ProjectName
-    tag: str  # "" where the whole project is meant
+    tag: str  # "" if the whole project is meant
     outcome: Outcome
     notes: tuple[str, ...] = ()
     sent: int = 0  # bytes
@@ -131,7 +131,7 @@ class Copier:
         return [_Task(name, tag, tag in there, known.get(tag)) for tag in tags]
 
     def _package_among(self, name: ProjectName, tags: tuple[str, ...]) -> dict[str, Document] | None:
-        """What was read to find out whether a repository holds a Python package; None where it doesn't."""
+        """What was read to find out whether a repository holds a Python package; None if it doesn't."""
         if str(MARKER_TAG) in tags:
             return {}
         repository, read = self._source.repository(name), {}

@@ -37,7 +37,7 @@ class Remote:
         return self.gateway.session(self.registry, self.credentials, publishing=writing)
 
     def repository(self, name: ProjectName) -> Repository:
-        """The repository of a project. Raises InvalidRequest where its name grows too long."""
+        """The repository of a project. Raises InvalidRequest if its name grows too long."""
         return Repository.parse(self.registry, self._prefix + name.underscored)
 
     def projects(self) -> tuple[ProjectName, ...]:
@@ -51,7 +51,7 @@ class Remote:
         return tuple(sorted(self._projects_in(names)))
 
     def tags(self, name: ProjectName) -> tuple[str, ...]:
-        """The tags of a project; none where the registry has no such repository."""
+        """The tags of a project; none if the registry has no such repository."""
         try:
             return self.session().tags(self.repository(name))
         except RegistryNotFound:

@@ -121,7 +121,7 @@ class Repairer:
         self._replace(problem, {entry.descriptor.digest: found})
 
     def _fetch(self, source: Remote, problem: Problem, entry: Entry) -> None:
-        """Push again the blobs of a file from another registry. Raises NotFound where that lacks them."""
+        """Push again the blobs of a file from another registry. Raises NotFound if that lacks them."""
         here, there = source.repository(problem.project), self._remote.repository(problem.project)
         transfer = Transfer(
             source, self._remote, here, there, advance=self._advance, stopped=threading.Event()

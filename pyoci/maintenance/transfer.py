@@ -76,7 +76,7 @@ class Transfer:
         return self._target.session(writing=True)
 
     def blob(self, digest: Digest, size: int | None = None) -> None:
-        """Copy a blob of `size` bytes. Raises RegistryNotFound where the source has lost it."""
+        """Copy a blob of `size` bytes. Raises RegistryNotFound if the source has lost it."""
         if digest in self._copied:
             return
         if self._mounts:
@@ -107,7 +107,7 @@ class Transfer:
 
     def file(self, entry: Descriptor) -> Descriptor:
         """Copy the file of a version. Returns its descriptor, which is another one if a clean-up took its
-        manifest from the source: it gets a new one. Raises RegistryNotFound where the file is lost.
+        manifest from the source: it gets a new one. Raises RegistryNotFound if the file is lost.
         """
         try:
             self.document(entry.digest)

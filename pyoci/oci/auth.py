@@ -49,8 +49,8 @@ class Authorization:
 
 
 class Authenticator:
-    """One for the process. The answers of a registry or its token server to a caller are reused for at most
-    `ttl` seconds; with 0, only within one request.
+    """Authenticates calls. One for the process. The answers of a registry or its token server to a caller are
+    reused for at most `ttl` seconds; with 0, only within one request.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ class BlobStream:
     the digest or the size.
     """
 
-    size: int | None  # of the whole blob, in bytes; None where the registry doesn't send it
+    size: int | None  # of the whole blob, in bytes; None if the registry doesn't send it
     pieces: Iterator[bytes] = field(repr=False)
     close: Callable[[], None] = field(repr=False)
     partial: bool = False  # whether the registry sent only the range; false if it doesn't support ranges
@@ -64,7 +64,7 @@ def blob_tail(stream: Stream, digest: Digest, count: int) -> BlobStream:
 
 
 def blob_size(wire: Wire, url: str, scope: Scope) -> int | None:
-    """The size of the blob at `url` in bytes; None where it doesn't exist."""
+    """The size of the blob at `url` in bytes; None if it doesn't exist."""
     call = wire.call("HEAD", url)
     with wire.transport.shared_deadline():
         answer = wire.send(call, scope, wire.transport.document)

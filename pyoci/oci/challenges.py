@@ -96,14 +96,14 @@ def parse_challenges(header: str | None) -> tuple[Challenge, ...]:
 
 
 def choose(challenges: Iterable[Challenge]) -> Challenge | None:
-    """The challenge to answer: Bearer before Basic where one header has both; None where it has neither."""
+    """The challenge to answer: Bearer before Basic where one header has both; None if it has neither."""
     known = {challenge.scheme: challenge for challenge in reversed(tuple(challenges))}
     bearer = known.get("bearer")
     return bearer if bearer is not None and bearer.realm else known.get("basic")
 
 
 def _words(header: str) -> Iterable[tuple[str, str | None]]:
-    """Pairs of a token and its value. The value is None where nothing is assigned, as for a scheme."""
+    """Pairs of a token and its value. The value is None if nothing is assigned, as for a scheme."""
     position = 0
     while token := _TOKEN.match(header, position):
         position = token.end()

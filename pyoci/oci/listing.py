@@ -61,7 +61,7 @@ def read_referrers(
     fetch: Fetch, url: str, follow: Callable[[str, str], str]
 ) -> tuple[models.Descriptor, ...] | None:
     """The entries of a list of referrers (distribution specification 1.1, "Listing Referrers"), at most a
-    thousand. None where the registry has no such lists, or answers with something else.
+    thousand. None if the registry has no such lists, or answers with something else.
     """
     found: dict[Digest, models.Descriptor] = {}
     for _ in range(_PAGES):

@@ -49,7 +49,7 @@ class Descriptor:
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """Raises ProtocolError where a required key is missing or of the wrong type."""
+        """Raises ProtocolError if a required key is missing or of the wrong type."""
         document = _object(value)
         known = {"mediaType", "digest", "size", "platform", "annotations"}
         return cls(
@@ -90,7 +90,7 @@ class ImageIndex:
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """Raises ProtocolError where a required key is missing or of the wrong type."""
+        """Raises ProtocolError if a required key is missing or of the wrong type."""
         document = _object(value)
         known = {"schemaVersion", "mediaType", "artifactType", "manifests", "annotations"}
         artifact_type = document.get("artifactType")
@@ -123,7 +123,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """Raises ProtocolError where a required key is missing or of the wrong type."""
+        """Raises ProtocolError if a required key is missing or of the wrong type."""
         document = _object(value)
         known = {"schemaVersion", "mediaType", "artifactType", "config", "layers", "annotations"}
         artifact_type = document.get("artifactType")
@@ -164,11 +164,11 @@ class Document:
         return Digest("sha256", hashlib.sha256(self.body).hexdigest())
 
     def image_index(self) -> ImageIndex | None:
-        """The parsed document; None where it is of another type, such as a container image's manifest."""
+        """The parsed document; None if it is of another type, such as a container image's manifest."""
         return ImageIndex.from_json(self._json()) if self.media_type == IMAGE_INDEX else None
 
     def manifest(self) -> Manifest | None:
-        """The parsed document; None where it is of another type."""
+        """The parsed document; None if it is of another type."""
         return Manifest.from_json(self._json()) if self.media_type == IMAGE_MANIFEST else None
 
     def _json(self) -> object:

@@ -47,7 +47,7 @@ def token_in(document: Mapping[str, Any]) -> object:
 
 
 def wait_in(message: str) -> int | None:
-    """Whole seconds of a Go duration in the message of ghcr.io's 429; None where there is none."""
+    """Whole seconds of a Go duration in the message of ghcr.io's 429; None if there is none."""
     found = _DURATION.search(message)
     if found is None:
         return None

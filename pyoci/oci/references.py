@@ -87,7 +87,7 @@ class Repository:
 
     @classmethod
     def parse(cls, registry: Registry, name: str) -> Self:
-        """Raises InvalidRequest where `name` doesn't obey the grammar."""
+        """Raises InvalidRequest if `name` doesn't obey the grammar."""
         if not _NAME.fullmatch(name) or len(name) + len(registry.host) >= _NAME_LIMIT:
             raise InvalidRequest(
                 f"{shown(name)} is not a repository name; expected lower case letters and digits,"
@@ -111,7 +111,7 @@ class Tag:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises InvalidRequest where `text` doesn't obey the grammar."""
+        """Raises InvalidRequest if `text` doesn't obey the grammar."""
         if not _TAG.fullmatch(text):
             raise InvalidRequest(
                 f"{shown(text)} is not a tag; expected at most 128 letters, digits, . _ and -,"
@@ -144,7 +144,7 @@ class Digest:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises InvalidRequest where `text` is no sha256 or sha512 digest."""
+        """Raises InvalidRequest if `text` is no sha256 or sha512 digest."""
         if not _DIGEST.fullmatch(text):
             raise InvalidRequest(
                 f"{shown(text)} is not a digest; expected sha256:<64 hex> or sha512:<128 hex>"

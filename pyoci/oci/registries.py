@@ -183,7 +183,7 @@ class ShortUrls:
         return cls(urls)
 
     def find(self, name: str) -> ShortUrl | None:
-        """The short URL with this name, in upper or lower case; None where there is none."""
+        """The short URL with this name, in upper or lower case; None if there is none."""
         return self.urls.get(name.lower())
 
     def name_in(self, registry: str) -> str | None:

@@ -22,16 +22,14 @@ from pyoci.oci.references import Digest, Reference, Registry, Repository, Tag, r
 from pyoci.oci.targets import Targets
 from pyoci.oci.wire import MayRedirect, Wire
 
-READ_SECONDS = (
-    60.0  # for all documents that one request reads; a session that publishes finishes what it began
-)
+READ_SECONDS = 60.0  # for all documents that one request reads; a session that publishes has no such limit
 SMALL_DOCUMENT = 256 * 1024  # bytes; larger ones are read within `OCISession.large`
 _CONCURRENCY = 16
 _NEXT = 100  # repositories that repositories_after asks for
 
 
 class Gateway:
-    """What all sessions share. One for the process."""
+    """Makes sessions, and has what they share. One for the process."""
 
     def __init__(
         self,
@@ -64,7 +62,7 @@ class Gateway:
 
 
 class OCISession:
-    """For one request. Methods raise RegistryError, and what the transport raises."""
+    """The operations of one request. Methods raise RegistryError, and what the transport raises."""
 
     def __init__(self, wire: Wire, actions: tuple[str, ...]) -> None:
         self._wire = wire
@@ -144,7 +142,7 @@ class OCISession:
 
     def referrers(self, repository: Repository, digest: Digest) -> tuple[Descriptor, ...] | None:
         """The manifests that have the document with this digest as their subject: signatures, attestations,
-        SBOMs. None where the registry has no such list; there, the tag `sha256-<hex>` has it.
+        SBOMs. None if the registry has no such list; there, the tag `sha256-<hex>` has it.
         """
 
         def fetch(page: str) -> Answer:
@@ -158,8 +156,8 @@ class OCISession:
         return self._wire.auth.trusted_seconds(self._scope(repository))
 
     def is_accepted(self, repository: Repository) -> bool:
-        """Whether the registry has accepted this caller for `repository`, so that its 404 means that
-        something doesn't exist. To anonymous callers some registries answer 404 to hide a repository.
+        """Whether the registry has accepted this caller for `repository`. If so, its 404 means that something
+        doesn't exist. Otherwise some registries also answer 404 to hide a repository.
         """
         with self._wire.transport.shared_deadline():
             return self._wire.auth.is_accepted(self._scope(repository))
@@ -185,7 +183,7 @@ class OCISession:
     # Blobs
 
     def blob_size(self, repository: Repository, digest: Digest) -> int | None:
-        """The size of a blob in bytes; None where it doesn't exist."""
+        """The size of a blob in bytes; None if it doesn't exist."""
         return blobs.blob_size(self._wire, repository.url(f"blobs/{digest}"), self._scope(repository))
 
     def open_blob(
@@ -230,7 +228,7 @@ class OCISession:
 
     def mount_blob(self, repository: Repository, digest: Digest, source: Repository) -> bool:
         """Make a blob of another repository of the registry part of this one, without sending its bytes.
-        Returns False where the registry doesn't do that.
+        Returns False if the registry doesn't do that.
         """
         scope = Scope(repository.name, self._actions, source.name)
         return uploads.Uploader(self._wire, repository, scope).mount(digest, source)

@@ -29,7 +29,7 @@ class Target:
 
 
 class Targets:
-    """One for the process."""
+    """Checks URLs. One for the process."""
 
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver

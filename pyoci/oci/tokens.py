@@ -47,10 +47,10 @@ class Token:
 
 
 class Tokens:
-    """Tokens by key. Threads that need the same token concurrently share one request and its failure.
+    """Tokens by key. Threads that need the same token at the same time share one request and its failure.
 
-    A token that took longer than `ttl` seconds to arrive is used once, by the threads that waited for it.
-    With a `ttl` of None, tokens are used until they expire. This is for the tokens of a single request.
+    A token that took longer than `ttl` seconds to arrive is used only by the threads that waited for it. If
+    `ttl` is None, tokens are used until they expire; this is for the tokens of a single request.
     """
 
     def __init__(self, clock: Callable[[], float], ttl: float | None) -> None:

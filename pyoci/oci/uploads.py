@@ -79,7 +79,7 @@ class Uploader:
         self._cancel(location, base)
 
     def mount(self, digest: Digest, source: Repository) -> bool:
-        """Make a blob of another repository of this registry part of this one. Returns False where the
+        """Make a blob of another repository of this registry part of this one. Returns False if the
         registry would rather have the bytes: it has no such operation, or the caller may not read there.
         """
         url = self.repository.url("blobs/uploads/", mount=str(digest), **{"from": source.name})

@@ -29,7 +29,7 @@ _Answered = TypeVar("_Answered", Answer, Stream)
 
 
 class Wire:
-    """For one request. Methods raise RegistryError, and what the transport raises."""
+    """The calls of one request. Methods raise RegistryError, and what the transport raises."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Wire:
         *,
         until: float = math.inf,
     ) -> None:
-        """No document is read or written after `until`, a time of `Transport.deadline_in`."""
+        """`until`: the time after which no document is read or written, from `Transport.deadline_in`."""
         self.transport = transport
         self.targets = targets
         self.auth = SessionAuth(authenticator, registry, credentials)

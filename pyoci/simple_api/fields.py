@@ -163,7 +163,7 @@ class Field:
     """One optional key of a file: `key` in JSON, `data-` and the key in HTML, with underscores in `File`."""
 
     key: str
-    read: Callable[[object], Any]  # a JSON value to the field's value; None where it is wrong
+    read: Callable[[object], Any]  # a JSON value to the field's value; None if it is wrong
     to_html: Callable[[Any], str]  # the field's value to an attribute's
     from_html: Callable[[str], object]  # an attribute's value to what JSON would have
     needs_escaping: bool = False  # whether `to_html` may return characters that HTML reserves

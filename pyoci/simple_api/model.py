@@ -68,7 +68,7 @@ def version_of(file: File) -> Version | None:
 
 
 def version_in(filename: str) -> Version | None:
-    """The version in the name of a wheel or an sdist; None where there is none."""
+    """The version in the name of a wheel or an sdist; None if there is none."""
     try:
         if filename.endswith(".whl"):
             return parse_wheel_filename(filename)[1]

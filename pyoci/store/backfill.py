@@ -110,7 +110,7 @@ class MetadataBackfill:
         return text
 
     def _remember(self, project: StoredProject, file: PackageFile, text: bytes) -> str | None:
-        """The hash of `text`; None where the backend didn't store it, so that no page announces it."""
+        """The hash of `text`; None if the backend didn't store it, so that no page announces it."""
         sha256, record = _sha256(text), _record_key(project)
         # METADATA is stored before the record of it, because pages announce what is recorded.
         self._backend.put(_key(project, file), text)

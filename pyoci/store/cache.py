@@ -30,7 +30,7 @@ _SIZES = 16384
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The files of the image index under one tag; none where it isn't a version."""
+    """The files of the image index under one tag; none if it isn't a version."""
 
     entries: tuple[Entry, ...] = ()
     files: tuple[PackageFile, ...] = ()
@@ -96,7 +96,7 @@ class Cache:
         self.backend.record(self.key_of(repository), str(tag))
 
     def mark(self, repository: Repository) -> str:
-        """The position of the repository's journal as text; "" where it is unknown."""
+        """The position of the repository's journal as text; "" if it is unknown."""
         position = self.backend.position(self.key_of(repository))
         return "" if position is None else f"{position.count} {position.epoch}"
 

@@ -50,7 +50,7 @@ class Roots:
         )
 
     def projects(self, namespace: Namespace, caller: Credentials) -> tuple[ProjectName, ...]:
-        """The projects of a namespace, sorted. Raises NotFound where the registry lists no repositories."""
+        """The projects of a namespace, sorted. Raises NotFound if the registry lists no repositories."""
         session = self._gateway.session(namespace.registry, caller)
         try:
             names = session.repositories()

@@ -159,7 +159,7 @@ def _directives(header: str) -> dict[str, str]:
 
 @contextmanager
 def _held(lock: threading.Lock, seconds: float) -> Iterator[None]:
-    """Hold a lock. Raises Unreachable where it isn't free within so many seconds."""
+    """Hold a lock. Raises Unreachable if it isn't free within so many seconds."""
     if not lock.acquire(timeout=seconds):
         raise Unreachable(f"{NAME} has sent other large pages for too long; try again later")
     try:

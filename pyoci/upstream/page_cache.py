@@ -25,7 +25,7 @@ _SKEW = 60.0  # seconds that the clocks of hosts may differ
 
 @dataclass(frozen=True, slots=True)
 class CachedAnswer:
-    """Upstream's last answer; `page` is None where it has no such project. Times are seconds since 1970."""
+    """Upstream's last answer; `page` is None if it has no such project. Times are seconds since 1970."""
 
     page: UpstreamPage | None
     checked: float  # when upstream was asked last
@@ -54,7 +54,7 @@ class CachedAnswer:
 
     @classmethod
     def newer(cls, data: bytes, known: CachedAnswer | None, name: str) -> Self | None:
-        """Read what `to_bytes` wrote. None where it is not newer than what is `known`, and for other data."""
+        """Read what `to_bytes` wrote. None if it is not newer than what is `known`, and for other data."""
         line, _, packed = data.partition(b"\n")
         try:
             head: Mapping[str, Any] = json.loads(line)

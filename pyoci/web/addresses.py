@@ -123,7 +123,7 @@ class IndexAddress:
 
     @property
     def aliased_json(self) -> tuple[str, str] | None:
-        """The same, if this address is its `pypi/<project>/`, which is an alias for the legacy JSON alone."""
+        """Like `aliased_project`, for `pypi/<project>/`, which is an alias only for the legacy JSON."""
         return self._project_below(JSON_ALIAS)
 
     def aliased_projects(self, *, for_json: bool = False) -> tuple[tuple[str, str], ...]:
@@ -140,8 +140,8 @@ class IndexAddress:
 
     @property
     def may_go_upstream(self) -> bool:
-        """Whether upstream may be asked for the project at this address. Clients mean `<index>/simple/` as a
-        root.
+        """Whether upstream may be asked for the project at this address. It may not at `<index>/simple/`,
+        which clients use as a root.
         """
         return self.below is not None or not self._is_alias({ALIAS})
 

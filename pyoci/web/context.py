@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from pyoci.store.service import PackageStore
 
 PROBES = frozenset({"/health", "/ready"})
-_NO_PASSWORDS = frozenset({"", "x-oauth-basic"})  # beside these the user name may be a token
+_NO_PASSWORDS = frozenset(
+    {"", "x-oauth-basic"}
+)  # with one of these as password, the user name may be a token
 EXTENSION = "pyoci"  # the key of the Site in app.extensions
 
 
@@ -53,12 +55,13 @@ def _always_ready() -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """Everything that the web package is given. `max_body` is in bytes; `path` is "" or like "/some/prefix".
+    """What the web package gets from the application. `max_body` is in bytes; `path` is "" or "/a/prefix".
 
-    `admit` raises Denied where this connection may not use that registry. `not_ready_reason` returns a
-    sentence where this server can't work. `redirect` passes the registry's redirects of plain downloads on to
-    clients. `spool` is the directory for the temporary files of uploads; None is the system's own. `key` is
-    that of the hashes that stand for callers in the log, `log_user` whether user names are there as well.
+    `admit` raises Denied if this connection may not use that registry. `not_ready_reason` returns a sentence
+    if this server can't work, else None. `redirect`: whether the registry's redirects of plain downloads are
+    passed on to clients. `spool` is the directory for the temporary files of uploads; None is the system's.
+    `key` is the key of the hashes that identify callers in the log. `log_user`: whether the log has user
+    names, too.
     """
 
     store: PackageStore
@@ -78,7 +81,7 @@ class Site:
     log_user: bool = True
 
     def body_limit(self, method: str, path: str) -> int:
-        """How many bytes a request's body may have: none for a probe, a form's at most for an upload."""
+        """The most bytes that a request's body may have: 0 for a probe, `max_body` for an upload."""
         if path in PROBES:
             return 0
         return self.max_body if method == "POST" else SMALL_BODY
@@ -115,7 +118,7 @@ class ResolvedRequest:
 
     def project(self) -> tuple[Namespace, ProjectName]:
         """The project whose page is at this address. Raises NotFound, InvalidRequest, and the registry's
-        errors where the registry decides which of two projects that is.
+        errors if the registry has to decide which of two projects that is.
         """
         project = self.page_project()
         if project.absence is not None:
@@ -123,7 +126,7 @@ class ResolvedRequest:
         return project.namespace, project.name
 
     def page_project(self, *, json: bool = False) -> ResolvedProject:
-        """The same, with all that the store needs to find the page, or the legacy JSON, at this address."""
+        """The project whose page (or legacy JSON, for `json`) is at this address, as the store needs it."""
         return self._resolve(self.address.aliased_projects(for_json=json))
 
     @staticmethod
@@ -132,12 +135,12 @@ class ResolvedRequest:
         request.environ["pyoci.path"] = path
 
     def shadowed(self) -> ResolvedProject | None:
-        """The project above that a client may have in mind at `simple/+simple/<project>/`."""
+        """The project of the package index above that a client may mean by `simple/+simple/<project>/`."""
         found = self.address.shadowed_project
         return None if found is None else replace(self._project_of(*found), below=self._below(*found))
 
     def version(self) -> tuple[Self, Version] | None:
-        """The request for the project's page and a version, where this address can be that version's page."""
+        """The request for the project's page and a version, if this address can be that version's page."""
         found = self.address.as_version
         return None if found is None else (replace(self, address=found[0]), found[1])
 

@@ -45,7 +45,7 @@ class Fields:
 
     @property
     def name(self) -> str:
-        """The first name of a project that has come, for the log: it may not be one."""
+        """The first value of the field `name` so far, for the log. It isn't checked."""
         return next((raw.decode("utf-8", "replace") for raw in self._texts["name"]), "")
 
     @property

@@ -99,7 +99,7 @@ class Parts:
 
 
 def too_large(length: int | None, limit: int) -> TooLarge:
-    """The refusal of a body over the limit; None where its length isn't known."""
+    """The refusal of a body over the limit. `length` is None if it is unknown."""
     size = f"{length} bytes" if length is not None else f"more than {limit} bytes"
     return TooLarge(f"the upload has {size}; the limit is {limit} bytes (PYOCI_MAX_BODY)")
 

@@ -97,9 +97,7 @@ def _redirect(found: finding.Found, path: str, ending: str) -> Response | None:
 
 
 def _page(found: finding.Found, shape: negotiation.Representation) -> Response:
-    """A page, rendered now or earlier. Upstream's page is the same for all callers for whom the registry has
-    none.
-    """
+    """A page, rendered now or earlier. All callers who get upstream's page share its rendering."""
     foreign = isinstance(found.page, ForeignPage)
     if foreign:
         request.environ["pyoci.origin"] = rendering.UPSTREAM  # for the log line

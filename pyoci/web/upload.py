@@ -56,7 +56,7 @@ def received(body: RequestBody, content_type: str, limit: int, spool: str | None
     """An upload form of at most `limit` bytes, to be read in the block. Its file is written to an unnamed
     temporary file in the directory `spool`.
 
-    A refused form has the same time to arrive as an accepted one.
+    A refused form is read to its end, too, with the time limits of an accepted one.
     """
     try:
         with tempfile.TemporaryFile(dir=spool) as content:

@@ -1,4 +1,4 @@
-"""gunicorn's worker for PyOCI: slow clients wait in its loop, and its threads do the work."""
+"""The gunicorn worker for PyOCI: its loop waits for slow clients, and its threads serve requests."""
 
 from pyoci.worker.loop import Worker
 

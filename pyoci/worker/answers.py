@@ -1,4 +1,6 @@
-"""Answers: a thread makes a piece, and gives the connection back to the loop while a slow reader takes it."""
+"""Answers: a thread sends an answer piece by piece. If the reader is slow, the thread returns the connection
+to the loop, which sends what is waiting; after that a thread continues.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +23,13 @@ _FILE_PIECE = 1024 * 1024  # bytes that the system is asked to send at once
 
 
 def informed(application: WSGIApplication, is_stopping: Callable[[], bool]) -> WSGIApplication:
-    """The application with facts about the server in its environ. Where it answers `Connection: close`, the
-    connection is closed: gunicorn drops that header, keeps a connection whose body was cut, and would take
-    the rest of the body for a request.
+    """The application, with facts about the server in its environ. If it answers `Connection: close`, the
+    connection is closed. gunicorn alone would drop that header and keep the connection, even if the body
+    wasn't read to its end, and would then read the rest of the body as a request.
 
-    `server.stopping`: whether the worker serves its last requests. `server.body_limit`: the limit in bytes
-    where the body is over it, so that nothing of it should be read; else None. `server.ends_slow_clients`:
-    whether the server does, so that the application needs no time limit for a body.
+    `server.stopping`: whether the worker serves its last requests. `server.body_limit`: the limit in bytes if
+    the body is over it, and so must not be read; else None. `server.ends_slow_clients`: whether the server
+    ends slow clients, so that the application needs no time limit for a body.
     """
 
     def call(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -50,11 +52,11 @@ def informed(application: WSGIApplication, is_stopping: Callable[[], bool]) -> W
 
 
 class Answer:
-    """The answer to one request, made by one thread at a time. Its context variables go with it.
+    """The answer to one request, made by one thread at a time. It keeps its context variables.
 
-    `begin`, and then `resume` as long as it is not finished, return whether it is; each may be called by
-    another thread. What they raise ends it. `end` has been called by then, or is called by who gives it up.
-    `patience` tells how many seconds a thread may wait for the reader just now.
+    Call `begin`, and then `resume` until one of them returns True or raises: then the answer is finished.
+    Each call may be made by a different thread. Whoever gives an answer up before that calls `end`.
+    `patience` returns how many seconds a thread may wait for the reader at present.
     """
 
     def __init__(self, worker: Any, request: Any, conn: Any, patience: Callable[[], float]) -> None:
@@ -70,19 +72,19 @@ class Answer:
         self._all_made = self._ended = False
 
     def begin(self) -> bool:
-        """Call the application, and send what it gives."""
+        """Call the application, and send what it returns."""
         return self._run(self._begin)
 
     def resume(self) -> bool:
-        """Send more, now that the reader has taken what there was."""
+        """Continue, after the reader has taken everything that was waiting."""
         return self._run(self._resume)
 
     def should_close(self) -> bool:
-        """Whether the connection is to be closed after it."""
+        """Whether the connection has to be closed after this answer."""
         return bool(self._response.should_close())
 
     def end(self) -> None:
-        """Write the access log, and let the application finish. Once is enough."""
+        """Write the access log, and let the application finish. Further calls do nothing."""
         if not self._ended:
             self._ended = True
             self._context.run(self._end)
@@ -97,7 +99,7 @@ class Answer:
             if self._response is None or not self._response.headers_sent:
                 raise
             self._worker.log.exception("Error handling request")
-            raise StopIteration from None  # half an answer is cut off
+            raise StopIteration from None  # gunicorn then closes the connection after half an answer
         finally:
             if finished:
                 self.end()
@@ -107,7 +109,7 @@ class Answer:
         worker, conn, request = self._worker, self._conn, self._request
         worker.cfg.pre_request(worker, request)
         if self._sock.continued or self._sock.limit_passed is not None:
-            request._expected_100_continue = False  # it was sent, or would ask for what nobody reads
+            request._expected_100_continue = False  # it was already sent, or the body won't be read
         response, self._environ = wsgi.create(request, self._sock, conn.client, conn.server, worker.cfg)
         self._response = response
         self._environ["wsgi.multithread"] = True
@@ -163,7 +165,7 @@ class Answer:
         )
 
     def _file(self) -> Iterator[None]:
-        """Let the system send the file; gives None where the reader has to be waited for."""
+        """Let the system send the file. Yields None when the reader has to be waited for."""
         response, file = self._response, self._made.filelike.fileno()
         offset, left = os.lseek(file, 0, os.SEEK_CUR), response.response_length
         response.send_headers()
@@ -173,7 +175,7 @@ class Answer:
                 continue
             sent = self._sock.send_file(file, offset, min(left, _FILE_PIECE))
             if not sent and offset >= os.fstat(file).st_size:
-                raise OSError("the file is shorter than it was")
+                raise OSError("the file has become shorter while it was sent")
             offset, left = offset + sent, left - sent
             response.sent += sent
             if not sent:
@@ -181,10 +183,10 @@ class Answer:
 
 
 class Readers:
-    """Slow readers of answers: the loop sends them what is made, and tells who makes more (`resume`).
+    """Slow readers of answers. The loop sends them what is waiting, and then calls `resume` for more.
 
-    `watch` and `unwatch` tell the loop whether to wait until a connection takes bytes; `give_up` ends one,
-    with a reason, or without where the client has left.
+    `watch` and `unwatch` tell the loop whether to wait until a connection is writable. `give_up` ends a
+    connection: with a reason, or with None if the client has left.
     """
 
     def __init__(
@@ -225,19 +227,19 @@ class Readers:
             sock.pace.wait()
 
     def tick(self) -> None:
-        """To be called about once a second: leave who has taken nothing for too long."""
+        """Call it about once a second: it ends readers that have taken nothing for too long."""
         now = self._clock()
         for conn in [conn for conn, stall_at in self._stall_at.items() if stall_at <= now]:
             self.end(conn)
 
     def slowest(self) -> tuple[float, Any] | None:
-        """The slowest reader, with its bytes a second."""
+        """The slowest reader, after its rate in bytes a second."""
         rates = ((conn.sock.pace.rate, id(conn), conn) for conn in self._stall_at)
         found = min(rates, default=None)
         return None if found is None else (found[0], found[2])
 
     def end(self, conn: Any) -> None:
-        """Leave a reader."""
+        """End a reader as too slow."""
         self._end(conn, SLOW_READER)
 
     def _end(self, conn: Any, reason: str | None) -> None:

@@ -1,8 +1,8 @@
-"""Bodies on their way in: the loop collects most of them, and a thread reads some of them as they come.
+"""Bodies: the loop collects most request bodies, and threads read some of them while they arrive.
 
-A body waits in a spool while its client is slow. One whose client has proven fast goes to a thread before it
-is whole, so that a large upload reaches the registry while it arrives. So does one for which the spools have
-no room, once a thread is to be had.
+The body of a slow client is collected in a spool. A body goes to a thread before it is complete if its client
+has proven fast: so a large upload reaches the registry while it arrives. It does so, too, if the spools have
+no room for it and a thread is free.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import Any
 from pyoci.worker import framing, sockets, spool
 from pyoci.worker.pace import SLOW, SLOW_BODY, WINDOW
 
-STALL_SECONDS = 30.0  # without a byte, after which a body is given up
+STALL_SECONDS = 30.0  # without a byte, after which a body is ended
 NO_MEMORY = "PyOCI has no memory left for this request; try again later"
 _SLOW = "the request's body took too long"
 _PIECE = 64 * 1024  # bytes that are taken from a client at once
 _PROOF = 128 * 1024  # bytes after which a client may have proven fast
 _FAST = 1024 * 1024  # bytes a second
-_ROOM = 2 * _PIECE  # bytes that are made free at once for each fast body that has no room
-_PATIENCE = 10.0  # seconds that a body without room waits before the slowest goes, however fast that is
+_ROOM = 2 * _PIECE  # bytes that are freed at once for each fast body that has no room
+_PATIENCE = 10.0  # seconds that a body without room waits before the slowest is ended, however fast that is
 
 
 @dataclass(slots=True)
 class Body:
-    """A body that the loop collects. `left` is in bytes, None where a scanner tells the end."""
+    """A body that the loop collects. `left` is in bytes; None for a chunked body, whose end `scanner` finds."""
 
     conn: Any
     left: int | None
@@ -40,7 +40,7 @@ class Body:
     paused_at: float | None = None
 
     def take(self, piece: bytes | bytearray) -> None:
-        """Count what has come."""
+        """Count a piece that has arrived."""
         self.taken += len(piece)
         if self.left is None:
             self.scanner.feed(piece)
@@ -52,7 +52,7 @@ class Body:
         return self.scanner.ended if self.left is None else self.left == 0
 
     def is_over(self) -> bool:
-        """Whether a chunked body is over its limit. Chunks of a byte each have five bytes about them."""
+        """Whether a chunked body is over its limit. Chunks of one byte each take six bytes."""
         if self.scanner.announced <= self.limit and self.taken <= 6 * self.limit + _PIECE:
             return False
         self.conn.sock.limit_passed = self.limit
@@ -60,12 +60,12 @@ class Body:
 
 
 class Bodies:
-    """The bodies that the loop collects, and those that it has given to a thread before they were whole.
+    """The bodies that the loop collects, and those that it has given to a thread before they were complete.
 
-    `watch` and `unwatch` tell the loop whether bytes of a connection are wanted; `hand_over` gives a request
-    to a thread, `may_stream` tells whether one is free for a body that isn't whole, `report` hears of clients
+    `watch` and `unwatch` tell the loop whether to read from a connection. `hand_over` gives a request to a
+    thread; `may_stream` returns whether a thread is free for an incomplete body. `report` is told of clients
     that are ended, and `give_up` ends them with a status and a sentence. At most `streams` bodies are read by
-    threads as they come.
+    threads while they arrive.
     """
 
     def __init__(
@@ -90,8 +90,8 @@ class Bodies:
         self._streamed: set[Any] = set()
 
     def begin(self, conn: Any, frame: framing.Frame, head: int, limit: int) -> bool:
-        """Collect the body of a request whose head has so many bytes; False where there is nothing to wait
-        for: it has no body, or all of it has come, or it is over the limit.
+        """Collect the body of a request; `head` is the length of its head in bytes. False if there is nothing
+        to wait for: the body has arrived completely, or is over the limit.
         """
         sock: sockets.ClientSocket = conn.sock
         if frame.length is not None and frame.length > limit:
@@ -106,7 +106,7 @@ class Bodies:
             try:
                 sock.send(b"HTTP/1.1 100 Continue\r\n\r\n")
             except OSError:
-                return False  # the parser will meet the same
+                return False  # a thread's parser will get the same error
         sock.spool = spool.Spool(self._allowance)
         body.stalls_at = self._clock() + STALL_SECONDS
         self._collected[conn] = body
@@ -115,7 +115,7 @@ class Bodies:
         return True
 
     def on_readable(self, conn: Any, _sock: Any = None) -> None:
-        """Take what has come of a body."""
+        """Read what has arrived of a body."""
         body, sock = self._collected[conn], conn.sock
         size = _PIECE if body.left is None else min(_PIECE, body.left)
         if not sock.spool.can_take(size):
@@ -128,7 +128,7 @@ class Bodies:
         except OSError:
             piece = b""
         if not piece:
-            self._release(body)  # not whole; a client that has only closed its sending side is answered
+            self._release(body)  # incomplete; the client may still read an answer
             return
         sock.pace.moved(len(piece))
         sock.pace.wait()
@@ -136,9 +136,9 @@ class Bodies:
         body.take(piece)
         try:
             sock.spool.append(piece)
-        except spool.NoRoom:  # the disk is full; these bytes are held in memory
+        except spool.NoRoom:  # the disk is full; the spool holds these bytes in memory
             self._pause(body)
-        except MemoryError:  # a body with a gap would be another one
+        except MemoryError:  # the piece is lost, so the body can't go on
             self._forget(body)
             self._give_up(conn, "503 Service Unavailable", NO_MEMORY)
             return
@@ -148,12 +148,13 @@ class Bodies:
             self._stream(body)
 
     def ended(self, conn: Any) -> None:
-        """A thread has done with a request."""
+        """A thread has finished with a request."""
         self._streamed.discard(conn)
 
     def tick(self, served: Iterable[Any] = ()) -> None:
-        """To be called about once a second: end what has stalled, find room for what is paused, and take a
-        thread from the slowest sender where others wait for one; `served` are those that have one then.
+        """Call it about once a second: it ends bodies that have stalled, and makes room for paused ones. If
+        others wait for threads, `served` are the connections that have one, and the slowest sender of them
+        is cut.
         """
         now = self._clock()
         for body in list(self._collected.values()):
@@ -172,21 +173,21 @@ class Bodies:
         self._cut_slowest({*served, *(self._streamed if needed else ())})
 
     def slowest(self) -> tuple[float, Any] | None:
-        """The slowest of those that are collected, with its bytes a second."""
+        """The slowest client whose body is collected, after its rate in bytes a second."""
         rates = ((body.conn.sock.pace.rate, id(conn), conn) for conn, body in self._collected.items())
         found = min((each for each in rates), default=None)
         return None if found is None else (found[0], found[2])
 
     def drop(self, conn: Any) -> None:
-        """End one that is collected."""
+        """End a client whose body is collected."""
         self._drop(self._collected[conn])
 
-    # Who has no room.
+    # Bodies for which there is no room
 
     def _pause(self, body: Body) -> None:
         if body.paused_at is None:
             body.paused_at = self._clock()
-            body.conn.sock.pace.moved(0)  # what follows is not the client's time
+            body.conn.sock.pace.moved(0)  # the pause doesn't count as the client's time
             self._unwatch(body.conn)
         if not body.is_whole:
             self._stream(body)
@@ -200,8 +201,8 @@ class Bodies:
         self._watch(body.conn)
 
     def _make_room(self, size: int, waited: float) -> None:
-        """Drop the slowest that have something on the disk, so many bytes in all. One that isn't slow goes
-        only where others have waited for long.
+        """Drop the slowest bodies that have bytes on the disk, until `size` bytes are free. A body that isn't
+        slow is dropped only if others have waited for long.
         """
         held = [body for body in self._collected.values() if body.conn.sock.spool.on_disk]
         judged = [body for body in held if body.conn.sock.pace.seconds >= WINDOW]
@@ -215,7 +216,7 @@ class Bodies:
             self._drop(body)
 
     def _cut_slowest(self, served: Iterable[Any]) -> None:
-        """One that a thread reads, and waits for, goes; one that sends at 256 kbit/s doesn't."""
+        """Cut the slowest client that a thread is waiting for. Clients that send at 256 kbit/s are kept."""
         paces = [(conn.sock.pace.rate, id(conn), conn) for conn in served if self._is_slow(conn)]
         if paces:
             conn = min(paces)[2]
@@ -226,7 +227,7 @@ class Bodies:
         pace = conn.sock.pace
         return bool(not conn.sock.was_cut and pace.waiting and pace.seconds >= WINDOW and pace.rate < SLOW)
 
-    # Where bodies go.
+    # What becomes of a body
 
     def _stream(self, body: Body) -> bool:
         if len(self._streamed) >= self._streams or not self._may_stream():

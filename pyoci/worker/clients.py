@@ -1,4 +1,4 @@
-"""The clients of a worker: where each waits, and which one is ended when there are too many."""
+"""Clients: what each connection of a worker waits for, and which one is ended when there are too many."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn  # type: ignor
 from pyoci.worker import answers, bodies, framing, heads, lingering, pace, spool
 from pyoci.worker.threads import Threads
 
-SUSPENDED = object()  # what a thread returns whose answer goes on when the reader has taken more
+SUSPENDED = object()  # a thread's result if its answer has to continue when the reader has taken more
 
 
 class Clients:
-    """Passes each connection of `worker` on: from its head to its body, to `threads`, to its reader, and then
-    to its next request or its end. Used by the loop alone.
+    """Takes each connection of `worker` through its stages: the head is collected, then the body; `threads`
+    serve the request; the reader takes the answer; then the next request begins, or the connection is closed.
+    Only the loop uses it.
     """
 
     def __init__(
@@ -62,11 +63,11 @@ class Clients:
         )
 
     def accept(self, conn: TConn) -> None:
-        """A new connection."""
+        """A connection was accepted."""
         self._heads.accept(conn, max(self._worker.cfg.keepalive, heads.HEAD_SECONDS))
 
     def resume(self, conn: TConn) -> None:
-        """A kept connection, watched until now, is readable."""
+        """An idle connection that was kept has become readable."""
         self._worker.keepalived_conns.remove(conn)
         self._heads.resume(conn)
 
@@ -80,15 +81,15 @@ class Clients:
             self._keep_or_end(conn, kept)
 
     def tick(self) -> None:
-        """To be called about once a second: end what has taken too long."""
+        """Call it about once a second: it ends connections that have taken too long."""
         self._heads.tick(stopping=not self._worker.alive)
         self._bodies.tick(self._threads.busy if self._threads.are_awaited else ())
         self._readers.tick()
         self._lingering.tick()
 
     def make_room(self) -> bool:
-        """End the least needed connection: the oldest idle one, one that is closed but for the last bytes,
-        the oldest head, the slowest body or reader. False where there is none.
+        """End the connection that matters least: the oldest idle one; else the oldest that lingers; else the
+        oldest whose head is incomplete; else the slowest body or reader. False if there is none.
         """
         kept_conns = self._worker.keepalived_conns
         since, kept = self._heads.idle_since(), next(iter(kept_conns), None)
@@ -106,7 +107,7 @@ class Clients:
         return self._end_slowest()
 
     def refuse(self, conn: TConn, status: str = "503 Service Unavailable", sentence: str = "") -> None:
-        """Answer without a thread, as far as the socket takes it at once, and end the connection."""
+        """Send an answer without a thread, as much as the socket takes at once, and end the connection."""
         text = f"{sentence or status[4:]}\n"
         headers = "Retry-After: 5\r\n" if status.startswith("503") else ""
         head = f"Content-Type: text/plain\r\nContent-Length: {len(text)}\r\nConnection: close\r\n{headers}"
@@ -121,10 +122,10 @@ class Clients:
         self._worker.nr_conns -= 1
         conn.close()
 
-    # Requests.
+    # Requests
 
     def _on_head(self, conn: TConn, end: int) -> None:
-        """A whole request goes to a thread; a body that is on its way is collected."""
+        """A head is complete. Its request goes to a thread, after its body was collected."""
         frame = framing.read_frame(conn.sock.gathered[:end])
         if frame.length == 0:
             self._worker.enqueue_req(conn)
@@ -137,10 +138,10 @@ class Clients:
             self._report(conn, pace.OVER_LIMIT)
         self._worker.enqueue_req(conn)
 
-    # Answers.
+    # Answers
 
     def _on_taken(self, conn: TConn) -> None:
-        """A reader has taken all that there was."""
+        """A reader has taken everything that was waiting."""
         if conn.kept is SUSPENDED:
             self._threads.add_answer(conn)
         else:
@@ -153,7 +154,7 @@ class Clients:
         sock = conn.sock
         sock.gathered[:0] = conn.parser.unreader.take_buffered()
         sock.begin_request()
-        if sock.gathered:  # the next request, or its beginning, came along with this one's
+        if sock.gathered:  # at least the beginning of the next request has arrived
             self._heads.begin(conn)
             return
         conn.set_timeout()

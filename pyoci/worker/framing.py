@@ -1,8 +1,8 @@
-"""What a request's head says about its body, and where a chunked body ends. Pure.
+"""Framing: what a request's head says about its body, and where a chunked body ends.
 
-The worker's loop uses it to collect a body that arrives slowly. gunicorn's parser reads the same bytes
-afterwards and decides what they mean. A head that the parser will refuse may be reported as one without a
-body, so that the parser gets it at once.
+The worker's loop uses it to collect a body that arrives slowly. Afterwards gunicorn's parser reads the same
+bytes, and its result counts. A head that the parser will refuse may be reported here as one without a body,
+so that the parser gets it at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _LINE_LIMIT = 16 * 1024  # bytes of a chunk's size line, or of one trailer
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """How a request is framed. `length` is in bytes, None for a chunked body, 0 where there is none."""
+    """How a request is framed. `length` is that of the body in bytes; None if it is chunked, 0 if none."""
 
     method: str
     path: str
@@ -29,7 +29,7 @@ _WITHOUT = Frame("", "", 0)
 
 
 def read_frame(head: bytes | bytearray) -> Frame:
-    """Read a head, which may follow an empty line or a line of the PROXY protocol."""
+    """Parse a head. It may begin with empty lines, or with a line of the PROXY protocol."""
     if not _HAS_BODY.search(head):
         return _WITHOUT
     lines = bytes(head).split(b"\r\n")
@@ -61,19 +61,19 @@ def _length(lengths: list[bytes], codings: list[bytes], version: bytes) -> int |
 
 
 class ChunkScanner:
-    """Finds the end of a chunked body. `ended` is set there, and where the bytes are no such body.
-    `announced` is what its chunks come to so far, in bytes.
+    """Finds the end of a chunked body. `ended` is set at the end, and also if the bytes aren't a chunked
+    body. `announced` is the sum of the chunk sizes so far, in bytes.
     """
 
     def __init__(self) -> None:
         self.ended = False
         self.announced = 0
         self._line = b""  # the beginning of a line
-        self._data = 0  # bytes that are still to come of a chunk, with the line break behind it
+        self._data = 0  # bytes of a chunk that are still to come, with the line break after it
         self._in_trailers = False
 
     def feed(self, piece: bytes | bytearray) -> None:
-        """Look at the next bytes of the body; what follows its end is ignored."""
+        """Scan the next bytes of the body. Bytes after its end are ignored."""
         at = 0
         while at < len(piece) and not self.ended:
             if self._data:

@@ -1,4 +1,4 @@
-"""Heads of requests on their way in. A connection waits here, without a thread, until a head is whole."""
+"""Heads: a connection waits here, without a thread, until the head of its next request is complete."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import Any
 from pyoci.worker.sockets import HEAD_END, HEAD_LIMIT
 
 HEAD_SECONDS = 10.0  # from a head's first byte to its last
-_STOP_SECONDS = 2.0  # for what hasn't begun in a worker that stops
+_STOP_SECONDS = 2.0  # for heads that are incomplete when the worker stops
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
 class Heads:
     """Collects heads, within limits of time and size.
 
-    `complete` takes a connection whose head is whole, and where the head ends; `refuse` one whose head will
-    never be right, and a status; `close` one that has left, or was silent for too long.
+    `complete` is called with a connection whose head is complete, and the length of the head. `refuse` is
+    called with a connection whose head is invalid or late, and a status. `close` is called with a connection
+    whose client has left, or was silent for too long.
     """
 
     def __init__(
@@ -34,30 +35,30 @@ class Heads:
         self._watch, self._unwatch = watch, unwatch
         self._complete, self._refuse, self._close = complete, refuse, close
         self._clock = clock
-        self._ends_at: dict[Any, float] = {}  # when the time of each is over
-        self._idle: dict[Any, float] = {}  # those without a byte, the oldest first, and since when
+        self._ends_at: dict[Any, float] = {}  # the deadline of each
+        self._idle: dict[Any, float] = {}  # those that have sent nothing, and since when; the oldest first
 
     def accept(self, conn: Any, seconds: float) -> None:
-        """Wait at most so many seconds for the first byte of a new connection."""
+        """Wait at most `seconds` for the first byte of a new connection."""
         now = self._idle[conn] = self._clock()
         self._ends_at[conn] = now + seconds
         self._watch(conn)
 
     def begin(self, conn: Any) -> None:
-        """A connection whose next head has come, or the beginning of it."""
+        """The next head of a connection has arrived, or the beginning of it."""
         self._ends_at[conn] = self._clock() + HEAD_SECONDS
         self._watch(conn)
         self._sort(conn)
 
     def resume(self, conn: Any) -> None:
-        """A kept connection, watched until now for its next request, has something to say."""
+        """A kept connection has become readable. The caller has watched it until now."""
         self.on_readable(conn)
-        if conn in self._ends_at:  # as a rule the head has come whole
+        if conn in self._ends_at:  # usually the head is complete by now
             self._unwatch(conn)
             self._watch(conn)
 
     def on_readable(self, conn: Any, _sock: Any = None) -> None:
-        """Take what has come of a head."""
+        """Read what has arrived of a head."""
         if not conn.sock.gathered:
             self._ends_at[conn] = self._clock() + HEAD_SECONDS
             self._idle.pop(conn, None)
@@ -74,7 +75,7 @@ class Heads:
             self._close(conn)
 
     def tick(self, *, stopping: bool) -> None:
-        """To be called about once a second: turn away whoever's time is over."""
+        """Call it about once a second: it refuses or closes connections whose deadline has passed."""
         now = self._clock()
         for conn, ends_at in list(self._ends_at.items()):
             if stopping:
@@ -87,11 +88,13 @@ class Heads:
                     self._close(conn)
 
     def idle_since(self) -> float | None:
-        """Since when the oldest of those is connected that have sent nothing."""
+        """Since when the oldest connection that has sent nothing is waiting; None if there is none."""
         return next(iter(self._idle.values()), None)
 
     def pop_oldest(self) -> Any:
-        """Take the oldest out: of those that have sent nothing, else of all. None where there is none."""
+        """Remove and return the oldest connection that has sent nothing, or else the oldest of all. None if
+        there is none.
+        """
         conn = next(iter(self._idle), None) or next(iter(self._ends_at), None)
         if conn is not None:
             self._forget(conn)

@@ -1,7 +1,8 @@
-"""Connections that are closed on our side, and still read, so that the client gets all of its answer.
+"""Lingering: connections that we have finished writing to are still read for a while, so that the client gets
+the whole answer.
 
-A client that is reset while it sends never sees the answer. gunicorn 27 waits for that in its loop, and
-accepts nobody meanwhile.
+If a connection is reset while its client is sending, the client never sees the answer. gunicorn 27 reads such
+connections in its loop, and accepts no others meanwhile.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class _Rest:
 
 
 class Lingering:
-    """Reads what clients still send, and closes when they have stopped, or within bounds of time and size."""
+    """Reads what clients still send, and closes each connection at its end, or at a limit of time or size."""
 
     def __init__(
         self,
@@ -41,7 +42,7 @@ class Lingering:
         self._rests: dict[Any, _Rest] = {}
 
     def begin(self, conn: Any) -> None:
-        """Say that this was all, and wait for the client to hear it."""
+        """Shut down our side of a connection, and wait until the client closes its own."""
         try:
             conn.sock.shutdown(socket.SHUT_WR)
         except OSError:
@@ -52,7 +53,7 @@ class Lingering:
         self._watch(conn)
 
     def on_readable(self, conn: Any, _sock: Any = None) -> None:
-        """Throw away what has come."""
+        """Read and discard what has arrived."""
         rest = self._rests[conn]
         try:
             count = len(conn.sock.receive(_PIECE))
@@ -65,13 +66,13 @@ class Lingering:
             self._end(conn)
 
     def tick(self) -> None:
-        """To be called about once a second."""
+        """Call it about once a second: it closes connections whose time is over."""
         now = self._clock()
         for conn in [conn for conn, rest in self._rests.items() if rest.ends_at <= now]:
             self._end(conn)
 
     def end_oldest(self) -> bool:
-        """Close the one that has lingered longest; False where there is none."""
+        """Close the connection that has lingered longest. False if there is none."""
         oldest = next(iter(self._rests), None)
         if oldest is not None:
             self._end(oldest)

@@ -1,8 +1,8 @@
-"""The worker: gunicorn's threaded one, whose loop and not its threads waits for clients.
+"""The worker: gunicorn's threaded worker, changed so that its loop waits for clients instead of its threads.
 
-gunicorn 27 gives a connection to a thread with its first byte, and the thread reads the request and sends the
-answer for as long as the client likes. Here the worker's own loop collects heads and bodies, and sends what
-slow readers have not taken yet. docs/design.rst shows which client waits where, and for how long.
+gunicorn 27 gives a connection to a thread at its first byte, and a slow client occupies that thread until its
+request is read and its answer is sent. Here the worker's loop collects heads and bodies, and sends what slow
+readers have not taken yet. docs/design.rst shows which client waits where, and for how long.
 """
 
 from __future__ import annotations
@@ -31,15 +31,17 @@ from pyoci.worker.threads import Threads
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-_READER_SECONDS = 0.1  # that a thread waits for a reader to take a piece, while nobody waits for the thread
-_FINISH_SECONDS = 3600  # that a worker which stops gives its streams; at SIGTERM the arbiter gives fewer
-_ASK_SECONDS = 60.0  # between two requests to be replaced
-_GIVE_BACK_SECONDS = 30.0  # between two times that free memory is given back; everybody waits meanwhile,
-_GIVE_BACK_SHARE = 0.001  # for such a part of the time at most
-_LEFT_SECONDS = 0.1  # that connections are left to other workers while all threads here are taken
-_AT_ONCE = 100  # connections accepted in one go
+_READER_SECONDS = 0.1  # that a thread waits for a reader to take a piece, if no request waits for a thread
+_FINISH_SECONDS = 3600  # for streams to end when a worker stops; at SIGTERM the arbiter allows less
+_ASK_SECONDS = 60.0  # between two requests to the arbiter to replace this worker
+# Giving free memory back to the system stops all threads for a moment.
+_GIVE_BACK_SECONDS = 30.0  # the least time between two such moments
+_GIVE_BACK_SHARE = 0.001  # the largest share of the time that they may take
+_LEFT_SECONDS = 0.1  # for which connections are left to other workers while all threads here are busy
+_AT_ONCE = 100  # connections accepted in one turn of the loop
 
-# Answered though all threads are taken: a probe without an answer gets the server restarted, or left out.
+# These are answered even if all threads are busy. If a probe gets no answer, an orchestrator restarts the
+# server, or sends it no requests.
 _PROBES = (b"GET /health ", b"GET /ready ")
 _QUOTED = ("hdr", "req", "method", "line", "expect", "data", "term", "version", "reason", "info")
 _FULL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -47,9 +49,10 @@ _GONE = {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN}
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """Accepts connections, lets `Clients` wait for them and `Threads` serve them, and retires.
+    """Accepts connections. `Clients` waits for them, and `Threads` serves their requests. After a number of
+    requests the worker is replaced.
 
-    Over TLS of its own (gunicorn's `certfile`) all of a connection is gunicorn's business as before.
+    If gunicorn itself does TLS (`certfile`), gunicorn's own code handles the connections, as without PyOCI.
     """
 
     sockets: list[Any]
@@ -70,15 +73,17 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             done=lambda conn, future: self.method_queue.defer(self.finish_request, conn, future),
             refuse=self._refuse,
         )
-        # gunicorn stops accepting at its limit. Here a client is ended first, if one can be.
+        # gunicorn stops accepting at its limit. Here another client is ended first, if that is possible.
         self.worker_connections += 1
-        # gunicorn would stop accepting at once, and start another worker only when this one is gone.
+        # At its own `max_requests` gunicorn stops accepting at once, and starts another worker only when this
+        # one has ended.
         self._retire_at, self.max_requests = self.max_requests, sys.maxsize
         self.serve_with(Events(), lambda _method, _path: sys.maxsize, sys.maxsize)
 
     def serve_with(self, events: Events, body_limit: Callable[[str, str], int], spool: int) -> None:
-        """What the application says: where ended clients are reported, how long a request's body may be
-        (`body_limit` takes method and path), and how many bytes of bodies may wait on the disk.
+        """Take what the application has configured: `events`, to which ended clients are reported; the most
+        bytes of a request's body (`body_limit` takes its method and path); and how many bytes of bodies may
+        be on the disk (`spool`).
         """
         self._clients = Clients(self, self._threads, Reports(events), body_limit, Allowance(spool))
 
@@ -93,11 +98,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         super().load_wsgi()
         self.wsgi = informed(self.wsgi, lambda: not self.alive)
 
-    # What the loop calls.
+    # Called by the loop
 
     def set_accept_enabled(self, enabled: bool) -> None:
-        """Leave new connections to other workers while all threads here are taken. A worker that stops takes
-        those that wait, and refuses others at once: gunicorn lets them wait for its end, and resets them.
+        """Leave new connections to other workers while all threads here are busy.
+
+        A worker that stops accepts the connections that are waiting, and closes its listeners, so that others
+        are refused at once. gunicorn lets those wait until the worker ends, and then resets them.
         """
         if self.alive:
             can_accept = self._threads.have_one_free and time.monotonic() >= self._accept_at
@@ -110,7 +117,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             listener.close()
 
     def accept(self, listener: Any) -> bool:
-        """Take a connection, without a thread for it yet. False where there is none."""
+        """Accept a connection, which doesn't get a thread yet. False if there is none."""
         if self._has_tls:
             super().accept(listener)
             return False
@@ -118,7 +125,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             accepted, client = listener.accept()
             sock = ClientSocket(accepted)
         except OSError as exc:
-            # gunicorn's worker would die of it.
+            # In gunicorn this error ends the worker.
             if exc.errno in _FULL and not self._clients.make_room():
                 self._accept_at = time.monotonic() + 1
                 self.set_accept_enabled(False)
@@ -127,19 +134,19 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._clients.make_room()
         self.nr_conns += 1
         conn = TConn(self.cfg, sock, client, listener.getsockname())
-        conn.data_ready = True  # no thread has to wait for it
+        conn.data_ready = True  # so that no thread waits for data
         self._clients.accept(conn)
         return True
 
     def on_client_socket_readable(self, conn: TConn, client: Any) -> None:
-        """A kept connection has something to say again."""
+        """An idle connection that was kept has become readable."""
         if self._has_tls:
             super().on_client_socket_readable(conn, client)
         else:
             self._clients.resume(conn)
 
     def enqueue_req(self, conn: TConn) -> None:
-        """Give a request to a thread, or let it wait for one."""
+        """Give a request to a thread, or queue it."""
         may_wait = not self._has_tls
         urgent = may_wait and conn.sock.gathered.startswith(_PROBES)
         self._threads.add_request(conn, may_wait=may_wait, extra=int(urgent))
@@ -147,7 +154,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self.set_accept_enabled(False)
 
     def finish_request(self, conn: TConn, fs: Future[Any]) -> None:
-        """Keep the connection or close it, or wait for its reader; and give the thread to the next."""
+        """Keep the connection, close it, or wait for its reader. The thread gets the next request."""
         self._threads.finished(conn)
         if self._has_tls:
             super().finish_request(conn, fs)
@@ -156,34 +163,34 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._threads.serve_next()
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
-        """gunicorn quotes what it can't read, in its answer and in the log: it may be an Authorization. Of a
-        request that fails it logs the query, too.
+        """Remove credentials from gunicorn's messages. It quotes what it can't parse, in its answer and in
+        the log, and that may be an Authorization header. It also logs the query of a request that fails.
         """
         for name in _QUOTED:
             if isinstance(getattr(exc, name, None), str | bytes):
                 setattr(exc, name, "...")
         if req is not None and isinstance(getattr(req, "uri", None), str):
             req.uri = req.uri.partition("?")[0]
-        # Its refusals are HTML, without the headers that all HTML has here.
+        # gunicorn's refusals are HTML without the security headers that PyOCI sends; plain text needs none.
         super().handle_error(req, AsText(client), addr, exc)
 
     def notify(self) -> None:
-        """Tell the arbiter that the worker is alive, once a second: it is a system call."""
+        """Tell the arbiter that the worker is alive. It is a system call, so it is made once a second."""
         now = time.monotonic()
         if now >= self._notify_at:
             self._notify_at = now + 1
             super().notify()
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
-        """Never for long: there is something to do once a second at least."""
+        """Wait for events, for at most a second: there are periodic tasks."""
         if not self.alive:
             self.notify()
         longest = 1.0 if self._threads.have_one_free else _LEFT_SECONDS
-        with suppress(MemoryError):  # the events come again
+        with suppress(MemoryError):  # the events are reported again
             super().wait_for_and_dispatch_events(min(timeout, longest))
 
     def murder_keepalived(self, *args: Any, **kwargs: Any) -> None:
-        """What gunicorn does in every turn of the loop, and what has to be done now and then."""
+        """gunicorn calls this in every turn of the loop. It also does the periodic tasks."""
         super().murder_keepalived(*args, **kwargs)
         now = time.monotonic()
         if now >= self._tick_at:
@@ -198,7 +205,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._give_back_at = now + max(give_back() / _GIVE_BACK_SHARE, _GIVE_BACK_SECONDS)
 
     def _accept_leftovers(self, listeners: list[Any], at_once: int = _AT_ONCE) -> None:
-        """Accept what no other worker took in time, since all are full. It waits here, or is refused."""
+        """Accept connections that no other worker has accepted in time. They are queued here, or refused."""
         for listener in listeners:
             listener.setblocking(False)
             for _ in range(at_once):
@@ -206,24 +213,25 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                     break
 
     def _refuse(self, conn: TConn) -> None:
-        if self._has_tls:  # the handshake is a thread's work
+        if self._has_tls:  # the handshake, which an answer needs, is made in a thread
             self._clients.close(conn)
         else:
             self._clients.refuse(conn)
 
     def _retire(self, now: float) -> None:
-        """After so many requests, have the arbiter start another worker and stop its oldest. Whichever that
-        is finishes what it has while the new one serves; in gunicorn's own way nobody would.
+        """After `max_requests`, have the arbiter start another worker and stop its oldest one. The oldest
+        finishes its requests while the new one already serves. gunicorn by itself would start the new one
+        only afterwards.
         """
         if self.alive and self.nr >= self._retire_at and now >= self._ask_at:
             self._ask_at = now + _ASK_SECONDS
             os.kill(self.ppid, signal.SIGTTIN)
             os.kill(self.ppid, signal.SIGTTOU)
 
-    # What threads call.
+    # Called by threads
 
     def handle_request(self, req: Any, conn: TConn) -> Any:
-        """Answer a request, as far as its reader takes the answer without a wait."""
+        """Answer a request, until the answer is finished or its reader has to be waited for."""
         if self._has_tls:
             return super().handle_request(req, conn)
         conn.answer = Answer(self, req, conn, self._patience)

@@ -1,4 +1,6 @@
-"""How fast a client is, and what the operator learns of clients that the worker ends."""
+"""Pace: how fast a client is, in a sliding window. Reports: each client that the worker ends is counted by
+reason, and logged.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +12,18 @@ from typing import Any
 from pyoci.events import Events
 
 WINDOW = 5.0  # seconds of waiting; the rate is that of the last one to two windows
-SLOW = 32 * 1024  # bytes a second, 256 kbit/s: clients below are cut where room is short
+SLOW = 32 * 1024  # bytes a second, 256 kbit/s: slower clients may be cut when threads or space run short
 
 SLOW_BODY = "slow body"
 SLOW_READER = "slow reader"
 SILENT = "silent"
 OVER_LIMIT = "over the limit"
 
-_LINES = 10  # of a reason, in a second; a crowd that comes back at once would fill a disk
+_LINES = 10  # for each reason, in a second: clients that reconnect all at once must not fill the disk
 
 
 class Pace:
-    """The pace of one client. Waiting is between `wait` and `moved`; other time doesn't count."""
+    """The pace of one client. Only the time between `wait` and `moved` counts."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -30,12 +32,12 @@ class Pace:
         self._bytes = self._earlier_bytes = 0
 
     def wait(self) -> None:
-        """The client is waited for from now on."""
+        """Waiting for the client begins."""
         if self._since is None:
             self._since = self._clock()
 
     def moved(self, count: int) -> None:
-        """So many bytes have moved, which ends the wait."""
+        """`count` bytes were received or sent, which ends the waiting."""
         since, self._since = self._since, None
         if since is not None:
             self._seconds += self._clock() - since
@@ -46,24 +48,24 @@ class Pace:
 
     @property
     def waiting(self) -> bool:
-        """Whether the client is waited for at this moment."""
+        """Whether somebody is waiting for the client now."""
         return self._since is not None
 
     @property
     def seconds(self) -> float:
-        """How long the client was waited for, within the window."""
+        """Seconds spent waiting for the client, within the window."""
         since = self._since
         return self._seconds + self._earlier_seconds + (self._clock() - since if since is not None else 0.0)
 
     @property
     def rate(self) -> float:
-        """Bytes a second, within the window; infinite before the client was waited for at all."""
+        """Bytes a second, within the window; infinite if nobody has waited for the client yet."""
         seconds = self.seconds
         return (self._bytes + self._earlier_bytes) / seconds if seconds else float("inf")
 
 
 class Reports:
-    """Tells `events` of each client that was ended, with the address of its end of the connection."""
+    """Reports each client that was ended to `events`, with its address."""
 
     def __init__(self, events: Events, clock: Callable[[], float] = time.monotonic) -> None:
         self._events = events
@@ -73,7 +75,7 @@ class Reports:
         self._left_out: Counter[str] = Counter()
 
     def report(self, reason: str, client: Any) -> None:
-        """One more. Beyond some lines a second none is written; a later one says how many were left out."""
+        """Count and log a client. Lines over the limit are left out; the next line has their number."""
         self._events.count("ended", reason)
         second = int(self._clock())
         if second != self._second:

@@ -1,4 +1,6 @@
-"""A client's socket: what has come of its request, what is still to be sent of an answer, and its pace."""
+"""ClientSocket: a client's connection, with what has arrived of its request, what is still to be sent of its
+answer, and its pace.
+"""
 
 from __future__ import annotations
 
@@ -19,31 +21,31 @@ from pyoci.worker.spool import Spool
 
 HEAD_LIMIT = 64 * 1024  # bytes
 HEAD_END = b"\r\n\r\n"
-_UNSENT = 256 * 1024  # bytes of an answer that the kernel takes ahead of a slow reader
+_UNSENT = 256 * 1024  # bytes of an answer that the kernel buffers for a slow reader
 _AT_ONCE = 64  # pieces in one call
-_PIECE = 8 * 1024  # bytes that are taken at once of a head; most are shorter
+_PIECE = 8 * 1024  # bytes of a head that are read at once; most heads are shorter
 STALL_SECONDS = (
-    60  # in which a client has to take something, or send something where nobody has set a timeout
+    60  # within which a client has to take something, or send something if no other timeout is set
 )
 
 
 class ClientSocket(socket.socket):
     """A client's connection. The worker's loop and one thread at a time use it in turns.
 
-    Receiving gives what has been gathered first, then what waits in the `spool`, then what comes. Sending
-    never waits: what the client doesn't take at once is `outgoing`, until `flush` or `send_waiting`. What is
-    sent while `is_corked` is set waits for one of these, so that an answer's head and body go out together.
+    `recv` returns first what was gathered, then what is in the `spool`, then what arrives. Sending never
+    waits: bytes that the client doesn't take at once stay in `outgoing` until `flush` or `send_waiting`.
+    While `is_corked` is set, all bytes stay there, so that an answer's head and body are sent together.
 
-    The socket itself stays blocking, and `settimeout` applies to `recv` alone: each change of the mode would
-    be a system call, and threads lose the interpreter's lock at each.
+    The socket itself stays blocking, and `settimeout` applies only to `recv`. Changing the mode is a system
+    call, and a thread loses the interpreter's lock at each.
     """
 
     def __init__(self, accepted: socket.socket, seconds: int = STALL_SECONDS) -> None:
         super().__init__(accepted.family, accepted.type, accepted.proto, fileno=accepted.detach())
-        # The kernel's own timeout starts again when bytes move; Python's would be for all of them together.
+        # The kernel's timeout starts again whenever bytes arrive; Python's is for the whole call.
         self.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", seconds, 0))
         if hasattr(socket, "TCP_NOTSENT_LOWAT") and self.family != socket.AF_UNIX:
-            # As much may be in flight as the connection carries, and no more than this waits behind it.
+            # Limits the bytes that aren't sent yet. Those in flight may be as many as the connection carries.
             self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
         self.gathered = bytearray()
         self.spool: Spool | None = None
@@ -54,7 +56,7 @@ class ClientSocket(socket.socket):
         self.begin_request()
 
     def begin_request(self) -> None:
-        """Forget what is known of the last request. What has come after it, stays."""
+        """Forget what is known of the last request. Bytes that arrived after it are kept."""
         self.pace = Pace()
         self.limit_passed: int | None = None  # the limit of a body that is over it
         self.continued = False  # whether "100 Continue" has been sent
@@ -67,16 +69,16 @@ class ClientSocket(socket.socket):
             self.spool = None
 
     def gather(self, size: int = _PIECE) -> int:
-        """Take what has come; how many bytes that was, 0 at the end. Raises OSError."""
+        """Read what has arrived into `gathered`. Returns the count of bytes, 0 at the end. Raises OSError."""
         piece = super().recv(size, socket.MSG_DONTWAIT)
         try:
             self.gathered += piece
-        except MemoryError:  # a request with a gap would be another one
+        except MemoryError:  # the piece is lost, so the request can't go on
             raise OSError(errno.ENOMEM, "no memory left for a head") from None
         return len(piece)
 
     def receive(self, size: int) -> bytes:
-        """What has come, past everything that was gathered; nothing at the end. Raises OSError."""
+        """Read what has arrived, without what was gathered before; b"" at the end. Raises OSError."""
         return super().recv(size, socket.MSG_DONTWAIT)
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
@@ -98,7 +100,7 @@ class ClientSocket(socket.socket):
         return piece
 
     def setblocking(self, flag: bool, /) -> None:
-        """Which calls wait is fixed; this only ends a timeout."""
+        """Only removes the timeout: the mode doesn't change."""
         self._seconds = None
 
     def settimeout(self, value: float | None, /) -> None:
@@ -116,7 +118,9 @@ class ClientSocket(socket.socket):
             self.send_waiting()
 
     def send_waiting(self) -> bool:
-        """Send what the client takes of `outgoing` at once; whether that is all of it. Raises OSError."""
+        """Send as much of `outgoing` as the client takes at once. Returns whether it is empty now. Raises
+        OSError.
+        """
         while self.outgoing:
             try:
                 sent = super().sendmsg(islice(self.outgoing, _AT_ONCE), (), socket.MSG_DONTWAIT)
@@ -130,8 +134,8 @@ class ClientSocket(socket.socket):
         return True
 
     def flush(self, seconds: float) -> bool:
-        """Send `outgoing`, and wait at most so many seconds between two bytes. Whether that was all of it.
-        Raises OSError.
+        """Send `outgoing`, waiting at most `seconds` each time that the client takes nothing. Returns whether
+        it is empty now. Raises OSError.
         """
         while not self.send_waiting():
             if not self.is_writable(seconds):
@@ -139,13 +143,15 @@ class ClientSocket(socket.socket):
         return True
 
     def is_writable(self, seconds: float) -> bool:
-        """Whether the client takes something within so many seconds."""
+        """Whether the client takes something within `seconds`."""
         poll = select.poll()
         poll.register(self, select.POLLOUT)
         return bool(poll.poll(seconds * 1000))
 
     def send_file(self, file: int, offset: int, count: int) -> int:
-        """Send a part of a file, as much as the client takes at once; how many bytes. Raises OSError."""
+        """Send as much of a part of a file as the client takes at once. Returns the number of bytes. Raises
+        OSError.
+        """
         super().setblocking(False)
         try:
             return os.sendfile(self.fileno(), file, offset, count)
@@ -155,7 +161,7 @@ class ClientSocket(socket.socket):
             super().setblocking(True)
 
     def cut(self, how: int) -> None:
-        """End the connection in that direction; whichever thread waits for the client goes on."""
+        """Shut the connection down in one direction. A thread that waits for the client then continues."""
         self.was_cut = True
         with suppress(OSError):  # the client may have gone already
             self.shutdown(how)
@@ -177,7 +183,7 @@ class ClientSocket(socket.socket):
 
 
 class AsText:
-    """A socket whose next answer, a page of HTML, goes out as the text that stands on it."""
+    """A socket that sends the text of the next answer, which is a page of HTML."""
 
     def __init__(self, sock: Any) -> None:
         self._sock = sock
@@ -197,5 +203,5 @@ class AsText:
 
 
 def _gone(verb: str) -> ConnectionResetError:
-    """gunicorn knows a reset as the client's doing, and logs no traceback."""
+    """The error for a silent client. gunicorn logs no traceback for a reset."""
     return ConnectionResetError(errno.ECONNRESET, f"the client {verb} nothing any more")

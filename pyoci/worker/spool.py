@@ -1,4 +1,6 @@
-"""Bytes of a body that wait: a little in memory, more in a temporary file, all of them within a limit."""
+"""Spool: keeps the bytes of a body in memory, or in a temporary file if there are many. All files together
+have a limit.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +9,12 @@ import threading
 from collections.abc import Callable
 from typing import BinaryIO
 
-IN_MEMORY = 128 * 1024  # bytes of one body that wait without a file
+IN_MEMORY = 128 * 1024  # bytes of one body that are kept without a file
 _PIECE = 256 * 1024
 
 
 class NoRoom(Exception):
-    """The limit is reached, or the disk is full: these bytes can't wait."""
+    """The limit is reached, or the disk is full, so no more bytes can be kept."""
 
 
 class Allowance:
@@ -23,7 +25,7 @@ class Allowance:
         self._lock = threading.Lock()
 
     def take(self, count: int) -> bool:
-        """Take `count` bytes, if there are so many."""
+        """Reserve `count` bytes. False if fewer are left."""
         with self._lock:
             if count > self._left:
                 return False
@@ -39,7 +41,7 @@ class Allowance:
 
 
 class Spool:
-    """A queue of bytes. Whoever holds the connection, the loop or a thread, uses it alone."""
+    """A queue of bytes. Only the loop, or the thread that has the connection, uses it."""
 
     def __init__(self, allowance: Allowance, make_file: Callable[[], BinaryIO] | None = None) -> None:
         self._allowance = allowance
@@ -53,7 +55,7 @@ class Spool:
         return len(self._memory) + self.on_disk - self._read + len(self._held)
 
     def can_take(self, size: int) -> bool:
-        """Whether so many bytes more may wait. What is held in memory has to get to the disk first."""
+        """Whether `size` bytes more can be kept. Bytes held in memory must be written to the disk first."""
         if self._held:
             try:
                 self.append(b"")
@@ -62,8 +64,8 @@ class Spool:
         return self._fits_in_memory(size) or self._allowance.has(size)
 
     def append(self, piece: bytes) -> None:
-        """Add bytes at the end. Raises NoRoom where the disk takes none; then they are held in memory, and
-        should be the last ones until there is room again.
+        """Add bytes at the end. Raises NoRoom if the disk takes none. Then they are held in memory, and no
+        more must be added until there is room again.
         """
         if self._fits_in_memory(len(piece)):
             self._memory += piece
@@ -82,7 +84,7 @@ class Spool:
         return self._file is None and not self._held and len(self._memory) + size <= IN_MEMORY
 
     def take(self, size: int) -> bytes:
-        """Up to `size` bytes from the beginning; none where there are none."""
+        """Remove and return up to `size` bytes from the beginning; b"" if the spool is empty."""
         if self._memory:
             piece = bytes(self._memory[:size])
             del self._memory[:size]
@@ -99,7 +101,7 @@ class Spool:
         return piece
 
     def close(self) -> None:
-        """Throw away what is left."""
+        """Discard what is left."""
         self._memory.clear()
         self._held.clear()
         file, self._file = self._file, None

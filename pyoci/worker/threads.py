@@ -1,8 +1,8 @@
-"""The worker's threads, and the queues of what waits for one.
+"""Threads: the worker's threads, and the queues of connections that wait for one.
 
-Pages, transfers, and answers whose readers have taken what there was have a queue each, and the queues take
-turns: a page waits for few transfers, however many of them came before it. In a queue the first and the last
-take turns: a crowd that came at once delays nobody who comes after it, and is served all the same.
+There is a queue for pages, one for transfers, and one for answers that can continue. The queues take turns,
+so a page waits for few transfers, however many of them came before it. Within a queue the oldest and the
+newest take turns: a crowd of requests is served without delaying all those that come after it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-SECONDS = 10.0  # that a request waits for a thread; pip gives up after 15
+SECONDS = 10.0  # for which a request waits for a thread; pip gives up after 15
 
 _TRANSFER = re.compile(rb"\s*(?:GET \S+\.(?:whl|gz|zip)[ ?]|GET /v2/|POST |PUT |PATCH |DELETE )")
 
@@ -39,16 +39,16 @@ class Queues:
         return len(self._pages) + len(self._transfers) + len(self._answers)
 
     def add_request(self, conn: Any) -> None:
-        """Let a request wait, for a limited time."""
+        """Queue a request, for a limited time."""
         queue = self._transfers if _TRANSFER.match(conn.sock.gathered) else self._pages
         queue[conn] = self._clock() + SECONDS
 
     def add_answer(self, conn: Any) -> None:
-        """Let an answer wait that has begun."""
+        """Queue an answer that has begun and can continue."""
         self._answers[conn] = float("inf")
 
     def pop(self) -> tuple[Any, bool]:
-        """The next one, and whether it is an answer that has begun. There has to be one."""
+        """Remove the next connection. Returns it, and whether its answer has begun. One must be queued."""
         while True:
             queue, is_last = self._turns[0]
             self._turns.rotate(-1)
@@ -58,7 +58,7 @@ class Queues:
                 return conn, queue is self._answers
 
     def pop_expired(self) -> Iterator[Any]:
-        """The requests that have waited for too long."""
+        """Remove and return the requests that have waited for too long."""
         now = self._clock()
         for queue in (self._pages, self._transfers):
             for conn in [conn for conn, ends_at in queue.items() if ends_at <= now]:
@@ -67,11 +67,11 @@ class Queues:
 
 
 class Threads:
-    """Gives at most `count` connections a thread at a time, and lets the others wait. Used by the loop alone.
+    """Gives a thread to at most `count` connections at a time, and queues the others. Only the loop uses it.
 
-    `executor` has the threads. They run `serve` for a request and `resume` for an answer that has begun, and
-    then call `done` with the connection and the future of the result. `refuse` answers a request that waited
-    for too long, or for which no thread can be started.
+    `executor` returns the pool of threads. They run `serve` for a request and `resume` for an answer that has
+    begun, and then call `done` with the connection and the future of the result. `refuse` answers a request
+    that has waited for too long, or for which no thread can be started.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Threads:
 
     @property
     def are_awaited(self) -> bool:
-        """Whether a connection waits for a thread."""
+        """Whether a connection is waiting for a thread."""
         return bool(self._queues)
 
     @property
@@ -106,23 +106,25 @@ class Threads:
         return self._busy
 
     def add_request(self, conn: Any, *, may_wait: bool = True, extra: int = 0) -> None:
-        """Give a request to a thread, or to one of so many extra ones, or let it wait for one if it may."""
+        """Give a request to a thread. `extra` is how many threads more than usual it may use. If all are
+        busy, it is queued if it `may_wait`.
+        """
         if may_wait and len(self._busy) >= self._count + extra:
             self._queues.add_request(conn)
         elif not self._start(self._serve, conn):
             self._refuse(conn)
 
     def add_answer(self, conn: Any) -> None:
-        """Go on with an answer in a thread, when there is one."""
+        """Continue an answer as soon as a thread is free."""
         self._queues.add_answer(conn)
         self.serve_next()
 
     def finished(self, conn: Any) -> None:
-        """A connection needs its thread no longer."""
+        """A connection doesn't need its thread any more."""
         self._busy.discard(conn)
 
     def serve_next(self) -> None:
-        """Give free threads to what waits for one."""
+        """Give free threads to connections that wait for one."""
         while self.have_one_free and self._queues:
             conn, has_begun = self._queues.pop()
             if self._start(self._resume if has_begun else self._serve, conn):
@@ -133,19 +135,20 @@ class Threads:
             self._refuse(conn)
 
     def tick(self) -> None:
-        """To be called about once a second."""
+        """Call it about once a second: it refuses requests that have waited for too long."""
         for conn in self._queues.pop_expired():
             self._refuse(conn)
         self.serve_next()
 
     def run(self, function: Callable[[], object]) -> None:
-        """Run a function in one of the threads, sooner or later."""
-        with suppress(RuntimeError):  # the executor keeps it for a thread that it has already
+        """Run a function in one of the threads, at some time."""
+        with suppress(RuntimeError):  # the executor has queued it for a running thread
             self._executor().submit(function)
 
     def _start(self, function: Callable[[Any], Any], conn: Any) -> bool:
-        """Whether a thread could be had. Where an executor can't start a thread, it raises RuntimeError and
-        still keeps the task for the threads that it has; the future decides who gets the connection.
+        """Run a function in a thread; False if none can be started. An executor that can't start a thread
+        raises RuntimeError, but keeps the task for its other threads. The future decides whether that task or
+        the caller gets the connection.
         """
         future: Future[Any] = Future()
         self._busy.add(conn)

@@ -33,7 +33,7 @@ def wire_to(directory: Path) -> Wire:
 
 
 def complete(wire: Wire, name: str, tag: str) -> bytes | None:
-    """The manifest behind a tag, with everything below it read and found whole; None where there is none."""
+    """The manifest behind a tag, with everything below it read and found whole; None if there is none."""
     response = wire.http.get(f"/v2/{name}/manifests/{tag}")
     if response.status_code == 404:
         return None

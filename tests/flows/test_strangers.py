@@ -160,7 +160,7 @@ def test_a_registry_that_shows_strangers_less(
 
 
 def _projects(client: FlaskClient, root: str, headers: dict[str, str]) -> list[str] | None:
-    """What a root lists; None where the caller is refused."""
+    """What a root lists; None if the caller is refused."""
     answer = client.get(root, headers={**headers, **JSON})
     if answer.status_code in {401, 403}:
         return None

@@ -84,7 +84,7 @@ class Requirements:
             pytest.skip(trouble)
 
     def _missing(self, program: str) -> tuple[str | None, str]:
-        """What would bring `program`, None where it is there, and what is wrong."""
+        """What would bring `program`, None if it is there, and what is wrong."""
         if program in CLIENTS:
             try:
                 self.environments.of(program)

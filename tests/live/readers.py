@@ -64,7 +64,7 @@ class Reader:
         self._wrap("python", sys.executable)  # which has pypi-simple
 
     def follow(self, block: Block) -> None:
-        """Do what a block asks for. Raises AssertionError where a command of it fails."""
+        """Do what a block asks for. Raises AssertionError if a command of it fails."""
         text = self._filled_in(block.text)
         if block.file:
             path = self.folder / Path(block.file.replace("~", str(self.clients.home), 1))

@@ -38,7 +38,7 @@ def stop_amid(
 ) -> Ending:
     """SIGTERM while one file is uploaded and another, which must be there, is downloaded so many times.
 
-    Raises AssertionError where the upload is over before the signal is heard.
+    Raises AssertionError if the upload is over before the signal is heard.
     """
     begun = [threading.Event() for _ in range(downloads)]
     with ThreadPoolExecutor(downloads + 1) as clients:

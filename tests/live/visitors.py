@@ -48,7 +48,7 @@ class Visitor:
         self.again = 0  # how often a kept connection had gone
 
     def step(self) -> str:
-        """Do something, and say what. Raises AssertionError where that isn't answered as it should be."""
+        """Do something, and say what. Raises AssertionError if that isn't answered as it should be."""
         if len(self._files) > KEPT:
             return self._delete()
         if not self._files:

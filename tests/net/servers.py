@@ -19,7 +19,7 @@ class Connection:
     closing: threading.Event
 
     def request(self) -> bytes:
-        """The head of the next request; b"" where the client has gone."""
+        """The head of the next request; b"" if the client has gone."""
         head = b""
         while b"\r\n\r\n" not in head:
             piece = self.sock.recv(1)

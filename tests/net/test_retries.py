@@ -33,7 +33,7 @@ NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
     ],
 )
 def test_a_header_is_read(header: str | None, seconds: int | None) -> None:
-    """Whole seconds from now, whatever the server wrote; None where it wrote neither form."""
+    """Whole seconds from now, whatever the server wrote; None if it wrote neither form."""
     assert retry_after_seconds(header, NOW) == seconds
 
 

@@ -13,7 +13,7 @@ from pyoci.oci.challenges import Challenge, Scope, choose, parse_challenges
 R = "https://r.example/token"
 PULL = "repository:acme/hello:pull"
 
-# Header, and of the challenge that is answered: scheme, realm, service and scopes. None where there is none.
+# Header, and of the challenge that is answered: scheme, realm, service and scopes. None if there is none.
 TABLE: dict[str, tuple[str | None, tuple[str, str, str | None, tuple[str, ...]] | None]] = {
     "ghcr.io": (
         f'Bearer realm="{R}",service="ghcr.io",scope="{PULL}"',

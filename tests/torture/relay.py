@@ -201,7 +201,7 @@ def relay_to(registry: str) -> Iterator[Relay]:
 
 
 def _message(sock: socket.socket, *, has_body: bool) -> bytes:
-    """One HTTP message, whole: by its Content-Length or its chunks. b"" where the other side has gone."""
+    """One HTTP message, whole: by its Content-Length or its chunks. b"" if the other side has gone."""
     head = b""
     while b"\r\n\r\n" not in head:
         piece = sock.recv(65536)

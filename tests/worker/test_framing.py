@@ -24,7 +24,7 @@ from pyoci.worker.framing import ChunkScanner, Frame, read_frame
     ],
 )
 def test_length(lines: tuple[str, ...], length: int | None) -> None:
-    """In bytes; None for chunks; and none where gunicorn's parser will refuse it."""
+    """In bytes; None for chunks; and none if gunicorn's parser will refuse it."""
     head = "\r\n".join(("POST /a/b?c=d HTTP/1.1", "Host: x", *lines, "", "")).encode()
     assert read_frame(head).length == length
 

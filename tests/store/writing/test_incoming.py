@@ -80,7 +80,7 @@ def take(store: PackageStore, incoming: Arriving) -> PackageFile:
 
 
 def blob_size(registry: TestRegistry, sha256: str) -> int | None:
-    """The size of a blob in the registry, None where it has none."""
+    """The size of a blob in the registry, None if it has none."""
     found = [path for path in registry.directory.rglob(sha256) if path.is_file()]
     return found[0].stat().st_size if found else None
 
