@@ -49,8 +49,7 @@ _GONE = {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN}
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """Accepts connections. `Clients` waits for them, and `Threads` serves their requests. After a number of
-    requests the worker is replaced.
+    """Accepts connections. `Clients` waits for them, `Threads` serves them; after many requests it is replaced.
 
     If gunicorn itself does TLS (`certfile`), gunicorn's own code handles the connections, as without PyOCI.
     """
@@ -75,15 +74,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         )
         # gunicorn stops accepting at its limit. Here another client is ended first, if that is possible.
         self.worker_connections += 1
-        # At its own `max_requests` gunicorn stops accepting at once, and starts another worker only when this
-        # one has ended.
+        # gunicorn would stop accepting at its limit, and start another worker only when this one has ended.
         self._retire_at, self.max_requests = self.max_requests, sys.maxsize
         self.serve_with(Events(), lambda _method, _path: sys.maxsize, sys.maxsize)
 
     def serve_with(self, events: Events, body_limit: Callable[[str, str], int], spool: int) -> None:
-        """Take what the application has configured: `events`, to which ended clients are reported; the most
-        bytes of a request's body (`body_limit` takes its method and path); and how many bytes of bodies may
-        be on the disk (`spool`).
+        """Set what the application has configured: where ended clients are reported, the most bytes of a
+        request's body (`body_limit` takes method and path), and how many bytes of bodies may be on the disk.
         """
         self._clients = Clients(self, self._threads, Reports(events), body_limit, Allowance(spool))
 
@@ -101,10 +98,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     # Called by the loop
 
     def set_accept_enabled(self, enabled: bool) -> None:
-        """Leave new connections to other workers while all threads here are busy.
-
-        A worker that stops accepts the connections that are waiting, and closes its listeners, so that others
-        are refused at once. gunicorn lets those wait until the worker ends, and then resets them.
+        """Leave new connections to other workers while all threads here are busy. A worker that stops accepts
+        those that are waiting and closes its listeners: others are refused at once instead of at its end.
         """
         if self.alive:
             can_accept = self._threads.have_one_free and time.monotonic() >= self._accept_at
@@ -219,9 +214,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._clients.refuse(conn)
 
     def _retire(self, now: float) -> None:
-        """After `max_requests`, have the arbiter start another worker and stop its oldest one. The oldest
-        finishes its requests while the new one already serves. gunicorn by itself would start the new one
-        only afterwards.
+        """After `max_requests`, have the arbiter start another worker and stop its oldest one, which finishes
+        its requests meanwhile. gunicorn by itself would start the new one only after that.
         """
         if self.alive and self.nr >= self._retire_at and now >= self._ask_at:
             self._ask_at = now + _ASK_SECONDS
