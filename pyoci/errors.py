@@ -1,4 +1,4 @@
-"""The kinds of failure, named for what happened. `pyoci.web.errors` alone knows their status codes.
+"""The kinds of failure. Each is named after what happened; only `pyoci.web.errors` knows the status codes.
 
 PyOCIError
 ├── InvalidRequest          a bad name, file name, form, digest or archive
@@ -46,7 +46,7 @@ class PyOCIError(Exception):
 
     @property
     def kind(self) -> str:
-        """The name of the nearest kind in this module: an error of the registry's counts as what it is."""
+        """The name of the nearest kind in this module: `Denied` for a `RegistryDenied`."""
         return next(kind.__name__ for kind in type(self).__mro__ if kind.__module__ == __name__)
 
     def bare(self) -> Self:
@@ -99,7 +99,7 @@ class NotSupported(PyOCIError):
 
 
 class Withdrawn(PyOCIError):
-    """Package indexes once supported this action of the upload form, and no longer do."""
+    """Package indexes no longer support this action of the upload form."""
 
 
 class AlreadyExists(PyOCIError):
@@ -123,7 +123,7 @@ class Exhausted(PyOCIError):
 
 
 class Busy(Exhausted):
-    """This process handles as many requests of this kind as it can, and goes on with them."""
+    """This process already handles as many requests of this kind as it can."""
 
 
 class ProtocolError(PyOCIError):

@@ -68,7 +68,7 @@ class Events:
             yield
             result = "done"
         except errors.PyOCIError as exc:
-            result = exc.kind  # that of RegistryDenied is Denied
+            result = exc.kind  # Denied for RegistryDenied
             raise
         finally:
             self.count(measure, result)

@@ -25,7 +25,7 @@ class CacheAddress:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises ValueError, whose message repeats no possible password."""
+        """Parse a URL. Raises ValueError; its message never repeats a possible password."""
         try:
             parts = urlsplit(text)
             _ = parts.port

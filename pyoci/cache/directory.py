@@ -156,7 +156,7 @@ def _remove_leftover(path: Path) -> None:
         descriptor = os.open(path, _DIRECTORY)
         try:
             if os.fstat(descriptor).st_uid == os.geteuid():
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises where a server uses it
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises if a server uses it
                 shutil.rmtree(path, ignore_errors=True)
         finally:
             os.close(descriptor)

@@ -182,8 +182,8 @@ class JournalFiles:
                 exists = False
             except OSError:
                 return None
-            # If several processes find no journal, only one may create it. With several epochs, each would
-            # take # the positions of the others for lost.
+            # If several processes find no journal, only one may create it. With several epochs, each
+            # would take the positions of the others for lost.
             if attempt or not self._begin_or_remove(path, overwrite=exists):
                 break
         return None

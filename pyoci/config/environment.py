@@ -131,7 +131,7 @@ class Reader:
         return self.environ.get(name, "").strip()
 
     def get(self, name: str, parse: Callable[[str], Value], absent: Unset) -> Value | Unset:
-        """The value of a variable; `absent` where the variable is unset, empty or wrong."""
+        """The value of a variable; `absent` if the variable is unset, empty or wrong."""
         text = self.text(name)
         if not text:
             return absent

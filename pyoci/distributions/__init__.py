@@ -1,1 +1,1 @@
-"""Python packaging: names, file names, core metadata. Pure; no I/O but the file object it is given."""
+"""Python packaging: names, file names and core metadata. Reads nothing but the files that it is given."""

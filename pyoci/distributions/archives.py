@@ -1,4 +1,4 @@
-"""Finds the metadata in a wheel and in an sdist."""
+"""Reads the metadata of wheels and sdists."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def read_wheel_metadata(file: BinaryIO, wheel: Wheel) -> bytes:
 
 
 def read_distant_wheel_metadata(file: zip_layout.Seekable, wheel: Wheel) -> bytes:
-    """The same for a wheel that is expensive to read, such as one in a registry."""
+    """Like `read_wheel_metadata`, for a wheel in a registry: it reads as little as possible."""
     return zips.read_distant_zip_member(file, _metadata_of(wheel))
 
 
 def read_pkg_info(file: BinaryIO, sdist: Sdist) -> bytes:
     """The sdist's PKG-INFO (source distribution format, "Source distribution archive features").
 
-    Another one in an .egg-info folder doesn't count. Raises InvalidRequest.
+    A PKG-INFO in an .egg-info folder is ignored. Raises InvalidRequest.
     """
     if sdist.ending == ".zip":
         return zips.read_zip_member(file, _choose_pkg_info)

@@ -56,7 +56,7 @@ class Wheel:
 
     @property
     def suffix(self) -> str:
-        """What follows `name-version-`: `py3-none-any.whl`, `1-cp311-cp311-linux_x86_64.whl`."""
+        """The part after `name-version-`: `py3-none-any.whl`, `1-cp311-cp311-linux_x86_64.whl`."""
         return self.tail
 
     @property
@@ -70,8 +70,8 @@ Distribution = Sdist | Wheel
 def parse_filename(text: str, project: ProjectName | None = None) -> Distribution:
     """Read the name of a wheel or sdist. Raises InvalidRequest.
 
-    An sdist's name may have hyphens, and its version too (`2.1.2-beta`). With the name of the project they
-    can be told apart, as pip and uv do it; otherwise the version is what follows the last hyphen.
+    Both the name and the version of an sdist may have hyphens (`2.1.2-beta`). If the project's name is given,
+    it is used to separate them, as in pip and uv. Otherwise the version begins after the last hyphen.
     """
     _check_spelling(text)
     if text.endswith(".whl"):
@@ -91,10 +91,9 @@ def parse_filename(text: str, project: ProjectName | None = None) -> Distributio
 
 
 def rebuild_filename(name: ProjectName, version_text: str, suffix: str) -> Distribution:
-    """The file that was published as `suffix` under `version_text`, where its file name isn't recorded.
+    """The file name of a file whose entry has none, made from the project, the version and the suffix.
 
-    The parts are given separately, so a version is accepted that a parser couldn't find in a file name
-    (`1.0+ubuntu-1`). Raises InvalidRequest.
+    It also accepts a version that can't be parsed out of a file name (`1.0+ubuntu-1`). Raises InvalidRequest.
     """
     version = _parse_version(version_text)
     if suffix.endswith(".whl"):
@@ -117,7 +116,7 @@ def filename_version_text(distribution: Distribution) -> str:
 
 
 def _version_text(stem: str, project: ProjectName) -> str:
-    """What follows the project's name and a hyphen, however the name is spelled; "" if it isn't there."""
+    """The part after the project's name, in any spelling, and a hyphen; "" if it begins with another name."""
     for found in re.finditer("-", stem):
         if canonicalize_name(stem[: found.start()]) == project.normalized:
             return stem[found.end() :]
@@ -136,7 +135,7 @@ def _parse_wheel(text: str) -> Wheel:
 
 
 def read_version(text: str) -> Version | None:
-    """The PEP 440 version in a text that consists of nothing else; None if it is none."""
+    """A text parsed as a PEP 440 version; None if it isn't one."""
     if len(text) > VERSION_LIMIT or not _SPELLING.fullmatch(text):
         return None
     try:
@@ -148,7 +147,7 @@ def read_version(text: str) -> Version | None:
 def _parse_version(text: str) -> Version:
     try:
         return Version(text)
-    except ValueError:  # InvalidVersion is one; int() raises another for 5,000 digits
+    except ValueError:  # InvalidVersion is a ValueError; int() raises another for 5,000 digits
         raise InvalidRequest(
             f"{text[:100]!a} is not a version; expected one as PEP 440 has it, like 1.0"
         ) from None

@@ -31,7 +31,7 @@ def check_count(count: int) -> None:
 
 
 def check_memory(error: Exception) -> None:
-    """Raises MemoryError for an error of zlib that means so; the archive may be intact then."""
+    """Raises MemoryError for zlib's error about memory: then the archive may be intact."""
     if isinstance(error, zlib.error) and str(error).startswith("Error -4 "):  # Z_MEM_ERROR
         raise MemoryError(str(error)) from None
 

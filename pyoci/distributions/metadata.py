@@ -1,4 +1,4 @@
-"""CoreMetadata: METADATA of a wheel or PKG-INFO of an sdist, parsed and checked. labels: those among its
+"""CoreMetadata: METADATA of a wheel or PKG-INFO of an sdist, parsed and checked; and the labels in its
 classifiers.
 """
 
@@ -29,12 +29,12 @@ __all__ = [
     "shown_requires_python",
 ]
 
-# parse_email needs twenty times the memory of what it reads, and searches all headers once for each distinct
-# name. Without these limits 4 MiB of one-letter headers would take hours. Real METADATA has about 30 names
-# and a hundred lines, or some thousand lines with many extras or a README among the headers.
+# parse_email needs twenty times the size of its input in memory, and searches all headers once for each
+# distinct name. Without these limits 4 MiB of one-letter headers would take hours. Real METADATA has about 30
+# names and a hundred lines, or some thousand lines with many extras or with a README among the headers.
 HEADERS_LIMIT = 1024 * 1024  # bytes
 HEADER_LINE_LIMIT = 50_000
-HEADER_NAME_LIMIT = 100  # distinct, as parse_email distinguishes them: by case too
+HEADER_NAME_LIMIT = 100  # distinct names; parse_email distinguishes upper and lower case
 VALUE_LIMIT = 2_000  # characters of a specifier, or of a URL and its label
 URL_COUNT_LIMIT = 100
 
@@ -50,10 +50,11 @@ _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _NEWLINE = rb"(?:\r\n|\r(?!\n)|\n)"
 _HEADERS_END = re.compile(rb"(?:\A|" + _NEWLINE + rb")(?=[\r\n])")
 _HEADER_NAME = re.compile(rb"(?:\A|(?<=[\r\n]))([^\s:]+):")
-# The parser uses the first of several Content-Types. One from the archive could make it look for parts, with
-# a regular expression made of their boundary, which `re` caches: 16 MB for each upload.
+# This Content-Type is put before the headers, because the parser uses the first one. One from the archive
+# could make it look for parts by a regular expression that contains their boundary. `re` caches that: 16 MB
+# for each upload.
 _NO_PARTS = b"Content-Type: text/plain\n"
-_UNKNOWN = "UNKNOWN"  # what old setuptools wrote where an author said nothing
+_UNKNOWN = "UNKNOWN"  # old setuptools wrote this for missing values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +63,7 @@ class CoreMetadata:
 
     name: ProjectName
     version: Version
-    requires_python: str | None  # one line of visible ASCII; old files have some that are no specifier set
+    requires_python: str | None  # one line of visible ASCII; in old files it may not be a specifier set
     project_urls: tuple[tuple[str, str], ...]  # (label, URL); Home-page is among them
     summary: str | None
     classifiers: tuple[str, ...]
@@ -70,8 +71,8 @@ class CoreMetadata:
 
     @property
     def is_utf8(self) -> bool:
-        """Whether the text is UTF-8, as core metadata should be. Others can be published, but not shown in
-        JSON.
+        """Whether the text is UTF-8, as core metadata should be. Other text can be published, but can't be
+        stored in JSON.
         """
         try:
             self.text.decode()
@@ -94,8 +95,8 @@ def read_metadata(file: BinaryIO, distribution: Distribution) -> CoreMetadata:
 
 
 def read_distant_metadata(file: zip_layout.Seekable, wheel: Wheel) -> CoreMetadata:
-    """The same for a wheel in a registry, where each read may be a request: about four reads are needed.
-    Whether the file begins as a zip is not checked.
+    """Like `read_metadata`, for a wheel in a registry, where each read may be a request. It takes about four
+    reads, and doesn't check how the file begins.
     """
     return parse_metadata(archives.read_distant_wheel_metadata(file, wheel), "METADATA", wheel)
 
@@ -103,8 +104,8 @@ def read_distant_metadata(file: zip_layout.Seekable, wheel: Wheel) -> CoreMetada
 def shown_requires_python(text: str) -> str | None:
     """Requires-Python as a page may show it; None if it is empty, too long, or not visible ASCII.
 
-    Old files have `>=3.5.*`, `3` or `^3.8`, which are no specifier sets. PyPI shows them, and pip ignores
-    them. uv reads some; for the others it passes over the file, whether the page has them or METADATA alone.
+    Old files have `>=3.5.*`, `3` or `^3.8`, which aren't specifier sets. PyPI shows them, and pip ignores
+    them. uv parses some of them, and skips a file with one of the others on its page or in its METADATA.
     """
     line = " ".join(text[: 2 * VALUE_LIMIT].split())
     if not line or line == _UNKNOWN or len(line) > VALUE_LIMIT:
@@ -113,8 +114,8 @@ def shown_requires_python(text: str) -> str | None:
 
 
 def parse_metadata(text: bytes, where: str, distribution: Distribution) -> CoreMetadata:
-    """The metadata in `text`, which messages call `where`. Raises InvalidRequest if its name or version
-    isn't that of the file name.
+    """Parse the metadata in `text`; `where` is its name in messages. Raises InvalidRequest if its name or
+    version isn't that of the file name.
     """
     metadata = _parse(text, where)
     if metadata.name != distribution.name:
@@ -133,7 +134,7 @@ def _parse(text: bytes, where: str) -> CoreMetadata:
     return CoreMetadata(
         name=ProjectName.parse(_required(raw.get("name"), unparsed, "Name", where)),
         version=_version(_required(raw.get("version"), unparsed, "Version", where), where),
-        # Of several headers, or one that isn't UTF-8, none is shown.
+        # If there are several of these headers, or one isn't UTF-8, none is used.
         requires_python=shown_requires_python(raw.get("requires_python") or ""),
         project_urls=_project_urls(raw, unparsed),
         summary=_line(raw.get("summary", "")) or None,
@@ -203,7 +204,7 @@ def _project_urls(raw: RawMetadata, unparsed: dict[str, list[str]]) -> tuple[tup
 def _labelled_urls(raw: RawMetadata, unparsed: dict[str, list[str]]) -> Iterator[tuple[str, str]]:
     for label, url in raw.get("project_urls", {}).items():
         yield _line(label), _line(url)
-    for pair in unparsed.get("project-url", ()):  # where a label stands twice
+    for pair in unparsed.get("project-url", ()):  # for labels that occur twice
         label, _, url = pair.partition(",")
         yield _line(label), _line(url)
 

@@ -57,15 +57,15 @@ class ProjectName:
 
 @dataclass(frozen=True, slots=True)
 class PrivateProjects:
-    """Names in their normalised form (PEP 503), in which `*` stands for any characters and `?` for one."""
+    """Normalised names (PEP 503) and patterns: `*` matches any characters and `?` matches one."""
 
     patterns: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a list with commas or blanks in between, in any spelling: `Acme_*` covers what `acme-*` does.
+        """Parse a list, separated by commas or blanks. Any spelling works: `Acme_*` is the same as `acme-*`.
 
-        Raises ValueError with every mistake in it, one a line.
+        Raises ValueError with one line for each mistake.
         """
         words = re.split(r"[,\s]+", text.strip(" ,\t\r\n"))
         wrong = [word for word in words if word and not _could_be_a_name(word)]

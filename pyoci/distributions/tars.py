@@ -1,7 +1,7 @@
 """Reads PKG-INFO from a tar.gz that may be hostile: memory and time are bounded, errors are InvalidRequest.
 
-The standard library's tarfile only parses single headers here. It would keep every member, read extension
-headers of any size into memory, recurse for each of them, and accept negative sizes.
+Only single headers are parsed with the standard library's tarfile. For a whole archive it would keep every
+member, read extension headers of any size into memory, recurse for each of them, and accept negative sizes.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import BinaryIO
 from pyoci.distributions.members import TopFolder, check_count, check_memory, check_size
 from pyoci.errors import InvalidRequest
 
-# A tar.gz must be unpacked to its end: poetry, flit and hatch put PKG-INFO last, pip would take the later
-# one of two, and a truncated archive is noticed at its end only. The limits bound the time: real sdists
-# unpack to 3 to 10 times their size, a bomb to 1000 times.
+# A tar.gz must be unpacked to its end: poetry, flit and hatch put PKG-INFO last, pip uses the last of two,
+# and only the end shows whether an archive is truncated. The limits bound the time: real sdists unpack to 3
+# to 10 times their size, a bomb to 1000 times.
 UNPACKED_RATIO = 32
 UNPACKED_MINIMUM = 256 * 1024 * 1024  # bytes that any archive may unpack to
 EXTENSION_LIMIT = 8 * 1024 * 1024  # bytes of all pax headers and long names in an archive
@@ -61,10 +61,10 @@ def _find(tar: _Tar) -> bytes | None:
 
 
 class _Gunzip(io.RawIOBase):
-    """The unpacked bytes of a file of one gzip stream (RFC 1952), as many as `limit` allows.
+    """The unpacked bytes of a file with one gzip stream (RFC 1952), at most `limit`.
 
-    The standard library's gzip would read a header byte by byte, and streams without content by the million.
-    Several streams in one file are refused: programs differ in whether they go on after the first.
+    The standard library's gzip reads headers byte by byte, and would read millions of empty streams. Several
+    streams in one file are refused, because some programs read only the first.
     """
 
     def __init__(self, file: BinaryIO, *, limit: int) -> None:
@@ -101,7 +101,7 @@ class _Gunzip(io.RawIOBase):
             ) from error
 
     def _check_end(self) -> None:
-        """Zeros may follow the stream: some programs fill the last block of a tape with them."""
+        """Raises InvalidRequest if data follows the stream. Zeros may: some programs pad with them."""
         rest = self._inflater.unused_data
         while rest:
             if rest.count(0) != len(rest):
@@ -118,7 +118,7 @@ class _Member:
 
 
 class _Tar:
-    """Walks over the members of a tar (POSIX.1-2001 pax, ustar, GNU), reading its file once and forwards."""
+    """Reads the members of a tar (POSIX.1-2001 pax, ustar, GNU) in one pass, without seeking."""
 
     def __init__(self, file: io.BufferedReader) -> None:
         self._file = file
@@ -127,7 +127,7 @@ class _Tar:
         self._extension_left = EXTENSION_LIMIT
 
     def next(self) -> _Member | None:
-        """The next member, whose content must be read or skipped before the one after it. None: no more."""
+        """The next member; None at the end. Read or skip its content before the next call."""
         extension: dict[str, str] = {}
         while (header := self._header()) is not None:
             if not self._is_extension(header, extension):
@@ -135,11 +135,11 @@ class _Tar:
                 check_count(self._members)
                 return _member(header, extension)
             self._extensions += 1
-            check_count(self._extensions)  # one for each member is what tarfile writes
+            check_count(self._extensions)  # tarfile writes one for each member
         return None
 
     def read(self, size: int) -> bytes:
-        """The next `size` bytes, and past the padding after them."""
+        """Read the next `size` bytes, and skip the padding after them."""
         data = self._file.read(size)
         padding = self._file.read(-size % tarfile.BLOCKSIZE)
         if len(data) + len(padding) != size + -size % tarfile.BLOCKSIZE:
@@ -161,7 +161,7 @@ class _Tar:
 
     def _header(self) -> tarfile.TarInfo | None:
         block = self._file.read(tarfile.BLOCKSIZE)
-        if block.count(0) == len(block):  # the end mark; a few programs leave it out, which tarfile accepts
+        if block.count(0) == len(block):  # the end mark; a few programs write none, which tarfile accepts
             return None
         try:
             return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
@@ -173,7 +173,7 @@ class _Tar:
         if header.type not in _EXTENSION_TYPES:
             return False
         records = _extension_records(header.type, self._extension(header))
-        if records.keys() & extension.keys():  # tarfile takes the first, other programs the last
+        if records.keys() & extension.keys():  # tarfile uses the first, other programs the last
             raise InvalidRequest("the sdist gives a member two names or sizes; expected one")
         extension |= records
         return True
@@ -202,7 +202,7 @@ def _member(header: tarfile.TarInfo, extension: dict[str, str]) -> _Member:
     size = _size(extension["size"]) if "size" in extension else header.size
     if size < 0 or header.type == tarfile.GNUTYPE_SPARSE:
         raise InvalidRequest(f"{header.name[:100]!a} has no size, or holes in it; expected a plain tar.gz")
-    # As tarfile has it, which pip unpacks with: links, folders and devices have no content.
+    # Links, folders and devices have no content, as in tarfile, which pip uses.
     has_content = header.isreg() or header.type not in tarfile.SUPPORTED_TYPES
     return _Member(
         name=extension.get("path", header.name),

@@ -1,9 +1,9 @@
 """Checks that every program finds the same members in a zip archive.
 
-pip reads the directory at the archive's end, uv unpacks from the first byte on by the local headers, and PyPI
-compares both. An archive that they would read differently is refused. The members of the directory have to
-fill the file from its first byte to the directory, each with a local header that says the same. Nothing may
-follow the end record but its comment. (APPNOTE.TXT 4.3 and 4.4.)
+pip reads the directory at the archive's end. uv unpacks from the first byte on, by the local headers. PyPI
+compares both. An archive that they would read differently is refused: the members in the directory must fill
+the file from its first byte to the directory, each with a local header that agrees. Only a comment may follow
+the end record. (APPNOTE.TXT 4.3 and 4.4.)
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Seekable(Protocol):
 
 
 def check_directory(members: Sequence[zipfile.ZipInfo], directory: int) -> None:
-    """Members follow each other from the first byte on, according to the directory alone: no two share
-    bytes, as those of a bomb do. `directory` is where it starts. Raises InvalidRequest.
+    """Check, by the directory alone, that members follow each other from the first byte on, and that no two
+    share bytes, as in a bomb. `directory` is the offset of the directory. Raises InvalidRequest.
     """
     end = 0
     for index, member in enumerate(sorted(members, key=_start)):
@@ -59,19 +59,19 @@ def check_directory(members: Sequence[zipfile.ZipInfo], directory: int) -> None:
             raise InvalidRequest("the archive has other data before its first member; expected a plain zip")
         if member.header_offset < end:
             raise InvalidRequest(f"{_shown(member)} overlaps another member; expected a plain zip")
-        # At least that much: in bytes the name may be longer, and an extra field may follow it.
+        # This is a minimum: the name may be longer in bytes, and an extra field may follow it.
         end = member.header_offset + LOCAL_HEADER_SIZE + len(member.orig_filename) + member.compress_size
         if "\0" in member.orig_filename:
             raise InvalidRequest(f"the archive holds {_shown(member)}; expected names without NUL")
-        if not member.filename:  # for which zipfile raises an IndexError
+        if not member.filename:  # zipfile would raise an IndexError
             raise InvalidRequest("the archive holds a member without a name; expected a plain zip")
     if end > directory:
         raise InvalidRequest("the archive's last member reaches into its directory; expected a plain zip")
 
 
 def check_local_headers(file: Seekable, members: Sequence[zipfile.ZipInfo], directory: int) -> None:
-    """The local headers and the end record agree with the directory, which starts at `directory`, and no
-    other bytes are in the file. Reads the headers only. Raises InvalidRequest.
+    """Check that the local headers and the end record agree with the directory, and that the file has no
+    other bytes. `directory` is the offset of the directory. Only headers are read. Raises InvalidRequest.
     """
     _check_end(file, members, directory)
     in_order = sorted(members, key=_start)
@@ -81,12 +81,12 @@ def check_local_headers(file: Seekable, members: Sequence[zipfile.ZipInfo], dire
 
 
 def unique_members(file: Seekable, members: Iterable[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
-    """Each name once: old wheels hold some files twice. Raises InvalidRequest if two members of one path
-    differ, of which one program unpacks the first and another the last.
+    """The members, each path once: old wheels have some files twice. Raises InvalidRequest if two members
+    with one path differ, because some programs use the first and some the last.
     """
     unique: dict[str, zipfile.ZipInfo] = {}
     first: dict[str, zipfile.ZipInfo] = {}
-    contents: dict[str, tuple[object, ...]] = {}  # of those whose path comes again
+    contents: dict[str, tuple[object, ...]] = {}  # of members whose path occurs again
     for member in members:
         path = "/".join(split_name(member.filename))
         unique.setdefault(member.filename, member)
@@ -103,7 +103,7 @@ def unique_members(file: Seekable, members: Iterable[zipfile.ZipInfo]) -> list[z
 
 
 def _check_end(file: Seekable, members: Sequence[zipfile.ZipInfo], directory: int) -> None:
-    """The end record follows the directory, describes it, and is the last of the file but for its comment."""
+    """Check that the end record follows the directory, describes it, and is last except for its comment."""
     size = sum(
         _DIRECTORY_ENTRY_SIZE + len(_name(member)) + len(member.extra) + len(member.comment)
         for member in members
@@ -124,7 +124,7 @@ def _check_end(file: Seekable, members: Sequence[zipfile.ZipInfo], directory: in
         count = zip64[0] if count == _UNKNOWN_16 else count
         stated_size = zip64[1] if stated_size == _UNKNOWN_32 else stated_size
         stated_start = zip64[2] if stated_start == _UNKNOWN_32 else stated_start
-    # Writers that know no zip64 count past 65,535 from 0 again.
+    # In writers without zip64 the count overflows after 65,535.
     if count not in (len(members), len(members) & 0xFFFF) or (stated_size, stated_start) != (size, directory):
         raise InvalidRequest("the archive's end record describes another directory; expected a plain zip")
 
@@ -167,8 +167,8 @@ def _local_header(
 def _sizes_agree(
     stated: tuple[int, int, int, int], member: zipfile.ZipInfo, extra: bytes, *, deferred: bool
 ) -> bool:
-    """Whether method, CRC and sizes are those of the directory. Where they are `deferred` to a descriptor
-    behind the content, 0 stands for each that was not known yet.
+    """Whether method, CRC and sizes are those of the directory. If they are `deferred` to a descriptor after
+    the content, each may also be 0.
     """
     method, crc, packed, size = stated
     if _UNKNOWN_32 in (packed, size):
@@ -183,7 +183,7 @@ def _sizes_agree(
 
 
 def _check_gap(file: Seekable, member: zipfile.ZipInfo, gap: range, *, has_descriptor: bool) -> None:
-    """Between a member's content and what follows stands its data descriptor, or nothing."""
+    """Check that only a data descriptor, or nothing, is between a member's content and what follows."""
     if gap.start == gap.stop and not has_descriptor:
         return
     if gap.stop < gap.start:
@@ -213,7 +213,7 @@ def _descriptors(member: zipfile.ZipInfo) -> Iterator[bytes]:
 
 
 def _extra_fields(extra: bytes, kind: int) -> Iterator[tuple[int, bytes]]:
-    """The fields of one kind, up to the first that is incomplete."""
+    """The extra fields of one kind, up to the first incomplete field."""
     while len(extra) >= 4:
         found, length = struct.unpack_from("<2H", extra)
         if found == kind:
@@ -222,13 +222,13 @@ def _extra_fields(extra: bytes, kind: int) -> Iterator[tuple[int, bytes]]:
 
 
 def _unicode_paths(extra: bytes) -> Iterator[bytes]:
-    """The names that Info-ZIP's Unicode path fields give: a version, a CRC, and the name in UTF-8."""
+    """The names in Info-ZIP's Unicode path fields, which have a version, a CRC and the name in UTF-8."""
     for _, data in _extra_fields(extra, _UNICODE_PATH_EXTRA):
         yield data[5:]
 
 
 def _content(file: Seekable, member: zipfile.ZipInfo) -> tuple[object, ...]:
-    """What distinguishes a member from another of the same path. A CRC alone could be forged."""
+    """A value that differs between members with different content. A CRC alone could be forged."""
     _, _, name, extra = _local_header(file, member)
     file.seek(member.header_offset + LOCAL_HEADER_SIZE + len(name) + len(extra))
     hashed, left = hashlib.sha256(), member.compress_size
@@ -240,7 +240,7 @@ def _content(file: Seekable, member: zipfile.ZipInfo) -> tuple[object, ...]:
 
 
 def _name(member: zipfile.ZipInfo) -> bytes:
-    """The name's bytes: zipfile decodes them by one of two encodings, both of which lose nothing."""
+    """The bytes of a member's name. zipfile decodes them with one of two encodings; both are reversible."""
     return member.orig_filename.encode("utf-8" if member.flag_bits & _UTF8_NAME else "cp437")
 
 

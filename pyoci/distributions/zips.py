@@ -17,7 +17,7 @@ from pyoci.errors import InvalidRequest
 
 # zipfile keeps the central directory in memory: 16 MiB are 100,000 members with names of 100 characters.
 DIRECTORY_LIMIT = 16 * 1024 * 1024
-# Deflate adds 5 bytes to 64 KiB at worst. A longer stream consists of blocks without content, to waste time.
+# Deflate adds 5 bytes to 64 KiB at worst. A longer stream has many empty blocks, to waste time.
 _STREAM_LIMIT = METADATA_LIMIT + 64 * 1024
 
 _DIRECTORY_ENTRY = b"PK\x01\x02"
@@ -38,8 +38,8 @@ Choose = Callable[[Sequence[zipfile.ZipInfo]], zipfile.ZipInfo]
 
 
 def read_zip_member(file: BinaryIO, choose: Choose) -> bytes:
-    """The content of the member that `choose` picks, at most METADATA_LIMIT bytes. Raises InvalidRequest,
-    also for an archive in which another program could find other members.
+    """The content of the member that `choose` selects, at most METADATA_LIMIT bytes. Raises InvalidRequest,
+    also if another program could find other members in the archive.
     """
     file.seek(0)
     if file.read(4) != zip_layout.LOCAL_HEADER:
@@ -53,7 +53,7 @@ def read_zip_member(file: BinaryIO, choose: Choose) -> bytes:
 
 
 def read_distant_zip_member(file: zip_layout.Seekable, choose: Choose) -> bytes:
-    """The same for a file in a registry: only its directory and the member itself are read."""
+    """Like `read_zip_member`, for a file in a registry: only the directory and the member are read."""
     with _opened(file) as archive:
         return _read(archive, choose(archive.infolist()))
 
@@ -69,11 +69,10 @@ def _opened(file: zip_layout.Seekable) -> Iterator[zipfile.ZipFile]:
 
 
 class _LimitedReader:
-    """The file for zipfile, which reads the central directory at once. A directory over the limits is
-    refused.
+    """A file object for zipfile, which reads the whole central directory with one call. A directory over the
+    limits is refused.
 
-    Entries are counted in the bytes that zipfile takes for the directory: the counts in the records at the
-    archive's end may be wrong.
+    Entries are counted in the bytes that zipfile reads, because the counts in the archive may be wrong.
     """
 
     def __init__(self, file: zip_layout.Seekable) -> None:
@@ -105,7 +104,7 @@ class _LimitedReader:
 
 def _check_member(member: zipfile.ZipInfo) -> None:
     name = member.filename[:100]
-    kind = stat.S_IFMT(member.external_attr >> 16)  # 0 where the archive wasn't made on Unix
+    kind = stat.S_IFMT(member.external_attr >> 16)  # 0 if the archive wasn't made on Unix
     if member.is_dir() or kind not in (0, stat.S_IFREG):
         raise InvalidRequest(f"{name!a} is a link, a folder or a device; expected a regular file")
     if member.flag_bits & zip_layout.ENCRYPTED:

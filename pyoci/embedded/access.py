@@ -81,7 +81,7 @@ class Htpasswd:
         return True
 
     def check(self, authorization: str | None) -> None:
-        """Raise Refusal where an Authorization header gives no access."""
+        """Raises Refusal if an Authorization header gives no access."""
         try:
             credentials = parse_authorization(authorization)
         except Unauthorized as error:

@@ -117,7 +117,7 @@ class Blobs:
     def _renew(self, path: Path) -> None:
         try:
             self._disk.touch(path)
-        except PermissionError:  # nothing is collected where nothing can be written
+        except PermissionError:  # in a read-only directory nothing is collected
             pass
         except OSError as error:
             if error.errno != EROFS:
@@ -268,7 +268,7 @@ class UploadSessions:
         if not self._is_expired(path):
             return False
         with path.open("rb") as file:
-            if not try_lock(file.fileno()) or not self._is_expired(path):  # a request writes to it, or did
+            if not try_lock(file.fileno()) or not self._is_expired(path):  # a request is using it
                 return False
             self._disk.remove(path)
         return True

@@ -19,7 +19,7 @@ from pyoci.net.transport import DOCUMENT_LIMIT
 
 View = Callable[..., Response]
 
-_OTHER_LIMIT = 64 * 1024  # bytes of a body, where nothing is stored
+_OTHER_LIMIT = 64 * 1024  # bytes of a body that isn't stored
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 # Repository names contain slashes, so a path is matched from its end: the first pattern that fits is used.

@@ -88,7 +88,7 @@ def parse_content_range(header: str | None, arrived: int) -> int | None:
 
 
 def select_page(names: Sequence[str], query: Mapping[str, str]) -> tuple[Sequence[str], str | None]:
-    """The page of the sorted `names` that `n` and `last` ask for, and its last name where more follow."""
+    """The page of the sorted `names` that `n` and `last` select; and its last name, if more follow."""
     text = query.get("n")
     if text is not None and not (text.isascii() and text.isdecimal() and len(text) < 18):
         message = "the parameter n must be a number"

@@ -93,7 +93,7 @@ class Manifests:
             before = self.find_index(folder) or RepositoryIndex()
             for child in manifest.children:
                 self._check(folder, before, child)
-            # An existing file is written again: this renews it, and repairs it where it was torn.
+            # An existing file is written again, which renews it, and repairs it if it was torn.
             self._blobs.put(folder, body, digest)
             self._renew_tagged(folder, before, tag)
             self.update_index(folder, lambda index: index.with_manifest(entry))
@@ -189,7 +189,7 @@ class EmbeddedRegistry:
         lock_limit: float = LOCK_LIMIT,
         upload_limits: UploadLimits = UPLOAD_LIMITS,
     ) -> Self:
-        """Raises OSError if `directory` can't be created. Only its owner may read a new one."""
+        """Open the registry in `directory`, which is created for its owner alone. Raises OSError."""
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         layout, disk = Layout(directory, lock_limit), disk or Disk()
         blobs = Blobs(disk)

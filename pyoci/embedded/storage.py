@@ -138,7 +138,7 @@ class Disk:
             self._sync_folder(path.parent)
 
     def create(self, path: Path) -> None:
-        """Create an empty file; FileExistsError where one exists."""
+        """Create an empty file. Raises FileExistsError if one exists."""
         self._step("create", path)
         path.open("xb").close()
 
@@ -163,13 +163,13 @@ class Disk:
         self._sync_folder(target.parent)
 
     def link(self, source: Path, target: Path) -> None:
-        """Make `target` another name of the file `source`; FileExistsError where there is such a file."""
+        """Make `target` another name of the file `source`. Raises FileExistsError if `target` exists."""
         self._step("link", target)
         os.link(source, target)
         self._sync_folder(target.parent)
 
     def link_or_copy(self, source: Path, target: Path) -> None:
-        """As `link`, or a copy where the file system can't link."""
+        """Like `link`, but copies the file if the file system can't link."""
         try:
             self.link(source, target)
         except OSError as error:
@@ -275,8 +275,8 @@ def try_lock(descriptor: int) -> bool:
 
 def identity(directory: Path) -> str:
     """A random name of this registry, kept in the file `_identity`, by which a shared cache tells registries
-    apart: host names and paths may be the same in two clusters. Where the file can't be written or read, each
-    call gives another name.
+    apart: host names and paths may be the same in two clusters. If the file can't be written or read, each
+    call returns another name.
     """
     path = directory / "_identity"
     created = secrets.token_hex(16)

@@ -1,7 +1,9 @@
-"""The keys of a page's file, each declared once: how it is checked, and how HTML and the legacy JSON have it.
+"""The keys of a file on a page. Each is declared once: how it is checked, and how it is written in HTML and
+in the legacy JSON.
 
-A new key is a field of `model.File` and a row of FIELDS. What is wrong with one key of a foreign page costs
-that key alone: uv rejects a whole page for one null, or for one upload-time without an offset.
+A new key is a field of `model.File` and a row of FIELDS. A wrong value in a foreign page is left out, and
+the rest of the file is kept: uv would reject a whole page for one null, or for one upload-time without an
+offset.
 """
 
 from __future__ import annotations
@@ -24,13 +26,13 @@ _HASHES = 16  # of one file
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _TEXT = 2000  # characters of a reason or a specifier
 _URL = 4000  # characters
-# The spelling of nearly all URLs: to split each of them would be most of a page's reading.
+# The form of nearly all URLs. Splitting each of them would take most of the time of reading a page.
 _PLAIN_URL = re.compile(
     r"https?://[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,4})?/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*", re.ASCII
 )
 _STATUSES = frozenset({"active", "archived", "quarantined", "deprecated"})
 _LARGEST = 2**53
-# What may stand unencoded in a URL (RFC 3986); some servers forget to encode the rest.
+# Characters that a URL may contain unencoded (RFC 3986). Some servers forget to encode the others.
 _SAFE = "%!#$&'()*+,/:;=?@[]~"
 
 
@@ -76,13 +78,13 @@ def _is_hash(algorithm: str, digest: object) -> bool:
 
 
 def hashes_in(text: str) -> dict[str, str]:
-    """`sha256=…`, alone or among other pairs, as a URL's fragment and an attribute have it; unchecked."""
+    """The hashes in a URL's fragment or an attribute: `sha256=…`, alone or among other pairs. Unchecked."""
     pairs = (pair.partition("=") for pair in text.split("&")[:16])
     return {algorithm: digest for algorithm, _, digest in pairs}
 
 
 def best_hash(known: Mapping[str, str]) -> str:
-    """`sha256=…`, or another hash where there is no sha256; "" without any."""
+    """`sha256=…`, or another hash if there is no sha256; "" if there is none."""
     algorithm = "sha256" if "sha256" in known else next(iter(known), "")
     return f"{algorithm}={known[algorithm]}" if algorithm else ""
 
@@ -110,7 +112,7 @@ def _size_in(text: str) -> int | None:
 
 
 def _upload_time(value: object) -> str | None:
-    """A moment with an offset, as it is spelled."""
+    """A time with an offset, as it was written."""
     if not isinstance(value, str) or not _TIME.fullmatch(value):
         return None
     try:
@@ -135,7 +137,7 @@ def _text(value: object) -> str | None:
 
 @lru_cache(maxsize=1024)
 def _line(value: str) -> str | None:
-    """The files of a page have the same few specifiers: remembered, they also share their memory."""
+    """One line of text. It is cached, because the files of a page have the same few specifiers."""
     line = " ".join(value.split())
     return line if line.isprintable() and line else None
 
@@ -160,7 +162,7 @@ def status(value: object) -> ProjectStatus | None:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One optional key of a file: `key` in JSON, `data-` and the key in HTML, with underscores in `File`."""
+    """One optional key of a file: `upload-time` in JSON, `data-upload-time` in HTML, `File.upload_time`."""
 
     key: str
     read: Callable[[object], Any]  # a JSON value to the field's value; None if it is wrong
@@ -168,7 +170,7 @@ class Field:
     from_html: Callable[[str], object]  # an attribute's value to what JSON would have
     needs_escaping: bool = False  # whether `to_html` may return characters that HTML reserves
     former_key: str = ""  # an older name, which is read too, and written in HTML
-    legacy: Callable[[Any], dict[str, Any]] | None = None  # the keys of the legacy JSON, where it has some
+    legacy: Callable[[Any], dict[str, Any]] | None = None  # the keys in the legacy JSON, if any
 
     @property
     def attribute(self) -> str:
@@ -180,7 +182,7 @@ class Field:
         return (self.key, self.former_key) if self.former_key else (self.key,)
 
 
-# In the order in which HTML and the legacy JSON have them. Another order would change every page's ETag.
+# HTML and the legacy JSON have them in this order. Another order would change the ETag of every page.
 FIELDS = (
     Field("requires-python", _text, str, str, True, legacy=lambda value: {"requires_python": value}),
     Field(

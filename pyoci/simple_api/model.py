@@ -17,10 +17,10 @@ API_VERSION = "1.4"
 
 
 class File(NamedTuple):
-    """One file of a page. A field that is None is unknown, and is left out of whatever is written.
+    """One file of a page. A field that is None is unknown, and is left out of every representation.
 
-    The fields of the first block are the keys of a file's JSON, in its order and with its values; `fields.py`
-    says how each is read and written. A tuple, because a page makes ten thousand of them at a time.
+    The first fields are the keys of a file's JSON, in the same order and with the same values; `fields.py`
+    declares how each is read and written. It is a tuple because a page creates ten thousand of them.
     """
 
     filename: str
@@ -35,7 +35,7 @@ class File(NamedTuple):
     yanked: bool | str | None = None  # the reason, never empty, or True (PEP 592)
 
     # Only the legacy JSON shows these.
-    version: Version | None = None  # None: the file name tells it
+    version: Version | None = None  # None: the file name has it
     project_urls: Mapping[str, str] = MappingProxyType({})  # URL by label
 
 
@@ -49,7 +49,7 @@ class ProjectStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A project's page. `files` may be an iterator, which makes the files while they are written."""
+    """A project's page. `files` may be an iterator that creates the files while they are written."""
 
     name: str  # normalised
     files: Iterable[File]
@@ -57,7 +57,7 @@ class Page:
     status: ProjectStatus | None = None
 
     def of_version(self, version: Version) -> Self:
-        """The page with the files of one version. Versions are equal by value: 1.0 is 1.0.0."""
+        """The page with the files of one version. 1.0 and 1.0.0 are one version."""
         files = tuple(file for file in self.files if version_of(file) == version)
         return replace(self, files=files, versions=tuple(str(version_of(file)) for file in files[:1]))
 
@@ -78,8 +78,8 @@ def version_in(filename: str) -> Version | None:
 
 
 def latest(versions: Mapping[Version, bool]) -> Version | None:
-    """The newest version that is neither yanked nor a pre-release, else the next best. The values are true
-    for yanked versions.
+    """The newest version that is neither yanked nor a pre-release. If there is none, a pre-release; if all
+    are yanked, a yanked one. The values are true for yanked versions.
     """
     return max(versions, key=lambda v: (not versions[v], not v.is_prerelease, v), default=None)
 
@@ -87,7 +87,7 @@ def latest(versions: Mapping[Version, bool]) -> Version | None:
 def timestamp(moment: datetime) -> str:
     """`2026-11-20T08:15:30.000000Z`: PEP 700 requires UTC, and uv requires the Z."""
     m = moment.astimezone(UTC)
-    # isoformat() and an f-string take half as long again, and this is a fifth of the time of a page.
+    # isoformat() or an f-string would take half as long again. This is a fifth of the time of a page.
     return "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ" % (  # noqa: UP031
         m.year, m.month, m.day, m.hour, m.minute, m.second, m.microsecond
     )  # fmt: skip

@@ -1,7 +1,4 @@
-"""read_json and read_html: the bytes of a foreign page to a Page.
-
-Invalid values and unknown keys are left out.
-"""
+"""read_json and read_html: parse a foreign page into a Page. Invalid values and unknown keys are left out."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ from pyoci.simple_api.model import File, Page, version_of
 
 _FILES = 50_000  # the largest pages of PyPI have some 30,000
 _VALUES = 1_000_000  # of JSON; each takes up to 100 bytes of memory, and a file has some 15
-_TEXT = 64 * 1024 * 1024  # bytes that JSON may take as a string: four for each character if one needs four
+_TEXT = 64 * 1024 * 1024  # bytes of JSON as a str, which has four for each character if one needs four
 _HTML_PIECE = 64 * 1024  # characters
 _HTML_ELEMENT = 256 * 1024  # characters of one tag or comment; attributes take 100 times that in memory
 _VERSIONS = 100_000
@@ -56,8 +53,8 @@ def read_html(body: bytes, name: str, base: str) -> Page:
     """The page of the project `name` (normalised), as HTML from the URL `base`. Raises ProtocolError."""
     reader = _Reader(base)
     try:
-        # Without close(): for an element that the page begins and never ends, the parser would then look
-        # through the rest again at each character.
+        # Without close(): for an element without an end, it would search the rest of the page again at each
+        # character.
         for piece in _text_pieces(body):
             reader.feed(piece)
             if len(reader.rawdata) > _HTML_ELEMENT:
@@ -103,14 +100,14 @@ def _check_count(files: int) -> None:
 
 
 def _text_pieces(body: bytes) -> Iterator[str]:
-    """HTML in pieces: as one string it could take four times its bytes."""
+    """HTML in pieces, because as one string it could take four times its size."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     for start in range(0, len(body), _HTML_PIECE):
         yield decoder.decode(body[start : start + _HTML_PIECE])
 
 
 def _check_version(version: object) -> None:
-    """Another major version is another format (PEP 629). Raises ProtocolError."""
+    """Raises ProtocolError for another major version, which is a different format (PEP 629)."""
     if isinstance(version, str) and version.partition(".")[0] not in {"1", ""}:
         raise ProtocolError("the upstream package index speaks another version of the simple API; expected 1")
 
@@ -144,7 +141,7 @@ def _versions_of(files: Iterable[File]) -> tuple[str, ...]:
 
 
 class _Reader(HTMLParser):
-    """Collects links, as the entries that JSON would have for them, the base URL and the project's status."""
+    """Collects the links (in the form of JSON's entries), the base URL and the project's status."""
 
     def __init__(self, base: str) -> None:
         super().__init__()
@@ -178,7 +175,7 @@ class _Reader(HTMLParser):
         except ValueError:
             return
         entry: dict[str, Any] = {
-            # Not the link's text: pip and uv go by the URL.
+            # The name is that in the URL, not the link's text: pip and uv use the URL.
             "filename": unquote(parts.path.rpartition("/")[2]),
             "url": href,
             "hashes": fields.hashes_in(parts.fragment),

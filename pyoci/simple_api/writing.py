@@ -1,8 +1,8 @@
 """Pages and lists of projects as bytes: JSON and HTML of the simple API, and the legacy JSON.
 
 PEP 503 (HTML), 592 (yanked), 629 (version), 658 and 714 (core metadata), 691 (JSON), 700 (size, upload
-time), 740 (provenance), 792 (status). What isn't known is left out, never null: uv rejects a whole page for
-one null.
+time), 740 (provenance), 792 (status). Unknown values are left out instead of written as null: uv rejects a
+whole page for one null.
 """
 
 from __future__ import annotations
@@ -75,10 +75,10 @@ def root_html(names: Iterable[str]) -> bytes:
 def legacy_json(page: Page, summary: str = "") -> bytes:
     """The project as PyPI's legacy API shows it. The URLs of the files should be absolute.
 
-    Renovate takes an answer without `releases` for a project without versions, and Dependabot skips a version
-    whose list is empty: so they are filled. Files without a version are left out.
+    `releases` has every version and its files: for an answer without `releases`, Renovate finds no versions,
+    and Dependabot skips a version whose list is empty. Files without a version are left out.
     """
-    versions: dict[Version, list[File]] = {}  # 1.0 and 1.0.0 are one version, by the first spelling
+    versions: dict[Version, list[File]] = {}  # 1.0 and 1.0.0 are one version, under the first spelling
     for version, file in sorted(_versioned(page.files), key=itemgetter(0)):
         versions.setdefault(version, []).append(file)
     releases = {str(version): list(map(_legacy_file, files)) for version, files in versions.items()}

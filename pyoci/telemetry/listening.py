@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pyoci.telemetry.prometheus import Prometheus
     from pyoci.telemetry.traces import ServerSpan
 
-LAST = 5.0  # seconds to send what is left when a process ends; the rest is lost
+LAST = 5.0  # seconds to send what is left when a process ends; anything later is lost
 TELEMETRY = "pyoci.telemetry"  # the key of the Telemetry in app.extensions
 _UNTRACED = nullcontext()
 
@@ -43,7 +43,8 @@ class Telemetry:
     """Metrics and traces of one process, and of all those that are forked from it.
 
     `otlp` creates a process's SDK, at the first request of the process or when the server calls `start`.
-    `threads` is how many of them serve requests, and `kept` what has to live as long as this.
+    `threads` is the number of threads that serve requests. `kept` is any object that has to live as long as
+    this one.
     """
 
     def __init__(

@@ -177,7 +177,7 @@ def known_method(method: str) -> str:
 
 
 def known_status(status: object) -> str:
-    """The status, or x00 for an unknown one (RFC 9110, section 15); empty where there was none."""
+    """The status, or x00 for an unknown one (RFC 9110, section 15); empty if there was none."""
     if not isinstance(status, int):
         return ""
     return str(status if status in _STATUSES else status // 100 * 100)
@@ -185,7 +185,7 @@ def known_status(status: object) -> str:
 
 @lru_cache(256)
 def host_and_port(origin: str) -> tuple[str, str]:
-    """The parts of `https://host:port`; no port where there is none, as for our own registry."""
+    """The parts of `https://host:port`. The port is empty for the embedded registry."""
     try:
         parts = urlsplit(origin)
         return parts.hostname or "", str(parts.port or _PORTS.get(parts.scheme, ""))

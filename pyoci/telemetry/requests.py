@@ -20,8 +20,8 @@ _NAME_LIMIT = 255  # characters of a user's, project's or file's name
 
 
 class RequestLog:
-    """WSGI middleware. The path is logged without its query, the caller as the short keyed hash that the web
-    package computes: the same for all requests of one caller while this server runs, and of no other use.
+    """WSGI middleware. The path is logged without its query. The caller is logged as the short keyed hash
+    that the web package computes: it is the same for all requests of one caller while this server runs.
     `telemetry` is also called for requests without a log line.
     """
 
@@ -89,7 +89,7 @@ class RequestLog:
 
 
 def _level(status: int) -> str:
-    """What this server or a registry failed at is an error; a limit that was reached is a warning."""
+    """The level of a request's line: failures of this server or a registry are errors, limits warnings."""
     if status >= 500:
         return "error"
     return "warning" if status == 429 else "info"

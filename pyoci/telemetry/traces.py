@@ -141,7 +141,7 @@ class Traces:
             _settle(span, facts.get("status"), error)
 
     def headers(self) -> Mapping[str, str]:
-        """`traceparent`, and `tracestate` where the caller sent one."""
+        """`traceparent`, and `tracestate` if the caller sent one."""
         found: dict[str, str] = {}
         _W3C.inject(found)
         return found

@@ -23,8 +23,8 @@ class UpstreamAddress:
 
     @classmethod
     def parse(cls, url: str, authorization: str | None = None) -> Self:
-        """Parse the URL, which may contain credentials, or separate ones, as `authorization_of` parses them.
-        Raises ValueError, whose message repeats no possible password.
+        """Parse a URL. The credentials are in the URL, or in `authorization` as `authorization_of` parses it.
+        Raises ValueError; its message never repeats a possible password.
         """
         parts = _split(url.strip())
         inside = _authorization_in(parts)
@@ -47,8 +47,9 @@ class UpstreamAddress:
 
     @property
     def key(self) -> str:
-        """The cache key of this upstream. Other credentials may see other pages, so it has a hash of them, of
-        sixteen bits: enough to tell an operator's credentials apart, too few to find a password.
+        """The cache key of this upstream. It includes a hash of the credentials, because others may see other
+        pages. The hash has sixteen bits: enough to distinguish an operator's credentials, and too few to find
+        a password.
         """
         caller = hashlib.blake2b((self.authorization or "").encode(), digest_size=2).hexdigest()
         return f"{self.url}\0{caller}"
@@ -85,8 +86,8 @@ def _authorization_in(parts: SplitResult) -> str | None:
 
 
 def authorization_of(text: str) -> str:
-    """The Authorization header for `user:password`; `Basic …` and `Bearer …` are headers already. Raises
-    ValueError.
+    """The Authorization header for `user:password`. A whole header (`Basic …` or `Bearer …`) is returned as
+    it is. Raises ValueError.
     """
     text = text.strip()
     found = _HEADER.fullmatch(text)

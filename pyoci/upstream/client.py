@@ -1,4 +1,4 @@
-"""UpstreamClient: requests one project's page: credentials, redirects, gzip, and what the answers mean."""
+"""UpstreamClient: requests the page of a project, with credentials, redirects and gzip, and parses it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pyoci.upstream.circuit import UpstreamUnavailable
 
 NAME = "the upstream package index"
 ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
-JSON_LIMIT = 32 * 1024 * 1024  # bytes, unpacked; the largest pages of PyPI have some twenty millions
+JSON_LIMIT = 32 * 1024 * 1024  # bytes, unpacked; the largest pages of PyPI have some 20 million
 HTML_LIMIT = 16 * 1024 * 1024
 _SMALL = 4 * 1024 * 1024  # bytes, unpacked; larger pages are read one at a time
 MIN_LIFETIME = 60.0  # seconds, whatever upstream says: one run of a client requests a page more than once
@@ -40,8 +40,8 @@ _SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
 class UpstreamPage(Page):
     """A page as upstream sent it, without its invalid parts. The URLs of its files are absolute.
 
-    Two pages with one fingerprint show the same. `until` is a time on the monotonic clock: until then the
-    page may be given again without asking. `stale` says that upstream could not be asked when it was given.
+    Pages with the same fingerprint are identical. `until` is a time of the monotonic clock: until then the
+    page may be served again without asking upstream. `stale`: upstream couldn't be asked when it expired.
     """
 
     files: tuple[File, ...]
@@ -94,7 +94,7 @@ class UpstreamClient:
             try:
                 return self._fetch(call, name, _SMALL)
             except AnswerTooLong:
-                # The size isn't known before: a quarter of a megabyte of gzip may be a gigabyte.
+                # The size isn't known in advance: a quarter of a megabyte of gzip may become a gigabyte.
                 with _held(self._reading_large, self._transport.document_seconds):
                     return self._fetch(call, name, JSON_LIMIT)
 
@@ -138,7 +138,7 @@ class UpstreamClient:
 
 def freshness_lifetime(headers: Mapping[str, str], default: float) -> float:
     """For how many seconds an answer is fresh (RFC 9111, section 4.2): its max-age less its Age, at least a
-    minute and at most an hour; `default` where upstream says nothing.
+    minute and at most an hour; `default` if upstream specifies none.
     """
     directives = _directives(headers.get("cache-control", ""))
     if directives.keys() & {"no-store", "no-cache"}:
@@ -159,7 +159,7 @@ def _directives(header: str) -> dict[str, str]:
 
 @contextmanager
 def _held(lock: threading.Lock, seconds: float) -> Iterator[None]:
-    """Hold a lock. Raises Unreachable if it isn't free within so many seconds."""
+    """Hold a lock. Raises Unreachable if it isn't free within `seconds`."""
     if not lock.acquire(timeout=seconds):
         raise Unreachable(f"{NAME} has sent other large pages for too long; try again later")
     try:

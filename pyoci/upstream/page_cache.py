@@ -1,4 +1,4 @@
-"""PageCache: upstream's last answer about each project, for all processes, and parsed in this one."""
+"""PageCache: upstream's last answer about each project: stored for all processes, and parsed in this one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pyoci.upstream.client import UpstreamPage
 
 _LOCAL = 96 * 1024 * 1024  # bytes, as estimated, of parsed pages in this process
 _FILE = 1200  # bytes that the objects of a file take, besides its texts
-_UNPACKED = 40 * 1024 * 1024  # bytes of one page: written anew it may be longer than it came
+_UNPACKED = 40 * 1024 * 1024  # bytes of one page, which may be longer than what upstream sent
 _HEADER = 1000  # characters of an ETag or a date; a longer one isn't sent back
 _SKEW = 60.0  # seconds that the clocks of hosts may differ
 
@@ -32,7 +32,7 @@ class CachedAnswer:
     until: float  # until when the answer is fresh
     etag: str = ""
     modified: str = ""
-    stale: bool = False  # upstream couldn't be asked when it should have been; only this process knows
+    stale: bool = False  # upstream couldn't be asked when the answer expired; known only in this process
 
     def is_fresh(self, now: float) -> bool:
         """Whether it may be used without asking upstream. An answer from the future may not."""

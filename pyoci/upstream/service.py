@@ -53,7 +53,7 @@ class Upstream:
     def page(self, name: str, *, fresh: bool = False) -> UpstreamPage:
         """The page of a project. With `fresh`, it is at most some seconds old.
 
-        While upstream can't be asked, a page is given for a day, and is `stale` then. Raises NotFound,
+        While upstream can't be asked, the last page is served for a day, and is `stale`. Raises NotFound,
         Denied, ProtocolError and Unreachable, the last at once while the circuit is open.
         """
         known = self._cache.local(name)

@@ -49,7 +49,7 @@ _GONE = {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN}
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """Accepts connections. `Clients` waits for them, `Threads` serves them; after many requests it is replaced.
+    """Accepts connections. `Clients` waits for them, `Threads` serves them. Replaced after some requests.
 
     If gunicorn itself does TLS (`certfile`), gunicorn's own code handles the connections, as without PyOCI.
     """
