@@ -28,7 +28,7 @@ _PATIENCE = 10.0  # seconds that a body without room waits before the slowest is
 
 @dataclass(slots=True)
 class Body:
-    """A body that the loop collects. `left` is in bytes; None for a chunked body, whose end `scanner` finds."""
+    """A body that the loop collects. `left` is in bytes; None if chunked: then `scanner` finds the end."""
 
     conn: Any
     left: int | None
