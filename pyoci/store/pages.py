@@ -24,7 +24,7 @@ from pyoci.store import images, refresh
 from pyoci.store.backfill import MetadataBackfill
 from pyoci.store.cache import Contents
 from pyoci.store.models import PackageFile, ProjectPage
-from pyoci.store.project import Absent, StoredProject, side_by_side
+from pyoci.store.project import Absent, NewestVersions, StoredProject, side_by_side
 from pyoci.store.state import State, fingerprint
 
 _BUILT = 64 * 1024 * 1024  # bytes, roughly, of all the pages that one process remembers
@@ -48,12 +48,13 @@ class _Built:
 
 
 class Pages:
-    """Builds pages. One for the process."""
+    """Builds pages. One for the process. A page shows the newest `max_versions` versions; 0 is no limit."""
 
     def __init__(self, backfill: MetadataBackfill, *, max_versions: int) -> None:
         self._backfill = backfill
         self._images = images.Images()
-        self._refresher = refresh.Refresher(max_versions)
+        self._newest = NewestVersions(max_versions)
+        self._refresher = refresh.Refresher(self._newest)
         self._guard = threading.Lock()
         self._built: LRUCache[Hashable, _Built] = LRUCache(_BUILT, getsizeof=lambda built: built.weight)
 
@@ -111,7 +112,7 @@ class Pages:
 
     def _build(self, project: StoredProject, state: State, before: _Built | None) -> _Built:
         """Build the page of a state, or return the page from before if nothing in it has changed."""
-        newest = self._refresher.newest(project, state.tags)
+        newest = self._newest.among(project.repository, state.tags)
         pairs = [(str(tag), state.tag_states[str(tag)].digest) for tag in newest]
         name = fingerprint(pairs)
         if before is not None and before.page.fingerprint == name:

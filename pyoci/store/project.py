@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TypeVar
 
+from cachetools import LRUCache
 from packaging.version import Version
 
 from pyoci.distributions.names import ProjectName
@@ -31,6 +33,8 @@ from pyoci.store.writing.lag import RecentWrites, current_document
 CHILDREN = 1000  # manifests that one request may ask for because their entries have no hash of the file
 # What registries say of a repository that they don't have; NOT_FOUND is Harbor's.
 _UNKNOWN = frozenset({"NAME_UNKNOWN", "NOT_FOUND"})
+_SORTED = 16 * 1024 * 1024  # bytes, roughly, of the sorted tags that one process remembers
+_TAG = 150  # bytes of one tag in them
 _BROKEN = frozenset({"MANIFEST_INVALID", "MANIFEST_UNVERIFIED", "TAG_INVALID", "DIGEST_INVALID"})
 
 _Item = TypeVar("_Item")
@@ -269,12 +273,40 @@ def versions_among(tags: tuple[str, ...]) -> list[tuple[Version, Tag]]:
     return sorted(found, key=lambda pair: (pair[0], pair[1] != tag_of(pair[0]), str(pair[1])))
 
 
-def newest_versions(versions: list[tuple[Version, Tag]], count: int) -> list[tuple[Version, Tag]]:
-    """The last `count` versions, each with all its tags: 1.0 and 1.0.0 are one version. 0 is no limit."""
-    if not count:
-        return versions
-    kept = set(islice(dict.fromkeys(version for version, _ in reversed(versions)), count))
-    return [(version, tag) for version, tag in versions if version in kept]
+@dataclass(frozen=True, slots=True)
+class _Newest:
+    """All tags of a repository; and the tags of its newest versions, oldest first."""
+
+    among: tuple[str, ...]
+    tags: list[Tag]
+
+
+class NewestVersions:
+    """The tags of the newest `count` versions of a repository; 0 is no limit. One for the process."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._guard = threading.Lock()
+        # Parsing and sorting a thousand versions takes longer than the rest of a page.
+        self._known: LRUCache[Repository, _Newest] = LRUCache(
+            _SORTED, getsizeof=lambda known: 500 + _TAG * len(known.among)
+        )
+
+    def among(self, repository: Repository, tags: tuple[str, ...]) -> list[Tag]:
+        """The newest among all `tags` of a repository, oldest first. 1.0 and 1.0.0 are one version."""
+        with self._guard:
+            known = self._known.get(repository)
+        if known is not None and known.among == tags:
+            return known.tags
+        versions = versions_among(tags)
+        distinct = dict.fromkeys(version for version, _ in reversed(versions))
+        kept = set(islice(distinct, self._count or None))
+        newest = [tag for version, tag in versions if version in kept]
+        with self._guard:
+            self._known.pop(repository, None)
+            with suppress(ValueError):  # it is too large to be remembered
+                self._known[repository] = _Newest(tags, newest)
+        return newest
 
 
 def side_by_side(

@@ -7,44 +7,26 @@ again.
 
 from __future__ import annotations
 
-import threading
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
-from cachetools import LRUCache
-
 from pyoci.cache.backend import Position
-from pyoci.oci.references import Repository, Tag
 from pyoci.single_flight import SingleFlight
-from pyoci.store.project import StoredProject, newest_versions, side_by_side, versions_among
+from pyoci.store.project import NewestVersions, StoredProject, side_by_side
 from pyoci.store.state import Listing, State
 
-_SORTED = 16 * 1024 * 1024  # bytes, roughly, of the sorted tags that one process remembers
-_TAG = 150  # bytes of one tag in them
 _LAG = 300.0  # seconds for which a list of tags may lack what was written, or name what was deleted
 _TRIES = 3  # times that a request waits for others that began before it
 
 
-@dataclass(frozen=True, slots=True)
-class _Sorted:
-    """All tags of a repository; and the tags of its newest versions, oldest first."""
-
-    tags: tuple[str, ...]
-    newest: list[Tag]
-
-
 class Refresher:
-    """Reads states. One for the process. A page shows the newest `max_versions` versions; 0 is no limit."""
+    """Reads states: the tags of a repository, and what is under those of the `newest` versions. One for the
+    process.
+    """
 
-    def __init__(self, max_versions: int) -> None:
-        self._max_versions = max_versions
+    def __init__(self, newest: NewestVersions) -> None:
+        self._newest = newest
         self._flights = SingleFlight()
-        self._guard = threading.Lock()
-        # Parsing and sorting a thousand versions takes longer than the rest of a page.
-        self._sorted: LRUCache[Repository, _Sorted] = LRUCache(
-            _SORTED, getsizeof=lambda known: 500 + _TAG * len(known.tags)
-        )
 
     def listing(self, project: StoredProject, position: Position | None, *, fresh: bool) -> Listing:
         """The tags, as the registry lists them to this caller. Simultaneous requests of the caller share it.
@@ -104,23 +86,10 @@ class Refresher:
             cache.put_state(state)
             return state
 
-    def newest(self, project: StoredProject, tags: tuple[str, ...]) -> list[Tag]:
-        """The tags of the newest versions, oldest first."""
-        with self._guard:
-            known = self._sorted.get(project.repository)
-        if known is not None and known.tags == tags:
-            return known.newest
-        newest = [tag for _, tag in newest_versions(versions_among(tags), self._max_versions)]
-        with self._guard:
-            self._sorted.pop(project.repository, None)
-            with suppress(ValueError):  # it is too large to be remembered
-                self._sorted[project.repository] = _Sorted(tags, newest)
-        return newest
-
     def _with_tags_read(self, project: StoredProject, state: State, *, fresh: bool) -> State:
         """The state, after asking the registry what is under the tags that aren't fresh."""
         cache, known = project.cache, dict(state.tag_states)
-        now, newest = cache.now(), self.newest(project, state.tags)
+        now, newest = cache.now(), self._newest.among(project.repository, state.tags)
         asked = [tag for tag in newest if fresh or not cache.freshness.is_fresh(known.get(str(tag)), now)]
         found = side_by_side(project, lambda tag: project.look(tag, known.get(str(tag))), asked)
         gone = set()
@@ -137,13 +106,14 @@ class Refresher:
         now, freshness = project.cache.now(), project.cache.freshness
         return freshness.is_list_fresh(state, now) and all(
             freshness.is_fresh(state.tag_states.get(str(tag)), now)
-            for tag in self.newest(project, state.tags)
+            for tag in self._newest.among(project.repository, state.tags)
         )
 
     def _stale(self, project: StoredProject) -> State | None:
         """The remembered state if it may be used while another request asks the registry, else None."""
         state = project.cache.state()
-        whole = all(str(tag) in state.tag_states for tag in self.newest(project, state.tags))
+        newest = self._newest.among(project.repository, state.tags)
+        whole = all(str(tag) in state.tag_states for tag in newest)
         return (
             state if whole and project.cache.freshness.may_serve_stale(state, project.cache.now()) else None
         )
