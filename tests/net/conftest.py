@@ -1,4 +1,4 @@
-"""Transports that end with their test, and a certificate made for it."""
+"""Transports that are closed after their test, and a certificate for tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ MakeTransport = Callable[..., Transport]
 
 @pytest.fixture
 def make_transport() -> Iterator[MakeTransport]:
-    """Transports whose connections are closed at the end. `lookup` stands in for the system's."""
+    """Makes transports, whose connections are closed after the test. `lookup` replaces
+    the system's resolver.
+    """
     made: list[Transport] = []
 
     def make(*, lookup: Lookup | None = None, **overrides: Any) -> Transport:
@@ -40,7 +42,7 @@ def make_transport() -> Iterator[MakeTransport]:
 
 @dataclass(frozen=True)
 class Certificate:
-    """A key and a certificate that vouches for itself, for the name `registry.example`."""
+    """A key and a self-signed certificate for the name `registry.example`."""
 
     file: Path
     server: ssl.SSLContext

@@ -1,4 +1,4 @@
-"""A server of raw sockets: what it says is up to the test, byte by byte."""
+"""A server with raw sockets: the test decides each byte that it sends."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Connection:
             self.sock.sendall(piece)
 
     def reset(self) -> None:
-        """Close with a reset instead of an end."""
+        """Close the connection with a reset."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
         self.sock.close()
 
@@ -101,7 +101,7 @@ def always(*pieces: bytes) -> Callable[[Connection], None]:
 
 @dataclass
 class Server:
-    """Listens on a free port of a loopback address and gives each connection to `handle`, in a thread."""
+    """Listens on a free port of a loopback address. `handle` gets each connection, in a thread."""
 
     handle: Callable[[Connection], None]
     tls: ssl.SSLContext | None = None

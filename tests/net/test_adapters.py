@@ -1,4 +1,4 @@
-"""Which proxy a URL goes through."""
+"""The proxy for a URL."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ BOTH = {"http": "http://one:3128", "https": "http://user:secret@two:3128"}
         pytest.param("https://ten.example/", "10.0.0.0/8", "https", id="a name is no address"),
     ],
 )
-def test_a_url_has_its_proxy(url: str, exempt: str, proxy: str | None) -> None:
-    """By scheme, unless NO_PROXY exempts the host."""
+def test_proxy_is_chosen_by_scheme(url: str, exempt: str, proxy: str | None) -> None:
+    """NO_PROXY exempts hosts and networks."""
     assert Proxies(BOTH, exempt).for_url(url) == ({proxy: BOTH[proxy]} if proxy else {})
 
 
 def test_without_proxies_none_is_used() -> None:
-    """The environment is not looked at here."""
+    """The environment's proxies aren't used."""
     assert Proxies().for_url("https://ghcr.io/") == {}
 
 
-def test_a_proxys_password_is_not_shown() -> None:
-    """A repr may end in a log."""
+def test_repr_has_no_password() -> None:
+    """A repr may be logged."""
     assert "secret" not in repr(Proxies(BOTH))

@@ -1,4 +1,4 @@
-"""Which addresses a call of each reach may connect to."""
+"""The addresses that a call of each reach may connect to."""
 
 from __future__ import annotations
 
@@ -117,34 +117,34 @@ EVERYWHERE = PUBLIC | PRIVATE | NOBODYS
 
 @pytest.mark.parametrize("address", PUBLIC.values(), ids=PUBLIC)
 @pytest.mark.parametrize("reach", [Reach.PUBLIC, Reach.VOUCHED, Reach.PRIVATE, Reach.LISTED])
-def test_a_public_address_is_for_every_call(address: str, reach: Reach) -> None:
-    """Whoever may call at all may call public addresses, also in their IPv6 disguises."""
+def test_public_address_is_permitted_for_every_reach(address: str, reach: Reach) -> None:
+    """Also if it is inside an IPv6 address."""
     assert permitted(ip_address(address), reach)
 
 
 @pytest.mark.parametrize("address", PRIVATE.values(), ids=PRIVATE)
-def test_a_private_address_is_for_the_operators_own(address: str) -> None:
-    """Private and loopback addresses are for listed registries, and for what private ones name."""
+def test_private_address_is_permitted_for_listed_registries(address: str) -> None:
+    """And for hosts that a listed registry in a private network names."""
     allowed = {reach for reach in Reach if permitted(ip_address(address), reach)}
     assert allowed == {Reach.PRIVATE, Reach.LISTED}
 
 
 @pytest.mark.parametrize("address", NOBODYS.values(), ids=NOBODYS)
-def test_other_addresses_are_only_for_the_list_itself(address: str) -> None:
-    """Cloud metadata, multicast and reserved addresses are never reached by something a registry named."""
+def test_other_addresses_are_permitted_only_for_listed_hosts(address: str) -> None:
+    """A host that a registry names may not be at a metadata, multicast or reserved address."""
     allowed = {reach for reach in Reach if permitted(ip_address(address), reach)}
     assert allowed == {Reach.LISTED}
 
 
 @pytest.mark.parametrize("address", EVERYWHERE.values(), ids=EVERYWHERE)
-def test_the_embedded_registry_has_no_address(address: str) -> None:
-    """A call that stays in this process connects nowhere."""
+def test_embedded_reach_permits_no_address(address: str) -> None:
+    """Such a call stays in this process."""
     assert not permitted(ip_address(address), Reach.EMBEDDED)
 
 
 @given(st.ip_addresses())
-def test_every_address_is_judged(address: object) -> None:
-    """No address raises, and what the public may reach, everybody may."""
+def test_wider_reach_permits_more(address: object) -> None:
+    """No address raises. An address that is permitted for PUBLIC is permitted for all."""
     judged = {reach for reach in Reach if permitted(address, reach)}  # type: ignore[arg-type]
     assert Reach.PUBLIC not in judged or judged == set(Reach) - {Reach.EMBEDDED}
 
@@ -152,8 +152,10 @@ def test_every_address_is_judged(address: object) -> None:
 @pytest.mark.parametrize(
     "spelling", ["127.0.0.1", "2130706433", "0x7f000001", "0177.0.0.1", "127.1", "0", "[::1]", "localhost"]
 )
-def test_spellings_of_loopback_are_seen_through(spelling: str) -> None:
-    """The system's resolver reads decimal, octal and hexadecimal; it is its answer that is judged."""
+def test_spellings_of_loopback_are_refused(spelling: str) -> None:
+    """The system's resolver parses decimal, octal and hexadecimal numbers. The resulting
+    address is checked.
+    """
     for reach, kind in ((Reach.PUBLIC, Unreachable), (Reach.VOUCHED, Denied)):
         with pytest.raises((kind, socket.gaierror)):
             Resolver().permitted(spelling, 443, reach, 5)
@@ -162,7 +164,7 @@ def test_spellings_of_loopback_are_seen_through(spelling: str) -> None:
 @pytest.mark.parametrize("private", ["10.0.0.1", "169.254.169.254", "::1"])
 @pytest.mark.parametrize("first", [True, False])
 def test_a_name_with_one_refused_address_is_refused(private: str, first: bool) -> None:
-    """A public address beside a private one is a trick."""
+    """A name with a public and a private address is an attack."""
     answers = [private, "8.8.8.8"] if first else ["8.8.8.8", private]
     for reach, kind in ((Reach.PUBLIC, Unreachable), (Reach.VOUCHED, Denied)):
         with pytest.raises(kind, match="PYOCI_REGISTRIES"):
@@ -170,19 +172,19 @@ def test_a_name_with_one_refused_address_is_refused(private: str, first: bool) -
 
 
 def test_at_most_four_addresses_are_tried() -> None:
-    """A name with many addresses costs no more than four attempts."""
+    """A name with many addresses causes at most four attempts."""
     many = [f"8.8.8.{number}" for number in range(1, 20)]
     assert Resolver(lambda *_: many).permitted("many.example", 443, Reach.PUBLIC, 5) == many[:4]
 
 
-def test_a_zone_is_taken_off_an_address() -> None:
-    """The resolver may name an interface with a link-local address; the address counts."""
+def test_zone_is_removed_from_an_address() -> None:
+    """The resolver may add the interface to a link-local address."""
     with pytest.raises(Unreachable):
         Resolver(lambda *_: ["fe80::1%eth0"]).permitted("zone.example", 443, Reach.PUBLIC, 5)
 
 
-def test_a_name_that_hangs_ends_in_time() -> None:
-    """getaddrinfo has no timeout of its own."""
+def test_lookup_has_a_timeout() -> None:
+    """getaddrinfo has none."""
     release = threading.Event()
 
     def hang(*_: object) -> list[str]:
@@ -197,7 +199,9 @@ def test_a_name_that_hangs_ends_in_time() -> None:
 
 
 def test_unknown_names_do_not_delay_others() -> None:
-    """However many names of callers hang: a listed registry is looked up, and one that answered before."""
+    """While lookups for callers' names hang, listed registries and names that were resolved before are still
+    looked up.
+    """
     release = threading.Event()
 
     def lookup(host: str, _port: int) -> list[str]:
@@ -215,8 +219,8 @@ def test_unknown_names_do_not_delay_others() -> None:
     release.set()
 
 
-def test_a_name_that_is_none_has_no_address() -> None:
-    """A label over 63 characters can't be encoded; that is a name without an address."""
+def test_invalid_name_has_no_address() -> None:
+    """A label of more than 63 characters can't be encoded."""
     with pytest.raises(OSError, match="not a host name"):
         Resolver().addresses("a" * 64 + ".example", 443, 5)
 
@@ -225,13 +229,13 @@ def test_a_name_that_is_none_has_no_address() -> None:
     ("answers", "private"),
     [(["10.0.0.1"], True), (["::ffff:127.0.0.1"], True), (["8.8.8.8"], False), (["169.254.169.254"], False)],
 )
-def test_the_network_of_a_registry_is_known(answers: list[str], private: bool) -> None:
-    """Whether a listed registry is private decides where it may send us."""
+def test_private_registry_is_recognised(answers: list[str], private: bool) -> None:
+    """A listed registry in a private network may name private hosts."""
     assert Resolver(lambda *_: answers).is_private("own.example", 443) is private
 
 
 def test_a_registry_without_an_address_is_not_private() -> None:
-    """Where nothing is known, nothing is allowed."""
+    """It may then name public hosts only."""
 
     def fail(*_: object) -> list[str]:
         raise socket.gaierror("no such name")
@@ -239,15 +243,15 @@ def test_a_registry_without_an_address_is_not_private() -> None:
     assert not Resolver(fail).is_private("gone.example", 443)
 
 
-def test_the_system_knows_this_machine() -> None:
-    """The default lookup gives each address once."""
+def test_system_lookup_removes_duplicates() -> None:
+    """Each address of localhost is returned once."""
     found = system_lookup("localhost", 80)
     assert "127.0.0.1" in found
     assert len(found) == len(set(found))
 
 
 def test_a_closed_resolver_looks_nothing_up() -> None:
-    """After the end no thread is left at work."""
+    """Its threads have ended."""
     resolver = Resolver(lambda *_: ["8.8.8.8"])
     resolver.close()
     with pytest.raises(RuntimeError):

@@ -1,4 +1,4 @@
-"""Connections over real sockets: pinned, kept, cut in time."""
+"""Connections over real sockets: addresses that were checked, reuse, and time limits."""
 
 from __future__ import annotations
 
@@ -31,8 +31,10 @@ def local(*_: object) -> list[str]:
 
 
 class TestPinning:
-    def test_the_host_keeps_its_name(self, make_transport: MakeTransport) -> None:
-        """The connection goes to the address, the Host header names the registry with its port."""
+    def test_host_header_has_the_name(self, make_transport: MakeTransport) -> None:
+        """The connection goes to the address that was checked; the Host header has the registry's name and
+        port.
+        """
         heads: list[bytes] = []
 
         def handle(connection: Connection) -> None:
@@ -43,8 +45,8 @@ class TestPinning:
             make_transport(lookup=local).document(make_call(server, host="registry.example"))
             assert f"Host: registry.example:{server.port}\r\n".encode() in heads[0]
 
-    def test_tls_goes_by_the_name(self, make_transport: MakeTransport, certificate: Certificate) -> None:
-        """SNI and the certificate's check use the host's name, whatever address was dialled."""
+    def test_tls_verifies_the_name(self, make_transport: MakeTransport, certificate: Certificate) -> None:
+        """SNI and the check of the certificate use the host's name, not its address."""
         asked: list[str | None] = []
         certificate.server.sni_callback = lambda _sock, name, _context: asked.append(name)
         with Server(always(answer(b"{}")), tls=certificate.server) as server:
@@ -55,8 +57,8 @@ class TestPinning:
         assert found.body == b"{}"
         assert asked[0] == "registry.example"
 
-    def test_a_name_that_changes_gains_nothing(self, make_transport: MakeTransport) -> None:
-        """The second answer of a rebinding name server is never asked for by the call that was checked."""
+    def test_name_is_resolved_once_for_a_connection(self, make_transport: MakeTransport) -> None:
+        """With DNS rebinding, the second answer of the name server isn't used."""
         answers: Iterator[list[str]] = iter([["8.8.8.8"], ["127.0.0.1"]])
         dialled: list[str] = []
 
@@ -73,7 +75,7 @@ class TestPinning:
         assert server.connections == 0
 
     def test_each_connection_is_checked(self, make_transport: MakeTransport) -> None:
-        """A name that leads into the private network by the next connection is refused there."""
+        """If a name has a private address when the next connection is opened, that connection is refused."""
         answers = iter([["127.0.0.1"], ["169.254.169.254"]])
         with Server(after_request(lambda connection: connection.send(answer()))) as server:
             transport = make_transport(lookup=lambda *_: next(answers))
@@ -85,28 +87,28 @@ class TestPinning:
 
     @pytest.mark.parametrize("address", ["127.0.0.1", "localhost", "2130706433", "[::ffff:127.0.0.1]"])
     def test_an_unlisted_host_reaches_no_loopback(self, make_transport: MakeTransport, address: str) -> None:
-        """Nobody is connected to where the operator has not said so, however the address is spelled."""
+        """However the address is spelled."""
         with Server(always(answer())) as server:
             call = Call(method="GET", url=f"https://{address}:{server.port}/")
             with pytest.raises((Denied, Unreachable)):
                 make_transport().document(call)
         assert server.connections == 0
 
-    def test_a_looser_call_opens_no_door(self, make_transport: MakeTransport) -> None:
-        """A connection that a listed registry opened is not used by a call that may not open one."""
+    def test_reach_does_not_share_connections(self, make_transport: MakeTransport) -> None:
+        """A call for an unlisted host never uses a connection that was opened for a listed one."""
         with Server(always(answer())) as server:
             transport = make_transport(lookup=local)
             assert transport.document(make_call(server, host="own.example")).status == 200
             with pytest.raises(Denied):
                 transport.document(make_call(server, host="own.example", reach=Reach.VOUCHED))
 
-    def test_a_dead_address_is_passed_over(self, make_transport: MakeTransport) -> None:
-        """Where the first address of a name refuses, the next one is tried."""
+    def test_next_address_is_tried_after_a_refusal(self, make_transport: MakeTransport) -> None:
+        """A name may have several addresses."""
         with Server(always(answer())) as server:
             transport = make_transport(lookup=lambda *_: ["127.9.9.9", "127.0.0.1"])
             assert transport.document(make_call(server, host="two.example")).status == 200
 
-    def test_addresses_that_swallow_share_the_time(self, make_transport: MakeTransport) -> None:
+    def test_addresses_share_the_connect_timeout(self, make_transport: MakeTransport) -> None:
         """Four addresses that never answer take no longer than one."""
         with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
             port = full.getsockname()[1]
@@ -132,10 +134,10 @@ class TestPinning:
         ],
         ids=["unknown", "broken resolver", "no name", "no address"],
     )
-    def test_a_name_without_address(
+    def test_name_without_address_is_unreachable(
         self, make_transport: MakeTransport, found: Exception | list[str], words: str
     ) -> None:
-        """A registry that doesn't resolve is unreachable, in one sentence."""
+        """The message is one sentence."""
 
         def lookup(*_: object) -> list[str]:
             if isinstance(found, Exception):
@@ -147,15 +149,15 @@ class TestPinning:
             make_transport(lookup=lookup).document(call)
         assert "\n" not in caught.value.message
 
-    def test_a_refusal_is_unreachable(self, make_transport: MakeTransport) -> None:
-        """Nobody listens there."""
+    def test_refused_connection_is_unreachable(self, make_transport: MakeTransport) -> None:
+        """No server listens on the port."""
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         with pytest.raises(Unreachable, match="could not be reached"):
             make_transport().document(Call(method="GET", url=f"http://127.0.0.1:{port}/", reach=Reach.LISTED))
 
 
-class TestKeeping:
+class TestReuse:
     @pytest.mark.parametrize(
         ("method", "reply"),
         [
@@ -170,26 +172,24 @@ class TestKeeping:
         ],
         ids=["GET", "GET 404", "chunked", "HEAD", "HEAD 404", "204", "POST", "PUT"],
     )
-    def test_a_connection_is_used_again(
-        self, make_transport: MakeTransport, method: str, reply: bytes
-    ) -> None:
-        """Every answer that was read leaves its connection to the next call."""
+    def test_connection_is_reused(self, make_transport: MakeTransport, method: str, reply: bytes) -> None:
+        """After each kind of answer that was read completely."""
         with Server(always(reply)) as server:
             transport = make_transport()
             for _ in range(5):
                 transport.document(make_call(server, method=method))
         assert server.connections == 1
 
-    def test_a_stream_read_to_its_end_leaves_its_connection(self, make_transport: MakeTransport) -> None:
-        """Downloads do not cost a handshake each."""
+    def test_connection_is_reused_after_a_stream(self, make_transport: MakeTransport) -> None:
+        """A download needs no new handshake."""
         with Server(always(answer(b"x" * 100_000))) as server:
             transport = make_transport()
             for _ in range(3):
                 assert len(b"".join(transport.stream(make_call(server)).pieces(4096))) == 100_000
         assert server.connections == 1
 
-    def test_a_stream_left_half_drops_its_connection(self, make_transport: MakeTransport) -> None:
-        """What was not read would be taken for the next answer."""
+    def test_connection_is_closed_after_half_a_stream(self, make_transport: MakeTransport) -> None:
+        """The unread bytes would be parsed as the next answer."""
         with Server(always(answer(b"x" * 10_000_000))) as server:
             transport = make_transport()
             pieces = transport.stream(make_call(server)).pieces(1000)
@@ -200,8 +200,8 @@ class TestKeeping:
             assert transport.stream(make_call(server)).head(3) == b"xxx"
         assert server.connections == 3
 
-    def test_a_connection_closed_meanwhile_is_replaced(self, make_transport: MakeTransport) -> None:
-        """A server may close a kept connection whenever it likes."""
+    def test_closed_connection_is_replaced(self, make_transport: MakeTransport) -> None:
+        """A server may close an idle connection at any time."""
 
         def once(connection: Connection) -> None:
             connection.request()
@@ -215,10 +215,10 @@ class TestKeeping:
         assert server.connections == 3
 
     @pytest.mark.parametrize("kind", ["document", "stream"])
-    def test_a_connection_that_breaks_under_a_request_is_replaced(
+    def test_connection_closed_during_a_request_is_replaced(
         self, make_transport: MakeTransport, kind: str
     ) -> None:
-        """Also where the server closes at the very moment of the next request."""
+        """The server closes it at the moment of the next request."""
 
         def handle(connection: Connection) -> None:
             connection.request()
@@ -240,7 +240,7 @@ class TestKeeping:
         assert server.connections == 2
 
     def test_high_file_descriptors_work(self, make_transport: MakeTransport) -> None:
-        """select() breaks from descriptor 1024 on; a busy process has that many."""
+        """select() fails for descriptors from 1024 on; a busy process has that many."""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if hard != resource.RLIM_INFINITY and hard < 2048:
             pytest.skip("too few file descriptors are allowed here")
@@ -259,8 +259,8 @@ class TestKeeping:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-class TestTime:
-    """Each of these would outlive a socket's own timeout, which begins anew with every byte."""
+class TestTimeLimits:
+    """A socket's own timeout doesn't end these calls, because it starts again with every byte."""
 
     BUDGET = 0.4
 
@@ -280,8 +280,8 @@ class TestTime:
         ],
         ids=["head and body", "continue", "chunk size", "body without length"],
     )
-    def test_a_byte_at_a_time_is_cut(self, make_transport: MakeTransport, reply: bytes) -> None:
-        """A document has its budget, however busily it comes; half of one is not taken for the whole."""
+    def test_document_that_trickles_is_cut(self, make_transport: MakeTransport, reply: bytes) -> None:
+        """A document has a time limit however many bytes arrive. An incomplete document is an error."""
 
         def handle(connection: Connection) -> None:
             connection.request()
@@ -291,7 +291,7 @@ class TestTime:
             self.read(make_transport(document_seconds=self.BUDGET), make_call(server))
 
     def test_a_slow_handshake_is_cut(self, make_transport: MakeTransport) -> None:
-        """TLS that never gets done is part of the call."""
+        """The TLS handshake counts as part of the call."""
 
         def handle(connection: Connection) -> None:
             connection.trickle(b"\x16\x03\x03\x40\x00\x02" + b"\x00" * 1000)
@@ -300,21 +300,21 @@ class TestTime:
             transport = make_transport(document_seconds=self.BUDGET)
             self.read(transport, Call(method="GET", url=f"https://{server.host}/", reach=Reach.LISTED))
 
-    def test_a_silent_server_is_given_up(self, make_transport: MakeTransport) -> None:
-        """It accepts, and says nothing."""
+    def test_silent_server_is_unreachable(self, make_transport: MakeTransport) -> None:
+        """It accepts the connection and sends nothing."""
         with Server(Connection.hang) as server:
             self.read(make_transport(document_seconds=self.BUDGET), make_call(server))
 
-    def test_a_stream_has_to_begin(self, make_transport: MakeTransport) -> None:
-        """The head of a blob comes within the time without progress."""
+    def test_stream_without_a_head_is_cut(self, make_transport: MakeTransport) -> None:
+        """The head of a blob must arrive within the stall limit."""
         with Server(after_request(Connection.hang)) as server:
             transport = make_transport(stall_seconds=self.BUDGET, document_seconds=self.BUDGET)
             with pytest.raises(Unreachable, match="in time"):
                 transport.stream(make_call(server))
 
     @pytest.mark.parametrize("pause", [None, 0.02], ids=["silence", "a byte now and then"])
-    def test_a_stream_has_to_go_on(self, make_transport: MakeTransport, pause: float | None) -> None:
-        """Neither silence nor next to nothing is progress."""
+    def test_stream_that_stalls_is_cut(self, make_transport: MakeTransport, pause: float | None) -> None:
+        """After silence, and after too few bytes."""
 
         def handle(connection: Connection) -> None:
             connection.request()
@@ -332,8 +332,8 @@ class TestTime:
                 list(stream.pieces(1024))
             assert time.monotonic() - begun < 6
 
-    def test_next_to_nothing_is_no_progress(self, make_transport: MakeTransport) -> None:
-        """A few bytes a second keep no connection, though pieces of them are passed on."""
+    def test_stream_with_few_bytes_a_second_is_cut(self, make_transport: MakeTransport) -> None:
+        """Although its pieces are passed on."""
 
         def handle(connection: Connection) -> None:
             connection.request()
@@ -347,7 +347,7 @@ class TestTime:
                 list(pieces)
 
     def test_slow_bytes_are_passed_on(self, make_transport: MakeTransport) -> None:
-        """pip gives up after 15 seconds without a byte: a slow registry's are not kept for a full piece."""
+        """pip gives up after 15 seconds without a byte, so an incomplete piece is passed on."""
 
         def handle(connection: Connection) -> None:
             connection.request()
@@ -360,7 +360,7 @@ class TestTime:
             pieces = list(make_transport().stream(make_call(server)).pieces(1024 * 1024))
         assert [len(piece) for piece in pieces] == [2000, 1000]
 
-    def test_a_slow_reader_is_not_the_registrys_fault(self, make_transport: MakeTransport) -> None:
+    def test_slow_reader_does_not_cut_a_stream(self, make_transport: MakeTransport) -> None:
         """Only the time spent reading counts."""
         with Server(always(answer(b"x" * 3000))) as server:
             stream = make_transport(stall_seconds=0.2).stream(make_call(server))
@@ -370,8 +370,8 @@ class TestTime:
                 read += len(piece)
         assert read == 3000
 
-    def test_an_upload_may_take_its_time_while_bytes_move(self, make_transport: MakeTransport) -> None:
-        """The time without progress starts again with every piece."""
+    def test_upload_may_take_long_while_bytes_move(self, make_transport: MakeTransport) -> None:
+        """The stall limit starts again with every piece."""
 
         class Slow(io.BytesIO):
             def read(self, size: int | None = -1) -> bytes:
@@ -384,8 +384,10 @@ class TestTime:
             assert transport.upload(make_call(server, method="PUT", body=body)).status == 201
 
     @pytest.mark.parametrize("trickled", [False, True], ids=["silence", "a byte now and then"])
-    def test_an_uploads_answer_has_its_time(self, make_transport: MakeTransport, trickled: bool) -> None:
-        """After the last byte the registry may think, but not for ever."""
+    def test_answer_to_an_upload_has_a_time_limit(
+        self, make_transport: MakeTransport, trickled: bool
+    ) -> None:
+        """It begins after the last byte of the body."""
 
         def handle(connection: Connection) -> None:
             connection.body(connection.request())
@@ -401,8 +403,8 @@ class TestTime:
                 transport.upload(make_call(server, method="PUT", body=body))
             assert 0.5 < time.monotonic() - begun < 6
 
-    def test_a_cut_call_harms_no_other(self, make_transport: MakeTransport) -> None:
-        """Calls that are in time go on beside one that is cut."""
+    def test_cut_call_leaves_other_calls_alone(self, make_transport: MakeTransport) -> None:
+        """Calls that are in time continue while another one is cut."""
 
         def handle(connection: Connection) -> None:
             while head := connection.request():
@@ -423,7 +425,7 @@ class TestTime:
 
 class TestEarlyAnswers:
     def test_an_early_answer_ends_the_upload(self, make_transport: MakeTransport) -> None:
-        """A 413 that comes at once is read at once: the rest of the file is not sent."""
+        """A 413 that arrives during the upload is read at once, and the rest of the file isn't sent."""
 
         def handle(connection: Connection) -> None:
             connection.request()
@@ -436,8 +438,8 @@ class TestEarlyAnswers:
         assert (found.status, found.body) == (413, b"too large")
         assert sent.tell() < 20_000_000
 
-    def test_half_a_request_poisons_no_other(self, make_transport: MakeTransport) -> None:
-        """The connection that it lies on is not used again, even if the server would take more."""
+    def test_connection_with_half_a_request_is_not_reused(self, make_transport: MakeTransport) -> None:
+        """Even if the server would read the rest."""
 
         def handle(connection: Connection) -> None:
             head = connection.request()
@@ -454,20 +456,22 @@ class TestEarlyAnswers:
         assert server.connections == 2
 
     def test_a_file_that_is_too_short_is_noticed(self, make_transport: MakeTransport) -> None:
-        """The registry would wait for the rest until the end of its time."""
+        """The registry would wait for the missing bytes until its timeout."""
         with Server(always(answer())) as server:
             body = FileBody(io.BytesIO(b"short"), 10)
             with pytest.raises(InvalidRequest, match="5 bytes before"):
                 make_transport().upload(make_call(server, method="PUT", body=body))
 
     def test_a_file_that_has_grown_is_sent_up_to_its_size(self) -> None:
-        """Content-Length was said before."""
+        """The Content-Length was sent before."""
         assert b"".join(FileBody(io.BytesIO(b"0123456789"), 4)) == b"0123"
 
     def test_an_early_answer_is_seen_under_tls(
         self, make_transport: MakeTransport, certificate: Certificate
     ) -> None:
-        """Session tickets come early too, and are no answer; the byte that tells them apart isn't lost."""
+        """A session ticket also makes the socket readable, and isn't an answer. The byte that was read to
+        distinguish them isn't lost.
+        """
 
         def handle(connection: Connection) -> None:
             connection.request()
@@ -488,7 +492,7 @@ class TestEarlyAnswers:
     def test_a_registry_that_closes_in_the_middle_is_unreachable(
         self, make_transport: MakeTransport, certificate: Certificate, tls: bool
     ) -> None:
-        """With or without a word; a certificate is not to blame."""
+        """With or without close_notify. The message doesn't blame the certificate."""
 
         def handle(connection: Connection) -> None:
             connection.request()
@@ -503,7 +507,7 @@ class TestEarlyAnswers:
 
 @dataclass
 class Arriving:
-    """A body that is there as far as `pieces` go; what stands last may be an exception."""
+    """A body of `pieces`. The last one may be an exception, which is raised."""
 
     pieces: Sequence[bytes | Exception]
     size: int
@@ -532,10 +536,10 @@ class TestBodiesThatArrive:
         ids=["ours", "reset", "disk full", "a defect"],
     )
     @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
-    def test_what_a_body_raises_is_raised(
+    def test_exception_of_a_body_is_raised_unchanged(
         self, make_transport: MakeTransport, certificate: Certificate, failure: Exception, tls: bool
     ) -> None:
-        """At once, and as it is: urllib3 would take an OSError for its own and wait for an answer."""
+        """And at once: urllib3 would treat an OSError as its own, and wait for an answer."""
         ends: list[bytes] = []
 
         def handle(connection: Connection) -> None:
@@ -560,17 +564,15 @@ class TestBodiesThatArrive:
         assert b"x" * 1000 in ends
         assert server.connections == 2
 
-    def test_a_slow_client_is_not_the_registrys_fault(self, make_transport: MakeTransport) -> None:
-        """The time without progress is the registry's own: what the body waits for isn't counted."""
+    def test_waiting_for_the_body_does_not_count(self, make_transport: MakeTransport) -> None:
+        """Only the registry's own time without progress counts."""
         with Server(always(answer(status="201 Created"))) as server:
             body = Arriving([b"x" * 1000] * 2, 2000, before=lambda: time.sleep(1.4))
             transport = make_transport(stall_seconds=1.0)
             assert transport.upload(make_call(server, method="PUT", body=body)).status == 201
 
-    def test_a_registry_that_takes_nothing_is_not_the_clients_fault(
-        self, make_transport: MakeTransport
-    ) -> None:
-        """It is given up though more and more comes to be sent."""
+    def test_registry_that_takes_no_bytes_is_cut(self, make_transport: MakeTransport) -> None:
+        """Although more of the body keeps arriving."""
 
         def handle(connection: Connection) -> None:
             connection.request()
@@ -593,8 +595,10 @@ class TestGarbage:
         ],
         ids=["ssh", "many headers", "huge header", "no status"],
     )
-    def test_what_is_not_http_is_a_protocol_error(self, make_transport: MakeTransport, reply: bytes) -> None:
-        """It answers, but not as a registry; asking again would not help."""
+    def test_answer_that_is_not_http_is_a_protocol_error(
+        self, make_transport: MakeTransport, reply: bytes
+    ) -> None:
+        """It isn't repeated, because another attempt would not help."""
 
         def handle(connection: Connection) -> None:
             connection.request()
@@ -606,10 +610,10 @@ class TestGarbage:
         assert server.connections == 1
 
     @pytest.mark.parametrize("when", ["handshake", "head", "body"])
-    def test_tls_that_is_cut_broke_off(
+    def test_connection_closed_without_close_notify_broke_off(
         self, make_transport: MakeTransport, certificate: Certificate, when: str
     ) -> None:
-        """A peer that closes without close_notify says nothing about its certificate."""
+        """The message doesn't blame the certificate."""
 
         def handle(connection: Connection) -> None:
             if when == "handshake":
@@ -629,8 +633,8 @@ class TestGarbage:
             with pytest.raises(Unreachable, match=r"broke off$"):
                 transport.document(call)
 
-    def test_no_tls_where_it_was_expected(self, make_transport: MakeTransport) -> None:
-        """A server that speaks plain HTTP on an https port."""
+    def test_plain_http_on_an_https_port_is_unreachable(self, make_transport: MakeTransport) -> None:
+        """The server doesn't speak TLS."""
         with (
             Server(lambda connection: connection.send(answer())) as server,
             pytest.raises(Unreachable, match="TLS"),
@@ -638,8 +642,8 @@ class TestGarbage:
             make_transport().document(Call(method="GET", url=f"https://{server.host}/", reach=Reach.LISTED))
 
     @pytest.mark.parametrize("cut", [answer(b"half", length=100), answer(length=9), b""])
-    def test_half_an_answer_is_none(self, make_transport: MakeTransport, cut: bytes) -> None:
-        """Content-Length is believed: fewer bytes are a broken connection."""
+    def test_short_answer_is_a_lost_connection(self, make_transport: MakeTransport, cut: bytes) -> None:
+        """The answer has fewer bytes than its Content-Length."""
 
         def handle(connection: Connection) -> None:
             connection.request()
@@ -649,8 +653,8 @@ class TestGarbage:
             make_transport().document(make_call(server))
         assert server.connections == 3
 
-    def test_a_reset_is_a_broken_connection(self, make_transport: MakeTransport) -> None:
-        """In the middle of a blob, too."""
+    def test_reset_is_a_lost_connection(self, make_transport: MakeTransport) -> None:
+        """Also in the middle of a blob."""
 
         def handle(connection: Connection) -> None:
             connection.request()
@@ -664,7 +668,7 @@ class TestGarbage:
                 list(stream.pieces(1024 * 1024))
 
     def test_compressed_documents_are_refused(self, make_transport: MakeTransport) -> None:
-        """Nobody asked for one, and it may unfold to anything; nothing is unpacked to find out."""
+        """PyOCI didn't ask for compression. It refuses the document without unpacking it."""
         with Server(always(answer(b"\x1f\x8b...", "200 OK", "Content-Encoding: gzip"))) as server:
             with pytest.raises(ProtocolError, match="compressed"):
                 make_transport().document(make_call(server))
@@ -672,13 +676,13 @@ class TestGarbage:
             assert head.status == 200
 
     def test_an_error_may_be_compressed(self, make_transport: MakeTransport) -> None:
-        """Its status is what counts."""
+        """Its status is enough."""
         reply = answer(b"\x1f\x8b", "401 Unauthorized", "Content-Encoding: gzip")
         with Server(always(reply)) as server:
             assert make_transport().document(make_call(server)).status == 401
 
     def test_a_false_length_of_a_416_is_not_waited_for(self, make_transport: MakeTransport) -> None:
-        """docker-registry 2.8 promises bytes with it that never come."""
+        """docker-registry 2.8 announces a body that it never sends."""
         reply = answer(status="416 Range Not Satisfiable", length=100)
         with Server(always(reply)) as server:
             begun = time.monotonic()
@@ -687,7 +691,7 @@ class TestGarbage:
             assert time.monotonic() - begun < 6
 
     def test_an_error_text_that_never_comes_is_left_out(self, make_transport: MakeTransport) -> None:
-        """A refusal is one, with or without its words."""
+        """The status is known without the body."""
         reply = answer(b"half", "403 Forbidden", length=1000)
         with Server(always(reply)) as server:
             found = make_transport(document_seconds=0.3).document(make_call(server))

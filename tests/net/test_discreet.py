@@ -1,4 +1,4 @@
-"""What a caller learns of a host that only the caller named: whether it could be reached, no more."""
+"""An unlisted host that can't be reached: the caller gets one message, whatever the reason."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HOST = "registry.example"
 
 
 class Loopback(Resolver):
-    """Leads public calls to this machine: no public address answers a test."""
+    """Resolves public names to this machine, because tests have no public address."""
 
     def permitted(self, host: str, port: int, reach: Reach, timeout: float) -> list[str]:
         return ["127.0.0.1"]
@@ -90,13 +90,13 @@ ASKING = {
 
 @pytest.mark.parametrize("ask", ASKING.values(), ids=ASKING)
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
-def test_every_failure_reads_the_same(
+def test_every_failure_has_the_same_message(
     make_transport: MakeTransport,
     certificate: Certificate,
     failure: Any,
     ask: Callable[[Transport, Call], object],
 ) -> None:
-    """One status, one sentence; the operator's log has the reason."""
+    """The status and the sentence are always the same. The operator's log has the reason."""
     told: list[tuple[str, dict[str, Any]]] = []
     events = Events(log=lambda event, **facts: told.append((event, facts)))
     with failure(certificate) as (port, settings):
@@ -114,8 +114,8 @@ def test_every_failure_reads_the_same(
     assert reasons[0] != caught.value.message
 
 
-def test_the_log_tells_the_reasons_apart(make_transport: MakeTransport) -> None:
-    """A name without an address is another mistake than one with a private address."""
+def test_log_has_the_reason(make_transport: MakeTransport) -> None:
+    """A name without an address differs from a name with a private address."""
     reasons = []
     for found in (socket.gaierror(-2, "unknown"), ["10.0.0.1"]):
         told: list[dict[str, Any]] = []
@@ -129,7 +129,7 @@ def test_the_log_tells_the_reasons_apart(make_transport: MakeTransport) -> None:
 
 
 def test_another_hosts_name_is_not_logged(make_transport: MakeTransport) -> None:
-    """The registry made it up, maybe of the credentials that it was sent."""
+    """The registry chose the name, and it may contain the caller's credentials."""
     told: list[dict[str, Any]] = []
     events = Events(log=lambda _event, **facts: told.append(facts))
     transport = make_transport(events=events, resolver=lookup_of(["10.0.0.1"]))
@@ -142,8 +142,8 @@ def test_another_hosts_name_is_not_logged(make_transport: MakeTransport) -> None
 
 @pytest.mark.parametrize("port", [80, 444, 8443, 22])
 @pytest.mark.parametrize("host", ["127.0.0.1", HOST])
-def test_no_other_port_is_asked(make_transport: MakeTransport, host: str, port: int) -> None:
-    """Whatever listens there, the refusal is the same, and comes before the name is looked up."""
+def test_other_ports_are_refused(make_transport: MakeTransport, host: str, port: int) -> None:
+    """The refusal is the same for every port, and comes before the name is looked up."""
 
     def lookup(*_: object) -> list[str]:
         raise AssertionError("nothing is looked up")
@@ -154,8 +154,8 @@ def test_no_other_port_is_asked(make_transport: MakeTransport, host: str, port: 
 
 
 @pytest.mark.parametrize("reach", [Reach.VOUCHED, Reach.PRIVATE, Reach.LISTED])
-def test_what_the_operator_listed_keeps_its_reasons(make_transport: MakeTransport, reach: Reach) -> None:
-    """Whoever may name it knows the network, and has to find the mistake."""
+def test_listed_hosts_have_detailed_messages(make_transport: MakeTransport, reach: Reach) -> None:
+    """Only the operator can name them, and needs the reason."""
     transport = make_transport(resolver=lookup_of(socket.gaierror(-2, "unknown")))
     with pytest.raises(Unreachable, match="its name has no address"):
         transport.document(Call(method="GET", url=f"https://{HOST}:8443/v2/", reach=reach))

@@ -1,4 +1,4 @@
-"""The in-process adapter: a WSGI application answers as a server would."""
+"""InProcessAdapter: a WSGI application answers like a server."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class _Body:
 
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "with its first piece"])
 def test_an_application_answers(late: bool) -> None:
-    """It may start its response when called, or as late as its first piece."""
+    """It may call start_response when it is called, or before its first piece."""
     application = Application(b"a", b"", b"bc", headers=[("X-One", "1"), ("X-One", "2")], late=late)
     found = Transport(embedded=application).document(make_call())
     assert (found.status, found.body, found.headers["x-one"]) == (200, b"abc", "1, 2")
@@ -67,7 +67,7 @@ def test_an_application_answers(late: bool) -> None:
 
 
 def test_the_request_arrives() -> None:
-    """Path decoded as WSGI wants it, query as it is, headers, body and its length."""
+    """The path is decoded as in WSGI; query, headers, body and length are unchanged."""
     application = Application()
     Transport(embedded=application).upload(
         make_call(
@@ -89,7 +89,7 @@ def test_the_request_arrives() -> None:
 
 
 def test_an_answer_to_head_has_no_body() -> None:
-    """Its Content-Length tells of the one that GET would have."""
+    """Its Content-Length is that of the answer to GET."""
     found = Transport(embedded=Application(headers=[("Content-Length", "5")])).document(
         make_call(method="HEAD")
     )
@@ -116,8 +116,8 @@ def test_a_body_is_taken_piece_by_piece() -> None:
     pieces.close()
 
 
-def test_memory_is_flat_in_both_directions() -> None:
-    """64 MiB pass, and a few pieces are all that is ever held."""
+def test_memory_is_bounded_in_both_directions() -> None:
+    """64 MiB pass, and only a few pieces are in memory at a time."""
 
     class Zeros(io.RawIOBase):
         def seek(self, *_: Any) -> int:
@@ -145,8 +145,8 @@ def test_memory_is_flat_in_both_directions() -> None:
 
 
 @pytest.mark.parametrize("failure", [ConnectionResetError(104, "reset"), OSError(28, "full"), ValueError()])
-def test_what_a_body_raises_is_raised(failure: Exception) -> None:
-    """The application can't take it for trouble of its own."""
+def test_exception_of_a_body_is_raised(failure: Exception) -> None:
+    """The application can't mistake it for an error of its own."""
 
     class Failing:
         def __len__(self) -> int:
@@ -180,7 +180,7 @@ def test_closing_a_stream_closes_the_application() -> None:
 
 
 def test_an_application_that_never_starts_is_a_protocol_error() -> None:
-    """No status, no answer."""
+    """It never calls start_response."""
 
     def application(_environ: Any, _start_response: Any) -> list[bytes]:
         return [b"body"]

@@ -1,4 +1,4 @@
-"""Reading bodies: gzip, and the size of the pieces."""
+"""Reading bodies: gzip, and the sizes of pieces."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PACKED = gzip.compress(TEXT)
     ],
 )
 def test_a_body_is_unpacked(coding: str, body: bytes) -> None:
-    """Up to the very last byte that is allowed."""
+    """Up to the last byte that is allowed."""
     assert decoded(Answer(200, {"content-encoding": coding}, body), len(TEXT), "it") == TEXT
 
 
@@ -45,14 +45,14 @@ def test_a_body_is_unpacked(coding: str, body: bytes) -> None:
         pytest.param("", b"x" * 5001, "more than 5000 bytes", id="too much, not packed"),
     ],
 )
-def test_a_body_that_is_none(coding: str, body: bytes, says: str) -> None:
-    """One sentence, and no more is unpacked than is allowed."""
+def test_invalid_body_is_refused(coding: str, body: bytes, says: str) -> None:
+    """With one sentence, and without unpacking more than is allowed."""
     with pytest.raises(ProtocolError, match=says):
         decoded(Answer(200, {"content-encoding": coding}, body), 5000, "it")
 
 
-def test_who_asks_for_gzip_gets_it(make_transport: MakeTransport) -> None:
-    """As it came."""
+def test_call_that_accepts_gzip_gets_it(make_transport: MakeTransport) -> None:
+    """The body is returned as it was sent."""
     with Server(always(answer(PACKED, "200 OK", "Content-Encoding: gzip"))) as server:
         found = make_transport().document(make_call(server, headers={"Accept-Encoding": "gzip"}))
     assert found.body == PACKED
@@ -80,7 +80,7 @@ def read(size: PieceSize, clock: Clock, seconds: float, count: int) -> int:
 
 
 def test_pieces_grow_for_a_fast_reader() -> None:
-    """Not at once, because buffers between here and a reader take the first megabytes."""
+    """Not at once, because buffers on the way to the reader take the first megabytes quickly."""
     clock = Clock()
     size = PieceSize(MIB, clock)
     assert size.size == MIB // 4
@@ -89,7 +89,7 @@ def test_pieces_grow_for_a_fast_reader() -> None:
 
 
 def test_pieces_stay_small_for_a_slow_reader() -> None:
-    """They become small again for a reader that has become slow."""
+    """They become small again when a reader becomes slow."""
     clock = Clock()
     size = PieceSize(MIB, clock)
     assert read(size, clock, 1, 100) == MIB // 4
@@ -97,8 +97,8 @@ def test_pieces_stay_small_for_a_slow_reader() -> None:
     assert read(size, clock, 1, 1) == MIB // 4
 
 
-def test_never_more_than_asked_for() -> None:
-    """A limit below the size of a first piece is kept."""
+def test_pieces_are_never_larger_than_asked_for() -> None:
+    """Also if that is less than the size of a first piece."""
     size = PieceSize(1000, Clock())
     assert size.size == 1000
     assert read(size, Clock(), 0, 100) == 1000

@@ -1,4 +1,4 @@
-"""Retry-After: seconds, a date, or nothing of use."""
+"""The Retry-After header."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
     ],
 )
 def test_a_header_is_read(header: str | None, seconds: int | None) -> None:
-    """Whole seconds from now, whatever the server wrote; None if it wrote neither form."""
+    """Whole seconds from now, from a number or a date; None for anything else."""
     assert retry_after_seconds(header, NOW) == seconds
 
 
 @given(st.text())
 def test_no_header_raises(header: str) -> None:
-    """What stands there may be anything."""
+    """A server may send any text."""
     found = retry_after_seconds(header, NOW)
     assert found is None or 0 <= found <= LONGEST_WAIT

@@ -26,7 +26,7 @@ URL = "embedded://local/v2/?_state=secret"
 
 
 def exceptions_of(module: ModuleType) -> list[type[Exception]]:
-    """Every exception that the module knows; not the warnings, which are filtered and never raised."""
+    """The exceptions in the module, without warnings, which are never raised."""
     found = {
         value
         for _, value in inspect.getmembers(module, inspect.isclass)
@@ -60,7 +60,7 @@ MADE: dict[type[Exception], Exception] = {
 
 
 def make(kind: type[Exception]) -> Exception:
-    """An instance, made without knowing what its constructor wants."""
+    """An instance, made without calling its constructor."""
     exc = MADE.get(kind) or kind.__new__(kind)
     exc.args = ("https://user:secret@host/?signature=secret",)
     return exc
@@ -113,7 +113,9 @@ def wrapped(inner: Exception) -> Exception:
 
 
 def over_tls(inner: Exception) -> Exception:
-    """As it arrives from the libraries: urllib3 wraps what ssl raises, and requests what urllib3 does."""
+    """Wrapped as the libraries do it: urllib3 wraps the exception of ssl, and requests
+    wraps that of urllib3.
+    """
     middle = urllib3.exceptions.SSLError(inner)
     middle.__cause__ = inner
     outer = requests.exceptions.SSLError(middle)

@@ -26,7 +26,7 @@ from tests.net.servers import Connection, Server, always, answer
 
 @dataclass
 class Clock:
-    """A clock that only sleeping moves."""
+    """A clock that advances only in `sleep`."""
 
     now: float = 1000.0
     slept: list[float] = field(default_factory=list)
@@ -50,7 +50,7 @@ def make_call(server: Server, **overrides: Any) -> Call:
 
 
 def in_turn(*replies: bytes) -> Callable[[Connection], None]:
-    """A handler that gives one answer after the other, whatever connection the request comes on."""
+    """A handler that sends these answers one after the other, over any number of connections."""
     left = iter(replies)
 
     def handle(connection: Connection) -> None:
@@ -93,7 +93,7 @@ class TestRetries:
             pytest.param([after("soon"), GOOD], 200, [0.2], id="429 with a header of no use"),
         ],
     )
-    def test_calls_are_repeated_within_the_budget(
+    def test_calls_are_repeated_within_the_time_limit(
         self,
         make_transport: MakeTransport,
         clock: Clock,
@@ -102,7 +102,7 @@ class TestRetries:
         status: int,
         slept: list[float],
     ) -> None:
-        """Lost connections, busy registries and 429, as long as ten seconds and three attempts go."""
+        """After lost connections, from busy registries and after 429: three attempts within ten seconds."""
         with Server(in_turn(*replies)) as server:
             transport = make_transport(sleep=clock.sleep, clock=clock, document_seconds=10)
             found: Answer | Stream = getattr(transport, kind)(make_call(server))
@@ -113,7 +113,7 @@ class TestRetries:
         assert clock.slept == slept
 
     def test_429_with_a_date_is_waited_for(self, make_transport: MakeTransport, clock: Clock) -> None:
-        """Some registries name the moment instead of the seconds."""
+        """Some registries send a date instead of seconds."""
         moment = format_datetime(datetime.now(UTC) + timedelta(seconds=4), usegmt=True)
         with Server(in_turn(after(moment), GOOD)) as server:
             transport = make_transport(sleep=clock.sleep, clock=clock, document_seconds=10)
@@ -126,15 +126,17 @@ class TestRetries:
             make_transport(sleep=clock.sleep, clock=clock).document(make_call(server))
         assert (server.connections, clock.slept) == (3, [0.2, 0.4])
 
-    def test_no_attempt_begins_after_the_budget(self, make_transport: MakeTransport, clock: Clock) -> None:
-        """A pause that would end too late is not begun."""
+    def test_no_attempt_begins_after_the_time_limit(
+        self, make_transport: MakeTransport, clock: Clock
+    ) -> None:
+        """A pause that would end too late isn't begun."""
         with Server(in_turn(BUSY, BUSY)) as server:
             transport = make_transport(sleep=clock.sleep, clock=clock, document_seconds=0.5)
             assert transport.document(make_call(server)).status == 503
         assert clock.slept == [0.2]
 
     @pytest.mark.parametrize(("jitter", "pause"), [(0.0, 0.1), (0.999, 0.2998)])
-    def test_pauses_are_spread(
+    def test_pauses_are_random(
         self, make_transport: MakeTransport, clock: Clock, jitter: float, pause: float
     ) -> None:
         """Callers that fail at the same time wait for different times."""
@@ -145,7 +147,7 @@ class TestRetries:
         assert clock.slept == [pytest.approx(pause)] * 2
 
     def test_uploads_are_sent_once(self, make_transport: MakeTransport, clock: Clock) -> None:
-        """Half a body can't be sent again: only the caller can start a new upload."""
+        """A body can be read only once. Only the caller can start another upload."""
         with Server(in_turn(BUSY)) as server:
             body = FileBody(io.BytesIO(b"x"), 1)
             call = make_call(server, method="PUT", body=body)
@@ -153,7 +155,7 @@ class TestRetries:
         assert clock.slept == []
 
     def test_the_embedded_registry_is_asked_once(self) -> None:
-        """It is never busy with others: its 500 is a defect, and comes again."""
+        """Its 500 is a defect, which another attempt would not change."""
         asked: list[str] = []
 
         def application(environ: Any, start_response: Any) -> list[bytes]:
@@ -168,22 +170,22 @@ class TestRetries:
 
 class TestBodies:
     def test_a_document_has_a_limit(self, make_transport: MakeTransport) -> None:
-        """One byte more is one too many; the connection is dropped then."""
+        """One byte more is too much, and the connection is then closed."""
         with Server(always(answer(b"x" * 1001))) as server:
             transport = make_transport()
             assert len(transport.document(make_call(server), limit=1001).body) == 1001
             with pytest.raises(ProtocolError, match="more than 1000 bytes"):
                 transport.document(make_call(server), limit=1000)
 
-    def test_of_a_refusal_the_beginning_is_read(self, make_transport: MakeTransport) -> None:
-        """However long its explanation, the status stands."""
+    def test_only_the_beginning_of_a_refusal_is_read(self, make_transport: MakeTransport) -> None:
+        """The status counts, however long the body is."""
         with Server(always(answer(b"x" * 1_000_000, "403 Forbidden"))) as server:
             found = make_transport().document(make_call(server))
         assert (found.status, len(found.body)) == (403, 64 * 1024)
 
     @pytest.mark.parametrize("size", [1, 300_000])
     def test_uploads_have_a_length(self, make_transport: MakeTransport, size: int) -> None:
-        """Google's registry answers 411 to chunks, and to a body without Content-Length."""
+        """Google's registry answers 411 to a chunked body, and to a body without Content-Length."""
         received: list[tuple[bytes, bytes]] = []
 
         def handle(connection: Connection) -> None:
@@ -202,7 +204,7 @@ class TestBodies:
 
     @pytest.mark.parametrize("body", [b"", FileBody(io.BytesIO(), 0)], ids=["bytes", "file"])
     def test_an_empty_body_has_a_length(self, make_transport: MakeTransport, body: bytes | FileBody) -> None:
-        """Google's registry wants Content-Length: 0 with the POST that starts an upload."""
+        """Google's registry requires Content-Length: 0 in the POST that starts an upload."""
         heads: list[bytes] = []
 
         def handle(connection: Connection) -> None:
@@ -214,7 +216,7 @@ class TestBodies:
         assert b"Content-Length: 0\r\n" in heads[0]
 
 
-class TestNothingComesAlong:
+class TestRequests:
     def heads(self, transport: Transport, reply: bytes, **overrides: Any) -> list[bytes]:
         heads: list[bytes] = []
 
@@ -228,7 +230,7 @@ class TestNothingComesAlong:
                 transport.document(make_call(server, **overrides))
         return heads
 
-    def test_no_cookie(self, make_transport: MakeTransport) -> None:
+    def test_cookies_are_not_sent(self, make_transport: MakeTransport) -> None:
         """Harbor sets cookies, and refuses clients that send them."""
         heads = self.heads(make_transport(), answer(b"", "200 OK", "Set-Cookie: sid=1; Path=/"))
         assert not any(b"cookie" in head.lower() for head in heads)
@@ -236,7 +238,9 @@ class TestNothingComesAlong:
     def test_no_netrc_and_no_proxy_of_the_environment(
         self, make_transport: MakeTransport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """requests would let ~/.netrc replace an Authorization header; settings are read in one place."""
+        """With ~/.netrc requests would replace an Authorization header. The environment
+        is read in one place.
+        """
         netrc = tmp_path / ".netrc"
         netrc.write_text("machine 127.0.0.1 login user password secret\ndefault login user password secret\n")
         netrc.chmod(0o600)
@@ -250,8 +254,8 @@ class TestNothingComesAlong:
         heads = self.heads(make_transport(), GOOD)
         assert not any(b"authorization" in head.lower() for head in heads)
 
-    def test_bytes_as_they_are(self, make_transport: MakeTransport) -> None:
-        """tar.gz files would arrive unpacked."""
+    def test_bodies_are_not_decompressed(self, make_transport: MakeTransport) -> None:
+        """A tar.gz with Content-Encoding would arrive unpacked."""
         heads = self.heads(make_transport(user_agent="pyoci/1.0"), GOOD)
         assert b"Accept-Encoding: identity\r\n" in heads[0]
         assert b"User-Agent: pyoci/1.0\r\n" in heads[0]
@@ -265,7 +269,7 @@ class TestNothingComesAlong:
         "query", ["_state=a%2bB%7E%2D==&x=%20", "sig=a/b+c%2F%3d&se=2026-11-20T20%3A23Z", "a=b&a=&&c"]
     )
     def test_a_query_stays_as_it_is(self, make_transport: MakeTransport, query: str) -> None:
-        """Signatures are over the bytes; only case of the escapes may change."""
+        """A signature covers its bytes. Only the case of percent-encodings may change."""
         heads: list[bytes] = []
 
         def handle(connection: Connection) -> None:
@@ -278,7 +282,7 @@ class TestNothingComesAlong:
         assert sent.lower() == query.lower()
 
     def test_odd_characters_are_escaped(self, make_transport: MakeTransport) -> None:
-        """A Location with letters that no URL has is sent as one that has."""
+        """A Location may contain characters that are invalid in URLs."""
         heads: list[bytes] = []
 
         def handle(connection: Connection) -> None:
@@ -290,7 +294,7 @@ class TestNothingComesAlong:
         assert heads[0].startswith(b"GET /v2/%C3%A4%20b?%C3%BC ")
 
 
-class TestRoads:
+class TestSchemes:
     @pytest.mark.parametrize(
         ("url", "reach"),
         [
@@ -304,23 +308,21 @@ class TestRoads:
             ("//registry.example/", Reach.LISTED),
         ],
     )
-    def test_only_its_own_road_leads_there(
-        self, make_transport: MakeTransport, url: str, reach: Reach
-    ) -> None:
-        """Plain http is for listed registries, `embedded:` for our own, where there is one."""
+    def test_scheme_must_fit_the_reach(self, make_transport: MakeTransport, url: str, reach: Reach) -> None:
+        """Plain http is only for listed registries, and `embedded:` only for the embedded one."""
         with pytest.raises(Denied, match="PYOCI_REGISTRIES"):
             make_transport().document(Call(method="GET", url=url, reach=reach))
 
     def test_credentials_in_an_address_are_not_repeated(self, make_transport: MakeTransport) -> None:
-        """Should one ever come this far, its message doesn't show it."""
+        """A message doesn't contain them, if a URL has any."""
         call = Call(method="GET", url="http://user:secret@registry.example/")
         with pytest.raises(Denied) as caught:
             make_transport().document(call)
         assert "secret" not in caught.value.message
         assert "secret" not in repr(call)
 
-    def test_nonsense_is_a_protocol_error(self, make_transport: MakeTransport) -> None:
-        """A URL that requests can't make out."""
+    def test_unusable_url_is_a_protocol_error(self, make_transport: MakeTransport) -> None:
+        """requests can't parse the URL."""
         with pytest.raises(ProtocolError):
             make_transport().document(Call(method="GET", url="https://:99/", reach=Reach.LISTED))
 
@@ -332,7 +334,7 @@ class TestProxies:
 
     @pytest.fixture
     def proxy(self, heads: list[bytes]) -> Iterator[Server]:
-        """Answers everything itself; a CONNECT with a refusal."""
+        """Answers every request itself, and refuses CONNECT."""
 
         def handle(connection: Connection) -> None:
             while head := connection.request():
@@ -347,36 +349,38 @@ class TestProxies:
         raise AssertionError("the proxy resolves names")
 
     @pytest.mark.parametrize("reach", [Reach.VOUCHED, Reach.PRIVATE, Reach.LISTED])
-    def test_listed_registries_go_through(
+    def test_listed_registries_use_the_proxy(
         self, make_transport: MakeTransport, proxy: Server, heads: list[bytes], reach: Reach
     ) -> None:
-        """The proxy's own address is exempt, and it alone looks the name up."""
+        """Only the proxy resolves the name. Its own address isn't checked."""
         transport = make_transport(proxies=Proxies({"http": proxy.url}), lookup=self.lookup)
         call = Call(method="GET", url="http://registry.example/v2/", reach=reach)
         assert transport.document(call).body == b"by proxy"
         assert heads[0].startswith(b"GET http://registry.example/v2/ ")
 
-    def test_others_do_not(self, make_transport: MakeTransport, proxy: Server) -> None:
-        """Nobody could say where the call would end."""
+    def test_unlisted_registries_do_not_use_the_proxy(
+        self, make_transport: MakeTransport, proxy: Server
+    ) -> None:
+        """The address that the proxy would connect to can't be checked."""
         transport = make_transport(proxies=Proxies({"https": proxy.url}))
         with pytest.raises(Unreachable, match="PYOCI_REGISTRIES"):
             transport.document(Call(method="GET", url="https://registry.example/v2/"))
         assert proxy.connections == 0
 
     @pytest.mark.parametrize("host", ["169.254.169.254", "[::ffff:127.0.0.1]", "10.0.0.1"])
-    def test_nor_does_a_private_address_that_a_registry_named(
+    def test_private_address_named_by_a_registry_does_not_use_the_proxy(
         self, make_transport: MakeTransport, proxy: Server, host: str
     ) -> None:
-        """By number it can be judged here, and the proxy would connect to it."""
+        """The address is checked here, because the proxy would connect to it."""
         transport = make_transport(proxies=Proxies({"https": proxy.url}))
         with pytest.raises(Denied, match="proxy"):
             transport.document(Call(method="GET", url=f"https://{host}/", reach=Reach.VOUCHED))
         assert proxy.connections == 0
 
-    def test_a_refusing_proxy_is_named(
+    def test_message_mentions_a_proxy_that_refuses(
         self, make_transport: MakeTransport, proxy: Server, heads: list[bytes]
     ) -> None:
-        """The operator looks for the fault where it is."""
+        """So the operator knows where the failure is."""
         transport = make_transport(proxies=Proxies({"https": proxy.url}))
         call = Call(method="GET", url="https://registry.example/v2/", reach=Reach.LISTED)
         with pytest.raises(Unreachable, match="proxy"):
@@ -384,23 +388,23 @@ class TestProxies:
         assert heads[0].startswith(b"CONNECT registry.example:443 ")
 
     def test_an_exempt_host_is_called_directly(self, make_transport: MakeTransport, proxy: Server) -> None:
-        """NO_PROXY; address rules hold again."""
+        """Without the proxy, addresses are checked again."""
         with Server(always(answer(b"direct"))) as server:
             transport = make_transport(proxies=Proxies({"http": proxy.url}, "127.0.0.1"))
             assert transport.document(make_call(server)).body == b"direct"
         assert proxy.connections == 0
 
-    def test_a_silent_proxy_is_given_up(self, make_transport: MakeTransport) -> None:
-        """The time of a call is that of its tunnel, too."""
+    def test_silent_proxy_is_unreachable(self, make_transport: MakeTransport) -> None:
+        """The time of a call includes that of the proxy's tunnel."""
         with Server(lambda connection: connection.trickle(b"HTTP/1.1 200 OK\r\n", 0.1)) as silent:
             transport = make_transport(proxies=Proxies({"https": silent.url}), document_seconds=0.4)
             with pytest.raises(Unreachable):
                 transport.document(Call(method="GET", url="https://registry.example/", reach=Reach.LISTED))
 
 
-class TestGates:
-    def test_so_many_calls_to_one_host_at_a_time(self, make_transport: MakeTransport) -> None:
-        """Documents wait at the gate of their host; never more than its width are on the way."""
+class TestHostLimits:
+    def test_calls_to_one_host_are_limited(self, make_transport: MakeTransport) -> None:
+        """Further calls for documents wait."""
         lock, now, most = threading.Lock(), 0, 0
 
         def handle(connection: Connection) -> None:
@@ -425,7 +429,7 @@ class TestGates:
                 thread.join()
         assert most == 3
 
-    def test_waiting_at_the_gate_has_an_end(self, make_transport: MakeTransport) -> None:
+    def test_waiting_for_a_host_has_a_limit(self, make_transport: MakeTransport) -> None:
         """While all permitted calls to a host hang, the next caller gets Unreachable."""
         with Server(lambda connection: connection.hang()) as server:
             transport = make_transport(host_connections=1, document_seconds=0.4)
@@ -444,7 +448,7 @@ class TestGates:
         assert len(failures) == 3
         assert any("too many concurrent calls to the storage" in failure.message for failure in failures)
 
-    def test_other_hosts_have_their_own(self, make_transport: MakeTransport) -> None:
+    def test_hosts_have_separate_limits(self, make_transport: MakeTransport) -> None:
         """A registry that hangs doesn't delay calls to another one."""
         with Server(lambda connection: connection.hang()) as stuck, Server(always(GOOD)) as server:
             transport = make_transport(host_connections=1, document_seconds=1)
@@ -460,8 +464,10 @@ class TestGates:
 
 
 class TestEvents:
-    def test_calls_are_told_without_secrets(self, make_transport: MakeTransport) -> None:
-        """Method, host, status and seconds; nothing of the query, the headers or the address."""
+    def test_calls_are_logged_without_secrets(self, make_transport: MakeTransport) -> None:
+        """The event has method, host, status and seconds, and nothing of the query, the headers or the
+        address.
+        """
         told: list[dict[str, object]] = []
         events = Events(lambda event, **facts: told.append({"event": event, **facts}))
         with Server(always(GOOD)) as server:
@@ -483,8 +489,8 @@ class TestEvents:
         assert "secret" not in repr(told)
 
 
-def test_the_bundle_is_what_is_trusted(make_transport: MakeTransport, certificate: Certificate) -> None:
-    """SSL_CERT_FILE and REQUESTS_CA_BUNDLE name the CA bundle, without which the certificate is refused."""
+def test_ca_bundle_is_trusted(make_transport: MakeTransport, certificate: Certificate) -> None:
+    """Without it the certificate is refused. SSL_CERT_FILE and REQUESTS_CA_BUNDLE name it."""
     with Server(always(GOOD), tls=certificate.server) as server:
         call = Call(method="GET", url=f"https://registry.example:{server.port}/", reach=Reach.LISTED)
         trusting = make_transport(lookup=lambda *_: ["127.0.0.1"], ca_bundle=str(certificate.file))
@@ -494,7 +500,7 @@ def test_the_bundle_is_what_is_trusted(make_transport: MakeTransport, certificat
 
 
 def test_uploads_over_tls(make_transport: MakeTransport, certificate: Certificate) -> None:
-    """The same bytes arrive, in pieces that the TLS layer takes."""
+    """The same bytes arrive."""
     received: list[bytes] = []
 
     def handle(connection: Connection) -> None:
