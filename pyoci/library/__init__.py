@@ -4,10 +4,11 @@
 """
 
 from pyoci.errors import PyOCIError
+from pyoci.library.credentials import find_credentials
 from pyoci.library.index import Index
 from pyoci.library.models import File, Project
 from pyoci.library.opening import open_index
-from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials
+from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials, IdentityToken
 
 __all__ = [
     "Anonymous",
@@ -15,8 +16,10 @@ __all__ = [
     "Bearer",
     "Credentials",
     "File",
+    "IdentityToken",
     "Index",
     "Project",
     "PyOCIError",
+    "find_credentials",
     "open_index",
 ]

@@ -1,23 +1,47 @@
-"""find_credentials: the credentials that a user of this machine has for a registry or a server."""
+"""find_credentials: the credentials that a user of this machine has for a registry or a server.
+
+Nothing here is ever printed: neither a secret nor what a program or file that has some said about it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import netrc as netrc_files
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from threading import Thread
 
-from pyoci.errors import InvalidRequest
+from pyoci.errors import InvalidRequest, Unauthorized
+from pyoci.library.docker import docker_credentials
 from pyoci.oci.credentials import Anonymous, Basic, Credentials
+from pyoci.oci.quirks import HUB_HOST
 
 # The variables that scripts set. They are used for whatever host is named.
 USERNAME = "PYOCI_USERNAME"
 PASSWORD = "PYOCI_PASSWORD"  # noqa: S105  # the variable's name
+HELPER_SECONDS = 30.0  # for a credential helper or the keyring to answer
 
 
-def find_credentials(host: str, environ: Mapping[str, str], *, netrc: bool = False) -> Credentials:
+def find_credentials(
+    host: str,
+    environ: Mapping[str, str],
+    *,
+    path: str = "",
+    netrc: bool = False,
+    seconds: float = HELPER_SECONDS,
+) -> Credentials:
     """The credentials for a host, with its port if that isn't the usual one; Anonymous where there are none.
 
-    These are asked in turn: PYOCI_USERNAME and PYOCI_PASSWORD. Raises InvalidRequest.
+    These are asked in turn: PYOCI_USERNAME and PYOCI_PASSWORD; REGISTRY_AUTH_FILE and Docker's config.json,
+    with the credential helpers that they name; the keyring, where the package `keyring` is installed; and
+    with `netrc` the file ~/.netrc. Raises InvalidRequest for a login that is half given, and Unauthorized
+    where a file or a program should have the credentials and can't be used.
     """
-    return _from_environ(environ) or Anonymous()
+    found = _from_environ(environ) or docker_credentials(host, environ, path=path, seconds=seconds)
+    if found is None:
+        found = _from_keyring(host, seconds)
+    if found is None and netrc:
+        found = _from_netrc(host, environ)
+    return Anonymous() if found is None else found
 
 
 def _from_environ(environ: Mapping[str, str]) -> Credentials | None:
@@ -28,3 +52,59 @@ def _from_environ(environ: Mapping[str, str]) -> Credentials | None:
         missing, there = (USERNAME, PASSWORD) if not username else (PASSWORD, USERNAME)
         raise InvalidRequest(f"{there} is set without {missing}; expected both")
     return Basic(username, password)
+
+
+def _from_keyring(host: str, seconds: float) -> Credentials | None:
+    """What the keyring has for the host or its URL. Its backends may ask the user, or hang."""
+    try:
+        import keyring
+        from keyring.errors import KeyringError
+    except ImportError:
+        return None
+
+    def ask() -> Credentials | None:
+        for service in (f"https://{host}/", host):
+            try:
+                known = keyring.get_credential(service, None)
+            except KeyringError:  # there is no backend, or it is locked
+                return None
+            if known is not None and known.username and known.password:
+                return Basic(known.username, known.password)
+        return None
+
+    return _in_time(ask, seconds, "the keyring")
+
+
+def _in_time(ask: Callable[[], Credentials | None], seconds: float, what: str) -> Credentials | None:
+    """The answer of a function that may hang. Its thread is then left behind, as a daemon."""
+    found: list[Credentials | None] = []
+    failed: list[str] = []
+
+    def run() -> None:
+        try:
+            found.append(ask())
+        except Exception as exc:  # noqa: BLE001  # a backend raises what it likes; its text may have a secret
+            failed.append(type(exc).__name__)
+
+    thread = Thread(target=run, name="keyring", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if failed:
+        raise Unauthorized(f"{what} can't be asked for a password: it failed with {failed[0]}")
+    if not found:
+        raise Unauthorized(f"{what} did not answer within {seconds:g} seconds; expected a password or none")
+    return found[0]
+
+
+def _from_netrc(host: str, environ: Mapping[str, str]) -> Credentials | None:
+    path = Path(environ.get("NETRC") or Path(environ.get("HOME") or "/") / ".netrc")
+    name = "docker.io" if host == HUB_HOST else host
+    try:
+        file = netrc_files.netrc(str(path))
+    except FileNotFoundError:
+        return None
+    except (OSError, netrc_files.NetrcParseError, UnicodeDecodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "its format is wrong, or others may read it"
+        raise Unauthorized(f"{path} can't be read: {reason}; expected the netrc format") from None
+    found = file.authenticators(name) or file.authenticators(name.partition(":")[0])
+    return Basic(found[0], found[2]) if found and found[0] and found[2] else None

@@ -54,8 +54,10 @@ def open_index(
     transport = make_transport(settings, embedded=_is_embedded(target))
     if isinstance(target, str):
         target = _at(target, transport, settings.registries)
-    host = urlsplit(target).netloc if isinstance(target, str) else target.registry.host
-    caller = find_credentials(host, environ, netrc=netrc) if credentials is None else credentials
+    caller = credentials
+    if caller is None:
+        host, path = _place_of(target)
+        caller = find_credentials(host, environ, path=path, netrc=netrc)
     if isinstance(target, str):
         return ServerIndex(target, caller, transport)
     return RegistryIndex(target, caller, transport)
@@ -85,6 +87,13 @@ def make_transport(settings: ClientSettings, *, embedded: bool = False) -> Trans
         host_connections=settings.host_connections,
         user_agent=f"pyoci/{pyoci.__version__}",
     )
+
+
+def _place_of(target: Namespace | str) -> tuple[str, str]:
+    """The host that credentials are looked for, and the path below it."""
+    if isinstance(target, str):
+        return urlsplit(target).netloc, urlsplit(target).path.strip("/")
+    return target.registry.host, target.path
 
 
 def _named(name: str, settings: ClientSettings) -> Namespace:

@@ -19,7 +19,7 @@ from pyoci.errors import Denied, ProtocolError, PyOCIError, Unreachable
 from pyoci.events import Events
 from pyoci.net.transport import Transport
 from pyoci.oci.challenges import Challenge, Scope, choose, parse_challenges
-from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials, fingerprint
+from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials, IdentityToken, fingerprint
 from pyoci.oci.errors import RegistryDenied, RegistryError
 from pyoci.oci.ping import CHALLENGE_SECONDS, Ping, grants
 from pyoci.oci.references import Registry
@@ -151,7 +151,7 @@ class Authenticator:
         anyone_until = self._ping.anyone_until(registry)
         if anyone_until is not None or isinstance(credentials, Anonymous):
             return anyone_until
-        if isinstance(credentials, Basic):
+        if isinstance(credentials, Basic | IdentityToken):
             challenge = self._remembered(caller, scope)
             if challenge is None:
                 return None  # the credentials were never sent, so the 404 was for an anonymous caller

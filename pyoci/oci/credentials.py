@@ -46,7 +46,19 @@ class Bearer:
         return f"Bearer {self.token}"
 
 
-Credentials = Anonymous | Basic | Bearer
+@dataclass(frozen=True, slots=True)
+class IdentityToken:
+    """What `docker login` stores for some registries in place of a password: the token server alone gets it,
+    and issues tokens for it (OAuth 2.0, grant type `refresh_token`).
+    """
+
+    token: str = field(repr=False)
+
+    def header(self) -> str | None:
+        return None
+
+
+Credentials = Anonymous | Basic | Bearer | IdentityToken
 
 
 def parse_authorization(header: str | None, bearer_username: str | None = None) -> Credentials:
@@ -69,7 +81,9 @@ def parse_authorization(header: str | None, bearer_username: str | None = None) 
 
 def fingerprint(credentials: Credentials, key: bytes) -> str:
     """A keyed hash of `credentials`, for logs and cache keys. Without `key` it reveals nothing."""
-    header = credentials.header()
+    header = (
+        f"identity {credentials.token}" if isinstance(credentials, IdentityToken) else credentials.header()
+    )
     if header is None:
         return "anonymous"
     return hmac.new(key, header.encode(), "sha256").hexdigest()[:32]

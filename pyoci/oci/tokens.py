@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from cachetools import TLRUCache
@@ -21,7 +21,7 @@ from pyoci.net.messages import Answer, Call
 from pyoci.net.transport import Transport
 from pyoci.oci import errors, models, quirks
 from pyoci.oci.challenges import Challenge
-from pyoci.oci.credentials import Anonymous, Basic, Credentials, secrets_of
+from pyoci.oci.credentials import Anonymous, Basic, Credentials, IdentityToken, secrets_of
 from pyoci.oci.references import Registry
 from pyoci.oci.targets import Targets
 from pyoci.single_flight import SingleFlight
@@ -137,18 +137,31 @@ class TokenClient:
     ) -> Answer:
         target = self._targets.target(registry, registry.url(""), challenge.realm, "realm")
         query = [("service", challenge.service)] if challenge.service else []
-        query += [("scope", scope) for scope in scopes]
         headers = {"Accept": "application/json"}
         if isinstance(credentials, Basic):
             headers["Authorization"] = credentials.header()
         call = Call(
             method="GET",
-            url=_with_query(target.url, query),
+            url=_with_query(target.url, query + [("scope", scope) for scope in scopes]),
             headers=headers,
             reach=target.reach,
             name=str(registry),
             operation="token",
         )
+        if isinstance(credentials, IdentityToken):
+            form = [
+                *query,
+                ("scope", " ".join(scopes)),
+                ("grant_type", "refresh_token"),
+                ("client_id", "pyoci"),
+            ]
+            call = replace(
+                call,
+                method="POST",
+                url=target.url,
+                headers={**headers, "Content-Type": "application/x-www-form-urlencoded"},
+                body=urlencode([*form, ("refresh_token", credentials.token)]).encode(),
+            )
         answer = self._transport.document(call, TOKEN_LIMIT)
         self._events.count("tokens", registry.origin, answer.status)
         self._events.debug("oci", "token asked for", registry=str(registry), status=answer.status)
@@ -173,12 +186,13 @@ def _refusal(registry: Registry, credentials: Credentials, answer: Answer) -> Ex
         judged = 401
     elif status not in {401, 403, 429} and status < 500:
         judged = 502
-    secrets = secrets_of(credentials.header())
+    given = credentials.token if isinstance(credentials, IdentityToken) else None
+    secrets = secrets_of(credentials.header() if given is None else f"Bearer {given}")
     refusal = errors.registry_error(
         "sign in", str(registry), status, answer.headers, answer.body, judged=judged, secrets=secrets
     )
     if isinstance(refusal, errors.RegistryUnauthorized):
-        refusal.wrong_credentials = status == 401 and isinstance(credentials, Basic)
+        refusal.wrong_credentials = status == 401 and isinstance(credentials, Basic | IdentityToken)
     return refusal
 
 

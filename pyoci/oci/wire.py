@@ -15,7 +15,7 @@ from pyoci.net.messages import ERROR_LIMIT, Answer, Call, Stream
 from pyoci.net.transport import DOCUMENT_LIMIT, Transport
 from pyoci.oci.auth import Authenticator, SessionAuth
 from pyoci.oci.challenges import Scope
-from pyoci.oci.credentials import Anonymous, Basic, Credentials, secrets_of, without
+from pyoci.oci.credentials import Anonymous, Basic, Credentials, IdentityToken, secrets_of, without
 from pyoci.oci.errors import RegistryError, cleaned, is_absence, registry_error
 from pyoci.oci.references import Registry, operation_of
 from pyoci.oci.targets import Targets
@@ -110,7 +110,11 @@ class Wire:
         something: by a 404, or in a list of repositories. Writes need no such check, since registries send a
         challenge for them.
         """
-        if call.method != "GET" or "push" in scope.actions or not isinstance(self._credentials, Basic):
+        if (
+            call.method != "GET"
+            or "push" in scope.actions
+            or not isinstance(self._credentials, Basic | IdentityToken)
+        ):
             return False
         return self.registry.scheme != "embedded" and (
             is_absence(call, answer) or (answer.status == 200 and not scope.repository)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,15 @@ def run(capfd: pytest.CaptureFixture[str]) -> Run:
         return ran
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def _nobodys_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The credentials and settings of whoever runs the tests don't count."""
+    for name in os.environ:
+        if name.startswith(("PYOCI_", "DOCKER_", "REGISTRY_AUTH_FILE", "NETRC")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import responses
 
 from pyoci.errors import Denied, Exhausted, ProtocolError, PyOCIError, RateLimited, Unauthorized, Unreachable
 from pyoci.oci.challenges import Challenge, Scope
-from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials
+from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials, IdentityToken, fingerprint
 from pyoci.oci.errors import RegistryUnauthorized
 from pyoci.oci.models import IMAGE_INDEX, Document
 from pyoci.oci.references import Registry, Repository
@@ -904,3 +904,43 @@ def test_nothing_of_a_secret_is_told_or_shown(
     ]
     assert "secret" not in repr(told)
     assert "secret" not in repr(dict(gateway.authenticator._tokens._tokens.items()))
+
+
+class TestIdentityToken:
+    """What `docker login` stores for some registries: the token server takes it in a form."""
+
+    def test_the_token_server_alone_gets_it(
+        self, answers: responses.RequestsMock, make_session: MakeSession
+    ) -> None:
+        """By OAuth 2.0; the registry gets the token that it issues."""
+        server = TokenServer(answers)
+        forms: list[dict[str, str]] = []
+
+        def exchange(request: Any) -> tuple[int, dict[str, str], str]:
+            forms.append(dict(parse_qsl(request.body.decode())))
+            assert "Authorization" not in request.headers
+            return server.token(request)
+
+        answers.add_callback("POST", TOKENS, exchange)
+        assert make_session(IdentityToken("secret-word")).tags(REPOSITORY) == ("1.0",)
+        (form,) = forms
+        assert (form["grant_type"], form["refresh_token"]) == ("refresh_token", "secret-word")
+        assert form["scope"] == f"{SCOPE}:pull"
+        assert not any("secret-word" in (header or "") for header in sent(answers))
+
+    def test_its_tokens_are_not_those_of_strangers(
+        self, answers: responses.RequestsMock, make_gateway: MakeGateway
+    ) -> None:
+        """Two identity tokens and an anonymous caller share nothing."""
+        keys = {fingerprint(each, b"key") for each in (IdentityToken("a"), IdentityToken("b"), Anonymous())}
+        assert len(keys) == 3
+
+    def test_a_refusal_does_not_show_it(
+        self, answers: responses.RequestsMock, make_session: MakeSession
+    ) -> None:
+        """Some token servers repeat what they were given."""
+        TokenServer(answers)
+        answers.add("POST", TOKENS, status=401, body="no such token: secret-word")
+        with pytest.raises(Unauthorized) as caught:
+            make_session(IdentityToken("secret-word")).tags(REPOSITORY)
+        assert "secret-word" not in str(caught.value)
