@@ -21,7 +21,7 @@ from pyoci.net.addresses import Reach
 from pyoci.net.messages import READ_PIECE, Answer, Call, Stream
 from pyoci.net.transport import Transport
 from pyoci.oci.credentials import Credentials
-from pyoci.simple_api import fields
+from pyoci.simple_api import model
 from pyoci.simple_api.reading import read_json
 
 SIMPLE = "application/vnd.pypi.simple.v1+json"
@@ -144,7 +144,7 @@ class ServerIndex(Index):
         raise ProtocolError(f"{self._host} redirects more than {_REDIRECTS} times")
 
     def _redirected(self, call: Call, headers: Mapping[str, str]) -> Call:
-        url = fields.url(headers.get("location", ""), call.url)
+        url = model.url(headers.get("location", ""), call.url)
         if url is None or (call.url.startswith("https:") and not url.startswith("https:")):
             raise ProtocolError(f"{self._host} redirects to an unusable URL; expected one of https")
         kept = {key: value for key, value in call.headers.items() if key != "Authorization"}

@@ -1,26 +1,219 @@
 """File, ProjectStatus and Page: the simple repository API's data about a project, from the registry or
 upstream.
+
+A new key of a file is a row of FIELDS, which says how it is checked and written, and a field at the end of
+`File`. A mistake in one key of a foreign page costs that key alone: uv rejects a whole page for one null, or
+for one upload-time without an offset.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from types import MappingProxyType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
+from urllib.parse import quote, urljoin, urlsplit
 
 from packaging.utils import parse_sdist_filename, parse_wheel_filename
 from packaging.version import Version
 
 API_VERSION = "1.4"
 
+_FILENAME = re.compile(r"[A-Za-z0-9._+!~ ()-]{1,255}")  # some uploads of the early years have blanks
+_ALGORITHM = re.compile(r"[a-z0-9_]{1,20}")
+_HEX = re.compile(r"[0-9a-fA-F]{8,256}")
+_DIGITS = {"md5": 32, "sha1": 40, "sha224": 56, "sha256": 64, "sha384": 96, "sha512": 128}
+_HASHES = 16  # of one file
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
+_TEXT = 2000  # characters of a reason or a specifier
+_URL = 4000  # characters
+# The form of nearly all URLs. Splitting each of them would take most of the time of reading a page.
+_PLAIN_URL = re.compile(
+    r"https?://[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,4})?/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*", re.ASCII
+)
+_STATUSES = frozenset({"active", "archived", "quarantined", "deprecated"})
+_LARGEST = 2**53
+# Characters that a URL may contain unencoded (RFC 3986). Some servers forget to encode the others.
+_SAFE = "%!#$&'()*+,/:;=?@[]~"
+
+
+def filename(value: object) -> str | None:
+    """A file name that can't be a path."""
+    if not isinstance(value, str) or not _FILENAME.fullmatch(value) or value.strip(". ") != value:
+        return None
+    return value
+
+
+def url(value: object, base: str) -> str | None:
+    """An absolute URL of http or https without credentials; `value` may be relative to `base`."""
+    if not isinstance(value, str) or len(value) > _URL or not value.strip() or not value.isprintable():
+        return None
+    if _PLAIN_URL.fullmatch(value):
+        return value
+    try:
+        parts = urlsplit(urljoin(base, value.strip()))
+        _ = parts.port
+    except ValueError:
+        return None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not _is_plain(parts.netloc):
+        return None
+    return quote(parts._replace(fragment="").geturl(), safe=_SAFE)
+
+
+def _is_plain(netloc: str) -> bool:
+    return netloc.isascii() and not any(character in netloc for character in "@\\%<>\"'` ")
+
+
+def hashes(value: object) -> dict[str, str]:
+    """Hex by algorithm. A digest of a known algorithm must have that algorithm's length."""
+    if not isinstance(value, dict):
+        return {}
+    pairs = [(key.lower(), digest) for key, digest in value.items() if isinstance(key, str)]
+    return {algorithm: digest.lower() for algorithm, digest in pairs[:_HASHES] if _is_hash(algorithm, digest)}
+
+
+def _is_hash(algorithm: str, digest: object) -> bool:
+    if not isinstance(digest, str) or not _ALGORITHM.fullmatch(algorithm) or not _HEX.fullmatch(digest):
+        return False
+    return _DIGITS.get(algorithm, len(digest)) == len(digest)
+
+
+def hashes_in(text: str) -> dict[str, str]:
+    """The hashes in a URL's fragment or an attribute: `sha256=…`, alone or among other pairs. Unchecked."""
+    pairs = (pair.partition("=") for pair in text.split("&")[:16])
+    return {algorithm: digest for algorithm, _, digest in pairs}
+
+
+def best_hash(known: Mapping[str, str]) -> str:
+    """`sha256=…`, or another hash if there is no sha256; "" if there is none."""
+    algorithm = "sha256" if "sha256" in known else next(iter(known), "")
+    return f"{algorithm}={known[algorithm]}" if algorithm else ""
+
+
+def _core_metadata(value: object) -> bool | dict[str, str] | None:
+    return True if value is True else hashes(value) or None
+
+
+def _core_metadata_text(value: bool | dict[str, str]) -> str:
+    return "true" if isinstance(value, bool) else best_hash(value)
+
+
+def _core_metadata_in(text: str) -> bool | dict[str, str]:
+    return text.strip().lower() == "true" or hashes_in(text.strip())
+
+
+def _size(value: object) -> int | None:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _LARGEST:
+        return None
+    return value
+
+
+def _size_in(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 17 else None
+
+
+def _upload_time(value: object) -> str | None:
+    """A time with an offset, as it was written."""
+    if not isinstance(value, str) or not _TIME.fullmatch(value):
+        return None
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return value
+
+
+def _legacy_times(value: str) -> dict[str, Any]:
+    moment = datetime.fromisoformat(value)
+    return {
+        "upload_time": moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S"),
+        "upload_time_iso_8601": timestamp(moment),
+    }
+
+
+def _text(value: object) -> str | None:
+    """One line of at most 2,000 characters."""
+    return _line(value) if isinstance(value, str) and len(value) <= _TEXT else None
+
+
+@lru_cache(maxsize=1024)
+def _line(value: str) -> str | None:
+    """One line of text. It is cached, because the files of a page have the same few specifiers."""
+    line = " ".join(value.split())
+    return line if line.isprintable() and line else None
+
+
+def _yanked(value: object) -> bool | str | None:
+    """The reason as one line. A broken reason leaves the file yanked."""
+    if not isinstance(value, str) or not value:
+        return True if value is True else None
+    line = " ".join("".join(c if c.isprintable() else " " for c in value[:_TEXT]).split())
+    return line or True
+
+
+def status(value: object) -> ProjectStatus | None:
+    """PEP 792; None also for a status that PEP 792 doesn't have."""
+    if not isinstance(value, dict):
+        return None
+    word = value.get("status")
+    if not isinstance(word, str) or word not in _STATUSES:
+        return None
+    return ProjectStatus(word, _text(value.get("reason")))
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One optional key of a file: `upload-time` in JSON, `data-upload-time` in HTML, `File.upload_time`."""
+
+    key: str
+    read: Callable[[object], Any]  # a JSON value to the field's value; None if it is wrong
+    to_html: Callable[[Any], str]  # the field's value to an attribute's
+    from_html: Callable[[str], object]  # an attribute's value to what JSON would have
+    needs_escaping: bool = False  # whether `to_html` may return characters that HTML reserves
+    former_key: str = ""  # an older name, which is read too, and written in HTML
+    legacy: Callable[[Any], dict[str, Any]] | None = None  # the keys in the legacy JSON, if any
+
+    @property
+    def attribute(self) -> str:
+        return self.key.replace("-", "_")
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The names that the key may have, the current one first (PEP 714)."""
+        return (self.key, self.former_key) if self.former_key else (self.key,)
+
+
+# HTML and the legacy JSON have them in this order. Another order would change the ETag of every page.
+FIELDS = (
+    Field("requires-python", _text, str, str, True, legacy=lambda value: {"requires_python": value}),
+    Field(
+        "core-metadata",
+        _core_metadata,
+        _core_metadata_text,
+        _core_metadata_in,
+        former_key="dist-info-metadata",
+    ),
+    Field("yanked", _yanked, lambda value: "" if value is True else value, lambda text: text or True, True),
+    Field(
+        "gpg-sig",
+        lambda value: value if isinstance(value, bool) else None,
+        lambda value: "true" if value else "false",
+        {"true": True, "false": False}.get,
+    ),
+    Field("provenance", lambda value: url(value, ""), str, str, True),
+    Field("size", _size, str, _size_in, legacy=lambda value: {"size": value}),
+    Field("upload-time", _upload_time, str, str, legacy=_legacy_times),
+)
+
 
 class File(NamedTuple):
     """One file of a page. A field that is None is unknown, and is left out of every representation.
 
-    The first fields are the keys of a file's JSON, in the same order and with the same values; `fields.py`
-    declares how each is read and written. It is a tuple because a page creates ten thousand of them.
+    The fields are the keys of a file's JSON, in the same order and with the same values, except those that
+    only the legacy JSON has. It is a tuple because a page creates ten thousand of them.
     """
 
     filename: str

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 from packaging.utils import canonicalize_name
 
 from pyoci.errors import ProtocolError
-from pyoci.simple_api import fields
+from pyoci.simple_api import model
 from pyoci.simple_api.model import File, Page, version_of
 
 _FILES = 50_000  # the largest pages of PyPI have some 30,000
@@ -27,9 +27,9 @@ _META = {"pypi:project-status": "status", "pypi:project-status-reason": "reason"
 # For each field, the names that JSON may have for it: some indexes wrote `data-core-metadata` for a while.
 _FIELDS = [
     (field.attribute, [*field.keys, *(f"data-{key}" for key in field.keys if field.former_key)], field.read)
-    for field in fields.FIELDS
+    for field in model.FIELDS
 ]
-_ATTRIBUTES = [(f"data-{key}", key, field.from_html) for field in fields.FIELDS for key in field.keys]
+_ATTRIBUTES = [(f"data-{key}", key, field.from_html) for field in model.FIELDS for key in field.keys]
 
 
 def read_json(body: bytes, name: str, base: str) -> Page:
@@ -76,7 +76,7 @@ def _page(document: Mapping[str, Any], name: str, base: str) -> Page:
         name=name,
         files=files,
         versions=_versions_of(files) if versions is None else versions,
-        status=fields.status(document.get("project-status")),
+        status=model.status(document.get("project-status")),
     )
 
 
@@ -115,7 +115,7 @@ def _check_version(version: object) -> None:
 def _file(entry: object, base: str) -> File | None:
     if not isinstance(entry, dict):
         return None
-    filename, url = fields.filename(entry.get("filename")), fields.url(entry.get("url"), base)
+    filename, url = model.filename(entry.get("filename")), model.url(entry.get("url"), base)
     if filename is None or url is None:
         return None
     known: dict[str, Any] = {}
@@ -124,7 +124,7 @@ def _file(entry: object, base: str) -> File | None:
             if key in entry:
                 known[attribute] = read(entry[key])
                 break
-    return File(filename, url, fields.hashes(entry.get("hashes")), **known)
+    return File(filename, url, model.hashes(entry.get("hashes")), **known)
 
 
 def _versions(value: object) -> tuple[str, ...] | None:
@@ -156,7 +156,7 @@ class _Reader(HTMLParser):
             self._link(attributes)
         elif tag == "base" and not self._has_base and attributes.get("href"):
             self._has_base = True
-            self.base = fields.url(attributes["href"], self.base) or self.base
+            self.base = model.url(attributes["href"], self.base) or self.base
         elif tag == "meta":
             self._meta(attributes.get("name"), attributes.get("content"))
 
@@ -178,7 +178,7 @@ class _Reader(HTMLParser):
             # The name is that in the URL, not the link's text: pip and uv use the URL.
             "filename": unquote(parts.path.rpartition("/")[2]),
             "url": href,
-            "hashes": fields.hashes_in(parts.fragment),
+            "hashes": model.hashes_in(parts.fragment),
         }
         for attribute, key, from_html in _ATTRIBUTES:
             if attribute in attributes:

@@ -17,13 +17,14 @@ from typing import Any
 
 from packaging.version import Version
 
-from pyoci.simple_api.fields import FIELDS, best_hash
-from pyoci.simple_api.model import API_VERSION, File, Page, latest, version_of
+from pyoci.simple_api.model import API_VERSION, FIELDS, File, Page, best_hash, latest, version_of
 
 _AT_ONCE = 200  # files
 _META = {"api-version": API_VERSION}
-# The keys of a file's JSON, which are the first fields of a File.
-_KEYS = tuple(name.replace("_", "-") for name in File._fields[: File._fields.index("yanked") + 1])
+# The keys of a file's JSON: those that every file has, and those of FIELDS; and their values in a File.
+_NAMES = {"filename", "url", "hashes", *(field.attribute for field in FIELDS)}
+_KEYS = tuple(name.replace("_", "-") for name in File._fields if name in _NAMES)
+_values = itemgetter(*(position for position, name in enumerate(File._fields) if name in _NAMES))
 # For HTML: a field's position in a File, the beginnings of its attributes, and the field.
 _ATTRIBUTES = [
     (File._fields.index(field.attribute), [f' data-{key}="' for key in field.keys], field) for field in FIELDS
@@ -131,8 +132,7 @@ def _pieces(files: Iterable[File]) -> Iterator[bytes]:
     garbage collector as busy as the encoder.
     """
     entries = (
-        # Not strict: a file has further fields, without keys.
-        {key: value for key, value in zip(_KEYS, file) if value is not None}  # noqa: B905
+        {key: value for key, value in zip(_KEYS, _values(file), strict=True) if value is not None}
         for file in files
     )
     while piece := list(islice(entries, _AT_ONCE)):

@@ -17,7 +17,7 @@ from pyoci.net.messages import Answer, Call
 from pyoci.net.reading import decoded
 from pyoci.net.retries import retry_after_seconds
 from pyoci.net.transport import Transport
-from pyoci.simple_api import fields, reading, writing
+from pyoci.simple_api import model, reading, writing
 from pyoci.simple_api.model import File, Page
 from pyoci.upstream.address import UpstreamAddress, origin_of
 from pyoci.upstream.circuit import UpstreamUnavailable
@@ -119,7 +119,7 @@ class UpstreamClient:
         """The call that follows a redirect. Credentials are not sent to another origin, nor after a redirect
         back from it.
         """
-        url = fields.url(location, call.url)
+        url = model.url(location, call.url)
         if url is None:
             raise ProtocolError(f"{NAME} redirects to an unusable URL")
         own, target = self._address.origin, origin_of(urlsplit(url))
