@@ -112,7 +112,7 @@ QUIRKS = (
         "a refused DELETE has status 400, 404, 405 or 412",
         "each is mapped to the kind of error that it means",
         "oci/errors.py",
-        _TESTS + "test_each_way_of_refusing_a_delete_is_told_apart",
+        _TESTS + "test_refused_deletes_are_distinguished",
         (Meaning(400, 405, code="UNSUPPORTED"),),  # docker-registry 2.8, for a tag
     ),
     Quirk(
@@ -162,14 +162,14 @@ QUIRKS = (
         "cookies are refused; a tar.gz is sent with Content-Encoding: gzip",
         "no cookie is kept, and blobs are never decoded",
         "net/transport.py",
-        _TESTS + "test_bytes_as_they_are",
+        _TESTS + "test_blobs_are_not_decompressed",
     ),
     Quirk(
         "docker-registry 2.8",
         "an image index is a 404 unless Accept names its type",
         "Accept always names all types",
         "oci/session.py",
-        _TESTS + "test_the_whole_accept",
+        _TESTS + "test_accept_names_all_types",
     ),
     Quirk(
         "docker-registry 2.8, Artifactory, Google AR",
@@ -204,7 +204,7 @@ QUIRKS = (
         "a wrong digest is accepted",
         "digests are verified in both directions",
         "oci/session.py",
-        _TESTS + "test_digests_up_and_down",
+        _TESTS + "test_digests_are_verified_in_both_directions",
     ),
     Quirk(
         "docker-registry 2.8",

@@ -1,4 +1,4 @@
-"""A gateway whose registries answer what the test says."""
+"""A gateway whose registries send the answers of the test."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def sha256(content: bytes) -> Digest:
 
 @dataclass
 class Clock:
-    """A clock that only sleeping, and the test, move."""
+    """A clock that advances only in `sleep` and by the test."""
 
     now: float = 1000.0
     slept: list[float] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Clock:
 
 
 def lookup(host: str, _port: int) -> list[str]:
-    """Private names are private, all others public."""
+    """Names with `private` in them have private addresses, all others public ones."""
     return ["10.0.0.1"] if host.startswith(("private", "10.")) else ["8.8.8.8"]
 
 
@@ -62,7 +62,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def told() -> list[dict[str, Any]]:
-    """Every event that was told."""
+    """Every event that was logged."""
     return []
 
 
@@ -111,13 +111,13 @@ def anonymous(make_session: MakeSession) -> OCISession:
 
 @pytest.fixture
 def answers() -> Iterator[responses.RequestsMock]:
-    """The answers of registries, in the order in which they are given for one URL."""
+    """The answers of registries. Those for one URL are given in their order."""
     with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
         yield mock
 
 
 def trips(answers: responses.RequestsMock) -> list[str]:
-    """What was asked, in order: method and path, token requests as `token`."""
+    """The requests, in order: method and path, or `token` for a token request."""
     found = []
     for call in answers.calls:
         url = str(call.request.url)

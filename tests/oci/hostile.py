@@ -1,4 +1,4 @@
-"""A registry that means harm. Each behaviour is a handler of raw connections."""
+"""A hostile registry. Each behaviour is a handler of raw connections."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def every(*pieces: bytes) -> Handler:
 
 
 def routed(routes: dict[str, bytes], otherwise: Handler | None = None) -> Handler:
-    """Answer by what the request line starts with; the rest by `otherwise`, or 404."""
+    """Answer by the beginning of the request line. Other requests get `otherwise`, or 404."""
 
     def handle(connection: Connection) -> None:
         while head := connection.request():
@@ -62,13 +62,13 @@ def redirect(location: str, status: str = "307 Temporary Redirect") -> bytes:
 def endless_body(
     connection: Connection, head: bytes = b"HTTP/1.1 200 OK\r\n\r\n", piece: bytes = b""
 ) -> None:
-    """A body that never ends, as fast as it is read."""
+    """A body without end, sent as fast as it is read."""
     connection.send(head)
     connection.flood(piece or b'{"token": "' + b"x" * 65536)
 
 
 def endless_tags(connection: Connection) -> None:
-    """Pages of tags, each with another tag and a Link to the next."""
+    """Pages of tags without end, each with a new tag and a Link to the next."""
     number = 0
     while connection.request():
         number += 1
@@ -77,7 +77,7 @@ def endless_tags(connection: Connection) -> None:
 
 
 def slow(reply: bytes) -> Handler:
-    """One byte at a time."""
+    """Send one byte at a time."""
 
     def handle(connection: Connection) -> None:
         connection.request()
@@ -92,7 +92,7 @@ def reset(connection: Connection) -> None:
 
 
 def half(connection: Connection) -> None:
-    """The beginning of an answer, and then the end of the connection."""
+    """Send the beginning of an answer, and close the connection."""
     connection.request()
     connection.send(answer(b'{"tags": [', length=1000))
 
@@ -103,20 +103,20 @@ def silent(connection: Connection) -> None:
 
 
 def chunked_forever(connection: Connection) -> None:
-    """Chunks of nothing much, without a last one."""
+    """Send small chunks without a last one."""
     connection.request()
     connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
     connection.flood(b"1000\r\n" + b"x" * 4096 + b"\r\n")
 
 
 def continuing_forever(connection: Connection) -> None:
-    """100 Continue, again and again."""
+    """Send 100 Continue without end."""
     connection.request()
     connection.flood(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 def headers_forever(connection: Connection) -> None:
-    """A head that never ends."""
+    """Send headers without end."""
     connection.request()
     connection.send(b"HTTP/1.1 200 OK\r\n")
     connection.flood(b"X: y\r\n" * 1000)

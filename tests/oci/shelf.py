@@ -1,4 +1,4 @@
-"""One blob behind a real socket, on a registry that understands Range headers in its own way."""
+"""A registry with one blob, over a real socket, that handles Range headers in its own way."""
 
 from __future__ import annotations
 

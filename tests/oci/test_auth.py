@@ -1,4 +1,4 @@
-"""Answering a 401: token exchange, what is remembered, and for whom."""
+"""Answers to a 401: fetching tokens, caching them, and who may use them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class TokenServer:
 
 
 def read(gateway: Gateway, caller: Credentials = SOMEBODY) -> tuple[str, ...]:
-    """The tags, for one request of the caller."""
+    """Read the tags, as one request of the caller."""
     return gateway.session(REPOSITORY.registry, caller).tags(REPOSITORY)
 
 
@@ -104,7 +104,7 @@ class TestExchange:
         answer: dict[str, Any],
         value: str,
     ) -> None:
-        """401, exchange, the same request with the token: three trips at first."""
+        """The first call takes three requests: the 401, the token, and the call again with the token."""
         server = TokenServer(answers)
         server.answer, server.good = answer, value.__eq__
         assert make_session().tags(REPOSITORY) == ("1.0",)
@@ -133,10 +133,10 @@ class TestExchange:
         ],
         ids=lambda value: repr(value)[:24],
     )
-    def test_an_answer_of_no_use_is_a_protocol_error(
+    def test_unusable_token_answer_is_a_protocol_error(
         self, answers: responses.RequestsMock, make_session: MakeSession, status: int, body: bytes
     ) -> None:
-        """A 404 of the token endpoint must not look like an absent repository: uv would go on to PyPI."""
+        """A 404 of the token server must not look like an absent repository: uv would go on to PyPI."""
         answers.get(TAGS, status=401, headers=bearer())
         answers.get(TOKENS, body=body, status=status)
         with pytest.raises(ProtocolError) as caught:
@@ -163,7 +163,9 @@ class TestExchange:
         status: int,
         kind: type[PyOCIError],
     ) -> None:
-        """ghcr.io answers 401 or DENIED to anonymous callers; both ask for credentials."""
+        """ghcr.io answers anonymous callers 401 or 403 DENIED; both become a 401, so clients send
+        credentials.
+        """
         answers.get(TAGS, status=401, headers=bearer())
         denied = json.dumps({"errors": [{"code": "DENIED", "message": "requested access is denied"}]})
         answers.get(TOKENS, body=denied, status=status, headers={"Retry-After": "77"})
@@ -175,7 +177,7 @@ class TestExchange:
     def test_a_password_with_line_breaks_is_sent(
         self, answers: responses.RequestsMock, make_session: MakeSession
     ) -> None:
-        """The token request has it in base64, so it is no header of its own."""
+        """It is in base64, so line breaks don't end the header."""
         TokenServer(answers)
         key_file = Basic("_json_key", '{\n  "type": "service_account"\n}\n')
         assert make_session(key_file).tags(REPOSITORY) == ("1.0",)
@@ -184,7 +186,7 @@ class TestExchange:
     def test_anonymous_callers_send_no_credentials(
         self, answers: responses.RequestsMock, make_session: MakeSession
     ) -> None:
-        """Anonymous pull: a token all the same."""
+        """They still request a token."""
         TokenServer(answers)
         assert make_session(Anonymous()).tags(REPOSITORY) == ("1.0",)
         assert sent(answers) == [None, None, "Bearer token1"]
@@ -200,23 +202,23 @@ class TestExchange:
         ],
         ids=["all", "Forgejo", "GitLab, no scope", "Gitea, nothing", "Pulp, repeated"],
     )
-    def test_what_the_challenge_names_is_asked_for(
+    def test_token_request_has_service_and_scope(
         self,
         answers: responses.RequestsMock,
         make_session: MakeSession,
         challenge: str,
         query: list[tuple[str, str]],
     ) -> None:
-        """Service and scopes as they came; without a scope that of the repository."""
+        """Both as in the challenge; the scope of the repository if the challenge has none."""
         header = f'Bearer realm="{TOKENS}"' + (f",{challenge}" if challenge else "")
         server = TokenServer(answers, {"WWW-Authenticate": header})
         make_session().tags(REPOSITORY)
         assert server.queries == [query]
 
-    def test_the_realms_own_query_stays(
+    def test_query_of_the_realm_is_kept(
         self, answers: responses.RequestsMock, make_session: MakeSession
     ) -> None:
-        """Ours is appended to it."""
+        """The parameters are appended to it."""
         server = TokenServer(answers, bearer(realm=f"{TOKENS}?tenant=1"))
         make_session().tags(REPOSITORY)
         assert server.queries[0][0] == ("tenant", "1")
@@ -241,7 +243,7 @@ class TestExchange:
             (True, "http://private.example", "http://private-auth.example/t", True),
         ],
     )
-    def test_a_realm_is_judged(
+    def test_unusable_realm_is_refused(
         self,
         answers: responses.RequestsMock,
         make_session: MakeSession,
@@ -250,7 +252,7 @@ class TestExchange:
         realm: str,
         allowed: bool,
     ) -> None:
-        """Https, or http for an http registry; no other scheme, no user info. Nothing is sent elsewhere."""
+        """Only https, or http for an http registry, without user info. No request is sent elsewhere."""
         named = Registry.parse(registry, listed=listed)
         url = f"{registry}/v2/acme/hello_world/tags/list"
         answers.get(url, status=401, headers={"WWW-Authenticate": f'Bearer realm="{realm}"'})
@@ -287,14 +289,14 @@ class TestScopes:
         ],
     )
     def test_a_scope_is_completed(self, given: str, actions: tuple[str, ...], wanted: str) -> None:
-        """With what the whole scope needs; a scope of another kind stays as it is."""
+        """With the actions that the call needs. A scope of another kind isn't changed."""
         challenge = Challenge("bearer", {"realm": TOKENS}, (given,))
         assert Scope("acme/hello_world", actions).token_scopes(challenge) == (wanted,)
 
     def test_publishing_needs_one_token(
         self, answers: responses.RequestsMock, make_session: MakeSession
     ) -> None:
-        """Pull and push are asked for together, from the first read on."""
+        """Pull and push are requested together from the first read on."""
         server = TokenServer(answers)
         make_session(publishing=True).tags(REPOSITORY)
         assert ("scope", f"{SCOPE}:pull,push") in server.queries[0]
@@ -302,7 +304,7 @@ class TestScopes:
     def test_quay_is_not_asked_to_delete(
         self, answers: responses.RequestsMock, make_session: MakeSession
     ) -> None:
-        """Quay answers a scope with `delete` with 400; without it the token deletes."""
+        """Quay answers 400 to a scope with `delete`. A token without it can delete."""
         asked: list[str] = []
 
         def token(request: Any) -> tuple[int, dict[str, str], str]:
@@ -319,10 +321,10 @@ class TestScopes:
 
 
 class TestMemory:
-    def test_a_second_request_costs_one_trip(
+    def test_second_request_needs_no_token_request(
         self, answers: responses.RequestsMock, make_session: MakeSession
     ) -> None:
-        """Challenge and token are remembered; the first three trips are not paid again."""
+        """The challenge and the token are cached."""
         TokenServer(answers)
         make_session().tags(REPOSITORY)
         for _ in range(3):
@@ -351,7 +353,7 @@ class TestMemory:
         fresh: float,
         stale: float,
     ) -> None:
-        """Ten seconds before its end, or a fifth of a short life, another one is fetched."""
+        """Another one is fetched ten seconds before it expires, or a fifth of a short lifetime before."""
         server = TokenServer(answers)
         server.answer = {"token": "abc"} | ({} if expires is None else {"expires_in": expires})
         server.good = "abc".__eq__
@@ -367,10 +369,10 @@ class TestMemory:
         [Basic("user", "other"), Basic("other", "secret"), Anonymous()],
         ids=["password", "user", "nobody"],
     )
-    def test_a_token_is_its_callers_alone(
+    def test_tokens_are_not_shared_between_callers(
         self, answers: responses.RequestsMock, make_session: MakeSession, other: Credentials
     ) -> None:
-        """Callers with other credentials never get the token."""
+        """A caller with other credentials never gets the token."""
         server = TokenServer(answers)
         make_session().tags(REPOSITORY)
         make_session(other).tags(REPOSITORY)
@@ -380,7 +382,7 @@ class TestMemory:
     def test_more_rights_need_another_token(
         self, answers: responses.RequestsMock, make_session: MakeSession
     ) -> None:
-        """A token for reading is not used for publishing, nor the other way round."""
+        """A token for reading isn't used for publishing, nor the reverse."""
         server = TokenServer(answers)
         for publishing in (False, True, False, True):
             make_session(publishing=publishing).tags(REPOSITORY)
@@ -389,7 +391,7 @@ class TestMemory:
     def test_a_revoked_token_is_replaced(
         self, answers: responses.RequestsMock, make_session: MakeSession, clock: Clock
     ) -> None:
-        """A remembered token that is refused is fetched anew, once."""
+        """A cached token that is refused is fetched again, once."""
         server = TokenServer(answers)
         make_session().tags(REPOSITORY)
         server.good = "token2".__eq__
@@ -397,10 +399,10 @@ class TestMemory:
         make_session().tags(REPOSITORY)
         assert trips(answers)[3:] == ["GET /tags/list", "token", "GET /tags/list"]
 
-    def test_a_token_that_is_not_enough_ends(
+    def test_insufficient_token_is_a_refusal(
         self, answers: responses.RequestsMock, make_session: MakeSession, clock: Clock
     ) -> None:
-        """Docker Hub gives a token with less than was asked for: judged by the request."""
+        """Docker Hub issues a token with fewer rights than requested. The registry's refusal is raised."""
         server = TokenServer(answers, bearer() | {"X": "insufficient_scope"})
         server.good = lambda _token: False
         with pytest.raises(RegistryUnauthorized):
@@ -411,10 +413,10 @@ class TestMemory:
             make_session().tags(REPOSITORY)
         assert len(answers.calls) == 6
 
-    def test_a_registry_that_moved_its_tokens_is_asked_again(
+    def test_new_realm_is_found(
         self, answers: responses.RequestsMock, make_session: MakeSession, clock: Clock
     ) -> None:
-        """The remembered realm may be gone; then the registry says where the new one is."""
+        """If the cached realm fails, the registry is asked for the challenge again."""
         server = TokenServer(answers)
         make_session().tags(REPOSITORY)
         answers.remove("GET", TOKENS)
@@ -425,10 +427,10 @@ class TestMemory:
         assert make_session().tags(REPOSITORY) == ("1.0",)
         assert len(server.issued) == 2
 
-    def test_a_token_host_that_is_down_is_said_at_once(
+    def test_token_server_that_is_down_is_an_error(
         self, answers: responses.RequestsMock, make_session: MakeSession, clock: Clock
     ) -> None:
-        """Its time is spent; the next call asks the registry."""
+        """The next call asks the registry for the challenge again."""
         TokenServer(answers)
         make_session().tags(REPOSITORY)
         answers.remove("GET", TOKENS)
@@ -439,10 +441,10 @@ class TestMemory:
             make_session().tags(REPOSITORY)
         assert set(trips(answers)[before:]) == {"token"}
 
-    def test_how_to_ask_is_asked_again_after_an_hour(
+    def test_challenge_is_cached_for_an_hour(
         self, answers: responses.RequestsMock, make_session: MakeSession, clock: Clock
     ) -> None:
-        """Registries change."""
+        """A registry may change it."""
         TokenServer(answers)
         make_session().tags(REPOSITORY)
         clock.now += 3601
@@ -450,7 +452,7 @@ class TestMemory:
         assert trips(answers)[3:] == ["GET /tags/list", "token", "GET /tags/list"]
 
     def test_memory_is_bounded(self, answers: responses.RequestsMock, gateway: Gateway) -> None:
-        """Thousands of callers with long tokens cost no more than 16 MiB."""
+        """Long tokens of thousands of callers take at most 16 MiB."""
         server = TokenServer(answers)
         server.answer = {"token": "x" * 30_000, "expires_in": 3000}
         server.good = lambda _token: True
@@ -464,7 +466,9 @@ class TestMemory:
 
 @pytest.mark.parametrize("caller", [SOMEBODY, Anonymous()], ids=["somebody", "nobody"])
 class TestRevoked:
-    """A token server judges a caller only when it issues a token: tokens of an hour end after `ttl`."""
+    """A token server checks a caller's rights only when it issues a token. A token of an hour is used for
+    `ttl` seconds.
+    """
 
     @pytest.fixture
     def server(self, answers: responses.RequestsMock) -> TokenServer:
@@ -474,7 +478,7 @@ class TestRevoked:
         return server
 
     def revoke(self, answers: responses.RequestsMock) -> None:
-        """The token server refuses; the registry goes on taking the tokens that it issued."""
+        """The token server refuses from now on; the registry still accepts the tokens that it issued."""
         answers.replace("GET", TOKENS, status=401)
 
     def test_a_token_is_used_for_the_time_to_live(
@@ -485,7 +489,7 @@ class TestRevoked:
         clock: Clock,
         caller: Credentials,
     ) -> None:
-        """For reading, as long as what is remembered counts, and not a second longer."""
+        """For reading, it is used for exactly the time to live."""
         start, gateway = clock.now, make_gateway(ttl=30)
         read(gateway, caller)
         self.revoke(answers)
@@ -496,7 +500,7 @@ class TestRevoked:
             read(gateway, caller)
         assert len(server.issued) == 1
 
-    def test_its_time_begins_when_it_is_asked_for(
+    def test_time_of_a_token_begins_with_its_request(
         self,
         answers: responses.RequestsMock,
         server: TokenServer,
@@ -504,7 +508,7 @@ class TestRevoked:
         clock: Clock,
         caller: Credentials,
     ) -> None:
-        """The caller may have been judged at once, and the answer may have come late."""
+        """The rights may have been checked at once, although the answer came late."""
         start, gateway = clock.now, make_gateway(ttl=30)
 
         def slow(request: Any) -> tuple[int, dict[str, str], str]:
@@ -528,7 +532,7 @@ class TestRevoked:
         clock: Clock,
         caller: Credentials,
     ) -> None:
-        """A token server slower than the time to live makes requests slow; they go well all the same."""
+        """A token server slower than the time to live makes requests slow, but they succeed."""
 
         def slow(request: Any) -> tuple[int, dict[str, str], str]:
             clock.now += 8  # a document has ten seconds
@@ -541,13 +545,13 @@ class TestRevoked:
             assert read(gateway, caller) == ("1.0",)
             assert len(server.issued) == number
 
-    def test_without_time_to_live_each_request_fetches_its_own(
+    def test_without_time_to_live_tokens_are_not_cached(
         self,
         server: TokenServer,
         make_gateway: MakeGateway,
         caller: Credentials,
     ) -> None:
-        """One token for all the calls of a request, and none for the next."""
+        """All calls of one request share a token; the next request fetches another."""
         gateway = make_gateway(ttl=0)
         for number in (1, 2):
             session = gateway.session(REPOSITORY.registry, caller)
@@ -556,7 +560,7 @@ class TestRevoked:
             assert len(server.issued) == number
 
     @pytest.mark.parametrize("publishing", [True, False], ids=["publishing", "reading"])
-    def test_what_was_let_in_ends_with_the_token(
+    def test_proof_ends_with_the_token(
         self,
         server: TokenServer,
         make_gateway: MakeGateway,
@@ -564,7 +568,7 @@ class TestRevoked:
         caller: Credentials,
         publishing: bool,
     ) -> None:
-        """A proof of reading that was made when the token was old lasts no longer than the token."""
+        """A proof is valid for no longer than the token that it was made with."""
         gateway = make_gateway(ttl=60)
 
         def session() -> OCISession:
@@ -576,7 +580,7 @@ class TestRevoked:
         later.tags(REPOSITORY)
         assert later.trusted_seconds(REPOSITORY) == pytest.approx(10)
 
-    def test_a_token_that_another_fetched_meanwhile_proves_nothing_more(
+    def test_newer_token_does_not_extend_a_proof(
         self,
         answers: responses.RequestsMock,
         server: TokenServer,
@@ -584,7 +588,7 @@ class TestRevoked:
         clock: Clock,
         caller: Credentials,
     ) -> None:
-        """The registry answers a call late that was sent with the old token; a newer one is remembered."""
+        """A call is sent with the old token and answered late; meanwhile a newer token is cached."""
         gateway = make_gateway(ttl=60)
         read(gateway, caller)
         clock.now += 55
@@ -609,7 +613,7 @@ class TestRevokedWriting:
     def test_a_write_is_refused_after_the_time_to_live(
         self, answers: responses.RequestsMock, make_gateway: MakeGateway, clock: Clock
     ) -> None:
-        """As reading is: a rotated password publishes nothing with a token of an hour."""
+        """After a password was changed, a token of an hour can't publish any more."""
         url = f"{BASE}/manifests/1.0"
         document = Document(IMAGE_INDEX, INDEX_BODY)
 
@@ -636,8 +640,8 @@ class TestRevokedWriting:
     def test_an_upload_that_outlives_its_token_fetches_another(
         self, answers: responses.RequestsMock, make_gateway: MakeGateway, clock: Clock, ttl: int
     ) -> None:
-        """The bytes take two minutes; the document that names them is written with a token of its own. With
-        a time to live of 0 one token does for the whole request, as long as it lives.
+        """The upload takes two minutes; the manifest is pushed with a new token. With a time to live of 0,
+        one token is used for the whole request as long as it is valid.
         """
         used: list[str] = []
         issued = itertools.count(1)
@@ -683,17 +687,17 @@ class TestSchemes:
     def test_basic_registries_get_the_password(
         self, answers: responses.RequestsMock, make_session: MakeSession
     ) -> None:
-        """AWS ECR has no token exchange. Its challenge is remembered: one request from the second call on."""
+        """AWS ECR has no token server. Its challenge is cached, so later calls take one request."""
         self.basic(answers, SOMEBODY.header())
         make_session().tags(REPOSITORY)
         make_session().tags(REPOSITORY)
         assert sent(answers) == [None, SOMEBODY.header(), SOMEBODY.header()]
 
     @pytest.mark.parametrize("ttl", [60, 0])
-    def test_what_a_basic_registry_said_counts_since_it_was_asked(
+    def test_time_of_a_basic_answer_begins_with_its_request(
         self, answers: responses.RequestsMock, make_gateway: MakeGateway, clock: Clock, ttl: int
     ) -> None:
-        """It may have judged the caller when the request came, and sent its answer late."""
+        """The rights may have been checked at once, although the answer came late."""
         self.basic(answers, SOMEBODY.header())
         session = make_gateway(ttl=ttl).session(REPOSITORY.registry, SOMEBODY)
         session.tags(REPOSITORY)
@@ -702,10 +706,10 @@ class TestSchemes:
         assert session.trusted_seconds(REPOSITORY) == (40 if ttl else 0)
 
     @pytest.mark.parametrize("credentials", [Anonymous(), Basic("user", "wrong")], ids=["nobody", "wrong"])
-    def test_basic_registries_refuse_others(
+    def test_wrong_password_is_sent_once(
         self, answers: responses.RequestsMock, make_session: MakeSession, credentials: Credentials
     ) -> None:
-        """What was sent once is not sent again."""
+        """It isn't sent again after the refusal."""
         self.basic(answers, SOMEBODY.header())
         with pytest.raises(RegistryUnauthorized):
             make_session(credentials).tags(REPOSITORY)
@@ -714,7 +718,7 @@ class TestSchemes:
     def test_basic_after_a_bad_bearer(
         self, answers: responses.RequestsMock, make_session: MakeSession
     ) -> None:
-        """Harbor refuses the Bearer with a Basic challenge; Basic works, and is remembered."""
+        """Harbor answers a bad Bearer token with a challenge for Basic, which works and is cached."""
 
         def tags(request: Any) -> tuple[int, dict[str, str], str]:
             header = request.headers.get("Authorization")
@@ -732,7 +736,7 @@ class TestSchemes:
     def test_harbors_basic_is_not_for_anonymous_callers(
         self, answers: responses.RequestsMock, make_session: MakeSession
     ) -> None:
-        """Who has no password goes on getting the token of a public project."""
+        """Anonymous callers still get the token of a public project."""
 
         def tags(request: Any) -> tuple[int, dict[str, str], str]:
             header = request.headers.get("Authorization")
@@ -755,8 +759,10 @@ class TestSchemes:
         make_session(Anonymous()).tags(REPOSITORY)
         assert len(answers.calls) == before + 1
 
-    def test_a_bearer_goes_through(self, answers: responses.RequestsMock, make_session: MakeSession) -> None:
-        """It is the registry's to judge, at once and in one trip."""
+    def test_bearer_is_sent_to_the_registry(
+        self, answers: responses.RequestsMock, make_session: MakeSession
+    ) -> None:
+        """In the first request; only the registry can check it."""
         answers.get(TAGS, json={"tags": []})
         make_session(Bearer("abc")).tags(REPOSITORY)
         assert sent(answers) == ["Bearer abc"]
@@ -764,7 +770,7 @@ class TestSchemes:
     def test_a_refused_bearer_is_a_401(
         self, answers: responses.RequestsMock, make_session: MakeSession
     ) -> None:
-        """It can't be exchanged for another: the token endpoint is not asked."""
+        """It can't be exchanged, so the token server isn't asked."""
         answers.get(TAGS, status=401, headers=bearer())
         with pytest.raises(RegistryUnauthorized):
             make_session(Bearer("abc")).tags(REPOSITORY)
@@ -774,14 +780,14 @@ class TestSchemes:
     def test_a_401_without_a_challenge_is_final(
         self, answers: responses.RequestsMock, make_session: MakeSession, header: dict[str, str]
     ) -> None:
-        """Harbor, for a missing project, sends an empty one."""
+        """Harbor sends an empty challenge for a missing project."""
         answers.get(TAGS, status=401, headers=header)
         with pytest.raises(RegistryUnauthorized):
             make_session().tags(REPOSITORY)
         assert len(answers.calls) == 1
 
     def test_ghcr_with_a_bad_token(self, answers: responses.RequestsMock, make_session: MakeSession) -> None:
-        """ghcr.io says 403 without a challenge: the caller may not."""
+        """ghcr.io answers 403 without a challenge."""
         answers.get(TAGS, status=403)
         with pytest.raises(Denied):
             make_session(Bearer("bad")).tags(REPOSITORY)
@@ -789,10 +795,10 @@ class TestSchemes:
 
 class TestTogether:
     @pytest.mark.parametrize("works", [True, False], ids=["given", "refused"])
-    def test_fifty_callers_cause_one_exchange(
+    def test_fifty_callers_cause_one_token_request(
         self, answers: responses.RequestsMock, gateway: Gateway, works: bool
     ) -> None:
-        """Who comes while a token is fetched waits for it, and shares a refusal as well."""
+        """Callers that arrive while a token is fetched wait for it, and share a refusal, too."""
         fetched = threading.Semaphore(0)
         count = 50
 
@@ -824,10 +830,8 @@ class TestTogether:
         assert len(set(found)) == 1
         assert (found[0] == "Bearer abc") is works
 
-    def test_another_try_may_follow_a_failure(
-        self, answers: responses.RequestsMock, make_session: MakeSession
-    ) -> None:
-        """A failure is shared by callers that waited, and not remembered."""
+    def test_failure_is_not_cached(self, answers: responses.RequestsMock, make_session: MakeSession) -> None:
+        """It is shared only by the callers that waited."""
         answers.get(TAGS, status=401, headers=bearer())
         answers.get(TOKENS, status=401)
         answers.get(TOKENS, json={"token": "abc"})
@@ -837,8 +841,8 @@ class TestTogether:
         assert make_session().tags(REPOSITORY) == ()
 
     def test_exhaustion_is_shared(self, answers: responses.RequestsMock, gateway: Gateway) -> None:
-        """Callers that waited for a fetch that ran out of memory get a kind of error that the web answers
-        with 503, as it does the MemoryError of the caller that fetched.
+        """Callers that waited for a fetch that ran out of memory get Exhausted, which is answered with 503,
+        like the MemoryError of the caller that fetched.
         """
         together = threading.Barrier(5)
         failures: list[type[Exception]] = []
@@ -862,8 +866,8 @@ class TestTogether:
             thread.join()
         assert sorted(failures, key=repr) == [MemoryError, *[Exhausted] * 4]
 
-    def test_waiting_for_a_token_has_an_end(self, answers: responses.RequestsMock, gateway: Gateway) -> None:
-        """A waiting caller gets Unreachable in time, though the fetch hangs."""
+    def test_waiting_for_a_token_has_a_limit(self, answers: responses.RequestsMock, gateway: Gateway) -> None:
+        """While a fetch hangs, a caller that waits for it gets Unreachable in time."""
         gateway.transport.document_seconds = 0.2
         begun, release = threading.Event(), threading.Event()
 
@@ -888,10 +892,10 @@ class TestTogether:
         first.join()
 
 
-def test_nothing_of_a_secret_is_told_or_shown(
+def test_secrets_are_in_no_event_and_no_repr(
     answers: responses.RequestsMock, make_session: MakeSession, gateway: Gateway, told: list[dict[str, Any]]
 ) -> None:
-    """Events tell of the exchange; neither password nor token stands in them, nor in a repr."""
+    """Neither passwords nor tokens."""
     server = TokenServer(answers)
     server.answer = {"token": "secret-token", "expires_in": 300}
     server.good = "secret-token".__eq__

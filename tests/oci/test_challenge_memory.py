@@ -1,4 +1,4 @@
-"""A challenge that could not be answered is not remembered."""
+"""A challenge that couldn't be answered isn't cached."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TAGS = f"{BASE}/tags/list?n=1000"
 def test_a_registry_whose_realm_was_repaired_is_asked_again(
     answers: responses.RequestsMock, session: OCISession, realm: str
 ) -> None:
-    """A Harbor with a wrong external URL would stay broken for an hour after it was repaired."""
+    """Otherwise a Harbor with a wrong external URL would stay unusable for an hour after it was repaired."""
     answers.get(TAGS, status=401, headers={"WWW-Authenticate": f'Bearer realm="{realm}",service="x"'})
     with pytest.raises(PyOCIError):
         session.tags(REPOSITORY)

@@ -1,4 +1,4 @@
-"""WWW-Authenticate, as every registry writes it."""
+"""WWW-Authenticate, in the form that each registry sends."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ TABLE: dict[str, tuple[str | None, tuple[str, str, str | None, tuple[str, ...]] 
 def test_every_registrys_challenge_is_read(
     header: str | None, expected: tuple[str, str, str | None, tuple[str, ...]] | None
 ) -> None:
-    """No service, no scope, repeated, unquoted, lower case, empty, joined, in any order."""
+    """Without service or scope, repeated, unquoted, in lower case, empty, joined, in any order."""
     found = choose(parse_challenges(header))
     if expected is None:
         assert found is None
@@ -127,7 +127,7 @@ def test_no_header_raises(header: str) -> None:
 
 @pytest.mark.parametrize("junk", ['a="', "Bearer ", 'scope="x",', "pull,", "\\" * 2, " ,", '"', "=" * 3])
 def test_a_long_header_costs_little(junk: str) -> None:
-    """Only its beginning is looked at, and no pattern runs away."""
+    """Only its beginning is parsed, and no pattern backtracks without limit."""
     begun = time.monotonic()
     parse_challenges(f'Bearer realm="{R}",{junk * 20_000}')
     parse_challenges(junk * 20_000)
@@ -135,7 +135,7 @@ def test_a_long_header_costs_little(junk: str) -> None:
 
 
 def test_source_of_a_mount_is_in_the_scopes() -> None:
-    """A token for mounting a blob has to allow a pull from the other repository, too."""
+    """A token for mounting a blob also needs pull from the other repository."""
     scope = Scope("acme/copy", ("pull", "push"), "acme/hello")
     (challenge,) = parse_challenges('Bearer realm="https://a",scope="repository:acme/copy:pull,push"')
     assert scope.token_scopes(challenge) == ("repository:acme/copy:pull,push", "repository:acme/hello:pull")

@@ -40,7 +40,7 @@ def basic(pair: str | bytes) -> str:
     ],
 )
 def test_a_header_is_read(header: str | None, credentials: Credentials) -> None:
-    """Basic, Bearer, nobody; and Bearer in the password of the user that the operator named for it."""
+    """Basic, Bearer, none; and Bearer from the password of the user that the operator has configured."""
     assert parse_authorization(header, "__token__") == credentials
 
 
@@ -64,7 +64,7 @@ def test_a_header_is_read(header: str | None, credentials: Credentials) -> None:
     ],
 )
 def test_a_header_that_cannot_be_read_is_refused(header: str) -> None:
-    """Guessing would mean asking as somebody else. The message repeats nothing of it."""
+    """It must not be treated as anonymous. The message repeats nothing of it."""
     with pytest.raises(Unauthorized, match="expected") as caught:
         parse_authorization(header, "__token__")
     assert "secret" not in caught.value.message
@@ -72,18 +72,18 @@ def test_a_header_that_cannot_be_read_is_refused(header: str) -> None:
 
 
 def test_a_password_in_latin_1_is_read() -> None:
-    """What requests, and so pip and twine, make of an é."""
+    """This is how requests, and so pip and twine, encode an é."""
     assert parse_authorization(basic("me:café".encode("latin-1"))) == Basic("me", "café")
 
 
 def test_without_a_name_no_password_is_a_token() -> None:
-    """PYOCI_BEARER_USERNAME is off unless it is set."""
+    """PYOCI_BEARER_USERNAME is unset by default."""
     assert parse_authorization(basic("__token__:abc")) == Basic("__token__", "abc")
 
 
 @given(st.text(st.characters(exclude_characters=":", exclude_categories=["C", "Z"])), st.text())
 def test_basic_credentials_pass_through(username: str, password: str) -> None:
-    """The registry gets what the client sent, line breaks in the password included."""
+    """The registry gets what the client sent, including line breaks in the password."""
     if "\0" in password or not username:
         return
     credentials = parse_authorization(basic(f"{username}:{password}"))
@@ -93,19 +93,19 @@ def test_basic_credentials_pass_through(username: str, password: str) -> None:
 
 @given(st.text(alphabet=st.characters(max_codepoint=0x17F)))
 def test_no_header_raises_anything_else(header: str) -> None:
-    """A sentence, or credentials."""
+    """The result is credentials, or Unauthorized."""
     with suppress(Unauthorized):
         parse_authorization(header, "user")
 
 
 @pytest.mark.parametrize("credentials", [Basic("secret-user", "secret"), Bearer("secret")])
-def test_nothing_shows_in_a_repr(credentials: Credentials) -> None:
-    """A repr may end in a log."""
+def test_repr_has_no_secret(credentials: Credentials) -> None:
+    """A repr may be logged."""
     assert "secret" not in repr(credentials)
 
 
-def test_fingerprints_tell_callers_apart() -> None:
-    """By a key that only this process has; nobody who isn't signed in has one."""
+def test_fingerprints_of_callers_differ() -> None:
+    """They depend on a key that only this process has. Anonymous callers have none."""
     everybody: list[Credentials] = [
         Basic("a", "b"),
         Basic("a", "c"),

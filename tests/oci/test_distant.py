@@ -1,4 +1,4 @@
-"""A blob read in parts: few requests, few bytes, and registries that understand ranges in many ways."""
+"""A blob that is read in parts: few requests, few bytes, and different support for ranges."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def opened(shelf: BlobShelf, **settings: Any) -> DistantBlob:
 def test_the_end_and_the_size_are_known_at_once(
     make_shelf: MakeShelf, content: bytes, quirk: str, asked: list[str]
 ) -> None:
-    """By one request where the registry knows ranges that count from the end."""
+    """With one request if the registry supports ranges that count from the end."""
     shelf = make_shelf(content, quirk)
     blob = opened(shelf)
     assert blob.size == len(content)
@@ -77,7 +77,7 @@ def test_the_end_and_the_size_are_known_at_once(
 
 
 def test_what_is_read_twice_is_fetched_once(make_shelf: MakeShelf) -> None:
-    """And what lies between two pieces that are known is all that is asked for."""
+    """Between two known ranges, only the missing bytes are fetched."""
     shelf = make_shelf(LARGE)
     blob = opened(shelf)
     for start, count in ((1000, 30), (1030, 500), (1000, 16000), (2_900_000, 100_000)):
@@ -90,7 +90,7 @@ def test_what_is_read_twice_is_fetched_once(make_shelf: MakeShelf) -> None:
 
 
 def test_it_is_read_like_any_file(make_shelf: MakeShelf) -> None:
-    """Seeking and reading at, around and behind the ends does what a file in memory does."""
+    """Seeking and reading at and around the ends works as in a file in memory."""
     blob, file = opened(make_shelf(LARGE[:100_000])), io.BytesIO(LARGE[:100_000])
     chance = random.Random(3)
     for _ in range(200):
@@ -106,8 +106,8 @@ def test_it_is_read_like_any_file(make_shelf: MakeShelf) -> None:
 
 
 @pytest.mark.parametrize("quirk", ["no ranges", "no length"])
-def test_a_registry_without_ranges_is_given_up(make_shelf: MakeShelf, quirk: str) -> None:
-    """What it sends instead is not read: the blob has no end."""
+def test_registry_without_ranges_is_not_supported(make_shelf: MakeShelf, quirk: str) -> None:
+    """The whole blob that it sends isn't read, because it may be large."""
     shelf = make_shelf(LARGE, quirk)
     with pytest.raises(NotSupported, match="part of a blob"):
         opened(shelf)
@@ -128,10 +128,10 @@ def test_a_registry_without_ranges_is_given_up(make_shelf: MakeShelf, quirk: str
         pytest.param(LARGE, "500", ProtocolError, id="500"),
     ],
 )
-def test_nonsense_and_refusals_are_raised(
+def test_wrong_answers_and_refusals_are_raised(
     make_shelf: MakeShelf, content: bytes, quirk: str, kind: type[Exception]
 ) -> None:
-    """Nothing is made of an answer that isn't what was asked for."""
+    """An answer with other bytes than requested isn't used."""
     shelf = make_shelf(content, quirk)
     with pytest.raises(kind):
         opened(shelf).read(1)
@@ -139,7 +139,7 @@ def test_nonsense_and_refusals_are_raised(
 
 
 def test_bytes_have_a_limit(make_shelf: MakeShelf) -> None:
-    """Refused before the request is made."""
+    """A request over the limit isn't made."""
     shelf = make_shelf(LARGE)
     blob = opened(shelf)
     with pytest.raises(InvalidRequest, match="expected at most 8 parts and 1048576 bytes"):
@@ -148,7 +148,7 @@ def test_bytes_have_a_limit(make_shelf: MakeShelf) -> None:
 
 
 def test_requests_have_a_limit(make_shelf: MakeShelf) -> None:
-    """Eight, the first included."""
+    """Eight, including the first."""
     shelf = make_shelf(LARGE)
     blob = opened(shelf, limit=len(LARGE))
     for start in range(0, 700_000, 100_000):
@@ -161,7 +161,7 @@ def test_requests_have_a_limit(make_shelf: MakeShelf) -> None:
 
 
 def test_time_has_a_limit(make_shelf: MakeShelf) -> None:
-    """No request begins when half a minute is over."""
+    """No request begins after thirty seconds."""
     now = [0.0]
     shelf = make_shelf(LARGE)
     blob = opened(shelf, clock=lambda: now[0])

@@ -1,4 +1,4 @@
-"""What a registry refuses becomes a kind of error with one clean line."""
+"""A registry's refusal becomes an error of one kind, with one line of text."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def make_error(status: int, content: bytes = b"", **headers: str) -> RegistryErr
     ],
 )
 def test_a_status_has_a_kind(status: int, kind: type[errors.PyOCIError]) -> None:
-    """And the message says who answered what, and when."""
+    """The message says which registry answered which status to which request."""
     error = make_error(status, body())
     assert isinstance(error, kind)
     assert error.message == f"ghcr.io answered {status} when asked to read 1.0: words"
@@ -78,12 +78,12 @@ def test_a_status_has_a_kind(status: int, kind: type[errors.PyOCIError]) -> None
     ],
 )
 def test_refused_deletes_have_their_kind(status: int, code: str, kind: type[errors.PyOCIError]) -> None:
-    """The kinds of error by which the store chooses the next way to delete."""
+    """By these kinds of error the store chooses the next way to delete."""
     assert isinstance(make_error(status, body(code)), kind)
 
 
-def test_a_status_may_come_down_to_another() -> None:
-    """The message tells what was answered, the kind what it means."""
+def test_kind_may_differ_from_the_status() -> None:
+    """The message has the status of the answer, the kind has its meaning."""
     error = registry_error("sign in", "ghcr.io", 403, {}, b"", judged=401)
     assert isinstance(error, errors.Unauthorized)
     assert (error.status, error.message) == (403, "ghcr.io answered 403 when asked to sign in")
@@ -113,14 +113,14 @@ def test_a_status_may_come_down_to_another() -> None:
     ],
 )
 def test_a_message_is_cleaned(content: bytes, text: str) -> None:
-    """One short line of Latin-1; nothing of a page that a proxy put in its place."""
+    """It is one short line of Latin-1, and never a proxy's HTML page."""
     expected = "ghcr.io answered 400 when asked to read 1.0" + (f": {text}" if text else "")
     assert make_error(400, content).message == expected
 
 
 @given(st.binary() | st.text().map(lambda text: body(text, text)))
 def test_no_body_raises(content: bytes) -> None:
-    """Whatever it is, the message can go into a header."""
+    """The message can be sent in a header, whatever the body is."""
     message = make_error(400, content).message
     assert message.isprintable()
     assert message.encode("latin-1")
@@ -128,7 +128,7 @@ def test_no_body_raises(content: bytes) -> None:
 
 @given(st.text())
 def test_any_text_can_be_cleaned(text: str) -> None:
-    """Also as part of a longer one."""
+    """Also as a part of a longer one."""
     assert len(cleaned(text, 50)) <= 50
     assert cleaned(text, 50).isprintable()
 
@@ -151,12 +151,12 @@ def test_any_text_can_be_cleaned(text: str) -> None:
     ],
 )
 def test_a_wait_is_whole_seconds(header: str | None, text: str, seconds: int | None) -> None:
-    """Seconds, a date, or ghcr.io's message with a Go duration."""
+    """From seconds, from a date, or from ghcr.io's message with a Go duration."""
     assert retry_after(header, text) == seconds
 
 
 def test_a_429_says_how_long() -> None:
-    """From its date, and from ghcr.io's message."""
+    """From its date, or from ghcr.io's message."""
     moment = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
     dated = make_error(429, retry_after=moment)
     told = make_error(429, body("TOOMANYREQUESTS", "retry-after: 41.2s, allowed: 44000/minute"))

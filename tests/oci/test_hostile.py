@@ -1,4 +1,4 @@
-"""A hostile registry: whatever it does ends in one sentence of the right kind, in time, in flat memory."""
+"""A hostile registry: every call ends with one sentence of the right kind, in time, and in bounded memory."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def delete(session: OCISession, repository: Repository) -> None:
 
 @contextmanager
 def met(handle: hostile.Handler) -> Iterator[tuple[OCISession, Repository]]:
-    """A session at a registry that `handle` plays."""
+    """A session at a registry with this handler."""
     transport = Transport(
         document_seconds=BUDGET, stall_seconds=BUDGET, answer_seconds=BUDGET, sleep=lambda _: None
     )
@@ -74,7 +74,7 @@ def met(handle: hostile.Handler) -> Iterator[tuple[OCISession, Repository]]:
 
 
 def fails(handle: hostile.Handler, ask: Ask, seconds: float = 3 * BUDGET) -> PyOCIError:
-    """The error that `ask` ends in, after a check of its time, its memory and its words."""
+    """The error that `ask` raises. Checks the time, the memory and the message."""
     with met(handle) as (session, repository):
         tracemalloc.start()
         begun = time.monotonic()
@@ -95,13 +95,13 @@ def fails(handle: hostile.Handler, ask: Ask, seconds: float = 3 * BUDGET) -> PyO
 
 
 def follow(transport: Transport, registry: Registry, url: str, what: str) -> object:
-    """Go where the registry leads."""
+    """Request the URL that the registry names."""
     target = Gateway(transport, ttl=60).targets.target(registry, registry.url(""), url, what)
     return transport.document(Call(method="GET", url=target.url, reach=target.reach))
 
 
 class NearRegistry(Resolver):
-    """Leads to `registry.example` on this machine; what it names is judged as always."""
+    """Resolves `registry.example` to this machine. Other names are checked as usual."""
 
     def permitted(self, host: str, port: int, reach: Reach, timeout: float) -> list[str]:
         return ["127.0.0.1"] if host == "registry.example" else super().permitted(host, port, reach, timeout)
@@ -115,7 +115,7 @@ def resolved(host: str, _port: int) -> list[str]:
 
 @pytest.mark.parametrize("way", ["realm", "redirect", "Location"])
 def test_what_an_unlisted_registry_names_fails_with_one_sentence(certificate: Certificate, way: str) -> None:
-    """A caller who runs a registry learns nothing of the network by where it leads."""
+    """A caller who runs a registry learns nothing about the network from the URLs that it names."""
     messages = set()
     for host in ("unknown.example", "private.example", "empty.example", "127.0.0.1", "169.254.169.254"):
         where = f"https://{host}/token"
@@ -151,18 +151,18 @@ STARTED = answer(b"", "202 Accepted", "Location: /u")
 
 
 class TestInside:
-    """Realms, Locations, Links and redirects that lead into the private network."""
+    """Realms, Locations, Links and redirects to private addresses."""
 
     @pytest.fixture
     def bystander(self) -> Iterator[Server]:
-        """A service inside, that nobody may ask."""
+        """A private service that must not get a connection."""
         with Server(hostile.every(answer(b'{"token": "abc"}'))) as server:
             yield server
 
     @pytest.mark.parametrize("where", hostile.METADATA)
     @pytest.mark.parametrize("way", ["realm", "redirect", "Location"])
-    def test_a_private_registry_does_not_lead_to_secrets(self, where: str, way: str) -> None:
-        """What is private may name what is private beside it, but cloud metadata is nobody's registry."""
+    def test_private_registry_may_not_name_metadata(self, where: str, way: str) -> None:
+        """It may name private addresses, but not those of cloud metadata."""
         handle, ask = {
             "realm": (hostile.every(hostile.challenge(where)), tags),
             "redirect": (hostile.every(hostile.redirect(where)), blob),
@@ -172,8 +172,10 @@ class TestInside:
 
     @pytest.mark.parametrize("scheme", ["http", "https"])
     @pytest.mark.parametrize("what", ["realm", "Location", "redirect"])
-    def test_a_public_registry_leads_nowhere_inside(self, bystander: Server, scheme: str, what: str) -> None:
-        """The service inside is never connected to: refused by its scheme, or by its address."""
+    def test_public_registry_may_not_name_private_addresses(
+        self, bystander: Server, scheme: str, what: str
+    ) -> None:
+        """They are refused by their scheme or address, without a connection."""
         transport = Transport()
         public = Registry.parse("registry.example")
         try:
@@ -184,14 +186,14 @@ class TestInside:
         assert bystander.connections == 0
 
     def test_a_link_elsewhere_is_refused(self, bystander: Server) -> None:
-        """A list goes on where it began, also at a private registry."""
+        """A list must continue at the registry where it began, even if that is private."""
         link = f'Link: <{bystander.url}/v2/a/b/tags/list>; rel="next"'
         found = fails(hostile.every(answer(b'{"tags": ["a"]}', "200 OK", link)), tags)
         assert isinstance(found, ProtocolError)
         assert bystander.connections == 0
 
     def test_no_token_goes_elsewhere(self) -> None:
-        """A Location on another port is another origin."""
+        """A Location with another port is another origin."""
         heads: list[bytes] = []
 
         def storage(connection: Connection) -> None:
@@ -348,14 +350,14 @@ CASES: dict[str, tuple[hostile.Handler, Ask, type[PyOCIError]]] = {
 
 
 @pytest.mark.parametrize(("handle", "ask", "kind"), CASES.values(), ids=CASES)
-def test_harm_ends_in_a_sentence(handle: hostile.Handler, ask: Ask, kind: type[PyOCIError]) -> None:
-    """Of the right kind, within the time of a few calls, and in flat memory."""
+def test_hostile_answer_is_an_error(handle: hostile.Handler, ask: Ask, kind: type[PyOCIError]) -> None:
+    """Of the right kind, within the time of a few calls, and in bounded memory."""
     seconds = 9 * BUDGET if ask is push else 4 * BUDGET
     assert isinstance(fails(handle, ask, seconds), kind)
 
 
 def test_a_wide_page_is_bounded() -> None:
-    """Three bytes of JSON become a dictionary each; a page holds so many and no more."""
+    """Three bytes of JSON become a dictionary each, so a page has a limit."""
     with met(hostile.every(answer(WIDE))) as (session, repository):
         tracemalloc.start()
         try:
@@ -365,8 +367,8 @@ def test_a_wide_page_is_bounded() -> None:
             tracemalloc.stop()
 
 
-def test_a_blob_without_end_stays_flat() -> None:
-    """Its bytes are passed on as they come, and whoever reads may stop."""
+def test_endless_blob_takes_bounded_memory() -> None:
+    """Its bytes are passed on as they arrive, and the reader may stop."""
     with met(after_request(hostile.endless_body)) as (session, repository):
         tracemalloc.start()
         try:
@@ -383,7 +385,7 @@ def test_a_blob_without_end_stays_flat() -> None:
 
 
 def test_no_tls_behind_https() -> None:
-    """Garbage where a handshake should be."""
+    """The server answers a handshake with other bytes."""
     transport = Transport(document_seconds=BUDGET, sleep=lambda _: None)
     with Server(lambda c: c.send(b"\x15\x03\x01garbage" * 100)) as server:
         registry = Registry.parse(f"https://{server.host}", listed=True)
@@ -394,8 +396,8 @@ def test_no_tls_behind_https() -> None:
 
 
 @pytest.mark.parametrize("host", ["registry.invalid", "127.0.0.1:1"])
-def test_nobody_there(host: str) -> None:
-    """A name that doesn't resolve, a port that refuses: soon, and in one sentence."""
+def test_unreachable_host_is_an_error(host: str) -> None:
+    """A name that doesn't resolve, or a port that refuses: the call ends soon, with one sentence."""
     transport = Transport(sleep=lambda _: None)
     registry = Registry.parse(f"http://{host}", listed=True)
     begun = time.monotonic()
@@ -408,8 +410,8 @@ def test_nobody_there(host: str) -> None:
     transport.close()
 
 
-def test_others_go_on_meanwhile() -> None:
-    """A registry that hangs keeps its own callers waiting and nobody else."""
+def test_registry_that_hangs_delays_only_its_own_callers() -> None:
+    """Calls to another registry go on."""
     transport = Transport(document_seconds=4, sleep=lambda _: None)
     with Server(hostile.silent) as stuck, Server(hostile.every(GOOD_TAGS)) as good:
         gateway = Gateway(transport, ttl=60)

@@ -1,4 +1,4 @@
-"""Lists in pages: tags and repositories."""
+"""Lists of tags and repositories, in pages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def page(tags: Any, link: str | None = None, **extra: Any) -> Answer:
 
 
 class Pages:
-    """Gives the answers by URL, and keeps what was asked."""
+    """Answers by URL, and records the requests."""
 
     def __init__(self, pages: dict[str, Answer | int]) -> None:
         self.pages, self.asked = pages, list[str]()
@@ -57,7 +57,7 @@ def read(
     ],
 )
 def test_one_page_is_read(tags: Any, found: tuple[str, ...]) -> None:
-    """Null, unsorted, repeated, foreign."""
+    """Null, unsorted, repeated, or with invalid entries."""
     assert read(Pages({START: page(tags)})) == found
 
 
@@ -67,28 +67,28 @@ def test_unknown_keys_are_ignored() -> None:
 
 
 def test_pages_are_followed() -> None:
-    """To the last, each once."""
+    """To the last page; each entry is returned once."""
     pages = Pages({START: page(["a"], "/2"), "/2": page(["b"], "/3"), "/3": page(["c", "b"])})
     assert read(pages) == ("a", "b", "c")
     assert pages.asked == [START, "/2", "/3"]
 
 
 def test_a_needless_link_ends() -> None:
-    """Gitea and Forgejo send a Link with every page that is not empty."""
+    """Gitea and Forgejo send a Link with every page that isn't empty."""
     pages = Pages({START: page(["a"], "/2"), "/2": page(None, "/3")})
     assert read(pages) == ("a",)
     assert pages.asked == [START, "/2"]
 
 
 def test_pages_that_repeat_end() -> None:
-    """A Link to the same page forever brings nothing new."""
+    """A Link to the same page again brings no new entries."""
     pages = Pages({START: page(["a"], START)})
     assert read(pages) == ("a",)
     assert len(pages.asked) == 2
 
 
-def test_pages_without_end_are_cut() -> None:
-    """A registry that always has another tag is no registry."""
+def test_number_of_pages_has_a_limit() -> None:
+    """A hostile registry always has another tag."""
 
     def endless(url: str) -> Answer:
         number = int(url.rpartition("/")[2] or 0) if url != START else 0
@@ -98,8 +98,8 @@ def test_pages_without_end_are_cut() -> None:
         read(endless)
 
 
-def test_a_list_without_end_is_cut() -> None:
-    """By its entries, and by its bytes."""
+def test_entries_and_bytes_have_a_limit() -> None:
+    """For all pages together."""
 
     def many(url: str) -> Answer:
         number = 0 if url == START else int(url)
@@ -114,8 +114,8 @@ def test_a_list_without_end_is_cut() -> None:
             read(pages)
 
 
-def test_a_list_that_takes_too_long_is_cut() -> None:
-    """Thirty seconds for all the pages together."""
+def test_list_has_a_time_limit() -> None:
+    """Thirty seconds for all pages together."""
     times = iter(range(0, 1000, 11))
     pages = Pages({START: page(["a"], "/2"), "/2": page(["b"], "/3"), "/3": page(["c"], "/4")})
     with pytest.raises(Unreachable, match="30 seconds"):
@@ -124,8 +124,8 @@ def test_a_list_that_takes_too_long_is_cut() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 405, 406, 416, 422])
-def test_without_n_where_n_is_refused(status: int) -> None:
-    """AWS ECR and distribution answer a large n with an error."""
+def test_list_is_requested_without_n_if_n_is_refused(status: int) -> None:
+    """AWS ECR and distribution refuse a large n."""
     plain = START.partition("?")[0]
     pages = Pages({START: status, plain: page(["a"])})
     assert read(pages) == ("a",)
@@ -134,7 +134,7 @@ def test_without_n_where_n_is_refused(status: int) -> None:
 
 @pytest.mark.parametrize("status", [401, 403, 404, 408, 429, 500, 503])
 def test_other_refusals_are_final(status: int) -> None:
-    """They say nothing of n."""
+    """They don't concern n."""
     pages = Pages({START: status})
     with pytest.raises(RegistryError) as caught:
         read(pages)
@@ -142,8 +142,10 @@ def test_other_refusals_are_final(status: int) -> None:
     assert len(pages.asked) == 1
 
 
-def test_a_list_that_changes_meanwhile_is_not_half() -> None:
-    """zot answers 404 when the entry to start after has just been deleted. Half a list would look whole."""
+def test_list_that_changes_meanwhile_is_an_error() -> None:
+    """zot answers 404 if the entry to start after was just deleted. The incomplete list
+    would look complete.
+    """
     with pytest.raises(ProtocolError, match="changed while"):
         read(Pages({START: page(["a"], "/2"), "/2": 404}))
 
@@ -153,13 +155,13 @@ def test_a_list_that_changes_meanwhile_is_not_half() -> None:
     [b"", b"<html>", b"[]", b"1", b"null", b"{}x", b'{"tags": {}}', b'{"tags": "a"}', b'{"tags": 1}'],
 )
 def test_a_list_of_the_wrong_shape_is_a_protocol_error(body: bytes) -> None:
-    """One sentence."""
+    """The message is one sentence."""
     with pytest.raises(ProtocolError, match="the registry sent a list of tags"):
         read(Pages({START: Answer(200, {}, body)}))
 
 
 def test_a_list_without_its_key_is_empty() -> None:
-    """Some leave `tags` out where there are none."""
+    """Some registries leave `tags` out if there are none."""
     assert read(Pages({START: Answer(200, {}, b'{"name": "a"}')})) == ()
 
 

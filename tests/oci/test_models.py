@@ -1,4 +1,4 @@
-"""Documents: read leniently, given back whole."""
+"""Documents: parsed leniently, and written with all their keys."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ def make_manifest(**overrides: Any) -> dict[str, Any]:
 
 
 def test_unknown_keys_survive() -> None:
-    """Whatever another implementation added at any depth is written back as it was."""
+    """Keys that another implementation added at any depth are written back unchanged."""
     assert Descriptor.from_json(make_descriptor()).to_json() == make_descriptor()
     assert ImageIndex.from_json(make_image_index()).to_json() == make_image_index()
     assert Manifest.from_json(make_manifest()).to_json() == make_manifest()
 
 
-def test_what_is_missing_stays_missing() -> None:
-    """Nothing is made up for an optional key."""
+def test_missing_keys_are_not_added() -> None:
+    """An optional key that is missing isn't written."""
     least = make_descriptor(**dict.fromkeys(("platform", "annotations", "data", "urls", "artifactType"), ...))
     assert Descriptor.from_json(least).to_json() == least
     index = make_image_index(artifactType=..., annotations=..., manifests=[])
@@ -90,7 +90,7 @@ json_values = st.recursive(
 
 @given(st.dictionaries(st.text(st.characters(codec="utf-8"), min_size=1).map("x-".__add__), json_values))
 def test_anything_survives_being_written_and_read(extra: dict[str, Any]) -> None:
-    """Through bytes and back."""
+    """It is the same after being written and parsed."""
     index = make_image_index(**extra)
     document = Document.of(ImageIndex.from_json(index))
     read = document.image_index()
@@ -131,7 +131,7 @@ def test_any_value_is_a_document_or_a_protocol_error(value: Any) -> None:
     ids=repr,
 )
 def test_a_descriptor_of_the_wrong_shape_is_a_protocol_error(changes: dict[str, Any]) -> None:
-    """One sentence, wherever the descriptor stands."""
+    """With one sentence, in any document."""
     wrong = make_descriptor(**changes)
     with pytest.raises(ProtocolError, match="the registry sent"):
         Descriptor.from_json(wrong)
@@ -156,14 +156,14 @@ def test_an_image_index_needs_its_list(manifests: Any) -> None:
 
 
 def test_annotations_are_set_and_removed() -> None:
-    """A change gives a new descriptor; the old one stays."""
+    """The result is a new descriptor; the old one is unchanged."""
     before = Descriptor.from_json(make_descriptor())
     after = before.annotated({"a": None, "e": "f"})
     assert (before.annotations, after.annotations) == ({"a": "b"}, {"e": "f"})
 
 
 def test_a_document_is_what_its_media_type_says() -> None:
-    """A foreign image's manifest is no image index, and no error."""
+    """The manifest of a container image isn't an image index, and isn't an error."""
     body = json.dumps(make_manifest()).encode()
     assert Document(IMAGE_MANIFEST, body).manifest() is not None
     assert Document(IMAGE_MANIFEST, body).image_index() is None
@@ -192,7 +192,7 @@ def test_a_document_is_what_its_media_type_says() -> None:
     ids=lambda body: repr(body[:12]),
 )
 def test_what_is_not_json_is_a_protocol_error(body: bytes) -> None:
-    """Deep nesting, endless numbers, Python's constants, halves of characters."""
+    """Deep nesting, very long numbers, Python's constants, lone surrogates."""
     with pytest.raises(ProtocolError, match="not JSON"):
         parse_json(body, "a document")
 
@@ -207,5 +207,5 @@ def test_what_is_not_json_is_a_protocol_error(body: bytes) -> None:
     ],
 )
 def test_what_is_json_is_read(body: bytes, value: Any) -> None:
-    """With a byte order mark, and with both halves of a character."""
+    """With a byte order mark, or with a surrogate pair."""
     assert parse_json(body, "a document") == value

@@ -34,7 +34,7 @@ NAMED = "repository:acme/hello_world:pull"
 
 
 def make_jwt(**claims: Any) -> str:
-    """A token as the distribution specification has them; nobody verifies this one."""
+    """A token in the form of the distribution specification. It is never verified."""
     parts = (json.dumps(part).encode() for part in ({"alg": "none"}, claims))
     return ".".join([*(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts), "c2ln"])
 
@@ -48,7 +48,7 @@ def unknown(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str
 
 
 def guard(challenge: str, *accepted: str | None) -> Any:
-    """An answer that lets in who comes with one of these, and challenges everybody else."""
+    """An answer that accepts these Authorizations, and challenges all other callers."""
 
     def answer(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
         if request.headers.get("Authorization") in accepted:
@@ -90,7 +90,7 @@ def test_other_registries_accept_no_anonymous_caller(
 def test_a_registry_that_never_challenges_reads_is_pinged(
     answers: responses.RequestsMock, make_session: MakeSession, caller: Basic, expected: bool
 ) -> None:
-    """To wrong credentials it answers 404, as to none."""
+    """It answers 404 to wrong credentials, and to none."""
     answers.add_callback("GET", TAGS, unknown)
     answers.add_callback("GET", PING, guard('Basic realm="x"', SOMEBODY.header()))
     assert is_accepted(make_session, caller) is expected
@@ -100,8 +100,8 @@ def test_a_registry_that_never_challenges_reads_is_pinged(
 def test_a_404_to_an_anonymous_request_is_not_one_to_the_caller(
     answers: responses.RequestsMock, make_session: MakeSession, status: int
 ) -> None:
-    """The ping brought no challenge, so no credentials were sent. A moment later they would have been
-    accepted.
+    """The first ping had no challenge, so no credentials were sent. Later the registry would have accepted
+    them.
     """
     answers.add_callback("GET", TAGS, unknown)
     ping = answers.get(PING, status=status)
@@ -125,7 +125,7 @@ def test_the_callers_own_token_is_sent_with_the_ping(
 
 
 def test_a_failed_ping_is_not_remembered(answers: responses.RequestsMock, make_session: MakeSession) -> None:
-    """It is an error for the request at hand, and the next request pings again."""
+    """It is an error for this request, and the next request pings again."""
     answers.add_callback("GET", TAGS, unknown)
     ping = answers.get(PING, status=503)
     with pytest.raises(ProtocolError, match="answered 503 when asked to accept the caller"):
@@ -154,7 +154,7 @@ def test_the_callers_own_token_may_be_for_another_repository(
 def test_a_caller_whose_ping_failed_stays_anonymous(
     answers: responses.RequestsMock, make_session: MakeSession
 ) -> None:
-    """The ping failed when the 404 came, so that was an anonymous one, though a later ping succeeds."""
+    """The ping failed before the 404, so the request was anonymous, although a later ping succeeds."""
     answers.add_callback("GET", TAGS, unknown)
     answers.get(PING, body=requests.ConnectionError("gone"))
     session = make_session(SOMEBODY)
@@ -191,7 +191,7 @@ def test_a_token_for_the_scope_shows_that_the_caller_is_accepted(
 
 
 def test_an_anonymous_token_shows_nothing(answers: responses.RequestsMock, make_session: MakeSession) -> None:
-    """ghcr.io gives everybody a token, and hides private packages behind a 404."""
+    """ghcr.io issues a token to everybody, and answers 404 for private packages."""
     accepting = guard(bearer()["WWW-Authenticate"], "Bearer opaque")
     answers.add_callback("GET", TAGS, accepting)
     answers.add_callback("GET", PING, accepting)

@@ -79,12 +79,12 @@ def test_a_status_means_what_its_row_says(
 
 
 def test_a_row_for_one_kind_of_call_needs_the_call() -> None:
-    """A refusal whose call isn't known, such as a token server's, keeps its status."""
+    """A refusal keeps its status if its call is unknown, as that of a token server."""
     assert meant_status(400, None, (), (ABSENT_TAG_IS_A_400,)) == 400
 
 
 def test_only_one_place_says_what_means_absent() -> None:
-    """No other module of pyoci.oci compares a status with 404, so a registry that answers otherwise is one
+    """No other module of pyoci.oci compares a status with 404. So a registry that answers otherwise needs one
     row.
     """
     comparing = {
@@ -101,7 +101,7 @@ def test_only_one_place_says_what_means_absent() -> None:
     ("listed", "is_read"), [("1!3.0", True), ("1.0+build", True), ("sha256:00", False), ("a b", False)]
 )
 def test_tags_outside_the_grammar(listed: str, is_read: bool) -> None:
-    """zot and go-containerregistry list them; texts that can't be tags are ignored."""
+    """zot and go-containerregistry list such tags. Texts that can't be tags are ignored."""
     tag = Tag.listed(listed)
     assert (tag is not None and str(tag) == listed) is is_read
     assert tag is None or not tag.is_grammatical
@@ -112,8 +112,8 @@ def refused(code: str, message: str = "words") -> dict[str, Any]:
 
 
 def test_a_file_needs_no_child_manifest(answers: responses.RequestsMock, make_session: MakeSession) -> None:
-    """docker-registry 2.8.2 (`garbage-collect --delete-untagged`): a blob is opened by its digest
-    alone, with no look at the manifest that the clean-up has taken.
+    """docker-registry 2.8.2 (`garbage-collect --delete-untagged`): a blob is read by its digest, without its
+    manifest, which the clean-up has removed.
     """
     answers.get(f"{BASE}/manifests/{sha256(b'child')}", status=404)
     answers.get(f"{BASE}/blobs/{DIGEST}", body=BLOB)
@@ -133,7 +133,7 @@ def test_a_file_needs_no_child_manifest(answers: responses.RequestsMock, make_se
         ("deleted already", 404, "MANIFEST_UNKNOWN", NotFound),
     ],
 )
-def test_each_way_of_refusing_a_delete_is_told_apart(
+def test_refused_deletes_are_distinguished(
     answers: responses.RequestsMock,
     make_session: MakeSession,
     registry: str,
@@ -148,7 +148,7 @@ def test_each_way_of_refusing_a_delete_is_told_apart(
 
 
 def test_basic_only(answers: responses.RequestsMock, make_session: MakeSession) -> None:
-    """AWS ECR: no token exchange; the realm that it names is not asked."""
+    """AWS ECR has no token server; its realm isn't requested."""
     answers.get(TAGS, status=401, headers={"WWW-Authenticate": f'Basic realm="{TOKENS}",service="ecr"'})
     answers.get(TAGS, json={"tags": []})
     make_session().tags(REPOSITORY)
@@ -184,7 +184,9 @@ def test_no_such_repository(
     credentials: Any,
     kind: type[Exception],
 ) -> None:
-    """ghcr.io, Docker Hub, Harbor: 401, 403 and 404 arrive as what they are; the store maps them."""
+    """ghcr.io, Docker Hub, Harbor: 401, 403 and 404 are raised as their own kinds; the store decides what
+    they mean.
+    """
     answers.get(MANIFEST, status=status, headers=headers)
     answers.get(TOKENS, json={"token": "abc"})
     with pytest.raises(kind):
@@ -193,8 +195,8 @@ def test_no_such_repository(
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_the_first_upload(answers: responses.RequestsMock, make_session: MakeSession, status: int) -> None:
-    """Docker Hub: a blob goes to a repository that doesn't exist yet, whatever its HEAD says;
-    pull and push are asked for together.
+    """Docker Hub: a blob is pushed to a repository that doesn't exist yet, whatever HEAD answers. Pull and
+    push are requested together.
     """
     asked: list[str] = []
 
@@ -211,8 +213,8 @@ def test_the_first_upload(answers: responses.RequestsMock, make_session: MakeSes
     assert trips(answers)[-1] == "PUT https://registry.example/u"
 
 
-def test_the_caller_picks_the_host() -> None:
-    """Any registry, unless its address is not public. The table is in test_addresses.py."""
+def test_caller_chooses_the_registry() -> None:
+    """Any registry at a public address. The table is in test_addresses.py."""
     transport = Transport()
     named = Registry.parse("127.0.0.1")
     with pytest.raises(Unreachable, match="PYOCI_REGISTRIES"):
@@ -235,7 +237,7 @@ def test_the_caller_picks_the_host() -> None:
 def test_locations(
     answers: responses.RequestsMock, make_session: MakeSession, registry: str, location: str, url: str
 ) -> None:
-    """Gitea, docker-registry: the query stays, the digest is appended, http becomes https."""
+    """Gitea, docker-registry: the query is kept, the digest is appended, and http becomes https."""
     answers.head(f"{BASE}/blobs/{DIGEST}", status=404)
     answers.post(f"{BASE}/blobs/uploads/", status=202, headers={"Location": location})
     answers.put(url.partition("?")[0], status=201)
@@ -243,9 +245,9 @@ def test_locations(
     assert str(answers.calls[-1].request.url).startswith(url)
 
 
-def test_bytes_as_they_are(answers: responses.RequestsMock, make_session: MakeSession) -> None:
-    """Harbor and others: a blob is not unpacked, though the answer calls itself gzip (storage
-    hosts keep that header with tar.gz files); no cookie is sent back.
+def test_blobs_are_not_decompressed(answers: responses.RequestsMock, make_session: MakeSession) -> None:
+    """Harbor and others: storage hosts send Content-Encoding: gzip with a tar.gz, which must not be unpacked.
+    Cookies aren't sent back.
     """
     packed = b"\x1f\x8b\x08\x00packed"
     headers = {"Content-Encoding": "gzip", "Set-Cookie": "sid=1"}
@@ -257,9 +259,9 @@ def test_bytes_as_they_are(answers: responses.RequestsMock, make_session: MakeSe
     assert "Cookie" not in request.headers
 
 
-def test_the_whole_accept(answers: responses.RequestsMock, make_session: MakeSession) -> None:
-    """docker-registry 2.8.2: 404 for an image index unless its type is named; parameters of
-    Content-Type are no part of the type (Google AR's 200 with HTML is no document).
+def test_accept_names_all_types(answers: responses.RequestsMock, make_session: MakeSession) -> None:
+    """docker-registry 2.8.2 answers 404 for an image index unless its type is named. Parameters of
+    Content-Type are ignored; HTML with a 200 (Google AR) is an error.
     """
 
     def manifest(request: Any) -> tuple[int, dict[str, str], bytes]:
@@ -287,22 +289,22 @@ def test_tags(
     body: dict[str, Any],
     tags: tuple[str, ...],
 ) -> None:
-    """docker-registry, Artifactory, Google AR. Pages are in test_listing.py."""
+    """docker-registry, Artifactory, Google AR. The tests of pages are in test_listing.py."""
     answers.get(TAGS, json=body)
     assert make_session().tags(REPOSITORY) == tags
     assert answers.calls[0].request.headers["Accept"] == "application/json"
 
 
 def test_without_n(answers: responses.RequestsMock, make_session: MakeSession) -> None:
-    """AWS ECR: an error for a large n; 1000 is asked for at most, and then nothing."""
+    """AWS ECR refuses a large n: 1000 is requested, and after a refusal none."""
     answers.get(f"{TAGS}?n=1000", json=refused("UNSUPPORTED"), status=400)
     answers.get(TAGS, json={"tags": ["a"]}, match=[responses.matchers.query_param_matcher({})])
     assert make_session().tags(REPOSITORY) == ("a",)
 
 
 def test_one_post_and_one_put(answers: responses.RequestsMock, make_session: MakeSession) -> None:
-    """ghcr.io (PATCH over 4 MiB: 416), Google AR (411, no chunks), docker-registry 2.8.2 (POST
-    with a digest stores nothing): POST without a body, PUT with its length.
+    """ghcr.io (416 for a PATCH over 4 MiB), Google AR (411, no chunks), docker-registry 2.8.2 (a POST with a
+    digest stores nothing): a POST without a body, and a PUT with its length.
     """
     answers.head(f"{BASE}/blobs/{DIGEST}", status=404)
     answers.post(f"{BASE}/blobs/uploads/", status=202, headers={"Location": "/u"})
@@ -314,8 +316,12 @@ def test_one_post_and_one_put(answers: responses.RequestsMock, make_session: Mak
     assert not any("Transfer-Encoding" in call.request.headers for call in answers.calls)
 
 
-def test_digests_up_and_down(answers: responses.RequestsMock, make_session: MakeSession) -> None:
-    """Pulp accepts a wrong digest: what it says that it stored is compared, and what it sends."""
+def test_digests_are_verified_in_both_directions(
+    answers: responses.RequestsMock, make_session: MakeSession
+) -> None:
+    """Pulp accepts a wrong digest: the digest that it reports is compared, and so are the bytes that it
+    sends.
+    """
     session, document = make_session(), Document(IMAGE_INDEX, INDEX_BODY)
     other = {"Docker-Content-Digest": str(sha256(b"other"))}
     answers.put(MANIFEST, status=201, headers=other)
@@ -330,7 +336,7 @@ def test_digests_up_and_down(answers: responses.RequestsMock, make_session: Make
 
 
 def test_a_range_past_the_end() -> None:
-    """docker-registry 2.8.2: its 416 promises a body that never comes."""
+    """docker-registry 2.8.2 announces a body with its 416 that never arrives."""
 
     def handle(connection: Connection) -> None:
         while connection.request():
@@ -363,7 +369,7 @@ def test_429(
     message: str,
     seconds: int | None,
 ) -> None:
-    """ghcr.io: what doesn't fit into the budget is passed on in whole seconds."""
+    """ghcr.io: a wait that is longer than the time limit is passed on in whole seconds."""
     answers.get(TAGS, body=json.dumps(refused("TOOMANYREQUESTS", message)), status=429, headers=headers)
     with pytest.raises(RegistryRateLimited) as caught:
         make_session().tags(REPOSITORY)
@@ -374,7 +380,7 @@ def test_429(
 def test_a_short_429_is_waited_for(
     answers: responses.RequestsMock, make_session: MakeSession, clock: Clock
 ) -> None:
-    """Within the ten seconds of a call the caller notices nothing but the time."""
+    """Within the ten seconds of a call, the caller sees only a delay."""
     answers.get(TAGS, status=429, headers={"Retry-After": "3"})
     answers.get(TAGS, json={"tags": ["a"]})
     assert make_session().tags(REPOSITORY) == ("a",)

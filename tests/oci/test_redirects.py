@@ -1,4 +1,4 @@
-"""Redirects of blobs: followed without credentials, never into the private network."""
+"""Redirects of blobs: they are followed without credentials, and never to a private network."""
 
 from __future__ import annotations
 
@@ -41,15 +41,17 @@ def read(session: OCISession, span: range | None = None) -> bytes:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_followed(answers: responses.RequestsMock, session: OCISession, status: int) -> None:
-    """The bytes are passed on and verified; the signed query stays as it is."""
+    """The bytes are passed on and verified. The signed query isn't changed."""
     answers.get(URL, status=status, headers=to(STORAGE))
     answers.get(STORAGE, body=BLOB)
     assert read(session) == BLOB
     assert answers.calls[-1].request.url == STORAGE
 
 
-def test_no_credentials_come_along(answers: responses.RequestsMock, make_session: MakeSession) -> None:
-    """Azure's storage refuses an Authorization header; nobody's storage may see one."""
+def test_redirect_is_followed_without_credentials(
+    answers: responses.RequestsMock, make_session: MakeSession
+) -> None:
+    """Azure's storage refuses an Authorization header, and no storage host may see one."""
     answers.get(TOKENS, json={"token": "abc"})
     answers.get(URL, status=401, headers=bearer())
     answers.get(URL, status=307, headers=to(STORAGE))
@@ -61,7 +63,7 @@ def test_no_credentials_come_along(answers: responses.RequestsMock, make_session
 def test_a_401_from_elsewhere_is_not_answered(
     answers: responses.RequestsMock, make_session: MakeSession
 ) -> None:
-    """A storage host that asks for a token gets none, and its refusal is no word about the caller."""
+    """A storage host that requests a token gets none. Its refusal says nothing about the caller."""
     answers.get(URL, status=401, headers={"WWW-Authenticate": 'Basic realm="x"'})
     answers.get(URL, status=307, headers=to(STORAGE))
     answers.get(STORAGE, status=401, headers=bearer() | {"X": "y"})
@@ -73,10 +75,10 @@ def test_a_401_from_elsewhere_is_not_answered(
 
 
 @pytest.mark.parametrize("status", [400, 403])
-def test_a_signature_that_expired_is_not_the_callers_fault(
+def test_403_of_a_storage_host_is_not_a_denial(
     answers: responses.RequestsMock, session: OCISession, status: int
 ) -> None:
-    """A storage host's 403 must not tell uv that the caller may not."""
+    """uv would treat a 403 as missing rights of the caller."""
     answers.get(URL, status=307, headers=to(STORAGE))
     answers.get(STORAGE, status=status)
     with pytest.raises(ProtocolError) as caught:
@@ -84,10 +86,10 @@ def test_a_signature_that_expired_is_not_the_callers_fault(
     assert not isinstance(caught.value, Denied)
 
 
-def test_the_registry_itself_keeps_its_token(
+def test_redirect_at_the_registry_keeps_the_token(
     answers: responses.RequestsMock, make_session: MakeSession
 ) -> None:
-    """A redirect within the registry's origin goes on with it."""
+    """It leads to the registry's own origin."""
     answers.get(URL, status=401, headers={"WWW-Authenticate": 'Basic realm="x"'})
     answers.get(URL, status=307, headers=to("/v2/other/place?a=b"))
     answers.get("https://registry.example/v2/other/place", body=BLOB)
@@ -98,7 +100,7 @@ def test_the_registry_itself_keeps_its_token(
 def test_a_redirect_back_gets_no_credentials(
     answers: responses.RequestsMock, make_session: MakeSession
 ) -> None:
-    """A storage host must not make use of the caller's rights at the registry."""
+    """A storage host must not use the caller's rights at the registry."""
     answers.get(URL, status=401, headers={"WWW-Authenticate": 'Basic realm="x"'})
     answers.get(URL, status=307, headers=to(STORAGE))
     answers.get(STORAGE, status=307, headers=to("https://registry.example/v2/private"))
@@ -107,18 +109,18 @@ def test_a_redirect_back_gets_no_credentials(
     assert sent(answers) == [None, SOMEBODY.header(), None, None]
 
 
-def test_a_range_comes_along(answers: responses.RequestsMock, session: OCISession) -> None:
-    """The storage host is asked for the same bytes."""
+def test_range_is_sent_to_the_storage_host(answers: responses.RequestsMock, session: OCISession) -> None:
+    """It is asked for the same bytes."""
     answers.get(URL, status=307, headers=to(STORAGE))
     answers.get(STORAGE, body=BLOB[5:15], status=206, headers={"Content-Range": "bytes 5-14/100"})
     assert read(session, range(5, 15)) == BLOB[5:15]
     assert answers.calls[-1].request.headers["Range"] == "bytes=5-14"
 
 
-def test_relative_redirects_go_by_where_they_stand(
+def test_relative_redirect_is_resolved_at_its_own_host(
     answers: responses.RequestsMock, session: OCISession
 ) -> None:
-    """After the storage host's redirect to itself, it is still the storage host."""
+    """If the storage host sends it, it leads to the storage host."""
     answers.get(URL, status=307, headers=to(STORAGE))
     answers.get(STORAGE, status=302, headers=to("../other?b"))
     answers.get("https://storage.example/other?b", body=BLOB)
@@ -126,8 +128,8 @@ def test_relative_redirects_go_by_where_they_stand(
 
 
 @pytest.mark.parametrize("length", [1, 2, 3])
-def test_loops_end(answers: responses.RequestsMock, session: OCISession, length: int) -> None:
-    """Five redirects are followed, no more."""
+def test_redirects_have_a_limit(answers: responses.RequestsMock, session: OCISession, length: int) -> None:
+    """Five redirects are followed."""
     places = [URL, *(f"https://s{number}.example/" for number in range(1, length))]
     for here, there in zip(places, [*places[1:], URL], strict=True):
         answers.get(here, status=307, headers=to(there))
@@ -154,10 +156,10 @@ def test_loops_end(answers: responses.RequestsMock, session: OCISession, length:
         pytest.param("javascript:alert(1)", id="script"),
     ],
 )
-def test_a_redirect_of_no_use_is_a_protocol_error(
+def test_unusable_redirect_is_a_protocol_error(
     answers: responses.RequestsMock, session: OCISession, location: str
 ) -> None:
-    """Never from https to plain http, never to another scheme; nobody else is asked."""
+    """From https to plain http, or to another scheme; no further request is sent."""
     answers.get(URL, status=307, headers=to(location))
     with pytest.raises(ProtocolError, match="redirect") as caught:
         read(session)
@@ -168,7 +170,7 @@ def test_a_redirect_of_no_use_is_a_protocol_error(
 def test_an_unlisted_registry_names_no_other_port(
     answers: responses.RequestsMock, session: OCISession
 ) -> None:
-    """Refused before the name is looked up; a listed registry may."""
+    """Another port is refused before the name is looked up. A listed registry may name any port."""
     answers.get(URL, status=307, headers=to("https://storage.example:8443/data"))
     with pytest.raises(ProtocolError, match="redirect at another port than 443"):
         read(session)
@@ -203,8 +205,8 @@ def test_an_unlisted_registry_names_no_other_port(
 def test_no_redirect_leads_into_the_private_network(
     answers: responses.RequestsMock, registry: str, listed: bool, location: str, kind: type[PyOCIError]
 ) -> None:
-    """Judged when the connection is made, by the address: only a private registry may name private hosts,
-    and not even that one the addresses of a cloud's own services.
+    """The address is checked on connecting: only a private registry may name private hosts, and not even that
+    one may name cloud metadata.
     """
 
     def resolve(host: str, port: int) -> list[str]:
@@ -221,7 +223,7 @@ def test_no_redirect_leads_into_the_private_network(
     transport.close()
 
 
-def test_a_private_registry_may_use_its_neighbours(answers: responses.RequestsMock) -> None:
+def test_private_registry_may_name_private_hosts(answers: responses.RequestsMock) -> None:
     """A listed registry in a private network redirects to its storage there, also by http."""
     named = Registry.parse("http://private.example:5000", listed=True)
     repository = Repository.parse(named, "acme/hello_world")
@@ -244,7 +246,7 @@ def test_a_private_registry_may_use_its_neighbours(answers: responses.RequestsMo
 
 
 def test_a_listed_registrys_storage_is_reached_through_the_proxy(answers: responses.RequestsMock) -> None:
-    """With a proxy, what a listed registry names is asked through it, and an unlisted one's is not."""
+    """Hosts that a listed registry names are reached through the proxy; those of an unlisted one aren't."""
     answers.get(URL, status=307, headers=to(STORAGE))
     answers.get(STORAGE, body=BLOB)
     transport = Transport(resolver=Resolver(lookup), proxies=Proxies({"https": "http://proxy:3128"}))

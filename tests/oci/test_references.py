@@ -1,4 +1,4 @@
-"""Registries, repositories, tags and digests exist only parsed."""
+"""Registry, Repository, Tag and Digest: what is parsed, and what is refused."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HOST = Registry.parse("ghcr.io")
     ],
 )
 def test_a_registry_is_read(text: str, origin: str, hostname: str, port: int) -> None:
-    """A host, with a port where it isn't the scheme's own, or an http(s) URL; one spelling for each."""
+    """A host, with a port unless it is the scheme's default, or an http(s) URL. Each has one spelling."""
     registry = Registry.parse(text)
     assert (registry.origin, registry.hostname, registry.port) == (origin, hostname, port)
     assert Registry.parse(registry.origin) == registry
@@ -77,8 +77,8 @@ def test_a_registry_is_read(text: str, origin: str, hostname: str, port: int) ->
         "\\a",
     ],
 )
-def test_what_is_no_registry_is_refused(text: str) -> None:
-    """One ASCII line that says what was expected, without user info and not the whole of it."""
+def test_invalid_registry_is_refused(text: str) -> None:
+    """One ASCII line that says what was expected. It shows no user info, and only a part of a long text."""
     with pytest.raises(InvalidRequest, match="expected") as caught:
         Registry.parse(text)
     message = caught.value.message
@@ -90,7 +90,7 @@ def test_what_is_no_registry_is_refused(text: str) -> None:
 
 @given(st.text())
 def test_any_text_is_a_registry_or_refused(text: str) -> None:
-    """Nothing else happens, and what was read reads again as the same."""
+    """Nothing else is raised, and a parsed registry is parsed again as the same."""
     with suppress(InvalidRequest):
         registry = Registry.parse(text)
         assert Registry.parse(str(registry)) == registry
@@ -136,8 +136,8 @@ def test_every_name_of_the_grammar_is_a_repository(parts: list[str]) -> None:
         "a/" * 130,
     ],
 )
-def test_what_is_no_name_is_refused(name: str) -> None:
-    """No path leaves its place, nothing is lowered or joined in silence."""
+def test_invalid_name_is_refused(name: str) -> None:
+    """It isn't changed into a valid one."""
     with pytest.raises(InvalidRequest, match="expected") as caught:
         Repository.parse(HOST, name)
     assert caught.value.message.isascii()
@@ -145,24 +145,24 @@ def test_what_is_no_name_is_refused(name: str) -> None:
 
 
 @given(st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", fullmatch=True))
-def test_every_tag_of_the_grammar_is_one(text: str) -> None:
-    """At most 128 characters, and it needs no escaping."""
+def test_every_tag_of_the_grammar_is_parsed(text: str) -> None:
+    """It has at most 128 characters, and needs no escaping."""
     assert reference_path(Tag.parse(text)) == f"manifests/{text}"
 
 
 @pytest.mark.parametrize(
     "text", ["", ".a", "-a", "a/b", "a+b", "a:b", "a" * 129, "ä", "1.0\n", "a b", "\u0661"]
 )
-def test_what_is_no_tag_is_refused(text: str) -> None:
-    """PEP 440's `+` has to be decoded before."""
+def test_invalid_tag_is_refused(text: str) -> None:
+    """Such as a version with a `+`, which has to be replaced first."""
     with pytest.raises(InvalidRequest, match="expected") as caught:
         Tag.parse(text)
     assert caught.value.message.isascii()
 
 
 @pytest.mark.parametrize("text", ["1!3.0", "1.0+build"])
-def test_a_tag_outside_the_grammar_stands_in_the_path_as_it_is(text: str) -> None:
-    """zot doesn't decode the path, and says that there is no tag `1%213.0`."""
+def test_tag_outside_the_grammar_is_not_escaped(text: str) -> None:
+    """zot doesn't decode the path, and would look for a tag `1%213.0`."""
     tag = Tag.listed(text)
     assert tag is not None
     assert reference_path(tag) == f"manifests/{text}"
@@ -170,7 +170,7 @@ def test_a_tag_outside_the_grammar_stands_in_the_path_as_it_is(text: str) -> Non
 
 @pytest.mark.parametrize("text", [f"sha256:{'0a' * 32}", f"sha512:{'0a' * 64}"])
 def test_a_digest_is_read(text: str) -> None:
-    """Two algorithms, in lower case hexadecimal."""
+    """Two algorithms, with hexadecimal digits in lower case."""
     assert str(Digest.parse(text)) == text
     assert reference_path(Digest.parse(text)) == f"manifests/{text}"
 
@@ -189,15 +189,15 @@ def test_a_digest_is_read(text: str) -> None:
         f" sha256:{'0' * 64}",
     ],
 )
-def test_what_is_no_digest_is_refused(text: str) -> None:
-    """Nothing is guessed about an algorithm."""
+def test_invalid_digest_is_refused(text: str) -> None:
+    """The algorithm isn't guessed."""
     with pytest.raises(InvalidRequest, match="expected"):
         Digest.parse(text)
 
 
 @pytest.mark.parametrize("junk", ["a", "a.", "a-", "-", "a/", "__", ":", "[", "1:"])
 def test_long_texts_cost_little(junk: str) -> None:
-    """No pattern runs away."""
+    """No pattern backtracks without limit."""
     begun = time.monotonic()
     for parse in (Registry.parse, Tag.parse, Digest.parse, lambda text: Repository.parse(HOST, text)):
         with pytest.raises(InvalidRequest):
@@ -216,6 +216,6 @@ def test_long_texts_cost_little(junk: str) -> None:
         ("acme/hello_world/blobs/uploads/", "upload"),
     ],
 )
-def test_what_a_call_is_about(path: str, operation: str) -> None:
-    """One word of few, whatever the repository is called."""
+def test_operation_of_a_url(path: str, operation: str) -> None:
+    """One word of a few, independent of the repository."""
     assert operation_of(f"https://ghcr.io/v2/{path}") == operation

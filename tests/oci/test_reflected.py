@@ -1,4 +1,4 @@
-"""A registry that repeats a caller's credentials: they stand in no message and in no log."""
+"""A registry that repeats a caller's credentials: they are in no message and no log."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SECRETS = (PASSWORD, PAIR, PAIR.rstrip("="), TOKEN, TOKEN.rstrip("="))
 
 
 def reflecting(status: str, spell: Callable[[str], str], *headers: str) -> Callable[[Connection], None]:
-    """Whoever signs in reads their own Authorization, in the words of `spell` and in these headers."""
+    """The answer to an Authorization repeats it in the body, as `spell` writes it, and in these headers."""
 
     def handle(connection: Connection) -> None:
         while head := connection.request():
@@ -61,15 +61,19 @@ def encoded(header: str) -> str:
 
 
 def far_down(header: str) -> str:
-    """So that the message is cut in the middle of it."""
+    """At a position where the message is cut in the middle of it."""
     return "x" * 170 + header
 
 
 @pytest.mark.parametrize("spell", [as_it_is, decoded, encoded, far_down])
 @pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden", "404 Not Found", "500 Broken"])
 @pytest.mark.parametrize("caller", [Basic("somebody", PASSWORD), Bearer(TOKEN)], ids=["basic", "bearer"])
-def test_in_its_error(caller: Credentials, status: str, spell: Callable[[str], str]) -> None:
-    """Its other words are passed on, but those of somebody who can't even name a realm."""
+def test_credentials_in_an_error_are_masked(
+    caller: Credentials, status: str, spell: Callable[[str], str]
+) -> None:
+    """The other words of the error are passed on, except if they come from a token server that a caller could
+    name.
+    """
     handler = reflecting(status, spell, 'WWW-Authenticate: Bearer realm="{}"')
     message, events = asked(handler, caller)
     assert "you sent " in message or (status.startswith("401") and isinstance(caller, Basic))
@@ -80,8 +84,8 @@ def test_in_its_error(caller: Credentials, status: str, spell: Callable[[str], s
 @pytest.mark.parametrize(
     "location", ["/v2/{0}/blobs", "/v2/?{0}", "http://{0}.example/", "http://{0}@127.0.0.1/", "{0}"]
 )
-def test_in_a_location(caller: Credentials, location: str) -> None:
-    """Wherever it leads."""
+def test_credentials_in_a_location_are_masked(caller: Credentials, location: str) -> None:
+    """At any host."""
     handler = reflecting("202 Accepted", as_it_is, f"Location: {location}")
     message, events = asked(handler, caller, publishing=True)
     spelled = (*SECRETS, *(quote(secret, safe="") for secret in SECRETS))
@@ -95,7 +99,7 @@ def pushed(session: OCISession, repository: Repository) -> None:
 def asked(
     handler: Callable[[Connection], None], caller: Credentials, *, publishing: bool = False
 ) -> tuple[str, str]:
-    """What a caller is told who reads or pushes there, and what the log hears."""
+    """The messages and log lines for a caller who reads or pushes there."""
     heard: list[dict[str, Any]] = []
     transport = Transport(sleep=lambda _: None)
     with Server(handler) as server:
@@ -109,7 +113,7 @@ def asked(
     return caught.value.message, str(heard)
 
 
-def test_short_passwords_are_in_every_word() -> None:
-    """To hide them would tell them."""
+def test_short_passwords_are_not_masked() -> None:
+    """They occur in ordinary words, and masking those would reveal them."""
     assert without(secrets_of(Basic("me", "a").header()), "a password") == "a password"
     assert without(secrets_of(None), "a password") == "a password"

@@ -32,8 +32,8 @@ TEXT = "ghcr=ghcr.io, *.azurecr.io, http://127.0.0.1:5000, lab=http://10.0.0.5:5
         ("quay.io:443", "https://quay.io", True),
     ],
 )
-def test_what_is_listed_may_be_asked(text: str, origin: str, listed: bool) -> None:
-    """By alias, host, URL and pattern, in any case and as a path segment encodes it."""
+def test_listed_registry_is_allowed(text: str, origin: str, listed: bool) -> None:
+    """By alias, host, URL and pattern, in any case, also percent-encoded."""
     found = Registries.read(TEXT).parse(text)
     assert (found.origin, found.listed) == (origin, listed)
 
@@ -56,15 +56,15 @@ def test_what_is_listed_may_be_asked(text: str, origin: str, listed: bool) -> No
         "http://quay.io",
     ],
 )
-def test_what_is_not_listed_is_denied(text: str) -> None:
-    """And the message names the setting."""
+def test_unlisted_registry_is_denied(text: str) -> None:
+    """The message names the setting."""
     with pytest.raises(Denied, match="PYOCI_REGISTRIES"):
         Registries.read(TEXT).parse(text)
 
 
 @pytest.mark.parametrize("setting", ["", " , ", "*", "ghcr.io, *"])
 def test_without_a_list_any_https_registry_may_be_asked(setting: str) -> None:
-    """Not by plain http; whether the address is public is judged on connecting."""
+    """Not by plain http. Whether the address is public is checked on connecting."""
     registries = Registries.read(setting)
     found = registries.parse("registry.example")
     assert (found.origin, found.listed) == ("https://registry.example", False)
@@ -76,7 +76,7 @@ def test_without_a_list_any_https_registry_may_be_asked(setting: str) -> None:
     "text", ["registry.example:444", "127.0.0.1:5000", "https://vm:80", "vm:22", "[::1]:8443"]
 )
 def test_without_a_list_no_other_port_may_be_asked(text: str) -> None:
-    """Which ports are open on which host is none of a caller's business; the message names the setting."""
+    """A caller must not learn which ports are open on a host. The message names the setting."""
     for setting in ("", "ghcr.io, *"):
         with pytest.raises(Denied, match="only a registry that PYOCI_REGISTRIES lists may use another port"):
             Registries.read(setting).parse(text)
@@ -84,8 +84,8 @@ def test_without_a_list_no_other_port_may_be_asked(text: str) -> None:
     assert Registries.read("").parse("registry.example:443").origin == "https://registry.example"
 
 
-def test_a_star_beside_a_list_leaves_it_listed() -> None:
-    """Listed registries keep their address, their aliases and their plain http."""
+def test_star_keeps_the_listed_registries() -> None:
+    """Their addresses, aliases and plain http are still allowed."""
     registries = Registries.read(f"{TEXT}, *")
     assert registries.parse("lab").origin == "http://10.0.0.5:5000"
     assert registries.parse("ghcr.io").listed
@@ -93,8 +93,8 @@ def test_a_star_beside_a_list_leaves_it_listed() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a b", "a/b", "user:secret@ghcr.io", "ghcr.io?x", "ftp://x"])
-def test_what_is_no_registry_is_refused(text: str) -> None:
-    """A sentence, without the credentials that may stand in it."""
+def test_invalid_registry_is_refused(text: str) -> None:
+    """The message is one sentence, without credentials in the text."""
     with pytest.raises(InvalidRequest) as caught:
         Registries.read("").parse(text)
     assert "secret" not in caught.value.message
@@ -105,13 +105,13 @@ def test_what_is_no_registry_is_refused(text: str) -> None:
 )
 @pytest.mark.parametrize("setting", ["", "docker.io", "hub=docker.io", "registry-1.docker.io", "*.docker.io"])
 def test_docker_hub_is_one_registry(text: str, setting: str) -> None:
-    """Under the name that docker has for it, and under its registry's own."""
+    """Under docker's name for it, and under the name of its registry's host."""
     found = Registries.read(setting).parse(text)
     assert (found.origin, found.listed) == ("https://registry-1.docker.io", setting != "")
 
 
 def test_the_embedded_registry_is_local() -> None:
-    """Where there is one; no URL from outside may name it otherwise."""
+    """If it is switched on. No URL may give it another name."""
     assert Registries.read("", embedded=True).parse("local") is EMBEDDED
     assert Registries.read("ghcr.io", embedded=True).parse("LOCAL") is EMBEDDED
     with pytest.raises(NotFound, match="PYOCI_EMBEDDED"):
@@ -121,7 +121,7 @@ def test_the_embedded_registry_is_local() -> None:
 
 
 def test_aliases_are_known() -> None:
-    """A first path segment without a dot is looked up before it is refused."""
+    """A first segment without a dot may be an alias."""
     registries = Registries.read(TEXT)
     assert registries.knows("ghcr")
     assert registries.knows("local")
@@ -142,7 +142,7 @@ def test_all_mistakes_are_reported_together() -> None:
 
 @given(st.text() | st.text(alphabet="abc.*?=,:/ 0", max_size=40))
 def test_any_setting_is_a_list_or_a_mistake(text: str) -> None:
-    """Nothing else happens at the start."""
+    """No other exception is raised at the start."""
     try:
         registries = Registries.read(text)
     except ValueError:
@@ -153,8 +153,8 @@ def test_any_setting_is_a_list_or_a_mistake(text: str) -> None:
 
 
 @given(st.text())
-def test_any_segment_is_a_registry_or_an_error_of_ours(text: str) -> None:
-    """It stands in a URL that anybody may write."""
+def test_any_segment_is_a_registry_or_an_error(text: str) -> None:
+    """Anybody may write any text in a URL."""
     registries = Registries.read(TEXT)
     try:
         found = registries.parse(text)
@@ -169,24 +169,24 @@ NAMES = ShortUrls.read("team=ghcr.io/acme/python, lab2=lab/acme", LISTED)
 
 @pytest.mark.parametrize("name", ["team", "Team", "TEAM"])
 def test_a_name_is_found_in_any_case(name: str) -> None:
-    """As an alias is."""
+    """Like an alias."""
     assert NAMES.find(name) == ShortUrl("ghcr.io", ("acme", "python"))
 
 
 @pytest.mark.parametrize("name", ["", "tea", "ghcr.io", "lab", "simple"])
-def test_what_is_no_name_is_not_found(name: str) -> None:
-    """An alias is no short URL, and the default isn't there unless it is set."""
+def test_unknown_name_is_not_found(name: str) -> None:
+    """An alias isn't a short URL, and the default exists only if it is set."""
     assert NAMES.find(name) is None
 
 
-def test_a_registry_may_have_a_name() -> None:
-    """The first that leads there."""
+def test_first_name_in_a_registry_is_found() -> None:
+    """There may be several short URLs in it."""
     assert [NAMES.name_in(registry) for registry in ("lab", "local")] == ["lab2", None]
 
 
 @given(st.text() | st.text(alphabet="ab.:=,/ 0@%", max_size=40))
 def test_any_list_of_short_urls_is_read_or_a_mistake(text: str) -> None:
-    """Nothing else happens at the start; and what is a list leads to registries that may be asked."""
+    """No other exception is raised at the start. Each short URL leads to an allowed registry."""
     try:
         names = ShortUrls.read(text, LISTED, reserved={"local"})
     except ValueError:
@@ -199,7 +199,7 @@ def test_any_list_of_short_urls_is_read_or_a_mistake(text: str) -> None:
 
 @given(st.text() | st.text(alphabet="abc.:/ 0@%", max_size=40))
 def test_any_default_is_a_namespace_or_a_mistake(text: str) -> None:
-    """The same for one."""
+    """No other exception is raised at the start."""
     try:
         ShortUrl.parse(text, LISTED)
     except PyOCIError:

@@ -1,4 +1,4 @@
-"""What a session does with answers that no real registry can be made to give."""
+"""Sessions, with answers that no real registry can be made to give."""
 
 from __future__ import annotations
 
@@ -58,41 +58,41 @@ def push(session: OCISession) -> None:
 
 class TestPull:
     def test_a_document_is_read(self, answers: responses.RequestsMock, session: OCISession) -> None:
-        """Its bytes as they are, its media type without parameters; every type is named in Accept."""
+        """Its bytes are unchanged, its media type has no parameters, and Accept names every type."""
         answers.get(MANIFEST_URL, body=INDEX_BODY, content_type=f"{IMAGE_INDEX}; charset=utf-8")
         document = session.pull(REPOSITORY, TAG)
         assert (document.media_type, document.body) == (IMAGE_INDEX, INDEX_BODY)
         assert answers.calls[0].request.headers["Accept"] == ACCEPT
 
     @pytest.mark.parametrize("kind", ["application/json", "application/octet-stream", "text/plain", ""])
-    def test_a_vague_type_is_looked_into(
+    def test_type_is_read_from_the_document(
         self, answers: responses.RequestsMock, session: OCISession, kind: str
     ) -> None:
-        """Static hosts don't know what they serve; the document says it itself."""
+        """Static hosts send a general Content-Type; the document has its own mediaType."""
         answers.get(MANIFEST_URL, body=INDEX_BODY, content_type=kind)
         assert session.pull(REPOSITORY, TAG).media_type == IMAGE_INDEX
 
     @pytest.mark.parametrize("body", [b"[]", b'{"mediaType": 1}', b"{}"])
-    def test_a_document_without_type_is_something_else(
+    def test_document_without_type_has_an_empty_type(
         self, answers: responses.RequestsMock, session: OCISession, body: bytes
     ) -> None:
-        """Foreign content is passed over, not an error."""
+        """Foreign content is skipped; it isn't an error."""
         answers.get(MANIFEST_URL, body=body, content_type="application/json")
         assert session.pull(REPOSITORY, TAG).image_index() is None
 
     @pytest.mark.parametrize("kind", ["text/html", "TEXT/HTML; charset=utf-8", "application/xhtml+xml"])
-    def test_html_is_no_document(
+    def test_html_is_a_protocol_error(
         self, answers: responses.RequestsMock, session: OCISession, kind: str
     ) -> None:
-        """A proxy's sign-in page, with 200."""
+        """Such as a proxy's sign-in page with a 200."""
         answers.get(MANIFEST_URL, body=b"<html>sign in</html>", content_type=kind)
         with pytest.raises(ProtocolError, match="html"):
             session.pull(REPOSITORY, TAG)
 
-    def test_a_page_without_type_is_no_document(
+    def test_content_that_is_not_json_is_a_protocol_error(
         self, answers: responses.RequestsMock, session: OCISession
     ) -> None:
-        """Nor is anything else that is not JSON."""
+        """If its Content-Type is missing or general."""
         answers.get(MANIFEST_URL, body=b"<html>sign in</html>", content_type="text/plain")
         with pytest.raises(ProtocolError, match="not JSON"):
             session.pull(REPOSITORY, TAG)
@@ -101,7 +101,7 @@ class TestPull:
     def test_a_digest_has_to_match(
         self, answers: responses.RequestsMock, session: OCISession, algorithm: str
     ) -> None:
-        """Asked by digest, other bytes are a lie."""
+        """A document that was requested by its digest must have that digest."""
         right = Digest(algorithm, hashlib.new(algorithm, INDEX_BODY).hexdigest())
         wrong = Digest(algorithm, hashlib.new(algorithm, b"other").hexdigest())
         for digest in (right, wrong):
@@ -126,7 +126,7 @@ class TestPull:
     def test_the_named_digest_has_to_match(
         self, answers: responses.RequestsMock, session: OCISession, header: str, good: bool
     ) -> None:
-        """Docker-Content-Digest is compared where it is of a kind that we know."""
+        """Docker-Content-Digest is compared if its algorithm is known."""
         answers.get(MANIFEST_URL, body=INDEX_BODY, headers=INDEX_TYPE | {"Docker-Content-Digest": header})
         if good:
             session.pull(REPOSITORY, TAG)
@@ -136,7 +136,7 @@ class TestPull:
             assert len(caught.value.message) < 200
 
     def test_a_document_has_a_limit(self, answers: responses.RequestsMock, session: OCISession) -> None:
-        """Four MiB, as registries have it."""
+        """Four MiB, like in registries."""
         answers.get(MANIFEST_URL, body=b" " * (DOCUMENT_LIMIT + 1), headers=INDEX_TYPE)
         with pytest.raises(ProtocolError, match="more than"):
             session.pull(REPOSITORY, TAG)
@@ -148,7 +148,7 @@ class TestPull:
     def test_a_refusal_has_its_kind(
         self, answers: responses.RequestsMock, session: OCISession, status: int, kind: type[PyOCIError]
     ) -> None:
-        """And says what was asked."""
+        """The message says what was requested."""
         answers.get(MANIFEST_URL, status=status, headers={"Location": "https://elsewhere.example/"})
         if status == 404:
             answers.get(
@@ -158,8 +158,8 @@ class TestPull:
             session.pull(REPOSITORY, TAG)
         assert [call.request.url for call in answers.calls].count(MANIFEST_URL) == 1
 
-    def test_nobody_is_asked_to_sign_in(self, answers: responses.RequestsMock, anonymous: OCISession) -> None:
-        """A 403 for somebody without credentials is a 401: clients look theirs up then."""
+    def test_anonymous_403_is_a_401(self, answers: responses.RequestsMock, anonymous: OCISession) -> None:
+        """Clients send credentials only after a 401."""
         answers.get(MANIFEST_URL, status=403)
         with pytest.raises(Unauthorized, match="answered 403"):
             anonymous.pull(REPOSITORY, TAG)
@@ -179,21 +179,23 @@ class TestPush:
         request = answers.calls[0].request
         assert (request.body, request.headers["Content-Type"]) == (INDEX_BODY, IMAGE_INDEX)
 
-    def test_html_is_no_yes(self, answers: responses.RequestsMock, session: OCISession) -> None:
+    def test_html_after_a_push_is_a_protocol_error(
+        self, answers: responses.RequestsMock, session: OCISession
+    ) -> None:
         """Google AR may answer 200 with a page."""
         answers.put(MANIFEST_URL, body=b"<html>", content_type="text/html")
         with pytest.raises(ProtocolError, match="html"):
             session.push(REPOSITORY, TAG, self.document)
 
     def test_another_digest_is_a_lie(self, answers: responses.RequestsMock, session: OCISession) -> None:
-        """What was stored is not what was sent; the header is cleaned for the message."""
+        """The registry stored other bytes than it was sent. The header's value is cleaned for the message."""
         answers.put(MANIFEST_URL, status=201, headers={"Docker-Content-Digest": "sha256:" + "x" * 5000})
         with pytest.raises(ProtocolError, match="stored other bytes than") as caught:
             session.push(REPOSITORY, TAG, self.document)
         assert len(caught.value.message) < 300
 
     def test_an_immutable_tag_refuses(self, answers: responses.RequestsMock, session: OCISession) -> None:
-        """Quay's 409 is no conflict of ours: poetry would take the file for uploaded."""
+        """Quay's 409 isn't passed on as a 409: poetry would treat the file as uploaded."""
         answers.put(MANIFEST_URL, status=409)
         with pytest.raises(Denied):
             session.push(REPOSITORY, TAG, self.document)
@@ -204,7 +206,7 @@ class TestDelete:
     def test_a_tag_is_deleted(
         self, answers: responses.RequestsMock, session: OCISession, status: int
     ) -> None:
-        """Registries say yes in three ways."""
+        """Registries confirm a delete with three statuses."""
         answers.delete(MANIFEST_URL, status=status)
         session.delete(REPOSITORY, TAG)
 
@@ -237,13 +239,13 @@ class TestDelete:
 
 class TestBlobSize:
     @pytest.mark.parametrize("size", [0, 1000])
-    def test_head_tells(self, answers: responses.RequestsMock, session: OCISession, size: int) -> None:
-        """One request, no body."""
+    def test_head_has_the_size(self, answers: responses.RequestsMock, session: OCISession, size: int) -> None:
+        """One request, without a body."""
         answers.head(BLOB_URL, headers={"Content-Length": str(size)})
         assert session.blob_size(REPOSITORY, DIGEST) == size
 
     def test_404_is_absent(self, answers: responses.RequestsMock, session: OCISession) -> None:
-        """No error."""
+        """It isn't an error."""
         answers.head(BLOB_URL, status=404)
         assert session.blob_size(REPOSITORY, DIGEST) is None
 
@@ -256,7 +258,7 @@ class TestBlobSize:
             (404, {}, None),
         ],
     )
-    def test_a_byte_tells_where_head_does_not(
+    def test_size_comes_from_a_range_if_head_fails(
         self,
         answers: responses.RequestsMock,
         session: OCISession,
@@ -265,7 +267,9 @@ class TestBlobSize:
         headers: dict[str, str],
         size: int | None,
     ) -> None:
-        """A URL that is signed for GET refuses HEAD: one byte is asked for, and tells of how many."""
+        """A URL that is signed for GET refuses HEAD. One byte is requested, and
+        Content-Range has the size.
+        """
         storage = "https://storage.example/blob"
         answers.head(BLOB_URL, status=head, headers={"Location": storage})
         answers.get(BLOB_URL, status=307, headers={"Location": storage})
@@ -277,14 +281,14 @@ class TestBlobSize:
     def test_an_unknown_size_is_a_protocol_error(
         self, answers: responses.RequestsMock, session: OCISession, header: str
     ) -> None:
-        """A page must not show a size that nobody told."""
+        """A page must not show a wrong size."""
         answers.head(BLOB_URL, status=307, headers={"Location": "/elsewhere"})
         answers.get(BLOB_URL, body=b"0", status=206, headers={"Content-Range": header})
         with pytest.raises(ProtocolError):
             session.blob_size(REPOSITORY, DIGEST)
 
-    def test_a_refusal_is_one(self, answers: responses.RequestsMock, session: OCISession) -> None:
-        """Not an absent blob."""
+    def test_refusal_is_raised(self, answers: responses.RequestsMock, session: OCISession) -> None:
+        """The blob doesn't count as absent."""
         answers.head(BLOB_URL, status=403)
         with pytest.raises(Denied):
             session.blob_size(REPOSITORY, DIGEST)
@@ -292,19 +296,19 @@ class TestBlobSize:
 
 class TestBlobs:
     def test_a_blob_is_read(self, answers: responses.RequestsMock, session: OCISession) -> None:
-        """Whole, verified."""
+        """The whole blob is verified."""
         answers.get(BLOB_URL, body=BLOB, auto_calculate_content_length=True)
         blob = session.open_blob(REPOSITORY, DIGEST)
         assert (blob.size, b"".join(blob.pieces)) == (len(BLOB), BLOB)
 
     def test_a_blob_may_have_no_length(self, answers: responses.RequestsMock, session: OCISession) -> None:
-        """It is verified all the same."""
+        """It is still verified."""
         answers.get(BLOB_URL, body=BLOB)
         blob = session.open_blob(REPOSITORY, DIGEST)
         assert (blob.size, b"".join(blob.pieces)) == (None, BLOB)
 
     @pytest.mark.parametrize("body", [b"", BLOB[:-1], BLOB + b"x", BLOB[:-1] + b"x"])
-    def test_a_lie_is_never_completed(
+    def test_wrong_bytes_are_never_complete(
         self, answers: responses.RequestsMock, session: OCISession, body: bytes
     ) -> None:
         """The last piece is held back until the digest is known."""
@@ -314,10 +318,10 @@ class TestBlobs:
             passed.extend(session.open_blob(REPOSITORY, DIGEST).pieces)
         assert passed == []
 
-    def test_a_long_lie_is_passed_on_without_its_end(
+    def test_wrong_bytes_are_passed_on_without_the_last_piece(
         self, answers: responses.RequestsMock, session: OCISession
     ) -> None:
-        """Pieces flow while the digest is computed; all but the last."""
+        """All pieces but the last are passed on while the digest is computed."""
         body = bytes(3 * 1024 * 1024 + 5)
         answers.get(f"{BASE}/blobs/{sha256(b'')}", body=body)
         passed: list[bytes] = []
@@ -347,7 +351,7 @@ class TestBlobs:
         body: bytes,
         headers: dict[str, str],
     ) -> None:
-        """Whatever the registry makes of Range, those bytes come."""
+        """These bytes are returned, however the registry handles Range."""
         answers.get(BLOB_URL, body=body, status=status, headers=headers)
         blob = session.open_blob(REPOSITORY, DIGEST, range(10, 30))
         assert b"".join(blob.pieces) == BLOB[10:30]
@@ -371,7 +375,7 @@ class TestBlobs:
         body: bytes,
         headers: dict[str, str],
     ) -> None:
-        """Bytes from elsewhere would pass for those that were asked for."""
+        """Other bytes would be taken for the requested ones."""
         answers.get(BLOB_URL, body=body, status=status, headers=headers)
         with pytest.raises(ProtocolError):
             b"".join(session.open_blob(REPOSITORY, DIGEST, range(10, 30)).pieces)
@@ -382,21 +386,21 @@ class TestBlobs:
     def test_a_refusal_has_its_kind(
         self, answers: responses.RequestsMock, session: OCISession, status: int, kind: type[PyOCIError]
     ) -> None:
-        """With the registry's words."""
+        """The message has the registry's text."""
         answers.get(BLOB_URL, json={"errors": [{"code": "X", "message": "words"}]}, status=status)
         expected = "$" if status == 416 else ": words$"
         with pytest.raises(kind, match=expected):
             session.open_blob(REPOSITORY, DIGEST, range(10))
 
-    def test_a_blob_can_be_left(self, answers: responses.RequestsMock, session: OCISession) -> None:
-        """Closed before or in the middle."""
+    def test_blob_can_be_closed(self, answers: responses.RequestsMock, session: OCISession) -> None:
+        """Before it is read, or in the middle."""
         answers.get(BLOB_URL, body=BLOB)
         session.open_blob(REPOSITORY, DIGEST).close()
         session.open_blob(REPOSITORY, DIGEST, range(5)).close()
 
 
 class Uploads:
-    """A registry that takes one POST and one PUT for each upload, by a list of answers to the PUTs."""
+    """A registry that accepts one POST and one PUT for each upload. It gives these answers to the PUTs."""
 
     def __init__(self, answers: responses.RequestsMock, *puts: Any, there: int = 404) -> None:
         self.puts, self.bodies, self.urls = list(puts), list[bytes](), list[str]()
@@ -422,7 +426,7 @@ class Uploads:
 
 class TestPushBlob:
     def test_one_post_and_one_put(self, answers: responses.RequestsMock, session: OCISession) -> None:
-        """No PATCH, no chunks; the Location's query stays, and the digest is appended to it."""
+        """Without PATCH or chunks. The Location's query is kept, and the digest is appended."""
         uploads = Uploads(answers, (201, {"Docker-Content-Digest": str(DIGEST)}))
         push(session)
         assert [call.request.method for call in answers.calls] == ["HEAD", "POST", "PUT"]
@@ -435,7 +439,7 @@ class TestPushBlob:
     def test_a_blob_that_is_there_is_not_sent(
         self, answers: responses.RequestsMock, session: OCISession
     ) -> None:
-        """One HEAD."""
+        """A HEAD request is enough."""
         Uploads(answers, there=200)
         push(session)
         assert len(answers.calls) == 1
@@ -444,7 +448,7 @@ class TestPushBlob:
     def test_a_repository_that_does_not_exist_is_written(
         self, answers: responses.RequestsMock, session: OCISession, there: int
     ) -> None:
-        """Docker Hub says 401 for everything absent, others 403 or 404. Pushing decides."""
+        """Docker Hub answers 401 for everything absent, others 403 or 404. The answer to the push decides."""
         uploads = Uploads(answers, 201, there=there)
         push(session)
         assert uploads.bodies == [BLOB]
@@ -465,7 +469,7 @@ class TestPushBlob:
     def test_a_location_is_followed(
         self, answers: responses.RequestsMock, session: OCISession, location: str, put: str
     ) -> None:
-        """Relative (Gitea) or absolute, http behind a proxy that ends TLS, on another host."""
+        """Relative (Gitea) or absolute, with http behind a proxy that terminates TLS, or at another host."""
         answers.head(BLOB_URL, status=404)
         answers.post(UPLOADS, status=202, headers={"Location": location})
         answers.put(put.partition("?")[0], status=201)
@@ -475,7 +479,7 @@ class TestPushBlob:
     def test_credentials_stay_with_the_registry(
         self, answers: responses.RequestsMock, session: OCISession
     ) -> None:
-        """Another origin gets no token."""
+        """They aren't sent to another origin."""
         answers.head(BLOB_URL, status=401, headers={"WWW-Authenticate": 'Basic realm="x"'})
         answers.head(BLOB_URL, status=404)
         answers.post(UPLOADS, status=202, headers={"Location": "https://storage.example/u"})
@@ -486,10 +490,10 @@ class TestPushBlob:
     @pytest.mark.parametrize(
         "header", [{}, {"Location": ""}, {"Location": "ftp://x/"}, {"Location": "http://o/"}]
     )
-    def test_a_location_of_no_use_is_a_protocol_error(
+    def test_unusable_location_is_a_protocol_error(
         self, answers: responses.RequestsMock, session: OCISession, header: dict[str, str]
     ) -> None:
-        """Nothing is sent anywhere then."""
+        """Nothing is sent to it."""
         answers.head(BLOB_URL, status=404)
         answers.post(UPLOADS, status=202, headers=header)
         with pytest.raises(ProtocolError, match="Location"):
@@ -507,18 +511,18 @@ class TestPushBlob:
             pytest.param(200, id="no yes"),
         ],
     )
-    def test_a_broken_upload_begins_anew(
+    def test_broken_upload_is_repeated(
         self, answers: responses.RequestsMock, session: OCISession, clock: Clock, failure: Any
     ) -> None:
-        """With a new POST, from the first byte, after a moment."""
+        """With a new POST, from the first byte, after a pause."""
         uploads = Uploads(answers, failure, failure, 201)
         push(session)
         assert uploads.posts == 3
         assert uploads.bodies == [BLOB] * 3
         assert clock.slept == [0.2, 0.4]
 
-    def test_three_attempts_are_all(self, answers: responses.RequestsMock, session: OCISession) -> None:
-        """Then the caller is told."""
+    def test_upload_has_three_attempts(self, answers: responses.RequestsMock, session: OCISession) -> None:
+        """Then the failure is raised."""
         uploads = Uploads(answers, *[requests.ConnectionError()] * 4)
         with pytest.raises(Unreachable):
             push(session)
@@ -531,7 +535,7 @@ class TestPushBlob:
     def test_a_refused_upload_is_not_repeated(
         self, answers: responses.RequestsMock, session: OCISession, status: int, kind: type[PyOCIError]
     ) -> None:
-        """A wrong digest, missing rights, a limit: they would come again."""
+        """After a wrong digest, missing rights or a limit, another attempt would not help."""
         uploads = Uploads(answers, status)
         with pytest.raises(kind, match=f"answered {status} when asked to upload a blob"):
             push(session)
@@ -547,7 +551,7 @@ class TestPushBlob:
     def test_an_upload_that_may_not_start_is_refused(
         self, answers: responses.RequestsMock, session: OCISession, status: int
     ) -> None:
-        """By the POST; no byte of the file is sent."""
+        """By the answer to the POST; no byte of the file is sent."""
         answers.head(BLOB_URL, status=404)
         answers.post(UPLOADS, status=status)
         with pytest.raises(RegistryError, match="start an upload"):
@@ -556,7 +560,7 @@ class TestPushBlob:
     def test_ecr_wants_the_repository_first(
         self, answers: responses.RequestsMock, session: OCISession
     ) -> None:
-        """AWS ECR, unless create-on-push is on: the refusal says what to do."""
+        """Unless create-on-push is on. The message says what to do."""
         answers.head(BLOB_URL, status=404)
         body = {"errors": [{"code": "NAME_UNKNOWN", "message": "The repository does not exist"}]}
         answers.post(UPLOADS, json=body, status=404)
@@ -569,7 +573,7 @@ class TestPushBlob:
     def test_a_token_that_expires_on_the_way_is_renewed(
         self, answers: responses.RequestsMock, make_session: MakeSession, clock: Clock
     ) -> None:
-        """GitLab's lives for five minutes: the upload begins anew with another, POST and PUT."""
+        """GitLab's is valid for five minutes: the upload begins again with a new token."""
         tokens = iter(["first", "second"])
         answers.add_callback(
             "GET", TOKENS, lambda _: (200, {}, json.dumps({"token": next(tokens), "expires_in": 300}))
@@ -606,7 +610,7 @@ class TestPushBlob:
     def test_a_token_that_is_not_enough_ends(
         self, answers: responses.RequestsMock, make_session: MakeSession, clock: Clock
     ) -> None:
-        """Renewed in vain, the refusal is passed on as a 401."""
+        """If a new token doesn't help, the refusal is passed on as a 401."""
         answers.add_callback("GET", TOKENS, lambda _: (200, {}, json.dumps({"token": f"t{clock.now}"})))
         answers.head(BLOB_URL, status=401, headers=bearer())
         answers.head(BLOB_URL, status=404)
@@ -629,7 +633,7 @@ class TestPushBlob:
 
 class TestLists:
     def test_tags_are_read_page_by_page(self, answers: responses.RequestsMock, session: OCISession) -> None:
-        """A relative Link with its query as it is."""
+        """A relative Link, whose query isn't changed."""
         url = f"{BASE}/tags/list"
         link = {"Link": '</v2/acme/hello_world/tags/list?last=a%2Bb&n=1000>; rel="next"'}
         answers.get(url, json={"tags": ["a"]}, headers=link)
@@ -658,7 +662,7 @@ class TestLists:
         assert len(answers.calls) == 1
 
     def test_repositories_are_read(self, answers: responses.RequestsMock, session: OCISession) -> None:
-        """Where the registry lists them, with the scope that it asks for."""
+        """With the scope of the challenge."""
         url = "https://registry.example/v2/_catalog"
         answers.get(url, status=401, headers=bearer("registry:catalog:*"))
         answers.get(url, json={"repositories": ["acme/hello_world", "other"]})
@@ -670,16 +674,16 @@ class TestLists:
     def test_no_list_is_a_refusal(
         self, answers: responses.RequestsMock, session: OCISession, status: int
     ) -> None:
-        """Most hosted registries have none."""
+        """Most hosted registries don't offer the list."""
         answers.get("https://registry.example/v2/_catalog", status=status)
         with pytest.raises(RegistryError, match="list repositories"):
             session.repositories()
 
 
-def test_calls_are_told(
+def test_calls_are_logged(
     answers: responses.RequestsMock, make_session: MakeSession, told: list[dict[str, Any]]
 ) -> None:
-    """Method, host, path, status, seconds: what PYOCI_LOG=pyoci.oci=debug shows. No query, no credential."""
+    """Method, host, path, status and seconds, with PYOCI_LOG=pyoci.oci=debug; no query and no credentials."""
     Uploads(answers, 201)
     push(make_session())
     assert [(fact["method"], fact["path"], fact["status"]) for fact in told] == [
@@ -693,8 +697,8 @@ def test_calls_are_told(
     assert "secret" not in repr(told)
 
 
-def test_a_manifest_is_named_by_its_own_type(answers: responses.RequestsMock, session: OCISession) -> None:
-    """What is pushed by digest says what it is."""
+def test_push_sends_the_type_of_the_document(answers: responses.RequestsMock, session: OCISession) -> None:
+    """As the Content-Type."""
     body = json.dumps({"schemaVersion": 2, "mediaType": IMAGE_MANIFEST, "layers": []}).encode()
     document = Document(IMAGE_MANIFEST, body)
     answers.put(f"{BASE}/manifests/{document.digest}", status=201)
@@ -702,8 +706,8 @@ def test_a_manifest_is_named_by_its_own_type(answers: responses.RequestsMock, se
     assert answers.calls[0].request.headers["Content-Type"] == IMAGE_MANIFEST
 
 
-def test_nobody_uploads_with_a_401(answers: responses.RequestsMock, make_session: MakeSession) -> None:
-    """A 403 for an upload without credentials asks for them."""
+def test_anonymous_upload_is_a_401(answers: responses.RequestsMock, make_session: MakeSession) -> None:
+    """A registry's 403 to an upload without credentials becomes a 401, so clients send them."""
     Uploads(answers, 403)
     with pytest.raises(Unauthorized, match="answered 403"):
         push(make_session(Anonymous(), publishing=True))
@@ -712,7 +716,7 @@ def test_nobody_uploads_with_a_401(answers: responses.RequestsMock, make_session
 def test_a_request_reads_documents_for_a_minute(
     answers: responses.RequestsMock, make_session: MakeSession, clock: Clock
 ) -> None:
-    """However fast each one comes. What publishes finishes what it has begun."""
+    """However fast each one arrives. A session that publishes has no such limit."""
     answers.get(f"{BASE}/tags/list", json={"name": "acme/hello_world", "tags": ["1.0"]})
     reading, publishing = make_session(), make_session(publishing=True)
     clock.now += READ_SECONDS - 1
@@ -727,7 +731,7 @@ def test_a_request_reads_documents_for_a_minute(
 def test_the_last_call_ends_with_the_minute(
     answers: responses.RequestsMock, make_session: MakeSession, clock: Clock
 ) -> None:
-    """A call that begins late has what is left of it, and isn't repeated after that."""
+    """A call that begins late has only the remaining time, and isn't repeated."""
     answers.get(f"{BASE}/tags/list", status=503)
     session = make_session()
     clock.now += READ_SECONDS - 0.05

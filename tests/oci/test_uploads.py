@@ -1,4 +1,4 @@
-"""Blobs that are passed on while they arrive: one attempt, and whether another is worth it."""
+"""Blobs that are uploaded while they arrive: in one attempt."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UPLOADS = f"{BASE}/blobs/uploads/"
 
 
 class Arriving:
-    """A body that can be read once, and tells whether it was."""
+    """A body that can be read once, and records whether it was."""
 
     def __init__(self, *pieces: bytes | Exception) -> None:
         self._pieces = list(pieces or (BLOB,))
@@ -40,7 +40,9 @@ class Arriving:
 
 
 def expect(answers: responses.RequestsMock, put: Any, headers: dict[str, str] | None = None) -> list[bytes]:
-    """A registry that takes the upload up to its PUT, and answers that so; gives the bodies that came."""
+    """A registry that accepts the upload, and gives this answer to its PUT. Returns the
+    bodies that it got.
+    """
     bodies: list[bytes] = []
     answers.head(BLOB_URL, status=404)
     answers.post(UPLOADS, status=202, headers={"Location": f"{UPLOADS}1"})
@@ -55,7 +57,7 @@ def expect(answers: responses.RequestsMock, put: Any, headers: dict[str, str] | 
     return bodies
 
 
-def test_a_body_goes_up_as_it_comes(answers: responses.RequestsMock, session: OCISession) -> None:
+def test_body_is_sent_while_it_arrives(answers: responses.RequestsMock, session: OCISession) -> None:
     """With its length, in one POST and one PUT."""
     bodies = expect(answers, 201)
     assert session.stream_blob(REPOSITORY, Arriving(BLOB[:300], BLOB[300:]), DIGEST)
@@ -66,7 +68,7 @@ def test_a_body_goes_up_as_it_comes(answers: responses.RequestsMock, session: OC
 def test_nothing_is_read_for_a_blob_that_is_there(
     answers: responses.RequestsMock, session: OCISession
 ) -> None:
-    """One HEAD; whose body it is reads it to its end by itself."""
+    """A HEAD request is enough. The caller reads its body to the end."""
     answers.head(BLOB_URL, headers={"Content-Length": str(len(BLOB))})
     body = Arriving()
     assert session.stream_blob(REPOSITORY, body, DIGEST)
@@ -74,19 +76,19 @@ def test_nothing_is_read_for_a_blob_that_is_there(
 
 
 @pytest.mark.parametrize("put", [500, 503, 404, ConnectionError("reset"), TimeoutError("stalled")])
-def test_an_upload_that_broke_is_told(
+def test_broken_upload_returns_false(
     answers: responses.RequestsMock, session: OCISession, put: int | Exception
 ) -> None:
-    """It isn't begun anew here: the body is gone."""
+    """It isn't repeated here, because the body can't be read again."""
     expect(answers, put)
     assert not session.stream_blob(REPOSITORY, Arriving(), DIGEST)
     assert trips(answers).count("PUT /blobs/uploads/1") == 1
 
 
-def test_a_token_that_expired_on_the_way_is_told(
+def test_upload_with_an_expired_token_returns_false(
     answers: responses.RequestsMock, make_session: MakeSession
 ) -> None:
-    """GitLab's live for five minutes: another upload has a new one."""
+    """GitLab's tokens are valid for five minutes; another upload gets a new one."""
     answers.get(TOKENS, json={"token": "abc"})
     expect(answers, 401, bearer())
     assert not make_session(publishing=True).stream_blob(REPOSITORY, Arriving(), DIGEST)
@@ -105,7 +107,7 @@ def test_a_refusal_is_raised(
 def test_a_registry_that_wants_no_upload_gets_no_body(
     answers: responses.RequestsMock, session: OCISession
 ) -> None:
-    """Who may not write is told before a byte is sent."""
+    """A caller who may not write gets the error before a byte is sent."""
     answers.head(BLOB_URL, status=404)
     answers.post(UPLOADS, status=401)
     body = Arriving()
@@ -115,10 +117,10 @@ def test_a_registry_that_wants_no_upload_gets_no_body(
 
 
 @pytest.mark.parametrize("failure", [InvalidRequest("the client left"), OSError(28, "full")])
-def test_what_a_body_raises_is_raised(
+def test_exception_of_a_body_is_raised(
     answers: responses.RequestsMock, session: OCISession, failure: Exception
 ) -> None:
-    """It is no broken upload."""
+    """It doesn't count as a failed upload."""
     expect(answers, 201)
     with pytest.raises(type(failure)) as caught:
         session.stream_blob(REPOSITORY, Arriving(BLOB[:10], failure), DIGEST)
@@ -126,14 +128,14 @@ def test_what_a_body_raises_is_raised(
 
 
 def make_jwt(*actions: str) -> str:
-    """A token that says what it is good for, as those of docker-registry do."""
+    """A token that lists its rights, like those of docker-registry."""
     access = [{"type": "repository", "name": REPOSITORY.name, "actions": actions}]
     parts = (json.dumps(part).encode() for part in ({"alg": "none"}, {"access": access}))
     return ".".join([*(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts), "signature"])
 
 
 class TestTheRightToPush:
-    """Asked for before a caller waits for a tag."""
+    """It is checked before a caller waits for a tag."""
 
     def test_an_upload_is_begun_and_cancelled(
         self, answers: responses.RequestsMock, session: OCISession
@@ -152,19 +154,20 @@ class TestTheRightToPush:
         session.check_push(REPOSITORY)
 
     def test_a_refusal_is_raised(self, answers: responses.RequestsMock, session: OCISession) -> None:
+        """Before the caller waits for a tag."""
         answers.post(UPLOADS, status=403)
         with pytest.raises(Denied):
             session.check_push(REPOSITORY)
 
     @pytest.mark.parametrize(("actions", "asked"), [(("pull", "push"), 1), (("*",), 1), (("pull",), 2)])
-    def test_a_token_for_it_is_believed(
+    def test_token_that_lists_the_right_is_enough(
         self,
         answers: responses.RequestsMock,
         make_session: MakeSession,
         actions: tuple[str, ...],
         asked: int,
     ) -> None:
-        """Where the token doesn't say so, the registry is asked, whose own words the caller gets."""
+        """For any other token the registry is asked, and its refusal is raised."""
         answers.get(TOKENS, json={"token": make_jwt(*actions)})
         answers.post(UPLOADS, status=401, headers=bearer("repository:acme/hello_world:pull,push"))
         answers.post(UPLOADS, status=202, headers={"Location": f"{UPLOADS}1"})
