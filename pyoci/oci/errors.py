@@ -6,7 +6,7 @@ RegistryError
 ├── RegistryDenied          403, and what the registry's rules forbid (immutable tags, quotas)
 ├── RegistryNotFound        404
 ├── RegistryNotSupported    405, 501, or the code UNSUPPORTED (docker-registry 2.8 with a 400)
-├── RegistryTooLarge        413
+├── RegistryTooLarge        413, or a manifest over the registry's limit
 ├── RegistryRateLimited     429
 ├── RegistryRefused         any other 4xx
 ├── RegistryFailed          5xx, or an answer that no operation expects
@@ -23,7 +23,7 @@ from pyoci import errors
 from pyoci.net.messages import ERROR_LIMIT, Answer, Call, Stream
 from pyoci.net.retries import LONGEST_WAIT, retry_after_seconds
 from pyoci.oci.credentials import without
-from pyoci.oci.quirks import meant_status, wait_in
+from pyoci.oci.quirks import is_over_manifest_limit, meant_status, wait_in
 
 _TEXT_LIMIT = 200  # characters of a registry's message that are passed on
 _CODES = 10  # entries of an error body that are read
@@ -107,6 +107,9 @@ def registry_error(
     """
     codes, text = _parse(body, secrets)
     number = judged or meant_status(status, call, codes)
+    if call is not None and is_over_manifest_limit(status, call, codes, body):
+        number, reason = 413, f" ({text})" if text else ""
+        text = f"the manifest has {len(call.body)} bytes, which is over the registry's limit{reason}"
     kind = _BY_STATUS.get(number) or (RegistryRefused if 400 <= number < 500 else RegistryFailed)
     message = f"{host} answered {status} when asked to {operation}" + (f": {text}" if text else "")
     error = kind(message)

@@ -25,6 +25,9 @@ DELETED = frozenset({200, 202, 204})
 PAGE_SIZE = 1000
 HUB_HOST = "registry-1.docker.io"
 HUB_NAMES = frozenset({"docker.io", "index.docker.io"})
+MANIFEST_LIMIT = 4 * 1024 * 1024  # bytes; the specification has every registry take as much
+_MAY_BE_SIZE = frozenset({"MANIFEST_INVALID", "SIZE_INVALID"})
+_ABOUT_SIZE = re.compile(rb"too (?:large|big|long)|exceed|size limit", re.IGNORECASE)
 _DURATION = re.compile(
     r"retry-?after:?\s*((?:[0-9]{1,9}(?:\.[0-9]{1,9})?(?:h|ms|m|us|µs|μs|ns|s))+)", re.IGNORECASE
 )
@@ -34,6 +37,17 @@ _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6,
 def may_be_refusing_page_size(status: int) -> bool:
     """Whether the status of a list request may refer to `n` (Amazon ECR) instead of the list itself."""
     return 400 <= status < 500 and status not in {401, 403, 404, 408, 429}
+
+
+def is_over_manifest_limit(status: int, call: Call | None, codes: Collection[str], body: bytes) -> bool:
+    """Whether a registry has refused a manifest for its size. docker-registry and distribution 3 do so with
+    400 and MANIFEST_INVALID, and name the reason only in `detail`; others with 409 or 413.
+    """
+    if call is None or call.operation != "manifest" or call.method != "PUT":
+        return False
+    if status not in {400, 409} or not _MAY_BE_SIZE.issuperset(codes):
+        return status == 413
+    return len(call.body) > MANIFEST_LIMIT or _ABOUT_SIZE.search(body) is not None
 
 
 def without_delete(scopes: tuple[str, ...]) -> tuple[str, ...]:
@@ -233,6 +247,13 @@ QUIRKS = (
         "credentials are sent for that list where a 200 of /v2/ has a challenge",
         "oci/ping.py",
         "flows/test_strangers.py::test_a_registry_that_shows_strangers_less",
+    ),
+    Quirk(
+        "docker-registry, distribution 3, zot",
+        "a manifest over 4 MiB is a 400 or 413 that says `manifest invalid`",
+        "the refusal says that it is too large, and how large it is",
+        "oci/errors.py",
+        _TESTS + "test_a_manifest_over_the_limit",
     ),
     Quirk(
         "zot, go-containerregistry",

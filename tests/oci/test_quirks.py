@@ -11,7 +11,16 @@ from typing import Any
 import pytest
 import responses
 
-from pyoci.errors import Denied, NotFound, NotSupported, ProtocolError, Unauthorized, Unreachable
+from pyoci.errors import (
+    Denied,
+    InvalidRequest,
+    NotFound,
+    NotSupported,
+    ProtocolError,
+    TooLarge,
+    Unauthorized,
+    Unreachable,
+)
 from pyoci.net.messages import Call
 from pyoci.net.transport import Transport
 from pyoci.oci.credentials import Anonymous, Bearer
@@ -349,6 +358,43 @@ def test_a_range_past_the_end() -> None:
         with pytest.raises(RegistryRefused, match="416"):
             session.open_blob(Repository.parse(named, "a/b"), DIGEST, range(10, 20))
         transport.close()
+
+
+DETAIL = "http: request body too large"
+SMALL, LARGE = 1000, 5 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("registry", "status", "code", "detail", "size", "kind"),
+    [
+        ("docker-registry 2.8, distribution 3", 400, "MANIFEST_INVALID", DETAIL, LARGE, TooLarge),
+        ("zot", 413, "MANIFEST_INVALID", {"description": "several checks"}, LARGE, TooLarge),
+        ("a registry whose limit is a conflict", 409, "MANIFEST_INVALID", None, LARGE, TooLarge),
+        ("a registry with a lower limit", 400, "SIZE_INVALID", "manifest exceeds 1 kB", SMALL, TooLarge),
+        ("a proxy", 413, "", None, SMALL, TooLarge),
+        ("a manifest that is invalid", 400, "MANIFEST_INVALID", "missing config", SMALL, InvalidRequest),
+        ("a lost child of a large image index", 400, "MANIFEST_BLOB_UNKNOWN", None, LARGE, InvalidRequest),
+        ("Quay, an immutable tag", 409, "TAG_IMMUTABLE", None, LARGE, Denied),
+    ],
+)
+def test_a_manifest_over_the_limit(
+    answers: responses.RequestsMock,
+    make_session: MakeSession,
+    registry: str,
+    status: int,
+    code: str,
+    detail: Any,
+    size: int,
+    kind: type[Exception],
+) -> None:
+    """`manifest invalid` alone doesn't say that a version has too many files for this registry."""
+    entry = {"code": code, "message": code.lower().replace("_", " "), "detail": detail}
+    answers.put(MANIFEST, json={"errors": [entry]}, status=status)
+    document = Document(IMAGE_INDEX, b" " * size)
+    with pytest.raises(kind) as caught:
+        make_session(publishing=True).push(REPOSITORY, TAG, document)
+    sentence = f"the manifest has {size} bytes, which is over the registry's limit"
+    assert (sentence in str(caught.value)) is (kind is TooLarge)
 
 
 @pytest.mark.parametrize(
