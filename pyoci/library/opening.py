@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -21,7 +22,7 @@ from pyoci.net.adapters import Proxies
 from pyoci.net.addresses import Reach
 from pyoci.net.messages import Answer, Call
 from pyoci.net.transport import Transport
-from pyoci.oci.credentials import Credentials
+from pyoci.oci.credentials import Anonymous, Credentials
 from pyoci.oci.references import Registry, shown
 from pyoci.oci.registries import DEFAULT, EMBEDDED, Registries, split_address
 from pyoci.store.models import Namespace
@@ -29,6 +30,7 @@ from pyoci.store.models import Namespace
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
+LAYOUTS = "oci:"  # and a folder of OCI image layouts
 EXPECTED = "expected a registry and a namespace, like ghcr.io/acme, or the URL of a PyOCI server"
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _ERROR = "x-pyoci"  # the header in which PyOCI names the kind of an error
@@ -40,9 +42,11 @@ def open_index(
     *,
     netrc: bool = False,
     environ: Mapping[str, str] | None = None,
+    create: bool = False,
 ) -> Index:
     """Open the package index at `address`: a registry and a namespace (`ghcr.io/acme`,
-    `http://127.0.0.1:5000/acme`), a name that PYOCI_INDEXES gives to them, or the URL of a PyOCI server.
+    `http://127.0.0.1:5000/acme`), a name that PYOCI_INDEXES gives to them, the URL of a PyOCI server, or a
+    folder with an OCI image layout for each project (`oci:backup`), which is made with `create`.
 
     Without `credentials`, those that the user has stored for the host are used: see `find_credentials`. The
     settings of the environment `environ` count, os.environ by default. A URL is asked whether it is a server;
@@ -50,8 +54,10 @@ def open_index(
     """
     environ = os.environ if environ is None else environ
     settings = ClientSettings.from_environ(environ)
+    if address.startswith(LAYOUTS):
+        return _layouts(address, settings, create=create)
     target = parse_address(address, settings)
-    transport = make_transport(settings, embedded=_is_embedded(target))
+    transport = make_transport(settings, embedded=_embedded(settings) if _is_embedded(target) else None)
     if isinstance(target, str):
         target = _at(target, transport, settings.registries)
     caller = credentials
@@ -78,10 +84,19 @@ def parse_address(text: str, settings: ClientSettings) -> Namespace | str:
     return _namespace(text, settings.registries)
 
 
-def make_transport(settings: ClientSettings, *, embedded: bool = False) -> Transport:
-    """The HTTP client, with the embedded registry in this process if that is needed."""
+def _layouts(address: str, settings: ClientSettings, *, create: bool) -> Index:
+    """The index in a folder of OCI image layouts: the embedded registry can be one for any folder."""
+    directory = Path(address.removeprefix(LAYOUTS))
+    if not create and not directory.is_dir():
+        raise NotFound(f"there is no folder {directory}; expected one of OCI image layouts, like oci:backup")
+    transport = make_transport(settings, embedded=_registry_in(directory))
+    return RegistryIndex(Namespace(EMBEDDED, ""), Anonymous(), transport, f"{LAYOUTS}{directory}")
+
+
+def make_transport(settings: ClientSettings, *, embedded: WSGIApplication | None = None) -> Transport:
+    """The HTTP client. `embedded` is a registry in this process."""
     return Transport(
-        embedded=_embedded(settings) if embedded else None,
+        embedded=embedded,
         proxies=Proxies(settings.proxies, settings.no_proxy),
         ca_bundle=settings.ca_bundle,
         host_connections=settings.host_connections,
@@ -139,13 +154,17 @@ def _embedded(settings: ClientSettings) -> WSGIApplication:
     """The embedded registry over its directory. It asks for no password: whoever may write to the directory
     needs none.
     """
-    from pyoci.embedded import create_registry_app  # loads Flask, which nothing else here needs
-
     directory = settings.embedded
     if directory is None or not directory.is_dir():
         raise NotFound(
             f"there is no embedded registry in {directory}; expected PYOCI_EMBEDDED to name its directory"
         )
+    return _registry_in(directory)
+
+
+def _registry_in(directory: Path) -> WSGIApplication:
+    from pyoci.embedded import create_registry_app  # loads Flask, which nothing else here needs
+
     return create_registry_app(directory, htpasswd=None, local_only=False)
 
 

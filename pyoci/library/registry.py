@@ -29,7 +29,11 @@ class RegistryIndex(Index):
 
     kind = "registry"
 
-    def __init__(self, namespace: Namespace, caller: Credentials, transport: Transport) -> None:
+    def __init__(
+        self, namespace: Namespace, caller: Credentials, transport: Transport, address: str = ""
+    ) -> None:
+        """`address` is what messages call the index: the namespace itself unless it is given."""
+        self._address = address or str(namespace)
         self.namespace = namespace
         self.caller = caller
         self.transport = transport
@@ -45,7 +49,7 @@ class RegistryIndex(Index):
 
     @property
     def address(self) -> str:
-        return str(self.namespace)
+        return self._address
 
     def projects(self) -> tuple[str, ...]:
         return tuple(name.normalized for name in self.store.projects(self.namespace, self.caller))

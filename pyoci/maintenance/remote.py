@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from pyoci.cache.memory import MemoryBackend
 from pyoci.distributions.names import ProjectName
-from pyoci.errors import InvalidRequest, NotFound
+from pyoci.errors import NotFound
 from pyoci.oci.credentials import Anonymous, Credentials
 from pyoci.oci.errors import RegistryNotFound, RegistryNotSupported
-from pyoci.oci.references import Registry, Repository
+from pyoci.oci.references import Repository
+from pyoci.oci.registries import EMBEDDED
 from pyoci.oci.session import Gateway, OCISession
 from pyoci.store.cache import Cache
+from pyoci.store.models import Namespace
+from pyoci.store.roots import projects_in
 from pyoci.store.state import Freshness
 from pyoci.store.writing.lag import RecentWrites
 from pyoci.store.writing.queue import TagLocks
@@ -23,22 +26,20 @@ from pyoci.store.writing.update import IndexUpdater
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """`path` is that of the namespace, `acme/python`. A folder of OCI image layouts has the path "": each of
-    its layouts is a project.
-    """
+    """`address` is what messages call it: the namespace itself unless it is given."""
 
     gateway: Gateway
-    registry: Registry
-    path: str
+    namespace: Namespace
     credentials: Credentials = field(default_factory=Anonymous)
+    address: str = ""
 
     def session(self, *, writing: bool = False) -> OCISession:
         """A session of its own for each piece of work, because reading has a deadline."""
-        return self.gateway.session(self.registry, self.credentials, publishing=writing)
+        return self.gateway.session(self.namespace.registry, self.credentials, publishing=writing)
 
     def repository(self, name: ProjectName) -> Repository:
-        """The repository of a project. Raises InvalidRequest if its name grows too long."""
-        return Repository.parse(self.registry, self._prefix + name.underscored)
+        """The repository of a project. Raises InvalidRequest where its name grows too long."""
+        return self.namespace.repository(name)
 
     def projects(self) -> tuple[ProjectName, ...]:
         """The projects by the registry's list of repositories, sorted; container images count, too. Raises
@@ -47,8 +48,8 @@ class Remote:
         try:
             names = self.session().repositories()
         except (RegistryNotFound, RegistryNotSupported) as exc:
-            raise NotFound(f"{self.registry} doesn't list its repositories; name the projects") from exc
-        return tuple(sorted(self._projects_in(names)))
+            raise NotFound(f"{self} doesn't list its repositories; name the projects") from exc
+        return tuple(sorted(projects_in(self.namespace, names)))
 
     def tags(self, name: ProjectName) -> tuple[str, ...]:
         """The tags of a project; none if the registry has no such repository."""
@@ -58,24 +59,14 @@ class Remote:
             return ()
 
     def is_beside(self, other: Remote) -> bool:
-        """Whether both are in one registry, so that blobs can be mounted from one to the other."""
-        return self.registry == other.registry and self.gateway is other.gateway
-
-    @property
-    def _prefix(self) -> str:
-        return f"{self.path}/" if self.path else ""
-
-    def _projects_in(self, repositories: tuple[str, ...]) -> Iterator[ProjectName]:
-        for repository in repositories:
-            if not repository.startswith(self._prefix):
-                continue
-            try:
-                yield ProjectName.from_underscored(repository.removeprefix(self._prefix))
-            except InvalidRequest:  # a deeper namespace, or no name of a project
-                continue
+        """Whether both are in one registry, so that blobs can be mounted from one to the other. Two folders
+        are two registries.
+        """
+        here, there = self.namespace.registry, other.namespace.registry
+        return here == there and (here is not EMBEDDED or self.gateway is other.gateway)
 
     def __str__(self) -> str:
-        return f"{self.registry}/{self.path}" if self.path else str(self.registry)
+        return self.address or str(self.namespace)
 
 
 def make_updater(sleep: Callable[[float], None] = time.sleep) -> IndexUpdater:

@@ -23,7 +23,9 @@ from pyoci.upstream.client import UpstreamPage
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """The path between registry and project, `acme/python`: one or more segments, lower case."""
+    """The path between registry and project, `acme/python`: one or more segments, lower case. "" is a folder
+    of OCI image layouts, each of which is a project.
+    """
 
     registry: Registry
     path: str
@@ -35,10 +37,15 @@ class Namespace:
 
     def repository(self, name: ProjectName) -> Repository:
         """The repository that holds the project `name`. Raises InvalidRequest if its name is too long."""
-        return Repository.parse(self.registry, f"{self.path}/{name.underscored}")
+        return Repository.parse(self.registry, self.prefix + name.underscored)
+
+    @property
+    def prefix(self) -> str:
+        """How the names of its repositories begin."""
+        return f"{self.path}/" if self.path else ""
 
     def __str__(self) -> str:
-        return f"{self.registry}/{self.path}"
+        return f"{self.registry}/{self.path}" if self.path else str(self.registry)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,7 +58,7 @@ class Roots:
             raise NotFound(
                 f"{namespace.registry} doesn't list its repositories; ask for a project by name"
             ) from exc
-        return tuple(sorted(_projects_in(namespace, names)))
+        return tuple(sorted(projects_in(namespace, names)))
 
     def projects_if_any(self, namespace: Namespace, caller: Credentials) -> tuple[ProjectName, ...]:
         """The projects of a namespace; none if they can't be listed. The whole list is read only if the
@@ -73,7 +73,7 @@ class Roots:
         """Whether the registry lists anything in a namespace. With `fresh` nothing that is remembered is
         used. Raises the registry's refusal.
         """
-        session, prefix = self._gateway.session(namespace.registry, caller), f"{namespace.path}/"
+        session, prefix = self._gateway.session(namespace.registry, caller), namespace.prefix
         names = session.repositories_after(prefix)
         if any(name.startswith(prefix) for name in names):
             return True
@@ -117,11 +117,11 @@ def _paths_above(repository: str) -> Iterator[str]:
     return ("/".join(segments[:count]) for count in range(1, len(segments)))
 
 
-def _projects_in(namespace: Namespace, repositories: Iterable[str]) -> Iterator[ProjectName]:
+def projects_in(namespace: Namespace, repositories: Iterable[str]) -> Iterator[ProjectName]:
     """The projects of a namespace among some repositories. A repository deeper in the path belongs to
     another namespace.
     """
-    prefix = f"{namespace.path}/"
+    prefix = namespace.prefix
     for repository in repositories:
         if not repository.startswith(prefix):
             continue

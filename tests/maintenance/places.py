@@ -10,7 +10,6 @@ from pyoci.maintenance.remote import Remote
 from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.models import IMAGE_MANIFEST
 from pyoci.oci.references import Digest, Tag
-from pyoci.oci.registries import EMBEDDED
 from tests.registry import TestRegistry, make_namespace, make_repository
 from tests.store.shelf import HELLO, NOBODY, make_foreign_image, page, publish, publish_wheel
 
@@ -23,7 +22,7 @@ class Place:
     def __init__(self, directory: Path) -> None:
         self.registry = TestRegistry(directory)
         self.store = self.registry.store()
-        self.remote = Remote(self.registry.gateway, EMBEDDED, "acme", NOBODY)
+        self.remote = Remote(self.registry.gateway, make_namespace(), NOBODY)
 
     def wheel(self, version: str = "1.0", **settings: Any) -> str:
         return publish_wheel(self.store, version, **settings).filename

@@ -10,7 +10,6 @@ from pyoci.distributions.names import ProjectName
 from pyoci.errors import NotFound
 from pyoci.maintenance.copy import CopiedTag, Copier
 from pyoci.maintenance.remote import Remote, make_updater
-from pyoci.oci.registries import EMBEDDED
 from tests.builders import make_sdist, make_wheel
 from tests.maintenance.places import HELLO, Place, make_foreign_image
 from tests.registry import make_namespace
@@ -228,7 +227,7 @@ class TestOneRegistry:
     def test_blobs_are_mounted(self, source: Place) -> None:
         """Between two namespaces of one registry no bytes are sent."""
         source.wheel()
-        beside = Remote(source.registry.gateway, EMBEDDED, "elsewhere", NOBODY)
+        beside = Remote(source.registry.gateway, make_namespace("elsewhere"), NOBODY)
         copier = Copier(source.remote, beside, make_updater(sleep=lambda _: None))
         (done,) = copier.run()
         assert (done.outcome, done.sent, done.mounted) == ("copied", 0, 2)
@@ -236,7 +235,7 @@ class TestOneRegistry:
     def test_registry_that_mounts_nothing(self, source: Place) -> None:
         """It wants the bytes; it is asked once for each version."""
         source.wheel()
-        beside = Remote(source.registry.gateway, EMBEDDED, "elsewhere", NOBODY)
+        beside = Remote(source.registry.gateway, make_namespace("elsewhere"), NOBODY)
         source.registry.mounts = False
         copier = Copier(source.remote, beside, make_updater(sleep=lambda _: None))
         (done,) = copier.run()

@@ -1,0 +1,111 @@
+"""Operations on everything that an index has: copy, check, repair, and what may be pruned. They need the
+registry itself, or a folder of OCI image layouts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pyoci.distributions.names import ProjectName
+from pyoci.errors import InvalidRequest, NotFound
+from pyoci.library.index import Index, Progress, needs_registry
+from pyoci.library.registry import RegistryIndex
+from pyoci.maintenance import copy as copying
+from pyoci.maintenance.check import CheckedProject, Checker, Problem
+from pyoci.maintenance.copy import CopiedTag, Copier
+from pyoci.maintenance.prune import PrunedVersion, Rules, pruned
+from pyoci.maintenance.remote import Remote, make_updater
+from pyoci.maintenance.repair import FileSource, Repaired, Repairer
+from pyoci.store.models import ProjectPage
+
+
+def _ignored(_count: int) -> None:
+    """The progress that nobody watches."""
+
+
+def copy(
+    source: Index,
+    target: Index,
+    projects: Iterable[str] = (),
+    *,
+    jobs: int = copying.JOBS,
+    progress: Progress = _ignored,
+) -> Iterator[CopiedTag]:
+    """Copy projects, or all, and yield what became of each tag. What the target has already isn't sent.
+    `progress` gets the number of bytes of each piece that was sent.
+
+    Raises NotSupported for an index behind a server, and NotFound where the registry gives no list.
+    """
+    here, there = _remote(source, "copying"), _remote(target, "copying")
+    if here.is_beside(there) and here.namespace == there.namespace:
+        raise InvalidRequest(f"{source.address} is both source and target; expected two places")
+    return Copier(here, there, make_updater(), jobs=jobs, advance=progress).run(_names(projects))
+
+
+def check(
+    index: Index, projects: Iterable[str] = (), *, deep: bool = False, progress: Progress = _ignored
+) -> Iterator[CheckedProject]:
+    """Check projects, or all, and yield what was found in each. `deep` reads the bytes of every file."""
+    remote = _remote(index, "checking")
+    return Checker(remote, deep=deep, advance=progress).run(_names(projects))
+
+
+def repair(
+    index: Index,
+    problems: Iterable[Problem],
+    *,
+    source: Index | Path | None = None,
+    drop_lost: bool = False,
+    progress: Progress = _ignored,
+) -> Iterator[Repaired]:
+    """Mend what a check has found. Lost files come from `source`, another index or a folder of files; with
+    `drop_lost` those that are nowhere are taken out of their version.
+    """
+    remote = _remote(index, "repairing")
+    found: Remote | FileSource | None = None
+    if isinstance(source, Path):
+        found = FileSource(source, index.publish)
+    elif source is not None:
+        found = _remote(source, "repairing")
+    repairer = Repairer(remote, make_updater(), source=found, drop_lost=drop_lost, advance=progress)
+    return repairer.run(problems)
+
+
+def prunable(
+    index: Index,
+    rules: Rules,
+    projects: Iterable[str] = (),
+    *,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Iterator[PrunedVersion]:
+    """The versions that may go by the rules, judged within each project. `Index.delete` deletes one."""
+    registry = _registry(index, "pruning")
+    names = _names(projects)
+    for name in names or _remote(index, "pruning").projects():
+        try:
+            page = registry.store.find(
+                registry.namespace, name, registry.caller, ask_upstream=False, fresh=True
+            )
+        except NotFound:
+            if names:
+                raise
+            continue  # the repository of a container image
+        assert isinstance(page, ProjectPage)  # without `below` and upstream there is nothing else
+        yield from pruned(page, rules, now())
+
+
+def _names(projects: Iterable[str]) -> tuple[ProjectName, ...]:
+    return tuple(dict.fromkeys(map(ProjectName.parse, projects)))
+
+
+def _registry(index: Index, what: str) -> RegistryIndex:
+    if not isinstance(index, RegistryIndex):
+        raise needs_registry(index, what)
+    return index
+
+
+def _remote(index: Index, what: str) -> Remote:
+    registry = _registry(index, what)
+    return Remote(registry.gateway, registry.namespace, registry.caller, registry.address)
