@@ -17,6 +17,9 @@ from pyoci import errors
 VERBS = {
     "list": "List the projects of an index, or the versions of a project.",
     "show": "Show a project or a version with its files.",
+    "copy": "Copy projects between registries, or to and from a folder.",
+    "prune": "Delete versions by rules: how many and how new ones to keep.",
+    "check": "Check that everything is there, and repair what isn't.",
     "serve": "Serve a package index, with the embedded registry.",
     "gc": "Remove unreferenced data from the embedded registry.",
 }

@@ -19,7 +19,7 @@ from pyoci.cli.output import Output
 from pyoci.cli.schema import Schema
 
 if TYPE_CHECKING:
-    from pyoci.library import Credentials
+    from pyoci.library import Credentials, Index
 
 DIRECTORY = "pyoci-data"  # of the embedded registry, if PYOCI_EMBEDDED names no other
 _PASSWORD_LIMIT = 64 * 1024  # characters
@@ -52,8 +52,9 @@ def verb(
 ) -> Callable[[Function], Verb]:
     """Make a command of a function. Its docstring is the help, its click decorators are the parameters.
 
-    `indexes` names arguments that come first: each is an address, and the function gets the opened Index. A
-    verb with a `document` has --json. The function gets an Output, and returns the exit code; None is 0.
+    `indexes` names arguments that come first: each is an address, and the function gets the opened Index. Of
+    two, the first is a source and the second a target, which the login is for. A verb with a `document` has
+    --json. The function gets an Output, and returns the exit code; None is 0.
     """
 
     def decorate(function: Function) -> Verb:
@@ -94,9 +95,24 @@ def _open_all(names: Sequence[str], options: dict[str, Any], opened: ExitStack) 
 
     login = _login(options.pop("username"), options.pop("password_stdin"))
     netrc, environ = options.pop("netrc"), environment()
-    for name in names:
-        index = open_index(options[name], login, netrc=netrc, environ=environ)
-        options[name] = opened.enter_context(index)
+    for name in names[:-1]:
+        options[name] = opened.enter_context(open_source(options[name], netrc=netrc))
+    last, is_target = names[-1], len(names) > 1
+    index = open_index(options[last], login, netrc=netrc, environ=environ, create=is_target)
+    options[last] = opened.enter_context(index)
+
+
+def open_source(address: str, *, netrc: bool = False) -> Index:
+    """Open an index that is read beside the verb's own one. It may be at another host, so it doesn't get the
+    login of the other: PYOCI_SOURCE_USERNAME and PYOCI_SOURCE_PASSWORD are for it, or what is stored for its
+    host.
+    """
+    from pyoci.library import open_index
+
+    environ = dict(environment())
+    for name in ("USERNAME", "PASSWORD"):
+        environ[f"PYOCI_{name}"] = environ.get(f"PYOCI_SOURCE_{name}", "")
+    return open_index(address, netrc=netrc, environ=environ)
 
 
 def _login(username: str | None, password_stdin: bool) -> Credentials | None:

@@ -4,22 +4,36 @@
 """
 
 from pyoci.errors import PyOCIError
+from pyoci.library import operations
 from pyoci.library.credentials import find_credentials
 from pyoci.library.index import Index
 from pyoci.library.models import File, Project
 from pyoci.library.opening import open_index
+from pyoci.maintenance.check import CheckedProject, Problem
+from pyoci.maintenance.copy import CopiedTag
+from pyoci.maintenance.locks import read_locks
+from pyoci.maintenance.prune import PrunedVersion, Rules
+from pyoci.maintenance.repair import Repaired
 from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials, IdentityToken
 
 __all__ = [
     "Anonymous",
     "Basic",
     "Bearer",
+    "CheckedProject",
+    "CopiedTag",
     "Credentials",
     "File",
     "IdentityToken",
     "Index",
+    "Problem",
     "Project",
+    "PrunedVersion",
     "PyOCIError",
+    "Repaired",
+    "Rules",
     "find_credentials",
     "open_index",
+    "operations",
+    "read_locks",
 ]

@@ -4,7 +4,7 @@ registry itself, or a folder of OCI image layouts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,9 +12,8 @@ from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest, NotFound
 from pyoci.library.index import Index, Progress, needs_registry
 from pyoci.library.registry import RegistryIndex
-from pyoci.maintenance import copy as copying
 from pyoci.maintenance.check import CheckedProject, Checker, Problem
-from pyoci.maintenance.copy import CopiedTag, Copier
+from pyoci.maintenance.copy import JOBS, CopiedTag, Copier
 from pyoci.maintenance.prune import PrunedVersion, Rules, pruned
 from pyoci.maintenance.remote import Remote, make_updater
 from pyoci.maintenance.repair import FileSource, Repaired, Repairer
@@ -30,9 +29,9 @@ def copy(
     target: Index,
     projects: Iterable[str] = (),
     *,
-    jobs: int = copying.JOBS,
+    jobs: int = JOBS,
     progress: Progress = _ignored,
-) -> Iterator[CopiedTag]:
+) -> Generator[CopiedTag]:
     """Copy projects, or all, and yield what became of each tag. What the target has already isn't sent.
     `progress` gets the number of bytes of each piece that was sent.
 
@@ -46,7 +45,7 @@ def copy(
 
 def check(
     index: Index, projects: Iterable[str] = (), *, deep: bool = False, progress: Progress = _ignored
-) -> Iterator[CheckedProject]:
+) -> Generator[CheckedProject]:
     """Check projects, or all, and yield what was found in each. `deep` reads the bytes of every file."""
     remote = _remote(index, "checking")
     return Checker(remote, deep=deep, advance=progress).run(_names(projects))

@@ -6,7 +6,7 @@ Each document and each blob is asked for once.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
@@ -70,7 +70,12 @@ class Problem:
     kind: Kind
     what: str
     detail: str = ""
-    entry: Entry | None = field(default=None, repr=False)  # the file, where it is about one
+    entry: Entry | None = field(default=None, repr=False, compare=False)  # the file, where it is about one
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether something fails because of it; the other problems are worth knowing."""
+        return self.kind not in {"tag is odd", "spelled twice", "document is large"}
 
     @property
     def effect(self) -> str:
@@ -102,7 +107,7 @@ class Checker:
     ) -> None:
         self._remote, self._deep, self._jobs, self._advance = remote, deep, jobs, advance
 
-    def run(self, names: Iterable[ProjectName] = ()) -> Iterator[CheckedProject]:
+    def run(self, names: Iterable[ProjectName] = ()) -> Generator[CheckedProject]:
         """Check these projects, or all. Raises what the registry's list of projects raises."""
         named = tuple(names)
         yield from in_parallel(self._checked, named or self._remote.projects(), self._jobs)

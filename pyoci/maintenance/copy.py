@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -97,7 +97,7 @@ class Copier:
         self._now = now
         self._stopped = threading.Event()
 
-    def run(self, names: Iterable[ProjectName] = ()) -> Iterator[CopiedTag]:
+    def run(self, names: Iterable[ProjectName] = ()) -> Generator[CopiedTag]:
         """Copy these projects, or all. Yields what became of each tag, in the order in which they are done.
         Raises what the source's list of projects raises.
         """

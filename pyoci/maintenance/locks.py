@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -18,6 +18,15 @@ _LIMIT = 64 * 1024 * 1024  # bytes of one file
 _EXPECTED = "expected uv.lock, pylock.toml, poetry.lock or a requirements file"
 
 Pins = dict[str, frozenset[Version]]  # by normalised name
+
+
+def read_locks(paths: Iterable[Path]) -> Pins:
+    """The pinned versions of several files together. Raises InvalidRequest."""
+    found: Pins = {}
+    for path in paths:
+        for name, versions in read_lock(path).items():
+            found[name] = found.get(name, frozenset()) | versions
+    return found
 
 
 def read_lock(path: Path) -> Pins:

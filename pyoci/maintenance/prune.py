@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Self
 
 from packaging.version import Version
 
@@ -27,7 +28,24 @@ class Rules:
     match: re.Pattern[str] = re.compile("")
     keep: int | None = None
     keep_newer: timedelta | None = None
-    locked: dict[str, frozenset[Version]] = field(default_factory=dict)
+    locked: Mapping[str, frozenset[Version]] = field(default_factory=dict)
+
+    @classmethod
+    def parse(
+        cls,
+        *,
+        match: str | None = None,
+        keep: int | None = None,
+        keep_newer: str | None = None,
+        locked: Mapping[str, frozenset[Version]] | None = None,
+    ) -> Self:
+        """The rules of some texts: a regular expression, and an age (`90d`). Raises InvalidRequest."""
+        return cls(
+            match=parse_match(match or ""),
+            keep=keep,
+            keep_newer=None if keep_newer is None else parse_age(keep_newer),
+            locked=locked or {},
+        )
 
     @property
     def keeps_nothing(self) -> bool:

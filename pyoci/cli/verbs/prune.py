@@ -1,0 +1,124 @@
+"""`pyoci prune`: deletes versions by rules."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pyoci.cli import schema
+from pyoci.cli.output import Output, size
+from pyoci.cli.verb import verb
+from pyoci.errors import PyOCIError
+from pyoci.library import Index, PrunedVersion, Rules, operations, read_locks
+
+_DOCUMENT = schema.record(
+    index=schema.text("The address of the index."),
+    dry_run=schema.flag("Whether nothing was deleted because of --dry-run."),
+    versions=schema.listed(
+        "Every version that goes by the rules.",
+        schema.record(
+            project=schema.text("The normalised name of the project."),
+            version=schema.text("The version."),
+            files=schema.listed("Its files.", schema.text("A file name.")),
+            size=schema.number("Their size in bytes, as far as it is known."),
+            deleted=schema.flag("Whether it was deleted."),
+            error=schema.nullable(schema.text("Why it couldn't be deleted.")),
+        ),
+    ),
+)
+_Errors = dict[tuple[str, str], str]
+
+
+@verb(
+    examples=(
+        "pyoci prune ghcr.io/acme --keep 10 --keep-newer 90d --dry-run",
+        "pyoci prune ghcr.io/acme --match 'dev|rc' --keep-newer 30d --yes",
+        "pyoci prune ghcr.io/acme hello-world --keep 5 --keep-locked uv.lock",
+    ),
+    document=_DOCUMENT,
+    indexes=("index",),
+)
+@click.argument("projects", metavar="[PROJECT]...", nargs=-1)
+@click.option("--keep", type=click.IntRange(0), metavar="N", help="Keep the N newest versions.")
+@click.option("--keep-newer", metavar="AGE", help="Keep what was published in this time: 90d, 12h, 8w.")
+@click.option("--keep-locked", metavar="FILE", multiple=True, help="Keep what a lock file names.")
+@click.option("--match", metavar="REGEX", help="Delete only versions that this expression fits.")
+@click.option("--dry-run", is_flag=True, help="Only show what would go.")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+def command(
+    output: Output,
+    index: Index,
+    projects: tuple[str, ...],
+    keep: int | None,
+    keep_newer: str | None,
+    keep_locked: tuple[str, ...],
+    match: str | None,
+    dry_run: bool,
+    yes: bool,
+) -> int:
+    """Delete versions of each PROJECT, or of all projects, in INDEX.
+
+    The rules are judged within each project. A version goes if --match fits it and no --keep rule holds it.
+    The newest final version that isn't yanked always stays. Files are deleted for good: --dry-run shows them
+    first.
+    """
+    rules = _rules(keep, keep_newer, keep_locked, match)
+    found = list(operations.prunable(index, rules, projects))
+    asks = bool(found) and not (dry_run or yes)
+    if asks and (output.as_json or not sys.stdin.isatty()):
+        raise click.UsageError("nobody can be asked here; expected --yes or --dry-run")
+    if not output.as_json:
+        _print(output, found)
+    if asks:
+        click.confirm("Delete them for good?", abort=True, err=True)
+    errors = {} if dry_run else _delete(output, index, found)
+    documents = [_document(each, errors, deleted=not dry_run) for each in found]
+    document = {"index": index.address, "dry_run": dry_run, "versions": documents}
+    output.show(document, lambda: None)
+    return 1 if any(errors.values()) else 0
+
+
+def _rules(
+    keep: int | None, keep_newer: str | None, keep_locked: tuple[str, ...], match: str | None
+) -> Rules:
+    rules = Rules.parse(
+        keep=keep, keep_newer=keep_newer, match=match, locked=read_locks(map(Path, keep_locked))
+    )
+    if rules.keeps_nothing:
+        raise click.UsageError("there is no rule; expected --keep, --keep-newer, --keep-locked or --match")
+    return rules
+
+
+def _delete(output: Output, index: Index, found: list[PrunedVersion]) -> _Errors:
+    """Delete versions. Returns why some couldn't be deleted."""
+    errors: _Errors = {}
+    for each in found:
+        try:
+            index.delete(each.project, str(each.version))
+        except PyOCIError as exc:
+            errors[each.project, str(each.version)] = exc.message
+            output.note(f"{each.project} {each.version} was not deleted: {exc.message}")
+    return errors
+
+
+def _document(each: PrunedVersion, errors: _Errors, *, deleted: bool) -> dict[str, Any]:
+    error = errors.get((each.project, str(each.version)))
+    return {
+        "project": each.project,
+        "version": str(each.version),
+        "files": [file.filename for file in each.files],
+        "size": each.size,
+        "deleted": deleted and error is None,
+        "error": error,
+    }
+
+
+def _print(output: Output, found: list[PrunedVersion]) -> None:
+    rows = [(each.project, str(each.version), str(len(each.files)), size(each.size)) for each in found]
+    if rows:
+        output.table(("PROJECT", "VERSION", "FILES", "SIZE"), rows, right=("FILES", "SIZE"))
+        output.line()
+    output.line(f"{len(found)} versions go, {size(sum(each.size for each in found))}")

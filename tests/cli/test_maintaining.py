@@ -1,0 +1,183 @@
+"""`pyoci copy`, `pyoci prune` and `pyoci check`, straight in registries."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pyoci.library import Anonymous, open_index
+from tests.builders import make_sdist, make_wheel
+from tests.cli.conftest import Run, WriteFile
+
+WHEEL, OTHER = make_wheel(), make_wheel("other")
+
+
+@pytest.fixture
+def registry(server: str, write: WriteFile) -> str:
+    """A namespace with three versions of a project, and another project."""
+    address = f"{server}/acme"
+    with open_index(address, Anonymous(), environ={}) as opened:
+        for file in (WHEEL, make_sdist(), make_wheel(version="2.0"), make_wheel(version="2.1.dev1"), OTHER):
+            opened.publish(write(file))
+        opened.yank("hello-world", "1.0", "broken")
+    return address
+
+
+def _shown(run: Run, address: str) -> list[object]:
+    files = run("show", address, "hello-world", "--json").document["files"]
+    assert isinstance(files, list)
+    return files
+
+
+class TestCopy:
+    def test_to_another_namespace_and_a_folder_and_back(
+        self, registry: str, server: str, run: Run, tmp_path: Path
+    ) -> None:
+        """Every file is shown as before at each place: times, hashes, yanks."""
+        places = [f"{server}/elsewhere", f"oci:{tmp_path / 'backup'}", f"{server}/restored"]
+        before, source = _shown(run, registry), registry
+        for target in places:
+            ran = run("copy", source, target)
+            assert (ran.code, ran.stderr) == (0, "")
+            assert ran.stdout.startswith("4 tags copied, 0 were there already; ")
+            assert _shown(run, target) == before
+            source = target
+        assert run("list", places[1]).stdout.split() == ["hello-world", "other"]
+
+    def test_document(self, registry: str, run: Run, tmp_path: Path) -> None:
+        target = f"oci:{tmp_path / 'backup'}"
+        document = run("copy", registry, target, "other", "--json").document
+        (tag,) = document["tags"]
+        assert (document["source"], document["target"]) == (registry, target)
+        assert (tag["project"], tag["tag"], tag["outcome"], tag["notes"]) == ("other", "1.0", "copied", [])
+        assert tag["sent"] >= len(OTHER[1])
+        again = run("copy", registry, target, "other", "--json").document["tags"][0]
+        assert (again["outcome"], again["sent"]) == ("present", 0)
+
+    def test_unknown_project(self, registry: str, run: Run, tmp_path: Path) -> None:
+        ran = run("copy", registry, f"oci:{tmp_path / 'backup'}", "absent", "other")
+        assert ran.code == 1
+        assert f"there is no project absent in {registry}" in ran.stdout
+        assert "1 tags copied" in ran.stdout
+
+    def test_folder_that_is_not_there(self, server: str, run: Run, tmp_path: Path) -> None:
+        ran = run("copy", f"oci:{tmp_path / 'absent'}", f"{server}/acme")
+        assert (ran.code, ran.stdout) == (4, "")
+        assert ran.stderr == (
+            f"there is no folder {tmp_path / 'absent'}; expected one of OCI image layouts, like oci:backup\n"
+        )
+
+    def test_same_place(self, registry: str, run: Run) -> None:
+        ran = run("copy", registry, registry)
+        assert (ran.code, ran.stderr) == (2, f"{registry} is both source and target; expected two places\n")
+
+    def test_through_a_server(self, registry: str, server: str, run: Run, tmp_path: Path) -> None:
+        """A server's HTTP API can't keep upload times, so the registry itself is needed."""
+        ran = run("copy", f"{server}/local/acme", f"oci:{tmp_path}")
+        assert ran.code == 1
+        assert ran.stderr.startswith("copying needs the registry itself, and ")
+
+
+class TestPrune:
+    def test_dry_run(self, registry: str, run: Run) -> None:
+        ran = run("prune", registry, "--keep", "1", "--dry-run")
+        assert ran.code == 0
+        assert [line.split()[:2] for line in ran.stdout.splitlines()[1:2]] == [["hello-world", "1.0"]]
+        assert "1 versions go" in ran.stdout
+        assert len(_shown(run, registry)) == 4
+
+    def test_deletes(self, registry: str, run: Run) -> None:
+        """The newest final version stays, though it isn't among the newest one."""
+        document = run("prune", registry, "--keep", "1", "--yes", "--json").document
+        assert [(each["version"], each["deleted"]) for each in document["versions"]] == [("1.0", True)]
+        versions = run("list", registry, "hello-world", "--json").document["versions"]
+        assert [each["version"] for each in versions] == ["2.0", "2.1.dev1"]
+
+    def test_match(self, registry: str, run: Run) -> None:
+        document = run("prune", registry, "--match", "dev|rc", "--dry-run", "--json").document
+        assert [each["version"] for each in document["versions"]] == ["2.1.dev1"]
+
+    def test_lock_file(self, registry: str, run: Run, tmp_path: Path) -> None:
+        lock = tmp_path / "requirements.txt"
+        lock.write_text("hello-world==1.0\n")
+        document = run(
+            "prune", registry, "--keep", "1", "--keep-locked", lock, "--dry-run", "--json"
+        ).document
+        assert document["versions"] == []
+
+    def test_everything_may_not_go(self, registry: str, run: Run) -> None:
+        document = run("prune", registry, "--keep", "0", "--dry-run", "--json").document
+        gone = [(each["project"], each["version"]) for each in document["versions"]]
+        assert gone == [("hello-world", "1.0"), ("hello-world", "2.1.dev1")]
+
+    @pytest.mark.parametrize(
+        ("arguments", "sentence"),
+        [
+            ([], "there is no rule; expected --keep, --keep-newer, --keep-locked or --match"),
+            (["--keep", "1"], "nobody can be asked here; expected --yes or --dry-run"),
+            (["--keep-newer", "90"], "'90' is not an age; expected a number and a unit, like 90d, 12h or 8w"),
+            (["--match", "("], "'(' is not a regular expression"),
+            (["--keep-locked", "absent.lock"], "absent.lock can't be read"),
+        ],
+    )
+    def test_wrong_usage(self, registry: str, run: Run, arguments: list[str], sentence: str) -> None:
+        """Nothing is deleted."""
+        ran = run("prune", registry, *arguments)
+        assert ran.code == 2
+        assert sentence in ran.stderr
+        assert len(_shown(run, registry)) == 4
+
+    def test_unknown_project(self, registry: str, run: Run) -> None:
+        assert run("prune", registry, "absent", "--keep", "1", "--dry-run").code == 4
+
+
+class TestCheck:
+    def test_sound(self, registry: str, run: Run) -> None:
+        ran = run("check", registry, "--deep")
+        assert (ran.code, ran.stderr) == (0, "")
+        assert ran.stdout == "2 projects, 9 documents, 9 blobs: no problems\n"
+
+    def test_lost_file_comes_back_from_a_folder(
+        self, registry: str, run: Run, write: WriteFile, tmp_path: Path
+    ) -> None:
+        _lose(run, registry, tmp_path, WHEEL[0])
+        ran = run("check", registry)
+        assert ran.code == 1
+        assert f"hello-world 1.0 {WHEEL[0]}: file is lost" in ran.stdout
+        assert "    the page shows the file, and its download fails" in ran.stdout
+        ran = run("check", registry, "--repair", "--from", write(WHEEL).parent)
+        assert ran.code == 0
+        assert "    repaired" in ran.stdout
+        assert run("check", registry, "--deep").code == 0
+
+    def test_lost_file_is_taken_out(self, registry: str, run: Run, tmp_path: Path) -> None:
+        _lose(run, registry, tmp_path, WHEEL[0])
+        document = run("check", registry, "hello-world", "--repair", "--json").document
+        (problem,) = document["projects"][0]["problems"]
+        assert (problem["kind"], problem["outcome"]) == ("file is lost", "left")
+        assert problem["why"] == f"nothing at hand has the bytes of {WHEEL[0]}"
+        assert run("check", registry, "--repair", "--drop-lost").code == 0
+        assert len(_shown(run, registry)) == 3
+
+    def test_from_a_backup(self, registry: str, run: Run, tmp_path: Path) -> None:
+        backup = f"oci:{tmp_path / 'backup'}"
+        assert run("copy", registry, backup).code == 0
+        _lose(run, registry, tmp_path, WHEEL[0])
+        assert run("check", registry, "--repair", "--from", backup).code == 0
+        assert run("check", registry).code == 0
+
+    def test_wrong_usage(self, registry: str, run: Run) -> None:
+        ran = run("check", registry, "--drop-lost")
+        assert (ran.code, ran.stderr) == (
+            2,
+            "--from and --drop-lost need --repair; see `pyoci check --help`\n",
+        )
+
+
+def _lose(run: Run, address: str, folder: Path, filename: str) -> None:
+    """Delete a file's blob from the registry's directory."""
+    files = run("show", address, "hello-world", "--json").document["files"]
+    (sha256,) = (file["sha256"] for file in files if file["filename"] == filename)
+    os.unlink(folder / "registry" / "acme" / "hello_world" / "blobs" / "sha256" / sha256)
