@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPResponse
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -33,30 +33,47 @@ class Ending:
     seconds: float  # from the signal to the end
 
 
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """Where a transfer waits for somebody else. So much of it has been sent that the server has accepted it:
+    the buffers between them hold less.
+    """
+
+    is_reached: threading.Event = field(default_factory=threading.Event)
+    go_on: threading.Event = field(default_factory=threading.Event)
+
+
 def stop_amid(
     server: Server, index: PackageIndex, kept: Path, coming: Path, *, downloads: int, pause: float = PAUSE
 ) -> Ending:
     """SIGTERM while one file is uploaded and another, which must be there, is downloaded so many times.
 
-    Raises AssertionError if the upload is over before the signal is heard.
+    The upload goes on when new connections have been refused.
     """
-    begun = [threading.Event() for _ in range(downloads)]
+    begun, halt = [threading.Event() for _ in range(downloads)], Halt()
     with ThreadPoolExecutor(downloads + 1) as clients:
-        upload = clients.submit(slow_upload, index, server, coming, pause)
         digests = [clients.submit(slow_download, index, server, kept, event, pause) for event in begun]
         assert all(event.wait(60) for event in begun)
+        upload = clients.submit(slow_upload, index, server, coming, pause, halt)
+        assert halt.is_reached.wait(60)
         server.process.send_signal(signal.SIGTERM)
         told = time.monotonic()
         refused = _is_refused_soon(server)
-        assert not upload.done()
+        halt.go_on.set()
         with kept.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
         status, whole = upload.result(), [each.result() == digest for each in digests]
     return Ending(refused, status, whole, server.process.wait(60), time.monotonic() - told)
 
 
-def slow_upload(index: PackageIndex, server: Server, file: Path, pause: float = PAUSE) -> int:
-    """Send the upload form in steps; the status of the answer."""
+def slow_upload(
+    index: PackageIndex,
+    server: Server,
+    file: Path,
+    pause: float = PAUSE,
+    halt: Halt | None = None,
+) -> int:
+    """Send the upload form in steps; the status of the answer. `halt` is half-way."""
     fields = {":action": "file_upload", "protocol_version": "1", "name": "hello-world", "version": "1.0"}
     parts = [f'form-data; name="{name}"\r\n\r\n{value}' for name, value in fields.items()]
     parts.append(f'form-data; name="content"; filename="{file.name}"\r\n\r\n')
@@ -70,6 +87,9 @@ def slow_upload(index: PackageIndex, server: Server, file: Path, pause: float = 
         connection.sendall(make_head(line, kind, length, _CALLER) + head)
         while piece := content.read(size // STEPS + 1):
             connection.sendall(piece)
+            if halt is not None and content.tell() > size // 2:
+                halt.is_reached.set()
+                assert halt.go_on.wait(60)
             time.sleep(pause)
         connection.sendall(tail)
         with HTTPResponse(connection) as answer:
@@ -96,8 +116,10 @@ def slow_download(
 
 
 def _is_refused_soon(server: Server) -> bool:
-    """Whether new connections are refused within the time that a busy machine takes."""
-    end = time.monotonic() + 3
+    """Whether new connections are refused within the time that a busy machine takes. It is shorter than the
+    30 seconds that the server waits for more of an upload, and for its end.
+    """
+    end = time.monotonic() + 15
     while time.monotonic() < end:
         try:
             connect(server).close()
