@@ -64,7 +64,10 @@ class Connection:
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
         self.sock.close()
 
-    def hang(self, seconds: float = 30) -> None:
+    def hang(self, seconds: float = 600) -> None:
+        """Say nothing until the server closes. By default longer than a test may take, so that only a client
+        that gives up comes to its end.
+        """
         self.closing.wait(seconds)
 
 
@@ -154,6 +157,7 @@ class Server:
         # A client that hangs up is what most of these tests are about.
         with contextlib.suppress(OSError):
             if self.tls is not None:
+                sock.getpeername()  # wrap_socket leaves an open socket behind where the client has gone
                 sock = self.tls.wrap_socket(sock, server_side=True)
             self._open.append(sock)
             self.handle(Connection(sock, number, self._closing))

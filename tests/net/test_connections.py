@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import resource
@@ -28,6 +29,18 @@ def make_call(server: Server, path: str = "/v2/", host: str = "", **overrides: o
 
 def local(*_: object) -> list[str]:
     return ["127.0.0.1"]
+
+
+@contextlib.contextmanager
+def stuffed(address: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
+    """A port whose queue is full: the system drops what else wants to connect, and nobody answers."""
+    with contextlib.ExitStack() as stack:
+        full = stack.enter_context(socket.create_server((address, port), backlog=0))
+        for _ in range(4):
+            sock = stack.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex(full.getsockname())
+        yield full.getsockname()[1]
 
 
 class TestPinning:
@@ -108,21 +121,18 @@ class TestPinning:
             transport = make_transport(lookup=lambda *_: ["127.9.9.9", "127.0.0.1"])
             assert transport.document(make_call(server, host="two.example")).status == 200
 
-    def test_addresses_share_the_connect_timeout(self, make_transport: MakeTransport) -> None:
-        """Four addresses that never answer take no longer than one."""
-        with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
-            port = full.getsockname()[1]
-            stuffed = [socket.socket() for _ in range(4)]
-            for sock in stuffed:
-                sock.setblocking(False)
-                sock.connect_ex(("127.0.0.1", port))
+    def test_addresses_that_never_answer_are_given_up(self, make_transport: MakeTransport) -> None:
+        """A name whose four addresses never answer costs the time of one call."""
+        with stuffed() as port:
             transport = make_transport(lookup=lambda *_: ["127.0.0.1"] * 4, document_seconds=0.8)
-            begun = time.monotonic()
             with pytest.raises(Unreachable, match="in time"):
                 transport.document(Call(method="GET", url=f"http://full.example:{port}/", reach=Reach.LISTED))
-            assert time.monotonic() - begun < 6
-            for sock in stuffed:
-                sock.close()
+
+    def test_addresses_share_the_connect_timeout(self, make_transport: MakeTransport) -> None:
+        """The first address takes its share of the call's time; the second one is reached within the rest."""
+        with Server(always(answer())) as server, stuffed("127.0.0.2", server.port):
+            transport = make_transport(lookup=lambda *_: ["127.0.0.2", "127.0.0.1"], document_seconds=3.0)
+            assert transport.document(make_call(server, host="two.example")).status == 200
 
     @pytest.mark.parametrize(
         ("found", "words"),
@@ -265,10 +275,8 @@ class TestTimeLimits:
     BUDGET = 0.4
 
     def read(self, transport: Transport, call: Call) -> None:
-        begun = time.monotonic()
-        with pytest.raises(Unreachable):
+        with pytest.raises(Unreachable, match="in time"):
             transport.document(call)
-        assert time.monotonic() - begun < self.BUDGET + 5
 
     @pytest.mark.parametrize(
         "reply",
@@ -327,10 +335,8 @@ class TestTimeLimits:
         with Server(handle) as server:
             transport = make_transport(stall_seconds=self.BUDGET)
             stream = transport.stream(make_call(server))
-            begun = time.monotonic()
-            with pytest.raises(Unreachable):
+            with pytest.raises(Unreachable, match=r"in time|almost nothing"):
                 list(stream.pieces(1024))
-            assert time.monotonic() - begun < 6
 
     def test_stream_with_few_bytes_a_second_is_cut(self, make_transport: MakeTransport) -> None:
         """Although its pieces are passed on."""
@@ -398,10 +404,8 @@ class TestTimeLimits:
         with Server(handle) as server:
             body = FileBody(io.BytesIO(b"x" * 5000), 5000)
             transport = make_transport(stall_seconds=0.3, answer_seconds=0.6)
-            begun = time.monotonic()
             with pytest.raises(Unreachable, match="in time"):
                 transport.upload(make_call(server, method="PUT", body=body))
-            assert 0.5 < time.monotonic() - begun < 6
 
     def test_cut_call_leaves_other_calls_alone(self, make_transport: MakeTransport) -> None:
         """Calls that are in time continue while another one is cut."""
@@ -417,9 +421,9 @@ class TestTimeLimits:
             transport = make_transport(document_seconds=self.BUDGET)
             slow = threading.Thread(target=self.read, args=(transport, make_call(server, "/slow")))
             slow.start()
-            until = time.monotonic() + 2 * self.BUDGET
-            while time.monotonic() < until:
+            while slow.is_alive():
                 assert transport.document(make_call(server)).body == b"{}"
+            assert transport.document(make_call(server)).body == b"{}"
             slow.join()
 
 
@@ -552,13 +556,9 @@ class TestBodiesThatArrive:
             call = make_call(server, host="registry.example", method="PUT")
             transport.document(call)  # so that there is a connection to go back to
             body = Arriving([b"x" * 1000, failure], 5000)
-            begun = time.monotonic()
             with pytest.raises(type(failure)) as caught:
                 transport.upload(replace(call, body=body))
             assert caught.value is failure
-            assert (
-                time.monotonic() - begun < 30
-            )  # the answer would have been waited for three hundred seconds
             assert transport.document(replace(call, method="GET")).body == b"{}"
         assert ends[0] == b""
         assert b"x" * 1000 in ends
@@ -685,10 +685,8 @@ class TestGarbage:
         """docker-registry 2.8 announces a body that it never sends."""
         reply = answer(status="416 Range Not Satisfiable", length=100)
         with Server(always(reply)) as server:
-            begun = time.monotonic()
             assert make_transport().stream(make_call(server)).head(100) == b""
             assert make_transport().document(make_call(server)).status == 416
-            assert time.monotonic() - begun < 6
 
     def test_an_error_text_that_never_comes_is_left_out(self, make_transport: MakeTransport) -> None:
         """The status is known without the body."""

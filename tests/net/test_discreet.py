@@ -67,7 +67,7 @@ def named(found: list[str] | Exception, **more: Any) -> Any:
 
 FAILURES = {
     "closed port": closed,
-    "silent port": served(lambda connection: connection.hang(5)),
+    "silent port": served(lambda connection: connection.hang()),
     "port without TLS": served(lambda connection: connection.send(answer())),
     "cut handshake": served(cut),
     "untrusted certificate": served(always(answer()), tls=True),
@@ -101,7 +101,12 @@ def test_every_failure_has_the_same_message(
     events = Events(log=lambda event, **facts: told.append((event, facts)))
     with failure(certificate) as (port, settings):
         transport = make_transport(
-            events=events, public_port=port, document_seconds=0.5, stall_seconds=0.5, **settings
+            events=events,
+            public_port=port,
+            document_seconds=0.5,
+            stall_seconds=0.5,
+            answer_seconds=0.5,
+            **settings,
         )
         with pytest.raises(Unreachable) as caught:
             ask(transport, Call(method="GET", url=f"https://{HOST}:{port}/v2/", name=HOST))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -125,13 +123,12 @@ def test_no_header_raises(header: str) -> None:
         assert challenge.scheme
 
 
+@pytest.mark.timeout(60)  # milliseconds are enough; a pattern that backtracks takes many minutes
 @pytest.mark.parametrize("junk", ['a="', "Bearer ", 'scope="x",', "pull,", "\\" * 2, " ,", '"', "=" * 3])
 def test_a_long_header_costs_little(junk: str) -> None:
     """Only its beginning is parsed, and no pattern backtracks without limit."""
-    begun = time.monotonic()
-    parse_challenges(f'Bearer realm="{R}",{junk * 20_000}')
-    parse_challenges(junk * 20_000)
-    assert time.monotonic() - begun < 6
+    parse_challenges(f'Bearer realm="{R}",{junk * 500_000}')
+    parse_challenges(junk * 500_000)
 
 
 def test_source_of_a_mount_is_in_the_scopes() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 
 import pytest
@@ -195,14 +194,13 @@ def test_invalid_digest_is_refused(text: str) -> None:
         Digest.parse(text)
 
 
+@pytest.mark.timeout(60)  # milliseconds are enough; a pattern that backtracks takes many minutes
 @pytest.mark.parametrize("junk", ["a", "a.", "a-", "-", "a/", "__", ":", "[", "1:"])
 def test_long_texts_cost_little(junk: str) -> None:
     """No pattern backtracks without limit."""
-    begun = time.monotonic()
     for parse in (Registry.parse, Tag.parse, Digest.parse, lambda text: Repository.parse(HOST, text)):
         with pytest.raises(InvalidRequest):
-            parse(junk * 50_000 + "!")
-    assert time.monotonic() - begun < 6
+            parse(junk * 500_000 + "!")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import time
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -318,9 +318,8 @@ class TestBadCollectors:
         otlp = exporter(collector.url, "", {}, "1", log)()
         for _ in range(5000):  # more than the queue holds
             otlp.log("event", "pyoci.web", "warning", {})
-        begun = time.monotonic()
         otlp.stop(seconds=0.5)
-        assert time.monotonic() - begun < 10
+        assert "last-export" in {thread.name for thread in threading.enumerate()}  # it goes on by itself
         collector.released.set()
 
 

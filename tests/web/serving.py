@@ -13,7 +13,7 @@ from pyoci.web.body import Patience
 from tests.web.doubles import MemoryStore, Registries
 
 MAX_BODY = 1_000_000  # bytes
-PATIENCE = Patience(progress=1.0, start=3.0, slowest=1_000_000, chunked=3.0, refusal=3.0, cap=5_000_000)
+PATIENCE = Patience(progress=1.0, start=3.0, slowest=10_000, chunked=3.0, refusal=3.0, cap=5_000_000)
 BROKEN = "hello_world-6.6.zip"  # a download that breaks off in the middle
 LARGE = "hello_world-7.7.zip"
 

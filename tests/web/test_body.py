@@ -134,15 +134,13 @@ class TestFailing:
     def test_slow(self, pair: tuple[socket.socket, socket.socket]) -> None:
         """With a byte now and then it is over too; an answer can still be sent."""
         client, server = pair
-        patience = Patience(progress=5, start=0.2, slowest=1_000_000)
+        patience = Patience(progress=300, start=0.2, slowest=1_000_000)
         environ = {"wsgi.input": Connection(server), "gunicorn.socket": server}
         body = make_body(length=10, patience=patience, environ=environ)
         client.sendall(b"a")
-        started = time.monotonic()
         assert body.read(5) == b"a"
         with pytest.raises(BodyTimeout):
             body.read(5)
-        assert time.monotonic() - started < 4
         server.sendall(b"sorry")
         assert client.recv(10) == b"sorry"
 
