@@ -1,4 +1,4 @@
-"""What tests do with a store, in few words."""
+"""Short forms of what tests do with a store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HELLO = ProjectName.parse("hello-world")
 
 
 class Posted:
-    """A form that is all there, as `pyoci.store.writing.incoming.IncomingForm` has it."""
+    """A form that has arrived completely, as `pyoci.store.writing.incoming.IncomingForm`."""
 
     def __init__(self, upload: Upload) -> None:
         self.upload = upload
@@ -70,7 +70,7 @@ def names(store: PackageStore, name: ProjectName = HELLO) -> list[str]:
 
 
 def yanked(store: PackageStore) -> dict[str, str | None]:
-    """File name to the reason why a file is yanked, None if it isn't."""
+    """File name to the reason for which a file is yanked; None if it isn't."""
     return {file.filename: file.yanked for file in page(store).files}
 
 
@@ -91,7 +91,7 @@ def make_foreign_image(registry: TestRegistry, name: str = "hello-world") -> dic
 
 
 class Clock:
-    """Seconds that pass when a test says so; they begin when the wheels of these tests are published."""
+    """A clock that the test advances. It starts when the wheels of these tests are published."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
@@ -101,7 +101,7 @@ class Clock:
 
 
 class SwitchableBackend(MemoryBackend):
-    """A backend that fails while it is `off`; `before` is called with each key that is read."""
+    """A backend that fails while `off` is set. `before` is called with each key that is read."""
 
     off = False
     lost: tuple[str, ...] = ()  # kinds of values

@@ -1,4 +1,6 @@
-"""Any story of a project, told to three servers, and what each of them may show of it: a state machine."""
+"""A state machine: random sequences of operations on one project at three servers, and what each server may
+show after them.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,7 @@ reasons = st.sampled_from(["", "broken", "it's <b>not</b> good", None])
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A file that may be published, and the version that it belongs to."""
+    """A file that may be published, and its version."""
 
     version: str
     filename: str
@@ -60,7 +62,7 @@ class Made:
 
 
 def make_files() -> dict[str, tuple[Made, Made]]:
-    """File name to two that may bear it."""
+    """Two files for each file name."""
     found: dict[str, list[Made]] = {}
     for version in VERSIONS:
         for summary in ("first", "second"):
@@ -82,7 +84,7 @@ Shown = dict[str, tuple[str, str | None]]  # file name to its sha256, and why it
 
 @dataclass(slots=True)
 class Moment:
-    """What stood in one version from some time on, and which group of servers wrote it."""
+    """The state of a version from a time on, and the group of servers that wrote it."""
 
     at: float
     group: str
@@ -90,7 +92,7 @@ class Moment:
 
 
 class Guarded(TestRegistry):
-    """A registry that lets in whom `admitted` names."""
+    """A registry that lets only the callers in `admitted` read."""
 
     __test__ = False
     admitted: frozenset[str] = frozenset()
@@ -104,8 +106,9 @@ class Guarded(TestRegistry):
 
 
 class Story(RuleBasedStateMachine):
-    """Whoever may read sees what is there: at once what was done at a server that shares the cache, after
-    twice the TTL what was done elsewhere, and always where they ask anew. Whoever may not sees nothing.
+    """A caller who may read sees a change at once at servers that share the cache with its writer. At other
+    servers the caller sees it after twice the TTL, or with a fresh request. A caller who may not read sees
+    nothing.
     """
 
     def __init__(self) -> None:
@@ -128,7 +131,7 @@ class Story(RuleBasedStateMachine):
         return self.time
 
     def make_store(self, backend: MemoryBackend) -> PackageStore:
-        """A server: its own road and memory, and a cache over `backend`."""
+        """A server with its own HTTP client and memory, and a cache over `backend`."""
         transport = Transport(embedded=self.registry, sleep=lambda _: None)
         self.transports.append(transport)
         cache = Cache(backend, Freshness(TTL, TTL_OLD), clock=self.now, now=self.now)
@@ -151,12 +154,12 @@ class Story(RuleBasedStateMachine):
 
     @initialize(filename=filenames)
     def begin(self, filename: str) -> None:
-        """There is a project."""
+        """Create a project."""
         self.publish("left", "anna", filename, 0)
 
     @rule(server=servers, caller=insiders, filename=filenames, which=st.sampled_from([0, 0, 1]))
     def publish(self, server: str, caller: str, filename: str, which: int) -> None:
-        """New: taken. The same again: taken, too. Another one: refused."""
+        """A new file is stored. The same file again is accepted, and a different one is refused."""
         made = FILES[filename][which]
         there = self.present(made.version).get(filename)
         upload = make_upload(filename, made.content)
@@ -169,7 +172,7 @@ class Story(RuleBasedStateMachine):
 
     @rule(server=servers, caller=insiders, filename=filenames, reason=reasons, whole=st.booleans())
     def yank(self, server: str, caller: str, filename: str, reason: str | None, whole: bool) -> None:
-        """A file or all of its version; no reason takes it back."""
+        """Yank a file or a version. Without a reason the yank is taken back."""
         version, meant = self.meant(filename, whole)
         target = version if whole else filename
         expected = None if meant else NotFound
@@ -182,7 +185,7 @@ class Story(RuleBasedStateMachine):
 
     @rule(server=servers, caller=insiders, filename=filenames, whole=st.booleans())
     def delete(self, server: str, caller: str, filename: str, whole: bool) -> None:
-        """A file or all of its version."""
+        """Delete a file or a version."""
         version, meant = self.meant(filename, whole)
         target = version if whole else filename
         expected = None if meant else NotFound
@@ -193,19 +196,19 @@ class Story(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1.0, TTL / 2, TTL + 1, 2 * TTL + 1]))
     def wait(self, seconds: float) -> None:
-        """Time goes by."""
+        """Let time pass."""
         self.time += seconds
 
     @rule(caller=insiders)
     def refuse(self, caller: str) -> None:
-        """The registry lets somebody in no more."""
+        """The registry refuses a caller from now on."""
         if self.refused[caller] < 0:
             self.refused[caller] = self.time
             self.admit(*(name for name in INSIDERS if self.refused[name] < 0))
 
     @rule()
     def readmit(self) -> None:
-        """All are let in again."""
+        """The registry lets all callers in again."""
         self.refused = dict.fromkeys(INSIDERS, -math.inf)
         self.admit(*INSIDERS)
 
@@ -213,7 +216,7 @@ class Story(RuleBasedStateMachine):
 
     @rule(server=servers, caller=insiders, fresh=st.booleans())
     def look(self, server: str, caller: str, fresh: bool) -> None:
-        """The page, and the bytes of what stands on it."""
+        """Read the page, and the bytes of the files on it."""
         if self.is_refused(caller):
             if fresh or self.refused[caller] + TTL <= self.time:
                 self.sees_nothing(server, caller, fresh)
@@ -230,12 +233,12 @@ class Story(RuleBasedStateMachine):
 
     @rule(server=servers, caller=st.sampled_from(["stranger", "nobody"]), fresh=st.booleans())
     def look_as_a_stranger(self, server: str, caller: str, fresh: bool) -> None:
-        """Whatever is remembered for others."""
+        """The caller gets nothing, whatever is remembered for others."""
         self.sees_nothing(server, caller, fresh)
 
     @invariant()
     def ends(self) -> None:
-        """The registry itself holds what it should, as somebody new would read it."""
+        """Check the state in the registry, with a server that remembers nothing."""
         if not self.exists or self.is_refused("anna"):
             return
         transport = Transport(embedded=self.registry, sleep=lambda _: None)
@@ -250,7 +253,7 @@ class Story(RuleBasedStateMachine):
         assert found == expected
 
     def fetch(self, server: str, caller: str, file: PackageFile) -> None:
-        """The bytes and the metadata are those of one that bore this name lately."""
+        """The bytes and the metadata are those of a file that recently had this name."""
         store, who = self.stores[server], CALLERS[caller]
         possible = self.possible(server, FILES[file.filename][0].version, fresh=False)
         hashes = {shown[file.filename][0] for shown in possible if file.filename in shown}
@@ -264,7 +267,7 @@ class Story(RuleBasedStateMachine):
                 assert _sha256(text) == file.core_metadata or len(hashes) > 1
 
     def sees_nothing(self, server: str, caller: str, fresh: bool) -> None:
-        """Neither the page nor any file."""
+        """The caller gets neither the page nor a file."""
         store, who = self.stores[server], CALLERS[caller]
         _refused(lambda: page_of(store, NAMESPACE, HELLO, who, fresh=fresh))
         for filename in sorted(FILES)[:3]:
@@ -278,19 +281,19 @@ class Story(RuleBasedStateMachine):
         return self.history[version][-1].shown
 
     def meant(self, filename: str, whole: bool) -> tuple[str, Shown]:
-        """The version, and what there is now of the file or of all of it."""
+        """The version, and the files that are meant and exist now."""
         version = FILES[filename][0].version
         there = self.present(version)
         return version, dict(there) if whole else {name: there[name] for name in there if name == filename}
 
     def write(self, server: str, version: str, news: dict[str, Any]) -> None:
-        """A server was told; None deletes."""
+        """A server has made a change; None is a deletion."""
         now = {name: entry for name, entry in (self.present(version) | news).items() if entry is not None}
         self.history[version].append(Moment(self.time, GROUP[server], now))
 
     def possible(self, server: str, version: str, fresh: bool) -> list[Shown]:
-        """What a server may show of a version: what stood there within twice the TTL, but nothing from before
-        the last change that was made by this server, or by one that shares its cache.
+        """What a server may show of a version: its states within twice the TTL, but none from before the last
+        change by a server that shares its cache.
         """
         moments = self.history[version]
         if fresh:
@@ -304,7 +307,7 @@ class Story(RuleBasedStateMachine):
         return self.refused[caller] > 0
 
     def tried(self, act: Callable[[], object], caller: str, expected: type[Exception] | None) -> bool:
-        """Whether it was done; a caller who is let in no more does nothing."""
+        """Whether the operation was made: a refused caller does nothing."""
         if self.is_refused(caller):
             try:
                 act()

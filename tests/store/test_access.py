@@ -1,4 +1,4 @@
-"""Who may read: proofs and absences, and that neither outlives the registry's answer to a caller."""
+"""Who may read: proofs and absences end in time."""
 
 from __future__ import annotations
 
@@ -42,14 +42,16 @@ def read(store: PackageStore, caller: Credentials) -> ProjectPage:
 
 
 class TestAbsences:
-    """That a registry has told a caller that there is no such project."""
+    """The registry has told a caller that there is no such project."""
 
     @pytest.mark.parametrize(
         ("seconds", "last"),
         [pytest.param(10, 10, id="the token's"), pytest.param(1000, 60, id="the time to live")],
     )
-    def test_last_no_longer_than_the_registrys_word(self, clock: Clock, seconds: float, last: float) -> None:
-        """The absence ends with it, and so does the page of another package index."""
+    def test_end_with_the_registrys_answer(self, clock: Clock, seconds: float, last: float) -> None:
+        """The absence ends when the registry's answer is no longer valid, and so does the page of another
+        package index.
+        """
         cache = make_cache(clock=clock, now=clock)
         access = cache.of(REPOSITORY).access
         access.add_absence("me", cache.of(REPOSITORY).position(), seconds)
@@ -73,7 +75,7 @@ class TestAbsences:
 
 
 class TestProofs:
-    """That a caller may read."""
+    """The registry has let a caller read."""
 
     def test_last_no_longer_than_the_token(self, clock: Clock) -> None:
         """A proof ends with the token that it was made with, and after a minute at most."""
@@ -130,8 +132,10 @@ def test_a_refusal_of_anything_ends_the_proof(
     assert not store.is_valid(validity)
 
 
-def test_a_stranger_asks_the_same_of_what_is_remembered(registry: TestRegistry, store: PackageStore) -> None:
-    """Neither the requests nor the messages differ between a remembered file and one that isn't there."""
+def test_remembered_files_are_not_revealed(registry: TestRegistry, store: PackageStore) -> None:
+    """To a caller without access, a remembered file and a missing one look the same: the requests and the
+    messages don't differ.
+    """
     content(store, WHEEL)
     store.metadata(ACME, HELLO, WHEEL, NOBODY)
     registry.refuse = {"": (403, "DENIED")}
@@ -187,7 +191,7 @@ class TestACallerWhomTheRegistryRefuses:
         with pytest.raises(kind):
             list(store.open(ACME, HELLO, WHEEL, caller))
 
-    def test_what_is_known_of_a_file(
+    def test_size_and_hash_of_a_file(
         self, registry: TestRegistry, store: PackageStore, caller: Credentials, kind: type[Exception]
     ) -> None:
         """HEAD asks the registry, whatever is remembered of the file."""

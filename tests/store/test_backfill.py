@@ -44,12 +44,12 @@ NOISE = random.Random(1).randbytes(300_000)
 
 
 def make_file(content: bytes = BYTES, filename: str = WHEEL) -> PackageFile:
-    """A file as the page of a project that the Rust PyOCI published has it."""
+    """A file as on the page of a project that the Rust PyOCI published."""
     return PackageFile(distribution=parse_filename(filename), sha256=hashlib.sha256(content).hexdigest())
 
 
 class Clock:
-    """Seconds that pass when a test says so."""
+    """A clock that the test advances."""
 
     now = 0.0
 
@@ -58,7 +58,7 @@ class Clock:
 
 
 class Forgetful(MemoryBackend):
-    """A backend that fails: it stores nothing."""
+    """A backend that stores nothing."""
 
     def put(self, key: str, value: bytes, seconds: float | None = None) -> None:
         """Store nothing."""
@@ -132,7 +132,7 @@ def test_what_the_rust_pyoci_published_is_read(registry: TestRegistry, reader: R
 
 
 def zip64(text: bytes) -> bytes:
-    """A wheel larger than what is read of its end, whose METADATA has the fields of zip64."""
+    """A wheel that is larger than the part that is read, and whose METADATA needs zip64."""
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w") as archive:
         archive.writestr("a.bin", NOISE)
@@ -171,7 +171,7 @@ MANY = {f"pkg/module_number_{number}.py": b"" for number in range(3000)}
 def test_a_wheel_costs_few_requests(
     registry: TestRegistry, reader: Reader, content: bytes, text: bytes, requests: int
 ) -> None:
-    """Wherever METADATA stands in it, and however long it is."""
+    """At any position and size of METADATA."""
     registry.put_blob(content)
     registry.calls.clear()
     assert reader.fill_in(make_file(content)) == sha256(text)
@@ -180,7 +180,7 @@ def test_a_wheel_costs_few_requests(
 
 
 def directory_at(content: bytes, offset: int) -> bytes:
-    """A zip whose end says that the directory is somewhere else."""
+    """A zip whose end record has a wrong offset of the directory."""
     end = bytearray(content)
     place = content.rindex(b"PK\x05\x06") + 16
     end[place : place + 4] = offset.to_bytes(4, "little")
@@ -188,7 +188,7 @@ def directory_at(content: bytes, offset: int) -> bytes:
 
 
 def member_at(content: bytes, offset: int) -> bytes:
-    """A zip whose directory says that METADATA is somewhere else."""
+    """A zip whose directory has a wrong offset of METADATA."""
     changed = bytearray(content)
     place = content.rindex(PATH.encode()) - 4
     changed[place : place + 4] = offset.to_bytes(4, "little")
@@ -217,7 +217,9 @@ HOSTILE = [
 
 @pytest.mark.parametrize("content", HOSTILE)
 def test_an_odd_archive_has_no_metadata(registry: TestRegistry, reader: Reader, content: bytes) -> None:
-    """Nothing is raised, nothing is announced, at most 5 MB are read, and for an hour nobody tries again."""
+    """Nothing is raised, nothing is announced, and at most 5 MB are read. For an hour it
+    isn't tried again.
+    """
     file = make_file(content)
     registry.put_blob(content)
     registry.calls.clear()
@@ -235,7 +237,7 @@ def test_an_odd_archive_has_no_metadata(registry: TestRegistry, reader: Reader, 
 
 
 def test_an_odd_archive_has_no_text(registry: TestRegistry, reader: Reader) -> None:
-    """Whoever asks for its METADATA first is told so, and the next without asking the registry."""
+    """The first request for its METADATA gets an error; for the next one the registry isn't asked."""
     registry.put_blob(NOISE)
     registry.calls.clear()
     assert reader.text(make_file(NOISE)) is None
@@ -244,7 +246,9 @@ def test_an_odd_archive_has_no_text(registry: TestRegistry, reader: Reader) -> N
 
 
 def test_an_sdist_is_never_asked_for(registry: TestRegistry, reader: Reader) -> None:
-    """Its PKG-INFO is no METADATA. Nor does it get a wheel's, where it was given the digest of one."""
+    """Its PKG-INFO isn't METADATA. It doesn't get a wheel's METADATA, either, if it has the digest of a
+    wheel.
+    """
     registry.put_blob(BYTES)
     reader.fill_in(make_file())
     registry.calls.clear()
@@ -273,7 +277,7 @@ def test_what_the_registry_refuses(
     kind: type[PyOCIError] | tuple[type[PyOCIError], ...],
     tries_again: bool,
 ) -> None:
-    """`text` raises it, `fill_in` is silent; what was refused to one caller may be given to the next."""
+    """`text` raises the refusal, and `fill_in` raises nothing. Another caller may succeed."""
     registry.put_blob(BYTES)
     registry.refuse = {"GET|HEAD": (status, code)}
     file = make_file()
@@ -286,8 +290,8 @@ def test_what_the_registry_refuses(
     assert reader.fill_in(file) == sha256(TEXT)
 
 
-def test_what_is_announced_is_read_again_where_it_was_lost(registry: TestRegistry, reader: Reader) -> None:
-    """METADATA alone, the record alone, or both."""
+def test_lost_metadata_is_read_again(registry: TestRegistry, reader: Reader) -> None:
+    """If METADATA, the record, or both are lost."""
     registry.put_blob(BYTES)
     file = make_file()
     reader.fill_in(file)
@@ -303,8 +307,8 @@ def test_what_is_announced_is_read_again_where_it_was_lost(registry: TestRegistr
     assert reader.known() == {file.sha256: sha256(TEXT)}
 
 
-def test_what_was_announced_is_read_however_often_it_failed(registry: TestRegistry, reader: Reader) -> None:
-    """A failure is no reason to keep what a page promises from a client."""
+def test_announced_metadata_is_read_again_after_failures(registry: TestRegistry, reader: Reader) -> None:
+    """A client gets the METADATA that the page has announced."""
     registry.put_blob(BYTES)
     file = make_file()
     registry.refuse = {"GET|HEAD": (500, "UNKNOWN")}
@@ -317,7 +321,7 @@ def test_what_was_announced_is_read_however_often_it_failed(registry: TestRegist
 
 @pytest.mark.parametrize("kept", [b"Name: evil\n", b"", TEXT[:-1]])
 def test_metadata_that_was_changed_is_read_again(registry: TestRegistry, reader: Reader, kept: bytes) -> None:
-    """What comes from a file or Redis has the hash that the record says, or is nothing."""
+    """If a cached value has another hash than the record, it isn't used."""
     registry.put_blob(BYTES)
     file = make_file()
     reader.fill_in(file)
@@ -343,10 +347,8 @@ def test_metadata_that_was_changed_is_read_again(registry: TestRegistry, reader:
         json.dumps({"of": OF, "wheels": {f"{n:064}": HEX for n in range(20_000)}}).encode(),
     ],
 )
-def test_a_record_that_is_broken_or_anothers_is_nothing(
-    registry: TestRegistry, reader: Reader, record: bytes
-) -> None:
-    """And is written anew."""
+def test_invalid_record_is_replaced(registry: TestRegistry, reader: Reader, record: bytes) -> None:
+    """Also a record of another repository."""
     registry.put_blob(BYTES)
     reader.backend.put(f"learned\0{OF}", record)
     assert reader.known() == {}
@@ -355,7 +357,7 @@ def test_a_record_that_is_broken_or_anothers_is_nothing(
 
 
 def test_one_repository_tells_nothing_of_another(registry: TestRegistry, reader: Reader) -> None:
-    """Whoever may push to one could name the digest of a wheel in the other."""
+    """A caller who may push to one could put the digest of the other's wheel there."""
     registry.put_blob(BYTES)
     reader.fill_in(make_file())
     other = make_repository("other")
@@ -366,7 +368,7 @@ def test_one_repository_tells_nothing_of_another(registry: TestRegistry, reader:
 
 
 def test_a_record_has_bounds(registry: TestRegistry, reader: Reader) -> None:
-    """The wheel that was learned first goes first; the newest is there."""
+    """The oldest entry is removed, and the newest is kept."""
     old = {f"{number:064}": HEX for number in range(backfill.WHEELS)}
     reader.backend.put(f"learned\0{OF}", json.dumps({"of": OF, "wheels": old}).encode())
     registry.put_blob(BYTES)
@@ -377,8 +379,8 @@ def test_a_record_has_bounds(registry: TestRegistry, reader: Reader) -> None:
     assert list(known)[-1] == make_file().sha256
 
 
-def test_nothing_is_announced_that_is_not_kept(registry: TestRegistry) -> None:
-    """Where the backend fails, METADATA is given and not promised; it isn't read at each download."""
+def test_metadata_that_is_not_stored_is_not_announced(registry: TestRegistry) -> None:
+    """If the backend fails, METADATA is served but not announced, and isn't read again at each download."""
     reader = Reader(registry, Forgetful())
     registry.put_blob(BYTES)
     assert reader.fill_in(make_file()) is None
@@ -387,8 +389,8 @@ def test_nothing_is_announced_that_is_not_kept(registry: TestRegistry) -> None:
     assert reader.invalidations == 0
 
 
-def test_one_of_many_reads(registry: TestRegistry, reader: Reader) -> None:
-    """32 threads learn at once: one asks the registry; those who come meanwhile go on without."""
+def test_concurrent_requests_read_metadata_once(registry: TestRegistry, reader: Reader) -> None:
+    """32 threads start at once: one asks the registry, the others continue without METADATA."""
     registry.put_blob(BYTES)
     registry.calls.clear()
     ready = threading.Barrier(32)
@@ -405,8 +407,8 @@ def test_one_of_many_reads(registry: TestRegistry, reader: Reader) -> None:
     assert reader.invalidations == 1
 
 
-def test_all_of_many_get_the_text(registry: TestRegistry, reader: Reader) -> None:
-    """32 threads want METADATA at once: one asks the registry, all get it."""
+def test_concurrent_requests_share_the_text(registry: TestRegistry, reader: Reader) -> None:
+    """32 threads need METADATA at once: one asks the registry, and all get the text."""
     registry.put_blob(BYTES)
     registry.calls.clear()
     ready = threading.Barrier(32)
@@ -443,7 +445,7 @@ def distant(registry: TestRegistry) -> Iterator[Callable[[], OCISession]]:
 
 
 def test_over_the_wire(registry: TestRegistry, reader: Reader, distant: Callable[[], OCISession]) -> None:
-    """A wheel of 20 MB costs one request and 66 KiB."""
+    """A wheel of 20 MB takes one request and 66 KiB."""
     content = make_zip({"a.bin": random.Random(4).randbytes(20_000_000), PATH: TEXT})
     registry.put_blob(content)
     registry.calls.clear()

@@ -1,4 +1,4 @@
-"""What is remembered, for how long, and how many requests to the registry that saves."""
+"""What is remembered, for how long, and how many requests to the registry are saved."""
 
 from __future__ import annotations
 
@@ -58,29 +58,29 @@ def read(store: PackageStore, caller: Credentials) -> ProjectPage:
 
 
 class TestWhatAPageCosts:
-    """In requests to the registry."""
+    """The number of requests to the registry for a page."""
 
-    def test_nothing_again(self, registry: TestRegistry, store: PackageStore) -> None:
-        """For the caller whom the registry has let in a moment ago."""
+    def test_none_again(self, registry: TestRegistry, store: PackageStore) -> None:
+        """For a caller whom the registry has just let read."""
         assert len(names(store)) == 2
         assert registry.calls == []
 
     def test_one_for_a_caller_without_a_proof(self, registry: TestRegistry, store: PackageStore) -> None:
-        """The tags, asked for with credentials of their own."""
+        """The list of tags, with the caller's credentials."""
         assert len(read(store, SOMEBODY).files) == 2
         assert registry.calls == [LIST]
 
-    def test_one_and_a_head_request_for_what_changed_lately(
+    def test_one_and_a_head_request_for_recent_versions(
         self, registry: TestRegistry, store: PackageStore, clock: Clock
     ) -> None:
-        """When the minute is over."""
+        """After a minute."""
         clock.now += 60
         page(store)
         found = sorted(registry.calls)
         assert found == [LIST, *(f"HEAD acme/hello_world/manifests/{v}" for v in ("1.0", "2.0"))]
 
-    def test_one_for_what_is_old(self, registry: TestRegistry, store: PackageStore, clock: Clock) -> None:
-        """What nobody has written for a day is looked at once an hour."""
+    def test_one_for_old_versions(self, registry: TestRegistry, store: PackageStore, clock: Clock) -> None:
+        """A version that hasn't changed for a day is read once an hour."""
         clock.now += 2 * 24 * 3600
         page(store)
         registry.calls.clear()
@@ -92,10 +92,10 @@ class TestWhatAPageCosts:
         page(store)
         assert len(registry.calls) == 3
 
-    def test_one_for_each_version_where_nothing_is_remembered(
+    def test_one_for_each_version_without_caching(
         self, registry: TestRegistry, make_store: Callable[..., PackageStore], store: PackageStore
     ) -> None:
-        """PYOCI_CACHE_TTL=0: one HEAD request for each, since documents never change."""
+        """PYOCI_CACHE_TTL=0: a HEAD request for each version, because documents never change."""
         never = make_store(Freshness(ttl=0))
         for _ in range(2):
             registry.calls.clear()
@@ -103,17 +103,19 @@ class TestWhatAPageCosts:
             assert registry.calls[0] == LIST
             assert len(registry.calls) == 3
 
-    def test_what_one_worker_has_read_another_does_not_ask_for(
+    def test_workers_share_what_they_have_read(
         self, registry: TestRegistry, make_store: Callable[..., PackageStore], store: PackageStore
     ) -> None:
-        """Except for the tags, which prove that the caller may read."""
+        """Except the list of tags, which proves that the caller may read."""
         assert len(names(make_store())) == 2
         assert registry.calls == [LIST]
 
-    def test_what_another_worker_has_read_counts_after_a_file(
+    def test_workers_share_what_they_have_read_after_a_download(
         self, registry: TestRegistry, make_store: Callable[..., PackageStore], store: PackageStore
     ) -> None:
-        """A worker that knows one version only, and comes after a change, asks for what is new alone."""
+        """A worker that knows only one version, and builds a page after a change, asks
+        only for what is new.
+        """
         publish_wheel(store, "3.0")
         other = make_store()
         other.describe(ACME, HELLO, WHEEL, SOMEBODY)
@@ -121,10 +123,10 @@ class TestWhatAPageCosts:
         assert len(read(other, SOMEBODY).files) == 3
         assert sorted(registry.calls) == ["GET acme/hello_world/manifests/3.0", LIST]
 
-    def test_one_round_for_all_who_come_at_once(
+    def test_concurrent_requests_share_one_round(
         self, registry: TestRegistry, make_store: Callable[..., PackageStore], store: PackageStore
     ) -> None:
-        """A hundred requests of one caller at once, in two workers that remember nothing."""
+        """A hundred requests of one caller at once, in two workers with empty caches."""
         store.delete(ACME, HELLO, "2.0", NOBODY)
         workers = [make_store(), make_store()]
         registry.calls.clear()
@@ -138,15 +140,15 @@ class TestWhatAPageCosts:
 
 
 class TestFiles:
-    """What a file costs after its page."""
+    """The number of requests to the registry for a file after its page."""
 
-    def test_what_is_known_of_it_costs_nothing(self, registry: TestRegistry, store: PackageStore) -> None:
-        """HEAD, and 304."""
+    def test_head_costs_nothing(self, registry: TestRegistry, store: PackageStore) -> None:
+        """Nor does a 304."""
         assert store.describe(ACME, HELLO, WHEEL, NOBODY).size == len(BYTES)
         assert registry.calls == []
 
     def test_its_bytes_cost_one(self, registry: TestRegistry, store: PackageStore) -> None:
-        """The blob's, with the caller's own credentials; nothing else for whoever has it."""
+        """The request for the blob, with the caller's credentials."""
         assert content(store, WHEEL) == BYTES
         store.describe(ACME, HELLO, WHEEL, NOBODY)
         assert [line.split("sha256")[0] for line in registry.calls] == ["GET acme/hello_world/blobs/"]
@@ -162,7 +164,7 @@ class TestFiles:
     def test_one_that_is_asked_for_before_its_page(
         self, registry: TestRegistry, make_store: Callable[..., PackageStore], store: PackageStore
     ) -> None:
-        """Its version is read, and remembered."""
+        """The image index of its version is read, and remembered."""
         store.delete(ACME, HELLO, "2.0", NOBODY)
         other = make_store()
         registry.calls.clear()
@@ -172,12 +174,12 @@ class TestFiles:
 
 
 class TestChanges:
-    """When they show."""
+    """When changes are visible."""
 
     def test_what_others_publish_shows_when_the_minute_is_over(
         self, registry: TestRegistry, store: PackageStore, clock: Clock
     ) -> None:
-        """A new version, and a new file of a known one."""
+        """A new version, and a new file in a known version."""
         elsewhere = registry.store()
         publish_wheel(elsewhere, "3.0")
         publish(elsewhere, *make_sdist())
@@ -194,15 +196,15 @@ class TestChanges:
         assert len(names(store)) == 3
 
     def test_what_others_delete_goes(self, registry: TestRegistry, store: PackageStore, clock: Clock) -> None:
-        """When the minute is over."""
+        """After a minute."""
         registry.store().delete(ACME, HELLO, "2.0", NOBODY)
         clock.now += 400
         assert len(names(store)) == 1
 
-    def test_what_others_publish_in_the_place_of_what_they_deleted_shows(
+    def test_a_replaced_version_shows(
         self, registry: TestRegistry, store: PackageStore, clock: Clock
     ) -> None:
-        """What is no longer in the list is forgotten, however old it was: the tag and its files."""
+        """A tag that is no longer listed is forgotten with its files, however old it is."""
         clock.now += 2 * 24 * 3600
         page(store)
         registry.store().delete(ACME, HELLO, "1.0", NOBODY)
@@ -214,14 +216,14 @@ class TestChanges:
         clock.now += 61
         assert names(store)[0] == sdist.filename
 
-    def test_a_document_that_others_replaced_and_cleaned_away_is_not_missed(
+    def test_a_replaced_and_cleaned_up_document_is_read_again(
         self,
         registry: TestRegistry,
         store: PackageStore,
         make_store: Callable[..., PackageStore],
         backend: SwitchableBackend,
     ) -> None:
-        """If its bytes aren't remembered either, the tag is looked at again."""
+        """If its bytes aren't remembered either, the tag is read again."""
         replaced = registry.session().digest(REPOSITORY, TAG)
         assert replaced is not None
         publish(registry.store(), *make_sdist())
@@ -238,10 +240,10 @@ class TestChanges:
         assert len(page(store, fresh=True).files) == 3
         assert len(names(store)) == 3
 
-    def test_what_one_has_looked_up_all_show(
+    def test_all_workers_show_the_same_page(
         self, registry: TestRegistry, store: PackageStore, make_store: Callable[..., PackageStore]
     ) -> None:
-        """What a page shows doesn't depend on the worker: no later answer shows an older state."""
+        """A page doesn't depend on the worker: no later answer shows an older state."""
         other = make_store()
         old = [page(worker).validity for worker in (store, other)]
         registry.store().yank(ACME, HELLO, "1.0", "broken", NOBODY)
@@ -307,7 +309,7 @@ class TestChanges:
         clock: Clock,
         number: int,
     ) -> None:
-        """What was remembered before the change isn't used after it, even of an old version."""
+        """What was remembered before a change isn't used after it, even for an old version."""
         other = make_store()
         clock.now += 2 * 24 * 3600
         page(store)
@@ -328,12 +330,12 @@ class TestChanges:
     def test_a_list_that_lags_does_not_hide_what_we_wrote(
         self, registry: TestRegistry, store: PackageStore, make_store: Callable[..., PackageStore]
     ) -> None:
-        """The tag is looked for even where the registry doesn't list it yet."""
+        """The tag is read even if the registry doesn't list it yet."""
         state = State(Position("e", 1), 100.0, ("1.0",), {"1.0": TagState(Digest("sha256", "a" * 64), 1, 1)})
         assert state.without({"2.0"}, Position("e", 2)).tags == ("1.0", "2.0")
 
     def test_an_invalidated_page_keeps_the_tags(self) -> None:
-        """An invalidated page leaves the remembered tags as they are."""
+        """Only the page is built again."""
         state = State(Position("e", 1), 100.0, ("1.0",), {})
         assert state.without({"+"}, Position("e", 2)) == State(Position("e", 2), 100.0, ("1.0",), {})
 
@@ -363,7 +365,7 @@ def test_requests_get_the_remembered_page_while_one_asks_the_registry(
 def test_the_failure_of_one_caller_is_not_that_of_another(
     registry: TestRegistry, store: PackageStore
 ) -> None:
-    """A request that waited for another which failed reads the page with its own credentials."""
+    """A request that waited for a failed one reads the page with its own credentials."""
     other, failing = registry.store(), threading.Event()
     threads = ThreadPoolExecutor(1)
 
@@ -385,7 +387,7 @@ def test_the_failure_of_one_caller_is_not_that_of_another(
 def test_nothing_is_served_from_memory_while_the_journal_cannot_be_read(
     registry: TestRegistry, store: PackageStore, backend: SwitchableBackend
 ) -> None:
-    """Another host may have written: the registry is asked each time, without an error."""
+    """Another host may have changed something: the registry is asked each time, without an error."""
     backend.off = True
     publish(registry.store(), *make_sdist())
     assert len(names(store)) == 3
@@ -399,7 +401,7 @@ def test_nothing_is_served_from_memory_while_the_journal_cannot_be_read(
 
 @pytest.mark.parametrize("mark", ["", "\0\0 e", "x", "1\0 e"])
 def test_a_mark_that_is_being_written_is_ignored(mark: str) -> None:
-    """Workers write marks into shared memory without a lock: half a mark says nothing."""
+    """Workers write marks into shared memory without a lock, so half a mark may be read."""
     assert not make_cache().is_touched(REPOSITORY, TAG, mark)
 
 
@@ -415,8 +417,8 @@ def test_a_mark_that_is_being_written_is_ignored(mark: str) -> None:
         b"[" * 100_000,
     ],
 )
-def test_what_is_no_state_is_none(kept: bytes) -> None:
-    """Anything else under the key of a state is ignored."""
+def test_invalid_state_is_ignored(kept: bytes) -> None:
+    """Under the key of a state may be anything."""
     assert State.from_json(kept) is None
 
 
@@ -428,7 +430,7 @@ def test_a_state_survives_being_written() -> None:
 
 
 def test_a_document_that_was_tampered_with_is_none(backend: SwitchableBackend, store: PackageStore) -> None:
-    """Documents and blobs are verified by their digests when they are read."""
+    """Documents and blobs are verified by their digests."""
     documents = make_cache(backend).of(REPOSITORY).documents
     digest = Digest("sha256", "a" * 64)
     backend.put(f"document\0{REPOSITORY.registry.origin}\0{REPOSITORY.name}\0{digest}", b"x\n{}")
@@ -438,7 +440,7 @@ def test_a_document_that_was_tampered_with_is_none(backend: SwitchableBackend, s
 
 
 def test_the_embedded_registries_of_two_servers_are_not_one(backend: SwitchableBackend) -> None:
-    """They have one address, and may share a cache."""
+    """They have the same address, and may share a cache."""
     one, other = (make_cache(backend, home=home) for home in ("host:/a", "host:/b"))
     digest = Digest("sha256", hashlib.sha256(b"x").hexdigest())
     one.of(REPOSITORY).documents.put_blob(digest, b"x")
@@ -449,10 +451,10 @@ def test_the_embedded_registries_of_two_servers_are_not_one(backend: SwitchableB
 
 
 class TestBounds:
-    """A registry that lists very many tags takes no more memory than the limit, and causes no error."""
+    """A registry that lists very many tags takes bounded memory, and causes no error."""
 
     def test_a_state_that_is_too_large_is_not_kept_here(self) -> None:
-        """The states of other repositories stay."""
+        """The states of other repositories are kept."""
         cache, large = make_cache(), tuple(f"tag-{number}" for number in range(200_000))
         position = cache.of(REPOSITORY).position()
         small = State(position, cache.now(), ("1.0",), {})
@@ -477,7 +479,7 @@ class TestBounds:
     def test_a_page_of_all_the_tags_that_may_be_listed(
         self, registry: TestRegistry, store: PackageStore
     ) -> None:
-        """200,000 tags, of which one is a version."""
+        """200,000 tags, one of which is a version."""
         tags = ["1.0", *(f"sha-{number}" for number in range(199_999))]
 
         def listing(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:

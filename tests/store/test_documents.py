@@ -1,4 +1,4 @@
-"""Documents kept together come back as they were, or not at all."""
+"""Documents that are stored together in packs."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def make_document(body: bytes, media_type: str = "application/json") -> tuple[Di
 
 @given(st.lists(st.binary(max_size=200)), st.sampled_from(["", "application/json"]))
 def test_they_come_back(bodies: list[bytes], media_type: str) -> None:
-    """Whatever they hold, also what looks like the head of another."""
+    """With any content, also content that looks like the header of another document."""
     documents = [make_document(body, media_type) for body in [*bodies, b"sha256:" + b"a" * 64 + b"  3\nabc"]]
     (pack,) = packed(documents)
     assert list(unpacked(pack)) == documents
 
 
 def test_a_pack_has_a_size() -> None:
-    """A few MiB, whatever comes."""
+    """A few MiB, for any documents."""
     documents = [make_document(bytes([number]) * 1_500_000) for number in range(7)]
     packs = list(packed(documents))
     assert [len(list(unpacked(pack))) for pack in packs] == [2, 2, 2, 1]
@@ -51,14 +51,14 @@ def test_a_pack_has_a_size() -> None:
         pytest.param(lambda pack: b"", 0, id="nothing"),
     ],
 )
-def test_what_is_broken_is_left_out(spoil: Callable[[bytes], bytes], left: int) -> None:
-    """A cache may hold anything."""
+def test_invalid_content_is_left_out(spoil: Callable[[bytes], bytes], left: int) -> None:
+    """A cache may contain anything."""
     (pack,) = packed([make_document(b"one"), make_document(b"two")])
     assert len(list(unpacked(spoil(pack)))) == left
 
 
-def test_a_great_many_become_few() -> None:
-    """Each upload adds one; what no tag names any more goes."""
+def test_many_packs_are_merged() -> None:
+    """Each upload adds one. Documents that no tag refers to are dropped."""
     documents, state = make_cache().of(REPOSITORY).documents, State(Position("e", 1))
     for number in range(200):
         digest, document = make_document(b"%d" % number)

@@ -1,4 +1,4 @@
-"""Files: which one a request means, its bytes and ranges of them."""
+"""Files: finding the one that a request means, its bytes and ranges of them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WHEEL, BYTES = make_wheel()
     [("bytes=0-9", 0, 10), ("bytes=10-", 10, None), ("bytes=-10000", 0, None), ("bytes=-7", -7, None)],
 )
 def test_a_range_is_served(store: PackageStore, header: str, start: int, stop: int | None) -> None:
-    """As uv and poetry read a wheel's end."""
+    """uv and poetry read the end of a wheel."""
     publish_wheel(store)
     stream = store.open(ACME, HELLO, WHEEL, NOBODY, ByteRange.parse(header))
     assert b"".join(stream) == BYTES[start:stop]
@@ -41,13 +41,13 @@ def test_a_range_is_served(store: PackageStore, header: str, start: int, stop: i
     "header", [None, "", "bytes=", "bytes=-", "items=0-1", "bytes=0-1,3-4", "bytes=5-2", "x"]
 )
 def test_a_range_that_makes_no_sense_is_ignored(header: str | None) -> None:
-    """RFC 9110 lets a server ignore what it doesn't understand."""
+    """RFC 9110 lets a server ignore a range that it doesn't understand."""
     assert ByteRange.parse(header) is None
 
 
 @pytest.mark.parametrize("header", ["bytes=100000-", "bytes=-0"])
 def test_a_range_outside_the_file_is_refused(store: PackageStore, header: str) -> None:
-    """The answer tells the size."""
+    """The error has the size."""
     publish_wheel(store)
     with pytest.raises(RangeNotSatisfiable) as caught:
         store.open(ACME, HELLO, WHEEL, NOBODY, ByteRange.parse(header))
@@ -67,7 +67,7 @@ def test_a_blob_of_another_size_than_the_page_says_is_not_served(
 
 
 def test_a_blob_that_never_ends_is_cut_off(registry: TestRegistry, store: PackageStore) -> None:
-    """A registry that sends no Content-Length, and more than the file has, for ever."""
+    """A registry that sends no Content-Length, and bytes without end."""
     publish_wheel(store)
     registry.endless = True
     taken: list[bytes] = []
@@ -77,7 +77,7 @@ def test_a_blob_that_never_ends_is_cut_off(registry: TestRegistry, store: Packag
 
 
 def test_a_blob_that_is_gone_is_not_found(registry: TestRegistry, store: PackageStore) -> None:
-    """Somebody cleaned up at the registry."""
+    """After a clean-up in the registry."""
     publish_wheel(store)
     registry.refuse = {"(GET|HEAD) .*/blobs/": (404, "BLOB_UNKNOWN")}
     with pytest.raises(NotFound):
@@ -86,14 +86,14 @@ def test_a_blob_that_is_gone_is_not_found(registry: TestRegistry, store: Package
 
 @pytest.mark.parametrize("name", ["other-1.0-py3-none-any.whl", "hello_world-9.0-py3-none-any.whl"])
 def test_a_file_of_another_project_is_not_here(store: PackageStore, name: str) -> None:
-    """A project's path serves its own files alone."""
+    """A project's path serves only files of the project."""
     publish_wheel(store)
     with pytest.raises(NotFound):
         store.describe(ACME, HELLO, name, NOBODY)
 
 
 class TestByDigest:
-    """Files that a caller asks for by a part of their sha256, too."""
+    """Files that are requested with a part of their SHA-256."""
 
     OTHER = make_wheel(requires=["greeting"])[1]
 
@@ -101,7 +101,7 @@ class TestByDigest:
         return hashlib.sha256(content).hexdigest()[:16]
 
     def ask(self, store: PackageStore, sha256: str) -> list[object]:
-        """What each way to a file gives."""
+        """The result of each way to read a file."""
         file = (ACME, HELLO, WHEEL, NOBODY)
         passed_on = store.open_or_redirect(*file, lambda _url: False, sha256=sha256)
         assert isinstance(passed_on, FileStream)
@@ -123,13 +123,13 @@ class TestByDigest:
         with pytest.raises(NotFound, match="expected"):
             store.open_or_redirect(*file, lambda _url: False, sha256=sha256)
 
-    def test_the_one_that_is_there(self, store: PackageStore) -> None:
-        """As without it."""
+    def test_a_matching_file(self, store: PackageStore) -> None:
+        """The result is the same as without the digest."""
         publish(store, WHEEL, BYTES)
         assert self.ask(store, self.digits(BYTES)) == self.ask(store, "")
 
-    def test_another_in_its_place(self, store: PackageStore) -> None:
-        """What was replaced is gone, and its bytes aren't given under the old digest."""
+    def test_a_replaced_file(self, store: PackageStore) -> None:
+        """The old file is not found, and the new one isn't served under the old digest."""
         publish(store, WHEEL, BYTES)
         store.delete(ACME, HELLO, WHEEL, NOBODY)
         publish(store, WHEEL, self.OTHER)
@@ -137,8 +137,8 @@ class TestByDigest:
         assert self.ask(store, self.digits(self.OTHER))[1] == self.OTHER
 
     def test_replaced_through_another_server(self, registry: TestRegistry) -> None:
-        """A page that one server shows leads to a file that every server gives at once, although those that
-        share no cache still remember the file in its place.
+        """A page of one server leads to a file that every server serves at once, although servers that share
+        no cache still remember the file before it.
         """
         here, there = registry.store(), registry.store()
         publish(here, WHEEL, BYTES)
@@ -148,8 +148,8 @@ class TestByDigest:
         assert self.ask(there, self.digits(self.OTHER)) == self.ask(here, "")
         self.assert_gone(there, self.digits(BYTES))
 
-    def test_where_only_the_manifest_tells_it(self, registry: TestRegistry, store: PackageStore) -> None:
-        """The earliest Rust PyOCI kept no hash in the image index."""
+    def test_hash_in_the_manifest(self, registry: TestRegistry, store: PackageStore) -> None:
+        """The earliest Rust PyOCI stored no hash in the image index."""
         put_rust_package(registry, WHEEL, BYTES, with_hash=False)
         assert store.describe(ACME, HELLO, WHEEL, NOBODY, sha256=self.digits(BYTES)).filename == WHEEL
         assert store.metadata(ACME, HELLO, WHEEL, NOBODY, sha256=self.digits(BYTES)).startswith(b"Metadata")

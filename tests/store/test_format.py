@@ -1,4 +1,4 @@
-"""Both directions of the stored format, by hand-written documents."""
+"""The stored format, read and written, with hand-written documents."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def golden(name: str, **values: object) -> Any:
 def put_rust_package(
     registry: TestRegistry, filename: str, wheel: bytes, tag: str = "1.0", *, with_hash: bool = True
 ) -> None:
-    """Publish as the Rust PyOCI does: empty config, no size, no annotation of ours."""
+    """Publish like the Rust PyOCI: empty config, no size, and none of our annotations."""
     sha256 = registry.put_blob(wheel).hex
     registry.put_blob(b"{}")
     manifest = golden("rust-manifest", sha256=sha256, size=len(wheel))
@@ -48,10 +48,10 @@ def put_rust_package(
 
 
 class TestWhatTheRustPyOCIWrote:
-    """Packages without any annotation of ours list, install and can be deleted."""
+    """Packages without any of our annotations are listed, installed and deleted."""
 
     def test_is_listed(self, registry: TestRegistry, store: PackageStore) -> None:
-        """Filename rebuilt, no size, no metadata, its own time and URLs."""
+        """With a rebuilt file name, its own time and URLs, and without size and metadata."""
         filename, wheel = make_wheel()
         put_rust_package(registry, filename, wheel)
         (file,) = page(store).files
@@ -63,7 +63,7 @@ class TestWhatTheRustPyOCIWrote:
         assert file.project_urls == {"Repository": "https://example.org/hello"}
 
     def test_is_downloaded(self, registry: TestRegistry, store: PackageStore) -> None:
-        """The bytes come by the digest in the annotation; the size from the registry."""
+        """By the digest in the annotation. The size comes from the registry."""
         filename, wheel = make_wheel()
         put_rust_package(registry, filename, wheel)
         assert content(store, filename) == wheel
@@ -80,7 +80,7 @@ class TestWhatTheRustPyOCIWrote:
         assert not [line for line in registry.calls if child in line]
 
     def test_of_its_earliest_versions_is_listed(self, registry: TestRegistry, store: PackageStore) -> None:
-        """Without the hash in the annotation the child manifest's layer has it."""
+        """If the annotation has no hash, the layer in the child manifest has it."""
         filename, wheel = make_wheel()
         put_rust_package(registry, filename, wheel, with_hash=False)
         (file,) = page(store).files
@@ -90,7 +90,7 @@ class TestWhatTheRustPyOCIWrote:
     def test_of_its_earliest_versions_hides_no_other_when_it_is_cleaned_away(
         self, registry: TestRegistry, store: PackageStore
     ) -> None:
-        """Without the manifest nobody knows its hash, and no client could check what it downloads."""
+        """Without its manifest a file has no hash, so it is left out."""
         put_rust_package(registry, *make_wheel(), with_hash=False)
         child = Digest.parse(registry.document("1.0")["manifests"][0]["digest"])
         registry.session().delete(make_repository(), child)
@@ -107,7 +107,9 @@ class TestWhatTheRustPyOCIWrote:
     def test_under_an_unnormalised_tag_is_found(
         self, registry: TestRegistry, store: PackageStore, tag: str, filename: str
     ) -> None:
-        """A file is looked up under the normalised tag, then under the tag as its name spells it."""
+        """A file is looked for under the normalised tag, then under the tag as the file name spells the
+        version.
+        """
         put_rust_package(registry, filename, b"wheel", tag)
         assert names(store) == [filename]
         assert content(store, filename) == b"wheel"
@@ -117,7 +119,7 @@ class TestWhatTheRustPyOCIWrote:
     def test_beside_ours_of_the_same_version_is_another_file(
         self, registry: TestRegistry, store: PackageStore
     ) -> None:
-        """Each spelling serves its own bytes, and is deleted by itself; a version means both."""
+        """Each spelling has its own bytes, and is deleted by itself. The version means both."""
         ours, theirs = "hello_world-1.0rc1-py3-none-any.whl", "hello_world-1.0RC1-py3-none-any.whl"
         publish(store, *make_wheel(version="1.0rc1"))
         put_rust_package(registry, theirs, b"wheel", "1.0RC1")
@@ -132,7 +134,7 @@ class TestWhatTheRustPyOCIWrote:
         assert names(store) == []
 
     def test_announces_metadata_once_it_was_read(self, registry: TestRegistry, store: PackageStore) -> None:
-        """By the first who downloads the wheel; announced and then missing would be fatal in pip."""
+        """By the first download of the wheel. pip would fail if METADATA were announced and then missing."""
         filename, wheel = make_wheel()
         put_rust_package(registry, filename, wheel)
         assert page(store).files[0].core_metadata is None
@@ -147,7 +149,7 @@ class TestWhatTheRustPyOCIWrote:
     def test_has_no_metadata_where_it_can_not_be_read(
         self, registry: TestRegistry, store: PackageStore
     ) -> None:
-        """What isn't announced is a 404."""
+        """METADATA that isn't announced is a 404."""
         filename, _ = make_wheel()
         put_rust_package(registry, filename, b"no wheel")
         assert content(store, filename) == b"no wheel"
@@ -156,7 +158,7 @@ class TestWhatTheRustPyOCIWrote:
         assert page(store).files[0].core_metadata is None
 
     def test_keeps_everything_when_we_add_a_file(self, registry: TestRegistry, store: PackageStore) -> None:
-        """Its entry stands in the image index to the letter."""
+        """Its entry in the image index isn't changed."""
         put_rust_package(registry, *make_wheel())
         before = registry.document("1.0")
         other, wheel = make_wheel(tag="py2-none-any")
@@ -167,7 +169,7 @@ class TestWhatTheRustPyOCIWrote:
         assert sorted(names(store)) == [other, make_wheel()[0]]
 
     def test_is_deleted_by_version(self, registry: TestRegistry, store: PackageStore) -> None:
-        """The one kind of deletion that the Rust PyOCI knows."""
+        """The Rust PyOCI has no other kind of delete."""
         put_rust_package(registry, *make_wheel())
         store.delete(make_namespace(), HELLO, "1.0", NOBODY)
         assert names(store) == []
@@ -178,14 +180,16 @@ class TestWhatLostItsTypeInACopy:
 
     @staticmethod
     def lose(registry: TestRegistry, tag: str = "1.0") -> Any:
-        """Copy the tag as they do; returns what is left."""
+        """Copy the tag like these versions do; returns the copy."""
         document = registry.document(tag)
         del document["artifactType"]
         registry.put(tag, document)
         return document
 
-    def test_ours_is_read_and_mended(self, registry: TestRegistry, store: PackageStore) -> None:
-        """Its annotations tell. The next change writes the type again, which the Rust PyOCI needs."""
+    def test_ours_is_read_and_repaired(self, registry: TestRegistry, store: PackageStore) -> None:
+        """It is recognised by its annotations. The next change writes the type again, which the Rust PyOCI
+        needs.
+        """
         publish(store, *make_wheel())
         lost = self.lose(registry)
         assert names(store) == [make_wheel()[0]]
@@ -197,7 +201,7 @@ class TestWhatLostItsTypeInACopy:
         assert registry.document("1.0")["artifactType"] == "application/pyoci.package.v1"
 
     def test_that_of_the_rust_pyoci(self, registry: TestRegistry, store: PackageStore) -> None:
-        """Its earliest versions wrote no annotation: the manifest of the file tells."""
+        """Its earliest versions wrote no annotation: the file's manifest shows what it is."""
         put_rust_package(registry, *make_wheel(), with_hash=False)
         self.lose(registry)
         other, wheel = make_wheel(tag="py2-none-any")
@@ -206,7 +210,7 @@ class TestWhatLostItsTypeInACopy:
         assert sorted(names(store)) == [other, make_wheel()[0]]
 
     def test_an_emptied_version(self, registry: TestRegistry, store: PackageStore) -> None:
-        """It may be filled again."""
+        """A file can be added to it."""
         registry.refuse = {"DELETE": (405, "UNSUPPORTED")}
         publish_wheel(store, "1.0")
         store.delete(make_namespace(), HELLO, "1.0", NOBODY)
@@ -215,10 +219,8 @@ class TestWhatLostItsTypeInACopy:
         assert names(store) == [make_wheel()[0]]
 
     @pytest.mark.parametrize("os", ["any", "linux"])
-    def test_what_was_never_ours_is_passed_over_and_logged_once(
-        self, registry: TestRegistry, os: str
-    ) -> None:
-        """Also where its manifests have to be read, or are gone. Nothing is written there."""
+    def test_a_foreign_image_index_is_skipped_and_logged_once(self, registry: TestRegistry, os: str) -> None:
+        """Also if its manifests have to be read, or are gone. It is never written to."""
         heard: list[tuple[str, dict[str, object]]] = []
         store = registry.store(Events(lambda event, **facts: heard.append((event, facts))))
         publish_wheel(store, "1.0")
@@ -243,10 +245,10 @@ class TestWhatLostItsTypeInACopy:
 
 
 class TestMarker:
-    """What an emptied project leaves, so that its name stays the registry's."""
+    """A project that was emptied leaves a marker, so upstream is never asked for its name."""
 
-    def test_is_what_the_contract_says(self, registry: TestRegistry) -> None:
-        """An image index of our type, without manifests, under a tag that is no version."""
+    def test_is_as_documented(self, registry: TestRegistry) -> None:
+        """An image index of our type, without manifests, under a tag that isn't a version."""
         store = registry.store(now=lambda: NOW)
         publish(store, *make_wheel())
         assert not registry.exists("0--pyoci")
@@ -254,7 +256,7 @@ class TestMarker:
         assert registry.document("0--pyoci") == golden("our-marker")
 
     def test_is_shown_nowhere(self, registry: TestRegistry, store: PackageStore) -> None:
-        """Neither as a file nor as a version; beside other versions and alone."""
+        """Neither as a file nor as a version, beside other versions and alone."""
         registry.put("0--pyoci", golden("our-marker"))
         assert page(store).files == ()
         published = publish_wheel(store, "1.0")
@@ -264,8 +266,8 @@ class TestMarker:
             store.delete(make_namespace(), HELLO, "0--pyoci", NOBODY)
         assert registry.document("0--pyoci") == golden("our-marker")
 
-    def test_keeps_what_it_says(self, registry: TestRegistry, store: PackageStore) -> None:
-        """It is written once: what others have annotated since stays."""
+    def test_keeps_annotations_of_others(self, registry: TestRegistry, store: PackageStore) -> None:
+        """It is written once, and not overwritten."""
         annotated = golden("our-marker")
         annotated["annotations"]["org.example"] = "kept"
         registry.put("0--pyoci", annotated)
@@ -274,15 +276,15 @@ class TestMarker:
             store.delete(make_namespace(), HELLO, "1.0", NOBODY)
         assert registry.document("0--pyoci") == annotated
 
-    def test_needs_no_place_of_its_own(self, registry: TestRegistry, store: PackageStore) -> None:
-        """Somebody's image under its tag keeps the name as well, and stays what it is."""
+    def test_a_foreign_image_under_its_tag_is_kept(self, registry: TestRegistry, store: PackageStore) -> None:
+        """It keeps the name as well as a marker."""
         image = registry.put("0--pyoci", {"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": []})
         publish_wheel(store, "1.0")
         store.delete(make_namespace(), HELLO, "1.0", NOBODY)
         assert registry.document("0--pyoci") == json.loads(image.body)
 
     def test_stays_where_tags_cannot_be_deleted(self, registry: TestRegistry, store: PackageStore) -> None:
-        """Beside the emptied version, whose digest is another."""
+        """Beside the emptied version, which has another digest."""
         registry.refuse = {"DELETE": (405, "UNSUPPORTED")}
         publish_wheel(store, "1.0")
         store.delete(make_namespace(), HELLO, "1.0", NOBODY)
@@ -291,8 +293,8 @@ class TestMarker:
         assert names(store) == []
 
 
-def test_what_we_write_is_what_the_contract_says(registry: TestRegistry) -> None:
-    """One layer, the shared annotations, the platform: the golden files, filled in with digests."""
+def test_written_documents_are_as_documented(registry: TestRegistry) -> None:
+    """One layer, the shared annotations, the platform: compared with golden files."""
     store = registry.store(now=lambda: NOW)
     headers = [
         ("Project-URL", "Homepage, https://example.org"),

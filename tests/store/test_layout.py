@@ -1,4 +1,4 @@
-"""Tags, versions and annotations: the stored format without a registry."""
+"""The stored format without a registry: tags, versions and annotations."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_version_has_a_tag(version: str, tag: str) -> None:
 
 @given(version_texts())
 def test_encoding_and_decoding_a_tag_are_inverse(version: str) -> None:
-    """Every version that has a tag is found again under it."""
+    """Every version that has a tag is found under that tag."""
     assert version_of(str(tag_of(Version(version)))) == Version(version)
 
 
@@ -61,27 +61,27 @@ FOREIGN_SPELLINGS = [
 
 @pytest.mark.parametrize(("tag", "version"), FOREIGN_SPELLINGS)
 def test_a_tag_that_others_wrote_is_read(tag: str, version: str) -> None:
-    """The first `-` is `+`, `_` after the leading digits is `!`, the rest stands."""
+    """The first `-` is `+`, `_` after the leading digits is `!`, and the rest is unchanged."""
     assert version_of(tag) == Version(version)
 
 
 @pytest.mark.parametrize(
     "tag", ["latest", "sha256-" + HEX + ".sig", "main", "", "1.0_x", "a" * 200, "_", "-"]
 )
-def test_what_is_no_version_is_skipped(tag: str) -> None:
-    """Foreign tags are nobody's version, and no error."""
+def test_tag_that_is_no_version_is_skipped(tag: str) -> None:
+    """It isn't an error."""
     assert version_of(tag) is None
 
 
 @given(st.text(max_size=200))
 def test_reading_a_tag_never_fails(tag: str) -> None:
-    """Whatever a registry lists, there is a version or there is none."""
+    """Any text is a version or None."""
     version_of(tag)
     version_text_of(tag)
 
 
 def test_a_tag_over_128_characters_is_refused() -> None:
-    """The OCI grammar allows no longer one; the sentence says so."""
+    """The OCI grammar doesn't allow a longer one. The message says so."""
     with pytest.raises(InvalidRequest, match="at most 128 characters"):
         tag_of(Version("1.0+" + "a" * 125))
 
@@ -138,10 +138,8 @@ ODD_ANNOTATIONS: list[tuple[dict[str, str], str, Any]] = [
 
 
 @pytest.mark.parametrize(("annotations", "field", "expected"), ODD_ANNOTATIONS)
-def test_an_annotation_that_makes_no_sense_is_left_out(
-    annotations: dict[str, str], field: str, expected: Any
-) -> None:
-    """Others write what they like; the page shows what can be believed."""
+def test_invalid_annotation_is_left_out(annotations: dict[str, str], field: str, expected: Any) -> None:
+    """Other writers may write anything."""
     (entry,) = entries(ImageIndex.from_json(make_document(annotations)), NAME, "1.0")
     assert getattr(entry.file(HEX), field) == expected
 
@@ -149,8 +147,8 @@ def test_an_annotation_that_makes_no_sense_is_left_out(
 @pytest.mark.parametrize(
     "url", ["javascript:alert(1)", "data:text/html,x", "//x", "https://a b", "https://a\nb", "x", ""]
 )
-def test_what_is_no_link(url: str) -> None:
-    """What somebody else published may hold anything; only what leads to the web is handed on as a link."""
+def test_invalid_project_url_is_left_out(url: str) -> None:
+    """Only web URLs may become links."""
     urls = json.dumps({"Homepage": url, "Source": "https://example.org"})
     document = make_document({"com.pyoci.project_urls": urls})
     (entry,) = entries(ImageIndex.from_json(document), NAME, "1.0")
@@ -158,7 +156,7 @@ def test_what_is_no_link(url: str) -> None:
 
 
 def test_a_time_is_read_with_its_zone() -> None:
-    """A time without a zone is UTC: uv throws a page with one away."""
+    """A time without a zone is taken as UTC: uv rejects a page that has one."""
     for text in ("2026-11-20T20:23:36Z", "2026-11-20T20:23:36", "2026-11-20T21:23:36.000000000+01:00"):
         image_index = make_image_index(**{"org.opencontainers.image.created": text})
         (entry,) = entries(image_index, NAME, "1.0")
@@ -168,14 +166,14 @@ def test_a_time_is_read_with_its_zone() -> None:
 
 
 @pytest.mark.parametrize("architecture", ["amd64", "", "../x.whl", "py3.whl"])
-def test_an_entry_that_is_no_file_is_passed_over(architecture: str) -> None:
-    """An image's platform is none of ours."""
+def test_entry_that_is_no_file_is_skipped(architecture: str) -> None:
+    """Such as a container image's platform."""
     assert list(entries(ImageIndex.from_json(make_document({}, architecture)), NAME, "1.0")) == []
 
 
 def test_a_projects_marker_is_no_version() -> None:
-    """By our reading of its tag and by that of the Rust PyOCI, which takes each `-` for a `+`; and it comes
-    before every version but a bare 0 in string order.
+    """Neither here nor in the Rust PyOCI, which reads each `-` as a `+`. In string order it comes before
+    every version except a bare 0.
     """
     tag = str(MARKER_TAG)
     assert version_of(tag) is None
@@ -188,7 +186,7 @@ def test_a_projects_marker_is_no_version() -> None:
 
 
 def test_an_image_index_of_another_type_is_foreign() -> None:
-    """A multi-platform image under a tag like 1.0 has no files for us."""
+    """A multi-platform image under a tag like 1.0 has no files."""
     document = make_document({}) | {"artifactType": "application/vnd.example"}
     image_index = ImageIndex.from_json(document)
     assert not is_package(image_index)
@@ -196,14 +194,14 @@ def test_an_image_index_of_another_type_is_foreign() -> None:
 
 
 @pytest.mark.parametrize("config", [b"", b"[]", b"{}", b'{"coreMetadata": 1}', b'{"coreMetadata": "other"}'])
-def test_metadata_that_is_not_what_was_announced_is_an_error(config: bytes) -> None:
-    """Never wrong bytes: pip and uv would resolve by them."""
+def test_metadata_with_another_hash_is_an_error(config: bytes) -> None:
+    """pip and uv would resolve dependencies with it."""
     with pytest.raises(ProtocolError):
         core_metadata_of(config, HEX)
 
 
 def test_unknown_keys_survive_a_rewrite() -> None:
-    """What others add to an image index is theirs to keep."""
+    """Keys and annotations of other programs are kept."""
     document = make_document({"org.example": "kept"}) | {"org.example.top": 1, "annotations": {"a": "b"}}
     document["manifests"][0]["platform"]["variant"] = "v8"
     document["manifests"][0]["urls"] = ["https://example.org"]

@@ -38,7 +38,7 @@ ACME = make_namespace()
 
 @dataclass
 class PackageIndex:
-    """An upstream that has every project except those in `lacks`; `asked` has the requests for names."""
+    """An upstream that has every project except those in `lacks`. `asked` has the requested names."""
 
     lacks: str = ""
     failure: PyOCIError | None = None
@@ -107,11 +107,11 @@ class TestWhoHasIt:
         assert elsewhere.asked == []
 
     @pytest.mark.parametrize("quirk", ["strict", "heedless"])
-    def test_a_root_before_upstream_where_the_list_begins_elsewhere(
+    def test_a_root_before_upstream_at_zot(
         self, registry: TestRegistry, elsewhere: PackageIndex, quirk: str
     ) -> None:
-        """zot begins its list of repositories after existing names alone. It is read from its start then,
-        once a minute for each caller, and not for each dependency that comes from upstream.
+        """zot can begin its list of repositories only after existing names. The list is then read from its
+        start, once a minute for each caller instead of once for each dependency.
         """
         setattr(registry, quirk, True)
         store = registry.store(upstream=elsewhere)
@@ -134,7 +134,7 @@ class TestWhoHasIt:
     def test_a_list_is_remembered_no_longer_than_the_operator_says(
         self, registry: TestRegistry, elsewhere: PackageIndex
     ) -> None:
-        """PYOCI_CACHE_TTL=0: a namespace that has just come into being is seen at once."""
+        """PYOCI_CACHE_TTL=0: a new namespace is visible at once."""
         registry.strict = True
         store = registry.store(upstream=elsewhere, cache=make_cache(freshness=Freshness(0, 0)))
         below = make_namespace("acme/below")
@@ -142,8 +142,10 @@ class TestWhoHasIt:
         registry.store().publish(below, make_upload(*make_wheel()), NOBODY)
         assert find(store, ProjectName.parse("below"), below=below) == Root((HELLO,))
 
-    def test_upstream_that_fails_says_so(self, store: PackageStore, elsewhere: PackageIndex) -> None:
-        """It is no 404: a client would go on without the project, or with a second package index."""
+    def test_failing_upstream_is_an_error(self, store: PackageStore, elsewhere: PackageIndex) -> None:
+        """It isn't a 404, after which a client would continue without the project, or with another package
+        index.
+        """
         elsewhere.failure = Unreachable("upstream is down")
         with pytest.raises(Unreachable):
             find(store)
@@ -186,10 +188,10 @@ class TestWhoHasIt:
         (504, "NAME_UNKNOWN"),
     ],
 )
-def test_anything_but_a_clear_no_is_the_answer(
+def test_upstream_is_asked_only_after_a_conclusive_absence(
     registry: TestRegistry, store: PackageStore, elsewhere: PackageIndex, status: int, code: str
 ) -> None:
-    """Any other answer of the registry goes to the caller, and upstream is not asked."""
+    """Any other answer of the registry goes to the caller."""
     registry.refuse = {"tags/list": (status, code)}
     with pytest.raises(PyOCIError) as refused:
         find(store)
@@ -197,10 +199,10 @@ def test_anything_but_a_clear_no_is_the_answer(
     assert elsewhere.asked == []
 
 
-def test_a_no_of_a_registry_that_is_dying_is_none(
+def test_absence_from_a_failing_registry_is_not_conclusive(
     registry: TestRegistry, store: PackageStore, elsewhere: PackageIndex
 ) -> None:
-    """`GET /v2/` shows whom the registry knows, after it said that the project is unknown."""
+    """The registry answers that the project is unknown, but `GET /v2/` fails."""
     for status, kind in ((503, ProtocolError), (429, RateLimited), (504, Unreachable)):
         registry.refuse = {"^GET $": (status, "UNAVAILABLE"), "tags/list": (404, "NAME_UNKNOWN")}
         with pytest.raises(kind):
@@ -215,7 +217,7 @@ class TestWhatExists:
     def test_what_was_emptied(
         self, registry: TestRegistry, store: PackageStore, elsewhere: PackageIndex
     ) -> None:
-        """Upstream isn't asked for it, even if the registry then says that there is no such repository."""
+        """Upstream isn't asked for it, even if the registry says that there is no such repository."""
         publish_wheel(store, "1.0")
         store.delete(ACME, HELLO, "1.0", NOBODY)
         registry.refuse = {"tags/list": (404, "NAME_UNKNOWN")}
@@ -227,7 +229,7 @@ class TestWhatExists:
     def test_what_was_emptied_and_nobody_remembers(
         self, registry: TestRegistry, elsewhere: PackageIndex, *, later: bool
     ) -> None:
-        """Registries forget a repository with its last tag: the project's marker stays."""
+        """Registries forget a repository without tags; the project's marker stays."""
         registry.forgetful = True
         store = registry.store() if later else registry.store(upstream=elsewhere)
         for version in ("1.0", "2.0"):
@@ -247,7 +249,7 @@ class TestWhatExists:
     def test_what_was_emptied_by_two_at_once(
         self, registry: TestRegistry, elsewhere: PackageIndex, refused: str, *, shared: bool
     ) -> None:
-        """Each sees the other's version before it removes its own."""
+        """Each sees the other's version before it deletes its own."""
         registry.forgetful = True
         store = registry.store()
         other = store if shared else registry.store()
@@ -275,10 +277,10 @@ class TestWhatExists:
         assert isinstance(find(registry.store(upstream=elsewhere)), ProjectPage)
         assert elsewhere.asked == []
 
-    def test_what_was_emptied_by_somebody_who_was_killed(
+    def test_what_was_emptied_by_a_killed_process(
         self, registry: TestRegistry, elsewhere: PackageIndex
     ) -> None:
-        """The marker is there before anything is removed."""
+        """The marker is written before anything is removed."""
         publish_wheel(registry.store())
         tags: list[tuple[str, ...]] = []
 
@@ -300,7 +302,7 @@ class TestWhatExists:
         assert registry.exists("1.0")
 
     def test_what_another_caller_was_shown(self, registry: TestRegistry, elsewhere: PackageIndex) -> None:
-        """By another process that shares the cache, to another caller."""
+        """By another process that shares the cache."""
         backend = MemoryBackend()
         one, other = (
             registry.store(cache=make_cache(backend), upstream=upstream) for upstream in (None, elsewhere)
@@ -325,10 +327,10 @@ class TestWhatExists:
         cache.access.set_existing()
         assert make_cache(backend).of(repository).access.has_existed()
 
-    def test_what_is_empty(
+    def test_a_repository_without_versions(
         self, registry: TestRegistry, store: PackageStore, elsewhere: PackageIndex
     ) -> None:
-        """A repository that answers without versions exists."""
+        """It exists, because the registry answers for it."""
         registry.put_blob(b"a layer of something else")
         assert isinstance(found := find(store), ProjectPage | ForeignPage)
         registry.put("latest", {"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": []})
@@ -396,7 +398,7 @@ class TestImages:
     def test_are_no_project(
         self, registry: TestRegistry, elsewhere: PackageIndex, fill: Callable[[TestRegistry], object]
     ) -> None:
-        """The page is a 404, and may come from upstream."""
+        """The page is a 404, or comes from upstream."""
         fill(registry)
         with pytest.raises(NotFound, match="there is no project hello-world here"):
             find(registry.store())
@@ -448,10 +450,10 @@ class TestImages:
             ),
         ],
     )
-    def test_what_can_not_be_told_is_a_project(
+    def test_unclear_content_is_a_project(
         self, registry: TestRegistry, elsewhere: PackageIndex, fill: Callable[[TestRegistry], object]
     ) -> None:
-        """Beside an image."""
+        """Also beside an image."""
         make_image(registry, "latest")
         fill(registry)
         store = registry.store(upstream=elsewhere)
@@ -463,7 +465,7 @@ class TestImages:
     def test_what_was_ever_a_project_here_stays_one(
         self, registry: TestRegistry, elsewhere: PackageIndex
     ) -> None:
-        """Its versions were deleted elsewhere, and an image was pushed there."""
+        """Even if its versions were deleted elsewhere and an image was pushed there."""
         store = registry.store(upstream=elsewhere)
         publish_wheel(store, "1.0")
         registry.session().delete(make_repository(), Tag.parse("1.0"))
@@ -471,10 +473,8 @@ class TestImages:
         assert isinstance(find(store, fresh=True), ProjectPage)
         assert elsewhere.asked == []
 
-    def test_a_registry_that_fails_says_nothing(
-        self, registry: TestRegistry, elsewhere: PackageIndex
-    ) -> None:
-        """Neither that it is a project, nor that it isn't."""
+    def test_a_failing_registry_is_an_error(self, registry: TestRegistry, elsewhere: PackageIndex) -> None:
+        """It neither proves nor excludes that there is a project."""
         store = registry.store(upstream=elsewhere)
         make_image(registry, "latest")
         registry.refuse = {"manifests/latest": (503, "UNAVAILABLE")}
@@ -495,7 +495,7 @@ class TestImages:
         assert isinstance(find(store, caller=Basic("eve", "secret")), ProjectPage)
 
     def test_hide_no_project_behind_an_alias(self, registry: TestRegistry, store: PackageStore) -> None:
-        """An image is as absent as a repository that isn't there: the index above is asked next."""
+        """A repository of images counts as absent: the index above is asked next."""
         make_image(registry, "latest")
         for _ in range(2):
             assert store.absence(ACME, HELLO, NOBODY) is not None
@@ -518,7 +518,7 @@ class TestRules:
         ("status", "code"),
         [(401, "UNAUTHORIZED"), (403, "DENIED"), (404, "DENIED"), (404, "")],
     )
-    def test_a_denial_is_a_no_where_the_operator_says_so(
+    def test_a_denial_counts_as_absence_with_on_denied(
         self, registry: TestRegistry, elsewhere: PackageIndex, status: int, code: str
     ) -> None:
         """Docker Hub answers 401 for what doesn't exist. The answer isn't remembered."""
@@ -530,11 +530,11 @@ class TestRules:
         assert len([call for call in registry.calls if "tags/list" in call]) >= 2
 
     @pytest.mark.parametrize(("status", "code"), [(401, "UNAUTHORIZED"), (403, "DENIED"), (404, "DENIED")])
-    def test_a_denial_stands_where_upstream_has_none(
+    def test_a_denial_is_raised_if_upstream_has_none(
         self, registry: TestRegistry, elsewhere: PackageIndex, status: int, code: str
     ) -> None:
-        """A client that has credentials comes back with them after a 401; and a name that is nowhere is
-        refused as one that is hidden here.
+        """After a 401 a client sends credentials. A name that exists nowhere gets the same refusal as one
+        that is hidden here.
         """
         elsewhere.lacks = "hello-world"
         registry.refuse = {"tags/list": (status, code)}
@@ -547,8 +547,8 @@ class TestRules:
         assert refusals[0] == refusals[1]
         assert elsewhere.asked == ["hello-world"]
 
-    def test_a_web_server_without_its_registry_denies_nothing(self, elsewhere: PackageIndex) -> None:
-        """It answers 404 to everything, as load balancers do."""
+    def test_404_of_a_web_server_is_no_absence(self, elsewhere: PackageIndex) -> None:
+        """Load balancers answer 404 to everything."""
 
         def balancer(environ: Any, start_response: Any) -> list[bytes]:
             start_response("404 Not Found", [("Content-Type", "text/plain"), ("Content-Length", "18")])
@@ -582,7 +582,7 @@ class TestRules:
         assert isinstance(lookup.find(project, tuple), ForeignPage)
 
     @pytest.mark.parametrize("status", [402, 429, 451, 500, 503, 504])
-    def test_other_refusals_never_are(
+    def test_other_refusals_are_no_absence(
         self, registry: TestRegistry, elsewhere: PackageIndex, status: int
     ) -> None:
         """A registry that is down, or limits the rate, has not denied anything."""
@@ -592,7 +592,9 @@ class TestRules:
             find(store)
         assert elsewhere.asked == []
 
-    def test_what_exists_is_never_denied_away(self, registry: TestRegistry, elsewhere: PackageIndex) -> None:
+    def test_a_denial_of_an_existing_project_is_raised(
+        self, registry: TestRegistry, elsewhere: PackageIndex
+    ) -> None:
         """A caller without access doesn't get another project of the same name."""
         store = registry.store(upstream=elsewhere, rules=Rules(on_denied=True))
         publish_wheel(store, "1.0")
@@ -606,7 +608,7 @@ class TestRemembering:
     def test_an_absence_counts_for_a_minute(
         self, registry: TestRegistry, store: PackageStore, elsewhere: PackageIndex
     ) -> None:
-        """For the caller who got it. With `fresh` both are asked again."""
+        """For the caller who got it. With `fresh` the registry and upstream are asked again."""
         find(store)
         registry.calls.clear()
         find(store)
@@ -641,7 +643,7 @@ class TestRemembering:
     def test_a_request_after_it_does_not_share_an_older_answer(
         self, registry: TestRegistry, elsewhere: PackageIndex
     ) -> None:
-        """A 404 that is under way when the project is published counts for the caller who asked alone."""
+        """A 404 that is under way when the project is published counts only for the caller who asked."""
         backend = MemoryBackend()
         store, other = (registry.store(cache=make_cache(backend), upstream=elsewhere) for _ in range(2))
         asked, go_on = threading.Event(), threading.Event()
@@ -666,7 +668,7 @@ class TestRemembering:
     def test_a_page_that_another_caller_was_shown_ends_it(
         self, registry: TestRegistry, elsewhere: PackageIndex
     ) -> None:
-        """A caller is shown what was published past this cache; from then on it exists for every caller."""
+        """The project was published without this cache. From then on it exists for every caller."""
         backend = MemoryBackend()
         store, other = (registry.store(cache=make_cache(backend), upstream=elsewhere) for _ in range(2))
         validities = []
@@ -692,8 +694,8 @@ class TestRemembering:
         assert found.validity is not None
         assert store.is_valid(found.validity)
 
-    def test_a_ticket_ends_with_the_page(self, store: PackageStore, elsewhere: PackageIndex) -> None:
-        """Upstream has to be asked again then."""
+    def test_validity_ends_with_upstreams_page(self, store: PackageStore, elsewhere: PackageIndex) -> None:
+        """Then upstream has to be asked again."""
         elsewhere.until = 0.0
         assert isinstance(found := find(store), ForeignPage)
         assert found.validity is not None
@@ -701,16 +703,16 @@ class TestRemembering:
 
 
 def test_rate_limits_keep_their_wait(registry: TestRegistry, store: PackageStore) -> None:
-    """The registry's own refusal is what the caller gets."""
+    """The caller gets the registry's own refusal."""
     registry.refuse = {"tags/list": (429, "TOOMANYREQUESTS")}
     with pytest.raises(RateLimited):
         find(store)
 
 
 class TestAbsence:
-    """What the registry must have answered before another address is tried."""
+    """The registry's answers after which another address is tried."""
 
-    def test_a_clear_no(self, store: PackageStore) -> None:
+    def test_a_conclusive_absence(self, store: PackageStore) -> None:
         """It is remembered until the project is published."""
         found = store.absence(ACME, HELLO, NOBODY)
         assert found is not None
@@ -740,21 +742,21 @@ class TestAbsence:
         ("status", "code"),
         [(401, "UNAUTHORIZED"), (403, "DENIED"), (404, "DENIED"), (404, ""), (429, ""), (500, ""), (503, "")],
     )
-    def test_any_other_answer_stands(self, registry: TestRegistry, status: int, code: str) -> None:
-        """It is raised."""
+    def test_any_other_answer_is_raised(self, registry: TestRegistry, status: int, code: str) -> None:
+        """The caller gets it."""
         registry.refuse = {"tags/list": (status, code)}
         with pytest.raises(PyOCIError):
             registry.store().absence(ACME, HELLO, NOBODY)
 
-    def test_what_was_there_stands(self, registry: TestRegistry, store: PackageStore) -> None:
-        """A project that existed isn't absent, even if the registry says that it is gone."""
+    def test_a_project_that_existed_is_not_absent(self, registry: TestRegistry, store: PackageStore) -> None:
+        """Even if the registry says that it is gone."""
         publish_wheel(store, "1.0")
         registry.refuse = {"tags/list": (404, "NAME_UNKNOWN")}
         with pytest.raises(NotFound):
             store.absence(ACME, HELLO, NOBODY, fresh=True)
 
-    def test_a_namespace_stands(self, store: PackageStore) -> None:
-        """That is spelled like the project."""
+    def test_a_namespace_with_the_same_address_is_not_absent(self, store: PackageStore) -> None:
+        """If it has projects."""
         below = make_namespace("acme/below")
         store.publish(below, make_upload(*make_wheel()), NOBODY)
         assert store.absence(ACME, ProjectName.parse("below"), NOBODY, below=below) is None
@@ -778,7 +780,7 @@ class TestAbsence:
         assert elsewhere.asked == []
 
     def test_what_comes_after_it_ends_with_it(self, registry: TestRegistry, store: PackageStore) -> None:
-        """A page, of the registry or upstream, is valid as long as both it and the absence are."""
+        """The registry's or upstream's page is valid as long as both it and the absence are."""
         publish_wheel(store, "1.0")
         simple = make_namespace("acme/simple")
         for name in (HELLO, ProjectName.parse("flask")):
@@ -791,7 +793,7 @@ class TestAbsence:
             assert not store.is_valid(found.validity)
 
     def test_a_denial_where_the_operator_says_so(self, registry: TestRegistry) -> None:
-        """As for upstream. Nothing of it is remembered, nor of what comes after it."""
+        """It counts as absence, like for upstream. Neither it nor the answer after it is remembered."""
         store = registry.store(rules=Rules(on_denied=True))
         publish_wheel(registry.store(), "1.0")
         registry.refuse = {"acme/simple/hello_world/tags/list": (401, "UNAUTHORIZED")}

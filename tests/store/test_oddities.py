@@ -25,8 +25,8 @@ WHEEL, BYTES = make_wheel()
 
 
 def plant(registry: TestRegistry, reference: str, document: Any) -> str:
-    """Have the registry give a document that it would not have taken, by its digest and under a tag that is
-    there. Returns the digest.
+    """Put a document that the registry would not accept into it, under its digest and an existing tag.
+    Returns the digest.
     """
     body = json.dumps(document).encode()
     digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
@@ -36,7 +36,7 @@ def plant(registry: TestRegistry, reference: str, document: Any) -> str:
 
 
 def make_version(registry: TestRegistry, **overrides: Any) -> dict[str, Any]:
-    """The image index of a version, whose only file has no hash of its own and is described otherwise."""
+    """The image index of a version. Its only file has no hash of its own."""
     document: dict[str, Any] = registry.document("1.0")
     entry = document["manifests"][0]
     del entry["annotations"]["com.pyoci.sha256_digest"]
@@ -63,7 +63,9 @@ CHILDREN = {
 
 @pytest.mark.parametrize("make", CHILDREN.values(), ids=CHILDREN)
 def test_an_odd_manifest_costs_its_file_only(registry: TestRegistry, store: PackageStore, make: Any) -> None:
-    """Its file can't be told; the page of the others is shown, and the log says what was passed over."""
+    """The file has no hash and is left out. The page shows the other files, and the log says what was
+    skipped.
+    """
     publish_wheel(store)
     publish_wheel(store, "2.0")
     child = make(_manifest(registry))
@@ -102,7 +104,7 @@ ENTRIES: dict[str, dict[str, Any]] = {
 def test_an_odd_entry_costs_no_other_version(
     registry: TestRegistry, store: PackageStore, overrides: dict[str, Any]
 ) -> None:
-    """Whatever a descriptor says, the other versions are on the page."""
+    """Whatever a descriptor contains, the other versions are on the page."""
     publish_wheel(store)
     publish_wheel(store, "2.0")
     plant(registry, "2.0", make_version(registry, **overrides))
@@ -110,7 +112,7 @@ def test_an_odd_entry_costs_no_other_version(
 
 
 def test_documents_of_an_old_kind_are_passed_over(registry: TestRegistry, store: PackageStore) -> None:
-    """docker-registry 2.8 gives a signed manifest with the digest of a part of it."""
+    """docker-registry 2.8 sends a signed manifest, whose digest is that of a part of it."""
     publish_wheel(store)
     publish_wheel(store, "2.0")
     registry.answers = {
@@ -123,7 +125,7 @@ def test_documents_of_an_old_kind_are_passed_over(registry: TestRegistry, store:
 
 
 def test_a_document_that_is_too_long_is_passed_over(registry: TestRegistry, store: PackageStore) -> None:
-    """No version of ours is so long."""
+    """None of our versions is so long."""
     publish_wheel(store)
     registry.put("2.0", registry.document("1.0"))
     registry.answers = {"GET .*/manifests/2.0": (b" " * (DOCUMENT_LIMIT + 1), {"Content-Type": IMAGE_INDEX})}
@@ -136,7 +138,7 @@ def test_a_document_that_is_too_long_is_passed_over(registry: TestRegistry, stor
 def test_a_document_that_the_registry_refuses_to_give_is_passed_over(
     registry: TestRegistry, store: PackageStore, status: int, code: str
 ) -> None:
-    """Of this one it says so; a registry that refuses everything fails the page."""
+    """The refusal concerns only this document. If the registry refuses all of them, the page fails."""
     publish_wheel(store)
     publish_wheel(store, "2.0")
     registry.refuse = {"GET .*/manifests/2.0": (status, code)}
@@ -144,7 +146,7 @@ def test_a_document_that_the_registry_refuses_to_give_is_passed_over(
 
 
 def test_other_bytes_than_the_digest_says_fail_the_page(registry: TestRegistry, store: PackageStore) -> None:
-    """What was changed on the way is no oddity of a version."""
+    """They were changed on the way, so the page can't be trusted."""
     publish_wheel(store)
     publish_wheel(store, "2.0")
     registry.answers = {
@@ -172,7 +174,7 @@ SPELLED = [
 
 @pytest.fixture
 def spelled(registry: TestRegistry, request: pytest.FixtureRequest) -> tuple[str, str]:
-    """A version that stands under an unusual tag only: the tag, and the file's name."""
+    """A version that is only under an unusual tag: the tag, and the file's name."""
     tag, version = request.param
     registry.takes = {"1!3.0": "odd-1", "1.0+build": "odd-2"}
     store = registry.store()
@@ -192,7 +194,7 @@ SPELLINGS = [pytest.param(tuple(case.values), id=case.id) for case in SPELLED]
 def test_a_file_under_another_tag_is_read(
     registry: TestRegistry, spelled: tuple[str, str], warm: bool
 ) -> None:
-    """What a page lists can be downloaded, and its METADATA read, with the page and without."""
+    """It can be downloaded, and its METADATA read, with the page and without it."""
     _, filename = spelled
     store = registry.store()
     if warm:
@@ -222,7 +224,7 @@ def test_a_file_under_another_tag_is_yanked_and_deleted(
 
 
 def test_a_file_under_two_tags_is_deleted_under_both(registry: TestRegistry, store: PackageStore) -> None:
-    """It would be on the page again otherwise."""
+    """Otherwise it would still be on the page."""
     publish_wheel(store)
     publish_wheel(store, "2.0")
     registry.put("v2.0", registry.document("2.0"))
@@ -230,8 +232,8 @@ def test_a_file_under_two_tags_is_deleted_under_both(registry: TestRegistry, sto
     assert names(registry.store()) == [WHEEL]
 
 
-def test_the_exact_name_counts_before_its_place(registry: TestRegistry, store: PackageStore) -> None:
-    """Two tags of one version hold the same wheel, spelled differently: each is found by its own name."""
+def test_the_exact_name_counts_first(registry: TestRegistry, store: PackageStore) -> None:
+    """Two tags of one version have the same wheel, spelled differently: each is found by its own name."""
     publish_wheel(store, "2.0")
     registry.put("v2.0", registry.document("2.0"))
     registry.session().delete(make_repository(), Tag.parse("2.0"))
@@ -246,7 +248,7 @@ def test_the_exact_name_counts_before_its_place(registry: TestRegistry, store: P
 def test_a_tag_that_cannot_be_asked_for_is_passed_over(
     registry: TestRegistry, store: PackageStore, status: int, code: str
 ) -> None:
-    """A registry that lists it and doesn't take it in a request keeps its other versions."""
+    """The registry lists it and refuses it in a request. The other versions are shown."""
     registry.takes = {"1!3.0": "odd-1"}
     publish_wheel(store)
     registry.put("1!3.0", registry.document("1.0"))
@@ -258,7 +260,7 @@ def test_a_tag_that_cannot_be_asked_for_is_passed_over(
 
 
 def test_a_list_that_is_refused_is_no_error_of_a_file(registry: TestRegistry, store: PackageStore) -> None:
-    """A file that isn't there is not there, and one that is can be had, without a list of the tags."""
+    """Without the list of tags, a missing file is not found, and an existing one is served."""
     publish_wheel(store)
     publish(store, *make_sdist(version="2.0"))
     registry.refuse = {"tags/list": (403, "DENIED")}
@@ -270,7 +272,7 @@ def test_a_list_that_is_refused_is_no_error_of_a_file(registry: TestRegistry, st
 
 
 def test_many_spellings_are_not_all_looked_at(registry: TestRegistry, store: PackageStore) -> None:
-    """A file that isn't there costs a bounded number of requests."""
+    """A missing file takes a limited number of requests."""
     publish_wheel(store)
     for count in range(40):
         registry.put("2.0" + ".0" * (count + 1), registry.document("1.0"))

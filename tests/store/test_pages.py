@@ -27,7 +27,7 @@ WHEEL, BYTES = make_wheel()
 
 
 def test_a_page_costs_one_request_a_version(registry: TestRegistry, store: PackageStore) -> None:
-    """The tags, then each image index: nothing for its files."""
+    """The list of tags, then each image index, and nothing for the files."""
     for version in ("1.0", "2.0", "3.0"):
         publish_wheel(store, version)
         publish_wheel(store, version, tag="py2-none-any")
@@ -37,7 +37,7 @@ def test_a_page_costs_one_request_a_version(registry: TestRegistry, store: Packa
 
 
 def test_versions_come_in_pep_440_order(store: PackageStore) -> None:
-    """Not in alphabetical order; the newest last."""
+    """The newest is last."""
     versions = ["1.10", "1.9", "1!0.1", "1.10rc1", "1.10.post1", "1.10+local"]
     for version in versions:
         publish_wheel(store, version)
@@ -47,7 +47,7 @@ def test_versions_come_in_pep_440_order(store: PackageStore) -> None:
 
 
 def test_a_cap_keeps_the_newest(registry: TestRegistry) -> None:
-    """PYOCI_MAX_VERSIONS counts versions, by PEP 440; 0 is all."""
+    """PYOCI_MAX_VERSIONS is a number of versions; 0 shows all."""
     store = registry.store(max_versions=2)
     for version in ("1.9", "1.10", "1.11"):
         publish_wheel(store, version)
@@ -56,7 +56,7 @@ def test_a_cap_keeps_the_newest(registry: TestRegistry) -> None:
 
 
 def test_a_cap_leaves_no_version_in_part(registry: TestRegistry) -> None:
-    """1.0 and 1.0.0 are one version: the cap counts it once, and keeps the files of both tags or of none."""
+    """1.0 and 1.0.0 are one version: the page has the files of both tags, or of none."""
     publisher = registry.store()
     for version in ("0.9", "1.0", "1.0.0", "1.1"):
         publish_wheel(publisher, version)
@@ -84,8 +84,8 @@ def test_foreign_content_is_passed_over(registry: TestRegistry, store: PackageSt
     assert names(store) == [WHEEL]
 
 
-def test_an_unreadable_image_index_is_told_and_passed_over(registry: TestRegistry) -> None:
-    """It was pushed like that: the other versions are shown."""
+def test_an_unreadable_image_index_is_logged_and_skipped(registry: TestRegistry) -> None:
+    """It was pushed malformed. The other versions are shown."""
     heard: list[tuple[str, dict[str, object]]] = []
     store = registry.store(Events(lambda event, **facts: heard.append((event, facts))))
     publish_wheel(store)
@@ -117,7 +117,7 @@ def test_a_version_that_vanishes_meanwhile_is_passed_over(
 def test_a_version_that_cannot_be_read_fails_the_page(
     registry: TestRegistry, store: PackageStore, status: int, code: str, kind: type[Exception]
 ) -> None:
-    """A page that lacks versions would be a wrong page."""
+    """A page without it would be wrong."""
     publish_wheel(store)
     publish_wheel(store, "2.0")
     registry.refuse = {"GET .*/manifests/2.0": (status, code)}
@@ -126,14 +126,14 @@ def test_a_version_that_cannot_be_read_fails_the_page(
 
 
 def test_a_tag_spelled_twice_counts_once(registry: TestRegistry, store: PackageStore) -> None:
-    """The normalised one, where the Rust PyOCI wrote the other."""
+    """The normalised tag is used, if the Rust PyOCI wrote another one."""
     publish_wheel(store, "1.0rc1")
     registry.put("1.0RC1", registry.document("1.0rc1"))
     assert len(names(store)) == 1
 
 
 def test_documents_without_end_are_not_read(registry: TestRegistry, store: PackageStore) -> None:
-    """A thousand image indexes of four megabytes would fill the memory of any worker."""
+    """A thousand image indexes of four megabytes would exhaust a worker's memory."""
     publish_wheel(store)
     image_index = registry.document("1.0")
     image_index["annotations"]["org.example.ballast"] = "x" * 3_900_000
@@ -153,7 +153,7 @@ class TestSummary:
     """The summary in the legacy JSON."""
 
     def test_is_that_of_the_newest_version(self, registry: TestRegistry, store: PackageStore) -> None:
-        """It costs one request, the config blob, and is remembered; the page itself doesn't ask for it."""
+        """It takes one request for the config blob, and is remembered. The page itself doesn't need it."""
         publish_wheel(store, "1.0", extra_headers=[("Summary", "Old")])
         publish_wheel(store, "2.0", extra_headers=[("Summary", "Says\n  hello")])
         publish_wheel(store, "3.0rc1", extra_headers=[("Summary", "Not yet")])
@@ -179,7 +179,7 @@ class TestSummary:
     def test_a_registry_that_refuses_the_blob_costs_the_summary_alone(
         self, registry: TestRegistry, store: PackageStore, refusal: tuple[int, str]
     ) -> None:
-        """The page is known, and so is all else that the legacy JSON shows."""
+        """The rest of the legacy JSON is shown."""
         publish_wheel(store, extra_headers=[("Summary", "Says hello")])
         store = registry.store()
         found = page(store)

@@ -1,4 +1,4 @@
-"""Absent: which of a registry's 404s says that there is no such repository."""
+"""Absent: which 404s of a registry mean that there is no such repository."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from pyoci.store.project import Absent
     ],
     ids=str,
 )
-def test_only_a_clear_no_is_one(codes: list[str], expected: bool) -> None:
-    """A registry that gives another reason beside it has said nothing clearly."""
+def test_absence_with_another_code_is_not_conclusive(codes: list[str], expected: bool) -> None:
+    """The registry gives another reason, too."""
     body = json.dumps({"errors": [{"code": code} for code in codes]}).encode()
     refusal = registry_error("list tags", "registry.example", 404, {}, body)
     assert isinstance(refusal, RegistryNotFound)

@@ -19,7 +19,7 @@ PATIENCE = 20.0
 
 
 class Requests:
-    """Requests that wait for their turn, each in a thread. They have ended at the end of the block."""
+    """Requests that wait for their turn, each in a thread. They end with the block."""
 
     def __init__(self) -> None:
         self.order: list[str] = []
@@ -43,7 +43,7 @@ class Requests:
         return ReadLimit.among(self.reads, registry, wait_seconds=PATIENCE)
 
     def add(self, name: str, registry: Registry = LISTED) -> None:
-        """A request that reads one document, once it waits for that."""
+        """Start a request that reads one document, and return when it waits."""
 
         def read() -> None:
             with self.limit(registry).large():
@@ -74,7 +74,7 @@ def requests() -> Requests:
 
 
 def test_a_request_reads_until_its_page_is_built(requests: Requests) -> None:
-    """Not only until the end of one document: what was read of it stays in memory."""
+    """Not only to the end of one document, because what was read stays in memory."""
     first = requests.limit()
     with requests, first.building():
         with first.large():
@@ -87,7 +87,7 @@ def test_a_request_reads_until_its_page_is_built(requests: Requests) -> None:
 
 
 def test_many_small_documents_are_large(requests: Requests) -> None:
-    """Beyond 4 MiB in all. Outside of a page nothing is kept."""
+    """Beyond 4 MiB together. Outside of a page nothing is kept."""
     limit = requests.limit()
     with limit.building():
         limit.take(4 * 1024 * 1024)
@@ -105,7 +105,7 @@ def test_a_request_has_a_limit() -> None:
 
 
 def test_a_refusal_is_reported_once(requests: Requests) -> None:
-    """All threads of the request give up with the first."""
+    """All threads of the request end with the first refusal."""
     refusals: list[None] = []
     limit = ReadLimit.among(requests.reads, LISTED, lambda: refusals.append(None), wait_seconds=0.01)
     requests.reads.enter(OTHER, 0.0)
@@ -143,7 +143,7 @@ class Ended(Exception):
 
 @pytest.mark.parametrize("is_admitted", [False, True])
 def test_a_request_that_is_ended_gives_up_its_place(is_admitted: bool) -> None:
-    """While it waits, and if it is ended in the moment in which it is admitted."""
+    """While it waits, and at the moment when it is admitted."""
 
     def end(turn: Future[None], _seconds: float) -> None:
         if turn.done():

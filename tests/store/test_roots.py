@@ -1,4 +1,4 @@
-"""The projects of a namespace, by the registry's list of repositories."""
+"""The projects of a namespace, from the registry's list of repositories."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ WHEEL, BYTES = make_wheel()
 
 
 class TestRoot:
-    """The projects of a namespace, where the registry can tell."""
+    """The projects of a namespace."""
 
     def test_lists_its_own(self, store: PackageStore) -> None:
-        """Sorted, normalised, not those of namespaces below or beside."""
+        """Sorted and normalised, without those of namespaces below or beside it."""
         for name in ("zeta", "Alpha.Beta"):
             publish(store, *make_wheel(name))
         for path in ("acme/below", "acme-other"):
@@ -32,7 +32,7 @@ class TestRoot:
         assert [str(name) for name in store.projects(ACME, NOBODY)] == ["alpha-beta", "zeta"]
 
     def test_takes_one_short_page_of_the_list(self, registry: TestRegistry, store: PackageStore) -> None:
-        """Below a page that isn't there: one request more, however many repositories there are."""
+        """For the page of a missing project: one more request, for any number of repositories."""
         for path in ("acme", "acme/below", "zeta"):
             store.publish(make_namespace(path), make_upload(*make_wheel()), NOBODY)
         hello = ProjectName.parse("hello-world")
@@ -48,7 +48,7 @@ class TestRoot:
             store.find(ACME, ProjectName.parse("below"), NOBODY, below=make_namespace("acme/below"))
 
     @pytest.mark.parametrize(("status", "code"), [(404, "NAME_UNKNOWN"), (405, "UNSUPPORTED")])
-    def test_says_where_there_is_no_list(
+    def test_without_a_list_is_not_found(
         self, registry: TestRegistry, store: PackageStore, status: int, code: str
     ) -> None:
         """ghcr.io and others have no _catalog."""

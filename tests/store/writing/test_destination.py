@@ -46,7 +46,7 @@ class TestAlias:
     def test_a_namespace_that_has_anything(
         self, registry: TestRegistry, store: PackageStore, neighbour: str
     ) -> None:
-        """The upload goes there if the registry lists a repository in it."""
+        """The upload goes there if the registry lists any repository in it."""
         send(store, make_namespace(neighbour), "other")
         assert send(registry.store(), ALIAS) == "acme/simple/hello_world"
 
@@ -69,7 +69,7 @@ class TestAlias:
     def test_a_denied_repository_counts_as_absent(
         self, registry: TestRegistry, store: PackageStore, status: int, code: str
     ) -> None:
-        """Docker Hub answers 401 for what it doesn't have. That the upload goes elsewhere reveals no more."""
+        """Docker Hub answers 401 for what it doesn't have. The destination reveals no more than that."""
         registry.refuse = {"simple/hello_world/tags/list": (status, code), "_catalog": (status, code)}
         assert send(store, ALIAS) == "acme/hello_world"
 
@@ -132,7 +132,7 @@ class TestOwnAddress:
         assert send(store, PAGE, version="2.0") == "acme/hello-world/hello_world"
 
     def test_of_a_namespace_in_use(self, store: PackageStore) -> None:
-        """Uploads to it go on."""
+        """Uploads to it still work."""
         send(store, PAGE)
         send(store, ACME)
         assert send(store, PAGE, version="2.0") == "acme/hello-world/hello_world"

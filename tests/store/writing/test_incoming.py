@@ -225,7 +225,7 @@ class TestChecksAtTheEnd:
     def test_a_file_of_another_size_is_pushed_from_the_temporary_file(
         self, registry: TestRegistry, store: PackageStore, missing: int
     ) -> None:
-        """Something follows it in the form: the push that has begun is given up."""
+        """A field follows it in the form: the push that has begun is abandoned."""
         take(store, Arriving(missing=missing))
         assert len(puts(registry)) == 3
         assert content(store, WHEEL) == CONTENT

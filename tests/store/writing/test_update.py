@@ -147,7 +147,7 @@ def test_a_registry_that_fails_is_given_time(registry: TestRegistry) -> None:
 
 
 class TestReaders:
-    """A caller who may read and not write waits for nobody, and nobody waits for that caller."""
+    """A caller who may read but not write delays no other caller."""
 
     @pytest.mark.parametrize("change", ["yank", "delete"])
     def test_a_refusal_comes_while_another_writes(self, tmp_path: Path, change: str) -> None:
