@@ -663,19 +663,19 @@ REPORTS = (
         "jazzband/pip-tools#2426",
         "<index>/simple/pypi/<project>/json",
         "it is answered as <index>/pypi/<project>/json",
-        "web/test_aliases.py::test_what_clients_make_of_them",
+        "web/test_aliases.py::test_addresses_that_clients_derive",
     ),
     Report(
         "dependabot/dependabot-core#13085",
         "/pypi/<project>/json beside /simple/",
         "the JSON of the index's own project",
-        "web/test_aliases.py::test_what_clients_make_of_them",
+        "web/test_aliases.py::test_addresses_that_clients_derive",
     ),
     Report(
         "pypiserver/pypiserver#1",
         "/pypi/<project>/json",
         "the JSON of the default index",
-        "web/test_short_urls.py::TestPypi::test_the_last_slash_is_taken",
+        "web/test_short_urls.py::TestPypi::test_a_final_slash_is_redirected",
     ),
     # Who may see what
     Report(

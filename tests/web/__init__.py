@@ -1,1 +1,1 @@
-"""Tests of the web room: HTTP in, a small store in memory behind it, HTTP out."""
+"""Tests of pyoci.web: HTTP requests, a small store in memory, and HTTP answers."""

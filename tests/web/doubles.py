@@ -1,4 +1,4 @@
-"""A PackageStore that keeps everything in memory, registries that know two names, and files to put in."""
+"""A PackageStore in memory, registries with two aliases, and files for them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PIECE = 4096  # bytes
 
 
 def make_file(filename: str = "hello_world-1.0-py3-none-any.whl", **overrides: Any) -> PackageFile:
-    """A file as the store describes it; without overrides it has what every upload has."""
+    """A file as the store describes it. Without overrides it has everything that each upload has."""
     values: dict[str, Any] = {
         "distribution": parse_filename(filename),
         "sha256": hashlib.sha256(filename.encode()).hexdigest(),
@@ -50,7 +50,7 @@ def make_page(*files: PackageFile, name: str = "hello-world") -> ProjectPage:
 
 @dataclass
 class Registries:
-    """Registries by alias; any host is fine, but for one that may not be asked."""
+    """Registries with aliases. Any host is allowed, except one."""
 
     aliases: dict[str, Registry] = field(
         default_factory=lambda: {
@@ -80,7 +80,7 @@ class Kept:
 
 
 class MemoryStore:
-    """An honest PackageStore over dictionaries. `failure` is raised by every call, `calls` tells them."""
+    """A PackageStore over dictionaries. Every call raises `failure`, if set, and is recorded in `calls`."""
 
     def __init__(self) -> None:
         self.kept: dict[tuple[str, ProjectName], dict[str, Kept]] = {}
@@ -104,7 +104,7 @@ class MemoryStore:
         metadata: bytes | None = None,
         **overrides: Any,
     ) -> PackageFile:
-        """Keep a file, as somebody's earlier upload would have."""
+        """Store a file, like an earlier upload."""
         values = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
         if metadata is not None:
             values["core_metadata"] = hashlib.sha256(metadata).hexdigest()
@@ -270,7 +270,7 @@ class MemoryStore:
 
 
 class Stream(Iterator[bytes]):
-    """Pieces of a file that know whether they were closed. Breaks after `break_after` pieces."""
+    """The pieces of a file. Records whether it was closed, and breaks after `break_after` pieces."""
 
     def __init__(self, content: bytes, break_after: int | None = None) -> None:
         self._pieces = [content[i : i + PIECE] for i in range(0, len(content), PIECE)]
@@ -293,5 +293,5 @@ class Stream(Iterator[bytes]):
 def reading(
     knows: Callable[[str], bool] = lambda text: text in {"local", "lab"},
 ) -> Callable[[str], IndexAddress]:
-    """Reads paths as the site does that knows these aliases."""
+    """Parses paths like a site with these aliases."""
     return lambda path: IndexAddress.read(path, knows)

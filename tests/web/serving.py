@@ -1,4 +1,4 @@
-"""An application for gunicorn, over a store in memory and with little patience; see test_server.py."""
+"""An application for gunicorn, over a store in memory and with short time limits; see test_server.py."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LARGE = "hello_world-7.7.zip"
 
 
 class BreakingStore(MemoryStore):
-    """Breaks off when the broken file is read."""
+    """Fails while the broken file is read."""
 
     def open(self, namespace: Any, name: Any, filename: str, *arguments: Any, **options: Any) -> FileStream:
         self.break_after = 2 if filename == BROKEN else None

@@ -1,4 +1,4 @@
-"""Paths taken apart."""
+"""URL paths, parsed."""
 
 from __future__ import annotations
 
@@ -56,8 +56,10 @@ read = reading()
         pytest.param("ghcr.io/a/../b", "ghcr.io", ("a", "..", "b"), id="dots are kept for the grammar"),
     ],
 )
-def test_registry_in_all_its_shapes(path: str, registry: str, segments: tuple[str, ...]) -> None:
-    """However a registry is written, and whatever a proxy did to it, it is told from what follows."""
+def test_registry_in_every_form(path: str, registry: str, segments: tuple[str, ...]) -> None:
+    """However a registry is written, and whatever a proxy did to it, it is separated from the rest of the
+    path.
+    """
     assert read(path) == IndexAddress(registry, segments)
 
 
@@ -78,13 +80,13 @@ def test_registry_in_all_its_shapes(path: str, registry: str, segments: tuple[st
     ],
 )
 def test_roots_and_projects(path: str, root: str | None, project: tuple[str, str] | None) -> None:
-    """A place is a root, a project, either, or neither."""
+    """A path may be a root, a project, both, or neither."""
     assert (read(path).as_root, read(path).as_project) == (root, project)
 
 
 @pytest.mark.parametrize("segment", sorted(PROBED | RESERVED - {"local"}))
 def test_reserved_segments(segment: str) -> None:
-    """Reserved first segments are no registries, whatever follows; what clients probe is told apart."""
+    """Reserved first segments are never registries. Those that clients probe are marked."""
     for path in (segment, f"{segment}/acme/hello"):
         with pytest.raises(NoRegistry) as caught:
             read(path)
@@ -104,13 +106,13 @@ def test_reserved_segments(segment: str) -> None:
     ],
 )
 def test_impossible_registries(path: str) -> None:
-    """What can't be a registry is refused before anybody is asked."""
+    """A text that can't be a registry is refused before any registry is asked."""
     with pytest.raises(NoRegistry, match="expected") as caught:
         read(path)
     assert not caught.value.probed
 
 
-def test_local_where_nothing_is_embedded() -> None:
-    """Without an embedded registry `local` is no registry."""
+def test_local_without_an_embedded_registry() -> None:
+    """It isn't a registry then."""
     with pytest.raises(NoRegistry):
         reading(lambda _: False)("local/acme")

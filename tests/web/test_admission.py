@@ -1,4 +1,4 @@
-"""Requests that are refused by their head: pages of other sites, encoded bodies, no Host."""
+"""Requests that are refused because of their head: pages of other sites, encoded bodies, no Host."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ WRITES = [
 def test_a_page_of_another_site_writes_nothing(
     client: FlaskClient, store: MemoryStore, headers: dict[str, str], method: str, path: str
 ) -> None:
-    """A browser adds the user's password to a form of anybody's; nothing is asked or stored for it."""
+    """A browser adds the user's password to any site's form. Nothing is asked or stored for it."""
     answer = client.open(path, method=method, headers=headers, base_url=OWN, data=b"x" * 100)
     assert answer.status_code == 403
     assert "web pages of other sites may not write here" in answer.text
@@ -77,20 +77,20 @@ def test_a_page_of_another_site_writes_nothing(
 def test_own_pages_and_clients_of_packages_write(
     client: FlaskClient, headers: dict[str, str], base_url: str
 ) -> None:
-    """An Origin is its own where host and port are those that the request was sent to."""
+    """An Origin is this server's if it has the host and port of the request."""
     assert post(client, make_form(), headers=headers, base_url=base_url).status_code == 200
 
 
 def test_http_is_another_port_than_https(client: FlaskClient) -> None:
-    """Where it is known that the request came by https, a page that came by http is another site's."""
+    """If the request is known to have come by https, a page that came by http is another site's."""
     answer = client.delete(f"{PAGE}1.0", headers={"Origin": OWN}, base_url="https://pyoci.example")
     assert answer.status_code == 403
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("headers", FOREIGN.values(), ids=FOREIGN)
-def test_reading_is_free(client: FlaskClient, headers: dict[str, str], method: str) -> None:
-    """Links lead here from everywhere, and browsers show nobody else's page to a script."""
+def test_reading_is_allowed(client: FlaskClient, headers: dict[str, str], method: str) -> None:
+    """Other sites have links to PyOCI, and browsers don't show its pages to their scripts."""
     post(client, make_form())
     assert client.open(PAGE, method=method, headers=headers, base_url=OWN).status_code == 200
 
@@ -100,7 +100,7 @@ def test_reading_is_free(client: FlaskClient, headers: dict[str, str], method: s
 def test_an_encoded_body_is_refused(
     client: FlaskClient, store: MemoryStore, method: str, path: str, coding: str
 ) -> None:
-    """It would be stored as it comes, or read as rubbish."""
+    """It would be stored compressed, or parsed as invalid."""
     answer = client.open(path, method=method, headers={"Content-Encoding": coding}, data=b"x")
     assert answer.status_code == 415
     assert answer.text == "the body has a Content-Encoding; expected a body without one"
@@ -109,8 +109,8 @@ def test_an_encoded_body_is_refused(
 
 
 @pytest.mark.parametrize("coding", ["identity", "Identity", "", "identity, identity"])
-def test_a_body_that_says_it_is_as_it_is(client: FlaskClient, coding: str) -> None:
-    """`identity` is no coding."""
+def test_identity_coding_is_accepted(client: FlaskClient, coding: str) -> None:
+    """`identity` means that there is no coding."""
     assert post(client, make_form(), headers={"Content-Encoding": coding}).status_code == 200
 
 
@@ -132,7 +132,7 @@ def test_a_body_that_says_it_is_as_it_is(client: FlaskClient, coding: str) -> No
 def test_a_request_names_its_host(
     client: FlaskClient, path: str, protocol: str, host: str | None, refused: bool
 ) -> None:
-    """HTTP/1.1 requires it, for a page that was given a moment ago too."""
+    """HTTP/1.1 requires it, also for a cached page."""
     post(client, make_form())
     assert client.get(PAGE, base_url=OWN).status_code == 200
     environ: dict[str, Any] = EnvironBuilder(

@@ -1,4 +1,4 @@
-"""`<index>/simple/` and `<index>/legacy/`: other addresses of the index above, through HTTP."""
+"""`<index>/simple/` and `<index>/legacy/`: aliases of the index above, through HTTP."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ ALIAS = "/ghcr.io/acme/simple/"
     ],
 )
 def test_aliases(path: str, root: str | None, index: str | None, project: tuple[str, str] | None) -> None:
-    """What an address is an alias of: as a root, for uploads, and as a project's page."""
+    """The alias that an address is: of a root, for uploads, and of a project's page."""
     address = reading()(path)
     assert (address.aliased_root, address.aliased_index, address.aliased_project) == (root, index, project)
 
 
 def test_an_alias_of_an_alias() -> None:
-    """Each stands for the project of the index above, and so does that one."""
+    """Each stands for the project of the index above, which may itself be an alias."""
     address = reading()("ghcr.io/acme/simple/simple/foo")
     assert address.aliased_projects() == (("acme/simple", "foo"), ("acme", "foo"))
     address = reading()("ghcr.io/acme/simple/pypi/foo")
@@ -76,10 +76,10 @@ def test_an_alias_of_an_alias() -> None:
         pytest.param("team/foo", None, None, id="a short URL of a namespace simple"),
     ],
 )
-def test_what_clients_make_of_them(
+def test_addresses_that_clients_derive(
     path: str, json: tuple[str, str] | None, shadowed: tuple[str, str] | None
 ) -> None:
-    """Dependabot and hatch make addresses of those that they are given."""
+    """Dependabot and hatch derive addresses from the configured one."""
     short = ShortUrls({"team": ShortUrl("ghcr.io", ("acme", "simple"))})
     address = IndexAddress.read(path, lambda _: False, short)
     assert (address.aliased_json, address.shadowed_project) == (json, shadowed)
@@ -90,7 +90,7 @@ class TestPages:
 
     @pytest.mark.parametrize("namespace", ["ghcr.io/acme", "ghcr.io/acme/simple"])
     def test_everything_is_there(self, client: FlaskClient, store: MemoryStore, namespace: str) -> None:
-        """The page and what its links lead to, whichever namespace has the project."""
+        """The page and the files that it links to, in whichever namespace the project is."""
         store.put(WHEEL, b"wheel", namespace=namespace, metadata=b"Name: hello-world\n")
         page = f"{ALIAS}hello-world/"
         assert client.get(page, headers=JSON).get_json()["name"] == "hello-world"
@@ -106,9 +106,7 @@ class TestPages:
         assert {place for place, _ in store.kept} == {namespace}
 
     def test_the_namespace_goes_first(self, client: FlaskClient, store: MemoryStore) -> None:
-        """Where both have the project: never two of them in one page, nor the page of one and files of the
-        other.
-        """
+        """If both namespaces have the project, its page and files are never mixed."""
         store.put("hello_world-1.0.zip", b"one")
         store.put("hello_world-2.0.zip", b"two", namespace="ghcr.io/acme/simple")
         page = client.get(f"{ALIAS}hello-world/", headers=JSON).get_json()
@@ -118,10 +116,10 @@ class TestPages:
         assert client.delete(f"{ALIAS}hello-world/1.0").status_code == 404
 
     @pytest.mark.parametrize("failure", [Unauthorized("who?"), Denied("no"), Unreachable("down")])
-    def test_any_other_answer_stands(
+    def test_any_other_answer_is_returned(
         self, client: FlaskClient, store: MemoryStore, failure: Exception
     ) -> None:
-        """The index above is not asked: for pages, files, the legacy JSON and changes."""
+        """The index above isn't asked: for pages, files, the legacy JSON and changes."""
         store.put(WHEEL)
         store.failure = failure
         page = f"{ALIAS}hello-world/"
@@ -137,17 +135,17 @@ class TestPages:
         assert statuses <= {401, 403, 504}
         assert {call[1] for call in store.calls} == {"ghcr.io/acme/simple"}
 
-    def test_another_spelling_is_moved(self, client: FlaskClient, store: MemoryStore) -> None:
+    def test_another_spelling_is_redirected(self, client: FlaskClient, store: MemoryStore) -> None:
         """Within the alias."""
         store.put(WHEEL)
         answer = client.get(f"{ALIAS}Hello_World/?format=json")
         assert (answer.status_code, answer.headers["Location"]) == (301, "../hello-world/?format=json")
         assert client.get(f"{ALIAS}Hello_World/json").headers["Location"] == "../hello-world/json"
 
-    def test_upstream_is_told_what_it_would_be_told_directly(
+    def test_upstream_gets_the_same_names_as_without_an_alias(
         self, client: FlaskClient, store: MemoryStore
     ) -> None:
-        """A project that neither has comes from upstream. A namespace's name stays here."""
+        """A project that neither index has comes from upstream. A namespace's name is never sent there."""
         store.elsewhere[ProjectName.parse("flask")] = ForeignPage(make_upstream_page("flask"))
         store.elsewhere[ProjectName.parse("team")] = ForeignPage(make_upstream_page("team"))
         store.put(WHEEL, namespace="ghcr.io/acme/team")
@@ -157,7 +155,7 @@ class TestPages:
             assert client.get(path).status_code == 404
 
     def test_a_namespace_below_the_namespace(self, client: FlaskClient, store: MemoryStore) -> None:
-        """`acme/simple/team` with projects is shown as the root that it is."""
+        """`acme/simple/team` with projects is shown as a root."""
         store.put(WHEEL, namespace="ghcr.io/acme/simple/team")
         store.put("team-1.0.zip")
         assert client.get(f"{ALIAS}team/", headers=JSON).get_json()["projects"] == [{"name": "hello-world"}]
@@ -170,14 +168,14 @@ class TestPages:
         assert client.get(f"{ALIAS}+simple/", headers=JSON).get_json()["projects"] == []
 
     def test_a_namespace_simple_has_no_index_above(self, client: FlaskClient, store: MemoryStore) -> None:
-        """`ghcr.io/simple/foo` is what it says."""
+        """`ghcr.io/simple/foo` isn't an alias."""
         store.put(WHEEL, namespace="ghcr.io/simple")
         assert client.get("/ghcr.io/simple/hello-world/").status_code == 200
         assert {call[0] for call in store.calls} == {"page"}
 
 
 class TestLegacyJson:
-    """`<index>/pypi/<project>/json`: Dependabot makes it of an address that ends in `/simple/`."""
+    """`<index>/pypi/<project>/json`: Dependabot derives it from an address that ends in `/simple/`."""
 
     def test_of_the_index_above(self, client: FlaskClient, store: MemoryStore) -> None:
         """Its links lead to files."""
@@ -189,7 +187,7 @@ class TestLegacyJson:
         assert (answer.status_code, answer.headers["Location"]) == (301, "../hello-world/json")
 
     def test_of_a_namespace_of_that_name(self, client: FlaskClient, store: MemoryStore) -> None:
-        """Which goes first."""
+        """The namespace takes precedence."""
         store.put("hello_world-1.0.zip", b"one")
         store.put("hello_world-2.0.zip", b"two", namespace="ghcr.io/acme/pypi")
         releases = client.get("/ghcr.io/acme/pypi/hello-world/json").get_json()["releases"]
@@ -199,14 +197,14 @@ class TestLegacyJson:
     def test_a_private_project_is_not_asked_for_upstream(
         self, client: FlaskClient, store: MemoryStore
     ) -> None:
-        """As it isn't at the alias itself."""
+        """Like at the alias itself."""
         store.elsewhere[ProjectName.parse("hello-world")] = ForeignPage(make_upstream_page("hello-world"))
         store.put(WHEEL)
         answer = client.get("/ghcr.io/acme/pypi/hello-world/json")
         assert answer.headers["X-PyOCI-Origin"] == "registry"
 
     def test_nothing_else_is_an_alias(self, client: FlaskClient, store: MemoryStore) -> None:
-        """Neither pages, files, roots nor uploads."""
+        """Neither for pages, files and roots nor for uploads."""
         store.put(WHEEL)
         for path in ("hello-world/", f"hello-world/{WHEEL}", ""):
             assert client.get(f"/ghcr.io/acme/pypi/{path}").status_code == 404
@@ -215,39 +213,39 @@ class TestLegacyJson:
 
 
 class TestExactly:
-    """`<index>/simple/+simple/` and `<index>/legacy/+simple/`, which hatch makes of an alias."""
+    """`<index>/simple/+simple/` and `<index>/legacy/+simple/`, which hatch derives from an alias."""
 
     @pytest.fixture(params=["simple", "legacy"])
     def page(self, request: pytest.FixtureRequest, store: MemoryStore) -> str:
-        """The page of a project that somebody else has published, too."""
+        """The page of a project that another caller has published, too."""
         store.elsewhere[ProjectName.parse("hello-world")] = ForeignPage(make_upstream_page("hello-world"))
         return f"/ghcr.io/acme/{request.param}/+simple/hello-world/"
 
     def test_a_project_of_the_index_above(self, client: FlaskClient, store: MemoryStore, page: str) -> None:
-        """Is not shown, and upstream isn't asked for it."""
+        """It isn't shown, and upstream isn't asked for it."""
         store.put(WHEEL)
         for path in (page, f"{page}json"):
             assert client.get(path).status_code == 404
 
     def test_a_namespace_in_the_index_above(self, client: FlaskClient, store: MemoryStore, page: str) -> None:
-        """Nor for its name."""
+        """Upstream isn't asked for its name."""
         store.put(WHEEL, namespace="ghcr.io/acme/hello-world")
         assert client.get(page).status_code == 404
 
     def test_a_project_that_neither_has(self, client: FlaskClient, store: MemoryStore, page: str) -> None:
-        """Comes from upstream, as in every namespace."""
+        """It comes from upstream, like in every namespace."""
         answer = client.get(page)
         assert (answer.status_code, answer.headers["X-PyOCI-Origin"]) == (200, "upstream")
 
-    def test_an_index_above_that_does_not_tell(
+    def test_an_index_above_with_an_unclear_answer(
         self, client: FlaskClient, store: MemoryStore, page: str
     ) -> None:
-        """The namespace's own answer stands."""
+        """The answer of the namespace itself is returned."""
         store.refused = {"ghcr.io/acme": Unreachable("down")}
         assert client.get(page).status_code == 404
 
     def test_other_segments_have_no_index_above(self, client: FlaskClient, store: MemoryStore) -> None:
-        """Their projects come from upstream whatever others have."""
+        """Their projects come from upstream, whatever other namespaces have."""
         store.elsewhere[ProjectName.parse("hello-world")] = ForeignPage(make_upstream_page("hello-world"))
         store.put(WHEEL)
         answer = client.get("/ghcr.io/acme/team/+simple/hello-world/")
@@ -258,20 +256,20 @@ class TestRoots:
     """`<index>/simple/` itself."""
 
     def test_of_the_index(self, client: FlaskClient, store: MemoryStore) -> None:
-        """The projects of the index above, whose links lead to their pages."""
+        """The projects of the index above, with links to their pages."""
         store.put(WHEEL)
         answer = client.get(ALIAS)
         assert '<a href="hello-world/">hello-world</a>' in answer.text
         assert client.get(f"{ALIAS}hello-world/").status_code == 200
 
     def test_of_the_namespace_where_it_is_one(self, client: FlaskClient, store: MemoryStore) -> None:
-        """Before the index above."""
+        """It takes precedence over the index above."""
         store.put(WHEEL)
         store.put("other-1.0.zip", namespace="ghcr.io/acme/simple")
         assert client.get(ALIAS, headers=JSON).get_json()["projects"] == [{"name": "other"}]
 
     def test_a_project_of_that_name_goes_first(self, client: FlaskClient, store: MemoryStore) -> None:
-        """Its page is shown as before."""
+        """Its page is shown."""
         store.put("simple-1.0.zip")
         store.put("other-1.0.zip", namespace="ghcr.io/acme/simple")
         assert client.get(ALIAS, headers=JSON).get_json()["name"] == "simple"
@@ -280,19 +278,19 @@ class TestRoots:
 
     @pytest.mark.parametrize("path", [ALIAS, "/ghcr.io/acme/Simple/", f"{ALIAS}json", f"{ALIAS}simple/json"])
     def test_never_from_upstream(self, client: FlaskClient, store: MemoryStore, path: str) -> None:
-        """PyPI's project of that name is not meant, as whose ever page or JSON the address is read."""
+        """PyPI's project called `simple` isn't meant, neither by the page nor by the JSON."""
         store.elsewhere[ProjectName.parse("simple")] = ForeignPage(make_upstream_page("simple"))
         assert client.get(path, headers=JSON).headers.get("X-PyOCI-Origin") != "upstream"
         assert b"3.1.0" not in client.get(path).data
 
-    def test_what_is_refused_stands(self, client: FlaskClient, store: MemoryStore) -> None:
-        """The list of the index above isn't shown in its address."""
+    def test_a_refusal_is_returned(self, client: FlaskClient, store: MemoryStore) -> None:
+        """The list of the index above isn't shown."""
         store.failure = Denied("no")
         assert client.get(ALIAS).status_code == 403
         assert [call[0] for call in store.calls] == ["absence"]
 
     def test_of_a_namespace_simple(self, client: FlaskClient, store: MemoryStore) -> None:
-        """`acme/simple/simple/` is the root of `acme/simple` where that is a namespace."""
+        """`acme/simple/simple/` is the root of `acme/simple`, if that is a namespace."""
         store.put(WHEEL, namespace="ghcr.io/acme/simple")
         root = f"{ALIAS}simple/"
         assert client.get(root, headers=JSON).get_json()["projects"] == [{"name": "hello-world"}]
@@ -313,14 +311,14 @@ class TestUploads:
 
     @pytest.mark.parametrize("alias", ["simple", "legacy"])
     def test_to_the_namespace_in_use(self, client: FlaskClient, store: MemoryStore, alias: str) -> None:
-        """And it stays so."""
+        """Further uploads go there, too."""
         store.put("other-1.0.zip", namespace=f"ghcr.io/acme/{alias}")
         answer = post(client, make_form(), f"/ghcr.io/acme/{alias}/")
         assert answer.text.endswith(f" in ghcr.io/acme/{alias}/hello_world")
 
     @pytest.mark.parametrize("alias", ["simple", "legacy"])
     def test_to_exactly_that_namespace(self, client: FlaskClient, store: MemoryStore, alias: str) -> None:
-        """Whether or not it is in use."""
+        """Whether it is in use or not."""
         answer = post(client, make_form(), f"/ghcr.io/acme/{alias}/+simple/")
         assert answer.text.endswith(f" in ghcr.io/acme/{alias}/hello_world")
 
@@ -329,15 +327,15 @@ class TestUploads:
         """It has no index above."""
         assert post(client, make_form(), f"/ghcr.io/{name}/").text.endswith(f" in ghcr.io/{name}/hello_world")
 
-    def test_legacy_is_read_as_ever(self, client: FlaskClient, store: MemoryStore) -> None:
-        """It is a project or a namespace, and no alias."""
+    def test_legacy_is_no_alias_for_reading(self, client: FlaskClient, store: MemoryStore) -> None:
+        """It is a project or a namespace."""
         store.put(WHEEL)
         assert client.get("/ghcr.io/acme/legacy/").status_code == 404
         assert client.get("/ghcr.io/acme/legacy/hello-world/").status_code == 404
 
 
-class TicketStore(MemoryStore):
-    """Gives each page the validity of its namespace; those named in `torn` are no longer valid."""
+class ValidityStore(MemoryStore):
+    """Gives each page the validity of its namespace. Those of the namespaces in `torn` have ended."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -369,14 +367,14 @@ class TicketStore(MemoryStore):
 
 
 class TestWarm:
-    """A page that is given again."""
+    """A cached page is served again."""
 
     @pytest.fixture
-    def store(self) -> TicketStore:
-        return TicketStore()
+    def store(self) -> ValidityStore:
+        return ValidityStore()
 
-    def test_the_alias_ends_with_the_absence(self, client: FlaskClient, store: TicketStore) -> None:
-        """A publication in the namespace shows at once; the page in the index above is given again."""
+    def test_the_alias_ends_with_the_absence(self, client: FlaskClient, store: ValidityStore) -> None:
+        """A publication in the namespace shows at once. The page in the index above is still cached."""
         store.put("hello_world-1.0.zip")
         direct, alias = "/ghcr.io/acme/hello-world/", f"{ALIAS}hello-world/"
         pages = [client.get(path, headers=JSON).data for path in (direct, alias)]
@@ -389,10 +387,8 @@ class TestWarm:
         assert client.get(direct, headers=JSON).data == pages[0]
         assert client.get(alias, headers=JSON).get_json()["versions"] == ["2.0"]
 
-    def test_what_is_known_of_one_is_not_shown_for_the_other(
-        self, client: FlaskClient, store: TicketStore
-    ) -> None:
-        """Each of three addresses keeps its own page."""
+    def test_addresses_do_not_share_pages(self, client: FlaskClient, store: ValidityStore) -> None:
+        """Each of three addresses has its own page."""
         store.put("hello_world-1.0.zip")
         store.put("hello_world-2.0.zip", namespace="ghcr.io/acme/simple")
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""/health and /ready, and the template of a route, for whoever counts requests."""
+"""/health and /ready, and the templates of routes."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from tests.web.conftest import MakeApp
 from tests.web.doubles import Registries
 
 
-def test_alive_whatever_is_in_the_way(make_app: MakeApp) -> None:
-    """A server that is restarted for a full disk would come back to a full disk."""
+def test_alive_with_a_full_disk(make_app: MakeApp) -> None:
+    """A restart would not free the disk."""
     client = make_app(not_ready_reason=lambda: "the disk is full").test_client()
     answer = client.get("/health", environ_overrides={"server.stopping": True})
     assert (answer.status_code, answer.text) == (200, "ok")
 
 
 def test_ready(client: FlaskClient, registries: Registries) -> None:
-    """Nobody keeps the answer, and no registry is asked for it."""
+    """The answer must not be cached, and no registry is asked for it."""
     answer = client.get("/ready")
     assert (answer.status_code, answer.text, answer.headers["Cache-Control"]) == (200, "ready", "no-store")
     assert registries.asked == []
@@ -36,7 +36,7 @@ def test_ready(client: FlaskClient, registries: Registries) -> None:
     ],
 )
 def test_not_ready(make_app: MakeApp, reason: str | None, environ: dict[str, bool], sentence: str) -> None:
-    """A 503 that says why, for GET and HEAD."""
+    """A 503 with the reason, for GET and HEAD."""
     client = make_app(not_ready_reason=lambda: reason).test_client()
     answer = client.get("/ready", environ_overrides=environ)
     assert (answer.status_code, answer.text, answer.headers["Cache-Control"]) == (503, sentence, "no-store")
@@ -45,7 +45,7 @@ def test_not_ready(make_app: MakeApp, reason: str | None, environ: dict[str, boo
 
 @pytest.mark.parametrize("path", ["/health", "/ready"])
 def test_never_below_the_prefix(make_app: MakeApp, path: str) -> None:
-    """Whoever probes need not know PYOCI_PATH; and only reading is a probe."""
+    """Probes don't know PYOCI_PATH. Only GET and HEAD are probes."""
     client = make_app(path="/packages").test_client()
     assert client.get(path).status_code == 200
     assert client.get(f"/packages{path}").status_code == 404
@@ -58,7 +58,7 @@ FILE = "hello_world-1.0-py3-none-any.whl"
 
 @pytest.fixture
 def asked() -> tuple[Flask, list[Any]]:
-    """PyOCI that nobody watches, and the environ of each request."""
+    """An application without telemetry, and the environ of each of its requests."""
     app = create_app(Settings.from_environ({"PYOCI_LOG": "off"}))
     seen: list[Any] = []
     app.before_request(lambda: seen.append(request.environ))
@@ -87,7 +87,7 @@ def asked() -> tuple[Flask, list[Any]]:
     ],
 )
 def test_template(asked: tuple[Flask, list[Any]], method: str, path: str, template: str | None) -> None:
-    """The same for every registry, namespace, project, version and file."""
+    """It is the same for every registry, namespace, project, version and file."""
     app, seen = asked
     # No registry is asked: PYOCI_REGISTRIES would have to list this one.
     app.test_client().open(path, method=method, headers={"Authorization": "Basic ?"}).close()

@@ -1,4 +1,4 @@
-"""The request's body, without a server: test_server.py has the same with one."""
+"""The request's body without a server; test_server.py tests it with one."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ def make_body(
     patience: Patience = SHORT,
     environ: dict[str, Any] | None = None,
 ) -> RequestBody:
-    """A body of so many bytes as it claims, or as there are."""
+    """A body with this Content-Length, or with its actual length."""
     size = str(len(data) if length is None else length)
     environ = {"wsgi.input": io.BytesIO(data), "CONTENT_LENGTH": size, **(environ or {})}
     return RequestBody(environ, patience)
 
 
 def make_chunked(stream: Any, **overrides: Any) -> RequestBody:
-    """A body without a length, from a server that knows its end."""
+    """A body without a length, from a server that ends the stream."""
     environ = {"wsgi.input": stream, "HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
     return RequestBody(environ | overrides, SHORT)
 
 
 @pytest.fixture
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """A client's end and a server's end."""
+    """A client's end and the server's end of a connection."""
     client, server = socket.socketpair()
     with client, server:
         yield client, server
 
 
 class Connection:
-    """Reads from a socket as gunicorn does: until there are as many bytes as asked for."""
+    """Reads from a socket like gunicorn: until all requested bytes have arrived."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -60,7 +60,7 @@ class TestReading:
     """Reading to the end."""
 
     def test_pieces(self) -> None:
-        """Pieces, then nothing, as often as asked."""
+        """Pieces, then b"" at each further read."""
         body = make_body(b"abcde")
         assert [body.read(2), body.read(0), body.read(2), body.read(2), body.read(2)] == [
             b"ab",
@@ -72,18 +72,18 @@ class TestReading:
         assert (body.length, body.taken) == (5, 5)
 
     def test_as_a_file(self) -> None:
-        """It is a file like others for those who want one."""
+        """It can be used like a file."""
         assert make_body(b"ab\ncd").readlines() == [b"ab\n", b"cd"]
         assert make_body(b"abc").read() == b"abc"
         assert make_body(b"abc").read(None) == b"abc"
         assert io.BufferedReader(make_body(b"abc")).read(2) == b"ab"
 
     def test_stops_at_the_length(self) -> None:
-        """The next request's bytes stay where they are."""
+        """The bytes of the next request aren't read."""
         assert make_body(b"abcnext", length=3).read() == b"abc"
 
     def test_chunked(self) -> None:
-        """Without a length the server tells the end."""
+        """The server ends a body without a length."""
         body = make_chunked(io.BytesIO(b"abc"))
         assert (body.length, body.read(), body.read(5)) == (None, b"abc", b"")
 
@@ -93,7 +93,7 @@ class TestReading:
         ids=["nothing said", "empty length", "chunks from a server that can't read them"],
     )
     def test_no_body(self, environ: dict[str, str]) -> None:
-        """Where no length is told, nothing is read: the connection might stay open for ever."""
+        """Without a length nothing is read, because the connection might stay open."""
         assert RequestBody({"wsgi.input": io.BytesIO(b"abc")} | environ, SHORT).read() == b""
 
 
@@ -101,7 +101,7 @@ class TestFailing:
     """Bodies that end too soon."""
 
     def test_too_short(self) -> None:
-        """An end before the length is a failure, again at each read."""
+        """A body that is shorter than its length is an error, at each read."""
         body = make_body(b"abc", length=10)
         assert body.read(3) == b"abc"
         for _ in range(2):
@@ -111,7 +111,9 @@ class TestFailing:
 
     @pytest.mark.parametrize("error", [ConnectionResetError(104, "reset"), RuntimeError("bad chunk")])
     def test_server_fails(self, error: Exception) -> None:
-        """Whatever the server raises is the client's connection, not our disk: no OSError comes out."""
+        """Any exception of the server is the client's error: never an OSError, which means this machine's
+        disk.
+        """
 
         class Failing:
             def read(self, size: int) -> bytes:
@@ -122,7 +124,7 @@ class TestFailing:
         assert caught.value.__cause__ is error
 
     def test_stalled(self, pair: tuple[socket.socket, socket.socket]) -> None:
-        """Without a byte for a while it is over, and the connection has its own timeout again."""
+        """A read ends after some time without a byte. The connection then has its former timeout."""
         client, server = pair
         server.settimeout(7)
         client.sendall(b"ab")
@@ -132,7 +134,7 @@ class TestFailing:
         assert server.gettimeout() == 7
 
     def test_slow(self, pair: tuple[socket.socket, socket.socket]) -> None:
-        """With a byte now and then it is over too; an answer can still be sent."""
+        """A body that trickles ends, too, and an answer can still be sent."""
         client, server = pair
         patience = Patience(progress=300, start=0.2, slowest=1_000_000)
         environ = {"wsgi.input": Connection(server), "gunicorn.socket": server}
@@ -145,7 +147,7 @@ class TestFailing:
         assert client.recv(10) == b"sorry"
 
     def test_slow_after_the_client_left(self, pair: tuple[socket.socket, socket.socket]) -> None:
-        """The watch finds the connection closed, and says nothing."""
+        """The timer finds the connection closed, and raises nothing."""
         _, server = pair
         environ = {"wsgi.input": io.BytesIO(b"a"), "gunicorn.socket": server}
         body = make_body(length=10, environ=environ)
@@ -157,18 +159,18 @@ class TestFailing:
 
 
 class TestFinishing:
-    """Throwing the rest away."""
+    """Reading and discarding the rest."""
 
     def test_rest_is_read(self) -> None:
-        """What nobody wanted is read."""
+        """The rest that the application didn't read."""
         stream = io.BytesIO(b"x" * 900)
         body = make_body(length=900, environ={"wsgi.input": stream})
         body.read(10)
         assert (body.finish(), stream.tell()) == (True, 900)
         assert body.finish() is True
 
-    def test_too_much_is_not(self) -> None:
-        """Beyond the cap nothing is read."""
+    def test_rest_over_the_cap_is_not_read(self) -> None:
+        """The connection has to be closed."""
         stream = io.BytesIO(b"x" * 1001)
         assert (make_body(length=1001, environ={"wsgi.input": stream}).finish(), stream.tell()) == (False, 0)
 
@@ -179,7 +181,7 @@ class TestFinishing:
         assert stream.tell() == PIECE
 
     def test_nothing_to_read(self) -> None:
-        """Most requests have no body, and cost nothing."""
+        """Most requests have no body; nothing is done for them."""
         assert make_body().finish() is True
 
 
@@ -208,8 +210,8 @@ class TestMiddleware:
         assert self.call(application, stream, 500) == [("200 OK", [("X", "y")])]
         assert seen == [(b"xxxxx", 5), (b"", 500)]
 
-    def test_closes_what_it_could_not_read(self) -> None:
-        """Where the rest can't be read, the connection is closed."""
+    def test_connection_is_closed_if_the_rest_is_unread(self) -> None:
+        """By `Connection: close`."""
 
         def application(environ: Any, start_response: Any) -> list[bytes]:
             start_response("400 no", [])
@@ -218,7 +220,7 @@ class TestMiddleware:
         assert self.call(application, io.BytesIO(), 500) == [("400 no", [("Connection", "close")])]
 
     def test_application_that_fails(self, pair: tuple[socket.socket, socket.socket]) -> None:
-        """A defect leaves no watch behind."""
+        """Its timer is stopped."""
         client, server = pair
         client.sendall(b"x" * 10)
 
@@ -233,17 +235,17 @@ class TestMiddleware:
 
 
 def test_patience() -> None:
-    """A long body has more time than a short one, and chunks have a time of their own."""
+    """A longer body may take more time, and a chunked body has a limit of its own."""
     patience = Patience(start=10, slowest=100, chunked=50)
     assert [patience.in_all(0), patience.in_all(1000), patience.in_all(None)] == [10, 20, 50]
 
 
 class TestMemory:
-    """What is missing here is not the client's fault."""
+    """A lack of memory or threads isn't the client's error."""
 
     @pytest.mark.parametrize("chunked", [False, True])
     def test_no_memory_while_reading(self, *, chunked: bool) -> None:
-        """The server lost bytes of it: it is not read on, and the connection ends."""
+        """The server has lost bytes of the body, so it can't be read on, and the connection is closed."""
 
         class Full:
             def read(self, _size: int) -> bytes:
@@ -255,8 +257,8 @@ class TestMemory:
                 body.read(10)
         assert body.finish() is False
 
-    def test_no_thread_to_watch_it(self, pair: tuple[socket.socket, socket.socket]) -> None:
-        """Without one nobody would end a body that trickles in. No system gives a stack of 16 TiB."""
+    def test_no_thread_for_the_timer(self, pair: tuple[socket.socket, socket.socket]) -> None:
+        """Without the timer a body that trickles would never end. No system has a stack of 16 TiB."""
         client, server = pair
         body = make_body(length=3, environ={"wsgi.input": Connection(server), "gunicorn.socket": server})
         client.sendall(b"abc")

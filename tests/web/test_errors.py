@@ -1,4 +1,4 @@
-"""Failures as HTTP."""
+"""Errors as HTTP answers."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ def make_error(kind: type[errors.PyOCIError], message: str = "that went wrong") 
 def test_kinds(
     client: FlaskClient, store: MemoryStore, method: str, kind: type[errors.PyOCIError], status: int
 ) -> None:
-    """Each kind has its status; the sentence is body and reason phrase; nobody keeps it."""
+    """Each kind has its status. The sentence is in the body and in the reason phrase. The answer isn't
+    cached.
+    """
     store.failure = make_error(kind)
     path = PAGE if method != "DELETE" else f"{PAGE}1.0"
     answer = client.open(path, method=method)
@@ -67,7 +69,7 @@ def test_kinds(
 
 
 def test_every_kind_has_a_status() -> None:
-    """No kind is forgotten, and kinds of other rooms get their ancestor's."""
+    """Kinds of other packages have the status of their base class."""
 
     def descendants(kind: type[errors.PyOCIError]) -> set[type[errors.PyOCIError]]:
         return {kind}.union(*(descendants(child) for child in kind.__subclasses__()))
@@ -77,16 +79,16 @@ def test_every_kind_has_a_status() -> None:
     assert status_of(NoRegistry) == 404
 
 
-def test_no_connection_is_worth_another_attempt(client: FlaskClient, store: MemoryStore) -> None:
-    """pip asks five times more on a 503, and not at all on a 504."""
+def test_unavailable_is_a_503(client: FlaskClient, store: MemoryStore) -> None:
+    """pip repeats a request five times after a 503, and never after a 504."""
     store.failure = errors.Unavailable("ghcr.io could not be reached")
     assert client.get(PAGE).headers["Retry-After"] == "1"
     store.failure = errors.Unreachable("ghcr.io did not answer in time")
     assert "Retry-After" not in client.get(PAGE).headers
 
 
-def test_who_are_you(client: FlaskClient, store: MemoryStore) -> None:
-    """401 always says how to come back."""
+def test_401_has_a_challenge(client: FlaskClient, store: MemoryStore) -> None:
+    """Clients need it to send credentials."""
     store.password = "secret"
     for authorization in (None, "Basic dTp3cm9uZw==", "Basic rubbish", "Digest x"):
         answer = client.get(PAGE, headers={"Authorization": authorization} if authorization else {})
@@ -106,7 +108,7 @@ class CallersStore(MemoryStore):
 
 
 def test_bearer_username(make_app: MakeApp) -> None:
-    """That user's password is a Bearer token, which the store gets as such."""
+    """The password of that user is a Bearer token."""
     store = CallersStore()
     app = make_app(store=store, bearer_username="token")
     app.test_client().get(PAGE, auth=("token", "abc"))
@@ -114,15 +116,17 @@ def test_bearer_username(make_app: MakeApp) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "header"), [(7, "7"), (0, "0"), (-3, "0"), (None, None)])
-def test_slow_down(client: FlaskClient, store: MemoryStore, seconds: int | None, header: str | None) -> None:
-    """Retry-After is in seconds: a date crashes poetry."""
+def test_429_has_retry_after(
+    client: FlaskClient, store: MemoryStore, seconds: int | None, header: str | None
+) -> None:
+    """In seconds, because a date crashes poetry."""
     store.failure = errors.RateLimited("the registry asks to wait", seconds)
     answer = client.get(PAGE)
     assert (answer.status_code, answer.headers.get("Retry-After")) == (429, header)
 
 
 def test_defects(client: FlaskClient, store: MemoryStore, logged: LoggedEvents) -> None:
-    """A defect is told to the log; the caller gets one sentence, and no more."""
+    """The log gets a defect's traceback; the caller gets one sentence."""
     store.failure = RuntimeError("secret at 10.0.0.5")
     answer = client.get(PAGE)
     assert answer.status_code == 500
@@ -134,7 +138,7 @@ def test_defects(client: FlaskClient, store: MemoryStore, logged: LoggedEvents) 
 
 
 def test_defects_while_testing(app: Flask, store: MemoryStore) -> None:
-    """Flask's debugging switches change nothing for callers."""
+    """Flask's debug switches don't change the answers."""
     app.testing = True
     store.failure = RuntimeError("secret")
     assert app.test_client().get(PAGE).status_code == 500
@@ -151,7 +155,7 @@ def test_defects_while_testing(app: Flask, store: MemoryStore) -> None:
     ],
 )
 def test_messages_are_one_line(client: FlaskClient, store: MemoryStore, message: str, line: str) -> None:
-    """Whatever is in a message, it ends as one line of Latin-1, and in no header of its own."""
+    """A message becomes one line of Latin-1, and can't add a header."""
     store.failure = errors.ProtocolError(message)
     answer = client.get(PAGE)
     assert (answer.status, answer.text) == (f"502 {line}", line)
@@ -160,7 +164,7 @@ def test_messages_are_one_line(client: FlaskClient, store: MemoryStore, message:
 
 @given(st.text())
 def test_any_message(message: str) -> None:
-    """No message breaks a status line, and cleaning twice changes nothing."""
+    """No message breaks the status line, and cleaning it twice changes nothing."""
     line = one_line(message)
     assert len(line) <= MESSAGE_LIMIT
     assert line.isprintable()
@@ -169,7 +173,7 @@ def test_any_message(message: str) -> None:
 
 
 def test_empty_message(client: FlaskClient, store: MemoryStore) -> None:
-    """Without a message the status stands alone."""
+    """The status has no text then."""
     store.failure = errors.ProtocolError("")
     assert client.get(PAGE).status_code == 502
 
@@ -185,7 +189,7 @@ def test_empty_message(client: FlaskClient, store: MemoryStore) -> None:
     ],
 )
 def test_methods(client: FlaskClient, method: str, path: str, allowed: set[str]) -> None:
-    """An unknown method is told which there are."""
+    """The answer to an unknown method names the allowed ones."""
     answer = client.open(path, method=method)
     assert (answer.status_code, answer.text) == (405, f"{method} is not allowed at this address")
     assert set(answer.headers["Allow"].split(", ")) == allowed
@@ -193,7 +197,7 @@ def test_methods(client: FlaskClient, method: str, path: str, allowed: set[str])
 
 
 def test_bad_host(client: FlaskClient, store: MemoryStore) -> None:
-    """A Host header that is none breaks nothing: it stands in the legacy JSON, quoted, or is refused."""
+    """An invalid Host is refused, or quoted in the legacy JSON."""
     store.put("hello_world-1.0.zip")
     answer = client.get(f"{PAGE}json", headers={"Host": 'a"b<c>'})
     assert answer.status_code in {200, 400}
@@ -201,7 +205,7 @@ def test_bad_host(client: FlaskClient, store: MemoryStore) -> None:
 
 
 def test_health_and_home(client: FlaskClient) -> None:
-    """/health answers without asking anybody; the front door leads to the project's home, for now."""
+    """/health asks no registry, and / redirects to the project's home page."""
     assert (client.get("/health").text, client.get("/health").headers["Cache-Control"]) == ("ok", "no-store")
     home = client.get("/")
     assert home.status_code == 302
@@ -212,7 +216,7 @@ def test_health_and_home(client: FlaskClient) -> None:
 
 
 def test_other_routes(app: Flask) -> None:
-    """What else the application serves fails in the same way."""
+    """Other routes of the application fail in the same way."""
 
     @app.get("/v2/")
     def busy() -> str:
@@ -235,10 +239,10 @@ EXHAUSTED = [
 
 @pytest.mark.parametrize("failure", EXHAUSTED, ids=repr)
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
-def test_no_memory_is_nobodys_fault(
+def test_no_memory_is_a_503(
     client: FlaskClient, store: MemoryStore, logged: LoggedEvents, failure: Exception, method: str
 ) -> None:
-    """A 503, for other requests will have given theirs back in a moment; the log has no traceback."""
+    """Other requests will soon free theirs. The log has no traceback."""
     store.failure = failure
     answer = client.open(PAGE if method == "GET" else f"{PAGE}1.0", method=method)
     assert answer.status == "503 PyOCI has no memory left for this request; try again later"
@@ -250,7 +254,7 @@ def test_no_memory_is_nobodys_fault(
 
 
 def test_busy_is_not_out_of_memory(client: FlaskClient, store: MemoryStore, logged: LoggedEvents) -> None:
-    """A 503 with Retry-After as well. Whoever raised it has logged the reason."""
+    """It is also a 503 with Retry-After. Its reason has already been logged."""
     store.failure = errors.Busy("PyOCI is busy with other large projects; try again later")
     answer = client.get(PAGE)
     assert answer.status == "503 PyOCI is busy with other large projects; try again later"
@@ -261,8 +265,8 @@ def test_busy_is_not_out_of_memory(client: FlaskClient, store: MemoryStore, logg
 @pytest.mark.parametrize(
     "failure", [RuntimeError("dictionary changed size"), OSError(errno.EIO, "bad"), KeyError()], ids=repr
 )
-def test_defects_stay_defects(client: FlaskClient, store: MemoryStore, failure: Exception) -> None:
-    """Only what is known to be memory or a thread is worth another try."""
+def test_defect_is_not_a_503(client: FlaskClient, store: MemoryStore, failure: Exception) -> None:
+    """Only a known lack of memory or threads may be retried."""
     store.failure = failure
     assert client.get(PAGE).status_code == 500
 
@@ -270,7 +274,7 @@ def test_defects_stay_defects(client: FlaskClient, store: MemoryStore, failure: 
 @pytest.mark.parametrize("failure", EXHAUSTED, ids=repr)
 @pytest.mark.parametrize("started", [False, True])
 def test_no_memory_for_an_answer(logged: LoggedEvents, failure: Exception, *, started: bool) -> None:
-    """Where an answer from within fails, too, the server has neither a traceback to log nor its own page."""
+    """If the error's own answer fails, too, the server neither logs a traceback nor sends its own page."""
 
     def application(_environ: Any, start_response: Any) -> Any:
         if started:
@@ -288,7 +292,7 @@ def test_no_memory_for_an_answer(logged: LoggedEvents, failure: Exception, *, st
 
 
 def test_other_failures_are_not_taken_for_memory(logged: LoggedEvents) -> None:
-    """They stay what they are."""
+    """They are raised unchanged."""
 
     def application(_environ: Any, _start_response: Any) -> Any:
         raise LookupError

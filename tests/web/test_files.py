@@ -25,7 +25,7 @@ METADATA = "Metadata-Version: 2.1\r\nName: hello-world\nVersion: 1.0\n\nna\u00ef
 
 @pytest.fixture(autouse=True)
 def project(store: MemoryStore) -> None:
-    """Three files."""
+    """A project with three files."""
     store.put(WHEEL, CONTENT, metadata=METADATA)
     store.put("hello_world-1.0.tar.gz", b"sdist")
     store.put("hello_world-2.0.zip", b"zip")
@@ -35,7 +35,7 @@ class TestDownload:
     """GET and HEAD of a file."""
 
     def test_whole(self, client: FlaskClient, store: MemoryStore) -> None:
-        """The bytes pass through; clients ask again before they use what they kept of a plain address."""
+        """The bytes are streamed. Clients revalidate a file that they cached from a plain address."""
         answer = client.get(PROJECT + WHEEL)
         assert (answer.status_code, answer.data) == (200, CONTENT)
         assert answer.headers["Content-Length"] == str(len(CONTENT))
@@ -55,20 +55,20 @@ class TestDownload:
         ],
     )
     def test_type(self, client: FlaskClient, filename: str, content_type: str) -> None:
-        """A file is what it is, never an encoding: a client would unpack the tar.gz."""
+        """A tar.gz has no Content-Encoding: clients would unpack it."""
         answer = client.get(PROJECT + filename, headers={"Accept-Encoding": "gzip"})
         assert answer.headers["Content-Type"] == content_type
         assert "Content-Encoding" not in answer.headers
 
     @pytest.mark.parametrize("spelling", [LOCAL, LOCAL.replace("!", "%21").replace("+", "%2B")])
     def test_encoded_names(self, client: FlaskClient, store: MemoryStore, spelling: str) -> None:
-        """Epochs and local versions arrive percent-encoded, or not."""
+        """Epochs and local versions may be percent-encoded."""
         store.put(LOCAL)
         answer = client.get(PROJECT + spelling)
         assert (answer.status_code, store.calls[-1][3]) == (200, LOCAL)
 
     def test_head(self, client: FlaskClient, store: MemoryStore) -> None:
-        """HEAD says the same, without a byte from the registry, whatever range was asked for."""
+        """The same headers without a byte from the registry, whatever Range says."""
         get = client.get(PROJECT + WHEEL)
         head = client.head(PROJECT + WHEEL, headers={"Range": "bytes=0-1"})
         assert (head.status_code, head.data) == (200, b"")
@@ -76,20 +76,20 @@ class TestDownload:
         assert [call[0] for call in store.calls] == ["open", "describe"]
 
     def test_head_of_a_file_without_a_known_size(self, client: FlaskClient, store: MemoryStore) -> None:
-        """Other implementations keep no size; HEAD tells it all the same."""
+        """Other implementations store no size; the registry is asked for it."""
         store.put("hello_world-3.0.zip", b"12345", size=None)
         assert client.head(f"{PROJECT}hello_world-3.0.zip").headers["Content-Length"] == "5"
         assert client.get(f"{PROJECT}hello_world-3.0.zip").headers["Content-Length"] == "5"
 
     @pytest.mark.parametrize("method", ["GET", "HEAD"])
     def test_absent(self, client: FlaskClient, method: str) -> None:
-        """A file that isn't there is a 404 that nobody keeps."""
+        """A missing file is a 404 that isn't cached."""
         for path in (f"{PROJECT}hello_world-9.0.zip", f"/ghcr.io/acme/other/{WHEEL}"):
             answer = client.open(path, method=method)
             assert (answer.status_code, answer.headers["Cache-Control"]) == (404, "no-store")
 
     def test_stream_is_closed(self, client: FlaskClient, store: MemoryStore) -> None:
-        """The connection to the registry is given back, also when nobody reads on."""
+        """The connection to the registry is released, also if the client leaves."""
         assert client.get(PROJECT + WHEEL, buffered=True).data == CONTENT
         answer = client.get(PROJECT + WHEEL, buffered=False)
         assert next(answer.iter_encoded()) == CONTENT[:PIECE]
@@ -112,7 +112,7 @@ class TestRange:
         ],
     )
     def test_part(self, client: FlaskClient, header: str, first: int, last: int) -> None:
-        """A range gets 206 and its place in the whole."""
+        """A range is a 206 with Content-Range."""
         answer = client.get(PROJECT + WHEEL, headers={"Range": header})
         assert (answer.status_code, answer.data) == (206, CONTENT[first : last + 1])
         assert answer.headers["Content-Range"] == f"bytes {first}-{last}/{len(CONTENT)}"
@@ -123,7 +123,7 @@ class TestRange:
         "header", ["bytes=0-1,5-6", "bytes=5-2", "lines=1-2", "bytes=-", "bytes=x-y", ""]
     )
     def test_ignored(self, client: FlaskClient, header: str) -> None:
-        """What is no single range of bytes gets the whole file."""
+        """Anything but a single range of bytes gets the whole file."""
         answer = client.get(PROJECT + WHEEL, headers={"Range": header})
         assert (answer.status_code, answer.data) == (200, CONTENT)
 
@@ -144,7 +144,7 @@ class TestRange:
         ],
     )
     def test_condition(self, client: FlaskClient, condition: str, status: int) -> None:
-        """If-Range goes on with a download only if it is the same file."""
+        """With If-Range the range is sent only if the file is the same."""
         headers = {"Range": "bytes=5-9", "If-Range": condition}
         answer = client.get(PROJECT + WHEEL, headers=headers)
         assert (answer.status_code, len(answer.data)) == (status, 5 if status == 206 else len(CONTENT))
@@ -155,28 +155,30 @@ class TestNotModified:
 
     @pytest.mark.parametrize("method", ["GET", "HEAD"])
     def test_same(self, client: FlaskClient, store: MemoryStore, method: str) -> None:
-        """Who has the file gets 304, once the store has let this caller in."""
+        """A client that has the file gets a 304, after the store has let the caller read."""
         answer = client.open(PROJECT + WHEEL, method=method, headers={"If-None-Match": TAG})
         assert (answer.status_code, answer.headers["ETag"]) == (304, TAG)
         assert [call[0] for call in store.calls] == ["describe"]
 
     def test_other(self, client: FlaskClient) -> None:
-        """Any other tag gets the file."""
+        """Any other ETag gets the file."""
         assert client.get(PROJECT + WHEEL, headers={"If-None-Match": '"other"'}).data == CONTENT
 
     @pytest.mark.parametrize("path", [WHEEL, f"{WHEEL}.metadata"])
     def test_credentials_go_first(self, client: FlaskClient, store: MemoryStore, path: str) -> None:
-        """The right tag opens nothing."""
+        """A correct ETag doesn't replace access."""
         tag = client.get(PROJECT + path).headers["ETag"]
         store.password = "secret"
         assert client.get(PROJECT + path, headers={"If-None-Match": tag}).status_code == 401
 
 
 class TestBroken:
-    """Downloads that go wrong."""
+    """Downloads that fail."""
 
     def test_in_the_middle(self, client: FlaskClient, store: MemoryStore, logged: LoggedEvents) -> None:
-        """Once bytes have left, an error is told to the log and cuts the connection; nothing ends quietly."""
+        """After the first bytes, an error is logged and cuts the connection: the download is visibly
+        incomplete.
+        """
         store.break_after = 2
         answer = client.get(PROJECT + WHEEL, buffered=False)
         with pytest.raises(ValueError, match="hung up"):
@@ -188,7 +190,7 @@ class TestBroken:
         assert store.streams[0].closed
 
     def test_at_once(self, client: FlaskClient, store: MemoryStore) -> None:
-        """A stream that breaks before its first piece is an answer with a status, and is closed."""
+        """A stream that fails before its first piece is an error status, and is closed."""
         store.break_after = 0
         answer = client.get(PROJECT + WHEEL)
         assert (answer.status_code, store.streams[0].closed) == (500, True)
@@ -196,7 +198,7 @@ class TestBroken:
         assert "ETag" not in answer.headers
 
     def test_refused(self, client: FlaskClient, store: MemoryStore) -> None:
-        """What the store says is answered as everywhere."""
+        """The store's error has its usual answer."""
         store.failure = ProtocolError("the registry answered nonsense")
         answer = client.get(PROJECT + WHEEL)
         assert (answer.status_code, answer.headers["Cache-Control"]) == (502, "no-store")
@@ -206,7 +208,7 @@ class TestMetadata:
     """`<file>.metadata`."""
 
     def test_exact(self, client: FlaskClient) -> None:
-        """Byte for byte, never compressed."""
+        """Byte for byte, and never compressed."""
         answer = client.get(f"{PROJECT}{WHEEL}.metadata", headers={"Accept-Encoding": "gzip"})
         assert (answer.status_code, answer.data) == (200, METADATA)
         assert answer.headers["ETag"] == f'"{hashlib.sha256(METADATA).hexdigest()}"'
@@ -225,13 +227,13 @@ class TestMetadata:
         assert client.get(path, headers={"Range": "bytes=9999-"}).status_code == 416
 
     def test_not_modified(self, client: FlaskClient) -> None:
-        """Its tag is its own."""
+        """Its ETag differs from that of the file."""
         path = f"{PROJECT}{WHEEL}.metadata"
         tag = client.get(path).headers["ETag"]
         assert client.get(path, headers={"If-None-Match": tag}).status_code == 304
 
     def test_absent(self, client: FlaskClient, store: MemoryStore) -> None:
-        """An sdist has none; the store is asked for the file's name without the ending."""
+        """An sdist has none. The store gets the file's name without the ending."""
         assert client.get(f"{PROJECT}hello_world-1.0.tar.gz.metadata").status_code == 404
         assert store.calls[-1][3] == "hello_world-1.0.tar.gz"
 
@@ -241,7 +243,7 @@ class TestDigestAddress:
 
     @pytest.fixture(params=["/ghcr.io/acme", "/ghcr.io/acme/+simple", "/team", "/team/%2Bsimple"])
     def below(self, request: pytest.FixtureRequest, make_app: MakeApp, store: MemoryStore) -> str:
-        """The address of the wheel's folder, below long and short URLs."""
+        """The address of the wheel's parent, with a long and a short URL."""
         return f"{request.param}/hello-world/+{TAG[1:17]}/"
 
     @pytest.fixture
@@ -250,7 +252,7 @@ class TestDigestAddress:
         return make_app(short_urls=ShortUrls({"team": ShortUrl("ghcr.io", ("acme",))})).test_client()
 
     def test_for_ever(self, client: FlaskClient, below: str) -> None:
-        """Clients may keep it without asking again; else it is as at the plain address."""
+        """Clients may cache it without revalidation. Everything else is as at the plain address."""
         for path in (WHEEL, f"{WHEEL}.metadata"):
             for method in ("GET", "HEAD"):
                 plain = client.open(PROJECT + path, method=method)
@@ -278,7 +280,7 @@ class TestDigestAddress:
     def test_gone(
         self, client: FlaskClient, store: MemoryStore, below: str, path: str, replaced: bool
     ) -> None:
-        """A file that was deleted, published again or not, is a 404 that nobody keeps."""
+        """A deleted file is a 404 that isn't cached, even if it was published again."""
         tag = client.head(below + path).headers["ETag"]
         assert client.delete(PROJECT + WHEEL).status_code == 200
         if replaced:
@@ -293,7 +295,7 @@ class TestDigestAddress:
         "digits", ["", "0123", TAG[1:16], TAG[1:18], TAG[1:17].upper(), "0123456789abcdeg"]
     )
     def test_no_digest(self, client: FlaskClient, store: MemoryStore, digits: str) -> None:
-        """What isn't sixteen lower-case digits is no address of a file."""
+        """Anything but sixteen digits in lower case isn't an address of a file."""
         for path in (WHEEL, f"{WHEEL}.metadata"):
             assert client.get(f"{PROJECT}+{digits}/{path}").status_code in {400, 404}
         assert store.calls == []
@@ -303,13 +305,15 @@ class TestDigestAddress:
     def test_for_reading(
         self, client: FlaskClient, store: MemoryStore, below: str, method: str, target: str
     ) -> None:
-        """Yanks and deletes name a file, not its content; the sentence says what was expected."""
+        """Yanks and deletes name a file, not its content. The message says what was expected."""
         answer = client.open(below + target, method=method, json={"yanked": True})
         assert (answer.status_code, "expected" in answer.text) == (405, True)
         assert store.calls == []
 
-    def test_whoever_is_let_in(self, client: FlaskClient, store: MemoryStore, below: str) -> None:
-        """The digest opens nothing."""
+    def test_digest_does_not_replace_access(
+        self, client: FlaskClient, store: MemoryStore, below: str
+    ) -> None:
+        """The registry decides who may read."""
         store.password = "secret"
         answer = client.get(below + WHEEL, headers={"If-None-Match": TAG})
         assert (answer.status_code, answer.headers["Cache-Control"]) == (401, "no-store")
@@ -336,7 +340,7 @@ class TestYank:
         reason: str | None,
         text: str,
     ) -> None:
-        """A file or a version is yanked, with a reason or without, or that is taken back."""
+        """Yank a file or a version, with or without a reason, and take it back."""
         answer = client.patch(PROJECT + target, data=json.dumps({"yanked": yanked}))
         assert (answer.status_code, answer.text) == (200, f"{target} {text}")
         assert store.calls[-1][3:] == (target, reason)
@@ -363,7 +367,7 @@ class TestYank:
         ],
     )
     def test_bad_bodies(self, client: FlaskClient, store: MemoryStore, body: bytes, status: int) -> None:
-        """Anything else is refused with what was expected, and nothing is yanked."""
+        """They are refused with what was expected, and nothing is yanked."""
         answer = client.patch(PROJECT + WHEEL, data=body)
         assert answer.status_code == status
         assert "expected" in answer.text or "limit" in answer.text
@@ -375,24 +379,24 @@ class TestDelete:
 
     @pytest.mark.parametrize("target", [WHEEL, "1.0"])
     def test_delete(self, client: FlaskClient, store: MemoryStore, target: str) -> None:
-        """A file or a version goes, and a short text says so."""
+        """A file or a version is deleted, and a short text confirms it."""
         answer = client.delete(PROJECT + target)
         assert (answer.status_code, answer.text) == (200, f"{target} is deleted")
         assert client.get(PROJECT + WHEEL).status_code == 404
 
     def test_absent(self, client: FlaskClient) -> None:
-        """What isn't there can't be deleted."""
+        """What doesn't exist can't be deleted."""
         assert client.delete(f"{PROJECT}9.0").status_code == 404
 
     @pytest.mark.parametrize("method", ["DELETE", "PATCH"])
     @pytest.mark.parametrize("path", ["/ghcr.io/acme/hello-world/", "/ghcr.io/acme/", "/ghcr.io/acme/1.0/"])
     def test_not_a_page(self, client: FlaskClient, store: MemoryStore, method: str, path: str) -> None:
-        """An address with a last slash is a page: no slip of the keyboard takes it for a version."""
+        """An address with a final slash is a page, and is never deleted by mistake."""
         answer = client.open(path, method=method, data=b'{"yanked": true}')
         assert (answer.status_code, store.calls) == (405, [])
         assert {"GET", "HEAD", "POST"} <= set(answer.headers["Allow"].split(", "))
 
     def test_needs_a_project(self, client: FlaskClient, store: MemoryStore) -> None:
-        """Below a namespace alone there is nothing to delete."""
+        """A namespace can't be deleted."""
         assert client.delete("/ghcr.io/acme/1.0").status_code == 404
         assert store.calls == []

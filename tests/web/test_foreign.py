@@ -1,4 +1,4 @@
-"""Pages of another package index, written and served: nothing is lost, and nothing becomes markup."""
+"""Pages of another package index: nothing is lost, and nothing becomes markup."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def html() -> str:
 
 
 def test_json_has_every_key_that_upstream_gave() -> None:
-    """It has no others: uv rejects a page for one null."""
+    """And no others: uv rejects a page for one null."""
     assert json.loads(render_page(PAGE, Representation.JSON)) == {
         "meta": {"api-version": "1.4"},
         "name": "flask",
@@ -66,7 +66,7 @@ def test_json_has_every_key_that_upstream_gave() -> None:
 
 
 def test_html_has_the_same() -> None:
-    """pypi-simple reads it back."""
+    """pypi-simple parses it."""
     page = Parsed.from_html("flask", html())
     bare, wheel = page.packages
     assert page.repository_version == "1.4"
@@ -82,13 +82,13 @@ def test_html_has_the_same() -> None:
 
 
 def test_hatch_can_parse_it() -> None:
-    """Its regular expression needs an attribute, and no > inside one."""
+    """Its regular expression needs an attribute in each link, and no > inside one."""
     assert re.findall(r"<a [^>]+>([^<]+)</a>", html()) == [BARE.filename, WHEEL.filename]
 
 
 @pytest.mark.parametrize("metadata", [True, {"sha512": "ab" * 64}], ids=["true", "another hash"])
 def test_core_metadata_without_a_sha256(metadata: Any) -> None:
-    """`true`, or another hash."""
+    """It is `true`, or has another hash."""
     page = make_upstream_page("flask", make_upstream_file(core_metadata=metadata, yanked=True))
     text = render_page(page, Representation.HTML).decode()
     expected = "true" if metadata is True else f"sha512={'ab' * 64}"
@@ -105,7 +105,7 @@ def test_nothing_on_a_page_becomes_markup() -> None:
 
 
 def test_legacy_json_has_what_renovate_reads() -> None:
-    """Versions, times, yanks; files without a version are left out."""
+    """Versions, times and yanks. Files without a version are left out."""
     egg = make_upstream_file("flask-0.1-py2.6.egg")
     document = json.loads(render_legacy(make_upstream_page("flask", egg, BARE, WHEEL)))
     assert document["info"] == {
@@ -142,7 +142,7 @@ class TestServed:
 
     @pytest.mark.parametrize("path", ["flask/", "+simple/flask/", "flask/json", "flask/?format=json"])
     def test_has_its_origin(self, client: FlaskClient, store: MemoryStore, path: str) -> None:
-        """In a header of each answer, also of a 304 and of our own pages."""
+        """In a header of each answer, also of a 304 and of the registry's pages."""
         answer = client.get(f"/ghcr.io/acme/{path}")
         assert (answer.status_code, answer.headers["X-PyOCI-Origin"]) == (200, "upstream")
         again = client.get(f"/ghcr.io/acme/{path}", headers={"If-None-Match": answer.headers["ETag"]})
@@ -157,7 +157,7 @@ class TestServed:
         assert environ["pyoci.origin"] == "upstream"
 
     def test_is_private_to_the_caller(self, client: FlaskClient) -> None:
-        """Whether the registry has a project is known to its callers alone."""
+        """Whether the registry has a project is known only to callers with access."""
         answer = client.get("/ghcr.io/acme/flask/")
         assert answer.headers["Cache-Control"] == "private, no-cache"
         assert "Authorization" in answer.headers["Vary"]
@@ -170,6 +170,6 @@ class TestServed:
     @pytest.mark.parametrize(
         "name", ["flask-3.1.0-py3-none-any.whl", "flask-3.1.0-py3-none-any.whl.metadata"]
     )
-    def test_files_are_not_carried(self, client: FlaskClient, name: str) -> None:
-        """They come from where upstream says."""
+    def test_files_are_linked_at_upstream(self, client: FlaskClient, name: str) -> None:
+        """Clients download them directly."""
         assert client.get(f"/ghcr.io/acme/flask/{name}").status_code == 404

@@ -24,7 +24,7 @@ def read(page: ProjectPage) -> dict[str, Any]:
 
 
 def test_releases_are_filled() -> None:
-    """Each file has what Renovate, Dependabot and pip-compile read."""
+    """Each file has the keys that Renovate, Dependabot and pip-compile read."""
     wheel = make_file(requires_python=">=3.9", yanked="broken")
     sdist = make_file("hello_world-1.0.tar.gz", size=None, upload_time=None)
     assert read(make_page(wheel, sdist))["releases"] == {
@@ -63,7 +63,7 @@ def test_releases_are_filled() -> None:
     ],
 )
 def test_latest(files: dict[str, str | None], version: str) -> None:
-    """`info` and `urls` are of the version that one would install."""
+    """`info` and `urls` are of the version that an installer would choose."""
     page = make_page(*(make_file(f"hello_world-{v}.zip", yanked=yanked) for v, yanked in files.items()))
     document = read(page)
     assert document["info"]["version"] == version
@@ -71,7 +71,7 @@ def test_latest(files: dict[str, str | None], version: str) -> None:
 
 
 def test_a_version_is_named_once() -> None:
-    """1.0 and 1.0.0 are one version, by the first spelling."""
+    """1.0 and 1.0.0 are one version, under the first spelling."""
     files = [make_file(f"hello_world-{v}.zip") for v in ("0.9", "1.0", "1.0.0")]
     document = read(make_page(*files))
     assert list(document["releases"]) == ["0.9", "1.0"]
@@ -79,7 +79,7 @@ def test_a_version_is_named_once() -> None:
 
 
 def test_info() -> None:
-    """`info` has the project's links and the Python that it requires."""
+    """`info` has the project's links and Requires-Python."""
     urls = {"Source": "https://example.org/s", "homepage": "https://example.org"}
     page = make_page(make_file(project_urls=urls, requires_python=">=3.9"))
     assert read(page)["info"] == {
@@ -104,7 +104,7 @@ def test_empty() -> None:
 
 
 def test_through_http(client: FlaskClient, store: MemoryStore) -> None:
-    """Renovate gets the application/json that it accepts, uncached; links are absolute."""
+    """Renovate gets application/json, which isn't cached. Links are absolute."""
     file = store.put("hello_world-1!1.0+a-py3-none-any.whl")
     path = "/ghcr.io/acme/hello-world/json"
     answer = client.get(path, headers={"Accept": "application/json"}, base_url="https://packages.example")
@@ -120,7 +120,7 @@ def test_through_http(client: FlaskClient, store: MemoryStore) -> None:
 
 
 def test_summary(client: FlaskClient, store: MemoryStore) -> None:
-    """`info` has the summary that the store finds, for a version too."""
+    """`info` has the summary that the store finds, also for a version."""
     store.put("hello_world-1.0.zip")
     store.summaries[ProjectName.parse("hello-world")] = "Says hello"
     for path in ("json", "1.0/json"):
@@ -129,20 +129,20 @@ def test_summary(client: FlaskClient, store: MemoryStore) -> None:
 
 
 def test_url_registry(client: FlaskClient, store: MemoryStore) -> None:
-    """The links lead back also where the registry is a URL."""
+    """The links also work if the registry is a URL."""
     store.put("hello_world-1.0.zip", namespace="http://localhost:5000/acme")
     answer = client.get("/http%3A%2F%2Flocalhost%3A5000/acme/hello-world/json")
     assert client.get(answer.get_json()["urls"][0]["url"]).status_code == 200
 
 
 def test_unknown_project(client: FlaskClient, store: MemoryStore) -> None:
-    """An unknown project is a fast 404: Renovate tries anything else three times."""
+    """It is a 404 at once: Renovate repeats a request after any other error."""
     assert client.get("/ghcr.io/acme/nope/json").status_code == 404
     assert [call[0] for call in store.calls] == ["page", "projects"]
 
 
 def test_a_namespace_is_no_project(client: FlaskClient, store: MemoryStore) -> None:
-    """Its name is not asked for upstream, as at the address of its page."""
+    """Upstream isn't asked for its name, like at the address of its page."""
     store.put("hello_world-1.0.zip", namespace="ghcr.io/acme/team")
     store.elsewhere[ProjectName.parse("team")] = ForeignPage(make_upstream_page("team"))
     assert client.get("/ghcr.io/acme/team/json").status_code == 404

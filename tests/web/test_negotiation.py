@@ -39,7 +39,7 @@ V1_JSON, V1_HTML = "application/vnd.pypi.simple.v1+json", "application/vnd.pypi.
     ],
 )
 def test_choice(accept: str | None, expected: Representation) -> None:
-    """Every client gets the representation that it reads best."""
+    """Every client gets the representation with the most data that it can parse."""
     assert choose(accept) is expected
 
 
@@ -53,7 +53,7 @@ def test_choice(accept: str | None, expected: Representation) -> None:
     ],
 )
 def test_nothing_acceptable(accept: str) -> None:
-    """Without a match there is a sentence that names what we have."""
+    """The message names the available representations."""
     with pytest.raises(NotAcceptable, match=r"expected one of .*v1\+json.*text/html"):
         choose(accept)
 
@@ -70,12 +70,12 @@ def test_nothing_acceptable(accept: str) -> None:
     ],
 )
 def test_format_goes_before_accept(wanted: str, expected: Representation) -> None:
-    """`?format=` overrides Accept, even one that nothing satisfies."""
+    """`?format=` overrides Accept, even one that can't be satisfied."""
     assert choose("image/png", wanted) is expected
 
 
 def test_unknown_format() -> None:
-    """A format that we don't have is not acceptable."""
+    """An unknown format is not acceptable."""
     with pytest.raises(NotAcceptable, match="no format 'xml'"):
         choose(V1_JSON, "xml")
 
@@ -99,7 +99,7 @@ def test_unknown_format() -> None:
     ],
 )
 def test_gzip(header: str, welcome: bool) -> None:
-    """gzip only where it is welcome; q=0 means no."""
+    """gzip is sent only if the client accepts it; q=0 refuses it."""
     assert accepts_gzip(header) is welcome
 
 
@@ -114,7 +114,7 @@ def test_gzip(header: str, welcome: bool) -> None:
     ],
 )
 def test_json_for_errors(accept: str, preferred: bool) -> None:
-    """Plain JSON only for who likes it better than text."""
+    """Errors are JSON only for clients that prefer it to text."""
     assert prefers_json(accept) is preferred
 
 
@@ -129,7 +129,7 @@ ACCEPTS = st.lists(st.builds("".join, st.tuples(TYPES, QUALITIES)), min_size=1, 
 
 @given(ACCEPTS | st.text(max_size=60))
 def test_any_accept_has_an_answer(accept: str) -> None:
-    """No header does worse than 406, and the same header always gets the same answer."""
+    """Any header gets an answer or a 406, and always the same one."""
     answers: list[object] = []
     for _ in range(2):
         try:
@@ -141,7 +141,7 @@ def test_any_accept_has_an_answer(accept: str) -> None:
 
 @given(st.lists(TYPES, min_size=1, max_size=5, unique=True), st.sampled_from([JSON, SIMPLE_HTML, HTML]))
 def test_what_is_refused_is_never_sent(types: list[str], refused: Representation) -> None:
-    """q=0 on a type keeps that type away, whatever else is liked."""
+    """A type with q=0 is never chosen."""
     others = [kind for kind in types if kind != refused.media_type]
     accept = ", ".join([*others, f"{refused.media_type};q=0"])
     try:
@@ -153,11 +153,11 @@ def test_what_is_refused_is_never_sent(types: list[str], refused: Representation
 
 @given(st.permutations([f"{V1_JSON};q=1", f"{V1_HTML};q=0.5", "text/html;q=0.2", "*/*;q=0.1"]))
 def test_order_means_nothing(parts: list[str]) -> None:
-    """Quality decides, not the order of the header."""
+    """Quality decides, not the order in the header."""
     assert choose(", ".join(parts)) is JSON
 
 
 @given(st.text(max_size=60))
 def test_any_encoding_header_has_an_answer(header: str) -> None:
-    """No Accept-Encoding is too odd."""
+    """No Accept-Encoding raises."""
     assert accepts_gzip(header) in {True, False}

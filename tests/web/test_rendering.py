@@ -1,4 +1,4 @@
-"""Pages and roots as bytes, read back by pypi-simple, by hatch's regex, and by a parser of HTML."""
+"""Pages and roots as bytes, parsed by pypi-simple, by hatch's regex, and by an HTML parser."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def by_html(page: ProjectPage) -> OraclePage:
 
 
 class Links(HTMLParser):
-    """The attributes of each link, and everything that is no plain link."""
+    """The attributes of each link, and all other markup."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class TestJson:
     """Version 1.4 in JSON."""
 
     def test_all_that_is_known(self) -> None:
-        """A file with everything has every key; the page has the required ones."""
+        """A file with every field has every key, and the page has the required ones."""
         file = make_file(requires_python=">=3.9,<4", core_metadata=SHA, yanked="broken")
         assert as_json(make_page(file)) == {
             "meta": {"api-version": "1.4"},
@@ -88,17 +88,17 @@ class TestJson:
         assert set(entry) == {"filename", "url", "hashes"}
 
     def test_yanked_without_a_reason(self) -> None:
-        """PEP 691 has true for that, and a reason is never empty."""
+        """It is true (PEP 691), because a reason is never empty."""
         assert as_json(make_page(make_file(yanked="")))["files"][0]["yanked"] is True
 
     def test_versions(self) -> None:
-        """Every version that has a file, once, in the page's order."""
+        """Every version that has a file, once, in the order of the page."""
         names = ["hello_world-1.0.zip", "hello_world-1.0.tar.gz", "hello_world-1!2.0+cu121.zip"]
         page = make_page(*(make_file(name) for name in names))
         assert as_json(page)["versions"] == ["1.0", "1!2.0+cu121"]
 
     def test_empty(self) -> None:
-        """A repository that answers exists, even without versions."""
+        """A repository exists even without versions."""
         assert as_json(make_page())["files"] == []
 
 
@@ -106,7 +106,7 @@ class TestHtml:
     """Version 1.4 in HTML."""
 
     def test_all_that_is_known(self) -> None:
-        """Each link carries what installers read, uv's size and time included."""
+        """Each link has the attributes that installers read, including size and time for uv."""
         file = make_file(requires_python=">=3.9", core_metadata=SHA, yanked="broken")
         (link,) = Links(as_html(make_page(file))).links
         assert link == {
@@ -120,18 +120,18 @@ class TestHtml:
         }
 
     def test_nothing_known(self) -> None:
-        """Without more there is the link, with the hash."""
+        """A file without further fields has a link with the hash."""
         file = make_file(size=None, upload_time=None)
         (link,) = Links(as_html(make_page(file))).links
         assert set(link) == {"href"}
 
     def test_yanked_without_a_reason(self) -> None:
-        """PEP 592: the attribute alone says it."""
+        """An empty attribute (PEP 592)."""
         (link,) = Links(as_html(make_page(make_file(yanked="")))).links
         assert link["data-yanked"] == ""
 
     def test_epochs_and_local_versions(self) -> None:
-        """`!` and `+` are encoded in the link and stand plain in the text."""
+        """`!` and `+` are encoded in the link, and not in its text."""
         file = make_file("hello_world-1!2.0+cu121-py3-none-any.whl")
         html = as_html(make_page(file))
         link = f"+{file.sha256[:16]}/hello_world-1%212.0%2Bcu121-py3-none-any.whl"
@@ -139,7 +139,7 @@ class TestHtml:
         assert ">hello_world-1!2.0+cu121-py3-none-any.whl</a>" in html
 
     def test_hatch(self) -> None:
-        """hatch reads links with a regex: an attribute at least, and no ">" inside one."""
+        """hatch parses links with a regex: each needs an attribute, and no ">" inside one."""
         file = make_file(requires_python=">=3.9", yanked="a > b")
         assert re.findall(r"<a [^>]+>([^<]+)</a>", as_html(make_page(file))) == [file.filename]
 
@@ -156,12 +156,12 @@ class TestRoot:
     NAMES = tuple(ProjectName.parse(name) for name in ("a", "hello-world", "zope-interface"))
 
     def test_json(self) -> None:
-        """The oracle reads the names."""
+        """pypi-simple parses the names."""
         data = json.loads(render_root(self.NAMES, Representation.JSON))
         assert OracleRoot.from_json_data(data).projects == ["a", "hello-world", "zope-interface"]
 
     def test_html(self) -> None:
-        """poetry takes the raw link as the name."""
+        """poetry uses the link, undecoded, as the name."""
         html = render_root(self.NAMES, Representation.HTML).decode()
         assert OracleRoot.from_html(html).projects == ["a", "hello-world", "zope-interface"]
         assert [link["href"] for link in Links(html).links] == ["a/", "hello-world/", "zope-interface/"]
@@ -185,7 +185,7 @@ FILES = st.builds(
 
 @given(st.lists(FILES, max_size=4))
 def test_oracle_reads_json(files: list[PackageFile]) -> None:
-    """pypi-simple reads the values that the store had."""
+    """pypi-simple parses the same values that the store had."""
     page = make_page(*files)
     packages = by_json(page).packages
     assert [(p.filename, p.digests, p.size) for p in packages] == [
@@ -204,7 +204,7 @@ def test_oracle_reads_json(files: list[PackageFile]) -> None:
 
 @given(st.lists(FILES, max_size=4))
 def test_html_and_json_agree(files: list[PackageFile]) -> None:
-    """On all that both formats have."""
+    """In everything that both formats have."""
     page = make_page(*files)
 
     def facts(oracle: OraclePage) -> list[tuple[Any, ...]]:
@@ -227,7 +227,7 @@ def test_html_and_json_agree(files: list[PackageFile]) -> None:
 
 @given(st.lists(FILES | st.builds(make_file, yanked=st.text(), requires_python=st.text()), max_size=4))
 def test_nothing_becomes_markup(files: list[PackageFile]) -> None:
-    """Whatever a reason contains, the page has links and nothing else, and hatch finds each."""
+    """Whatever a reason contains, the page has only links, and hatch finds each."""
     html = as_html(make_page(*files))
     parsed = Links(html)
     assert parsed.tags <= {"html", "head", "meta", "title", "body", "h1", "a", "br"}
@@ -246,7 +246,7 @@ def test_nothing_becomes_markup(files: list[PackageFile]) -> None:
 
 @given(st.text(), st.text())
 def test_any_text_is_written(yanked: str, requires_python: str) -> None:
-    """Control characters and halves of surrogate pairs, which registries may hold, stop no page."""
+    """Control characters and lone surrogates, which registries may have, don't prevent a page."""
     page = make_page(make_file(yanked=yanked, requires_python=requires_python))
     (entry,) = as_json(page)["files"]
     assert (entry["yanked"] or True) == (yanked or True)
@@ -273,7 +273,7 @@ def test_times(moment: datetime, text: str) -> None:
 
 
 def test_surrogates() -> None:
-    """Half of a pair, from a registry's JSON, can be sent in both shapes."""
+    """A lone surrogate from a registry's JSON can be sent in both formats."""
     page = make_page(make_file(yanked="a\ud800b"))
     assert b'"yanked":"a\\ud800b"' in render_page(page, Representation.JSON)
     assert b'data-yanked="a b"' in render_page(page, Representation.HTML)

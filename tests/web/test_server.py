@@ -1,4 +1,4 @@
-"""What only a real server shows: bytes on sockets that come late, too few, too many, or not at all."""
+"""Tests with a real server: bytes that arrive late, too few, too many, or not at all."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Address = tuple[str, int]
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
-    """A gunicorn with one worker of a few threads, away from PyOCI's own configuration of it."""
+    """gunicorn with one worker of a few threads, without PyOCI's configuration."""
     elsewhere = tmp_path_factory.mktemp("gunicorn")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         command = [sys.executable, "-m", "gunicorn", "--bind", f"fd://{listener.fileno()}", "--threads", "4"]
@@ -104,7 +104,7 @@ def is_absent(address: Address, project: str) -> bool:
 def test_bodies_are_read(
     connection: socket.socket, method: str, path: str, headers: str, status: str, framing: str
 ) -> None:
-    """Every answer comes after the whole body: the next request on the connection is understood."""
+    """Every answer follows the whole body, so the next request on the connection is parsed correctly."""
     body = make_form(content=b"x" * (2 * MAX_BODY))
     head = make_head(method, path, len(body) if framing == "length" else None, headers)
     for _ in range(2):
@@ -115,7 +115,7 @@ def test_bodies_are_read(
 
 
 def test_reason_phrase(address: Address, connection: socket.socket) -> None:
-    """twine prints only the reason phrase: on the wire it is the sentence."""
+    """twine prints only the reason phrase, so it has the sentence."""
     name, content = make_wheel("conflicting")
     for data in (content, content + b"more"):
         body = make_form(filename=name, content=data, name="conflicting", sha256_digest=None)
@@ -145,7 +145,7 @@ def test_chunked_upload(address: Address, connection: socket.socket) -> None:
 def test_body_that_ends_too_soon(
     address: Address, connection: socket.socket, length: int | None, ending: bytes
 ) -> None:
-    """A client that stops sending, but still listens, is told; nothing is stored."""
+    """A client that stops sending but still reads gets an error, and nothing is stored."""
     form = make_form(name="halved", filename="halved-1.0.zip")[:600]
     body = form if length else b"%x\r\n%s\r\n" % (len(form), form) + ending
     connection.sendall(make_head("POST", ROOT, length, TYPE) + body)
@@ -157,7 +157,7 @@ def test_body_that_ends_too_soon(
 
 
 def test_client_that_goes_away(address: Address) -> None:
-    """A client that disconnects half-way leaves nothing, and the server goes on."""
+    """Nothing is left of its upload, and the server goes on."""
     body = make_form(name="gone", filename="gone-1.0.zip", after=make_part("x", "y" * 100_000))
     for cut in (10, 700, len(body) - 1):
         with socket.create_connection(address, timeout=20) as connection:
@@ -169,11 +169,11 @@ def test_client_that_goes_away(address: Address) -> None:
 
 
 class TestSlowClients:
-    """Clients that hold a thread for nothing."""
+    """Clients that would occupy a thread."""
 
     @pytest.mark.parametrize("path", [ROOT, "/nowhere/acme/"], ids=["upload", "refused"])
     def test_stalled(self, connection: socket.socket, path: str) -> None:
-        """A body that stops arriving is given up long before its time is over; who still listens is told."""
+        """A body that stops arriving is ended, and the client gets an error."""
         connection.sendall(make_head("POST", path, LONG, TYPE) + make_form()[:300])
         status, _ = read_answer(connection)
         assert status[:3] == ("408" if path == ROOT else "404")
@@ -182,7 +182,7 @@ class TestSlowClients:
         ("path", "framing"), [(ROOT, 1_000), ("/nowhere/acme/", None)], ids=["upload", "refused in chunks"]
     )
     def test_trickling(self, connection: socket.socket, path: str, framing: int | None) -> None:
-        """A byte now and then doesn't count as an upload for ever."""
+        """A body with a byte now and then is ended, too."""
         connection.sendall(make_head("POST", path, framing, TYPE))
         connection.settimeout(0.1)
         for _ in range(600):
@@ -197,7 +197,7 @@ class TestSlowClients:
         assert status[:3] == ("408" if path == ROOT else "404")
 
     def test_others_are_served(self, address: Address) -> None:
-        """More slow clients than threads stop nobody for long."""
+        """More slow clients than threads don't block the server."""
         slow = [socket.create_connection(address, timeout=20) for _ in range(8)]
         try:
             for connection in slow:
@@ -209,7 +209,7 @@ class TestSlowClients:
 
 
 def test_endless_body(connection: socket.socket) -> None:
-    """An unwanted body beyond the cap is not waited for; the answer comes, and the connection ends."""
+    """An unwanted body over the cap isn't read; the answer is sent, and the connection closed."""
     connection.sendall(make_head("POST", "/nowhere/acme/", 10**12, TYPE) + b"x" * 1000)
     assert read_answer(connection)[0][:3] == "404"
     connection.shutdown(socket.SHUT_WR)
@@ -217,22 +217,22 @@ def test_endless_body(connection: socket.socket) -> None:
 
 
 class TestDownloads:
-    """Bytes on their way out."""
+    """Downloads over a real connection."""
 
     def test_whole(self, address: Address) -> None:
-        """A large file arrives, with its length, and the connection lives on."""
+        """A large file arrives with its length, and the connection is kept."""
         with requests.Session() as session:
             for _ in range(2):
                 answer = session.get(f"http://{address[0]}:{address[1]}{PAGE}{LARGE}", timeout=20)
                 assert (len(answer.content), answer.headers["Content-Length"]) == (1_000_000, "1000000")
 
     def test_broken(self, address: Address) -> None:
-        """A download that breaks off is seen as broken at once."""
+        """The client notices at once that a download was cut off."""
         with pytest.raises(requests.exceptions.ChunkedEncodingError):
             requests.get(f"http://{address[0]}:{address[1]}{PAGE}{BROKEN}", timeout=20)
 
     def test_redirect_is_followed(self, address: Address) -> None:
-        """A real client finds the page behind a relative Location."""
+        """A real client follows a relative Location."""
         url = f"http://{address[0]}:{address[1]}/ghcr.io/Acme/Hello.World?format=json"
         answer = requests.get(url, timeout=20)
         assert [step.status_code for step in answer.history] == [301, 301]

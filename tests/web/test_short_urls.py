@@ -37,7 +37,7 @@ def app(make_app: MakeApp) -> Flask:
 
 @pytest.fixture
 def alone(make_app: MakeApp) -> FlaskClient:
-    """A client of a site that serves nothing but its short URLs."""
+    """A client of a site that serves only its short URLs."""
     return make_app(short_urls=ALONE).test_client()
 
 
@@ -50,7 +50,7 @@ def _files(store: MemoryStore) -> None:
 
 
 class TestReading:
-    """What is asked for at a short URL is answered as at the long one."""
+    """A short URL has the same answers as the long one."""
 
     @pytest.mark.parametrize("headers", [{}, JSON], ids=["HTML", "JSON"])
     @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ class TestReading:
         ],
     )
     def test_the_same_answer(self, client: FlaskClient, path: str, headers: dict[str, str]) -> None:
-        """Status, headers and body; only absolute links differ."""
+        """Status, headers and body. Only absolute links differ."""
         short, long = (client.get(f"{url}{path}", headers=headers) for url in ("/simple", LONG))
         assert (short.status, short.data.replace(b"/simple/", b"/ghcr.io/acme/")) == (long.status, long.data)
         if not path.endswith("/json"):
@@ -78,7 +78,7 @@ class TestReading:
 
     @pytest.mark.parametrize("method", ["HEAD", "GET"])
     def test_head_and_range(self, client: FlaskClient, method: str) -> None:
-        """Parts of files, too."""
+        """Also for parts of files."""
         headers = {"Range": "bytes=4-8"}
         answers = [
             client.open(f"{url}/hello-world/{WHEEL}", method=method, headers=headers)
@@ -89,13 +89,13 @@ class TestReading:
         assert answers[0].data == answers[1].data
 
     def test_the_same_bytes_compressed(self, client: FlaskClient) -> None:
-        """And the same ETag."""
+        """With the same ETag."""
         headers = JSON | {"Accept-Encoding": "gzip"}
         short, long = (client.get(f"{url}/hello-world/", headers=headers) for url in ("/simple", LONG))
         assert (short.data, short.headers) == (long.data, long.headers)
 
     def test_etag_of_one_holds_at_the_other(self, client: FlaskClient) -> None:
-        """The bytes are the same."""
+        """Because the bytes are the same."""
         etag = client.get(f"{LONG}/hello-world/").headers["ETag"]
         assert client.get("/simple/hello-world/", headers={"If-None-Match": etag}).status_code == 304
 
@@ -109,7 +109,7 @@ class TestReading:
         ],
     )
     def test_by_name(self, client: FlaskClient, path: str, project: str) -> None:
-        """Names may be spelled in any case, as aliases may."""
+        """Names work in any case, like aliases."""
         assert client.get(path, headers=JSON).get_json()["name"] == project
         root = path[: path.index(project)]
         assert client.get(root, headers=JSON).get_json()["projects"] == [{"name": project}]
@@ -130,7 +130,7 @@ class TestReading:
         ],
     )
     def test_redirects_stay_within_the_short_url(self, client: FlaskClient, path: str, location: str) -> None:
-        """Relative, so that they hold behind any prefix."""
+        """They are relative, so they work behind any prefix."""
         answer = client.get(path)
         assert (answer.status_code, answer.headers["Location"]) == (301, location)
 
@@ -138,12 +138,12 @@ class TestReading:
         "path", ["/team/a/b/", "/team/a/b/c.zip", "/simple/+simple/+simple/", "/simple//", "/team//json"]
     )
     def test_no_namespace_below(self, client: FlaskClient, store: MemoryStore, path: str) -> None:
-        """A short URL is one namespace: what lies below it has no short URL."""
+        """A short URL is one namespace. Namespaces below it have no short URL."""
         assert client.get(path).status_code in {400, 404}
         assert store.calls == []
 
-    def test_what_is_wrong_is_told_in_its_own_terms(self, client: FlaskClient) -> None:
-        """No word of registries to whoever uses a short URL."""
+    def test_messages_fit_short_urls(self, client: FlaskClient) -> None:
+        """They don't mention registries."""
         for answer in (client.get("/team/a/b/"), client.delete("/team/1.0"), client.get("/team/a.zip")):
             assert (answer.status_code, "registry" in answer.text) == (404, False)
             assert "expected <project>/ or <project>/<file>" in answer.text
@@ -157,11 +157,11 @@ class TestReading:
 
 
 class TestPypi:
-    """/pypi/<project>/json, where clients know PyPI's legacy JSON."""
+    """/pypi/<project>/json, where clients look for PyPI's legacy JSON."""
 
     @pytest.mark.parametrize("prefix", ["", "/packages"])
     def test_its_files_stand_below_simple(self, make_app: MakeApp, prefix: str) -> None:
-        """The links lead to files."""
+        """The links lead to the files."""
         client = make_app(short_urls=NAMES, path=prefix).test_client()
         answer = client.get(f"{prefix}/pypi/hello-world/json")
         [file] = answer.get_json()["releases"]["1.0"]
@@ -172,8 +172,8 @@ class TestPypi:
     @pytest.mark.parametrize(
         ("path", "version"), [("/pypi/hello-world/json/", "2.0"), ("/pypi/hello-world/1.0/json/", "1.0")]
     )
-    def test_the_last_slash_is_taken(self, client: FlaskClient, path: str, version: str) -> None:
-        """python-inspector asks for both with a slash at the end."""
+    def test_a_final_slash_is_redirected(self, client: FlaskClient, path: str, version: str) -> None:
+        """python-inspector appends one."""
         moved = client.get(path)
         assert moved.status_code == 301
         answer = client.get(urljoin(path, moved.headers["Location"]))
@@ -205,18 +205,18 @@ class TestWriting:
         ],
     )
     def test_upload(self, client: FlaskClient, store: MemoryStore, path: str, namespace: str) -> None:
-        """With and without the last slash, and never redirected."""
+        """With and without a final slash, and never redirected."""
         store.kept.clear()
         assert (post(client, make_form(), path).status_code, store.calls) == (200, [("publish", namespace)])
 
     @pytest.mark.parametrize("path", ["/simple/hello-world/", "/team/a/b/", "/legacy/a/", "/legacy/a"])
     def test_no_upload_below(self, client: FlaskClient, store: MemoryStore, path: str) -> None:
-        """A form that is posted to a page would found a namespace at the long URL."""
+        """An upload to a page would create a namespace at the long URL."""
         assert post(client, make_form(), path).status_code == 404
         assert store.calls == []
 
     def test_nothing_is_read_at_legacy(self, client: FlaskClient) -> None:
-        """Uploads go there, and nobody reads; the sentence says where."""
+        """It is only for uploads, and the message says so."""
         for path in ("/legacy", "/legacy/", "/legacy/hello-world/", f"/legacy/hello-world/{WHEEL}"):
             answer = client.get(path)
             assert (answer.status_code, "/simple/<project>/" in answer.text) == (404, True)
@@ -236,7 +236,7 @@ class TestWriting:
 
 
 class TestLog:
-    """What the request log is told."""
+    """The fields of the request log."""
 
     @pytest.mark.parametrize(
         ("path", "facts"),
@@ -249,7 +249,7 @@ class TestLog:
         ],
     )
     def test_the_registry_and_the_path_there(self, app: Flask, path: str, facts: tuple[str, str]) -> None:
-        """Whatever URL was asked."""
+        """For any URL."""
 
         def start(status: str, headers: list[tuple[str, str]], failure: Any = None, /) -> Callable[..., None]:
             return lambda _piece: None
@@ -260,7 +260,7 @@ class TestLog:
 
 
 class TestWithoutThem:
-    """Where the operator names none."""
+    """Without short URLs."""
 
     @pytest.mark.parametrize("path", ["/simple/", "/simple/a/", "/pypi/a/json", "/legacy/", "/team/"])
     def test_nothing_is_there(self, make_app: MakeApp, store: MemoryStore, path: str) -> None:
@@ -302,24 +302,24 @@ class TestAlone:
         ],
     )
     def test_nothing_else_is(self, alone: FlaskClient, store: MemoryStore, path: str) -> None:
-        """404 with a sentence that gives no name away, whatever is asked, and nobody is asked."""
+        """A 404 whose message reveals no name, for any request, without asking a registry."""
         for answer in (alone.get(path), alone.delete(f"{path}/x/1.0"), post(alone, make_form(), path)):
             assert answer.status_code == 404
             assert "team" not in answer.text
             assert "Location" not in answer.headers
         assert store.calls == []
 
-    def test_what_clients_probe_is_still_told_for_a_week(self, alone: FlaskClient) -> None:
-        """uv and pdm ask each time otherwise."""
+    def test_answers_to_probes_are_still_cached_for_a_week(self, alone: FlaskClient) -> None:
+        """Otherwise uv and pdm would probe each time."""
         assert alone.get("/_/oidc/audience").headers["Cache-Control"] == "public, max-age=604800"
 
-    def test_the_door(self, alone: FlaskClient) -> None:
-        """The address itself leads home."""
+    def test_the_address_itself_redirects_home(self, alone: FlaskClient) -> None:
+        """To PyOCI's home page."""
         assert alone.get("/").status_code == 302
 
 
 def test_a_conflict_reads_as_at_the_long_url(client: FlaskClient) -> None:
-    """uv's JSON at /legacy/."""
+    """uv gets JSON at /legacy/."""
     accept = {"Accept": "application/json;q=0.9, text/plain;q=0.8"}
     answer = post(client, make_form(), "/legacy/", headers=accept)
     assert json.loads(answer.data)["title"] == "Conflict"

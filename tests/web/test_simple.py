@@ -23,7 +23,7 @@ JSON = "application/vnd.pypi.simple.v1+json"
 
 @pytest.fixture
 def project(store: MemoryStore) -> str:
-    """A page that has a file."""
+    """A project with a file."""
     store.put(WHEEL)
     return PAGE
 
@@ -42,7 +42,7 @@ def project(store: MemoryStore) -> str:
     ],
 )
 def test_page(client: FlaskClient, project: str, accept: str | None, content_type: str, start: bytes) -> None:
-    """A page comes as the client likes it, and is for this caller only."""
+    """In the representation that the client prefers, and only for this caller."""
     answer = client.get(project, headers={"Accept": accept} if accept else {})
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, content_type)
     assert answer.data.startswith(start)
@@ -53,8 +53,8 @@ def test_page(client: FlaskClient, project: str, accept: str | None, content_typ
     assert "Set-Cookie" not in answer.headers
 
 
-def test_html_is_fenced_in(client: FlaskClient, project: str) -> None:
-    """HTML may load nothing, run nothing and stand in no frame."""
+def test_html_has_a_strict_policy(client: FlaskClient, project: str) -> None:
+    """It may load nothing, run nothing, and not be framed."""
     answer = client.get(project)
     assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
     assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
@@ -62,20 +62,20 @@ def test_html_is_fenced_in(client: FlaskClient, project: str) -> None:
 
 
 def test_format(client: FlaskClient, project: str) -> None:
-    """`?format=` goes before Accept."""
+    """`?format=` takes precedence over Accept."""
     assert client.get(f"{project}?format=json", headers={"Accept": "text/html"}).content_type == JSON
     assert client.get(f"{project}?format={JSON}", headers={"Accept": "text/html"}).content_type == JSON
 
 
 def test_not_acceptable(client: FlaskClient, project: str) -> None:
-    """Renovate asks again without Accept after a 406."""
+    """After a 406 Renovate repeats the request without Accept."""
     answer = client.get(project, headers={"Accept": "application/json"})
     assert answer.status_code == 406
     assert JSON in answer.text
 
 
 def test_head(client: FlaskClient, project: str) -> None:
-    """HEAD says what GET would, without the page."""
+    """The same headers as GET, without a body."""
     get, head = client.get(project), client.head(project)
     assert head.data == b""
     assert dict(head.headers) == dict(get.headers)
@@ -85,13 +85,13 @@ class TestTags:
     """ETag and If-None-Match."""
 
     def test_tag_is_strong_and_over_the_exact_bytes(self, client: FlaskClient, project: str) -> None:
-        """uv never revalidates weak ones."""
+        """uv never revalidates weak ETags."""
         answer = client.get(project)
         assert answer.headers["ETag"] == f'"{hashlib.sha256(answer.data).hexdigest()}"'
 
     @pytest.mark.parametrize("form", ["{}", "W/{}", '"other", {}', "*"], ids=["same", "weak", "list", "any"])
     def test_not_modified(self, client: FlaskClient, project: str, form: str) -> None:
-        """Who has these very bytes gets 304, with the headers that a cache needs."""
+        """A client that has these bytes gets a 304 with the headers that a cache needs."""
         tag = client.get(project).headers["ETag"]
         answer = client.get(project, headers={"If-None-Match": form.format(tag)})
         assert (answer.status_code, answer.data) == (304, b"")
@@ -100,12 +100,12 @@ class TestTags:
         assert "Authorization" in answer.headers["Vary"]
 
     def test_other_tag(self, client: FlaskClient, project: str) -> None:
-        """Another tag, or rubbish, gets the page."""
+        """Any other value gets the page."""
         for header in ('"other"', "rubbish", ""):
             assert client.get(project, headers={"If-None-Match": header}).status_code == 200
 
     def test_representations_have_their_own(self, client: FlaskClient, store: MemoryStore) -> None:
-        """HTML, JSON, and each of them in gzip: no two share a tag."""
+        """HTML, JSON, and both compressed have different ETags."""
         for number in range(20):
             store.put(f"hello_world-{number}-py3-none-any.whl")
         tags = {
@@ -116,7 +116,7 @@ class TestTags:
         assert len(tags) == 4
 
     def test_credentials_go_first(self, client: FlaskClient, project: str, store: MemoryStore) -> None:
-        """The right tag opens nothing: the registry was asked about this caller."""
+        """A correct ETag doesn't replace access: the registry is asked about this caller."""
         tag = client.get(project).headers["ETag"]
         store.password = "secret"
         assert client.get(project, headers={"If-None-Match": tag}).status_code == 401
@@ -134,7 +134,7 @@ class TestGzip:
         return PAGE
 
     def test_welcome(self, client: FlaskClient, long_page: str) -> None:
-        """The same page in fewer bytes, the same bytes each time, and a tag over those."""
+        """The same page in fewer bytes, always the same, with an ETag over them."""
         plain = client.get(long_page)
         first, second = (client.get(long_page, headers={"Accept-Encoding": "gzip"}) for _ in range(2))
         assert first.headers["Content-Encoding"] == "gzip"
@@ -143,12 +143,12 @@ class TestGzip:
         assert first.headers["ETag"] == f'"{hashlib.sha256(first.data).hexdigest()}"'
 
     def test_refused(self, client: FlaskClient, long_page: str) -> None:
-        """q=0 is a no."""
+        """q=0 refuses gzip."""
         answer = client.get(long_page, headers={"Accept-Encoding": "gzip;q=0"})
         assert "Content-Encoding" not in answer.headers
 
     def test_not_worth_it(self, client: FlaskClient, project: str) -> None:
-        """A page of a few lines stays as it is."""
+        """A small page isn't compressed."""
         answer = client.get(project, headers={"Accept-Encoding": "gzip"})
         assert "Content-Encoding" not in answer.headers
 
@@ -164,7 +164,7 @@ class TestRoots:
     """Namespaces."""
 
     def test_root(self, client: FlaskClient, project: str) -> None:
-        """A root lists the projects with links below itself; poetry takes the raw link as the name."""
+        """The projects, with relative links. poetry uses the link, undecoded, as the name."""
         answer = client.get("/ghcr.io/acme/")
         assert '<a href="hello-world/">hello-world</a>' in answer.text
         answer = client.get("/ghcr.io/acme/", headers={"Accept": JSON})
@@ -175,14 +175,14 @@ class TestRoots:
         assert client.get("/ghcr.io/nobody/?format=json").get_json()["projects"] == []
 
     def test_page_goes_before_root(self, client: FlaskClient, store: MemoryStore) -> None:
-        """Where `b` is a project in `a`, and `a/b` is a namespace too, the page shows."""
+        """If `b` is a project in `a`, and `a/b` is a namespace, the page is shown."""
         store.put("b-1.0.tar.gz", namespace="ghcr.io/a")
         store.put("c-1.0.tar.gz", namespace="ghcr.io/a/b")
         assert client.get("/ghcr.io/a/b/?format=json").get_json()["name"] == "b"
 
     @pytest.mark.parametrize("namespace", ["a/b", "a/b_c", "a/b.c", "A/B"])
     def test_root_below_root(self, client: FlaskClient, store: MemoryStore, namespace: str) -> None:
-        """A namespace of two segments is found where there is no such project."""
+        """A namespace of two segments is found if there is no such project."""
         store.put("c-1.0.tar.gz", namespace=f"ghcr.io/{namespace.lower()}")
         answer = client.get(f"/ghcr.io/{namespace}/?format=json")
         assert answer.get_json()["projects"] == [{"name": "c"}]
@@ -193,20 +193,20 @@ class TestRoots:
         ids=["empty", "NotFound", "NotSupported", "Denied", "Unauthorized"],
     )
     def test_neither(self, client: FlaskClient, store: MemoryStore, catalog: PyOCIError | None) -> None:
-        """With neither a project nor a list of projects it is the page's 404: the next index is asked."""
+        """Without a project and without projects it is the page's 404, and pip asks the next index."""
         store.catalog = catalog
         answer = client.get("/ghcr.io/a/b/")
         assert (answer.status_code, answer.text) == (404, "there is no project b in ghcr.io/a")
 
     def test_refused_page_is_no_root(self, client: FlaskClient, store: MemoryStore) -> None:
-        """Only an absent project makes way for a root."""
+        """A root is shown only if the project is absent."""
         store.password = "secret"
         assert client.get("/ghcr.io/a/b/").status_code == 401
         assert [call[0] for call in store.calls] == ["page"]
 
     @pytest.mark.parametrize("spelling", ["+simple", "%2Bsimple"])
     def test_simple_alias(self, client: FlaskClient, store: MemoryStore, spelling: str) -> None:
-        """hatch asks below `+simple/`, percent-encoded: roots, pages, files and uploads are there too."""
+        """hatch requests `+simple/`, percent-encoded: roots, pages, files and uploads work below it."""
         store.put(WHEEL, namespace="ghcr.io/a/b", metadata=b"Name: hello-world\n")
         root = f"/ghcr.io/a/b/{spelling}/"
         assert client.get(f"{root}?format=json").get_json()["projects"] == [{"name": "hello-world"}]
@@ -224,7 +224,7 @@ class TestRoots:
 
 
 class TestRedirects:
-    """301, for the added slash and for the normalised name, and for nothing else."""
+    """301 for a missing slash and for another spelling of the name, and for nothing else."""
 
     @pytest.mark.parametrize(
         ("path", "location"),
@@ -245,32 +245,32 @@ class TestRedirects:
     )
     @pytest.mark.parametrize("method", ["GET", "HEAD"])
     def test_moved(self, client: FlaskClient, project: str, method: str, path: str, location: str) -> None:
-        """The Location is relative, so it holds behind any prefix and any proxy."""
+        """The Location is relative, so it works behind any prefix and proxy."""
         answer = client.open(path, method=method)
         assert (answer.status_code, answer.headers["Location"]) == (301, location)
         assert "Cache-Control" not in answer.headers
 
     def test_query_is_quoted(self, client: FlaskClient, project: str) -> None:
-        """Nothing in a query breaks the header that it ends up in."""
+        """A query can't break the header."""
         answer = client.get("/ghcr.io/acme/hello-world", query_string='a="<b>\u20ac')
         assert answer.headers["Location"].isascii()
         assert not set('"<>') & set(answer.headers["Location"])
 
     def test_capitals_in_a_namespace(self, client: FlaskClient, project: str) -> None:
-        """`ghcr.io/AllexVeldman` works as it stands."""
+        """`ghcr.io/AllexVeldman` works."""
         assert client.get("/ghcr.io/ACME/hello-world/").status_code == 200
 
     def test_absent_project_is_not_moved(self, client: FlaskClient) -> None:
-        """Redirects are remembered for ever: nothing is moved that isn't there."""
+        """Clients remember a 301 forever, so only an existing project is redirected."""
         assert client.get("/ghcr.io/acme/Not.There/").status_code == 404
         assert client.get("/ghcr.io/acme/Not.There/json").status_code == 404
 
     def test_file_of_another_spelling(self, client: FlaskClient, project: str) -> None:
-        """Files below another spelling just work."""
+        """Files below another spelling are served without a redirect."""
         assert client.get(f"/ghcr.io/acme/Hello.World/{WHEEL}").status_code == 200
 
     def test_redirects_lead_there(self, client: FlaskClient, project: str) -> None:
-        """Following the redirects ends on the page."""
+        """Following the redirects ends at the page."""
         url = "http://localhost/ghcr.io/acme/Hello.World?format=json"
         answers = [client.get(url)]
         while answers[-1].status_code == 301:
@@ -293,7 +293,7 @@ class TestRedirects:
 def test_registry_as_a_url(
     client: FlaskClient, store: MemoryStore, registries: Registries, path: str
 ) -> None:
-    """A registry by plain http is named by its URL, in whatever shape that arrives."""
+    """A registry with plain http is named by its URL, in every form in which it may arrive."""
     store.put(WHEEL, namespace="http://localhost:5000/acme")
     assert client.get(path).status_code == 200
     assert registries.asked == ["http://localhost:5000"]
@@ -313,7 +313,7 @@ def test_registry_as_a_url(
 def test_doubled_slash_after_the_registry(
     client: FlaskClient, store: MemoryStore, registry: str, host: str
 ) -> None:
-    """It counts as one: for roots, pages, files, the legacy JSON and uploads."""
+    """Two slashes count as one: for roots, pages, files, the legacy JSON and uploads."""
     root = f"/{registry}//acme/"
     assert post(client, make_form(), root).status_code == 200
     assert store.calls == [("publish", f"{host}/acme")]
@@ -331,14 +331,14 @@ def test_alias(client: FlaskClient, store: MemoryStore) -> None:
 
 
 def test_refresh(client: FlaskClient, project: str, store: MemoryStore) -> None:
-    """uv's --refresh asks the registry again; pip's constant max-age=0 does not."""
+    """uv's --refresh asks the registry again; pip's constant max-age=0 doesn't."""
     for header in ("no-cache", "max-age=0", None):
         client.get(project, headers={"Cache-Control": header} if header else {})
     assert [call[-1] for call in store.calls] == [True, False, False]
 
 
 def test_connection_that_is_not_admitted(make_app: MakeApp, store: MemoryStore) -> None:
-    """The door is asked with the registry and the connection; its refusal goes before the caller's name."""
+    """`admit` gets the registry and the connection, and refuses before credentials are checked."""
     seen = []
 
     def admit(registry: Registry, environ: dict[str, Any]) -> None:
@@ -368,7 +368,7 @@ def test_connection_that_is_not_admitted(make_app: MakeApp, store: MemoryStore) 
     ],
 )
 def test_bad_addresses(client: FlaskClient, store: MemoryStore, path: str, status: int) -> None:
-    """An address that can't be one gets a sentence, and the store isn't asked."""
+    """An impossible address gets one sentence, and the store isn't asked."""
     answer = client.get(path)
     assert answer.status_code == status
     assert len(answer.text) > 10
@@ -379,7 +379,7 @@ class TestPrefix:
     """PYOCI_PATH, and servers that mount the application somewhere."""
 
     def test_below_the_prefix(self, make_app: MakeApp, store: MemoryStore) -> None:
-        """Everything of the package index lies below the prefix, and nothing of it outside."""
+        """The package indexes are below the prefix, and not outside it."""
         store.put(WHEEL)
         client = make_app(path="/foo/bar").test_client()
         assert client.get(f"/foo/bar{PAGE}").status_code == 200
@@ -390,18 +390,18 @@ class TestPrefix:
         assert client.get("/foo/bar/ghcr.io/acme").headers["Location"] == "acme/"
 
     @pytest.mark.parametrize("path", ["/", "/foo/bar/", "/foo/bar"])
-    def test_front_door(self, make_app: MakeApp, path: str) -> None:
-        """The front door is in both places."""
+    def test_home_page(self, make_app: MakeApp, path: str) -> None:
+        """/ redirects, with and without the prefix."""
         assert make_app(path="/foo/bar").test_client().get(path).status_code == 302
 
     def test_health(self, make_app: MakeApp) -> None:
-        """/health stays where it is, and is reserved below the prefix."""
+        """/health isn't moved, and is reserved below the prefix."""
         client = make_app(path="/foo/bar/").test_client()
         assert client.get("/health").status_code == 200
         assert client.get("/foo/bar/health").status_code == 404
 
     def test_mounted(self, client: FlaskClient, store: MemoryStore) -> None:
-        """Below a SCRIPT_NAME the links of the legacy JSON carry it; all others are relative."""
+        """Below a SCRIPT_NAME, the absolute links of the legacy JSON include it; other links are relative."""
         digest = store.put(WHEEL).sha256
         answer = client.get(f"{PAGE}json", base_url="https://packages.example/sub")
         url = answer.get_json()["urls"][0]["url"]
@@ -409,8 +409,8 @@ class TestPrefix:
 
 
 @pytest.mark.parametrize("path", ["/favicon.ico", "/robots.txt", "/_/oidc/audience", "/.well-known/pytp"])
-def test_what_clients_probe_for(client: FlaskClient, path: str) -> None:
-    """Probes are told once a week that there is nothing."""
+def test_answers_to_probes_are_cached(client: FlaskClient, path: str) -> None:
+    """For a week."""
     answer = client.get(path)
     assert (answer.status_code, answer.headers["Cache-Control"]) == (404, "public, max-age=604800")
 
@@ -418,7 +418,7 @@ def test_what_clients_probe_for(client: FlaskClient, path: str) -> None:
 @pytest.mark.parametrize("path", ["/metrics", "/v2/", "/simple/", "/pypi/a/json", "/acme/hello/"])
 @pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE"])
 def test_no_registry(client: FlaskClient, registries: Registries, method: str, path: str) -> None:
-    """What can't be a registry is a 404 that nobody keeps, for every method; no registry is looked for."""
+    """A first segment that can't be a registry is a 404 that isn't cached, for every method."""
     answer = client.open(path, method=method)
     if answer.status_code == 405:
         answer = client.open(f"{path.rstrip('/')}/a/b", method=method)

@@ -40,9 +40,7 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
     ],
 )
 def test_upload(client: FlaskClient, store: MemoryStore, path: str, repository: str) -> None:
-    """A form is taken at a root, with and without the last slash, and never redirected. The answer names the
-    repository.
-    """
+    """To a root, with and without a final slash, and never redirected. The answer names the repository."""
     answer = post(client, make_form(), path)
     assert (answer.status_code, answer.text) == (200, f"{WHEEL} is published in {repository}")
     assert answer.headers["Cache-Control"] == "no-store"
@@ -53,18 +51,18 @@ def test_upload(client: FlaskClient, store: MemoryStore, path: str, repository: 
 
 
 def test_namespace(client: FlaskClient, store: MemoryStore) -> None:
-    """The whole path is the namespace, capitals lowered."""
+    """The whole path, in lower case, is the namespace."""
     post(client, make_form(), "/ghcr.io/Acme/python/")
     assert store.calls == [("publish", "ghcr.io/acme/python")]
 
 
 def test_identical_again(client: FlaskClient) -> None:
-    """The same bytes again are a success: skip-existing for free."""
+    """The same file again is a success, so skip-existing isn't needed."""
     assert [post(client, make_form()).status_code for _ in range(2)] == [200, 200]
 
 
 class TestConflict:
-    """Another file of the same name."""
+    """A different file of the same name."""
 
     MESSAGE = f"File already exists ('{WHEEL}', with sha256 hash '{DIGEST}')."
 
@@ -73,12 +71,12 @@ class TestConflict:
         post(client, make_form())
 
     def test_text(self, client: FlaskClient) -> None:
-        """The body and the reason phrase are the text that poetry, pdm and twine show."""
+        """The body and the reason phrase are the text that poetry, pdm and twine recognise."""
         answer = post(client, make_form(content=b"other", sha256_digest=None))
         assert (answer.status, answer.text) == (f"409 {self.MESSAGE}", self.MESSAGE)
 
     def test_json(self, client: FlaskClient) -> None:
-        """uv reads `code`, from application/json exactly."""
+        """uv reads `code`, only from application/json."""
         accept = "application/json;q=0.9, text/plain;q=0.8, text/html;q=0.7"
         answer = post(client, make_form(content=b"other", sha256_digest=None), headers={"Accept": accept})
         assert answer.headers["Content-Type"] == "application/json"
@@ -87,10 +85,10 @@ class TestConflict:
 
 
 class TestFields:
-    """What the fields mean."""
+    """The fields of the form."""
 
     def test_all_of_them(self, client: FlaskClient, store: MemoryStore) -> None:
-        """Everything that the store wants to know arrives there."""
+        """The store gets every field that it uses."""
         form = make_form(
             md5_digest="0" * 32,
             blake2_256_digest="A" * 64,
@@ -104,8 +102,10 @@ class TestFields:
         assert upload.project_urls == ("Homepage, https://example.org", "Source, https://example.org/s")
 
     @pytest.mark.parametrize("nothing", ["", "UNKNOWN", " UNKNOWN ", "\0", "  "])
-    def test_nothing_by_any_name(self, client: FlaskClient, store: MemoryStore, nothing: str) -> None:
-        """pdm sends "" for None, old tools UNKNOWN: both mean that there is nothing."""
+    def test_empty_and_unknown_count_as_missing(
+        self, client: FlaskClient, store: MemoryStore, nothing: str
+    ) -> None:
+        """pdm sends "" for None, and old tools send UNKNOWN."""
         form = make_form(
             sha256_digest=nothing,
             md5_digest=nothing,
@@ -118,35 +118,35 @@ class TestFields:
         assert upload.classifiers == ("A",)
 
     def test_nul_is_dropped(self, client: FlaskClient, store: MemoryStore) -> None:
-        """NUL can't be stored in most places; it is left out."""
+        """NUL is removed, because most storage can't hold it."""
         post(client, make_form(filetype="bdist\0_wheel"))
         assert store.uploads[0].filetype == "bdist_wheel"
 
     def test_unknown_and_repeated(self, client: FlaskClient, store: MemoryStore) -> None:
-        """Fields that nobody knows, and fields that come twice with one value, are normal."""
+        """Unknown fields, and fields that are repeated with one value, are accepted."""
         form = make_form(name=["hello-world", "", "hello-world"], keywords=["a", "b"], nobody_knows="x")
         assert post(client, form).status_code == 200
         assert store.uploads[0].name == "hello-world"
 
     @pytest.mark.parametrize("value", [[">=3.9", ">=3.10"], b"\xff", ">" * (SINGLE_LIMIT + 1)])
     def test_requires_python_is_not_read(self, client: FlaskClient, value: Any) -> None:
-        """It is taken from the file's metadata, so a form is not refused for it."""
+        """It is read from the file's metadata, so a form isn't refused because of it."""
         assert post(client, make_form(requires_python=value)).status_code == 200
 
     def test_long_readme(self, client: FlaskClient) -> None:
-        """A description of some MB is normal, and so are a thousand parts."""
+        """A description of some MB and a thousand parts are accepted."""
         assert (
             post(client, make_form(description="x" * 3_000_000, classifiers=["a"] * 2000)).status_code == 200
         )
 
     def test_readme_in_any_encoding(self, client: FlaskClient) -> None:
-        """Fields that mean nothing here may hold anything."""
+        """Fields that PyOCI doesn't use may have any content."""
         assert post(client, make_form(description=b"\xff\xfe\x00")).status_code == 200
 
     @pytest.mark.parametrize("place", ["before", "after"])
     @pytest.mark.parametrize("sent", ["[]", ' [ {"version": 1, "a": "\\u00e9\u00e9"} ]\n'])
     def test_attestations(self, client: FlaskClient, store: MemoryStore, place: str, sent: str) -> None:
-        """twine sends them before the content, uv after it. The store gets them as they were sent."""
+        """twine sends them before the content, uv after it. The store gets them unchanged."""
         part = make_part("attestations", sent)
         form = make_form(before=part) if place == "before" else make_form(after=part)
         assert post(client, form).status_code == 200
@@ -159,7 +159,7 @@ class TestFields:
         assert store.uploads[0].attestations == ""
 
     def test_signature(self, client: FlaskClient, logged: LoggedEvents) -> None:
-        """twine sent signatures as files. They are not kept, and the log says so."""
+        """twine sent signatures as files. They aren't stored, and the log says so."""
         extra = make_part("gpg_signature", b"\x01sig", filename=f"{WHEEL}.asc")
         assert post(client, make_form(after=extra)).status_code == 200
         (line,) = [line for line in logged if line["level"] == "debug"]
@@ -181,18 +181,18 @@ class TestFields:
     def test_what_may_be_missing(
         self, client: FlaskClient, store: MemoryStore, missing: dict[str, Any]
     ) -> None:
-        """The file says the rest."""
+        """The file has the same data."""
         assert post(client, make_form(**missing)).status_code == 200
         assert [upload.filename for upload in store.uploads] == [WHEEL]
 
     def test_blake2_of_distutils(self, client: FlaskClient, store: MemoryStore) -> None:
-        """distutils of Python 3.8 to 3.11 sends 512 bits of blake2b, which are verified as such."""
+        """distutils of Python 3.8 to 3.11 sends 512 bits of blake2b, which are verified."""
         sent = hashlib.blake2b(CONTENT).hexdigest()
         assert post(client, make_form(blake2_256_digest=sent)).status_code == 200
         assert store.uploads[0].digests == {"sha256": DIGEST, "blake2b": sent}
 
     def test_content_type_of_content(self, client: FlaskClient, store: MemoryStore) -> None:
-        """uv and flit give the content no type, others do: nobody cares."""
+        """uv and flit send no type for the content, others do; it is ignored."""
         part = make_part(
             "content", CONTENT, filename=WHEEL, headers="Content-Type: application/octet-stream\r\n"
         )
@@ -201,7 +201,7 @@ class TestFields:
         assert store.uploads[0].size == len(CONTENT)
 
     def test_preamble_and_epilogue(self, client: FlaskClient) -> None:
-        """What stands before the first boundary and after the last belongs to nobody."""
+        """Text before the first boundary and after the last is ignored."""
         assert post(client, b"hello\r\n" + make_form() + b"bye").status_code == 200
 
 
@@ -286,7 +286,7 @@ BAD_FORMS = [
 
 @pytest.mark.parametrize(("body", "status", "words"), BAD_FORMS)
 def test_bad_forms(client: FlaskClient, store: MemoryStore, body: bytes, status: int, words: str) -> None:
-    """A form that isn't one is refused with a sentence, and nothing is stored."""
+    """An invalid form is refused with one sentence, and nothing is stored."""
     answer = post(client, body)
     assert answer.status_code == status
     assert words in answer.text
@@ -321,8 +321,8 @@ def test_bad_content_types(client: FlaskClient, store: MemoryStore, content_type
 class TestLimit:
     """PYOCI_MAX_BODY."""
 
-    def test_told_from_the_length(self, make_app: MakeApp, store: MemoryStore) -> None:
-        """A body whose length is over the limit is refused; the limit and its setting are named."""
+    def test_length_over_the_limit(self, make_app: MakeApp, store: MemoryStore) -> None:
+        """The body is refused; the message names the limit and its setting."""
         body = make_form()
         answer = post(make_app(max_body=len(body) - 1).test_client(), body)
         assert answer.status_code == 413
@@ -331,7 +331,7 @@ class TestLimit:
         assert store.uploads == []
 
     def test_counted_while_reading(self, make_app: MakeApp, store: MemoryStore) -> None:
-        """A chunked body has no length: it is counted."""
+        """A chunked body has no length, so it is counted."""
         client = make_app(max_body=1000).test_client()
         answer = client.post(
             ROOT,
@@ -345,13 +345,13 @@ class TestLimit:
         assert store.uploads == []
 
     def test_exactly_the_limit(self, make_app: MakeApp) -> None:
-        """The limit itself still fits."""
+        """It is accepted."""
         body = make_form()
         assert post(make_app(max_body=len(body)).test_client(), body).status_code == 200
 
 
 def test_spool(make_app: MakeApp, tmp_path: Path) -> None:
-    """Uploads wait in the directory that the site names; without it there is one sentence and no more."""
+    """Uploads are buffered in the site's directory. If it is missing, the answer is one sentence."""
     assert post(make_app(spool=str(tmp_path)).test_client(), make_form()).status_code == 200
     assert os.listdir(tmp_path) == []
     answer = post(make_app(spool=str(tmp_path / "gone")).test_client(), make_form())
@@ -366,7 +366,7 @@ def test_spool(make_app: MakeApp, tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "GET", "WHATEVER"])
 def test_every_body_is_read(make_app: MakeApp, path: str, method: str) -> None:
-    """Whatever is wrong with a request, its body is read to the end before it is answered."""
+    """Whatever is wrong with a request, its body is read before it is answered."""
     stream = io.BytesIO(b"x" * 1_000_000)
     answer = (
         make_app(max_body=10)
@@ -377,8 +377,8 @@ def test_every_body_is_read(make_app: MakeApp, path: str, method: str) -> None:
     assert "Connection" not in answer.headers
 
 
-def test_hopeless_body_is_not_read(make_app: MakeApp) -> None:
-    """A body beyond any cap is left alone, and the connection closed on it."""
+def test_body_over_the_cap_is_not_read(make_app: MakeApp) -> None:
+    """The connection is closed."""
     stream = io.BytesIO(b"x" * 1000)
     client = make_app(max_body=100, patience=Patience(cap=10)).test_client()
     answer = client.post(ROOT, input_stream=stream, content_length=100 * 2 + 1)
@@ -387,7 +387,7 @@ def test_hopeless_body_is_not_read(make_app: MakeApp) -> None:
 
 
 class TestAhead:
-    """What is known of a form when its file begins."""
+    """The part of a form that is known when its file begins."""
 
     TYPE = f"multipart/form-data; boundary={BOUNDARY}"
 
@@ -396,7 +396,7 @@ class TestAhead:
         return RequestBody(given, Patience())
 
     def test_the_file_is_given_as_it_comes(self) -> None:
-        """The fields ahead of it, the size that it will have, then its bytes, then the whole form."""
+        """The fields ahead of it and its size, then its bytes, then the whole form."""
         content = os.urandom(3_000_000)
         stream = io.BytesIO(make_form(content=content))
         with received(self.make(stream.getvalue(), **{"wsgi.input": stream}), self.TYPE, 10_000_000) as form:
@@ -414,7 +414,7 @@ class TestAhead:
 
     @pytest.mark.parametrize("cut", [0, 1, 4095])
     def test_the_size_is_exact(self, cut: int) -> None:
-        """Wherever the fields end: it is told as the Content-Length of the upload."""
+        """It becomes the Content-Length of the upload to the registry."""
         body = make_form(content=b"x" * (5000 - cut), summary="y" * cut)
         with received(self.make(body), self.TYPE, 10_000_000) as form:
             assert (ahead := form.ahead()) is not None
@@ -428,8 +428,8 @@ class TestAhead:
         ],
         ids=["a name behind it", "no length"],
     )
-    def test_too_little_is_nothing(self, form: bytes, environ: dict[str, str | bool]) -> None:
-        """Then the file waits until the form is whole."""
+    def test_incomplete_fields_are_nothing(self, form: bytes, environ: dict[str, str | bool]) -> None:
+        """Then the form is read to its end first."""
         if environ:
             environ = {**environ, "CONTENT_LENGTH": ""}
         with received(self.make(form, **environ), self.TYPE, 10_000_000) as read:
@@ -446,14 +446,14 @@ class TestAhead:
         ids=["another name", "another file", "no end"],
     )
     def test_what_follows_the_file_counts(self, body: bytes, words: str) -> None:
-        """What was promised may turn out wrong at the end."""
+        """A field after the file may contradict what was known before."""
         with received(self.make(body), self.TYPE, 10_000_000) as form:
             assert form.ahead() is not None
             with pytest.raises(InvalidRequest, match=words):
                 form.whole()
 
     def test_a_slow_client_gives_small_pieces(self) -> None:
-        """The server waits for all of a piece: where one takes its time the next is smaller."""
+        """The server waits for a whole piece. After a slow piece the next one is smaller."""
         stream = io.BytesIO(make_form(content=b"x" * 8_000_000))
         asked: list[int] = []
 
@@ -468,8 +468,8 @@ class TestAhead:
         assert max(asked) == PIECE
         assert asked[0] == asked[-1] < PIECE / 8
 
-    def test_memory_is_flat(self) -> None:
-        """64 MiB pass, and a few pieces are all that is ever held."""
+    def test_memory_is_bounded(self) -> None:
+        """64 MiB pass, and only a few pieces are in memory at a time."""
         before, after = make_form(content=b"|").split(b"|")
         parts = [before, *[bytes(MIB)] * 64, after]
 
@@ -492,7 +492,7 @@ class TestAhead:
         ("limit", "read"), [(1_000_000, 50_000), (40_000, 0)], ids=["taken", "too large"]
     )
     def test_a_refused_form_is_read_to_its_end(self, limit: int, read: int) -> None:
-        """In the time that it'd have had otherwise; one over the limit isn't."""
+        """With the time limits of an accepted form. A form over the limit isn't."""
         stream = io.BytesIO(b"x" * 50_000)
         body = self.make(stream.getvalue(), **{"wsgi.input": stream})
         with pytest.raises(Unauthorized), received(body, self.TYPE, limit):
@@ -518,7 +518,7 @@ class TestReceived:
             return upload, upload.content.read()
 
     def test_body_that_ends_too_soon(self) -> None:
-        """A client that goes away half-way leaves nothing to store."""
+        """If a client leaves, nothing is stored."""
         with pytest.raises(InvalidRequest, match="ended too soon"):
             self.read(make_form()[:-100], len(make_form()))
 
@@ -528,7 +528,7 @@ class TestReceived:
         boundary=st.from_regex(r"[A-Za-z0-9'()+_,./:=?-]{1,70}", fullmatch=True),
     )
     def test_any_content(self, content: bytes, boundary: str) -> None:
-        """Whatever bytes a file has, they arrive as they were."""
+        """A file may have any bytes."""
         if f"--{boundary}".encode() in content:
             return
         body = make_form(content=content).replace(BOUNDARY.encode(), boundary.encode())
@@ -545,7 +545,7 @@ class TestReceived:
         )
     )
     def test_any_body(self, body: bytes) -> None:
-        """Whatever arrives, it is a form or one of the refusals that a form may get."""
+        """Any body is a form, or gets one of the errors for forms."""
         try:
             name = self.read(body)[0].name
         except (InvalidRequest, Withdrawn) as exc:

@@ -85,7 +85,7 @@ class TestPage:
         ],
     )
     def test_files(self, client: FlaskClient, index: str, spelled: str, files: list[str]) -> None:
-        """Those of one version, by its value; the links lead to them, in HTML too."""
+        """Those of one version, compared by value. The links lead to them, also in HTML."""
         page = f"{index}/hello-world/{spelled}/"
         assert names(client, page) == files
         for file in client.get(page, headers=JSON).get_json()["files"]:
@@ -102,14 +102,14 @@ class TestPage:
 
     @pytest.mark.parametrize("index", [*CLEAR, *UNCLEAR])
     def test_absent(self, client: FlaskClient, index: str) -> None:
-        """A version without files is a 404 that nobody keeps, and so is one of no project."""
+        """A version without files is a 404 that isn't cached, and so is one of an unknown project."""
         for path in ("hello-world/9.0/", "hello-world/9.0/json", "nobody/1.0/", "nobody/1.0/json"):
             answer = client.get(f"{index}/{path}", headers=JSON)
             assert (answer.status_code, answer.headers["Cache-Control"]) == (404, "no-store")
 
     @pytest.mark.parametrize("index", [*CLEAR, *UNCLEAR])
     def test_redirects(self, client: FlaskClient, index: str) -> None:
-        """To the slash at the end, and to the project's normalised name."""
+        """To the final slash, and to the normalised name of the project."""
         for path, location in (
             ("hello-world/1.0", "1.0/"),
             ("Hello_World/1.0/?a=b", "../../hello-world/1.0/?a=b"),
@@ -121,14 +121,14 @@ class TestPage:
 
     @pytest.mark.parametrize("spelled", ["latest", "1.0-beta-x", "1.0 ", "+", "1.0+", "٣", f"1.{'0' * 300}"])
     def test_no_version(self, client: FlaskClient, store: MemoryStore, spelled: str) -> None:
-        """What PEP 440 doesn't read is no version."""
+        """Text that PEP 440 can't parse isn't a version."""
         for index in CLEAR:
             assert client.get(f"{index}/hello-world/{spelled}/").status_code == 404
         assert store.calls == []
 
     @pytest.mark.parametrize("index", CLEAR)
     def test_nothing_else_is_there(self, client: FlaskClient, store: MemoryStore, index: str) -> None:
-        """Neither files nor changes nor uploads."""
+        """Neither files nor uploads, and it can't be changed."""
         version = f"{index}/hello-world/1.0/"
         assert client.get(f"{version}hello_world-1.0.1.zip").status_code == 404
         assert client.delete(f"{version}hello_world-1.0.1.zip").status_code == 404
@@ -148,7 +148,7 @@ class TestLegacy:
         ],
     )
     def test_files(self, client: FlaskClient, path: str) -> None:
-        """`info` and `urls` are of the version, though there are newer ones, and the links lead to files."""
+        """`info` and `urls` are of the version, although there are newer ones."""
         answer = client.get(path)
         assert answer.status_code == 200, answer.text
         assert (answer.get_json()["info"]["version"], answer.get_json()["info"]["name"]) == (
@@ -161,7 +161,7 @@ class TestLegacy:
             assert client.get(file["url"]).data == file["filename"].encode()
 
     def test_no_version(self, client: FlaskClient, store: MemoryStore) -> None:
-        """At /pypi/ there is nothing else below a project."""
+        """Below a project at /pypi/ there is nothing else."""
         answer = client.get("/pypi/hello-world/latest/json")
         assert (answer.status_code, "PEP 440" in answer.text) == (404, True)
         assert store.calls == []
@@ -173,7 +173,7 @@ class TestPrecedence:
     PAGE = "/ghcr.io/acme/hello-world/1.0/"
 
     def test_a_project_further_down_comes_first(self, client: FlaskClient, store: MemoryStore) -> None:
-        """Its page, which stands at its own name, and its legacy JSON."""
+        """Its page, at the address of its own name, and its legacy JSON."""
         store.put("1_0-7.0.zip", namespace="ghcr.io/acme/hello-world")
         assert client.get(self.PAGE).headers["Location"] == "../1-0/"
         assert client.get(f"{self.PAGE}json").headers["Location"] == "../1-0/json"
@@ -181,14 +181,14 @@ class TestPrecedence:
         assert len(names(client, "/ghcr.io/acme/+simple/hello-world/1.0/")) == 2
 
     def test_a_root_further_down_comes_next(self, client: FlaskClient, store: MemoryStore) -> None:
-        """It is shown as before; its legacy JSON is nothing."""
+        """It is shown. There is no legacy JSON for it."""
         store.put("odd-1.0.zip", namespace="ghcr.io/acme/hello-world/1.0")
         assert client.get(self.PAGE, headers=JSON).get_json()["projects"] == [{"name": "odd"}]
         assert client.get(f"{self.PAGE}json").status_code == 404
 
     def test_upstream_comes_last(self, client: FlaskClient, store: MemoryStore) -> None:
-        """It is asked for the project of that name, and only where the version's project isn't here: what
-        stands before it may be the name of a namespace.
+        """It is asked for a project of that name only if the version's project isn't here: the segment before
+        may be the name of a namespace.
         """
         page = make_upstream_page("1-0", make_upstream_file("1_0-5.0.tar.gz"))
         store.elsewhere[ProjectName.parse("1.0")] = ForeignPage(page)
@@ -199,7 +199,7 @@ class TestPrecedence:
 
     @pytest.mark.parametrize("index", CLEAR)
     def test_a_version_of_upstreams_project(self, client: FlaskClient, index: str) -> None:
-        """Where nothing else can be meant; by value, too."""
+        """If the address has no other meaning; versions are compared by value."""
         for spelled in ("3.1.0", "3.1"):
             assert names(client, f"{index}/flask/{spelled}/") == ["flask-3.1.0-py3-none-any.whl"]
             document = client.get(f"{index}/flask/{spelled}/json").get_json()
@@ -211,7 +211,7 @@ class TestPrecedence:
     def test_a_version_that_is_only_upstream(
         self, client: FlaskClient, store: MemoryStore, index: str
     ) -> None:
-        """Versions are never mixed: the project here has it, or nobody."""
+        """Projects aren't mixed: if the project is here, upstream's version isn't shown."""
         page = make_upstream_page("hello-world", make_upstream_file("hello_world-99.0.tar.gz"))
         store.elsewhere[ProjectName.parse("hello-world")] = ForeignPage(page)
         assert client.get(f"{index}/hello-world/99.0/").status_code == 404
@@ -238,7 +238,7 @@ class TestPrecedence:
         project: PyOCIError | None,
         status: int,
     ) -> None:
-        """The version's files are for whoever may read them; any other answer stands as it is."""
+        """The version is shown to callers who may read it. Any other answer is returned."""
         answers: dict[tuple[str, str], Any] = {
             ("ghcr.io/acme/hello-world", "1-0"): below,
             ("ghcr.io/acme", "hello-world"): project,
@@ -249,6 +249,6 @@ class TestPrecedence:
     def test_a_version_that_is_not_there_where_more_may_be_hidden(
         self, client: FlaskClient, store: RefusingStore
     ) -> None:
-        """Whoever is asked for credentials comes back with some."""
+        """The registry's 401 is returned, so clients send credentials."""
         store.refusals = {("ghcr.io/acme/hello-world", "9-0"): Unauthorized("who")}
         assert client.get("/ghcr.io/acme/hello-world/9.0/").status_code == 401

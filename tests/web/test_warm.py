@@ -1,4 +1,4 @@
-"""A page is given again without Flask only where the store says that it may be, to the same caller."""
+"""A page is served again without Flask only if the store allows it, and to the same caller."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ JSON = "application/vnd.pypi.simple.v1+json"
 ME = {"Authorization": "Basic bWU6c2VjcmV0"}
 
 
-class TicketStore(MemoryStore):
-    """Gives pages that are valid until the test says otherwise."""
+class ValidityStore(MemoryStore):
+    """Its pages are valid until the test ends that."""
 
     torn = False
     fingerprint = "one"
@@ -45,8 +45,8 @@ class TicketStore(MemoryStore):
 
 
 @pytest.fixture
-def store() -> TicketStore:
-    store = TicketStore()
+def store() -> ValidityStore:
+    store = ValidityStore()
     for version in range(20):
         store.put(f"hello_world-{version}.0-py3-none-any.whl")
     return store
@@ -56,8 +56,8 @@ def get(client: FlaskClient, **headers: str) -> Any:
     return client.get(PAGE, headers=headers)
 
 
-def test_the_same_answer_comes_again(client: FlaskClient, store: TicketStore) -> None:
-    """Byte for byte and header for header, without the store being asked for the page."""
+def test_same_answer_is_served_again(client: FlaskClient, store: ValidityStore) -> None:
+    """With the same bytes and headers, without asking the store for the page."""
     first = get(client, **ME)
     assert len(store.calls) == 1
     again = get(client, **ME)
@@ -65,15 +65,15 @@ def test_the_same_answer_comes_again(client: FlaskClient, store: TicketStore) ->
     assert (again.status, again.data, again.headers) == (first.status, first.data, first.headers)
 
 
-def test_head_has_no_body(client: FlaskClient, store: TicketStore) -> None:
-    """And the same headers."""
+def test_head_has_no_body(client: FlaskClient, store: ValidityStore) -> None:
+    """It has the same headers."""
     first = get(client)
     again = client.head(PAGE)
     assert (len(store.calls), again.data, again.headers) == (1, b"", first.headers)
 
 
-def test_who_has_it_gets_a_304(client: FlaskClient, store: TicketStore) -> None:
-    """With the headers that a 304 has, and no others."""
+def test_who_has_it_gets_a_304(client: FlaskClient, store: ValidityStore) -> None:
+    """With the headers of a 304, and no others."""
     etag = get(client).headers["ETag"]
     for condition in (etag, f"W/{etag}", f'"other", {etag}', "*"):
         again = get(client, **{"If-None-Match": condition})
@@ -98,38 +98,38 @@ def test_who_has_it_gets_a_304(client: FlaskClient, store: TicketStore) -> None:
     ],
 )
 def test_another_request_is_asked_of_the_store(
-    client: FlaskClient, store: TicketStore, headers: dict[str, str]
+    client: FlaskClient, store: ValidityStore, headers: dict[str, str]
 ) -> None:
-    """Whatever the answer depends on."""
+    """The answer depends on each of these."""
     get(client, **ME)
     get(client, **headers)
     assert len(store.calls) == 2
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE", "PATCH"])
-def test_other_methods_pass(client: FlaskClient, store: TicketStore, method: str) -> None:
-    """Nothing is given again to somebody who writes."""
+def test_other_methods_pass(client: FlaskClient, store: ValidityStore, method: str) -> None:
+    """Writes are never answered from the cache."""
     get(client)
     assert client.open(PAGE, method=method).status_code != 200
 
 
-def test_a_page_with_a_body_passes(client: FlaskClient, store: TicketStore) -> None:
-    """It has to be read to its end."""
+def test_a_page_with_a_body_passes(client: FlaskClient, store: ValidityStore) -> None:
+    """The body has to be read to its end."""
     get(client)
     client.get(PAGE, data=b"x")
     assert len(store.calls) == 2
 
 
-def test_a_ticket_that_holds_no_longer_is_none(client: FlaskClient, store: TicketStore) -> None:
-    """The store says so: a proof has expired, or somebody has written."""
+def test_expired_page_is_not_served_again(client: FlaskClient, store: ValidityStore) -> None:
+    """A proof has expired, or something was written."""
     get(client)
     store.torn = True
     get(client)
     assert len(store.calls) == 2
 
 
-def test_a_new_state_is_a_new_page(client: FlaskClient, store: TicketStore) -> None:
-    """And an old one is rendered once for all callers."""
+def test_a_new_state_is_a_new_page(client: FlaskClient, store: ValidityStore) -> None:
+    """A page of the old state is rendered once for all callers."""
     before = get(client)
     store.torn, store.fingerprint = True, "two"
     store.put("hello_world-99.0-py3-none-any.whl")
@@ -137,16 +137,16 @@ def test_a_new_state_is_a_new_page(client: FlaskClient, store: TicketStore) -> N
     assert get(client).headers["ETag"] != before.headers["ETag"]
 
 
-def test_gzip_comes_again(client: FlaskClient, store: TicketStore) -> None:
-    """Where it was welcome."""
+def test_gzip_comes_again(client: FlaskClient, store: ValidityStore) -> None:
+    """If the client accepts it."""
     for _ in range(2):
         answer = client.get(PAGE, headers={"Accept-Encoding": "gzip"})
         assert b"hello_world" in gzip.decompress(answer.data)
     assert len(store.calls) == 1
 
 
-def test_a_door_is_asked_each_time(make_app: Any, store: TicketStore) -> None:
-    """The same page from another connection may be refused."""
+def test_admit_is_called_each_time(make_app: Any, store: ValidityStore) -> None:
+    """The same page may be refused to another connection."""
     closed: list[bool] = []
 
     def admit(registry: Registry, environ: dict[str, Any]) -> None:
@@ -159,8 +159,8 @@ def test_a_door_is_asked_each_time(make_app: Any, store: TicketStore) -> None:
     assert client.get(PAGE).status_code == 403
 
 
-def test_what_is_logged_of_it_is_the_same(app: Flask, store: TicketStore) -> None:
-    """Caller, registry and path; the caller by a keyed hash."""
+def test_what_is_logged_of_it_is_the_same(app: Flask, store: ValidityStore) -> None:
+    """Caller, registry and path; the caller as a keyed hash."""
     seen: list[list[Any]] = []
 
     def watch(environ: Any, start_response: Any) -> Any:
@@ -178,15 +178,15 @@ def test_what_is_logged_of_it_is_the_same(app: Flask, store: TicketStore) -> Non
     assert len(seen[0][0]) == 16
 
 
-def test_a_long_address_is_not_remembered(client: FlaskClient, store: TicketStore) -> None:
-    """Whoever makes up a thousand of them fills no memory."""
+def test_a_long_address_is_not_remembered(client: FlaskClient, store: ValidityStore) -> None:
+    """Thousands of invented addresses don't fill the memory."""
     for _ in range(2):
         client.get(f"{PAGE}?{'x' * 1000}", headers=ME)
     assert len(store.calls) == 2
 
 
-def test_a_short_url_has_answers_of_its_own(make_app: MakeApp, store: TicketStore) -> None:
-    """Given again like all others, the same bytes as at the long URL."""
+def test_a_short_url_has_answers_of_its_own(make_app: MakeApp, store: ValidityStore) -> None:
+    """They are cached like all others, with the same bytes as at the long URL."""
     client = make_app(short_urls=ShortUrls({"simple": ShortUrl("ghcr.io", ("acme",))})).test_client()
     long = get(client)
     short = [client.get("/simple/hello-world/") for _ in range(2)]
@@ -194,10 +194,12 @@ def test_a_short_url_has_answers_of_its_own(make_app: MakeApp, store: TicketStor
     assert [(again.data, again.headers) for again in short] == [(long.data, long.headers)] * 2
 
 
-def test_a_version_page_is_given_again_where_nothing_else_can_be_meant(
-    make_app: MakeApp, store: TicketStore
+def test_version_page_is_cached_if_its_address_is_unambiguous(
+    make_app: MakeApp, store: ValidityStore
 ) -> None:
-    """Below a namespace a project of that name may be published, which comes first: so the store is asked."""
+    """Below a namespace, a project of that name may be published, which takes precedence: so the store is
+    asked.
+    """
     client = make_app(short_urls=ShortUrls({"simple": ShortUrl("ghcr.io", ("acme",))})).test_client()
     first, again, other = (client.get(f"/simple/hello-world/{v}.0/") for v in (3, 3, 4))
     assert (again.data, again.headers) == (first.data, first.headers)

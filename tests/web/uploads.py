@@ -1,4 +1,4 @@
-"""Upload forms as bytes, as uploaders write them and as nobody should."""
+"""Upload forms as bytes, valid and invalid."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def make_part(name: str, value: str | bytes, *, filename: str | None = None, hea
 
 
 def make_fields(**overrides: str | bytes | list[str] | None) -> dict[str, Any]:
-    """The fields of a good upload; None takes one away. Say `action` for `:action`."""
+    """The fields of a valid upload; None removes one. `action` stands for `:action`."""
     fields: dict[str, Any] = {
         "action": "file_upload",
         "protocol_version": "1",
