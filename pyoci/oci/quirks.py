@@ -249,6 +249,13 @@ QUIRKS = (
         "flows/test_strangers.py::test_a_registry_that_shows_strangers_less",
     ),
     Quirk(
+        "olareg",
+        "a missing repository is a 200 with an empty list of tags",
+        "the page has no files, and upstream isn't asked",
+        "store/lookup.py",
+        "store/test_lookup.py::test_an_empty_list_of_tags_is_no_absence",
+    ),
+    Quirk(
         "docker-registry, distribution 3, zot",
         "a manifest over 4 MiB is a 400 or 413 that says `manifest invalid`",
         "the refusal says that it is too large, and how large it is",

@@ -87,6 +87,16 @@ class TestWhoHasIt:
         assert [str(version) for version in found.versions] == ["1.0"]
         assert elsewhere.asked == []
 
+    @pytest.mark.parametrize("listed", [b'{"tags": []}', b'{"tags": null}'])
+    def test_an_empty_list_of_tags_is_no_absence(
+        self, registry: TestRegistry, elsewhere: PackageIndex, listed: bytes
+    ) -> None:
+        """olareg sends one, with 200, for repositories that it hasn't."""
+        registry.answers = {"tags/list": (listed, {"Content-Type": "application/json"})}
+        assert isinstance(found := find(registry.store(upstream=elsewhere)), ProjectPage)
+        assert found.files == ()
+        assert elsewhere.asked == []
+
     def test_upstream_where_the_registry_lacks_it(self, store: PackageStore, elsewhere: PackageIndex) -> None:
         """The embedded registry without passwords lets everyone in, so its 404 is conclusive."""
         assert isinstance(found := find(store), ForeignPage)
