@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import os
 import sys
 import traceback
@@ -17,6 +18,7 @@ from pyoci import errors
 VERBS = {
     "list": "List the projects of an index, or the versions of a project.",
     "show": "Show a project or a version with its files.",
+    "import": "Import files from another package index, or from a folder.",
     "copy": "Copy projects between registries, or to and from a folder.",
     "prune": "Delete versions by rules: how many and how new ones to keep.",
     "check": "Check that everything is there, and repair what isn't.",
@@ -48,7 +50,7 @@ class Verbs(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in VERBS:
             return None
-        command = import_module(f"pyoci.cli.verbs.{name}").command
+        command = import_module(f"pyoci.cli.verbs.{_module_of(name)}").command
         assert isinstance(command, click.Command)
         return command
 
@@ -82,6 +84,11 @@ command = Verbs(
     no_args_is_help=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _module_of(verb: str) -> str:
+    """The module of a verb; a keyword can't be the name of one."""
+    return f"{verb}_" if keyword.iskeyword(verb) else verb
 
 
 def _show_version(ctx: click.Context) -> None:

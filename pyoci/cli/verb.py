@@ -70,7 +70,7 @@ def verb(
         return Verb(
             examples,
             document,
-            name=function.__module__.rpartition(".")[2],
+            name=function.__module__.rpartition(".")[2].rstrip("_"),
             callback=run,
             help=inspect.cleandoc(function.__doc__ or ""),
             params=[
@@ -109,10 +109,15 @@ def open_source(address: str, *, netrc: bool = False) -> Index:
     """
     from pyoci.library import open_index
 
+    return open_index(address, netrc=netrc, environ=source_environment())
+
+
+def source_environment() -> Mapping[str, str]:
+    """The environment for a source, with the login that is meant for it alone."""
     environ = dict(environment())
     for name in ("USERNAME", "PASSWORD"):
         environ[f"PYOCI_{name}"] = environ.get(f"PYOCI_SOURCE_{name}", "")
-    return open_index(address, netrc=netrc, environ=environ)
+    return environ
 
 
 def _login(username: str | None, password_stdin: bool) -> Credentials | None:

@@ -6,9 +6,10 @@
 from pyoci.errors import PyOCIError
 from pyoci.library import operations
 from pyoci.library.credentials import find_credentials
+from pyoci.library.importing import Choice, ImportedFile
 from pyoci.library.index import Index
 from pyoci.library.models import File, Project
-from pyoci.library.opening import open_index
+from pyoci.library.opening import open_index, open_source
 from pyoci.maintenance.check import CheckedProject, Problem
 from pyoci.maintenance.copy import CopiedTag
 from pyoci.maintenance.locks import read_locks
@@ -21,10 +22,12 @@ __all__ = [
     "Basic",
     "Bearer",
     "CheckedProject",
+    "Choice",
     "CopiedTag",
     "Credentials",
     "File",
     "IdentityToken",
+    "ImportedFile",
     "Index",
     "Problem",
     "Project",
@@ -34,6 +37,7 @@ __all__ = [
     "Rules",
     "find_credentials",
     "open_index",
+    "open_source",
     "operations",
     "read_locks",
 ]

@@ -18,6 +18,7 @@ from pyoci.library.credentials import find_credentials
 from pyoci.library.index import Index
 from pyoci.library.registry import RegistryIndex
 from pyoci.library.server import SIMPLE, ServerIndex
+from pyoci.library.sources import FolderSource, IndexSource
 from pyoci.net.adapters import Proxies
 from pyoci.net.addresses import Reach
 from pyoci.net.messages import Answer, Call
@@ -67,6 +68,22 @@ def open_index(
     if isinstance(target, str):
         return ServerIndex(target, caller, transport)
     return RegistryIndex(target, caller, transport)
+
+
+def open_source(
+    address: str, *, netrc: bool = False, environ: Mapping[str, str] | None = None
+) -> IndexSource | FolderSource:
+    """Open what files are imported from: the URL of any package index, or a folder of files. Nothing is
+    requested. Raises InvalidRequest, and NotFound where there is no such folder.
+    """
+    environ = os.environ if environ is None else environ
+    if "@" in address and _URL.match(address):
+        raise InvalidRequest("the address has an @; expected one without user and password")
+    if not _URL.match(address):
+        return FolderSource(Path(address))
+    settings, url = ClientSettings.from_environ(environ), _checked_url(address)
+    caller = find_credentials(urlsplit(url).netloc, environ, netrc=netrc)
+    return IndexSource(url, caller, make_transport(settings))
 
 
 def parse_address(text: str, settings: ClientSettings) -> Namespace | str:

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest, NotFound
+from pyoci.library.importing import Choice, ImportedFile, Importer
 from pyoci.library.index import Index, Progress, needs_registry
 from pyoci.library.registry import RegistryIndex
+from pyoci.library.sources import Source
 from pyoci.maintenance.check import CheckedProject, Checker, Problem
 from pyoci.maintenance.copy import JOBS, CopiedTag, Copier
 from pyoci.maintenance.prune import PrunedVersion, Rules, pruned
@@ -41,6 +43,16 @@ def copy(
     if here.is_beside(there) and here.namespace == there.namespace:
         raise InvalidRequest(f"{source.address} is both source and target; expected two places")
     return Copier(here, there, make_updater(), jobs=jobs, advance=progress).run(_names(projects))
+
+
+def import_files(
+    target: Index, source: Source, choice: Choice, *, jobs: int = JOBS, progress: Progress = _ignored
+) -> Generator[ImportedFile]:
+    """Import files with their upload times and yanks, and yield what became of each. What the target has
+    already isn't fetched. Raises NotSupported for an index behind a server.
+    """
+    registry = _registry(target, "importing")
+    return Importer(source, registry, choice, jobs=jobs, progress=progress).run()
 
 
 def check(

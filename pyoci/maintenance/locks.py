@@ -6,9 +6,11 @@ import re
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from pyoci.distributions.names import ProjectName
@@ -31,17 +33,10 @@ def read_locks(paths: Iterable[Path]) -> Pins:
 
 def read_lock(path: Path) -> Pins:
     """The pinned versions by project. In a requirements file those with `==` count. Raises InvalidRequest."""
+    text = _decoded(path)
     try:
-        with path.open("rb") as file:
-            content = file.read(_LIMIT + 1)
-    except OSError as exc:
-        raise InvalidRequest(f"{path} can't be read: {exc.strerror}; {_EXPECTED}") from exc
-    if len(content) > _LIMIT:
-        raise InvalidRequest(f"{path} has more than {_LIMIT} bytes; {_EXPECTED}")
-    try:
-        text = content.decode("utf-8-sig")
         pairs = list(_locked(text) if path.suffix in {".toml", ".lock"} else _required(text))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as exc:
+    except (tomllib.TOMLDecodeError, RecursionError) as exc:
         raise InvalidRequest(f"{path} is not a lock file: {exc}; {_EXPECTED}") from exc
     found: defaultdict[str, set[Version]] = defaultdict(set)
     for name, version in pairs:
@@ -50,6 +45,20 @@ def read_lock(path: Path) -> Pins:
         except (InvalidRequest, InvalidVersion):  # a package from elsewhere: from a folder, from git
             continue
     return {name: frozenset(versions) for name, versions in found.items()}
+
+
+def _decoded(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LIMIT + 1)
+    except OSError as exc:
+        raise InvalidRequest(f"{path} can't be read: {exc.strerror}; {_EXPECTED}") from exc
+    if len(content) > _LIMIT:
+        raise InvalidRequest(f"{path} has more than {_LIMIT} bytes; {_EXPECTED}")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        raise InvalidRequest(f"{path} is not a lock file: {exc}; {_EXPECTED}") from exc
 
 
 def _locked(text: str) -> Iterator[tuple[str, str]]:
@@ -66,14 +75,28 @@ def _locked(text: str) -> Iterator[tuple[str, str]]:
             yield name, version
 
 
-def _required(text: str) -> Iterator[tuple[str, str]]:
-    """Names and versions of `name==version`. Other lines, options and comments don't count."""
+def read_requirements(paths: Iterable[Path]) -> dict[str, SpecifierSet]:
+    """Which versions of which projects some requirements files ask for. Raises InvalidRequest."""
+    found: dict[str, SpecifierSet] = {}
+    for path in paths:
+        for requirement in _requirements(_decoded(path)):
+            with suppress(InvalidRequest):
+                name = ProjectName.parse(requirement.name).normalized
+                found[name] = found.get(name, SpecifierSet()) & requirement.specifier
+    return found
+
+
+def _requirements(text: str) -> Iterator[Requirement]:
+    """The requirements in a file. Other lines, options and comments don't count."""
     for line in re.sub(r"\\\r?\n", " ", text).splitlines():
         words = re.sub(r"(^|\s)#.*", "", line).split(" --", 1)[0].strip()
-        try:
-            requirement = Requirement(words)
-        except InvalidRequirement:
-            continue
+        with suppress(InvalidRequirement):
+            yield Requirement(words)
+
+
+def _required(text: str) -> Iterator[tuple[str, str]]:
+    """Names and versions of `name==version`."""
+    for requirement in _requirements(text):
         for each in requirement.specifier:
             if each.operator in {"==", "==="} and not each.version.endswith(".*"):
                 yield requirement.name, each.version

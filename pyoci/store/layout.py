@@ -231,6 +231,13 @@ class NewFile:
         """
         return self.distribution.filetype == "bdist_wheel" and self.metadata.is_utf8
 
+    @property
+    def _stamp(self) -> str:
+        """Its time; to the microsecond if it is another package index's, for lock files have that."""
+        if self.imported is None or not self.created.microsecond:
+            return _stamp(self.created)
+        return f"{_stamp(self.created)[:-1]}.{self.created.microsecond:06}Z"
+
     def config(self) -> bytes:
         """The config blob."""
         document = {
@@ -248,7 +255,7 @@ class NewFile:
     def manifest(self, config: bytes) -> Document:
         """The manifest. It has one layer, because the Rust PyOCI fails on more; labels are annotations."""
         layer = Descriptor(media_type=PACKAGE_TYPE, digest=self.digest, size=self.size)
-        annotations = {**self.labels, CREATED: _stamp(self.created), UPLOAD: self.unique}
+        annotations = {**self.labels, CREATED: self._stamp, UPLOAD: self.unique}
         return Document.of(
             Manifest(
                 artifact_type=PACKAGE_TYPE,
@@ -261,7 +268,7 @@ class NewFile:
     def descriptor(self, config: bytes, manifest: Document) -> Descriptor:
         """The file's entry in the image index. Its annotations have everything that a page shows."""
         annotations = {
-            CREATED: _stamp(self.created),
+            CREATED: self._stamp,
             SHA256: self.sha256,
             PROJECT_URLS: json.dumps(dict(self.project_urls), separators=(",", ":")),
             FILENAME: self.distribution.filename,

@@ -181,3 +181,43 @@ def _lose(run: Run, address: str, folder: Path, filename: str) -> None:
     files = run("show", address, "hello-world", "--json").document["files"]
     (sha256,) = (file["sha256"] for file in files if file["filename"] == filename)
     os.unlink(folder / "registry" / "acme" / "hello_world" / "blobs" / "sha256" / sha256)
+
+
+class TestImport:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        """Two good files, one of them published long ago, and a bad one."""
+        made = tmp_path / "packages"
+        made.mkdir()
+        for name, content in (WHEEL, OTHER, ("bad-1.0.tar.gz", b"no archive")):
+            (made / name).write_bytes(content)
+        os.utime(made / WHEEL[0], (1_556_713_801, 1_556_713_801))
+        return made
+
+    def test_folder(self, server: str, run: Run, folder: Path) -> None:
+        """One bad file fails, and the others keep their times."""
+        ran = run("import", f"{server}/acme", folder)
+        assert (ran.code, ran.stderr) == (1, "")
+        assert ran.stdout.splitlines()[-1].startswith("2 files imported, 0 were there already, 1 failed; ")
+        assert "bad-1.0.tar.gz" in ran.stdout
+        (file,) = run("show", f"{server}/acme", "hello-world", "--json").document["files"]
+        assert file["upload_time"] == "2019-05-01T12:30:01.000000Z"
+
+    def test_document(self, server: str, run: Run, folder: Path) -> None:
+        """From another index: a server's page has everything."""
+        assert run("import", f"{server}/acme", folder, "--project", "other").code == 0
+        source = f"{server}/local/acme/"
+        document = run("import", f"{server}/elsewhere", source, "--json").document
+        assert (document["source"], document["lost"]) == (source, [])
+        (file,) = document["files"]
+        assert (file["filename"], file["outcome"], file["error"]) == (OTHER[0], "imported", None)
+        assert _times(run, f"{server}/elsewhere") == _times(run, f"{server}/acme")
+
+    def test_bad_source(self, server: str, run: Run) -> None:
+        ran = run("import", f"{server}/acme", "ghcr.io/acme")
+        assert (ran.code, ran.stdout) == (4, "")
+        assert ran.stderr == "there is no folder ghcr.io/acme; expected one of wheels and sdists, or a URL\n"
+
+
+def _times(run: Run, address: str) -> list[object]:
+    return [file["upload_time"] for file in run("show", address, "other", "--json").document["files"]]

@@ -577,7 +577,7 @@ class TestImport:
 
     def test_upload_time_and_yank(self, registry: TestRegistry, store: PackageStore) -> None:
         """The page says the same as the other index; the image index says that it has just changed."""
-        long_ago = datetime(2019, 5, 1, 12, 30, tzinfo=UTC)
+        long_ago = datetime(2019, 5, 1, 12, 30, 1, 234567, tzinfo=UTC)
         filename, content = make_wheel()
         store.publish(ACME, make_upload(filename, content), NOBODY, Imported(long_ago, "broken on Windows"))
         (file,) = page(store, fresh=True).files

@@ -1,0 +1,193 @@
+"""Import: the files of another package index or a folder, with their upload times and yanks.
+
+What the target has already isn't fetched, so an interrupted import is continued by another run.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Literal, Self
+
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+from pyoci.distributions.filenames import parse_filename
+from pyoci.distributions.names import ProjectName
+from pyoci.errors import AlreadyExists, NotFound, PyOCIError
+from pyoci.library.index import Progress
+from pyoci.library.registry import RegistryIndex
+from pyoci.library.sources import Source, SourceFile
+from pyoci.library.uploads import LocalFile
+from pyoci.maintenance.locks import read_locks, read_requirements
+from pyoci.maintenance.parallel import in_parallel, patiently
+from pyoci.maintenance.prune import parse_age
+from pyoci.simple_api.model import version_in
+from pyoci.store.models import Imported
+
+JOBS = 8  # files at the same time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Which files are imported: all, unless something says otherwise.
+
+    `projects` are named one by one. `specifiers` and `pins` come from requirements and lock files: each names
+    its projects, and which versions. `newer_than` leaves out files that are older, as far as that is known.
+    """
+
+    projects: tuple[str, ...] = ()
+    specifiers: Mapping[str, SpecifierSet] = field(default_factory=dict)
+    pins: Mapping[str, frozenset[Version]] = field(default_factory=dict)
+    newer_than: timedelta | None = None
+
+    @classmethod
+    def parse(
+        cls,
+        *,
+        projects: Iterable[str] = (),
+        requirements: Iterable[Path] = (),
+        locks: Iterable[Path] = (),
+        newer_than: str | None = None,
+    ) -> Self:
+        """The choice by names, files and an age (`90d`). Raises InvalidRequest."""
+        return cls(
+            projects=tuple(ProjectName.parse(name).normalized for name in projects),
+            specifiers=read_requirements(requirements),
+            pins=read_locks(locks),
+            newer_than=None if newer_than is None else parse_age(newer_than),
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The projects that are named; empty if all are meant."""
+        return tuple(sorted({*self.projects, *self.specifiers, *self.pins}))
+
+    def takes(self, project: str, file: SourceFile, now: datetime) -> bool:
+        """Whether a file of a project is imported."""
+        moment = file.upload_time
+        if self.newer_than is not None and moment is not None and moment < now - self.newer_than:
+            return False
+        if project in self.projects or not self.names:
+            return True
+        version = version_in(file.filename)
+        if version is None:
+            return False
+        specifier = self.specifiers.get(project)
+        fits = specifier is not None and specifier.contains(version, prereleases=True)
+        return fits or version in self.pins.get(project, ())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportedFile:
+    """What became of a file: `imported`, `present` already, or `failed`. `filename` is "" where the whole
+    project failed.
+    """
+
+    project: str
+    filename: str
+    outcome: Literal["imported", "present", "failed"]
+    error: str = ""
+    lost: tuple[str, ...] = ()  # what of it couldn't be kept
+    size: int = 0  # bytes that were fetched
+
+
+class Importer:
+    """Imports from a source to an index."""
+
+    def __init__(
+        self,
+        source: Source,
+        target: RegistryIndex,
+        choice: Choice,
+        *,
+        jobs: int = JOBS,
+        progress: Progress = lambda _count: None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._source, self._target, self._choice = source, target, choice
+        self._jobs, self._progress, self._now = jobs, progress, now
+
+    def run(self) -> Generator[ImportedFile]:
+        """Import, and yield what became of each file. Raises what the source's list of projects raises."""
+        names = self._choice.names or patiently(self._source.projects)
+        yield from in_parallel(self._import, self._tasks(names), self._jobs)
+
+    def _tasks(self, names: Iterable[str]) -> Iterator[tuple[str, SourceFile] | ImportedFile]:
+        for found in in_parallel(self._listed, names, self._jobs):
+            yield from found
+
+    def _listed(self, project: str) -> list[tuple[str, SourceFile] | ImportedFile]:
+        """The files of a project that are to be fetched, and those that need not."""
+        try:
+            files = patiently(lambda: self._source.files(project))
+            there = patiently(lambda: self._present(project))
+        except PyOCIError as exc:
+            return [ImportedFile(project=project, filename="", outcome="failed", error=exc.message)]
+        now = self._now()
+        chosen = [file for file in files if self._choice.takes(project, file, now)]
+        return [self._compared(project, file, there) or (project, file) for file in chosen]
+
+    def _present(self, project: str) -> dict[str, str | None]:
+        """The sha256 of each file that the target has."""
+        try:
+            files = self._target.project(project).files
+        except NotFound:
+            return {}
+        return {file.filename: file.sha256 for file in files}
+
+    def _compared(
+        self, project: str, file: SourceFile, there: Mapping[str, str | None]
+    ) -> ImportedFile | None:
+        """What is known of a file without fetching it: the target has it, or another one of its name."""
+        name = _stored_name(project, file.filename)
+        if name not in there:
+            return None
+        sha256 = file.hashes.get("sha256") or self._source.sha256(file)
+        if sha256 is None or sha256.lower() == there[name]:
+            return ImportedFile(project=project, filename=file.filename, outcome="present")
+        error = f"{self._target.address} has another file of that name"
+        return ImportedFile(project=project, filename=file.filename, outcome="failed", error=error)
+
+    def _import(self, task: tuple[str, SourceFile] | ImportedFile) -> ImportedFile:
+        if isinstance(task, ImportedFile):
+            return task
+        project, file = task
+        try:
+            parse_filename(file.filename, ProjectName.parse(project))  # before it names a file here
+            lost, size = patiently(lambda: self._moved(file))
+        except AlreadyExists:
+            error = f"{self._target.address} has another file of that name"
+            return ImportedFile(project=project, filename=file.filename, outcome="failed", error=error)
+        except PyOCIError as exc:
+            return ImportedFile(project=project, filename=file.filename, outcome="failed", error=exc.message)
+        return ImportedFile(project=project, filename=file.filename, outcome="imported", lost=lost, size=size)
+
+    def _moved(self, file: SourceFile) -> tuple[tuple[str, ...], int]:
+        """Fetch a file and publish it. Returns what of it was lost, and its size in bytes."""
+        with tempfile.TemporaryDirectory(prefix="pyoci-import-") as directory:
+            path, size = Path(directory) / file.filename, 0
+            with self._source.fetch(file) as fetched, path.open("wb") as copy:
+                for piece in fetched.pieces:
+                    copy.write(piece)
+                    size += len(piece)
+                    self._progress(len(piece))
+            moment, lost = file.upload_time, file.lost
+            if moment is None:
+                moment = fetched.modified
+                lost = (*lost, "its upload time" if moment is None else "its exact upload time")
+            with LocalFile(path) as form:
+                imported = Imported(moment, file.yanked)
+                self._target.store.publish(self._target.namespace, form, self._target.caller, imported)
+        return lost, size
+
+
+def _stored_name(project: str, filename: str) -> str:
+    """The name that a file has in the target, which may be spelled in another way."""
+    try:
+        return parse_filename(filename, ProjectName.parse(project)).filename
+    except PyOCIError:
+        return filename

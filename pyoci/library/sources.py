@@ -1,0 +1,255 @@
+"""Where an import takes files from: any package index of the simple API, or a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from html.parser import HTMLParser
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote, urljoin, urlsplit
+
+from pyoci.distributions.filenames import parse_filename
+from pyoci.distributions.names import ProjectName
+from pyoci.errors import InvalidRequest, NotFound, ProtocolError
+from pyoci.library.server import SIMPLE, ServerIndex
+from pyoci.maintenance.dates import upload_times
+from pyoci.net.messages import READ_PIECE, Answer
+from pyoci.simple_api import model
+from pyoci.simple_api.reading import read_html, read_json
+
+_ACCEPT = f"{SIMPLE}, text/html;q=0.5"
+_NAMES = 1_000_000  # projects of one index
+_FILES = 1_000_000  # of one folder
+_HASHES = ("sha256", "sha512", "blake2b", "sha384", "sha224", "sha1", "md5")  # that can be compared
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFile:
+    """A file that can be imported. What the source doesn't tell is None."""
+
+    filename: str
+    location: str = field(repr=False)  # a URL or a path
+    hashes: Mapping[str, str] = field(default_factory=dict)  # hex by algorithm; may be empty
+    size: int | None = None  # bytes
+    upload_time: datetime | None = None
+    yanked: str | None = None  # the reason, "" if none was given; None: not yanked
+    lost: tuple[str, ...] = ()  # what an import can't keep
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The bytes of a file, which are compared with its hash before the last piece; and when it was changed
+    at the source, if that says so.
+    """
+
+    pieces: Iterator[bytes]
+    modified: datetime | None = None
+
+
+class Source(Protocol):
+    """Files by project. Methods raise the kinds of `pyoci.errors`."""
+
+    @property
+    def address(self) -> str:
+        """The URL of the index, or the path of the folder."""
+        ...
+
+    def projects(self) -> tuple[str, ...]:
+        """The normalised names of all projects, sorted."""
+        ...
+
+    def files(self, project: str) -> tuple[SourceFile, ...]:
+        """The files of a project. Raises NotFound."""
+        ...
+
+    def sha256(self, file: SourceFile) -> str | None:
+        """The sha256 of a file whose hashes lack it, where that costs little; else None."""
+        ...
+
+    def fetch(self, file: SourceFile) -> AbstractContextManager[Fetched]:
+        """Open a file for a `with` block."""
+        ...
+
+
+class IndexSource(ServerIndex):
+    """A package index: PyPI, devpi, pypiserver, Artifactory, Nexus, GitLab, Pulp, PyOCI. Its credentials are
+    sent to its own host alone.
+    """
+
+    def projects(self) -> tuple[str, ...]:
+        answer = self._document(self._call("GET", self.address, {"Accept": _ACCEPT}))
+        names = _names_in_json(answer) if _is_json(answer) else _names_in_html(answer, self.address)
+        return tuple(sorted({name for name in map(_normalized, islice(names, _NAMES)) if name}))
+
+    def files(self, project: str) -> tuple[SourceFile, ...]:
+        call = self._call("GET", f"{self.address}{project}/", {"Accept": _ACCEPT})
+        answer = self._document(call)
+        read = read_json if _is_json(answer) else read_html
+        page = read(answer.body, project, call.url)
+        lost = () if page.status is None else (f"the project's status {page.status.status!r}",)
+        found = tuple(_source_file(file, lost) for file in page.files)
+        if all(file.upload_time is not None for file in found):
+            return found
+        known = upload_times(self.address, project, [file.location for file in found], self._json)
+        return tuple(
+            replace(file, upload_time=file.upload_time or known.get(file.filename)) for file in found
+        )
+
+    def sha256(self, file: SourceFile) -> str | None:
+        return None
+
+    @contextmanager
+    def fetch(self, file: SourceFile) -> Iterator[Fetched]:
+        stream = self._opened(self._call("GET", file.location))
+        with closing(stream):
+            modified = _http_date(stream.headers.get("last-modified"))
+            yield Fetched(_verified(file, stream.pieces(READ_PIECE)), modified)
+
+    def _json(self, url: str) -> Any:
+        answer = self._document(self._call("GET", url, {"Accept": "application/json"}))
+        try:
+            return json.loads(answer.body)
+        except (ValueError, RecursionError):
+            return None
+
+
+class FolderSource:
+    """A folder of wheels and sdists, with its subfolders. A file's time of modification is its upload time,
+    as pypiserver has it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Raises NotFound where there is no such folder."""
+        if not folder.is_dir():
+            raise NotFound(f"there is no folder {folder}; expected one of wheels and sdists, or a URL")
+        self.address = str(folder)
+        self._files: defaultdict[str, list[SourceFile]] = defaultdict(list)
+        for path in islice(sorted(folder.rglob("*")), _FILES):
+            if path.is_file() and path.name.endswith((".whl", ".tar.gz", ".zip", ".tar.bz2", ".tgz")):
+                stat = path.stat()
+                file = SourceFile(
+                    filename=path.name,
+                    location=str(path),
+                    size=stat.st_size,
+                    upload_time=datetime.fromtimestamp(stat.st_mtime, UTC),
+                )
+                self._files[_project_of(path.name)].append(file)
+
+    def projects(self) -> tuple[str, ...]:
+        return tuple(sorted(self._files))
+
+    def files(self, project: str) -> tuple[SourceFile, ...]:
+        if project not in self._files:
+            raise NotFound(f"{self.address} has no files of {project}")
+        return tuple(self._files[project])
+
+    def sha256(self, file: SourceFile) -> str | None:
+        with Path(file.location).open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+
+    @contextmanager
+    def fetch(self, file: SourceFile) -> Iterator[Fetched]:
+        with Path(file.location).open("rb") as content:
+            yield Fetched(iter(lambda: content.read(READ_PIECE), b""))
+
+
+def _source_file(file: model.File, lost: tuple[str, ...]) -> SourceFile:
+    if file.gpg_sig:
+        lost = (*lost, "its PGP signature")
+    if file.provenance:
+        lost = (*lost, "its provenance")
+    return SourceFile(
+        filename=file.filename,
+        location=file.url,
+        hashes=file.hashes,
+        size=file.size,
+        upload_time=_iso_date(file.upload_time),
+        yanked=None if not file.yanked else "" if file.yanked is True else file.yanked,
+        lost=lost,
+    )
+
+
+def _verified(file: SourceFile, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The pieces, the last one only after the best hash that the page has was compared."""
+    algorithm = next((name for name in _HASHES if name in file.hashes), None)
+    computed, last = hashlib.new(algorithm or "sha256", usedforsecurity=False), b""
+    for piece in pieces:
+        if last:
+            yield last
+        computed.update(piece)
+        last = piece
+    if algorithm is not None and computed.hexdigest() != file.hashes[algorithm].lower():
+        raise ProtocolError(
+            f"{file.filename} has the {algorithm} {computed.hexdigest()};"
+            f" expected {file.hashes[algorithm]}, as its page says"
+        )
+    if last:
+        yield last
+
+
+def _is_json(answer: Answer) -> bool:
+    return "json" in answer.headers.get("content-type", "").partition(";")[0]
+
+
+def _names_in_json(answer: Answer) -> Iterator[object]:
+    try:
+        projects = json.loads(answer.body)["projects"]
+        return iter([each["name"] for each in projects])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ProtocolError("the index sent no list of projects; expected JSON of the simple API") from None
+
+
+def _names_in_html(answer: Answer, base: str) -> Iterator[object]:
+    reader = _Links()
+    reader.feed(answer.body.decode("utf-8", "replace"))
+    path = urlsplit(base).path
+    for href in reader.links:
+        parts = urlsplit(urljoin(base, href))
+        if parts.path.startswith(path):  # not "to the parent folder", nor a stylesheet
+            yield unquote(parts.path.removeprefix(path).strip("/"))
+
+
+class _Links(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "a" and len(self.links) < _NAMES:
+            self.links += [value for key, value in attrs if key == "href" and value]
+
+
+def _normalized(text: object) -> str | None:
+    try:
+        return ProjectName.parse(text).normalized if isinstance(text, str) else None
+    except InvalidRequest:
+        return None
+
+
+def _project_of(filename: str) -> str:
+    """The project of a file, by its name; the whole name where none can be read, so that the file is named
+    among those that failed.
+    """
+    try:
+        return parse_filename(filename).name.normalized
+    except InvalidRequest:
+        return _normalized(filename.partition("-")[0]) or filename
+
+
+def _iso_date(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _http_date(text: str | None) -> datetime | None:
+    try:
+        return parsedate_to_datetime(text).astimezone(UTC) if text else None
+    except (ValueError, TypeError):
+        return None

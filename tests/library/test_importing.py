@@ -1,0 +1,291 @@
+"""Importing from package indexes of many kinds, and from folders."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyoci.errors import NotFound
+from pyoci.library import Choice, ImportedFile, Index, open_index, open_source, operations
+from tests.builders import make_sdist, make_wheel
+from tests.serving import served
+
+WHEEL, SDIST, NEWER = make_wheel(), make_sdist(), make_wheel(version="2.0")
+TIME = datetime(2019, 5, 1, 12, 30, 1, 234567, tzinfo=UTC)
+JSON, HTML = "application/vnd.pypi.simple.v1+json", "text/html; charset=utf-8"
+
+
+@dataclass
+class Site:
+    """A package index that answers paths with a content type and a body; `asked` are the requests."""
+
+    answers: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    refusals: dict[str, list[str]] = field(default_factory=dict)  # the statuses of a path's first answers
+    headers: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    asked: list[tuple[str, str]] = field(default_factory=list)  # path and Authorization
+
+    def __call__(self, environ: Mapping[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path = environ["PATH_INFO"]
+        self.asked.append((path, environ.get("HTTP_AUTHORIZATION", "")))
+        more = self.headers.get(path, [])
+        if self.refusals.get(path):
+            start_response(self.refusals[path].pop(0), [("Content-Length", "0"), *more])
+            return []
+        if path not in self.answers:
+            start_response("404 Not Found", [("Content-Length", "0")])
+            return []
+        kind, body = self.answers[path]
+        start_response("200 OK", [("Content-Type", kind), ("Content-Length", str(len(body))), *more])
+        return [body]
+
+    def add_file(self, name: str, content: bytes) -> None:
+        self.answers[f"/files/{name}"] = ("application/octet-stream", content)
+
+    def add_json(self, *files: dict[str, Any], project: str = "hello-world", **more: Any) -> None:
+        page = {"meta": {"api-version": "1.4"}, "name": project, "versions": [], "files": list(files), **more}
+        self.answers[f"/simple/{project}/"] = (JSON, json.dumps(page).encode())
+        root = {"meta": {"api-version": "1.4"}, "projects": [{"name": project}]}
+        self.answers["/simple/"] = (JSON, json.dumps(root).encode())
+
+
+def entry(file: tuple[str, bytes], **more: Any) -> dict[str, Any]:
+    """A file's JSON. A value of None leaves its key out."""
+    hashes = {"sha256": hashlib.sha256(file[1]).hexdigest()}
+    made = {"filename": file[0], "url": f"/files/{file[0]}", "hashes": hashes, **more}
+    return {key: value for key, value in made.items() if value is not None}
+
+
+@pytest.fixture
+def site() -> Site:
+    made = Site()
+    for file in (WHEEL, SDIST, NEWER):
+        made.add_file(*file)
+    return made
+
+
+@pytest.fixture
+def url(site: Site) -> Iterator[str]:
+    with served(site) as url:
+        yield f"{url}/simple/"
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Iterator[Index]:
+    with open_index(f"oci:{tmp_path / 'target'}", create=True) as index:
+        yield index
+
+
+def imported(target: Index, address: object, **choice: Any) -> dict[str, ImportedFile]:
+    """What became of each file, or of a project."""
+    source = open_source(str(address), environ={"DOCKER_CONFIG": "/absent"})
+    done = operations.import_files(target, source, Choice.parse(**choice), jobs=2)
+    return {each.filename or each.project: each for each in done}
+
+
+class TestJson:
+    def test_times_and_yanks_are_kept(self, site: Site, url: str, target: Index) -> None:
+        """To the microsecond: uv.lock has upload times."""
+        site.add_json(
+            entry(WHEEL, **{"upload-time": "2019-05-01T12:30:01.234567Z", "yanked": "broken"}),
+            entry(SDIST, **{"upload-time": "2020-01-01T00:00:00Z", "yanked": True}),
+            entry(NEWER, **{"upload-time": "2021-01-01T00:00:00Z"}),
+        )
+        done = imported(target, url)
+        assert {each.outcome for each in done.values()} == {"imported"}
+        assert {each.lost for each in done.values()} == {()}
+        files = {file.filename: file for file in target.project("hello-world").files}
+        assert (files[WHEEL[0]].upload_time, files[WHEEL[0]].yanked) == (TIME, "broken")
+        assert (files[SDIST[0]].upload_time, files[SDIST[0]].yanked) == (datetime(2020, 1, 1, tzinfo=UTC), "")
+        assert files[NEWER[0]].yanked is None
+
+    def test_again_fetches_nothing(self, site: Site, url: str, target: Index) -> None:
+        site.add_json(entry(WHEEL))
+        imported(target, url)
+        site.asked.clear()
+        assert imported(target, url)[WHEEL[0]].outcome == "present"
+        assert [path for path, _ in site.asked] == ["/simple/", "/simple/hello-world/"]
+
+    def test_what_is_lost(self, site: Site, url: str, target: Index) -> None:
+        file = entry(WHEEL, **{"gpg-sig": True, "provenance": "https://x.example/p"})
+        site.add_json(file, **{"project-status": {"status": "deprecated"}})  # type: ignore[arg-type]
+        assert imported(target, url)[WHEEL[0]].lost == (
+            "the project's status 'deprecated'",
+            "its PGP signature",
+            "its provenance",
+            "its upload time",
+        )
+
+    def test_last_modified_stands_in(self, site: Site, url: str, target: Index) -> None:
+        """pypiserver's pages have no times, and its files the time at which they were uploaded."""
+        site.add_json(entry(WHEEL))
+        site.headers[f"/files/{WHEEL[0]}"] = [("Last-Modified", "Wed, 01 May 2019 12:30:01 GMT")]
+        assert imported(target, url)[WHEEL[0]].lost == ("its exact upload time",)
+        assert target.project("hello-world").files[0].upload_time == TIME.replace(microsecond=0)
+
+
+class TestHtml:
+    def test_page_and_root(self, site: Site, url: str, target: Index) -> None:
+        """Links, hashes, yanks and upload times as HTML has them; the root has relative links."""
+        sha256 = hashlib.sha256(WHEEL[1]).hexdigest()
+        page = f'<a href="../../files/{WHEEL[0]}#sha256={sha256}" data-yanked="old">x</a>'
+        site.answers["/simple/"] = (HTML, b'<a href="../">up</a><a href="Hello.World/">x</a>')
+        site.answers["/simple/hello-world/"] = (HTML, page.encode())
+        assert imported(target, url)[WHEEL[0]].outcome == "imported"
+        assert target.project("hello-world").files[0].yanked == "old"
+
+    def test_md5_is_compared(self, site: Site, url: str, target: Index) -> None:
+        """Some old indexes have nothing better."""
+        page = f'<a href="/files/{WHEEL[0]}#md5={"0" * 32}">x</a>'
+        site.answers["/simple/hello-world/"] = (HTML, page.encode())
+        done = imported(target, url, projects=["hello-world"])[WHEEL[0]]
+        assert done.outcome == "failed"
+        assert "has the md5 " in done.error
+
+
+class TestChoice:
+    @pytest.fixture(autouse=True)
+    def pages(self, site: Site) -> None:
+        site.add_json(
+            entry(WHEEL, **{"upload-time": "2019-05-01T12:30:01Z"}),
+            entry(SDIST, **{"upload-time": datetime.now(UTC).isoformat()}),
+            entry(NEWER),
+        )
+
+    def test_newer(self, url: str, target: Index) -> None:
+        """A file whose time is unknown is imported."""
+        assert set(imported(target, url, newer_than="90d")) == {SDIST[0], NEWER[0]}
+
+    def test_lock(self, url: str, target: Index, tmp_path: Path) -> None:
+        lock = tmp_path / "uv.lock"
+        lock.write_text('[[package]]\nname = "hello-world"\nversion = "2.0"\n')
+        assert set(imported(target, url, locks=[lock])) == {NEWER[0]}
+
+    def test_requirements(self, url: str, target: Index, tmp_path: Path) -> None:
+        path = tmp_path / "requirements.txt"
+        path.write_text("Hello_World<2\nabsent\n")
+        done = imported(target, url, requirements=[path])
+        assert set(done) == {WHEEL[0], SDIST[0], "absent"}
+        assert done["absent"].outcome == "failed"
+
+    def test_project(self, site: Site, url: str, target: Index) -> None:
+        """The list of all projects isn't asked for: PyPI's has tens of megabytes."""
+        assert len(imported(target, url, projects=["Hello.World"])) == 3
+        assert "/simple/" not in [path for path, _ in site.asked]
+
+
+class TestFolder:
+    def test_files_of_subfolders(self, target: Index, tmp_path: Path) -> None:
+        """A file's time of modification is its upload time."""
+        folder = tmp_path / "packages"
+        (folder / "sub").mkdir(parents=True)
+        (folder / WHEEL[0]).write_bytes(WHEEL[1])
+        (folder / "sub" / SDIST[0]).write_bytes(SDIST[1])
+        (folder / "README.md").write_text("x")
+        os.utime(folder / WHEEL[0], (TIME.timestamp(), TIME.timestamp()))
+        done = imported(target, folder)
+        assert {each.outcome for each in done.values()} == {"imported"}
+        assert len(done) == 2
+        times = {file.filename: file.upload_time for file in target.project("hello-world").files}
+        assert times[WHEEL[0]] == TIME
+        assert {each.outcome for each in imported(target, folder).values()} == {"present"}
+
+    def test_bad_file(self, target: Index, tmp_path: Path) -> None:
+        """It is named with its reason, and the good one is imported."""
+        (tmp_path / WHEEL[0]).write_bytes(WHEEL[1])
+        (tmp_path / SDIST[0]).write_bytes(b"no archive")
+        (tmp_path / "nonsense.whl").write_bytes(b"x")
+        done = imported(target, tmp_path)
+        assert done[WHEEL[0]].outcome == "imported"
+        assert "nonsense.whl" in done["nonsense.whl"].error
+        assert done[SDIST[0]].outcome == "failed"
+
+    def test_absent(self, target: Index, tmp_path: Path) -> None:
+        with pytest.raises(NotFound, match="there is no folder"):
+            imported(target, tmp_path / "absent")
+
+
+class TestBadSources:
+    def test_wrong_hash(self, site: Site, url: str, target: Index) -> None:
+        """Nothing of it is stored."""
+        site.add_json(entry(WHEEL, hashes={"sha256": "0" * 64}), entry(SDIST))
+        done = imported(target, url)
+        assert (done[WHEEL[0]].outcome, done[SDIST[0]].outcome) == ("failed", "imported")
+        assert f"expected {'0' * 64}, as its page says" in done[WHEEL[0]].error
+        assert [file.filename for file in target.project("hello-world").files] == [SDIST[0]]
+
+    def test_breaks_off(self, site: Site, url: str, target: Index) -> None:
+        """A file that ends early: it is asked for again, and then failed."""
+        site.add_json(entry(WHEEL))
+        site.answers[f"/files/{WHEEL[0]}"] = ("application/octet-stream", WHEEL[1][:100])
+        assert imported(target, url)[WHEEL[0]].outcome == "failed"
+
+    def test_busy(self, site: Site, url: str, target: Index) -> None:
+        """429 is waited for, at the page and at the file."""
+        site.add_json(entry(WHEEL))
+        for path in ("/simple/hello-world/", f"/files/{WHEEL[0]}"):
+            site.refusals[path] = ["429 Too Many Requests"]
+            site.headers[path] = [("Retry-After", "0")]
+        assert imported(target, url)[WHEEL[0]].outcome == "imported"
+
+    @pytest.mark.parametrize(
+        "name", ["../x-1.0-py3-none-any.whl", "x/../../hello_world-1.0.tar.gz", "a\\b-1.tar.gz"]
+    )
+    def test_name_with_a_path(self, site: Site, url: str, target: Index, name: str) -> None:
+        """No such file is made anywhere."""
+        site.add_json(entry((name, WHEEL[1]), url="/files/x"), entry(WHEEL))
+        done = imported(target, url)
+        assert done[WHEEL[0]].outcome == "imported"
+        assert {each.outcome for name, each in done.items() if name != WHEEL[0]} <= {"failed"}
+
+    def test_another_file_of_the_name(self, site: Site, url: str, target: Index, tmp_path: Path) -> None:
+        path = tmp_path / WHEEL[0]
+        path.write_bytes(make_wheel(files={"other.py": b""})[1])
+        target.publish(path)
+        site.add_json(entry(WHEEL))
+        assert imported(target, url)[WHEEL[0]].error == f"{target.address} has another file of that name"
+
+    def test_credentials_stay_at_home(self, site: Site, url: str, target: Index) -> None:
+        """Neither a file elsewhere nor a redirect gets them."""
+        other = Site()
+        other.add_file(*WHEEL)
+        other.add_file(*SDIST)
+        with served(other, host="localhost") as elsewhere:
+            site.add_json(entry(WHEEL, url=f"{elsewhere}/files/{WHEEL[0]}"), entry(SDIST))
+            site.refusals[f"/files/{SDIST[0]}"] = ["302 Found"]
+            site.headers[f"/files/{SDIST[0]}"] = [("Location", f"{elsewhere}/files/{SDIST[0]}")]
+            environ = {"PYOCI_USERNAME": "me", "PYOCI_PASSWORD": "secret", "DOCKER_CONFIG": "/absent"}
+            source = open_source(url, environ=environ)
+            done = list(operations.import_files(target, source, Choice()))
+        assert {each.outcome for each in done} == {"imported"}
+        assert {login for _, login in other.asked} == {""}
+        assert all(login.startswith("Basic ") for _, login in site.asked)
+
+    def test_no_list(self, url: str, target: Index) -> None:
+        with pytest.raises(NotFound):
+            imported(target, url)
+
+    def test_ten_thousand_projects(self, site: Site, url: str, target: Index) -> None:
+        """The list is read, and those that a choice doesn't name aren't asked for."""
+        root = {"projects": [{"name": f"project-{number}"} for number in range(10_000)]}
+        site.answers["/simple/"] = (JSON, json.dumps(root).encode())
+        assert len(open_source(url, environ={"DOCKER_CONFIG": "/absent"}).projects()) == 10_000
+
+
+def test_server_as_target(url: str, tmp_path: Path) -> None:
+    """A server's upload form keeps no times."""
+    from pyoci.errors import NotSupported
+    from pyoci.library.server import ServerIndex
+
+    source = open_source(str(tmp_path))
+    target = open_source(url, environ={"DOCKER_CONFIG": "/absent"})
+    assert isinstance(target, ServerIndex)
+    with pytest.raises(NotSupported, match="importing needs the registry itself"):
+        operations.import_files(target, source, Choice())
