@@ -17,16 +17,9 @@ import pytest
 from pyoci.cache.files import FileBackend, ValueFiles
 from tests.cache.neighbour import holding, started
 from tests.cache.processes import ended, forked
+from tests.clock import Clock
 
-
-class Clock:
-    """A clock that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 2_000_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
+LATER = 2_000_000_000.0  # than the times of files that are written now
 
 
 def only(directory: Path) -> Path:
@@ -63,7 +56,7 @@ class TestFiles:
 
     def test_expire(self, directory: Path) -> None:
         """They expire by the machine's clock, for every process; then the file is removed."""
-        clock = Clock()
+        clock = Clock(LATER)
         clock.now = time.time()  # years later, the first sweep would remove the second file as stale
         files = FileBackend(directory, clock=clock)
         files.put("key", b"value", 60)
@@ -130,14 +123,14 @@ class TestSize:
 
     def test_is_hardly_exceeded(self, tmp_path: Path) -> None:
         """The directory stays within 33/32 of its size, whatever is written."""
-        values = self.make_values(tmp_path / "values", Clock())
+        values = self.make_values(tmp_path / "values", Clock(LATER))
         for number in range(500):
             values.put(f"key {number}", bytes(10_000), None)
             assert used(tmp_path) <= 2**20 * 33 // 32 + 12_288
 
     def test_the_least_recently_used_values_are_removed(self, tmp_path: Path) -> None:
         """A value that is read again and again stays."""
-        values = self.make_values(tmp_path / "values", Clock())  # later than what is written now
+        values = self.make_values(tmp_path / "values", Clock(LATER))  # later than what is written now
         values.put("popular", b"value", None)
         for number in range(500):
             values.put(f"key {number}", bytes(10_000), None)
@@ -170,7 +163,7 @@ class TestSize:
 
     def test_stale_temporary_files_are_removed(self, tmp_path: Path) -> None:
         """A sweep removes those of writers that were killed, and leaves newer ones."""
-        clock = Clock()
+        clock = Clock(LATER)
         values = self.make_values(tmp_path / "values", clock)
         values.put("key", b"value", None)
         old, new = tmp_path / "values" / "tmp-old", tmp_path / "values" / "tmp-new"

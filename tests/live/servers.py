@@ -9,7 +9,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -142,6 +144,17 @@ class Servers:
 def start_pyoci(servers: Servers, name: str, port: Port, **settings: str) -> Server:
     """PyOCI as README.rst starts it, under gunicorn; `settings` are its environment variables."""
     return start_gunicorn(servers, name, port, settings)
+
+
+@contextmanager
+def running_pyoci(servers: Servers, name: str, **settings: str) -> Iterator[Server]:
+    """PyOCI at a port of its own, which ends with the block."""
+    with closing(Port()) as port:
+        server = start_pyoci(servers, f"{name}-{uuid.uuid4().hex[:6]}", port, **settings)
+        yield server
+        server.end()
+        server.wait()
+        servers.running.remove(server)
 
 
 def start_gunicorn(

@@ -9,6 +9,7 @@ import pytest
 from pyoci.errors import ProtocolError
 from pyoci.net.messages import Answer
 from pyoci.net.reading import PieceSize, decoded
+from tests.clock import Clock
 from tests.net.conftest import MakeTransport
 from tests.net.servers import Server, always, answer
 from tests.net.test_transport import make_call
@@ -60,16 +61,6 @@ def test_call_that_accepts_gzip_gets_it(make_transport: MakeTransport) -> None:
 
 
 MIB = 1024 * 1024
-
-
-class Clock:
-    """A clock that tests set."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def read(size: PieceSize, clock: Clock, seconds: float, count: int) -> int:

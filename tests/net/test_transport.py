@@ -6,7 +6,6 @@ import io
 import os
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -20,23 +19,9 @@ from pyoci.net.adapters import Proxies
 from pyoci.net.addresses import Reach
 from pyoci.net.messages import Answer, Call, FileBody, Stream
 from pyoci.net.transport import Transport
+from tests.clock import Clock
 from tests.net.conftest import Certificate, MakeTransport
 from tests.net.servers import Connection, Server, always, answer
-
-
-@dataclass
-class Clock:
-    """A clock that advances only in `sleep`."""
-
-    now: float = 1000.0
-    slept: list[float] = field(default_factory=list)
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
 
 
 @pytest.fixture

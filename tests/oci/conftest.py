@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from pyoci.oci.credentials import Anonymous, Basic, Credentials
 from pyoci.oci.models import IMAGE_INDEX
 from pyoci.oci.references import Digest, Registry, Repository, Tag
 from pyoci.oci.session import Gateway, OCISession
+from tests.clock import Clock
 from tests.net.conftest import certificate
 
 __all__ = ["certificate"]  # a fixture of tests/net
@@ -33,21 +33,6 @@ INDEX_BODY = json.dumps({"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifest
 
 def sha256(content: bytes) -> Digest:
     return Digest("sha256", hashlib.sha256(content).hexdigest())
-
-
-@dataclass
-class Clock:
-    """A clock that advances only in `sleep` and by the test."""
-
-    now: float = 1000.0
-    slept: list[float] = field(default_factory=list)
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
 
 
 def lookup(host: str, _port: int) -> list[str]:

@@ -22,6 +22,7 @@ from pyoci.oci.errors import RegistryUnauthorized
 from pyoci.oci.models import IMAGE_INDEX, Document
 from pyoci.oci.references import Registry, Repository
 from pyoci.oci.session import Gateway, OCISession
+from tests.clock import Clock
 from tests.oci.conftest import (
     BASE,
     INDEX_BODY,
@@ -29,7 +30,6 @@ from tests.oci.conftest import (
     SOMEBODY,
     TAG,
     TOKENS,
-    Clock,
     MakeGateway,
     MakeSession,
     bearer,
@@ -481,6 +481,16 @@ class TestRevoked:
         """The token server refuses from now on; the registry still accepts the tokens that it issued."""
         answers.replace("GET", TOKENS, status=401)
 
+    def delay(self, answers: responses.RequestsMock, server: TokenServer, clock: Clock) -> None:
+        """The token server takes eight seconds; a document has ten."""
+
+        def slow(request: Any) -> tuple[int, dict[str, str], str]:
+            clock.now += 8
+            return server.token(request)
+
+        answers.remove("GET", TOKENS)
+        answers.add_callback("GET", TOKENS, slow)
+
     def test_a_token_is_used_for_the_time_to_live(
         self,
         answers: responses.RequestsMock,
@@ -510,13 +520,7 @@ class TestRevoked:
     ) -> None:
         """The rights may have been checked at once, although the answer came late."""
         start, gateway = clock.now, make_gateway(ttl=30)
-
-        def slow(request: Any) -> tuple[int, dict[str, str], str]:
-            clock.now += 8  # a document has ten seconds
-            return server.token(request)
-
-        answers.remove("GET", TOKENS)
-        answers.add_callback("GET", TOKENS, slow)
+        self.delay(answers, server, clock)
         read(gateway, caller)
         assert clock.now == start + 8
         self.revoke(answers)
@@ -533,13 +537,7 @@ class TestRevoked:
         caller: Credentials,
     ) -> None:
         """A token server slower than the time to live makes requests slow, but they succeed."""
-
-        def slow(request: Any) -> tuple[int, dict[str, str], str]:
-            clock.now += 8  # a document has ten seconds
-            return server.token(request)
-
-        answers.remove("GET", TOKENS)
-        answers.add_callback("GET", TOKENS, slow)
+        self.delay(answers, server, clock)
         gateway = make_gateway(ttl=5)
         for number in (1, 2):
             assert read(gateway, caller) == ("1.0",)

@@ -15,11 +15,11 @@ from pyoci.errors import ProtocolError, Unauthorized, Unreachable
 from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials
 from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.ping import grants
+from tests.clock import Clock
 from tests.oci.conftest import (
     BASE,
     REPOSITORY,
     TOKENS,
-    Clock,
     MakeGateway,
     MakeSession,
     bearer,

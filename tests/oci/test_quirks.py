@@ -29,6 +29,7 @@ from pyoci.oci.models import IMAGE_INDEX, Document
 from pyoci.oci.quirks import ACCEPT, QUIRKS, Meaning, Quirk, meant_status
 from pyoci.oci.references import Registry, Repository, Tag
 from pyoci.oci.session import Gateway
+from tests.clock import Clock
 from tests.net.servers import Connection, Server, answer
 from tests.oci.conftest import (
     BASE,
@@ -37,7 +38,6 @@ from tests.oci.conftest import (
     SOMEBODY,
     TAG,
     TOKENS,
-    Clock,
     MakeSession,
     bearer,
     sent,

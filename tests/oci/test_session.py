@@ -29,6 +29,7 @@ from pyoci.oci.models import IMAGE_INDEX, IMAGE_MANIFEST, Document
 from pyoci.oci.quirks import ACCEPT
 from pyoci.oci.references import Digest
 from pyoci.oci.session import READ_SECONDS, OCISession
+from tests.clock import Clock
 from tests.oci.conftest import (
     BASE,
     INDEX_BODY,
@@ -36,7 +37,6 @@ from tests.oci.conftest import (
     SOMEBODY,
     TAG,
     TOKENS,
-    Clock,
     MakeSession,
     bearer,
     sent,

@@ -90,16 +90,6 @@ def make_foreign_image(registry: TestRegistry, name: str = "hello-world") -> dic
     }
 
 
-class Clock:
-    """A clock that the test advances. It starts when the wheels of these tests are published."""
-
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class SwitchableBackend(MemoryBackend):
     """A backend that fails while `off` is set. `before` is called with each key that is read."""
 

@@ -13,11 +13,11 @@ from pyoci.store.models import ByteRange, ProjectPage
 from pyoci.store.service import PackageStore
 from pyoci.store.state import Freshness
 from tests.builders import make_sdist, make_wheel
+from tests.clock import Clock
 from tests.registry import TestRegistry, make_namespace, make_repository
 from tests.store.shelf import (
     HELLO,
     NOBODY,
-    Clock,
     content,
     make_upload,
     page,

@@ -28,6 +28,7 @@ from pyoci.store.backfill import MetadataBackfill
 from pyoci.store.models import PackageFile
 from pyoci.store.project import StoredProject
 from tests.builders import make_metadata, make_sdist, make_wheel, make_zip
+from tests.clock import Clock
 from tests.registry import TestRegistry, make_repository
 from tests.serving import served
 from tests.store.shelf import page
@@ -48,15 +49,6 @@ def make_file(content: bytes = BYTES, filename: str = WHEEL) -> PackageFile:
     return PackageFile(distribution=parse_filename(filename), sha256=hashlib.sha256(content).hexdigest())
 
 
-class Clock:
-    """A clock that the test advances."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Forgetful(MemoryBackend):
     """A backend that stores nothing."""
 
@@ -70,7 +62,7 @@ class Reader:
 
     registry: TestRegistry
     backend: MemoryBackend = field(default_factory=MemoryBackend)
-    clock: Clock = field(default_factory=Clock)
+    clock: Clock = field(default_factory=lambda: Clock(0))
     events: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:

@@ -25,11 +25,11 @@ from pyoci.store.service import PackageStore
 from pyoci.store.state import Freshness, State, TagState
 from tests import stores
 from tests.builders import make_sdist, make_wheel
+from tests.clock import Clock
 from tests.registry import TestRegistry, make_namespace, make_repository
 from tests.store.shelf import (
     HELLO,
     NOBODY,
-    Clock,
     SwitchableBackend,
     content,
     names,

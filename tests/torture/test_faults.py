@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.builders import make_wheel
-from tests.live.servers import Port, Servers, start_pyoci
+from tests.live.servers import Servers, running_pyoci
 from tests.store.shelf import HELLO, NOBODY
 from tests.store.writing.two_servers import simulate
 from tests.stores import page_of
@@ -22,7 +21,6 @@ from tests.torture.relay import FAULTS, Relay, relay_to
 from tests.torture.survival import kill_at_each_step
 
 pytestmark = pytest.mark.timeout(3600)
-_numbers = itertools.count()
 
 
 @pytest.fixture
@@ -63,15 +61,10 @@ def test_killed(registry: str, tally: Tally) -> None:
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_felled(registry: str, relay: Relay, servers: Servers, name: str, tally: Tally) -> None:
     """gunicorn's worker is killed after each request that it makes, and another takes its place."""
-    port = Port()
-    felled = f"felled-{next(_numbers)}"
-    server = start_pyoci(servers, felled, port, PYOCI_REGISTRIES=f"lab={relay.url}", WEB_CONCURRENCY="1")
-    for _ in fell_at_each_step(server, relay, registry, f"acme/n{uuid.uuid4().hex[:12]}", name):
-        tally.add(True)
-    server.end()
-    server.wait()
-    servers.running.remove(server)
-    port.close()
+    settings = {"PYOCI_REGISTRIES": f"lab={relay.url}", "WEB_CONCURRENCY": "1"}
+    with running_pyoci(servers, "felled", **settings) as server:
+        for _ in fell_at_each_step(server, relay, registry, f"acme/n{uuid.uuid4().hex[:12]}", name):
+            tally.add(True)
 
 
 def test_lag(registry: str, relay: Relay, tally: Tally) -> None:

@@ -10,7 +10,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import requests
 
 from tests.builders import make_wheel
 from tests.live.census import greedy, leftovers, workers
-from tests.live.servers import Port, Server, Servers, start_pyoci
+from tests.live.servers import Server, Servers, running_pyoci
 from tests.live.sockets import connect, is_well, make_head
 from tests.torture.conftest import Tally
 from tests.torture.lasting import SECONDS
@@ -91,21 +91,16 @@ def send(index: str, name: str, filename: str, content: bytes) -> requests.Respo
 @pytest.fixture
 def server(servers: Servers, registry: str, tmp_path: Path) -> Iterator[Server]:
     """PyOCI with few threads."""
-    with closing(Port()) as port:
-        server = start_pyoci(
-            servers,
-            f"crowded-{uuid.uuid4().hex[:6]}",
-            port,
-            PYOCI_REGISTRIES=f"lab={registry}",
-            PYOCI_THREADS=str(THREADS),
-            PYOCI_LOG="warning",
-            WEB_CONCURRENCY=str(WORKERS),
-            TMPDIR=str(tmp_path),
-        )
+    with running_pyoci(
+        servers,
+        "crowded",
+        PYOCI_REGISTRIES=f"lab={registry}",
+        PYOCI_THREADS=str(THREADS),
+        PYOCI_LOG="warning",
+        WEB_CONCURRENCY=str(WORKERS),
+        TMPDIR=str(tmp_path),
+    ) as server:
         yield server
-        server.end()
-        server.wait()
-        servers.running.remove(server)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import random
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ import requests
 from tests.builders import make_wheel
 from tests.live.attacking import Attack, Kind, slow_kinds
 from tests.live.census import greedy, leftovers, workers
-from tests.live.servers import Port, Server, Servers, start_pyoci
+from tests.live.servers import Server, Servers, running_pyoci
 from tests.live.sockets import is_well
 from tests.torture.conftest import Tally
 from tests.torture.lasting import SECONDS, rounds
@@ -35,22 +35,17 @@ KEPT = 16  # connections to the registry that a worker keeps
 @pytest.fixture
 def server(servers: Servers, registry: str, tmp_path: Path) -> Iterator[Server]:
     """PyOCI with one worker, few threads, and little room for bodies."""
-    with closing(Port()) as port:
-        server = start_pyoci(
-            servers,
-            f"besieged-{uuid.uuid4().hex[:6]}",
-            port,
-            PYOCI_REGISTRIES=f"lab={registry}",
-            PYOCI_THREADS=str(THREADS),
-            PYOCI_WAITING_BODIES="20000000",
-            PYOCI_LOG="warning",
-            WEB_CONCURRENCY="1",
-            TMPDIR=str(tmp_path),
-        )
+    with running_pyoci(
+        servers,
+        "besieged",
+        PYOCI_REGISTRIES=f"lab={registry}",
+        PYOCI_THREADS=str(THREADS),
+        PYOCI_WAITING_BODIES="20000000",
+        PYOCI_LOG="warning",
+        WEB_CONCURRENCY="1",
+        TMPDIR=str(tmp_path),
+    ) as server:
         yield server
-        server.end()
-        server.wait()
-        servers.running.remove(server)
 
 
 def publish(index: str, name: str, filename: str, content: bytes) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.census import greedy, leftovers, workers
-from tests.live.servers import Port, Server, Servers, start_pyoci
+from tests.live.servers import Server, Servers, running_pyoci
 from tests.live.visitors import visiting
 from tests.torture.conftest import Tally
 
@@ -29,23 +29,17 @@ def server(
     request: pytest.FixtureRequest, servers: Servers, registry: str, tmp_path: Path
 ) -> Iterator[Server]:
     """PyOCI whose workers are replaced every minute or so, or never; its spool is `tmp_path`."""
-    port = Port()
-    server = start_pyoci(
+    with running_pyoci(
         servers,
         f"soaked-{request.param.replace(' ', '-')}",
-        port,
         PYOCI_REGISTRIES=f"lab={registry}",
         PYOCI_THREADS=str(THREADS),
         PYOCI_LOG="warning",
         WEB_CONCURRENCY="2",
         TMPDIR=str(tmp_path),
         GUNICORN_CMD_ARGS=SET_UPS[request.param],
-    )
-    yield server
-    server.end()
-    server.wait()
-    servers.running.remove(server)
-    port.close()
+    ) as server:
+        yield server
 
 
 def test_soak(server: Server, tmp_path: Path, tally: Tally, capsys: pytest.CaptureFixture[str]) -> None:

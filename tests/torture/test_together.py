@@ -17,14 +17,13 @@ import requests
 
 from tests.builders import make_wheel
 from tests.live.redis_server import RedisServer
-from tests.live.servers import Port, Server, Servers, start_pyoci
+from tests.live.servers import Servers, running_pyoci
 from tests.torture.conftest import Tally
 
 pytestmark = pytest.mark.timeout(3600)
 ROUNDS, UPLOADS = 20, 64
 DELETES = 4
 FRESH = {"Accept": "application/vnd.pypi.simple.v1+json", "Cache-Control": "no-cache"}
-_numbers = itertools.count()
 
 
 def _redis(folder: Path, stack: ExitStack) -> str:
@@ -53,13 +52,8 @@ def indexes(
     with ExitStack() as stack:
         if cache := shared(tmp_path, stack):
             settings["PYOCI_CACHE_URL"] = cache
-        urls = []
-        for _ in range(count):
-            port = Port()
-            stack.callback(port.close)
-            server = start_pyoci(servers, f"torture-{next(_numbers)}", port, **settings)
-            stack.callback(_end, servers, server)
-            urls.append(server.url)
+        running = [running_pyoci(servers, "torture", **settings) for _ in range(count)]
+        urls = [stack.enter_context(server).url for server in running]
         path = f"/lab/acme/n{uuid.uuid4().hex[:12]}/"
         yield [url + path for url in urls]
 
@@ -129,9 +123,3 @@ def _delete(index: str, filename: str, _content: bytes) -> requests.Response:
 
 def _yank(index: str, filename: str, _content: bytes) -> requests.Response:
     return requests.patch(f"{index}hello-world/{filename}", json={"yanked": "broken"}, timeout=60)
-
-
-def _end(servers: Servers, server: Server) -> None:
-    server.end()
-    server.wait()
-    servers.running.remove(server)

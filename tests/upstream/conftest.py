@@ -5,7 +5,6 @@ advances.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -16,27 +15,15 @@ from pyoci.net.transport import Transport
 from pyoci.upstream.address import UpstreamAddress
 from pyoci.upstream.circuit import Circuit
 from pyoci.upstream.service import Upstream
+from tests.clock import Clock
 from tests.upstreams import PackageIndex, package_index
 
 MakeUpstream = Callable[..., Upstream]
 
 
-@dataclass
-class Clock:
-    """A clock that a test advances."""
-
-    time: float = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.time
-
-    def go(self, seconds: float) -> None:
-        self.time += seconds
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1_800_000_000.0)
 
 
 @pytest.fixture

@@ -17,9 +17,10 @@ from pyoci.errors import Denied, NotFound, ProtocolError, Unreachable
 from pyoci.events import Events
 from pyoci.upstream.circuit import Circuit
 from pyoci.upstream.page_cache import CachedAnswer
+from tests.clock import Clock
 from tests.registry import TestRegistry
 from tests.store.shelf import names, publish_wheel
-from tests.upstream.conftest import Clock, MakeUpstream
+from tests.upstream.conftest import MakeUpstream
 from tests.upstreams import PackageIndex
 
 FAILURES = [
@@ -41,7 +42,7 @@ class TestFreshness:
         """It is fresh for as long as upstream says, in all workers that share the cache."""
         first, second = make_upstream(), make_upstream()
         found = first.page("hello-world")
-        clock.go(599)
+        clock.now += 599
         assert first.page("hello-world") == second.page("hello-world") == found
         assert elsewhere.calls == ["GET /simple/hello-world/ 200"]
 
@@ -49,7 +50,7 @@ class TestFreshness:
         """`until` is a time on the clock of the worker."""
         asked = clock()
         first = make_upstream().page("hello-world")
-        clock.go(200)
+        clock.now += 200
         second = make_upstream(clock=lambda: clock() - 1000).page("hello-world")
         assert first.until == asked + 600
         assert second.until == asked + 600 - 1000
@@ -60,13 +61,13 @@ class TestFreshness:
         """A 304 makes the page fresh again in all workers; a change is seen."""
         first, second = make_upstream(), make_upstream()
         found = first.page("hello-world")
-        clock.go(601)
+        clock.now += 601
         assert second.page("hello-world") == found
-        clock.go(599)
+        clock.now += 599
         assert first.page("hello-world") == found
         assert [call[-3:] for call in elsewhere.calls] == ["200", "304"]
         elsewhere.add_wheel("hello-world", "2.0")
-        clock.go(2)
+        clock.now += 2
         changed = first.page("hello-world")
         assert changed.versions == ("1.0", "2.0")
         assert changed.fingerprint != found.fingerprint
@@ -82,7 +83,7 @@ class TestFreshness:
         )
         upstream = make_upstream()
         upstream.page("hello-world")
-        clock.go(601)
+        clock.now += 601
         upstream.page("hello-world")
         assert elsewhere.requests[-1].headers["If-Modified-Since"] == dated["Last-Modified"]
 
@@ -94,7 +95,7 @@ class TestFreshness:
         upstream.page("hello-world")
         elsewhere.add_wheel("hello-world", "2.0")
         assert upstream.page("hello-world", fresh=True).versions == ("1.0",)
-        clock.go(6)
+        clock.now += 6
         assert upstream.page("hello-world").versions == ("1.0",)
         assert upstream.page("hello-world", fresh=True).versions == ("1.0", "2.0")
         assert upstream.page("hello-world", fresh=True).versions == ("1.0", "2.0")
@@ -110,7 +111,7 @@ class TestFreshness:
                 upstream.page("new")
         assert elsewhere.asked("new") == 2
         elsewhere.add_wheel("new")
-        clock.go(61)
+        clock.now += 61
         assert first.page("new").versions == ("1.0",)
 
     def test_a_project_that_disappears(
@@ -120,11 +121,11 @@ class TestFreshness:
         upstream = make_upstream()
         upstream.page("hello-world")
         del elsewhere.projects["hello-world"]
-        clock.go(601)
+        clock.now += 601
         with pytest.raises(NotFound):
             upstream.page("hello-world")
         elsewhere.answer = failing(status=500)
-        clock.go(61)
+        clock.now += 61
         with pytest.raises(Unreachable):
             upstream.page("hello-world")
 
@@ -161,11 +162,11 @@ class TestDown:
         """Also by workers that never had it. It says that it is stale, and is fresh for seconds only."""
         found = make_upstream().page("hello-world")
         elsewhere.answer = failing(**answer)
-        clock.go(86_300)
+        clock.now += 86_300
         stale = make_upstream().page("hello-world")
         assert (stale, stale.stale, found.stale) == (found, True, False)
         assert stale.until == clock() + 10
-        clock.go(101)
+        clock.now += 101
         with pytest.raises(Unreachable, match="the upstream package index"):
             make_upstream().page("hello-world")
 
@@ -176,14 +177,14 @@ class TestDown:
         upstream = make_upstream()
         upstream.page("hello-world")
         elsewhere.answer = failing(status=500)
-        clock.go(601)
+        clock.now += 601
         upstream.page("hello-world")
         asked = len(elsewhere.calls)
-        clock.go(9)
+        clock.now += 9
         assert upstream.page("hello-world").stale
         assert len(elsewhere.calls) == asked
         elsewhere.answer = None
-        clock.go(2)
+        clock.now += 2
         assert not upstream.page("hello-world").stale
 
     @pytest.mark.parametrize("answer", FAILURES)
@@ -210,7 +211,7 @@ class TestDown:
         """A withheld page isn't given as a stale one, then or later; a broken answer is an error."""
         upstream = make_upstream()
         upstream.page("hello-world")
-        clock.go(601)
+        clock.now += 601
         elsewhere.answer = lambda request: Response("{}", content_type="text/plain")
         with pytest.raises(ProtocolError):
             upstream.page("hello-world")
@@ -235,13 +236,13 @@ class TestDown:
                 upstream.page(f"project-{number}")
         assert len({call for call in elsewhere.calls if call.endswith(" 500")}) == 5
         asked = len(elsewhere.calls)
-        clock.go(31)
+        clock.now += 31
         for _ in range(3):
             with pytest.raises(Unreachable):
                 upstream.page("hello-world")
         assert {call.split()[1] for call in elsewhere.calls[asked:]} == {"/simple/hello-world/"}
         elsewhere.answer = None
-        clock.go(31)
+        clock.now += 31
         assert upstream.page("hello-world").versions == ("1.0",)
         with pytest.raises(NotFound):
             upstream.page("project-1")
@@ -255,10 +256,10 @@ class TestDown:
         with pytest.raises(Unreachable):
             upstream.page("hello-world")
         elsewhere.answer = None
-        clock.go(99)
+        clock.now += 99
         with pytest.raises(Unreachable):
             upstream.page("hello-world")
-        clock.go(2)
+        clock.now += 2
         assert upstream.page("hello-world").versions == ("1.0",)
 
 
@@ -268,7 +269,7 @@ class TestCircuit:
         circuit = Circuit(1, 30, clock)
         with pytest.raises(Unreachable), circuit.call():
             raise Unreachable("down")
-        clock.go(31)
+        clock.now += 31
         assert not circuit.is_open
         with pytest.raises(KeyboardInterrupt):
             self.tries(circuit)
@@ -395,7 +396,7 @@ class TestSharedCache:
         )
         found = upstream.page("hello-world")
         elsewhere.answer = failing(status=500)
-        clock.go(86_401)
+        clock.now += 86_401
         with pytest.raises(Unreachable) as failure:
             upstream.page("hello-world")
         written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]

@@ -13,16 +13,7 @@ from typing import Any
 from pyoci.events import Events
 from pyoci.worker.pace import Pace
 from pyoci.worker.sockets import ClientSocket
-
-
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 class Listener:

@@ -14,7 +14,8 @@ from pyoci.worker.framing import Frame
 from pyoci.worker.pace import WINDOW, Pace
 from pyoci.worker.sockets import ClientSocket
 from pyoci.worker.spool import IN_MEMORY, Allowance
-from tests.worker.doubles import Clock, Connection
+from tests.clock import Clock
+from tests.worker.doubles import Connection
 
 LIMIT = 10_000_000  # bytes of a body
 PIECE = 32_000  # bytes that are sent at once

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 
 from pyoci.worker.pace import WINDOW, Pace, Reports
-from tests.worker.doubles import Clock, Listener
+from tests.clock import Clock
+from tests.worker.doubles import Listener
 
 
 def test_rate() -> None:

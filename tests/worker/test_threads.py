@@ -12,7 +12,7 @@ from queue import SimpleQueue
 import pytest
 
 from pyoci.worker.threads import SECONDS, Queues, Threads
-from tests.worker.doubles import Clock
+from tests.clock import Clock
 
 
 @dataclass(eq=False)
