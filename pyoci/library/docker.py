@@ -35,8 +35,8 @@ _NOT_FOUND = "credentials not found"
 def docker_credentials(
     host: str, environ: Mapping[str, str], *, path: str = "", seconds: float
 ) -> Credentials | None:
-    """The credentials for a host, or for `path` below it where a file has an entry for that; None where there
-    are none. Raises Unauthorized where a file or a helper can't be used.
+    """The credentials for a host, or for `path` below it where a file has an entry for that; None if there
+    are none. Raises Unauthorized if a file or a helper can't be used.
     """
     for file in _files(environ):
         config = _read(file)

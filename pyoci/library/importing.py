@@ -83,7 +83,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedFile:
-    """What became of a file: `imported`, `present` already, or `failed`. `filename` is "" where the whole
+    """What became of a file: `imported`, `present` already, or `failed`. `filename` is "" if the whole
     project failed.
     """
 

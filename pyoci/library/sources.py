@@ -127,7 +127,7 @@ class FolderSource:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Raises NotFound where there is no such folder."""
+        """Raises NotFound if there is no such folder."""
         if not folder.is_dir():
             raise NotFound(f"there is no folder {folder}; expected one of wheels and sdists, or a URL")
         self.address = str(folder)

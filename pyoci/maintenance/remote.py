@@ -38,7 +38,7 @@ class Remote:
         return self.gateway.session(self.namespace.registry, self.credentials, publishing=writing)
 
     def repository(self, name: ProjectName) -> Repository:
-        """The repository of a project. Raises InvalidRequest where its name grows too long."""
+        """The repository of a project. Raises InvalidRequest if its name grows too long."""
         return self.namespace.repository(name)
 
     def projects(self) -> tuple[ProjectName, ...]:

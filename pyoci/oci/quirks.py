@@ -246,7 +246,7 @@ QUIRKS = (
         "its list of repositories has what strangers may read, with 200, and no challenge",
         "credentials are sent for that list where a 200 of /v2/ has a challenge",
         "oci/ping.py",
-        "flows/test_strangers.py::test_a_registry_that_shows_strangers_less",
+        "flows/test_strangers.py::test_registry_that_lists_less_to_anonymous_callers",
     ),
     Quirk(
         "olareg",

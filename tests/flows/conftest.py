@@ -1,4 +1,4 @@
-"""The whole application over an embedded registry of its own."""
+"""The whole application over its own embedded registry."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ MakeClient = Callable[..., FlaskClient]
 
 
 class Lines(io.StringIO):
-    """Where log lines go."""
+    """Records log lines."""
 
     def read_lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.getvalue().splitlines()]
 
 
 class ReadingClient(FlaskClient):
-    """Reads every answer to its end and closes it, as a server does."""
+    """Reads every answer to its end and closes it, like a server."""
 
     def open(self, *args: Any, **kwargs: Any) -> TestResponse:
         return super().open(*args, **{"buffered": True, **kwargs})

@@ -1,4 +1,4 @@
-"""A registry that answers nearly right, and clients that ask nearly right."""
+"""A registry whose answers are nearly correct, and clients whose requests are nearly correct."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ STATE = {
 
 @st.composite
 def nearly(draw: st.DrawFn, document: Any, depth: int = 0) -> Any:
-    """The document with something in it replaced, left out or added; or as it is."""
+    """The document, perhaps with a part replaced, left out or added."""
     if draw(st.integers(0, 5)) == 0:
         return draw(json_values)
     if isinstance(document, dict) and document:
@@ -109,7 +109,7 @@ def as_bytes(document: Any) -> bytes:
 
 
 def bodies(document: Any) -> st.SearchStrategy[bytes]:
-    """What a registry may send in place of the document."""
+    """What a registry may send instead of the document."""
     return st.one_of(
         st.just(as_bytes(document)),
         nearly(document).map(as_bytes),
@@ -204,7 +204,7 @@ REQUEST_HEADERS = {
 
 
 def asked_with() -> st.SearchStrategy[dict[str, str]]:
-    """Headers of a client, some of which make no sense."""
+    """Headers of a client, some of them invalid."""
     plain = st.just({"Authorization": "Basic YTpi"})
     odd = st.fixed_dictionaries({}, optional=REQUEST_HEADERS)
     return (plain | odd).map(
@@ -216,7 +216,7 @@ QUESTIONS = st.lists(st.tuples(st.sampled_from(sorted(ASKED)), asked_with()), mi
 
 
 class Script:
-    """What the registry answers, by the path that is asked for."""
+    """The registry's answers, by path."""
 
     replies: dict[str, bytes]
 
@@ -231,7 +231,7 @@ class Script:
 
 
 def make_app(transport: Transport, registries: Registries, told: list[Any]) -> Flask:
-    """An application that remembers nothing yet."""
+    """An application with an empty cache."""
     events = Events(lambda event, **facts: told.append((event, facts)))
     store = make_store(Gateway(transport, ttl=60), sleep=lambda _: None)
     app = Flask("tests")
@@ -241,7 +241,7 @@ def make_app(transport: Transport, registries: Registries, told: list[Any]) -> F
 
 @contextmanager
 def playing() -> Iterator[tuple[Script, Registries, Transport]]:
-    """A registry called `lab` that plays a script, and the road to it."""
+    """A registry called `lab` that plays a script, and the transport to it."""
     script = Script()
     transport = Transport(document_seconds=2, stall_seconds=2, answer_seconds=2, sleep=lambda _: None)
     with closing(transport), Server(script.play) as server:
@@ -249,7 +249,9 @@ def playing() -> Iterator[tuple[Script, Registries, Transport]]:
 
 
 def ask(application: Flask, told: list[Any], asked: Asked) -> list[int]:
-    """The statuses of what is asked: each says something, in one line; or a download breaks off."""
+    """Send some requests, and return the statuses. Each answer has one line of text, or a download breaks
+    off.
+    """
     client, statuses = application.test_client(), []
     for name, headers in asked:
         with suppress(PyOCIError):  # in the middle of a body

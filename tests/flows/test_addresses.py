@@ -1,4 +1,4 @@
-"""The table of addresses in docs/design.rst: each row leads where it says, below any namespace."""
+"""The table of addresses in docs/design.rst: each row has the described meaning, below any namespace."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SHORT_URLS = {"simple": "acme", "team": "acme/team", "version": "acme/team/1.0"}
 
 @dataclass(frozen=True)
 class Index:
-    """A package index at an address. Its wheel is like no other namespace's."""
+    """A package index at an address, with a wheel that no other namespace has."""
 
     url: str
     namespace: str
@@ -52,7 +52,7 @@ class Index:
         return hashlib.sha256(self.wheel[1]).hexdigest()
 
     def at(self, address: str) -> str:
-        """The path that an address of the table is for this index."""
+        """The path of a row of the table for this index."""
         words = {"index": self.url, "project": "hello-world", "version": "1.0", "file": self.wheel[0]}
         return re.sub(r"<(\w+)>", lambda word: {**words, "digest": self.sha256[:16]}[word[1]], address)
 
@@ -120,13 +120,13 @@ SHOWN: dict[str, Callable[[Index, TestResponse], bool]] = {
 
 @pytest.fixture(scope="module")
 def met() -> set[str]:
-    """The routes that the site has met."""
+    """The routes that were requested."""
     return set()
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, met: set[str]) -> FlaskClient:
-    """A site whose namespaces all have a project of the same name, with a wheel of the same name in it."""
+    """A site whose namespaces all have a project of the same name, with a wheel of the same name."""
     names = ", ".join(f"{name}=local/{meant}" for name, meant in SHORT_URLS.items() if name != "simple")
     settings = {
         "PYOCI_EMBEDDED": str(tmp_path_factory.mktemp("registry")),
@@ -145,7 +145,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, met: set[str]) -> FlaskClient
 
 
 def publish(client: FlaskClient, index: Index) -> None:
-    """Put the wheel of that namespace there."""
+    """Publish the wheel of that namespace."""
     root = f"/local/{index.namespace}/+simple/"
     assert upload(client, *index.wheel, url=root).status_code == 200
 
@@ -158,7 +158,7 @@ def page(client: FlaskClient, namespace: str) -> dict[str, Any]:
 
 
 def test_the_table_is_read() -> None:
-    """It has rows, and those of a package index are the ones that these tests know."""
+    """It has rows, and those of a package index are the ones in these tests."""
     assert len(ROWS) > 10
     assert set(SHOWN) == {
         address for address, methods in ROWS.items() if address.startswith("<index>/") and "GET" in methods
@@ -167,7 +167,7 @@ def test_the_table_is_read() -> None:
 
 @pytest.mark.parametrize("address", SHOWN)
 def test_what_is_shown(site: FlaskClient, address: str) -> None:
-    """Each address leads to one index, though others lie above it, below it and beside it."""
+    """Each address belongs to one index, although other indexes are above, below and beside it."""
     for index in NAMED if "/pypi/" in address else INDEXES:
         path = index.at(address)
         answer = site.get(path, headers=JSON)
@@ -181,7 +181,7 @@ def test_what_is_shown(site: FlaskClient, address: str) -> None:
 
 
 def test_links_of_pages(site: FlaskClient) -> None:
-    """What a page links to is below the same index, at an address of the table."""
+    """A page links only to addresses of the table, below the same index."""
     for index in INDEXES:
         for page in map(index.at, ("<index>/<project>/", "<index>/<project>/<version>/")):
             (file,) = site.get(page, headers=JSON).get_json()["files"]
@@ -193,7 +193,7 @@ def test_links_of_pages(site: FlaskClient) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("address", [address for address, methods in ROWS.items() if "PATCH" in methods])
 def test_what_is_changed(site: FlaskClient, address: str) -> None:
-    """A yank and a delete mean the file of one index."""
+    """A yank and a delete change the file of one index."""
     for index in CHANGED:
         path = index.at(address)
         others = {name: page(site, name) for name in NAMESPACES if name != index.namespace}
@@ -206,7 +206,7 @@ def test_what_is_changed(site: FlaskClient, address: str) -> None:
 
 
 def test_where_uploads_go(site: FlaskClient) -> None:
-    """A file that is uploaded to an index is shown by it."""
+    """An uploaded file is on the page of the index that it was sent to."""
     for number, index in enumerate(CHANGED):
         name, content = make_wheel("greeting", f"1.{number}")
         assert upload(site, name, content, url=index.at("<index>/")).status_code == 200
@@ -230,7 +230,7 @@ def test_addresses_beside_the_indexes(site: FlaskClient) -> None:
 
 
 def test_methods_that_the_table_leaves_out(site: FlaskClient) -> None:
-    """They are no success, and change nothing."""
+    """They don't succeed, and change nothing."""
     index = INDEXES[0]
     for address, methods in ROWS.items():
         if "…" in address:
@@ -243,7 +243,7 @@ def test_methods_that_the_table_leaves_out(site: FlaskClient) -> None:
 
 
 def test_no_route_is_left_out(site: FlaskClient, met: set[str]) -> None:
-    """Whoever asks for all of the table, with and without the last slash, has met every route."""
+    """The addresses of the table, with and without a final slash, reach every route."""
     met.clear()
     nobodys = Index("/local/nobody", "acme")
     for address in ROWS:

@@ -19,7 +19,7 @@ ALIAS = f"{INDEX}simple/"
 
 @pytest.fixture
 def elsewhere() -> Iterator[PackageIndex]:
-    """Somebody has published every name in a higher version."""
+    """A package index where somebody has published every name in a higher version."""
     with package_index() as elsewhere:
         for name in ("flask", "hello-world", "simple", "team", "secret-tool"):
             elsewhere.add_wheel(name, "99.0")
@@ -40,8 +40,8 @@ def origin(client: FlaskClient, path: str) -> str | None:
 
 
 @pytest.mark.parametrize("address", [ALIAS, f"{INDEX}legacy/"])
-def test_a_whole_life(client: FlaskClient, elsewhere: PackageIndex, address: str) -> None:
-    """Published to the one alias, and read, yanked and deleted at the other."""
+def test_publish_read_yank_and_delete(client: FlaskClient, elsewhere: PackageIndex, address: str) -> None:
+    """Published at one alias; read, yanked and deleted at the other."""
     assert upload(client, url=address).text == f"{WHEEL} is published in local/acme/hello_world"
     page = f"{ALIAS}hello-world/"
     for root in (INDEX, ALIAS):
@@ -61,7 +61,7 @@ def test_a_whole_life(client: FlaskClient, elsewhere: PackageIndex, address: str
 
 
 def test_a_namespace_of_that_name_goes_on(client: FlaskClient, elsewhere: PackageIndex) -> None:
-    """What was published there before is there, and what is published there later."""
+    """It still has its files, and gets new ones."""
     old = upload(client, url=f"{ALIAS}+simple/")
     assert old.text.endswith(" in local/acme/simple/hello_world")
     upload(client, *make_wheel(version="5.0"))
@@ -86,7 +86,7 @@ def test_a_namespace_of_that_name_goes_on(client: FlaskClient, elsewhere: Packag
 def test_an_alias_of_an_alias_shows_nothing_of_upstream(
     client: FlaskClient, elsewhere: PackageIndex, path: str
 ) -> None:
-    """Some programs append `simple/` to an URL that ends in it."""
+    """Some programs append `simple/` to a URL that ends with it."""
     asked_before = client.get(f"{INDEX}{path}")
     upload(client)
     for _ in range(2):
@@ -101,7 +101,7 @@ def test_an_alias_of_an_alias_shows_nothing_of_upstream(
 
 
 def test_no_page_is_given_for_another(client: FlaskClient) -> None:
-    """While both are warm, a publication in either namespace shows at its own address at once."""
+    """While both pages are cached, a publication in either namespace shows at its own address at once."""
     page, alias = f"{INDEX}hello-world/", f"{ALIAS}hello-world/"
     upload(client)
     for _ in range(2):
@@ -126,8 +126,8 @@ def test_a_page_of_upstream_ends_with_a_publication(client: FlaskClient) -> None
     assert (versions(client, alias), origin(client, alias)) == (["2.0"], "registry")
 
 
-def test_the_log_names_what_is_meant(client: FlaskClient, lines: Lines) -> None:
-    """And not the alias, whether a page is made or given again."""
+def test_log_has_the_namespace_of_an_alias(client: FlaskClient, lines: Lines) -> None:
+    """For a page that is built, and for a cached one."""
     upload(client, url=f"{INDEX}legacy/")
     for path in (ALIAS, *[f"{ALIAS}hello-world/"] * 2, f"{ALIAS}hello-world/{WHEEL}"):
         client.get(path)
@@ -141,7 +141,7 @@ def test_the_log_names_what_is_meant(client: FlaskClient, lines: Lines) -> None:
 
 
 class TestConfusion:
-    """No name leaves by the alias that wouldn't leave directly."""
+    """Through an alias, no name is sent to upstream that wouldn't be sent without it."""
 
     @pytest.mark.parametrize(
         "path",
@@ -162,8 +162,10 @@ class TestConfusion:
             pytest.param(f"{INDEX}simple/json", id="root, legacy JSON"),
         ],
     )
-    def test_upstream_hears_nothing(self, client: FlaskClient, elsewhere: PackageIndex, path: str) -> None:
-        """Also when it is asked again, after the alias was."""
+    def test_upstream_gets_no_private_name(
+        self, client: FlaskClient, elsewhere: PackageIndex, path: str
+    ) -> None:
+        """Also for a second request."""
         upload(client)
         client.delete(f"{INDEX}hello-world/1.0")
         upload(client, url=f"{INDEX}team/")
@@ -173,7 +175,7 @@ class TestConfusion:
         assert elsewhere.calls == []
 
     def test_others_come_from_there(self, client: FlaskClient, elsewhere: PackageIndex) -> None:
-        """And upstream is asked once for both addresses."""
+        """Upstream is asked once for both addresses."""
         for path in (f"{ALIAS}flask/", f"{INDEX}flask/", f"{ALIAS}flask/"):
             assert (versions(client, path), origin(client, path)) == (["99.0"], "upstream")
         assert elsewhere.asked("flask") == 1
@@ -184,21 +186,21 @@ class TestOwnAddress:
 
     @pytest.mark.parametrize("path", ["hello-world/", "Hello_World", "simple/hello-world/"])
     def test_refused(self, client: FlaskClient, path: str) -> None:
-        """With a sentence that says where to, and nothing is stored."""
+        """The message says where to upload, and nothing is stored."""
         upload(client)
         answer = upload(client, *make_wheel(version="2.0"), url=f"{INDEX}{path}")
         assert answer.status_code == 400
         assert "local/acme/hello-world is the address of a project; expected" in answer.status
         assert client.get("/v2/_catalog").get_json() == {"repositories": ["acme/hello_world"]}
 
-    def test_taken_where_there_is_no_such_project(self, client: FlaskClient) -> None:
+    def test_accepted_if_there_is_no_such_project(self, client: FlaskClient) -> None:
         """A namespace may have any name."""
         for version in ("1.0", "2.0"):
             answer = upload(client, *make_wheel(version=version), url=f"{INDEX}hello-world/")
             assert answer.text.endswith(" in local/acme/hello-world/hello_world")
 
-    def test_taken_where_it_is_exactly_meant(self, client: FlaskClient) -> None:
-        """By `+simple/`."""
+    def test_accepted_at_the_exact_namespace(self, client: FlaskClient) -> None:
+        """With `+simple/`."""
         upload(client)
         answer = upload(client, url=f"{INDEX}hello-world/+simple/")
         assert answer.text.endswith(" in local/acme/hello-world/hello_world")

@@ -46,7 +46,7 @@ def relay(registry: str) -> Iterator[Relay]:
 
 @pytest.mark.parametrize("name", ["upload", "yank", "last delete"])
 def test_a_fault_at_each_step(registry: str, relay: Relay, name: str) -> None:
-    """Resets, stalls, broken, double and late answers, and a busy registry, each at another step."""
+    """Resets, stalls, incomplete, duplicate and late answers, and a busy registry: each at another step."""
     operation, faults, space = OPERATIONS[name], list(FAULTS), name.replace(" ", "-")
     count = len(steps(relay, registry, f"acme/{space}", operation))
     for step in range(count):
@@ -56,14 +56,14 @@ def test_a_fault_at_each_step(registry: str, relay: Relay, name: str) -> None:
 
 @pytest.mark.parametrize("fault", ["reset before", "503"])
 def test_a_registry_that_goes_away(registry: str, relay: Relay, fault: str) -> None:
-    """From the last step but two of an upload on: its image index isn't written, or can't be read back."""
+    """During the last steps of an upload: its image index isn't written, or can't be read back."""
     path, operation = f"acme/away-{fault.replace(' ', '-')}", OPERATIONS["upload"]
     count = len(steps(relay, registry, f"{path}-0", operation))
     assert not survives(relay, registry, path, operation, FAULTS[fault], lambda n: n >= count - 3)
 
 
 def test_a_registry_that_lags(registry: str, relay: Relay) -> None:
-    """For half a second after a write it answers with what was: files that were taken stay."""
+    """For half a second after a write it answers with the old state. Accepted files stay."""
     relay.reset(Lag(seconds=0.5).choose)
     packages = Packages.at(relay.url, "acme/lag")
     for filename, content in {**NEIGHBOURS, MINE: MINE_BYTES}.items():

@@ -1,4 +1,4 @@
-"""Text that means harm, in every field of a form and of a registry's documents: it stays text."""
+"""Hostile text in every field of a form and of a registry's documents: it is shown only as text."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ HARM = {
 
 
 class Elements(HTMLParser):
-    """The elements of a page, each with the names of its attributes, and where its links lead."""
+    """The elements of a page, with the names of their attributes and the targets of their links."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancesto
 
 
 def check(answer: TestResponse) -> None:
-    """An answer that shows text of others and is not led astray by it."""
+    """Check that an answer shows a foreign text only as text."""
     assert answer.status_code < 500, answer.text
     assert re.fullmatch(r"[\x20-\x7e\xa0-\xff]*", answer.status)
     raw = "\n".join(f"{name}: {value}" for name, value in answer.headers)
@@ -133,7 +133,7 @@ def _check_html(answer: TestResponse) -> None:
 
 
 def check_log(lines: Lines) -> None:
-    """Each line is JSON in ASCII, and not too long."""
+    """Each line is JSON in ASCII, of limited length."""
     text = lines.getvalue()
     assert text.isascii()
     for line in text.splitlines():
@@ -154,7 +154,7 @@ def look(client: FlaskClient, root: str) -> Iterator[TestResponse]:
 
 
 def check_all(client: FlaskClient, root: str, answer: TestResponse) -> None:
-    """An upload's answer, and everything that shows it if it was taken."""
+    """Check an upload's answer, and everything that shows the file if it was accepted."""
     check(answer)
     if answer.status_code == 200:
         for shown in look(client, root):
@@ -164,7 +164,7 @@ def check_all(client: FlaskClient, root: str, answer: TestResponse) -> None:
 
 
 def harms() -> Iterator[tuple[str, bytes, str]]:
-    """Each text, as bytes too, and the root of a namespace of its own."""
+    """Each hostile text, also as bytes, with a namespace for it."""
     for number, text in enumerate(HARM.values()):
         yield text, text.encode("utf-8", "surrogatepass"), f"/local/n{number}/"
 
@@ -182,7 +182,7 @@ FIELDS = [
 
 @pytest.mark.parametrize("fields", FIELDS, ids=lambda fields: fields[0])
 def test_a_field_of_the_form(client: FlaskClient, lines: Lines, fields: list[str]) -> None:
-    """Taken or refused, in one line; pages, headers and log lines hold."""
+    """It is accepted or refused with one line. Pages, headers and log lines are valid."""
     for text, raw, root in harms():
         values: dict[str, Any] = dict.fromkeys(fields, raw)
         if fields == ["classifiers"]:
@@ -199,7 +199,7 @@ def test_a_field_of_the_form(client: FlaskClient, lines: Lines, fields: list[str
     "spelled", ["{}", "{}.whl", "hello_world-{}-py3-none-any.whl", "hello_world-1.0-{}.whl"]
 )
 def test_the_name_of_the_file(client: FlaskClient, lines: Lines, spelled: str) -> None:
-    """Refused in the form, and in the address."""
+    """It is refused in the form and in the address."""
     for text, _, root in harms():
         name = spelled.format(text.replace("\ud800", "?"))
         answer = upload(client, url=root, content=[(BYTES, name)])
@@ -220,7 +220,7 @@ HEADERS = [
 
 @pytest.mark.parametrize("headers", HEADERS, ids=lambda headers: headers[0])
 def test_a_header_of_the_metadata(client: FlaskClient, lines: Lines, headers: list[str]) -> None:
-    """METADATA goes out as it came in; what is shown of it elsewhere stays text."""
+    """METADATA is served unchanged. Elsewhere its values are shown as text."""
     base = [line for line in make_metadata().splitlines() if not line.startswith(headers[0].encode())]
     for _, raw, root in harms():
         value = b"Homepage, " + raw if headers == ["Project-URL"] else raw
@@ -234,7 +234,7 @@ def test_a_header_of_the_metadata(client: FlaskClient, lines: Lines, headers: li
 
 
 def test_the_reason_of_a_yank(client: FlaskClient, lines: Lines) -> None:
-    """Shown where it is shown, and nothing but text."""
+    """It is shown only as text."""
     upload(client)
     for text, _, _ in harms():
         answer = client.patch(f"{ROOT}hello-world/{WHEEL}", json={"yanked": text})
@@ -253,7 +253,7 @@ PLACES = [
 
 @pytest.mark.parametrize("place", PLACES)
 def test_an_annotation(make_client: MakeClient, tmp_path: Path, lines: Lines, place: str) -> None:
-    """Whatever stands in an image index: it is shown as text, or not at all."""
+    """Any value in an image index is shown as text, or left out."""
     registry, client = TestRegistry(tmp_path / "registry"), make_client(PYOCI_LOG="debug")
     for text, _, root in harms():
         plant(registry, root.split("/")[2], place, text)
@@ -265,7 +265,7 @@ def test_an_annotation(make_client: MakeClient, tmp_path: Path, lines: Lines, pl
 
 
 def plant(registry: TestRegistry, namespace: str, place: str, text: str) -> None:
-    """Write an image index that holds `text` at that place, as a hostile registry could."""
+    """Write an image index with `text` at this place, like a hostile registry."""
     put_blob, put = (
         partial(registry.put_blob, namespace=namespace),
         partial(registry.put, namespace=namespace),
@@ -300,7 +300,7 @@ def plant(registry: TestRegistry, namespace: str, place: str, text: str) -> None
 
 
 def check_links(client: FlaskClient, root: str) -> None:
-    """The links of a project that its legacy JSON hands on."""
+    """Check the project's links in its legacy JSON."""
     answer = client.get(f"{root}hello-world/json")
     if answer.status_code != 200:
         return

@@ -1,4 +1,4 @@
-"""What the fuzzer feeds: forms, archives, METADATA that are nearly right; `make torture` looks for more."""
+"""The fuzzer's targets with inputs that are nearly valid; `make torture` searches for more."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ edits = st.lists(st.tuples(st.integers(0), st.integers(0, 40), st.binary(max_siz
 
 
 def edited(seed: bytes, changes: list[tuple[int, int, bytes]]) -> bytes:
-    """The seed with some bytes cut out, others put in."""
+    """The seed with some bytes removed and others inserted."""
     for place, length, piece in changes:
         start = place % (len(seed) + 1)
         seed = seed[:start] + piece + seed[start + length :]
@@ -28,12 +28,12 @@ def edited(seed: bytes, changes: list[tuple[int, int, bytes]]) -> bytes:
 @settings(max_examples=60, derandomize=True)
 @given(data=st.data())
 def test_nearly_right(name: str, data: st.DataObject) -> None:
-    """It is read, or refused with a kind of pyoci.errors."""
+    """It is parsed, or refused with an error of pyoci.errors."""
     target = TARGETS[name]
     target.feed(edited(data.draw(st.sampled_from(target.seeds)), data.draw(edits)))
 
 
 @pytest.mark.parametrize(("name", "content"), FOUND.values(), ids=FOUND)
 def test_found(name: str, content: bytes) -> None:
-    """It stays mended."""
+    """Inputs that the fuzzer has found are still handled."""
     TARGETS[name].feed(content)

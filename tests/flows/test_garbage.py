@@ -1,6 +1,4 @@
-"""A request leaves nothing that waits for the collector of cycles: by the time it comes, the buffers and
-frames of many requests have been kept, and the memory between them is in pieces.
-"""
+"""A request leaves no reference cycles: until the collector runs, they would keep its buffers and frames."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ BASIC = {"Authorization": "Basic bWU6c2VjcmV0"}
 
 @contextmanager
 def collecting() -> Iterator[list[str]]:
-    """What the block leaves to the collector, of frames of PyOCI's."""
+    """The objects of PyOCI's frames that the block leaves to the collector."""
     found: list[str] = []
     gc.collect()
     gc.disable()
@@ -54,7 +52,7 @@ def upload(client: FlaskClient, content: bytes = CONTENT, cut: int = 0) -> int:
 
 
 def test_the_collector_would_find_a_cycle() -> None:
-    """The test can fail."""
+    """This shows that the other tests can fail."""
     from pyoci.errors import InvalidRequest
     from pyoci.oci.references import Registry
 

@@ -1,4 +1,4 @@
-"""Publish, list, download, yank, delete: whole requests through every room."""
+"""Publish, list, download, yank, delete: whole requests through all packages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ JSON = {"Accept": "application/vnd.pypi.simple.v1+json"}
 
 
 def upload(client: FlaskClient, filename: str = WHEEL, data: bytes = BYTES, **changes: Any) -> TestResponse:
-    """Post the form as twine does; a change of None leaves the field out."""
+    """Post the form like twine. None leaves a field out."""
     headers = changes.pop("headers", {})
     url = changes.pop("url", ROOT)
     name, version = filename.split("-")[:2]
@@ -45,7 +45,7 @@ def versions(client: FlaskClient, project: str = "hello-world") -> list[str]:
 
 
 def test_the_main_job(client: FlaskClient) -> None:
-    """One wheel goes through every room and comes back as it was."""
+    """A wheel is published, listed, downloaded, yanked and deleted."""
     assert upload(client).status_code == 200
     (file,) = client.get(f"{ROOT}hello-world/", headers=JSON).get_json()["files"]
     assert file["filename"] == WHEEL
@@ -60,7 +60,7 @@ def test_the_main_job(client: FlaskClient) -> None:
 
 
 def test_head_and_range(client: FlaskClient) -> None:
-    """What uv and poetry ask of a wheel before they download it."""
+    """Requests of uv and poetry before they download a wheel."""
     upload(client)
     head = client.head(f"{ROOT}hello-world/{WHEEL}")
     assert (head.status_code, head.content_length, head.headers["Accept-Ranges"]) == (
@@ -74,7 +74,9 @@ def test_head_and_range(client: FlaskClient) -> None:
 
 
 def test_again_and_other(client: FlaskClient) -> None:
-    """The same file again is 200, another under its name 409, with the sentence as reason phrase."""
+    """The same file again is a 200; a different one under its name is a 409 with the sentence in the reason
+    phrase.
+    """
     upload(client)
     assert upload(client).status_code == 200
     other = upload(client, data=make_wheel(requires=["x"])[1])
@@ -98,7 +100,7 @@ def test_yank_and_delete(client: FlaskClient) -> None:
 
 
 def test_legacy_json(client: FlaskClient) -> None:
-    """What Renovate asks first."""
+    """Renovate requests it first."""
     upload(client)
     document = client.get(f"{ROOT}hello-world/json").get_json()
     (release,) = document["releases"]["1.0"]
@@ -108,7 +110,7 @@ def test_legacy_json(client: FlaskClient) -> None:
 
 
 def test_below_a_path(make_client: MakeClient) -> None:
-    """PYOCI_PATH puts the package index below a prefix; links hold, being relative."""
+    """PYOCI_PATH is a prefix of the package index. Links are relative, so they work."""
     client = make_client(PYOCI_PATH="/packages")
     assert upload(client, url=f"/packages{ROOT}").status_code == 200
     assert client.get(f"/packages{ROOT}hello-world/").status_code == 200
@@ -139,7 +141,7 @@ BAD: list[tuple[str, dict[str, Any], int, str]] = [
 def test_bad_input_gets_a_sentence_and_nothing_is_stored(
     client: FlaskClient, changes: dict[str, Any], status: int, sentence: str
 ) -> None:
-    """In the body and as the reason phrase, for twine prints only that."""
+    """In the body and in the reason phrase, which is all that twine prints."""
     answer = upload(client, **changes)
     assert answer.status_code == status
     assert sentence in answer.text
@@ -148,7 +150,7 @@ def test_bad_input_gets_a_sentence_and_nothing_is_stored(
 
 
 def test_a_long_version_has_no_tag(client: FlaskClient) -> None:
-    """A tag holds 128 characters."""
+    """A tag has at most 128 characters."""
     answer = upload(client, *make_wheel(version="1.0+" + "a" * 130))
     assert (answer.status_code, "at most 128 characters" in answer.text) == (400, True)
 
@@ -163,7 +165,7 @@ def test_a_body_over_the_limit(make_client: MakeClient) -> None:
 
 
 class TestWhoIsServed:
-    """The embedded registry without passwords is for the person at the keyboard."""
+    """Without passwords the embedded registry is only for programs on this machine."""
 
     @pytest.mark.parametrize(
         "change",
@@ -178,7 +180,7 @@ class TestWhoIsServed:
         ids=lambda change: next(iter(change)),
     )
     def test_nobody_else(self, client: FlaskClient, change: dict[str, str]) -> None:
-        """Neither by the package index nor by /v2/; the sentence names the setting."""
+        """At the package index and at /v2/. The message names the setting."""
         upload(client)
         for path in (ROOT, f"{ROOT}hello-world/", f"{ROOT}hello-world/{WHEEL}", "/v2/", "/v2/_catalog"):
             answer = client.get(path, environ_overrides=change)
@@ -192,8 +194,8 @@ class TestWhoIsServed:
         passwords.write_text(f"me:{hashed}\n")
         return make_client(PYOCI_EMBEDDED_HTPASSWD=str(passwords), PYOCI_BEARER_USERNAME="__token__")
 
-    def test_with_passwords_whoever_knows_one(self, guarded: FlaskClient) -> None:
-        """From anywhere."""
+    def test_with_passwords(self, guarded: FlaskClient) -> None:
+        """From any address."""
         far = {"REMOTE_ADDR": "192.0.2.1", "HTTP_HOST": "packages.example.com"}
         guarded.environ_base.update(far)
         assert upload(guarded, headers=basic("me", "hunter2")).status_code == 200
@@ -203,8 +205,8 @@ class TestWhoIsServed:
         "headers",
         [{}, {"Authorization": "Basic !"}, {"Authorization": "Bearer x"}, {"Authorization": "Digest x"}],
     )
-    def test_and_nobody_without(self, guarded: FlaskClient, headers: dict[str, str]) -> None:
-        """401 with a challenge, on every path, whatever was served before."""
+    def test_without_a_password(self, guarded: FlaskClient, headers: dict[str, str]) -> None:
+        """401 with a challenge, on every path, whatever is cached."""
         upload(guarded, headers=basic("me", "hunter2"))
         for method, path in (
             ("GET", ROOT),
@@ -226,9 +228,9 @@ def basic(username: str, password: str) -> dict[str, str]:
 
 
 class TestRequestLog:
-    """One line a request, and no credential in any."""
+    """One line for each request, without credentials."""
 
-    def test_tells_what_was_asked(self, client: FlaskClient, lines: Lines) -> None:
+    def test_has_the_request(self, client: FlaskClient, lines: Lines) -> None:
         """Method, path, status, duration, caller, registry, repository."""
         client.get(f"{ROOT}hello-world/?token=secret", headers=basic("me", "hunter2"))
         (line,) = lines.read_lines()
@@ -237,8 +239,8 @@ class TestRequestLog:
         assert len(line["caller"]) == 16
         assert line["duration"] >= 0
 
-    def test_tells_callers_apart(self, client: FlaskClient, lines: Lines) -> None:
-        """Equal for one caller, different for two, and nobody is anonymous."""
+    def test_callers_differ(self, client: FlaskClient, lines: Lines) -> None:
+        """The hash is the same for one caller, and `anonymous` without credentials."""
         for headers in (basic("a", "x"), basic("a", "x"), basic("a", "y"), {}):
             client.get(ROOT, headers=headers)
         callers = [line["caller"] for line in lines.read_lines()]
@@ -246,8 +248,8 @@ class TestRequestLog:
         assert len(set(callers)) == 3
         assert callers[3] == "anonymous"
 
-    def test_holds_no_credential(self, make_client: MakeClient, lines: Lines) -> None:
-        """At no level, in no form, on no path."""
+    def test_has_no_credentials(self, make_client: MakeClient, lines: Lines) -> None:
+        """At any level, in any form, on any path."""
         client = make_client(PYOCI_LOG="debug", PYOCI_BEARER_USERNAME="__token__")
         for headers in (
             basic("spy", "hunter2"),

@@ -1,6 +1,5 @@
-"""Names that change their address, and registries that lead inside, as whole requests over real sockets.
-
-A service inside counts its connections, and must never see one.
+"""Names that change their address, and registries that name private addresses, with whole requests over real
+sockets.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ OTHER = make_wheel(version="2.0")
 
 @pytest.fixture
 def bystander() -> Iterator[Server]:
-    """A service inside, that nobody may ask."""
+    """A private service that must not get a connection."""
     with Server(always(answer(b'{"token": "abc"}'))) as server:
         yield server
 
@@ -49,7 +48,7 @@ def bystander() -> Iterator[Server]:
 def client_of(
     resolver: Resolver, listed: str = "", public_port: int = 443, **site: Any
 ) -> Iterator[FlaskClient]:
-    """A client of an application with that resolver and that list of registries."""
+    """A client of an application with this resolver and this list of registries."""
     transport = Transport(
         resolver=resolver, document_seconds=SECONDS, sleep=lambda _: None, public_port=public_port
     )
@@ -66,7 +65,7 @@ def client_of(
 
 
 class Anyone:
-    """Lets callers name any registry, at the port of a service inside too."""
+    """Lets callers name any registry, also at the port of the private service."""
 
     def parse(self, text: str) -> Registry:
         return Registry.parse(text)
@@ -76,7 +75,7 @@ class Anyone:
 
 
 class Changing:
-    """A name server whose answers change with each question; the last one stays."""
+    """A name server whose answers change with each query. The last one is repeated."""
 
     def __init__(self, *answers: list[str]) -> None:
         self._answers = list(answers)
@@ -100,7 +99,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("answers", CHANGES.values(), ids=CHANGES)
 def test_a_name_that_changes(bystander: Server, answers: tuple[list[str], ...]) -> None:
-    """What was checked is what is connected to, however often the name changes its mind."""
+    """PyOCI connects to the address that it has checked."""
     names = Changing(*answers)
     root = f"/changing.example:{bystander.port}/acme/"
     with client_of(Resolver(names), public_port=bystander.port, registries=Anyone()) as client:
@@ -113,7 +112,7 @@ def test_a_name_that_changes(bystander: Server, answers: tuple[list[str], ...]) 
 
 
 class Outside(Resolver):
-    """Takes the registries on the list for public ones, wherever they really are."""
+    """Treats listed registries as public, whatever their addresses."""
 
     def is_private(self, host: str, port: int, timeout: float = 5) -> bool:
         return False
@@ -121,7 +120,7 @@ class Outside(Resolver):
 
 @dataclass
 class Leading:
-    """A registry that leads inside: `way` says by what, `url` where to."""
+    """A registry that names the private service: `way` is where, `url` is its URL."""
 
     registry: Any
     way: str = ""
@@ -151,7 +150,7 @@ class Leading:
 
 @pytest.fixture(scope="module")
 def leading(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Leading, str]]:
-    """Such a registry with a wheel in it, and its URL."""
+    """Such a registry with a wheel, and its URL."""
     folder = tmp_path_factory.mktemp("leading")
     made = Leading(create_registry_app(folder, htpasswd=None, local_only=False))
     with served(made) as url:
@@ -195,10 +194,10 @@ TARGETS = [
 @pytest.mark.long
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("way", WAYS)
-def test_a_registry_that_leads_inside(
+def test_public_registry_may_not_name_a_private_service(
     bystander: Server, leading: tuple[Leading, str], way: str, target: str
 ) -> None:
-    """A public registry names nothing inside, in whatever spelling; and no client is sent there either."""
+    """In any spelling. Clients aren't redirected there either."""
     registry, url = leading
     registry.way = way.partition(",")[0]
     registry.url = target.format(host=bystander.host, port=bystander.port)

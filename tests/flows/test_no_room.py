@@ -1,5 +1,5 @@
-"""Disks that are full, a spool that is gone, a registry that takes nothing: a sentence, nothing lost, and all
-is well again once the trouble is over, without a restart.
+"""Full disks, a missing spool directory, a read-only registry: one sentence, nothing is lost, and everything
+works again afterwards without a restart.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ JSON = {"Accept": "application/vnd.pypi.simple.v1+json"}
 
 @contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
-    """No file of this process may grow beyond `size` bytes, whoever it belongs to."""
+    """No file of this process may grow beyond `size` bytes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -55,7 +55,7 @@ def on_the_page(client: FlaskClient) -> list[str]:
 
 
 class TestSpool:
-    """Where an upload waits."""
+    """The directory in which uploads are buffered."""
 
     @pytest.fixture
     def spool(self, client: FlaskClient, tmp_path: Path) -> Path:
@@ -67,7 +67,7 @@ class TestSpool:
         return spool
 
     def test_that_is_full(self, client: FlaskClient, spool: Path, lines: Lines) -> None:
-        """507, and the log says what was wrong."""
+        """507, and the log has the reason."""
         with files_of_at_most(100_000):
             refused = upload(client, *LARGE)
         assert (refused.status_code, refused.text) == (507, refused.status.partition(" ")[2])
@@ -79,7 +79,7 @@ class TestSpool:
         assert list(spool.iterdir()) == []
 
     def test_that_is_gone(self, client: FlaskClient, spool: Path) -> None:
-        """A sentence; once it is there again, so is everything."""
+        """One sentence. When the directory exists again, uploads succeed."""
         shutil.rmtree(spool)
         refused = upload(client, *WHEEL)
         assert refused.status_code == 500
@@ -90,7 +90,7 @@ class TestSpool:
 
 
 class Full:
-    """Steps of a disk that has room for so many more of them."""
+    """A disk that fills up after a number of steps."""
 
     def __init__(self, room: int) -> None:
         self.room = room
@@ -104,7 +104,7 @@ class Full:
 
 
 def test_the_embedded_registrys_disk_fills_up_at_each_step(tmp_path: Path) -> None:
-    """The upload is refused with a sentence, and everything else is as it was."""
+    """The upload is refused with one sentence, and nothing else has changed."""
     full = Full(1_000_000)
     registry = TestRegistry(tmp_path / "registry")
     registry._app = create_registry_app(
@@ -129,7 +129,9 @@ def test_the_embedded_registrys_disk_fills_up_at_each_step(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(("status", "code"), [(405, "UNSUPPORTED"), (403, "DENIED"), (503, "UNAVAILABLE")])
 def test_a_registry_that_only_reads(tmp_path: Path, status: int, code: str) -> None:
-    """docker-registry in maintenance says 405, others 403 or 503. Pages go on, and uploads do afterwards."""
+    """docker-registry in maintenance answers 405, others 403 or 503. Pages are served, and uploads succeed
+    afterwards.
+    """
     registry = TestRegistry(tmp_path / "registry")
     store = registry.store()
     publish(store, *SDIST)

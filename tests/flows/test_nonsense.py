@@ -1,7 +1,4 @@
-"""The whole application has a sentence for whatever registries and clients say, and never a 500.
-
-`make torture` plays much more of it.
-"""
+"""The whole application answers with a sentence, and never a 500, whatever registries and clients send."""
 
 from __future__ import annotations
 
@@ -42,7 +39,7 @@ def stage() -> Iterator[Stage]:
 @settings(max_examples=60, derandomize=True)
 @given(replies=SCRIPTS, asked=QUESTIONS)
 def test_there_is_a_sentence(stage: Stage, replies: dict[str, bytes], asked: Asked) -> None:
-    """Of one line, with a status that means something."""
+    """One line, with a fitting status."""
     script, registries, transport = stage
     script.replies = replies
     told: list[Any] = []
@@ -52,7 +49,7 @@ def test_there_is_a_sentence(stage: Stage, replies: dict[str, bytes], asked: Ask
 @settings(derandomize=True)
 @given(nearly(STATE).map(as_bytes) | st.binary(max_size=40))
 def test_what_lies_in_a_cache(kept: bytes) -> None:
-    """A state that is read back from where others write is one, or nothing."""
+    """A state from a cache that others can write is valid, or ignored."""
     state = State.from_json(kept)
     if state is not None:
         assert State.from_json(state.to_json()) is not None

@@ -1,4 +1,4 @@
-"""Registries that keep their blobs elsewhere: redirects are followed, or passed on where that is wanted."""
+"""Registries that redirect blob downloads: PyOCI follows the redirects, or passes them on if configured."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def make_published(make_client: MakeClient, remote: RegistryWithStorage) -> Iter
 def test_a_redirect_is_followed_and_no_credential_goes_along(
     make_published: MakeClient, remote: RegistryWithStorage, path: str
 ) -> None:
-    """The bytes come through us, verified; Range too; the signed URL is used as it is."""
+    """The bytes are verified and passed on, also for Range. The signed URL isn't changed."""
     client = make_published()
     for headers, status, content in (({}, 200, BYTES), ({"Range": "bytes=5-9"}, 206, BYTES[5:10])):
         answer = client.get(path, headers={**basic("me", "hunter2"), **headers})
@@ -90,7 +90,7 @@ def test_a_redirect_is_followed_and_no_credential_goes_along(
 def test_a_redirect_is_passed_on_where_that_is_wanted(
     make_published: MakeClient, remote: RegistryWithStorage, path: str
 ) -> None:
-    """307, and nobody keeps it; the bytes never pass through here."""
+    """As a 307 that isn't cached. The bytes don't pass through PyOCI."""
     client = make_published(PYOCI_REDIRECT="yes")
     answer = client.get(path)
     assert (answer.status_code, answer.headers["Cache-Control"]) == (307, "no-store")
@@ -114,7 +114,7 @@ def test_head_and_range_are_always_served_here(
 
 
 def test_metadata_is_always_served_here(make_published: MakeClient) -> None:
-    """What is announced must be there for everybody."""
+    """Every client must be able to get it."""
     assert make_published(PYOCI_REDIRECT="yes").get(f"{FILE}.metadata").status_code == 200
 
 
@@ -132,15 +132,17 @@ def test_metadata_is_always_served_here(make_published: MakeClient) -> None:
 def test_a_client_is_never_sent_where_its_credentials_would_follow(
     make_published: MakeClient, known_by: dict[str, str]
 ) -> None:
-    """Neither from https to http, nor to our own host name on another port: bytes pass through here then."""
+    """Neither from https to http, nor to PyOCI's host name at another port. The bytes then pass through
+    PyOCI.
+    """
     client = make_published(PYOCI_REDIRECT="yes")
     answer = client.get(FILE, environ_overrides=known_by)
     assert (answer.status_code, answer.data) == (200, BYTES)
 
 
 @pytest.mark.parametrize("host", ["[", "a]", "[::1", "\xe9", "a b", "", ",,", "a" * 5000])
-def test_a_host_that_is_none(make_published: MakeClient, host: str) -> None:
-    """What a proxy says of our name may be anything."""
+def test_invalid_forwarded_host(make_published: MakeClient, host: str) -> None:
+    """A proxy may send anything."""
     answer = make_published(PYOCI_REDIRECT="yes").get(FILE, headers={"X-Forwarded-Host": host})
     assert answer.status_code in {200, 307}
 
@@ -162,7 +164,7 @@ LIES = [
 def test_a_redirect_into_the_network_is_refused(
     make_published: MakeClient, remote: RegistryWithStorage, location: str, status: int, redirect: str
 ) -> None:
-    """By its address, its scheme, or because it can't be one."""
+    """Because of its address or scheme, or because it is invalid."""
     client = make_published(PYOCI_REDIRECT=redirect)
     remote.locate = lambda _url: location
     answer = client.get(FILE)
@@ -171,14 +173,14 @@ def test_a_redirect_into_the_network_is_refused(
 
 
 def test_a_loop_of_redirects_ends(make_published: MakeClient, remote: RegistryWithStorage) -> None:
-    """After five steps."""
+    """After five redirects."""
     client = make_published()
     remote.locate = lambda url: url.replace(remote.storage_url, "")
     assert client.get(FILE).status_code == 502
 
 
 def test_no_internal_address_reaches_a_caller(make_client: MakeClient, remote: RegistryWithStorage) -> None:
-    """A registry that has an alias is called by it in every message; so is what stands behind it."""
+    """A registry with an alias is called by it in every message, and so are the hosts that it names."""
     with served(remote) as url:
         client = make_client(PYOCI_REGISTRIES=f"lab={url}, gone=http://127.0.0.1:9")
         upload(client, url=ROOT)

@@ -682,7 +682,7 @@ REPORTS = (
         "astral-sh/uv#12805",
         "a wrong password",
         "401, so that no client goes on to another index",
-        "flows/test_main_job.py::TestWhoIsServed::test_and_nobody_without",
+        "flows/test_main_job.py::TestWhoIsServed::test_without_a_password",
     ),
     Report(
         "pypa/pip#11784",

@@ -32,7 +32,7 @@ def last(lines: Lines) -> dict[str, Any]:
 
 
 def test_an_upload(client: FlaskClient, lines: Lines) -> None:
-    """The project as the form spells it, and the file; no error if there is none."""
+    """The project as the form spells it, and the file. There is no error field."""
     assert upload(client) == 200
     line = last(lines)
     assert (line["level"], line["project"], line["file"]) == ("info", "Hello.World", WHEEL)
@@ -75,7 +75,7 @@ def test_other_requests(
     file: str | None,
     error: str | None,
 ) -> None:
-    """What the request named, whether it is there or not."""
+    """The project and file of the request, whether they exist or not."""
     client.open(f"{ROOT}{path}", method=method)
     line = last(lines)
     assert (line.get("project"), line.get("file"), line["level"]) == (project, file, "info")
@@ -95,7 +95,7 @@ def test_other_requests(
     ],
 )
 def test_the_user(client: FlaskClient, lines: Lines, pair: str, user: str | None) -> None:
-    """The Basic user name, unless it may be a token. A page that is given again has it as well."""
+    """The Basic user name, unless it may be a token. Also for a cached page."""
     upload(client)
     for _ in range(2):
         client.get(f"{ROOT}hello-world/", headers=basic(pair))
@@ -113,7 +113,7 @@ def test_no_user(make_client: MakeClient, lines: Lines) -> None:
 
 
 def test_an_outage_is_an_error(make_client: MakeClient, lines: Lines, tmp_path: Path) -> None:
-    """PYOCI_LOG=warning shows it, and no request that was answered well."""
+    """PYOCI_LOG=warning shows it, and no successful request."""
     client = make_client(PYOCI_LOG="warning")
     upload(client)
     assert lines.getvalue() == ""

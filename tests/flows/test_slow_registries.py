@@ -1,4 +1,4 @@
-"""Registries that answer slowly by design, or make one page cost thousands of requests."""
+"""Registries that answer slowly by design, or need thousands of requests for one page."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ ROOT = "/lab/acme/hello-world/"
 
 
 def test_manifests_are_read_side_by_side(make_client: MakeClient) -> None:
-    """None is answered before eight are asked for."""
+    """The registry answers none before eight are requested."""
     together = threading.Barrier(8)
     registry = ChildrenRegistry(16, before=lambda: together.wait(20))
     with served(registry) as url:
@@ -94,7 +94,7 @@ def test_a_file_costs_its_own_manifest_only(make_client: MakeClient) -> None:
 
 
 def test_a_page_asks_for_so_many_manifests_at_most(make_client: MakeClient, lines: Lines) -> None:
-    """The others are passed over, which is logged once; the next page asks for them."""
+    """The others are left out, which is logged once. The next page reads them."""
     registry = ChildrenRegistry(CHILDREN + 20)
     with served(registry) as url:
         client = make_client(PYOCI_REGISTRIES=f"lab={url}", PYOCI_CACHE_TTL="0")

@@ -1,4 +1,6 @@
-"""Registries that let strangers read what is public: one hides the rest with a 404, one never challenges."""
+"""Registries that let anonymous callers read public content: one hides the rest with a 404, one never sends a
+challenge.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ ME = basic("me", "hunter2")
 
 @dataclass
 class HalfOpenRegistry:
-    """Writes need credentials; reads are answered to everybody, with 404 where a stranger may not look."""
+    """Writes need credentials. Reads are answered for everybody, with 404 if an anonymous caller has no
+    access.
+    """
 
     registry: Any
     seen: list[tuple[str, str, bool]] = field(default_factory=list)
@@ -59,7 +63,7 @@ def half_open(tmp_path: Path) -> HalfOpenRegistry:
 
 @pytest.fixture
 def published(make_client: MakeClient, half_open: HalfOpenRegistry) -> Iterator[FlaskClient]:
-    """A client of PyOCI that has asked that registry nothing yet; a wheel is in it."""
+    """A client of PyOCI with an empty cache, before that registry with a wheel."""
     with served(half_open) as url:
         settings = {"PYOCI_REGISTRIES": f"lab={url}"}
         assert upload(make_client(**settings), url=ROOT, headers=ME).status_code == 200
@@ -67,8 +71,10 @@ def published(make_client: MakeClient, half_open: HalfOpenRegistry) -> Iterator[
         yield make_client(**settings)
 
 
-def test_who_has_credentials_is_no_stranger(published: FlaskClient, half_open: HalfOpenRegistry) -> None:
-    """Page, root and file are found; the door is asked once, and then credentials come at once."""
+def test_caller_with_credentials(published: FlaskClient, half_open: HalfOpenRegistry) -> None:
+    """Page, root and file are found. The registry is pinged once; after that the credentials are sent at
+    once.
+    """
     for path in (PAGE, ROOT, f"{PAGE}{WHEEL}", f"{PAGE}{WHEEL}.metadata"):
         answer = published.get(path, headers=ME)
         assert answer.status_code == 200
@@ -79,13 +85,13 @@ def test_who_has_credentials_is_no_stranger(published: FlaskClient, half_open: H
     assert half_open.seen[0] == ("GET", "/v2/acme/hello_world/tags/list", True)
 
 
-def test_who_has_wrong_ones_is_told_so(published: FlaskClient) -> None:
-    """Not that the project is absent: a client would go on to the next package index."""
+def test_caller_with_wrong_credentials(published: FlaskClient) -> None:
+    """A 401 and not a 404, after which a client would go on to the next package index."""
     assert published.get(PAGE, headers=basic("me", "wrong")).status_code == 401
 
 
-def test_who_has_none_is_a_stranger(published: FlaskClient) -> None:
-    """And is told what the registry tells strangers."""
+def test_anonymous_caller(published: FlaskClient) -> None:
+    """Gets the registry's answer."""
     assert published.get(PAGE).status_code == 404
 
 
@@ -96,8 +102,8 @@ READABLE = {"stranger": {"open"}, "you": {"open", "team"}, "me": {"open", "team"
 
 @dataclass
 class FriendlyRegistry:
-    """Like zot with a policy for strangers: it answers them 200 at `/v2/`, where the challenge comes along,
-    and in its list of repositories it names what each caller may read.
+    """Like zot with a policy for anonymous callers: it answers them 200 at `/v2/`, with a challenge, and its
+    list of repositories has what each caller may read.
     """
 
     registry: Any
@@ -130,11 +136,11 @@ def _sent(start_response: Any, document: dict[str, Any], *more: tuple[str, str])
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(CALLERS)), ids=" ".join)
-def test_a_registry_that_shows_strangers_less(
+def test_registry_that_lists_less_to_anonymous_callers(
     make_client: MakeClient, tmp_path: Path, order: tuple[str, ...]
 ) -> None:
-    """Each caller sees the projects that the registry shows with their credentials, whoever came before, and
-    upstream is never asked for the name of a namespace.
+    """Each caller sees the projects that the registry lists to them, whoever came before. Upstream is never
+    asked for the name of a namespace.
     """
     registry = FriendlyRegistry(create_registry_app(tmp_path / "remote", htpasswd=None, local_only=False))
     upstream = OtherIndex()
@@ -160,7 +166,7 @@ def test_a_registry_that_shows_strangers_less(
 
 
 def _projects(client: FlaskClient, root: str, headers: dict[str, str]) -> list[str] | None:
-    """What a root lists; None if the caller is refused."""
+    """The projects of a root; None if the caller is refused."""
     answer = client.get(root, headers={**headers, **JSON})
     if answer.status_code in {401, 403}:
         return None

@@ -17,7 +17,7 @@ SIZE = 8_000_000  # bytes of /large; more than the buffers of a connection hold
 
 
 def wait_for(gate: str) -> None:
-    """Say that the request has begun to wait, and wait."""
+    """Signal that the request is waiting, and wait."""
     Path(f"{gate}.begun").touch()
     end = time.monotonic() + 60
     while not Path(gate).exists() and time.monotonic() < end:
@@ -31,10 +31,8 @@ def halves(gate: str) -> Iterator[bytes]:
 
 
 def application(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-    """Answer with the process, so that a test sees whether it is the same.
-
-    At /alone no thread can be started until the file exists that the query names. At /halves the second half
-    of the answer waits for that file, at /wait the whole answer.
+    """Answers with the id of its process. At /alone no thread can be started until the file exists that the
+    query names. At /halves the second half of the answer waits for that file, at /wait the whole answer.
     """
     gate = environ["QUERY_STRING"]
     body = str(os.getpid()).encode()
@@ -55,7 +53,7 @@ def application(environ: dict[str, Any], start_response: StartResponse) -> Itera
 
 
 def loaded_late(gate: str) -> Any:
-    """The application, for a worker that is told to stop while it loads it. It says when it has begun."""
+    """The application, for a worker that is stopped while it loads it. It signals when loading has begun."""
     worker = signal.getsignal(signal.SIGTERM).__self__  # type: ignore[union-attr]
     Path(f"{gate}.begun").touch()
     while worker.alive:

@@ -1,4 +1,4 @@
-"""A clock that a test moves, a listener to events, and the connections of clients."""
+"""A clock that the test advances, a listener to events, and the connections of clients."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.clock import Clock
 
 
 class Listener:
-    """Keeps what it hears."""
+    """Records events."""
 
     def __init__(self) -> None:
         self.lines: list[dict[str, Any]] = []
@@ -43,7 +43,7 @@ class Connection:
 
 @dataclass
 class Connections:
-    """Connections over TCP, which of them are watched, and what has become of each."""
+    """Connections over TCP. Records which are watched, and what has become of each."""
 
     listener: socket.socket
     clock: Clock = field(default_factory=Clock)
@@ -61,7 +61,7 @@ class Connections:
         return conn
 
     def reset(self, conn: Connection) -> None:
-        """A client resets, and the server's system knows of it."""
+        """Reset a connection from the client's side, and wait until the server's system has noticed."""
         conn.reset()
         poll = select.poll()
         poll.register(conn.sock, 0)
@@ -70,7 +70,7 @@ class Connections:
 
 @contextmanager
 def listening() -> Iterator[Connections]:
-    """Connections with small buffers on the client's side; all are closed at the end."""
+    """Connections with small buffers on the client's side, which are closed after the test."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(30)
         connections = Connections(listener)

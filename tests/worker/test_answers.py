@@ -31,7 +31,7 @@ _caller = contextvars.ContextVar("_caller", default="")
 
 @dataclass
 class Log:
-    """gunicorn's log: the lines of the access log, and what was reported as an error."""
+    """gunicorn's log: the lines of the access log, and the reported errors."""
 
     accesses: list[tuple[str, int]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Log:
         self.accesses.append((request.path, response.status_code))
 
     def debug(self, *_: object) -> None:
-        """Nobody reads it."""
+        """Ignored."""
 
     def exception(self, message: str) -> None:
         self.errors.append(message)
@@ -48,7 +48,7 @@ class Log:
 
 @dataclass
 class Worker:
-    """What an answer needs of the worker."""
+    """The attributes of the worker that an answer uses."""
 
     wsgi: WSGIApplication
     cfg: Any = field(default_factory=Config)
@@ -61,7 +61,7 @@ class Worker:
 
 @dataclass
 class Body:
-    """What an application returns: pieces, and whether it was closed."""
+    """The pieces that an application returns. Records whether it was closed."""
 
     pieces: Iterable[bytes]
     closed: int = 0
@@ -103,7 +103,7 @@ def ask(
 
 @dataclass
 class GunicornConnection:
-    """gunicorn's connection, as far as an answer uses it."""
+    """The attributes of gunicorn's connection that an answer uses."""
 
     sock: Any
     client: tuple[str, int]
@@ -111,7 +111,7 @@ class GunicornConnection:
 
 
 def take(conn: Connection, answer: Answer, finished: bool) -> bytes:
-    """Read all of an answer, while a thread goes on with it."""
+    """Read the whole answer, while a thread continues it."""
     taken = bytearray()
     while not finished:
         taken += conn.client.recv(1_000_000)
@@ -135,8 +135,8 @@ def test_short_answer(connections: Connections) -> None:
 
 
 @pytest.mark.parametrize("change", [{"alive": False}, {"max_keepalived": 0}], ids=str)
-def test_connection_is_closed_after_it(connections: Connections, change: dict[str, Any]) -> None:
-    """Where the worker stops, or keeps as many connections as it may."""
+def test_connection_is_closed_after_an_answer(connections: Connections, change: dict[str, Any]) -> None:
+    """If the worker stops, or already keeps its maximum of connections."""
     answer, worker, conn = ask(connections, make_application([b"hello"], ("Content-Length", "5")))
     for name, value in change.items():
         setattr(worker, name, value)
@@ -146,7 +146,7 @@ def test_connection_is_closed_after_it(connections: Connections, change: dict[st
 
 
 def test_slow_reader(connections: Connections) -> None:
-    """The answer is suspended where the reader takes no more, and is whole in the end."""
+    """The answer is suspended when the reader takes no more, and is complete in the end."""
     body = Body(PIECE for _ in range(COUNT))
     answer, worker, conn = ask(connections, make_application(body, ("Content-Length", SIZE)))
     assert not answer.begin()
@@ -155,8 +155,8 @@ def test_slow_reader(connections: Connections) -> None:
     assert (body.closed, worker.log.accesses) == (1, [("/a", 200)])
 
 
-def test_context_goes_with_it(connections: Connections) -> None:
-    """The application sees the context variables of its beginning in whichever thread goes on with it."""
+def test_context_is_kept_across_threads(connections: Connections) -> None:
+    """The application sees its context variables in every thread that continues the answer."""
     seen = []
 
     def pieces() -> Iterator[bytes]:
@@ -172,7 +172,7 @@ def test_context_goes_with_it(connections: Connections) -> None:
 
 
 def test_reader_that_resets(connections: Connections) -> None:
-    """The error is the caller's to judge; the application has been closed by then."""
+    """The error is raised to the caller. The application has been closed by then."""
     body = Body(PIECE for _ in range(COUNT))
     answer, worker, conn = ask(connections, make_application(body, ("Content-Length", SIZE)))
     assert not answer.begin()
@@ -183,7 +183,7 @@ def test_reader_that_resets(connections: Connections) -> None:
 
 
 def test_failure_before_the_head(connections: Connections) -> None:
-    """It is raised, so that the client gets an answer that says so."""
+    """It is raised, so that the client gets an error."""
 
     def application(_environ: dict[str, Any], _start_response: StartResponse) -> Iterable[bytes]:
         raise ValueError("broken")
@@ -195,7 +195,7 @@ def test_failure_before_the_head(connections: Connections) -> None:
 
 
 def test_failure_within_the_body(connections: Connections) -> None:
-    """The answer is cut off, for its head has been sent."""
+    """The answer is cut off, because its head has been sent."""
 
     def pieces() -> Iterator[bytes]:
         yield b"half"
@@ -218,7 +218,7 @@ def file() -> Iterator[BinaryIO]:
 
 
 def test_file(connections: Connections, file: BinaryIO) -> None:
-    """The system sends it, as far as the reader takes it."""
+    """The system sends it, as much as the reader takes."""
     answer, worker, conn = ask(connections, make_application(FileWrapper(file), ("Content-Length", SIZE)))
     finished = answer.begin()
     assert not finished
@@ -227,7 +227,7 @@ def test_file(connections: Connections, file: BinaryIO) -> None:
 
 
 def test_file_that_is_too_short(connections: Connections, file: BinaryIO) -> None:
-    """The connection fails, since the answer's length has been sent."""
+    """The connection is closed, because the Content-Length has been sent."""
     length = ("Content-Length", str(2 * COUNT * len(PIECE)))
     answer, _worker, conn = ask(connections, make_application(FileWrapper(file), length))
     finished = answer.begin()
@@ -238,7 +238,7 @@ def test_file_that_is_too_short(connections: Connections, file: BinaryIO) -> Non
 
 @dataclass
 class Suspended:
-    """The worker's loop around slow readers."""
+    """The worker's loop for slow readers."""
 
     connections: Connections
     resumed: list[Connection] = field(default_factory=list)
@@ -266,7 +266,7 @@ def suspended(connections: Connections) -> Suspended:
 
 
 def test_reader_takes_all(suspended: Suspended) -> None:
-    """Then the answer goes on."""
+    """Then the answer continues."""
     conn, taken = suspended.begin(), 0
     while conn in suspended.connections.watched:
         taken += len(conn.client.recv(1_000_000))
@@ -277,7 +277,7 @@ def test_reader_takes_all(suspended: Suspended) -> None:
 
 
 def test_reader_stalls(suspended: Suspended) -> None:
-    """Time counts from the last byte that it took."""
+    """The time since the reader last took a byte counts."""
     conn = suspended.begin()
     suspended.connections.clock.now += STALL_SECONDS - 1
     conn.client.recv(1_000_000)
@@ -292,7 +292,7 @@ def test_reader_stalls(suspended: Suspended) -> None:
 
 
 def test_suspended_reader_resets(suspended: Suspended) -> None:
-    """It is no slow reader: nothing is reported. The others stay."""
+    """It doesn't count as a slow reader, so nothing is reported. The others are kept."""
     conn, other = suspended.begin(), suspended.begin()
     suspended.connections.reset(conn)
     suspended.readers.on_writable(conn)
@@ -313,7 +313,7 @@ def test_slowest_reader(suspended: Suspended) -> None:
 
 
 def facts_of(connections: Connections, *, stopping: bool, limit: int | None) -> dict[str, Any]:
-    """What an application is told about the server, by the environ of one request."""
+    """The facts about the server in the environ of one request."""
     seen: dict[str, Any] = {}
 
     def application(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
@@ -330,7 +330,7 @@ def facts_of(connections: Connections, *, stopping: bool, limit: int | None) -> 
 
 @pytest.mark.parametrize(("stopping", "limit"), [(False, None), (True, 5)])
 def test_server_facts(connections: Connections, stopping: bool, limit: int | None) -> None:
-    """And `Connection: close` closes the connection, whose body was perhaps not read."""
+    """`Connection: close` closes the connection, because the body may not have been read."""
     assert facts_of(connections, stopping=stopping, limit=limit) == {
         "server.stopping": stopping,
         "server.body_limit": limit,

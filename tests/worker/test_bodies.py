@@ -1,4 +1,4 @@
-"""Which bodies the loop collects, which go to a thread, and which go when there is no room."""
+"""Bodies: which ones the loop collects, which go to a thread, and which are dropped if there is no room."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STEPS = 100
 
 @dataclass
 class Loop:
-    """What stands about the bodies, and what has become of each."""
+    """The worker's loop for bodies, which records what becomes of them."""
 
     allowance: Allowance
     clock: Clock = field(default_factory=Clock)
@@ -64,7 +64,7 @@ class Loop:
         return conn
 
     def send(self, conn: Connection, size: int, seconds: float) -> None:
-        """Let a client send so many bytes, in so many seconds."""
+        """Let a client send `count` bytes in `seconds`."""
         sent = 0
         while sent < size and conn in self.watched:
             piece = min(PIECE, size - sent)
@@ -74,7 +74,7 @@ class Loop:
             self.bodies.on_readable(conn)
 
     def send_together(self, seconds: float, *amounts: tuple[Connection, int]) -> None:
-        """Let several clients send, each so many bytes, in the same time."""
+        """Let each of several clients send `count` bytes in the same time."""
         for _ in range(_STEPS):
             self.clock.now += seconds / _STEPS
             for conn, size in amounts:
@@ -96,7 +96,7 @@ def loop() -> Iterator[Loop]:
 
 
 def test_slow_body_waits_without_a_thread(loop: Loop) -> None:
-    """Until it is whole, on the disk for the most part; then a thread reads it as it was sent."""
+    """Until it is complete, mostly on the disk. Then a thread reads it."""
     conn = loop.begin(4 * IN_MEMORY)
     loop.send(conn, 4 * IN_MEMORY - 1, 20)
     assert (loop.handed_over, conn.sock.spool is not None) == ([], True)
@@ -109,7 +109,9 @@ def test_slow_body_waits_without_a_thread(loop: Loop) -> None:
 
 
 def test_fast_body_streams(loop: Loop) -> None:
-    """It goes to a thread before it is whole; a second one is collected while the first has one."""
+    """It goes to a thread before it is complete. While the first one has a thread, a
+    second one is collected.
+    """
     first, second = loop.begin(), loop.begin()
     loop.send(first, 200_000, 0.01)
     loop.send(second, 200_000, 0.01)
@@ -119,8 +121,8 @@ def test_fast_body_streams(loop: Loop) -> None:
     assert loop.handed_over == [first, second]
 
 
-def test_no_thread_to_flow_to(loop: Loop) -> None:
-    """Then a fast one is collected like others."""
+def test_fast_body_is_collected_if_no_thread_is_free(loop: Loop) -> None:
+    """Like a slow one."""
     loop.threads = 0
     conn = loop.begin()
     loop.send(conn, 500_000, 0.01)
@@ -128,7 +130,7 @@ def test_no_thread_to_flow_to(loop: Loop) -> None:
 
 
 def test_chunks(loop: Loop) -> None:
-    """Their end is found, and what follows it is left for later."""
+    """Their end is found, and the bytes after it are left for the next request."""
     conn = loop.begin(None)
     conn.client.sendall(b"3\r\nabc\r\n0\r\n")
     loop.bodies.on_readable(conn)
@@ -150,7 +152,7 @@ def test_over_the_limit(loop: Loop) -> None:
 
 
 def test_continue(loop: Loop) -> None:
-    """A client that waits for leave to send gets it, once."""
+    """A client that waits for 100 Continue gets it once."""
     conn = loop.connect()
     loop.bodies.begin(conn, Frame("POST", "/", 10, expects_continue=True), 0, LIMIT)
     assert conn.client.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -158,7 +160,7 @@ def test_continue(loop: Loop) -> None:
 
 
 def test_stalled(loop: Loop) -> None:
-    """A client that sends nothing for thirty seconds is ended; one that sends a byte now and then is not."""
+    """A client that sends nothing for thirty seconds is ended; one that sends a byte now and then isn't."""
     silent, slow = loop.begin(), loop.begin()
     for _ in range(3):
         loop.send(slow, 1, STALL_SECONDS / 2)
@@ -167,7 +169,7 @@ def test_stalled(loop: Loop) -> None:
 
 
 def test_client_that_leaves(loop: Loop) -> None:
-    """Its request goes to a thread, which finds the end; it may have closed its sending side alone."""
+    """Its request goes to a thread, which finds the end. The client may have closed only its sending side."""
     conn = loop.begin()
     conn.client.shutdown(socket.SHUT_WR)
     loop.bodies.on_readable(conn)
@@ -175,8 +177,8 @@ def test_client_that_leaves(loop: Loop) -> None:
     assert conn.sock.recv(10) == b""
 
 
-def test_slowest_goes_when_the_disk_is_full(loop: Loop) -> None:
-    """One that has no room is not ended for it: it waits, and goes on when there is some."""
+def test_slowest_is_dropped_when_the_disk_is_full(loop: Loop) -> None:
+    """A client without room waits, and continues when there is some."""
     loop.threads = 0
     slow, slower, honest = loop.begin(), loop.begin(), loop.begin()
     loop.send_together(40, (slow, 800_000), (slower, 700_000), (honest, 1_600_000))
@@ -189,8 +191,8 @@ def test_slowest_goes_when_the_disk_is_full(loop: Loop) -> None:
     assert slow in loop.watched
 
 
-def test_honest_ones_wait_for_each_other(loop: Loop) -> None:
-    """At 256 kbit/s nobody is ended at once, though there is no room for a third one."""
+def test_fast_enough_clients_are_not_dropped(loop: Loop) -> None:
+    """At 256 kbit/s no client is ended at once, although a third one has no room."""
     loop.threads = 0
     clients = [loop.begin() for _ in range(3)]
     loop.send_together(10, *((conn, 480_000 + number) for number, conn in enumerate(clients)))
@@ -203,7 +205,7 @@ def test_honest_ones_wait_for_each_other(loop: Loop) -> None:
 
 
 def test_no_room_takes_a_thread(loop: Loop) -> None:
-    """Where one is free."""
+    """If one is free."""
     loop.threads = 0
     first, second = loop.begin(), loop.begin()
     loop.send(first, 900_000, 20)
@@ -215,7 +217,7 @@ def test_no_room_takes_a_thread(loop: Loop) -> None:
 
 
 def test_slow_in_a_thread(loop: Loop) -> None:
-    """One that has become slow is cut where others wait for a thread, and where they don't is left."""
+    """A client that has become slow is cut if others wait for a thread, and otherwise kept."""
     conn = loop.begin()
     loop.send(conn, 200_000, 0.01)
     conn.sock.pace.wait()
@@ -229,7 +231,7 @@ def test_slow_in_a_thread(loop: Loop) -> None:
 
 
 def test_time_in_a_thread_is_not_the_clients(loop: Loop) -> None:
-    """A registry that takes minutes is no reason to cut a client that nobody waits for."""
+    """A client isn't cut while the registry is slow and nobody waits for the client."""
     conn = loop.begin()
     loop.send(conn, 200_000, 0.01)
     loop.clock.now += 100 * WINDOW
@@ -238,7 +240,7 @@ def test_time_in_a_thread_is_not_the_clients(loop: Loop) -> None:
 
 
 def test_client_that_has_left_expects_no_continue(loop: Loop) -> None:
-    """Its request goes to a thread, whose parser meets the end; the loop goes on."""
+    """Its request goes to a thread, whose parser finds the end; the loop continues."""
     conn = loop.connect()
     conn.client.close()
     assert not loop.bodies.begin(conn, Frame("POST", "/", 10, True), 0, LIMIT)

@@ -24,20 +24,20 @@ from pyoci.worker.framing import ChunkScanner, Frame, read_frame
     ],
 )
 def test_length(lines: tuple[str, ...], length: int | None) -> None:
-    """In bytes; None for chunks; and none if gunicorn's parser will refuse it."""
+    """In bytes; None for chunks; 0 if gunicorn's parser will refuse the request."""
     head = "\r\n".join(("POST /a/b?c=d HTTP/1.1", "Host: x", *lines, "", "")).encode()
     assert read_frame(head).length == length
 
 
 @pytest.mark.parametrize("ahead", [b"", b"\r\n", b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"])
 def test_request_line(ahead: bytes) -> None:
-    """Behind an empty line, or that of a proxy; the query is no part of the path."""
+    """After an empty line, or a line of the PROXY protocol. The query isn't part of the path."""
     head = ahead + b"PUT /a/b?c=d HTTP/1.1\r\nContent-Length: 1\r\nExpect: 100-Continue\r\n\r\n"
     assert read_frame(head) == Frame("PUT", "/a/b", 1, expects_continue=True)
 
 
 def test_old_version() -> None:
-    """HTTP/1.0 knows neither chunks nor 100 Continue."""
+    """HTTP/1.0 has neither chunks nor 100 Continue."""
     head = b"PUT /a HTTP/1.0\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n"
     assert read_frame(head) == Frame("PUT", "/a", 1)
     assert read_frame(b"PUT /a HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n").length == 0
@@ -45,7 +45,7 @@ def test_old_version() -> None:
 
 @pytest.mark.parametrize("head", [b"", b"\r\n\r\n", b"\nContent-Length: 1", b"GET\r\nContent-Length: 1"])
 def test_nonsense(head: bytes) -> None:
-    """Is the parser's business."""
+    """It is left to the parser."""
     assert read_frame(head).length == 0
 
 
@@ -60,7 +60,7 @@ BODIES = {
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 @pytest.mark.parametrize("size", [1, 2, 3, 1000])
 def test_chunks_end(body: bytes, size: int) -> None:
-    """With the body's last byte, in whatever pieces it comes; the next request is none of its business."""
+    """At the body's last byte, however the body is split. Bytes of the next request are ignored."""
     scanner, data = ChunkScanner(), body + b"GET / HTTP/1.1"
     seen = 0
     while not scanner.ended:
@@ -70,7 +70,7 @@ def test_chunks_end(body: bytes, size: int) -> None:
 
 
 def test_announced() -> None:
-    """A chunk counts when its size is known, not when it has come."""
+    """A chunk counts as soon as its size is known."""
     scanner = ChunkScanner()
     scanner.feed(b"2\r\nab\r\nffffffff\r\n")
     assert (scanner.announced, scanner.ended) == (2 + 0xFFFFFFFF, False)
@@ -79,8 +79,8 @@ def test_announced() -> None:
 @pytest.mark.parametrize(
     "body", [b"zz\r\n", b"\r\n", b"-1\r\n", b"0x1\r\n", b"1" * 17 + b"\r\n", b"1" * 20_000]
 )
-def test_no_chunks(body: bytes) -> None:
-    """They end at once, for the parser to refuse them."""
+def test_invalid_chunks_end_at_once(body: bytes) -> None:
+    """The parser then refuses them."""
     scanner = ChunkScanner()
     scanner.feed(body)
     assert scanner.ended

@@ -18,7 +18,7 @@ HEAD = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 @dataclass
 class Loop:
-    """The worker's loop around the heads."""
+    """The worker's loop for heads."""
 
     connections: Connections
     complete: list[tuple[Connection, int]] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Loop:
         return conn
 
     def send(self, conn: Connection, piece: bytes) -> None:
-        """Let a client send so much, and the loop take all of it."""
+        """Let a client send these bytes, and the loop read them all."""
         conn.client.sendall(piece)
         before = len(conn.sock.gathered)
         while conn in self.connections.watched and len(conn.sock.gathered) < before + len(piece):
@@ -58,7 +58,7 @@ def loop() -> Iterator[Loop]:
 
 
 def test_whole_head(loop: Loop) -> None:
-    """It is passed on with the place of its end; bytes of the body behind it stay."""
+    """It is passed on with its length. Bytes of the body after it are kept."""
     conn = loop.accept()
     loop.send(conn, HEAD + b"body")
     assert loop.complete == [(conn, len(HEAD))]
@@ -75,8 +75,8 @@ def test_head_in_pieces(loop: Loop) -> None:
     assert loop.complete == [(conn, len(HEAD))]
 
 
-def test_next_head_that_came_along(loop: Loop) -> None:
-    """The next request may have arrived together with the last one."""
+def test_next_head_arrives_with_a_request(loop: Loop) -> None:
+    """It may have arrived together with the last one."""
     conn = loop.connections.connect()
     conn.sock.gathered += HEAD
     loop.heads.begin(conn)
@@ -84,7 +84,7 @@ def test_next_head_that_came_along(loop: Loop) -> None:
 
 
 def test_kept_connection(loop: Loop) -> None:
-    """The loop watches it for a head while that is not whole."""
+    """The loop watches it while its next head is incomplete."""
     conn = loop.connections.connect()
     loop.connections.watched.add(conn)
     conn.client.sendall(HEAD[:5])
@@ -109,7 +109,7 @@ def test_refused(loop: Loop, head: bytes, status: str) -> None:
 
 
 def test_slow_head(loop: Loop) -> None:
-    """Its time runs from its first byte."""
+    """Its time begins with its first byte."""
     conn = loop.accept()
     loop.pass_time(IDLE_SECONDS - 1)
     loop.send(conn, HEAD[:1])
@@ -156,15 +156,15 @@ def test_end(loop: Loop) -> None:
     assert loop.connections.closed == [conn]
 
 
-def test_nothing_has_come(loop: Loop) -> None:
-    """A socket may be reported as readable without a byte."""
+def test_readable_without_a_byte(loop: Loop) -> None:
+    """A system may report a socket as readable without one."""
     conn = loop.accept()
     loop.heads.on_readable(conn)
     assert (loop.connections.watched, loop.connections.closed) == ({conn}, [])
 
 
 def test_oldest(loop: Loop) -> None:
-    """Silent ones come first, and then heads that have begun."""
+    """Silent connections come first, then those whose heads have begun."""
     begun, first, second = loop.accept(), loop.accept(), loop.accept()
     loop.send(begun, HEAD[:5])
     assert loop.heads.idle_since() == loop.connections.clock.now

@@ -1,4 +1,4 @@
-"""Connections that are closed on the server's side, and until when they are read."""
+"""Lingering: connections that the server has finished writing to, and how long they are read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PIECE = 64 * 1024  # bytes that a client sends at once
 
 @dataclass
 class Loop:
-    """The worker's loop around them."""
+    """The worker's loop for lingering connections."""
 
     connections: Connections
 
@@ -36,7 +36,7 @@ class Loop:
         return conn
 
     def send(self, conn: Connection, size: int) -> None:
-        """Let a client send so many bytes, as far as they are read."""
+        """Let a client send `count` bytes, as far as they are read."""
         for _ in range(size // PIECE):
             conn.client.sendall(b"x" * PIECE)
             while conn in self.connections.watched and is_readable(conn.sock):
@@ -58,7 +58,7 @@ def loop() -> Iterator[Loop]:
 
 
 def test_client_reads_the_end(loop: Loop) -> None:
-    """The client learns at once that this was all, and its end is awaited."""
+    """The client sees at once that the answer is complete. The server waits for the client to close."""
     conn = loop.begin()
     assert conn.client.recv(1) == b""
     assert (loop.connections.watched, loop.closed) == ({conn}, [])
@@ -67,8 +67,8 @@ def test_client_reads_the_end(loop: Loop) -> None:
     assert (loop.connections.watched, loop.closed) == (set(), [conn])
 
 
-def test_what_comes_is_thrown_away(loop: Loop) -> None:
-    """Up to a limit of bytes."""
+def test_received_bytes_are_discarded(loop: Loop) -> None:
+    """Up to a limit."""
     conn = loop.begin()
     loop.send(conn, LIMIT // 2)
     assert loop.closed == []
@@ -87,7 +87,7 @@ def test_time(loop: Loop) -> None:
 
 
 def test_unread_body(loop: Loop) -> None:
-    """A client that still sends a body which nobody reads has more time, and may send more."""
+    """A client that is still sending a body has more time, and may send more."""
     conn = loop.begin(unread=True)
     loop.send(conn, 2 * LIMIT)
     loop.connections.clock.now += UNREAD_SECONDS - 0.1
@@ -113,8 +113,8 @@ def test_reset_meanwhile(loop: Loop) -> None:
     assert (loop.connections.watched, loop.closed) == ({other}, [conn])
 
 
-def test_nothing_has_come(loop: Loop) -> None:
-    """A socket may be reported as readable without a byte."""
+def test_readable_without_a_byte(loop: Loop) -> None:
+    """A system may report a socket as readable without one."""
     conn = loop.begin()
     loop.lingering.on_readable(conn)
     assert (loop.connections.watched, loop.closed) == ({conn}, [])

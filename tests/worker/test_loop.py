@@ -1,4 +1,4 @@
-"""The whole worker under gunicorn, where its process has to survive. The rest is in tests/live."""
+"""The whole worker under gunicorn, for tests in which its process must survive. Others are in tests/live."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def get(address: tuple[str, int], path: str = "/") -> str:
 
 
 def exchange(address: tuple[str, int], request: bytes) -> bytes:
-    """What comes until the server closes."""
+    """All bytes until the server closes."""
     with socket.create_connection(address, timeout=60) as client:
         client.sendall(request)
         client.shutdown(socket.SHUT_WR)
@@ -114,7 +114,7 @@ def reset(client: socket.socket) -> None:
 
 
 def test_crowd_that_resets(address: tuple[str, int]) -> None:
-    """Clients that reset their connections, whatever they wait for, don't end the worker."""
+    """Clients that reset their connections, in any state, don't end the worker."""
     worker = get(address)
     for wanted in RESETS.values():
         for has_begun in (False, True):
@@ -129,7 +129,7 @@ def test_crowd_that_resets(address: tuple[str, int]) -> None:
 
 
 def test_reset_while_an_answer_is_made(address: tuple[str, int], log: BinaryIO, tmp_path: Path) -> None:
-    """A thread that goes on with an answer ends it when the client has gone, and logs no error."""
+    """A thread that continues the answer ends it when the client has left, and logs no error."""
     worker, gate = get(address), tmp_path / "gate"
     client = socket.create_connection(address, timeout=60)
     client.sendall(f"GET /halves?{gate} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
@@ -147,7 +147,7 @@ def test_reset_while_an_answer_is_made(address: tuple[str, int], log: BinaryIO, 
 
 
 def test_no_thread_can_be_started(address: tuple[str, int], tmp_path: Path) -> None:
-    """A request that would need one is refused with a 503, and the worker lives on."""
+    """A request that needs one gets a 503, and the worker survives."""
     gate, answers = tmp_path / "gate", []
     first = Thread(target=lambda: answers.append(get(address, f"/alone?{gate}")))
     first.start()
@@ -173,10 +173,12 @@ def post_fork(arbiter, worker):
 
 
 class TestStop:
-    """A worker that is told to stop answers everything that it has accepted."""
+    """A worker that is stopped answers all requests that it has accepted."""
 
     def test_right_after_the_fork(self, log: BinaryIO, tmp_path: Path) -> None:
-        """It stops before it accepts anything. Until it has a handler of its own, gunicorn loses signals."""
+        """It stops before it accepts anything. gunicorn loses signals until the worker
+        has its own handler.
+        """
         settings = tmp_path / "conf.py"
         settings.write_text(TOLD_TO_STOP)
         with gunicorn(log, "application", "-c", str(settings)):
@@ -186,7 +188,7 @@ class TestStop:
         assert started[1:] == [worker.encode()]
 
     def test_while_it_loads(self, log: BinaryIO, tmp_path: Path) -> None:
-        """It has accepted nothing by then. The connection that waits is accepted once, and answered."""
+        """It has accepted nothing yet. The waiting connection is accepted once, and answered."""
         gate, settings = tmp_path / "gate", tmp_path / "conf.py"
         settings.touch()  # no preload_app
         with gunicorn(log, f"loaded_late({str(gate)!r})", "-c", str(settings)) as process:
@@ -202,7 +204,7 @@ class TestStop:
     def test_while_all_threads_are_busy(
         self, log: BinaryIO, server: Popen[bytes], address: tuple[str, int], tmp_path: Path
     ) -> None:
-        """Requests that came before wait for a thread as ever."""
+        """Requests that arrived before still wait for a thread."""
         gates = [tmp_path / "first", tmp_path / "second"]
         answers: list[str] = []
         busy = [

@@ -1,4 +1,4 @@
-"""How fast a client is, by a clock that the test moves."""
+"""The pace of a client, with a clock that the test advances."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.worker.doubles import Listener
 
 
 def test_rate() -> None:
-    """Bytes over the time of waiting."""
+    """Bytes divided by the time of waiting."""
     clock = Clock()
     pace = Pace(clock)
     assert pace.rate == float("inf")
@@ -21,7 +21,7 @@ def test_rate() -> None:
 
 
 def test_other_time_does_not_count() -> None:
-    """The registry's, a lock's, or that of a queue."""
+    """Time that a registry, a lock or a queue takes."""
     clock = Clock()
     pace = Pace(clock)
     pace.wait()
@@ -32,7 +32,7 @@ def test_other_time_does_not_count() -> None:
 
 
 def test_a_wait_that_lasts() -> None:
-    """Counts while it does."""
+    """It counts before it ends."""
     clock = Clock()
     pace = Pace(clock)
     pace.wait()
@@ -44,7 +44,7 @@ def test_a_wait_that_lasts() -> None:
 
 
 def test_window() -> None:
-    """What was fast once is slow later: a byte a second, after much in the first one."""
+    """A client that was fast in the first window, and then sends a byte a second, becomes slow."""
     clock = Clock()
     pace = Pace(clock)
     pace.wait()
@@ -58,7 +58,9 @@ def test_window() -> None:
 
 
 def test_reports() -> None:
-    """Ten lines of a reason in a second, and in the next how many were left out. All are counted."""
+    """Ten lines of a reason are logged in a second; the next second logs how many were left out. All are
+    counted.
+    """
     clock, listener = Clock(), Listener()
     reports = Reports(listener.events, clock)
     for number in itertools.islice(itertools.count(), 15):

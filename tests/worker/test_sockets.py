@@ -1,4 +1,4 @@
-"""The worker's sockets; what the worker does with them, tests/live shows."""
+"""ClientSocket. The tests of the worker that uses it are in tests/live."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def send_all(ours: ClientSocket) -> None:
 
 
 def test_sending_waits_for_no_reader(pair: tuple[ClientSocket, socket.socket]) -> None:
-    """What the reader doesn't take is kept, and sent as it takes more, in order."""
+    """Bytes that the reader doesn't take are kept, and sent in order when it takes more."""
     ours, client = pair
     ours.sendall(PIECE)
     ours.sendall(b"the end")
@@ -63,7 +63,7 @@ def test_sending_waits_for_no_reader(pair: tuple[ClientSocket, socket.socket]) -
 
 
 def test_the_kernel_takes_little_ahead_of_a_slow_reader(pair: tuple[ClientSocket, socket.socket]) -> None:
-    """Hundreds of them would cost it megabytes each, and us what it takes to make them."""
+    """Otherwise each slow reader would take megabytes of the kernel's memory."""
     ours, _client = pair
     ours.sendall(PIECE)
     assert ours.sent < 1_000_000
@@ -83,7 +83,7 @@ def test_a_file(pair: tuple[ClientSocket, socket.socket], file: BinaryIO) -> Non
 
 
 def test_a_reader_that_has_left(pair: tuple[ClientSocket, socket.socket]) -> None:
-    """Is met when it is sent something."""
+    """Sending raises an error."""
     ours, client = pair
     ours.sendall(PIECE)
     client.close()
@@ -91,15 +91,15 @@ def test_a_reader_that_has_left(pair: tuple[ClientSocket, socket.socket]) -> Non
         send_all(ours)
 
 
-def test_a_sender_that_sends_nothing_is_left(pair: tuple[ClientSocket, socket.socket]) -> None:
-    """Where the server waits without a limit of its own."""
+def test_receiving_has_a_timeout(pair: tuple[ClientSocket, socket.socket]) -> None:
+    """If the server has set none."""
     ours, _client = pair
     with pytest.raises(ConnectionResetError):
         ours.recv(1)
 
 
-def test_what_was_gathered_comes_first(pair: tuple[ClientSocket, socket.socket]) -> None:
-    """A thread reads a request as if nobody had read it before: head, spool, and what comes next."""
+def test_gathered_bytes_are_received_first(pair: tuple[ClientSocket, socket.socket]) -> None:
+    """A thread receives the head, then the spool, then what arrives."""
     ours, client = pair
     client.sendall(b"head")
     assert ours.gather() == 4
@@ -109,8 +109,8 @@ def test_what_was_gathered_comes_first(pair: tuple[ClientSocket, socket.socket])
     assert [ours.recv(3), ours.recv(3), ours.recv(8), ours.recv(8)] == [b"hea", b"d", b"body", b"rest"]
 
 
-def test_what_came_along_is_the_next_request(pair: tuple[ClientSocket, socket.socket]) -> None:
-    """What lies in the spool when a request is answered."""
+def test_bytes_in_the_spool_become_the_next_request(pair: tuple[ClientSocket, socket.socket]) -> None:
+    """When a request is answered."""
     ours, _client = pair
     ours.spool = Spool(Allowance(0))
     ours.spool.append(b"bodyGET /")
@@ -121,7 +121,7 @@ def test_what_came_along_is_the_next_request(pair: tuple[ClientSocket, socket.so
 
 
 def test_cut(pair: tuple[ClientSocket, socket.socket]) -> None:
-    """Whoever waits for the client goes on, and can still answer."""
+    """A thread that waits for the client continues, and can still answer."""
     ours, client = pair
     ours.cut(socket.SHUT_RD)
     assert (ours.recv(1), ours.was_cut) == (b"", True)
@@ -138,8 +138,8 @@ def test_cut_of_a_connection_that_was_reset(pair: tuple[ClientSocket, socket.soc
     assert ours.was_cut
 
 
-def test_what_is_corked_goes_out_together(pair: tuple[ClientSocket, socket.socket]) -> None:
-    """Nothing is sent until it is flushed, and then in order."""
+def test_corked_bytes_are_sent_together(pair: tuple[ClientSocket, socket.socket]) -> None:
+    """When they are flushed, in order."""
     ours, client = pair
     ours.is_corked = True
     for number in range(200):
@@ -156,7 +156,7 @@ def test_what_is_corked_goes_out_together(pair: tuple[ClientSocket, socket.socke
 
 
 def test_timeout_of_gunicorn(pair: tuple[ClientSocket, socket.socket]) -> None:
-    """It applies to `recv`; what the loop calls never waits."""
+    """It applies to `recv`. Calls of the loop never wait."""
     ours, client = pair
     ours.settimeout(0.01)
     with pytest.raises(TimeoutError):

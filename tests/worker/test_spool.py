@@ -1,4 +1,4 @@
-"""Bytes of a body that wait: in order, within the limit, and gone when they are closed."""
+"""Spool: bytes of a body, in order, within a limit, and discarded on close."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MUCH = random.Random(1).randbytes(4 * IN_MEMORY)
 
 
 class FullDisk(io.BytesIO):
-    """A file that takes nothing."""
+    """A file on a full disk."""
 
     def write(self, _data: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -25,7 +25,7 @@ class FullDisk(io.BytesIO):
 
 @pytest.fixture
 def make_spool() -> Iterator[Callable[..., Spool]]:
-    """Makes spools, and closes them in the end."""
+    """Makes spools, which are closed after the test."""
     with ExitStack() as stack:
 
         def make(allowance: Allowance, *rest: Callable[[], BinaryIO]) -> Spool:
@@ -43,7 +43,7 @@ def drained(spool: Spool, size: int = 10_000) -> bytes:
 
 @pytest.mark.parametrize("size", [1000, IN_MEMORY, len(MUCH)])
 def test_in_order(size: int, make_spool: Callable[..., Spool]) -> None:
-    """Whether they were in memory or in the file."""
+    """From memory and from the file."""
     spool = make_spool(Allowance(len(MUCH)))
     for start in range(0, len(MUCH), size):
         spool.append(MUCH[start : start + size])
@@ -53,7 +53,7 @@ def test_in_order(size: int, make_spool: Callable[..., Spool]) -> None:
 
 
 def test_taken_in_between(make_spool: Callable[..., Spool]) -> None:
-    """A thread takes some, and more comes behind it."""
+    """A thread takes some bytes, and more are added."""
     spool = make_spool(Allowance(len(MUCH) + 4))
     spool.append(MUCH)
     assert spool.take(10) == MUCH[:10]
@@ -62,7 +62,7 @@ def test_taken_in_between(make_spool: Callable[..., Spool]) -> None:
 
 
 def test_little_needs_no_room(make_spool: Callable[..., Spool]) -> None:
-    """It waits in memory."""
+    """It is kept in memory."""
     spool = make_spool(Allowance(0))
     assert spool.can_take(IN_MEMORY)
     spool.append(MUCH[:IN_MEMORY])
@@ -71,7 +71,7 @@ def test_little_needs_no_room(make_spool: Callable[..., Spool]) -> None:
 
 
 def test_limit(make_spool: Callable[..., Spool]) -> None:
-    """It is shared, and given back."""
+    """It is shared by all spools, and released on close."""
     allowance = Allowance(len(MUCH))
     first, second = make_spool(allowance), make_spool(allowance)
     first.append(MUCH)
@@ -84,7 +84,7 @@ def test_limit(make_spool: Callable[..., Spool]) -> None:
 
 
 def test_full_disk(make_spool: Callable[..., Spool]) -> None:
-    """What has come all the same is held in memory, behind all else, and the limit is given back."""
+    """The bytes are held in memory after all others, and the limit is released."""
     allowance = Allowance(len(MUCH))
     made: list[BinaryIO] = [FullDisk()]
     spool = make_spool(allowance, made.pop)
@@ -96,7 +96,7 @@ def test_full_disk(make_spool: Callable[..., Spool]) -> None:
 
 
 def test_room_again(make_spool: Callable[..., Spool]) -> None:
-    """What was held goes to the file with what comes next."""
+    """The held bytes go to the file with the next ones."""
     allowance = Allowance(len(MUCH) + 10)
     assert allowance.take(len(MUCH))
     spool = make_spool(allowance)

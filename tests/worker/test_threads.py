@@ -1,4 +1,4 @@
-"""What waits for a thread, what is next, and what happens where no thread can be started."""
+"""The queues for threads, their order, and what happens if no thread can be started."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.clock import Clock
 
 @dataclass(eq=False)
 class Connection:
-    """Stands for its socket, too."""
+    """A connection that is also its socket."""
 
     name: str
     line: str = "GET /lab/acme/hello/ HTTP/1.1"
@@ -47,7 +47,7 @@ def names(queues: Queues) -> list[str]:
     ],
 )
 def test_a_page_waits_for_few_transfers(line: str) -> None:
-    """However many are in front of it."""
+    """However many came before it."""
     queues = Queues()
     for number in range(100):
         queues.add_request(Connection(f"transfer {number}", line))
@@ -67,7 +67,7 @@ def test_metadata_is_no_transfer() -> None:
 
 
 def test_a_newcomer_waits_for_few_of_a_crowd() -> None:
-    """And the crowd is served in turns with newcomers."""
+    """The crowd and newcomers are served in turns."""
     queues = Queues()
     for number in range(100):
         queues.add_request(Connection(str(number)))
@@ -79,7 +79,7 @@ def test_a_newcomer_waits_for_few_of_a_crowd() -> None:
 
 
 def test_answers_come_in_their_turn() -> None:
-    """Among requests, and never late."""
+    """In turns with requests. They never expire."""
     clock = Clock()
     queues = Queues(clock)
     queues.add_answer(Connection("answer"))
@@ -93,7 +93,7 @@ def test_answers_come_in_their_turn() -> None:
 
 @dataclass
 class Work:
-    """Threads, what they were given, and what became of it."""
+    """Threads, with a record of their work."""
 
     count: int = 2
     clock: Clock = field(default_factory=Clock)
@@ -128,7 +128,7 @@ def work() -> Iterator[Work]:
 
 @contextmanager
 def no_new_threads() -> Iterator[None]:
-    """A thread's stack larger than any address space: the system refuses to start one."""
+    """The system can't start a thread, because its stack would be larger than any address space."""
     before = threading.stack_size(2**47)
     try:
         yield
@@ -157,7 +157,7 @@ def test_others_wait(work: Work) -> None:
 
 
 def test_extra_thread(work: Work) -> None:
-    """It is for what can't wait."""
+    """Only for urgent requests."""
     for number in range(2):
         work.threads.add_request(Connection(str(number)))
     probe = Connection("probe")
@@ -166,7 +166,7 @@ def test_extra_thread(work: Work) -> None:
 
 
 def test_no_thread_can_be_started(work: Work) -> None:
-    """The request is refused. No thread serves it later, when its connection is somebody else's."""
+    """The request is refused. No thread serves it later, when its connection is used by another one."""
     first, second, third = (Connection(name) for name in ("first", "second", "third"))
     work.threads.add_request(first)
     with no_new_threads():
@@ -180,7 +180,7 @@ def test_no_thread_can_be_started(work: Work) -> None:
 
 
 def test_begun_answer_waits_where_no_thread_can_be_started(work: Work) -> None:
-    """It can't be refused any more; it goes on as soon as a thread is free."""
+    """It can't be refused any more. It continues as soon as a thread is free."""
     first, answer = Connection("first"), Connection("answer")
     work.threads.add_request(first)
     with no_new_threads():
