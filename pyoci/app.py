@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,8 +55,12 @@ class ForWorker:
     waiting_bodies: int
 
 
-def create_app(settings: Settings, log: Log | None = None) -> Flask:
-    """The WSGI application. Raises WrongSettings if the embedded registry can't be opened."""
+def create_app(
+    settings: Settings, log: Log | None = None, *, sleep: Callable[[float], None] = time.sleep
+) -> Flask:
+    """The WSGI application. `sleep` is called before what was written is read back, and between attempts to
+    write. Raises WrongSettings if the embedded registry can't be opened.
+    """
     log = log or Log(settings.log.default, settings.log.rooms)
     for warning in settings.warnings:
         log.write(warning, room="config", level="warning")
@@ -63,14 +68,7 @@ def create_app(settings: Settings, log: Log | None = None) -> Flask:
     events = telemetry.events(log)
     backend = _backend(settings, events)
     htpasswd = _htpasswd(settings)
-    transport = Transport(
-        embedded=_embedded(settings, htpasswd, events),
-        proxies=Proxies(settings.proxies, settings.no_proxy),
-        ca_bundle=settings.ca_bundle,
-        host_connections=settings.host_connections,
-        user_agent=f"pyoci/{pyoci.__version__}",
-        events=events,
-    )
+    transport = _transport(settings, htpasswd, events)
     store = service.PackageStore(
         Gateway(transport, ttl=settings.cache_ttl, events=events),
         max_versions=settings.max_versions,
@@ -78,6 +76,7 @@ def create_app(settings: Settings, log: Log | None = None) -> Flask:
         upstream=_upstream(settings, transport, backend, events),
         rules=lookup.Rules(settings.private_projects, settings.upstream_on_denied),
         cache=_cache(settings, backend),
+        sleep=sleep,
     )
 
     app = Flask("pyoci", static_folder=None)
@@ -120,6 +119,18 @@ def _telemetry(settings: Settings, log: Log) -> Telemetry:
             f"PyOCI can't start with these settings:\n  PYOCI_METRICS: no directory for them: {exc.strerror}"
         ) from exc
     return Telemetry(otlp, prometheus_metrics(directory.path), threads=settings.threads, kept=directory)
+
+
+def _transport(settings: Settings, htpasswd: Htpasswd | None, events: Events) -> Transport:
+    """The way to registries and upstream."""
+    return Transport(
+        embedded=_embedded(settings, htpasswd, events),
+        proxies=Proxies(settings.proxies, settings.no_proxy),
+        ca_bundle=settings.ca_bundle,
+        host_connections=settings.host_connections,
+        user_agent=f"pyoci/{pyoci.__version__}",
+        events=events,
+    )
 
 
 def _admission(htpasswd: Htpasswd | None) -> Callable[[Registry, dict[str, Any]], None]:

@@ -71,7 +71,7 @@ def _nobodys_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def server(tmp_path: Path) -> Iterator[str]:
     """The URL of a PyOCI server with an embedded registry."""
     settings = Settings.from_environ({"PYOCI_EMBEDDED": str(tmp_path / "registry"), "PYOCI_LOG": "off"})
-    with served(create_app(settings)) as url:
+    with served(create_app(settings, sleep=lambda _: None)) as url:
         yield url
 
 

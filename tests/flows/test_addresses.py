@@ -135,7 +135,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, met: set[str]) -> FlaskClient
         "PYOCI_METRICS": "yes",
         "PYOCI_LOG": "off",
     }
-    app = create_app(Settings.from_environ(settings))
+    app = create_app(Settings.from_environ(settings), sleep=lambda _: None)
     app.test_client_class = ReadingClient
     app.before_request(lambda: met.add(str(request.url_rule).rstrip("/")))
     client = app.test_client()

@@ -13,6 +13,8 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from pyoci.app import create_app
+from pyoci.config import Settings
 from tests.builders import make_metadata, make_sdist, make_wheel, make_zip
 from tests.flows.conftest import Lines, MakeClient
 
@@ -57,6 +59,15 @@ def test_the_main_job(client: FlaskClient) -> None:
     assert hashlib.sha256(metadata).hexdigest() == file["core-metadata"]["sha256"]
     assert f'<a href="{file["url"]}#sha256=' in client.get(f"{ROOT}hello-world/").text
     assert 'href="hello-world/"' in client.get(ROOT).text
+
+
+def test_an_upload_is_read_back_after_a_pause(tmp_path: Path) -> None:
+    """Twice, since a writer elsewhere may have overwritten it meanwhile. `sleep` is called for each."""
+    slept: list[float] = []
+    settings = Settings.from_environ({"PYOCI_EMBEDDED": str(tmp_path), "PYOCI_LOG": "off"})
+    assert upload(create_app(settings, sleep=slept.append).test_client()).status_code == 200
+    assert len(slept) == 2
+    assert min(slept) > 0
 
 
 def test_head_and_range(client: FlaskClient) -> None:

@@ -20,7 +20,7 @@ KINDS = ["registry", "server", "in this process"]
 def server(tmp_path: Path) -> Iterator[str]:
     """The URL of a PyOCI server with an embedded registry."""
     settings = Settings.from_environ({"PYOCI_EMBEDDED": str(tmp_path / "registry"), "PYOCI_LOG": "off"})
-    with served(create_app(settings)) as url:
+    with served(create_app(settings, sleep=lambda _: None)) as url:
         yield url
 
 

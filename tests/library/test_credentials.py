@@ -14,6 +14,7 @@ import pytest
 
 from pyoci.errors import InvalidRequest, Unauthorized
 from pyoci.library import Anonymous, Basic, Credentials, IdentityToken, find_credentials
+from tests.waiting import until
 
 SECRET = "secret-word"
 ME = Basic("me", SECRET)
@@ -183,7 +184,7 @@ def test_a_helper_that_hangs_is_ended_with_its_children(home: Home) -> None:
     with pytest.raises(Unauthorized, match=r"docker-credential-test did not answer within 2 seconds"):
         home.find("ghcr.io", seconds=2.0)
     child = int((home.directory / "child").read_text())
-    assert not _is_running(child)
+    until(lambda: not _is_running(child), "the end of the child")
 
 
 def _is_running(pid: int) -> bool:

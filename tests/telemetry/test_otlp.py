@@ -44,7 +44,7 @@ def watched(collector: Collector, **environ: str) -> Iterator[tuple[FlaskClient,
     """PyOCI in this process; at the end all that is left is exported."""
     log = io.StringIO()
     settings = Settings.from_environ({"OTLP_ENDPOINT": collector.url, "OTLP_AUTH": SECRET, **environ})
-    app = create_app(settings, Log("debug", stream=log))
+    app = create_app(settings, Log("debug", stream=log), sleep=lambda _: None)
     try:
         yield app.test_client(), log
     finally:
