@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
@@ -15,6 +16,13 @@ _RANK = {"debug": 10, "info": 20, "warning": 30, "error": 40, "off": 99}
 # User info in a URL, in any field. The web package refuses such addresses, but logs them first.
 _USER_INFO = re.compile(r"[^/\s]*@")
 _ENCODED = re.compile(r"%(?:25)*40", re.IGNORECASE)
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=True, default=repr)
+
+
+def _as_json(fields: Mapping[str, object], **_options: object) -> str:
+    return _ENCODER.encode(fields)
 
 
 class Log:
@@ -35,7 +43,7 @@ class Log:
         renderers: tuple[Any, ...] = (
             (_without_controls, structlog.dev.ConsoleRenderer(colors=True))
             if stream.isatty()
-            else (structlog.processors.JSONRenderer(ensure_ascii=True),)
+            else (structlog.processors.JSONRenderer(serializer=_as_json),)
         )
         self._logger = structlog.wrap_logger(
             structlog.WriteLogger(stream),
@@ -44,7 +52,7 @@ class Log:
                 *renderers,
             ],
             wrapper_class=structlog.BoundLogger,
-        )
+        ).bind()  # otherwise each line makes a logger of its own
         # urllib3 writes warnings with whole URLs, and a signed one is a credential.
         logging.getLogger("urllib3").setLevel(logging.CRITICAL)
 
