@@ -10,7 +10,7 @@ from typing import Any
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 
-class _Quiet(WSGIRequestHandler):
+class QuietHandler(WSGIRequestHandler):
     """Says nothing, and keeps connections as real registries do."""
 
     protocol_version = "HTTP/1.1"
@@ -22,7 +22,7 @@ class _Quiet(WSGIRequestHandler):
 @contextmanager
 def served(application: Any, host: str = "127.0.0.1") -> Iterator[str]:
     """Serve `application` on a free port; gives its URL."""
-    server = make_server(host, 0, application, threaded=True, request_handler=_Quiet)
+    server = make_server(host, 0, application, threaded=True, request_handler=QuietHandler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:

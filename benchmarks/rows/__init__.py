@@ -6,6 +6,7 @@ from benchmarks.results import Row
 from benchmarks.rows.cold import cold_rows
 from benchmarks.rows.crowd import crowd_rows
 from benchmarks.rows.downloads import download_rows
+from benchmarks.rows.hostile import hostile_rows
 from benchmarks.rows.install import install_rows
 from benchmarks.rows.many import many_rows
 from benchmarks.rows.pages import page_rows
@@ -29,5 +30,6 @@ ROWS: dict[str, Callable[[Stage, int], list[Row]]] = {
     "downloads": download_rows,
     "upstream": upstream_rows,
     "slow": slow_rows,
+    "hostile": hostile_rows,
     "transfers": transfer_rows,
 }

@@ -19,6 +19,7 @@ _SECONDS = 2.0  # of each run; a page that takes longer is waited for
 _PROJECT = "pages"
 _FLASK = "Flask view"
 _WSGI = "bare WSGI function"
+_GTHREAD = "bare WSGI function, gunicorn's gthread"
 _EMBEDDED = "PyOCI's own registry"
 _HOP = frozenset({"connection", "date", "server", "transfer-encoding", "content-length"})
 
@@ -93,8 +94,13 @@ def _limits(stage: Stage, pyoci: _Target) -> tuple[str, list[_Target]]:
     path.write_text(json.dumps(headers))
     path.with_suffix(".body").write_bytes(body)
     limits = []
-    for label, application in ((_FLASK, "page()"), (_WSGI, "wsgi()")):
-        server = stage.bare(application, BENCH_ANSWER=str(path))
+    gthread = {"GUNICORN_CMD_ARGS": "--worker-class gthread"}
+    for label, application, environ in (
+        (_FLASK, "page()", {}),
+        (_WSGI, "wsgi()", {}),
+        (_GTHREAD, "wsgi()", gthread),
+    ):
+        server = stage.bare(application, BENCH_ANSWER=str(path), **environ)
         port = int(server.url.rpartition(":")[2])
         limits.append(_Target(label, ("127.0.0.1", port), f"/it/bench/{_PROJECT}/"))
     return etag, limits
@@ -119,6 +125,7 @@ def _rates(runs: dict[str, list[Load]], peer: str) -> list[Row]:
     pyoci, again = rates.pop("PyOCI"), rates.pop("If-None-Match")
     bars = {
         _FLASK: times(0.65, at_least=True),
+        _GTHREAD: times(0.85, at_least=True),
         peers.DEVPI: times(20, at_least=True),
         peer: times(20, at_least=True),
     }

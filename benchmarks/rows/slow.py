@@ -15,7 +15,15 @@ from benchmarks.wheels import MB, File, large_wheel
 from tests.live.attacking import Attack, Kind, slow_kinds
 
 _CROWD = 300
-_ATTACKS = ("bodies", "chunked bodies", "yanks", "readers", "readers that stop", "silent")
+_ATTACKS = (
+    "bodies",
+    "chunked bodies",
+    "bodies of a probe",
+    "yanks",
+    "readers",
+    "readers that stop",
+    "silent",
+)
 _READERS = 64
 _SIZE = 100  # MB
 _SPEED = 64 * 1024  # bytes a second that each of them reads

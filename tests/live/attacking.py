@@ -6,13 +6,15 @@ import contextlib
 import itertools
 import socket
 import threading
-from collections.abc import Iterator
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
+from tests.builders import make_wheel
 from tests.live.servers import Server
 from tests.live.sockets import make_head
 from tests.waiting import until
@@ -20,19 +22,25 @@ from tests.waiting import until
 LIMIT = 60  # seconds until all are connected, or have their answer
 _PAUSE = 0.2  # seconds between two turns
 _FORM = "Content-Type: multipart/form-data; boundary=b"
+NUMBER = "@NUMBER@"
+_ALL = 65536  # bytes; whatever has come
+_SOON = 5  # turns
+_numbers = itertools.count()
 _WINDOW = 4096  # bytes that the kernel takes in for a slow reader
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What each client does: it sends `opening`, and then in each turn `drip`, and reads so many bytes. One
-    that `is_answered` counts when its answer has begun.
+    """What each client does: it sends `opening`, and then in each turn `drip`, and reads so many bytes.
+    NUMBER in the opening becomes a number that is new each time. A client that `is_answered` counts when its
+    answer has begun. One that `leaves` closes its connection after so many turns, and comes back.
     """
 
     opening: bytes
     drip: bytes = b""
     reads: int = 0
     is_answered: bool = False
+    leaves: int | None = None
 
 
 def slow_kinds(path: str, file: str, project: str = "hello-world") -> dict[str, Kind]:
@@ -50,6 +58,58 @@ def slow_kinds(path: str, file: str, project: str = "hello-world") -> dict[str, 
         "readers": Kind(make_head(f"GET {path}{project}/{file} HTTP/1.1"), reads=500, is_answered=True),
         "readers that stop": Kind(make_head(f"GET {path}{project}/{file} HTTP/1.1"), is_answered=True),
     }
+
+
+def registry_kinds(names: Sequence[str]) -> dict[str, Kind]:
+    """The kinds of clients that have PyOCI ask the hostile registry, which it knows by these names."""
+    large, manifests = (make_page_request(names[0], kind) for kind in ("large", "children"))
+    kinds = {
+        "large documents": Kind(large, reads=_ALL),
+        "large documents, left": Kind(large, reads=_ALL, leaves=_SOON),
+        "manifests without end": Kind(manifests, reads=_ALL),
+        "manifests without end, left": Kind(manifests, reads=_ALL, leaves=_SOON),
+        "uploads that hang, left": Kind(make_upload_request(names[0]), reads=_ALL, leaves=_SOON),
+    }
+    slow = {f"slow registry {name}": Kind(make_page_request(name, "slow"), reads=_ALL) for name in names}
+    return kinds | slow
+
+
+def upstream_kinds(path: str) -> dict[str, Kind]:
+    """The kinds of clients that have PyOCI ask the hostile package index; the index at `path` has nothing."""
+    heads = {
+        kind: make_head(f"GET {path}{kind}-{NUMBER}/ HTTP/1.1", "Connection: close")
+        for kind in ("bomb", "links")
+    }
+    return {f"upstream {kind}": Kind(head, reads=_ALL) for kind, head in heads.items()}
+
+
+def reader_kinds(path: str) -> dict[str, Kind]:
+    """Callers who may only read, and try to yank a version of the index at `path`."""
+    token = b64encode(b"reader:password").decode()
+    body = '{"yanked": true}'
+    head = make_head(
+        f"PATCH {path}hello-world/1.0 HTTP/1.1",
+        f"Authorization: Basic {token}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+    )
+    return {"readers that write": Kind(head + body.encode(), reads=_ALL)}
+
+
+def make_page_request(registry: str, kind: str) -> bytes:
+    return make_head(f"GET /{registry}/{kind}/n{NUMBER}/hello-world/ HTTP/1.1", "Connection: close")
+
+
+def make_upload_request(registry: str) -> bytes:
+    filename, content = make_wheel()
+    fields = {":action": "file_upload", "protocol_version": "1", "name": "hello-world", "version": "1.0"}
+    parts = [f'form-data; name="{name}"\r\n\r\n{value}' for name, value in fields.items()]
+    parts.append(f'form-data; name="content"; filename="{filename}"\r\n\r\n')
+    body = "".join(f"--b\r\nContent-Disposition: {part}\r\n" for part in parts)[:-2].encode()
+    body += content + b"\r\n--b--\r\n"
+    line = f"POST /{registry}/slow/n{NUMBER}/ HTTP/1.1"
+    return make_head(line, _FORM, f"Content-Length: {len(body)}", "Connection: close") + body
 
 
 class Attack:
@@ -104,12 +164,14 @@ class Attack:
 class _Client:
     def __init__(self, address: tuple[str, int], source: str, kind: Kind) -> None:
         self._address, self._source, self._kind = address, source, kind
+        self._number = next(_numbers)
         self.is_holding = False
-        self.returns = 0
+        self.returns = self._turns = 0
         self._connect()
 
     def take_turn(self) -> None:
         """Send and read a little; come back at once where the server has ended this."""
+        self._turns += 1
         try:
             if self._kind.drip:
                 self._socket.send(self._kind.drip)
@@ -117,6 +179,8 @@ class _Client:
         except BlockingIOError:
             is_open = True
         except OSError:
+            is_open = False
+        if self._kind.leaves is not None and self._turns >= self._kind.leaves:
             is_open = False
         if not is_open:
             self.close()
@@ -133,8 +197,9 @@ class _Client:
         self._socket.settimeout(LIMIT)
         self._socket.bind((self._source, 0))
         self._socket.connect(self._address)
+        number, self._turns = f"{self._number}-{self.returns}", 0
         with suppress(OSError):  # the next turn will see it
-            self._socket.sendall(self._kind.opening)
+            self._socket.sendall(self._kind.opening.replace(NUMBER.encode(), number.encode()))
         self._socket.setblocking(False)
         self.is_holding = not self._kind.is_answered
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import Any
 
 import pytest
 import requests
 
-from pyoci.oci.models import IMAGE_INDEX, IMAGE_MANIFEST
-from pyoci.store.layout import PACKAGE_TYPE, SHA256
 from pyoci.store.pages import MAX_FILES
+from tests.hostile_registries import FILES, LargeRegistry
 from tests.live.servers import Port, Server, Servers, start_pyoci
 from tests.live.sockets import connect, is_well, make_head
 from tests.live.test_memory import status_of, worker_of
@@ -21,49 +18,9 @@ from tests.serving import served
 
 pytestmark = pytest.mark.live()
 
-VERSIONS, FILES = 11, 11_500
 BOUND = 300 * 1024  # KiB, of docs/reliability.rst
 AT_ONCE = 12
 JSON = {"Accept": "application/vnd.pypi.simple.v1+json"}
-
-
-def make_index(version: int) -> bytes:
-    """An image index of nearly 4 MiB, the most that is read of one."""
-    entries = [
-        {
-            "mediaType": IMAGE_MANIFEST,
-            "digest": f"sha256:{version:032x}{number:032x}",
-            "size": 1,
-            "platform": {"architecture": f"cp3-none-l{number}.whl", "os": "any"},
-            "annotations": {SHA256: f"{version:032x}{number:032x}"},
-        }
-        for number in range(FILES)
-    ]
-    document = {
-        "schemaVersion": 2,
-        "mediaType": IMAGE_INDEX,
-        "artifactType": PACKAGE_TYPE,
-        "manifests": entries,
-    }
-    return json.dumps(document, separators=(",", ":")).encode()
-
-
-class LargeRegistry:
-    """Every repository has eleven versions of 11,500 files each."""
-
-    def __init__(self) -> None:
-        self._documents = {f"{version}.0": make_index(version) for version in range(1, VERSIONS + 1)}
-        assert max(map(len, self._documents.values())) < 4 * 1024 * 1024
-
-    def __call__(self, environ: Any, start_response: Any) -> list[bytes]:
-        reference = environ["PATH_INFO"].rpartition("/")[2]
-        body = self._documents.get(reference)
-        if body is None:
-            kind, body = "application/json", json.dumps({"tags": list(self._documents)}).encode()
-        else:
-            kind = IMAGE_INDEX
-        start_response("200 OK", [("Content-Type", kind), ("Content-Length", str(len(body)))])
-        return [body]
 
 
 @pytest.fixture

@@ -5,18 +5,15 @@ By order and not by the clock: the registry answers no reader's request before t
 
 from __future__ import annotations
 
-import threading
-from base64 import b64decode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
 
 from pyoci.embedded import create_registry_app
+from tests.hostile_registries import RolesRegistry
 from tests.live import packages
 from tests.live.indexes import PackageIndex
 from tests.live.nginx import start_nginx
@@ -25,34 +22,7 @@ from tests.live.stopping import slow_upload
 from tests.serving import served
 
 READERS = 50
-WRITERS = {b"me", b"somebody"}  # of `slow_upload`, and of a PackageIndex
 PATIENCE = 60.0
-CHALLENGE = ("WWW-Authenticate", 'Basic realm="roles"')
-DENIED = b'{"errors": [{"code": "DENIED", "message": "you may not write here"}]}'
-
-
-@dataclass
-class RolesRegistry:
-    """A registry in which WRITERS may write, and everybody else may only read. A reader who tries to write
-    gets the refusal after `go_on` is set.
-    """
-
-    registry: Any
-    refused: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
-    go_on: threading.Event = field(default_factory=threading.Event)
-
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
-        scheme, _, credentials = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
-        if scheme != "Basic":
-            start_response("401 Unauthorized", [("Content-Length", "0"), CHALLENGE])
-            return []
-        user = b64decode(credentials).partition(b":")[0]
-        if environ["REQUEST_METHOD"] in {"GET", "HEAD"} or user in WRITERS:
-            return self.registry(environ, start_response)
-        self.refused.release()
-        self.go_on.wait(PATIENCE)
-        start_response("403 Forbidden", [("Content-Length", str(len(DENIED)))])
-        return [DENIED]
 
 
 @pytest.fixture(scope="module")
