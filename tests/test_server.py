@@ -58,3 +58,17 @@ def test_tls_of_its_own(tmp_path: Path) -> None:
             process.terminate()
             process.communicate()
     port.close()
+
+
+def test_threads_take_turns_often() -> None:
+    """A request waits for a fifth of Python's usual time whenever another thread computes."""
+    code = (
+        "import queue, sys, types, pyoci.server as server;"
+        "server.post_fork(types.SimpleNamespace(SIG_QUEUE=queue.SimpleQueue()), None);"
+        "print(sys.getswitchinterval())"
+    )
+    environment = {"PYOCI_EMBEDDED": "/nonexistent", "PATH": ""}
+    found = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60, env=environment
+    )
+    assert float(found.stdout) == 0.001
