@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -18,6 +19,12 @@ from pyoci import errors
 VERBS = {
     "list": "List the projects of an index, or the versions of a project.",
     "show": "Show a project or a version with its files.",
+    "search": "Search an index for projects.",
+    "publish": "Publish wheels and sdists.",
+    "download": "Download the files of projects, verified.",
+    "yank": "Yank versions or files: clients pass over them.",
+    "unyank": "Take back that versions or files are yanked.",
+    "delete": "Delete versions or files for good.",
     "import": "Import files from another package index, or from a folder.",
     "copy": "Copy projects between registries, or to and from a folder.",
     "prune": "Delete versions by rules: how many and how new ones to keep.",
@@ -25,6 +32,8 @@ VERBS = {
     "serve": "Serve a package index, with the embedded registry.",
     "gc": "Remove unreferenced data from the embedded registry.",
 }
+# The modules that have several verbs. Any other verb is the `command` of the module of its name.
+_TOGETHER = {"yank": "changing", "unyank": "changing", "delete": "changing"}
 # Exit codes. docs/command.rst describes them.
 DONE, FAILED, WRONG_USAGE, NOT_ALLOWED, NOT_THERE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 _CODES: dict[type[Exception], int] = {
@@ -50,7 +59,10 @@ class Verbs(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in VERBS:
             return None
-        command = import_module(f"pyoci.cli.verbs.{_module_of(name)}").command
+        if name in _TOGETHER:
+            command = getattr(import_module(f"pyoci.cli.verbs.{_TOGETHER[name]}"), name)
+        else:
+            command = import_module(f"pyoci.cli.verbs.{_module_of(name)}").command
         assert isinstance(command, click.Command)
         return command
 
@@ -105,6 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help_for = exc.ctx.command_path if exc.ctx is not None else "pyoci"
         return _failed(f"{exc.format_message().rstrip('.')}; see `{help_for} --help`", WRONG_USAGE)
     except (click.Abort, KeyboardInterrupt):
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C doesn't wait for threads
         return _failed("interrupted", INTERRUPTED)
     except BrokenPipeError:
         # Whoever read the output has enough. Python would complain when it flushes stdout at exit.
@@ -115,13 +128,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else DONE
 
 
+def exit_code(error: Exception) -> int:
+    """The exit code for an error that a verb has caught."""
+    return next((code for kind, code in _CODES.items() if isinstance(error, kind)), FAILED)
+
+
 def _understood(error: Exception) -> tuple[str, int]:
     """The sentence for an error, and its exit code."""
     from pyoci.config import WrongSettings  # to import it takes as long as all of the help
 
     if isinstance(error, errors.PyOCIError):
-        kinds = type(error).__mro__
-        return error.message, next((code for kind, code in _CODES.items() if kind in kinds), FAILED)
+        return error.message, exit_code(error)
     if isinstance(error, WrongSettings):
         return str(error), WRONG_USAGE
     if isinstance(error, click.ClickException):

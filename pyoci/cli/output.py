@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -105,6 +106,11 @@ def day(moment: datetime | None) -> str:
 def timestamp(moment: datetime | None) -> str | None:
     """A time as documents have it, in UTC; None if it isn't known."""
     return None if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def file_sizes(files: Iterable[File]) -> dict[Path, int]:
+    """The sizes of files by name, as far as they are known."""
+    return {Path(file.filename): file.size or 0 for file in files}
 
 
 FILE = schema.record(

@@ -70,7 +70,7 @@ def verb(
         return Verb(
             examples,
             document,
-            name=function.__module__.rpartition(".")[2].rstrip("_"),
+            name=_name(function),
             callback=run,
             help=inspect.cleandoc(function.__doc__ or ""),
             params=[
@@ -82,6 +82,12 @@ def verb(
         )
 
     return decorate
+
+
+def _name(function: Function) -> str:
+    """The name of a verb: that of its module, or of its function where the module has several."""
+    name: str = function.__name__
+    return function.__module__.rpartition(".")[2].rstrip("_") if name == "command" else name
 
 
 def environment() -> Mapping[str, str]:

@@ -37,6 +37,10 @@ class Index(ABC):
         """A project with its files, as it is now. Raises NotFound."""
 
     @abstractmethod
+    def summary(self, project: Project) -> str:
+        """What the newest version of a project says it is, in one line; "" where it says nothing."""
+
+    @abstractmethod
     def open_file(self, file: File) -> AbstractContextManager[Iterator[bytes]]:
         """The bytes of a file in pieces, for a `with` block. Iteration raises ProtocolError before the last
         piece if the bytes don't have the file's sha256.

@@ -55,10 +55,10 @@ class RegistryIndex(Index):
         return tuple(name.normalized for name in self.store.projects(self.namespace, self.caller))
 
     def project(self, name: str) -> Project:
-        parsed = ProjectName.parse(name)
-        page = self.store.find(self.namespace, parsed, self.caller, ask_upstream=False, fresh=True)
-        assert isinstance(page, ProjectPage)  # without `below` and upstream there is nothing else
-        return Project.stored(page)
+        return Project.stored(self._page(name, fresh=True))
+
+    def summary(self, project: Project) -> str:
+        return self.store.summary(self.namespace, self._page(project.name, fresh=False), self.caller)
 
     @contextmanager
     def open_file(self, file: File) -> Iterator[Iterator[bytes]]:
@@ -79,6 +79,13 @@ class RegistryIndex(Index):
 
     def delete(self, project: str, target: str) -> None:
         self.store.delete(self.namespace, ProjectName.parse(project), target, self.caller)
+
+    def _page(self, name: str, *, fresh: bool) -> ProjectPage:
+        page = self.store.find(
+            self.namespace, ProjectName.parse(name), self.caller, ask_upstream=False, fresh=fresh
+        )
+        assert isinstance(page, ProjectPage)  # without `below` and upstream there is nothing else
+        return page
 
     def close(self) -> None:
         self.transport.close()

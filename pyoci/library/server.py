@@ -73,6 +73,14 @@ class ServerIndex(Index):
         page = read_json(self._document(call).body, normalized, call.url)
         return Project(page.name, tuple(File.listed(page.name, file) for file in page.files))
 
+    def summary(self, project: Project) -> str:
+        answer = self._document(self._call("GET", f"{self._url}{project.name}/json"))
+        try:
+            summary = json.loads(answer.body)["info"]["summary"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return ""
+        return " ".join(summary.split())[:_MESSAGE] if isinstance(summary, str) else ""
+
     @contextmanager
     def open_file(self, file: File) -> Iterator[Iterator[bytes]]:
         if file.url is None:

@@ -1,1 +1,1 @@
-"""The verbs of the command: each module has one `command`. `commands.VERBS` lists them."""
+"""The verbs of the command. `commands.VERBS` lists them; each module is imported when its verb is used."""
