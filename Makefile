@@ -3,6 +3,9 @@
 PYTHON ?= python3
 RUN := .venv/bin/python
 
+# With it in the caller's environment, each of hundreds of test processes would compile what it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: serve test torture bench lint docs clean help environment environment-dev
 
 serve: environment  ## serve a package index on port 8080, with its packages in ./pyoci-data

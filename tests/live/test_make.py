@@ -42,13 +42,14 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def make(
-    checkout: Path, target: str, python: Path = Path(sys.executable)
+    checkout: Path, target: str, python: Path = Path(sys.executable), **environ: str
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["make", target, f"PYTHON={python}"],
         cwd=checkout,
         # `make test` hands these on; with MAKELEVEL make prints which directory it enters.
-        env={name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL"}},
+        env={name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL"}}
+        | environ,
         capture_output=True,
         text=True,
         timeout=240,
@@ -75,10 +76,11 @@ def without_venv(folder: Path) -> Path:
 
 
 def test_serve_in_a_path_with_spaces(checkout: Path) -> None:
-    """The second time nothing is installed."""
-    first, second = make(checkout, "serve"), make(checkout, "serve")
+    """The second time nothing is installed, and nothing compiled, whatever the caller's environment says."""
+    first, second = (make(checkout, "serve", PYTHONDONTWRITEBYTECODE="1") for _ in range(2))
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert first.stdout.splitlines()[-1] == f"{checkout} serve"
+    assert list((checkout / "pyoci" / "__pycache__").iterdir())
     assert imported_from(checkout) == checkout
 
 
