@@ -133,7 +133,7 @@ class Authenticator:
         never send a challenge for these, so a caller with credentials would be treated as anonymous.
         """
         try:
-            challenge = self._ping.challenge(caller.registry)
+            challenge = self._ping.challenge(caller.registry, for_list=not scope.repository)
         except (ProtocolError, Unreachable):
             return None  # the first answer is used; the next caller pings again
         if challenge is None:

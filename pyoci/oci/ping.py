@@ -66,11 +66,16 @@ class Ping:
         self._anonymous: TTLCache[str, _Anonymous] = TTLCache(_REGISTRIES, CHALLENGE_SECONDS, timer=clock)
         self._authorized: TTLCache[tuple[str, str], _Authorized] = TTLCache(_CALLERS, ttl, timer=clock)
 
-    def challenge(self, registry: Registry) -> Challenge | None:
-        """The challenge to anonymous callers; None if the registry sends none. A registry that accepts
-        anonymous callers may send one with its 200, if it shows other callers more.
+    def challenge(self, registry: Registry, *, for_list: bool = False) -> Challenge | None:
+        """The challenge to anonymous callers; None if the registry sends none.
+
+        zot sends one with its 200, and answers 401 where anonymous callers may not read. So only `for_list`,
+        the list of repositories, is such a challenge worth a request to a token server.
         """
-        return self._ask_anonymously(registry, CHALLENGE_SECONDS).challenge
+        known = self._ask_anonymously(registry, CHALLENGE_SECONDS)
+        if known.challenge is None or for_list or not known.is_accepted:
+            return known.challenge
+        return known.challenge if known.challenge.scheme == "basic" else None
 
     def anyone_until(self, registry: Registry) -> float | None:
         """The time until which the acceptance of anonymous callers is valid; None if they aren't accepted.

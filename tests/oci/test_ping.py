@@ -11,7 +11,7 @@ import pytest
 import requests
 import responses
 
-from pyoci.errors import ProtocolError, Unauthorized, Unreachable
+from pyoci.errors import ProtocolError, PyOCIError, Unauthorized, Unreachable
 from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials
 from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.ping import grants
@@ -23,6 +23,7 @@ from tests.oci.conftest import (
     MakeGateway,
     MakeSession,
     bearer,
+    sent,
     trips,
 )
 
@@ -74,6 +75,74 @@ def test_a_registry_that_accepts_anonymous_callers_accepts_all(
     answers.add_callback("GET", TAGS, unknown)
     answers.get(PING, json={})
     assert is_accepted(make_session, caller)
+
+
+class TestChallengeWithA200:
+    """zot's, where strangers may read a part of what it has."""
+
+    LIST = re.compile("https://registry.example/v2/_catalog")
+
+    def test_is_answered_for_the_list_of_repositories(
+        self, answers: responses.RequestsMock, make_session: MakeSession
+    ) -> None:
+        """Each caller gets the list for their own credentials, which are sent at once from then on."""
+        answers.get(PING, headers={"WWW-Authenticate": "basic realm="})
+        answers.add_callback("GET", self.LIST, lambda request: (200, {}, seen_by(request)))
+        for caller, expected in ((Anonymous(), ("open/x",)), (SOMEBODY, ("open/x", "team/y"))):
+            for _ in range(2):
+                assert make_session(caller).repositories() == expected
+        assert sent(answers) == [None, None, None, None, SOMEBODY.header(), SOMEBODY.header()]
+
+    def test_with_a_token_server(self, answers: responses.RequestsMock, make_session: MakeSession) -> None:
+        """The password goes to the token server, and the token to the registry."""
+        answers.get(PING, headers={"WWW-Authenticate": f"bearer realm={TOKENS}"})
+        answers.get(TOKENS, json={"token": "abc"})
+        answers.add_callback("GET", self.LIST, lambda request: (200, {}, seen_by(request)))
+        assert make_session(SOMEBODY).repositories() == ("open/x", "team/y")
+        assert sent(answers) == [None, None, SOMEBODY.header(), "Bearer abc"]
+
+    @pytest.mark.parametrize(
+        "realm", ["http://127.0.0.1/token", "http://private.example/token", "gopher://x"]
+    )
+    def test_names_no_place_that_gets_a_password(
+        self, answers: responses.RequestsMock, make_session: MakeSession, realm: str
+    ) -> None:
+        """Realms are checked as in a 401. Nobody gets half a list as if it were whole."""
+        answers.get(PING, headers={"WWW-Authenticate": f'Bearer realm="{realm}"'})
+        answers.get(self.LIST, json={"repositories": ["open/x"]})
+        with pytest.raises(PyOCIError):
+            make_session(SOMEBODY).repositories()
+        assert sent(answers) == [None, None]
+
+    def test_of_a_token_server_is_for_the_list_alone(
+        self, answers: responses.RequestsMock, make_session: MakeSession
+    ) -> None:
+        """What strangers may not read is a 401 there, so a 404 costs no token."""
+        answers.get(PING, headers={"WWW-Authenticate": f"bearer realm={TOKENS}"})
+        answers.add_callback("GET", TAGS, unknown)
+        assert is_accepted(make_session, SOMEBODY)
+        assert sent(answers) == [None, None]
+
+    def test_a_wrong_password_is_told(
+        self, answers: responses.RequestsMock, make_session: MakeSession
+    ) -> None:
+        """Also where a stranger gets a 404: a client would go on to the next package index."""
+        answers.get(PING, headers={"WWW-Authenticate": "basic realm="})
+        answers.add_callback("GET", TAGS, lambda request: refused_if_wrong(request) or unknown(request))
+        assert is_accepted(make_session, SOMEBODY)
+        with pytest.raises(Unauthorized):
+            make_session(IMPOSTOR).tags(REPOSITORY)
+
+
+def refused_if_wrong(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str] | None:
+    wrong = request.headers.get("Authorization") == IMPOSTOR.header()
+    return (401, {"WWW-Authenticate": 'Basic realm="zot"'}, "") if wrong else None
+
+
+def seen_by(request: requests.PreparedRequest) -> str:
+    """The list of repositories for whoever sent a request."""
+    names = ["open/x", "team/y"] if "Authorization" in request.headers else ["open/x"]
+    return json.dumps({"repositories": names})
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 302, 204])
