@@ -52,101 +52,83 @@ class Recorder(Protocol):
         ...
 
 
+def _counter(name: str, unit: str, about: str, *labels: str) -> Measure:
+    return Measure(name=name, kind=Kind.COUNTER, unit=unit, about=about, labels=labels)
+
+
+def _level(name: str, unit: str, about: str, *labels: str) -> Measure:
+    return Measure(name=name, kind=Kind.LEVEL, unit=unit, about=about, labels=labels)
+
+
+def _seconds(name: str, about: str, *labels: str) -> Measure:
+    return Measure(name=name, kind=Kind.HISTOGRAM, unit="s", about=about, labels=labels, bounds=_SECONDS)
+
+
+def _bytes(name: str, about: str, *labels: str) -> Measure:
+    return Measure(name=name, kind=Kind.HISTOGRAM, unit="By", about=about, labels=labels, bounds=_BYTES)
+
+
 _REQUEST = ("http.request.method", "http.route", "http.response.status_code", "url.scheme", "error.type")
 
-REQUESTS = Measure(
-    name="http.server.request.duration",
-    kind=Kind.HISTOGRAM,
-    unit="s",
-    about="Duration of requests, to the last byte of the answer",
-    labels=_REQUEST,
-    bounds=_SECONDS,
+REQUESTS = _seconds(
+    "http.server.request.duration", "Duration of requests, to the last byte of the answer", *_REQUEST
 )
-RECEIVED = Measure(
-    name="http.server.request.body.size",
-    kind=Kind.HISTOGRAM,
-    unit="By",
-    about="Size of request bodies, as far as they were read",
-    labels=_REQUEST,
-    bounds=_BYTES,
+RECEIVED = _bytes(
+    "http.server.request.body.size", "Size of request bodies, as far as they were read", *_REQUEST
 )
-SENT = Measure(
-    name="http.server.response.body.size",
-    kind=Kind.HISTOGRAM,
-    unit="By",
-    about="Size of response bodies, as far as they were sent",
-    labels=_REQUEST,
-    bounds=_BYTES,
+SENT = _bytes(
+    "http.server.response.body.size", "Size of response bodies, as far as they were sent", *_REQUEST
 )
-ACTIVE = Measure(
-    name="http.server.active_requests",
-    kind=Kind.LEVEL,
-    unit="{request}",
-    about="Requests that are being served; each keeps a thread busy",
-    labels=("http.request.method", "url.scheme"),
+ACTIVE = _level(
+    "http.server.active_requests",
+    "{request}",
+    "Requests that are being served; each keeps a thread busy",
+    "http.request.method",
+    "url.scheme",
 )
-THREADS = Measure(
-    name="pyoci.threads.limit", kind=Kind.LEVEL, unit="{thread}", about="Threads that serve requests"
-)
-CALLS = Measure(
-    name="http.client.request.duration",
-    kind=Kind.HISTOGRAM,
-    unit="s",
-    about="Duration of requests to registries and the upstream, to the head of an answer that is streamed",
-    labels=(
-        "http.request.method",
-        "server.address",
-        "server.port",
-        "http.response.status_code",
-        "error.type",
-        "pyoci.operation",
-    ),
-    bounds=_SECONDS,
+THREADS = _level("pyoci.threads.limit", "{thread}", "Threads that serve requests")
+CALLS = _seconds(
+    "http.client.request.duration",
+    "Duration of requests to registries and the upstream, to the head of an answer that is streamed",
+    "http.request.method",
+    "server.address",
+    "server.port",
+    "http.response.status_code",
+    "error.type",
+    "pyoci.operation",
 )
 
 # The measures that `Events.count` accepts.
 COUNTED = {
-    "cache": Measure(
-        name="pyoci.cache.lookups",
-        kind=Kind.COUNTER,
-        unit="{lookup}",
-        about="Looks at what is remembered",
-        labels=("pyoci.cache.kind", "pyoci.cache.result"),
+    "cache": _counter(
+        "pyoci.cache.lookups",
+        "{lookup}",
+        "Looks at what is remembered",
+        "pyoci.cache.kind",
+        "pyoci.cache.result",
     ),
-    "uploads": Measure(
-        name="pyoci.uploads",
-        kind=Kind.COUNTER,
-        unit="{upload}",
-        about="Uploads by result",
-        labels=("pyoci.result",),
+    "uploads": _counter("pyoci.uploads", "{upload}", "Uploads by result", "pyoci.result"),
+    "tokens": _counter(
+        "pyoci.tokens.fetched",
+        "{token}",
+        "Requests for a registry's tokens, by the status of the answer",
+        "server.address",
+        "http.response.status_code",
     ),
-    "tokens": Measure(
-        name="pyoci.tokens.fetched",
-        kind=Kind.COUNTER,
-        unit="{token}",
-        about="Requests for a registry's tokens, by the status of the answer",
-        labels=("server.address", "http.response.status_code"),
+    "ended": _counter(
+        "pyoci.clients.ended",
+        "{client}",
+        "Clients that were ended because they were slow, silent or sent too much",
+        "pyoci.reason",
     ),
-    "ended": Measure(
-        name="pyoci.clients.ended",
-        kind=Kind.COUNTER,
-        unit="{client}",
-        about="Clients that were ended because they were slow, silent or sent too much",
-        labels=("pyoci.reason",),
+    "limited": _counter(
+        "pyoci.requests.limited",
+        "{request}",
+        "Requests that got less than they asked for because it would have taken too much, by reason",
+        "pyoci.reason",
     ),
-    "limited": Measure(
-        name="pyoci.requests.limited",
-        kind=Kind.COUNTER,
-        unit="{request}",
-        about="Requests that got less than they asked for because it would have taken too much, by reason",
-        labels=("pyoci.reason",),
-    ),
-    "upstream": Measure(
-        name="pyoci.upstream.calls",
-        kind=Kind.COUNTER,
-        unit="{call}",
-        about="Projects asked of the upstream, by result",
-        labels=("pyoci.result",),
+    "upstream": _counter(
+        "pyoci.upstream.calls", "{call}", "Projects asked of the upstream, by result", "pyoci.result"
     ),
 }
 MEASURES = (REQUESTS, RECEIVED, SENT, ACTIVE, THREADS, CALLS, *COUNTED.values())
