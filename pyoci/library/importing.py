@@ -18,13 +18,10 @@ from packaging.version import Version
 from pyoci.distributions.filenames import parse_filename
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import AlreadyExists, NotFound, PyOCIError
+from pyoci.library import registry, sources, uploads
 from pyoci.library.index import Progress
-from pyoci.library.registry import RegistryIndex
-from pyoci.library.sources import Source, SourceFile
-from pyoci.library.uploads import LocalFile
+from pyoci.maintenance import parallel, prune
 from pyoci.maintenance.locks import read_locks, read_requirements
-from pyoci.maintenance.parallel import in_parallel, patiently
-from pyoci.maintenance.prune import parse_age
 from pyoci.simple_api.model import version_in
 from pyoci.store.models import Imported
 
@@ -58,7 +55,7 @@ class Choice:
             projects=tuple(ProjectName.parse(name).normalized for name in projects),
             specifiers=read_requirements(requirements),
             pins=read_locks(locks),
-            newer_than=None if newer_than is None else parse_age(newer_than),
+            newer_than=None if newer_than is None else prune.parse_age(newer_than),
         )
 
     @property
@@ -66,7 +63,7 @@ class Choice:
         """The projects that are named; empty if all are meant."""
         return tuple(sorted({*self.projects, *self.specifiers, *self.pins}))
 
-    def takes(self, project: str, file: SourceFile, now: datetime) -> bool:
+    def takes(self, project: str, file: sources.SourceFile, now: datetime) -> bool:
         """Whether a file of a project is imported."""
         moment = file.upload_time
         if self.newer_than is not None and moment is not None and moment < now - self.newer_than:
@@ -100,8 +97,8 @@ class Importer:
 
     def __init__(
         self,
-        source: Source,
-        target: RegistryIndex,
+        source: sources.Source,
+        target: registry.RegistryIndex,
         choice: Choice,
         *,
         jobs: int = JOBS,
@@ -113,18 +110,18 @@ class Importer:
 
     def run(self) -> Generator[ImportedFile]:
         """Import, and yield what became of each file. Raises what the source's list of projects raises."""
-        names = self._choice.names or patiently(self._source.projects)
-        yield from in_parallel(self._import, self._tasks(names), self._jobs)
+        names = self._choice.names or parallel.patiently(self._source.projects)
+        yield from parallel.in_parallel(self._import, self._tasks(names), self._jobs)
 
-    def _tasks(self, names: Iterable[str]) -> Iterator[tuple[str, SourceFile] | ImportedFile]:
-        for found in in_parallel(self._listed, names, self._jobs):
+    def _tasks(self, names: Iterable[str]) -> Iterator[tuple[str, sources.SourceFile] | ImportedFile]:
+        for found in parallel.in_parallel(self._listed, names, self._jobs):
             yield from found
 
-    def _listed(self, project: str) -> list[tuple[str, SourceFile] | ImportedFile]:
+    def _listed(self, project: str) -> list[tuple[str, sources.SourceFile] | ImportedFile]:
         """The files of a project that are to be fetched, and those that need not."""
         try:
-            files = patiently(lambda: self._source.files(project))
-            there = patiently(lambda: self._present(project))
+            files = parallel.patiently(lambda: self._source.files(project))
+            there = parallel.patiently(lambda: self._present(project))
         except PyOCIError as exc:
             return [ImportedFile(project=project, filename="", outcome="failed", error=exc.message)]
         now = self._now()
@@ -140,7 +137,7 @@ class Importer:
         return {file.filename: file.sha256 for file in files}
 
     def _compared(
-        self, project: str, file: SourceFile, there: Mapping[str, str | None]
+        self, project: str, file: sources.SourceFile, there: Mapping[str, str | None]
     ) -> ImportedFile | None:
         """What is known of a file without fetching it: the target has it, or another one of its name."""
         name = _stored_name(project, file.filename)
@@ -152,13 +149,13 @@ class Importer:
         error = f"{self._target.address} has another file of that name"
         return ImportedFile(project=project, filename=file.filename, outcome="failed", error=error)
 
-    def _import(self, task: tuple[str, SourceFile] | ImportedFile) -> ImportedFile:
+    def _import(self, task: tuple[str, sources.SourceFile] | ImportedFile) -> ImportedFile:
         if isinstance(task, ImportedFile):
             return task
         project, file = task
         try:
             parse_filename(file.filename, ProjectName.parse(project))  # before it names a file here
-            lost, size = patiently(lambda: self._moved(file))
+            lost, size = parallel.patiently(lambda: self._moved(file))
         except AlreadyExists:
             error = f"{self._target.address} has another file of that name"
             return ImportedFile(project=project, filename=file.filename, outcome="failed", error=error)
@@ -166,7 +163,7 @@ class Importer:
             return ImportedFile(project=project, filename=file.filename, outcome="failed", error=exc.message)
         return ImportedFile(project=project, filename=file.filename, outcome="imported", lost=lost, size=size)
 
-    def _moved(self, file: SourceFile) -> tuple[tuple[str, ...], int]:
+    def _moved(self, file: sources.SourceFile) -> tuple[tuple[str, ...], int]:
         """Fetch a file and publish it. Returns what of it was lost, and its size in bytes."""
         with tempfile.TemporaryDirectory(prefix="pyoci-import-") as directory:
             path, size = Path(directory) / file.filename, 0
@@ -179,7 +176,7 @@ class Importer:
             if moment is None:
                 moment = fetched.modified
                 lost = (*lost, "its upload time" if moment is None else "its exact upload time")
-            with LocalFile(path) as form:
+            with uploads.LocalFile(path) as form:
                 imported = Imported(moment, file.yanked)
                 self._target.store.publish(self._target.namespace, form, self._target.caller, imported)
         return lost, size

@@ -15,11 +15,8 @@ from pyoci.library.uploads import LocalFile
 from pyoci.net.transport import Transport
 from pyoci.oci.credentials import Credentials
 from pyoci.oci.session import Gateway
-from pyoci.store.cache import Cache
-from pyoci.store.lookup import Rules
+from pyoci.store import cache, lookup, service, state
 from pyoci.store.models import Namespace, ProjectPage
-from pyoci.store.service import PackageStore
-from pyoci.store.state import Freshness
 
 _TOKEN_SECONDS = 60.0  # for which a registry's token is used again
 
@@ -38,13 +35,13 @@ class RegistryIndex(Index):
         self.caller = caller
         self.transport = transport
         self.gateway = Gateway(transport, ttl=_TOKEN_SECONDS)
-        self.store = PackageStore(
+        self.store = service.PackageStore(
             self.gateway,
-            cache=Cache(MemoryBackend(), Freshness(_TOKEN_SECONDS, _TOKEN_SECONDS)),
+            cache=cache.Cache(MemoryBackend(), state.Freshness(_TOKEN_SECONDS, _TOKEN_SECONDS)),
             events=Events(),
             max_versions=0,
             upstream=None,
-            rules=Rules(),
+            rules=lookup.Rules(),
         )
 
     @property

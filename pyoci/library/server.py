@@ -13,10 +13,9 @@ from urllib.parse import quote, urlsplit
 from pyoci import errors
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import NotFound, ProtocolError, PyOCIError
-from pyoci.library.forms import UploadForm
+from pyoci.library import forms, uploads
 from pyoci.library.index import Index, Progress
 from pyoci.library.models import File, Project
-from pyoci.library.uploads import LocalFile
 from pyoci.net.addresses import Reach
 from pyoci.net.messages import READ_PIECE, Answer, Call, Stream
 from pyoci.net.transport import Transport
@@ -90,8 +89,8 @@ class ServerIndex(Index):
             yield _verified(file, stream)
 
     def publish(self, path: Path, progress: Progress | None = None) -> File:
-        with LocalFile(path, progress) as file:
-            form = UploadForm(file)
+        with uploads.LocalFile(path, progress) as file:
+            form = forms.UploadForm(file)
             call = self._call("POST", self._url, {"Content-Type": form.content_type})
             answer = self._transport.upload(replace(call, body=form, repeatable=False))
             self._check(answer)

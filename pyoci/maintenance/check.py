@@ -21,16 +21,8 @@ from pyoci.net.transport import DOCUMENT_LIMIT
 from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.models import Document, ImageIndex
 from pyoci.oci.references import Digest, Repository, Tag
+from pyoci.store import layout
 from pyoci.store.files import CONFIG_LIMIT
-from pyoci.store.layout import (
-    CORE_METADATA,
-    MARKER_TAG,
-    Entry,
-    core_metadata_of,
-    entries,
-    package_in,
-    version_of,
-)
 
 JOBS = 4  # projects that are checked at the same time
 _ENTRIES = 4  # files of one project that are checked at the same time
@@ -70,7 +62,8 @@ class Problem:
     kind: Kind
     what: str
     detail: str = ""
-    entry: Entry | None = field(default=None, repr=False, compare=False)  # the file, where it is about one
+    # The file, where the finding is about one.
+    entry: layout.Entry | None = field(default=None, repr=False, compare=False)
 
     @property
     def is_wrong(self) -> bool:
@@ -138,7 +131,7 @@ class _Project:
         for text, image_index in in_parallel(self._read_tag, tags, _ENTRIES):
             if image_index is not None:
                 found.append((text, image_index))
-                version = version_of(text)
+                version = layout.version_of(text)
                 if version is not None and image_index.manifests:
                     versions[version].append(text)
         for spellings in versions.values():
@@ -148,7 +141,7 @@ class _Project:
         for _ in in_parallel(self._check_entry, files, _ENTRIES):
             pass
         problems = sorted(self._problems, key=lambda each: (each.tag, each.what, each.kind))
-        has_package = bool(found) or str(MARKER_TAG) in tags
+        has_package = bool(found) or str(layout.MARKER_TAG) in tags
         return CheckedProject(
             self._name,
             has_package,
@@ -167,7 +160,7 @@ class _Project:
         try:
             document = patiently(lambda: self._remote.session().pull(self._repository, tag))
             self._tags += 1
-            image_index = package_in(document.image_index(), self._pulled)
+            image_index = layout.package_in(document.image_index(), self._pulled)
         except RegistryNotFound:
             self._report("tag is lost", text, text)
             return text, None
@@ -178,10 +171,12 @@ class _Project:
             self._report("document is large", text, text, f"{len(document.body)} bytes")
         return text, image_index
 
-    def _entries(self, text: str, image_index: ImageIndex) -> Iterator[Entry]:
-        return entries(image_index, self._name, text) if version_of(text) is not None else iter(())
+    def _entries(self, text: str, image_index: ImageIndex) -> Iterator[layout.Entry]:
+        return (
+            layout.entries(image_index, self._name, text) if layout.version_of(text) is not None else iter(())
+        )
 
-    def _check_entry(self, located: tuple[str, Entry]) -> None:
+    def _check_entry(self, located: tuple[str, layout.Entry]) -> None:
         tag, entry = located
         manifest = self._manifest(entry)
         report = partial(self._report, tag=tag, what=entry.distribution.filename, entry=entry)
@@ -205,7 +200,7 @@ class _Project:
             if wrong:
                 report("metadata is lost", detail=wrong)
 
-    def _manifest(self, entry: Entry) -> Document | PyOCIError:
+    def _manifest(self, entry: layout.Entry) -> Document | PyOCIError:
         try:
             return self._pulled(entry.descriptor.digest)
         except PyOCIError as exc:
@@ -238,24 +233,26 @@ class _Project:
             return exc.message
         return ""
 
-    def _metadata(self, entry: Entry, config: Digest) -> str:
+    def _metadata(self, entry: layout.Entry, config: Digest) -> str:
         """What is wrong with the METADATA that is announced; "" if nothing is."""
         if not self._deep:
             return self._blob(config, None)
         return self._blobs.get(config, lambda: self._read_metadata(entry, config))
 
-    def _read_metadata(self, entry: Entry, config: Digest) -> str:
+    def _read_metadata(self, entry: layout.Entry, config: Digest) -> str:
         try:
             stream = patiently(lambda: self._remote.session().open_blob(self._repository, config))
             content = b"".join(_limited(stream.pieces))
-            core_metadata_of(content, entry.descriptor.annotations[CORE_METADATA])
+            layout.core_metadata_of(content, entry.descriptor.annotations[layout.CORE_METADATA])
         except RegistryNotFound:
             return _LOST
         except ProtocolError as exc:
             return exc.message
         return ""
 
-    def _report(self, kind: Kind, tag: str, what: str, detail: str = "", entry: Entry | None = None) -> None:
+    def _report(
+        self, kind: Kind, tag: str, what: str, detail: str = "", entry: layout.Entry | None = None
+    ) -> None:
         problem = Problem(project=self._name, tag=tag, kind=kind, what=what, detail=detail, entry=entry)
         self._problems.append(problem)  # one call of a list is safe in threads
 

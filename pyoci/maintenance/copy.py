@@ -25,16 +25,7 @@ from pyoci.maintenance.transfer import Advance, Transfer
 from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.models import Descriptor, Document, ImageIndex
 from pyoci.oci.references import Digest, Tag
-from pyoci.store.layout import (
-    FILENAME,
-    MARKER_TAG,
-    YANKED,
-    blob_digest,
-    changed_at,
-    package_in,
-    rewritten,
-    version_of,
-)
+from pyoci.store import layout
 from pyoci.store.writing.update import IndexUpdate, IndexUpdater
 
 JOBS = 8  # tags that are copied at the same time
@@ -132,17 +123,17 @@ class Copier:
 
     def _package_among(self, name: ProjectName, tags: tuple[str, ...]) -> dict[str, Document] | None:
         """What was read to find out whether a repository holds a Python package; None if it doesn't."""
-        if str(MARKER_TAG) in tags:
+        if str(layout.MARKER_TAG) in tags:
             return {}
         repository, read = self._source.repository(name), {}
-        for text in [tag for tag in tags if version_of(tag) is not None][-_LOOKED_AT:]:
+        for text in [tag for tag in tags if layout.version_of(tag) is not None][-_LOOKED_AT:]:
             tag = Tag.listed(text)
             with suppress(RegistryNotFound, ProtocolError):
                 document = self._source.session().pull(repository, tag) if tag is not None else None
                 if document is not None:
                     read[text] = document
                     pull = partial(self._source.session().pull, repository)
-                    if package_in(document.image_index(), pull) is not None:
+                    if layout.package_in(document.image_index(), pull) is not None:
                         return read
         return None
 
@@ -182,10 +173,10 @@ class Copier:
         if there is not None and there.digest == document.digest:
             return _Result("present", document=document, entries=_entries(document))
         pull = partial(transfer.reader.pull, transfer.here)
-        version = package_in(document.image_index(), pull) if version_of(task.tag) else None
+        version = layout.package_in(document.image_index(), pull) if layout.version_of(task.tag) else None
         if version is not None and version.manifests:
             return self._copy_version(transfer, tag, document, version, there)
-        if there is not None and tag == MARKER_TAG:
+        if there is not None and tag == layout.MARKER_TAG:
             return _Result("present")
         transfer.contents(document)
         transfer.writer.push(transfer.there, tag, document)
@@ -200,7 +191,7 @@ class Copier:
         there: Document | None,
     ) -> _Result:
         pull = partial(transfer.writer.pull, transfer.there)
-        before = package_in(there.image_index(), pull) if there is not None else ImageIndex()
+        before = layout.package_in(there.image_index(), pull) if there is not None else ImageIndex()
         if before is None:
             note = f"{transfer.there}:{tag} holds something else than a Python package, and stays as it is"
             return _Result("failed", [note])
@@ -291,18 +282,18 @@ def _entries(document: Document) -> tuple[Descriptor, ...]:
 
 def _place(entry: Descriptor) -> _Place:
     suffix = entry.platform.architecture if entry.platform is not None else str(entry.digest)
-    return suffix, blob_digest(entry) or entry.digest
+    return suffix, layout.blob_digest(entry) or entry.digest
 
 
 def _name(entry: Descriptor) -> str:
-    return entry.annotations.get(FILENAME) or _place(entry)[0]
+    return entry.annotations.get(layout.FILENAME) or _place(entry)[0]
 
 
 def _supersedes(version: ImageIndex, before: ImageIndex) -> bool:
     """Whether a version can be written in place of what the target has, and no file or change is lost."""
     places = set(map(_place, version.manifests))
     return places.issuperset(map(_place, before.manifests)) and (
-        not before.manifests or changed_at(version) >= changed_at(before)
+        not before.manifests or layout.changed_at(version) >= layout.changed_at(before)
     )
 
 
@@ -314,19 +305,19 @@ def _merging(version: ImageIndex, now: Callable[[], datetime]) -> IndexUpdate:
 
     def merged(entry: Descriptor) -> Descriptor:
         other = wanted.get(_place(entry), entry)
-        return entry.annotated({YANKED: other.annotations.get(YANKED)})
+        return entry.annotated({layout.YANKED: other.annotations.get(layout.YANKED)})
 
     def apply(present: ImageIndex | None) -> ImageIndex | None:
         if present is None:
             return version
         kept = present.manifests
-        if changed_at(version) > changed_at(present):
+        if layout.changed_at(version) > layout.changed_at(present):
             kept = tuple(map(merged, kept))
         taken = {_place(entry)[0] for entry in kept}
         new = tuple(entry for entry in version.manifests if _place(entry)[0] not in taken)
         if kept == present.manifests and not new:
             return present
-        return rewritten(present, (*kept, *new), now(), secrets.token_hex(8))
+        return layout.rewritten(present, (*kept, *new), now(), secrets.token_hex(8))
 
     def is_in(present: ImageIndex | None) -> bool:
         there = {_place(entry)[0] for entry in present.manifests} if present is not None else set()

@@ -15,13 +15,10 @@ from pyoci.oci.errors import RegistryNotFound, RegistryNotSupported
 from pyoci.oci.references import Repository
 from pyoci.oci.registries import EMBEDDED
 from pyoci.oci.session import Gateway, OCISession
+from pyoci.store import roots, state
 from pyoci.store.cache import Cache
 from pyoci.store.models import Namespace
-from pyoci.store.roots import projects_in
-from pyoci.store.state import Freshness
-from pyoci.store.writing.lag import RecentWrites
-from pyoci.store.writing.queue import TagLocks
-from pyoci.store.writing.update import IndexUpdater
+from pyoci.store.writing import lag, queue, update
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +46,7 @@ class Remote:
             names = self.session().repositories()
         except (RegistryNotFound, RegistryNotSupported) as exc:
             raise NotFound(f"{self} doesn't list its repositories; name the projects") from exc
-        return tuple(sorted(projects_in(self.namespace, names)))
+        return tuple(sorted(roots.projects_in(self.namespace, names)))
 
     def tags(self, name: ProjectName) -> tuple[str, ...]:
         """The tags of a project; none if the registry has no such repository."""
@@ -69,10 +66,10 @@ class Remote:
         return self.address or str(self.namespace)
 
 
-def make_updater(sleep: Callable[[float], None] = time.sleep) -> IndexUpdater:
+def make_updater(sleep: Callable[[float], None] = time.sleep) -> update.IndexUpdater:
     """For changes of image indexes in a process of its own, which shares no cache with a server."""
-    cache = Cache(MemoryBackend(), Freshness(0.0, 0.0))
-    locks = TagLocks(cache.backend.lock)
-    return IndexUpdater(
-        cache.changed, RecentWrites(cache), locks=locks, now=lambda: datetime.now(UTC), sleep=sleep
+    cache = Cache(MemoryBackend(), state.Freshness(0.0, 0.0))
+    locks = queue.TagLocks(cache.backend.lock)
+    return update.IndexUpdater(
+        cache.changed, lag.RecentWrites(cache), locks=locks, now=lambda: datetime.now(UTC), sleep=sleep
     )

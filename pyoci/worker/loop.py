@@ -158,14 +158,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._threads.serve_next()
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
-        """Remove credentials from gunicorn's messages. It quotes what it can't parse, in its answer and in
-        the log, and that may be an Authorization header. It also logs the query of a request that fails.
-        """
-        for name in _QUOTED:
-            if isinstance(getattr(exc, name, None), str | bytes):
-                setattr(exc, name, "...")
-        if req is not None and isinstance(getattr(req, "uri", None), str):
-            req.uri = req.uri.partition("?")[0]
+        """Answer and log what can't be parsed or has failed, without credentials."""
+        _hide_credentials(req, exc)
         # gunicorn's refusals are HTML without the security headers that PyOCI sends; plain text needs none.
         super().handle_error(req, AsText(client), addr, exc)
 
@@ -248,6 +242,17 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _patience(self) -> float:
         return 0.0 if self._threads.are_awaited else _READER_SECONDS
+
+
+def _hide_credentials(req: Any, exc: Exception) -> None:
+    """Remove credentials from gunicorn's messages. It quotes what it can't parse, in its answer and in the
+    log, and that may be an Authorization header. It also logs the query of a request that fails.
+    """
+    for name in _QUOTED:
+        if isinstance(getattr(exc, name, None), str | bytes):
+            setattr(exc, name, "...")
+    if req is not None and isinstance(getattr(req, "uri", None), str):
+        req.uri = req.uri.partition("?")[0]
 
 
 def _outcome(answer: Answer, finished: bool) -> Any:
