@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(found: Callable[[], T | None], what: str, *, seconds: float = 30.0, pause: float = 0.02) -> T:
+def until(found: Callable[[], T | None], what: str, *, seconds: float = 60.0, pause: float = 0.02) -> T:
     """Call `found` until it gives something true, and return that.
 
     Raises AssertionError, saying `what` was waited for, after so many seconds.

@@ -39,11 +39,11 @@ def session() -> Iterator[requests.Session]:
 def test_requests_are_counted_by_what_they_ask_for(registry: str, session: requests.Session) -> None:
     """On one connection, with bodies between them, until the counts are set back."""
     with relay_to(registry) as relay:
-        session.get(f"{relay.url}/v2/a/b/tags/list?n=5", timeout=10)
-        session.head(f"{relay.url}/v2/a/b/manifests/1.0", timeout=10)
-        session.get(f"{relay.url}/v2/a/b/manifests/1.1", timeout=10)
-        session.get(f"{relay.url}/v2/a/b/blobs/sha256:00", timeout=10)
-        session.put(f"{relay.url}/v2/a/b/blobs/uploads/1", data=b"GET of a body", timeout=10)
+        session.get(f"{relay.url}/v2/a/b/tags/list?n=5", timeout=60)
+        session.head(f"{relay.url}/v2/a/b/manifests/1.0", timeout=60)
+        session.get(f"{relay.url}/v2/a/b/manifests/1.1", timeout=60)
+        session.get(f"{relay.url}/v2/a/b/blobs/sha256:00", timeout=60)
+        session.put(f"{relay.url}/v2/a/b/blobs/uploads/1", data=b"GET of a body", timeout=60)
         counts = relay.counts()
         relay.reset()
         assert counts == {"tags": 1, "documents": 2, "blobs": 1, "PUT /v2/a/b/blobs/uploads/1": 1}
@@ -92,11 +92,11 @@ def test_blobs_are_elsewhere_where_a_redirect_is_wanted(registry: str, session: 
     """GET is answered with the other address, and is counted; HEAD and documents go to the registry."""
     with relay_to(registry, redirect="http://storage.test:1") as relay:
         blob = f"{relay.url}/v2/a/blobs/sha256:00"
-        answer = session.get(blob, allow_redirects=False, timeout=10)
+        answer = session.get(blob, allow_redirects=False, timeout=60)
         assert (answer.status_code, answer.headers["Location"]) == (
             307,
             "http://storage.test:1/v2/a/blobs/sha256:00",
         )
-        assert session.head(blob, timeout=10).headers["X-Asked"] == "HEAD /v2/a/blobs/sha256:00"
-        assert session.get(f"{relay.url}/v2/a/manifests/1", timeout=10).status_code == 200
+        assert session.head(blob, timeout=60).headers["X-Asked"] == "HEAD /v2/a/blobs/sha256:00"
+        assert session.get(f"{relay.url}/v2/a/manifests/1", timeout=60).status_code == 200
         assert relay.counts() == {"blobs": 2, "documents": 1}

@@ -75,7 +75,7 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     with pytest.raises(Busy), locked(path, limit=0.0):
         pass
     holder.kill()
-    holder.wait(10)
+    holder.wait(60)
     holder.stdout.close()
     with locked(path, limit=1.0):
         assert os.path.exists(path)

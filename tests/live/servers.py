@@ -22,7 +22,7 @@ from tests.live.environments import CHECKOUT
 from tests.live.programs import find
 from tests.waiting import until
 
-_START_LIMIT = 30  # seconds until a server must answer
+_START_LIMIT = 60  # seconds until a server must answer; a busy machine takes many for one
 _STOP_LIMIT = 15  # seconds that a server gets to end by itself
 
 
@@ -237,7 +237,7 @@ def _wait_until_ready(server: Server, url: str) -> None:
         session.trust_env = False
         while time.monotonic() < end and server.process.poll() is None:
             try:
-                if session.get(url, timeout=2).status_code in {200, 401}:
+                if session.get(url, timeout=10).status_code in {200, 401}:
                     return
             except requests.RequestException:
                 time.sleep(0.05)

@@ -189,7 +189,7 @@ def test_the_canary_is_awake(address: str) -> None:
     """It would see a connection."""
     bird = Canary()
     with socket.create_connection((address, bird.port), 10) as visitor:
-        visitor.settimeout(10)
+        visitor.settimeout(60)
         assert visitor.recv(1) == b""
     bird.close()
     assert bird.connections == 1

@@ -429,7 +429,7 @@ class TestHostLimits:
             for thread in threads:
                 thread.start()
             for thread in threads:
-                thread.join(5)
+                thread.join(60)
         assert len(failures) == 3
         assert any("too many concurrent calls to the storage" in failure.message for failure in failures)
 

@@ -871,7 +871,7 @@ class TestTogether:
 
         def token(_request: Any) -> tuple[int, dict[str, str], str]:
             begun.set()
-            release.wait(10)
+            release.wait(60)
             return 200, {}, '{"token": "abc"}'
 
         answers.add_callback("GET", TOKENS, token)
@@ -883,7 +883,7 @@ class TestTogether:
 
         first = threading.Thread(target=fetch)
         first.start()
-        begun.wait(10)
+        begun.wait(60)
         with pytest.raises(Unreachable, match="issue a token in time"):
             answered(gateway, headers)
         release.set()

@@ -388,7 +388,7 @@ def test_concurrent_requests_read_metadata_once(registry: TestRegistry, reader: 
     ready = threading.Barrier(32)
 
     def learn(_: int) -> str | None:
-        ready.wait(10)
+        ready.wait(60)
         return reader.fill_in(make_file())
 
     with ThreadPoolExecutor(32) as threads:
@@ -406,7 +406,7 @@ def test_concurrent_requests_share_the_text(registry: TestRegistry, reader: Read
     ready = threading.Barrier(32)
 
     def text(_: int) -> bytes | None:
-        ready.wait(10)
+        ready.wait(60)
         return reader.text(make_file())
 
     with ThreadPoolExecutor(32) as threads:

@@ -50,7 +50,7 @@ class Loop:
 
     def connect(self) -> Connection:
         ours, client = socket.socketpair()
-        client.settimeout(10)
+        client.settimeout(60)
         conn = Connection(ClientSocket(ours), client)
         conn.sock.setblocking(False)
         conn.sock.pace = Pace(self.clock)
