@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,13 +21,13 @@ class QuietHandler(WSGIRequestHandler):
 
 
 @contextmanager
-def served(application: Any, host: str = "127.0.0.1") -> Iterator[str]:
+def served(application: Any, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """Serve `application` on a free port; gives its URL."""
-    server = make_server(host, 0, application, threaded=True, request_handler=QuietHandler)
+    server = make_server(host, 0, application, threaded=True, request_handler=QuietHandler, ssl_context=tls)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
-        yield f"http://{host}:{server.server_port}"
+        yield f"{'https' if tls else 'http'}://{host}:{server.server_port}"
     finally:
         server.shutdown()
         thread.join(5)

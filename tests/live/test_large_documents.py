@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 import requests
 
 from pyoci.store.pages import MAX_FILES
+from tests.certificates import make_certificate
 from tests.hostile_registries import FILES, LargeRegistry
-from tests.live.servers import Port, Server, Servers, start_pyoci
+from tests.live.servers import Port, Server, Servers, start_gunicorn, start_pyoci
 from tests.live.sockets import connect, is_well, make_head
 from tests.live.test_memory import status_of, worker_of
+from tests.live.unlisted import HOST
 from tests.serving import served
 
 pytestmark = pytest.mark.live()
@@ -63,3 +67,36 @@ def test_large_pages_take_bounded_memory(server: Server) -> None:
     most = status_of(worker, "VmHWM")
     assert most < BOUND, f"alone {alone} KiB, together {most} KiB"
     server.line("over the cap", '"left_out": 10')
+
+
+@pytest.fixture
+def open_server(servers: Servers, tmp_path: Path) -> Iterator[Server]:
+    """The same, for callers who may name registries that are not listed."""
+    port = Port()
+    key, certificate = make_certificate(tmp_path, HOST)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with served(LargeRegistry(), tls=context) as url:
+        settings = {"WEB_CONCURRENCY": "1", "PYOCI_THREADS": "16"}
+        settings |= {"TESTS_PORT": url.rpartition(":")[2], "TESTS_CERTIFICATE": str(certificate)}
+        application = "tests.live.unlisted:application()"
+        yield start_gunicorn(servers, "open-pyoci", port, settings, application=application)
+    port.close()
+
+
+def test_pages_of_listed_and_unlisted_registries_take_bounded_memory(open_server: Server) -> None:
+    """One of each kind is built at a time, so a page of a listed registry never waits for unlisted ones."""
+    worker = worker_of(open_server)
+
+    def read(name: str) -> int:
+        answer = requests.get(f"{open_server.url}/{name}/hello-world/", headers=JSON, timeout=120)
+        return answer.status_code
+
+    with ThreadPoolExecutor(AT_ONCE) as clients:
+        unlisted = [clients.submit(read, f"unlisted/n{number}") for number in range(AT_ONCE - 1)]
+        listed = [read(f"listed/n{number}") for number in range(3)]
+        statuses = {answer.result() for answer in unlisted}
+    assert listed == [200, 200, 200]
+    assert statuses <= {200, 503}
+    most = status_of(worker, "VmHWM")
+    assert most < BOUND, f"{most} KiB"
