@@ -5,10 +5,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pyoci.library import Anonymous, Basic, Bearer, File, Index, Project, PyOCIError, open_index
+    from pyoci.library import (
+        Anonymous,
+        Basic,
+        Bearer,
+        File,
+        IdentityToken,
+        Index,
+        Project,
+        PyOCIError,
+        open_index,
+        operations,
+    )
 
 __version__ = "0.1.0"
-__all__ = ["Anonymous", "Basic", "Bearer", "File", "Index", "Project", "PyOCIError", "open_index"]
+__all__ = [
+    "Anonymous",
+    "Basic",
+    "Bearer",
+    "File",
+    "IdentityToken",
+    "Index",
+    "Project",
+    "PyOCIError",
+    "open_index",
+    "operations",
+]
 
 
 def __getattr__(name: str) -> Any:
