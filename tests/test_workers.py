@@ -22,6 +22,10 @@ class Item:
     """As much of a pytest.Item as decides when it runs."""
 
     path: Path
+    is_long: bool = False
+
+    def get_closest_marker(self, name: str) -> str | None:
+        return name if self.is_long and name == "long" else None
 
 
 @pytest.mark.parametrize(
@@ -50,11 +54,13 @@ def test_auto_starts_that_many() -> None:
 
 
 def test_long_files_start_first() -> None:
-    """Live tests, then files with many tests; the tests of a file stay together and in their order."""
+    """Live and long tests, then files with many tests; the tests of a file stay together."""
     few, many, live, lives = Path("few.py"), Path("many.py"), LIVE / "test_a.py", LIVE / "test_b.py"
-    items = [*map(Item, [few, few, many, many, many, live, lives, lives])]
+    long = [Item(Path("long.py")), Item(Path("long.py"), is_long=True), Item(Path("long.py"))]
+    items = [*map(Item, [few, few, many, many, many, lives, lives]), *long, Item(live)]
     longest_files_first(items)
-    assert [item.path for item in items] == [lives, lives, live, many, many, many, few, few]
+    expected = [live, lives, lives, *(each.path for each in long), many, many, many, few, few]
+    assert [item.path for item in items] == expected
 
 
 def test_files_of_one_size_keep_their_order() -> None:

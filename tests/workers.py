@@ -18,6 +18,8 @@ class _Item(Protocol):
     @property
     def path(self) -> Path: ...
 
+    def get_closest_marker(self, name: str) -> object | None: ...
+
 
 _AnyItem = TypeVar("_AnyItem", bound=_Item)
 
@@ -36,8 +38,10 @@ def this_machine() -> tuple[int, int]:
 
 
 def longest_files_first(items: list[_AnyItem]) -> None:
-    """Sort: live tests first, then by the tests of a file. A long file that starts last keeps one worker busy
-    after all others have ended. Files that are equal in this keep their random order.
+    """Sort: files with live or `long` tests first, and of these the ones with few tests, which often have one
+    that takes a minute; then the others, those with many tests first. A long file that starts last keeps one
+    worker busy after all others have ended. Files that are equal in this keep their random order.
     """
     sizes = Counter(item.path for item in items)
-    items.sort(key=lambda item: (not item.path.is_relative_to(LIVE), -sizes[item.path]))
+    slow = {item.path for item in items if item.path.is_relative_to(LIVE) or item.get_closest_marker("long")}
+    items.sort(key=lambda item: (0, sizes[item.path]) if item.path in slow else (1, -sizes[item.path]))
