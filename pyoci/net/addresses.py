@@ -82,9 +82,8 @@ class Reach(Enum):
     # Public addresses that a listed registry names. Proxies are allowed, and plain http if the registry
     # itself uses it.
     VOUCHED = "vouched"
-    PRIVATE = (
-        "private"  # private and loopback addresses, too: named by a listed registry with such an address
-    )
+    # Private and loopback addresses, too, for a listed registry with such an address.
+    PRIVATE = "private"
     LISTED = "listed"  # any address: the operator listed the host
     EMBEDDED = "embedded"  # only the registry in this process
 

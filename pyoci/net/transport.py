@@ -31,9 +31,8 @@ if TYPE_CHECKING:
 
 DOCUMENT_SECONDS = 9.5  # for a document, including retries; the documentation promises ten
 UPLOAD_ANSWER_SECONDS = 300.0  # from the last byte of a blob to the registry's answer
-DOCUMENT_LIMIT = (
-    4 * 1024 * 1024
-)  # bytes; the limit that the OCI distribution specification asks registries to accept
+# Bytes: the limit that the OCI distribution specification asks registries to accept.
+DOCUMENT_LIMIT = 4 * 1024 * 1024
 _ERROR_SECONDS = 2.0  # for the text of a refusal
 
 

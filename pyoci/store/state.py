@@ -16,9 +16,8 @@ TTL = 60.0  # seconds
 TTL_OLD = 3600.0  # seconds
 _RECENT = 24 * 3600.0  # seconds: a tag that changed within them is likely to change again
 _SKEW = 5.0  # seconds that the clocks of two hosts may differ
-PAGES_CHANGED = (
-    "+"  # a journal entry that isn't a tag: pages have changed, although nothing in the registry has
-)
+# A journal entry that isn't a tag: pages have changed, although nothing in the registry has.
+PAGES_CHANGED = "+"
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,9 +27,8 @@ if TYPE_CHECKING:
     from pyoci.store.service import PackageStore
 
 PROBES = frozenset({"/health", "/ready"})
-_NO_PASSWORDS = frozenset(
-    {"", "x-oauth-basic"}
-)  # with one of these as password, the user name may be a token
+# With one of these as password, the user name may be a token.
+_NO_PASSWORDS = frozenset({"", "x-oauth-basic"})
 EXTENSION = "pyoci"  # the key of the Site in app.extensions
 
 

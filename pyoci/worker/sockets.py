@@ -24,9 +24,8 @@ HEAD_END = b"\r\n\r\n"
 _UNSENT = 256 * 1024  # bytes of an answer that the kernel buffers for a slow reader
 _AT_ONCE = 64  # pieces in one call
 _PIECE = 8 * 1024  # bytes of a head that are read at once; most heads are shorter
-STALL_SECONDS = (
-    60  # within which a client has to take something, or send something if no other timeout is set
-)
+# Within these a client has to take something, or send something if no other timeout is set.
+STALL_SECONDS = 60
 
 
 class ClientSocket(socket.socket):

@@ -27,9 +27,8 @@ _ABSENCE = 30.0  # seconds for which the absence of a tag that we wrote is taken
 _REMEMBERED = 5 * 60.0  # seconds for which a write is remembered; no registry is known to lag as long
 _SLOTS = 2048
 _REPLACED = 120  # digests remembered for one tag: about as many as a build matrix writes
-_HEAD = struct.Struct(
-    "<16sd32sH"
-)  # key of the tag, time of the last write, its digest, count of replaced ones
+# The key of the tag, the time of the last write, its digest, and the count of replaced ones.
+_HEAD = struct.Struct("<16sd32sH")
 _SHORT = 16  # bytes of a replaced digest that are remembered
 _MARK = 160  # bytes of a journal's mark
 _MARK_AT = _HEAD.size + _REPLACED * _SHORT
