@@ -17,9 +17,10 @@ from pyoci.cli import main
 from pyoci.cli.commands import command
 from pyoci.cli.verb import Verb
 from pyoci.config import Settings
+from tests.library.conftest import WriteFile, write
 from tests.serving import served
 
-WriteFile = Callable[[tuple[str, bytes]], Path]
+__all__ = ["WriteFile", "write"]
 
 
 @dataclass(frozen=True)
@@ -79,17 +80,3 @@ def server(tmp_path: Path) -> Iterator[str]:
 def index(request: pytest.FixtureRequest, server: str) -> str:
     """The address of the same namespace, straight and through the server."""
     return f"{server}/acme" if request.param == "registry" else f"{server}/local/acme/"
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> WriteFile:
-    """Writes a file of a name and a content, as tests.builders makes them."""
-
-    def write(file: tuple[str, bytes]) -> Path:
-        directory = tmp_path / "dist"
-        directory.mkdir(exist_ok=True)
-        path = directory / file[0]
-        path.write_bytes(file[1])
-        return path
-
-    return write
