@@ -55,7 +55,7 @@ def _resolution(stage: Stage, rounds: int) -> Row:
     """Seconds for resolving a large graph with an empty cache; PyOCI has been asked for all of it before."""
     environments = Environments()
     clients = Clients(environments, stage.new_folder("home"))
-    direct, trust = where_pypi_is(environments)
+    direct, trust = where_pypi_is(environments.python("pip"))
     bundle = trust.get("SSL_CERT_FILE", "")
     site = stage.pyoci(stage.docker_registry(), PYOCI_UPSTREAM_INDEX=direct, REQUESTS_CA_BUNDLE=bundle)
     ways = (("PyOCI", f"{site.server.url}{site.upload}+simple/"), ("PyPI", direct))

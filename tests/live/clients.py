@@ -36,6 +36,7 @@ class Clients:
     environments: Environments
     home: Path
     settings: Mapping[str, str] = field(default_factory=dict)  # environment variables of all that run
+    releases: Mapping[str, str] = field(default_factory=dict)  # {"twine": "twine==3.0.0"}: not the newest
 
     def run(self, program: str, *arguments: object, cwd: Path | None = None, **environ: str) -> str:
         """Run a command that must succeed; gives what it printed."""
@@ -101,7 +102,7 @@ class Clients:
             # Its first line asks PATH for a Node, which may be one that it doesn't run on.
             node = self.environments.program("renovate").with_name("node")
             return (str(node), str(self.environments.program("renovate")))
-        return (str(self.environments.program(program)),)
+        return (str(self.environments.program(self.releases.get(program, program))),)
 
     def environment(self) -> dict[str, str]:
         """Nothing of PIP_*, UV_*, a proxy or a configuration file of the machine leads past PyOCI."""

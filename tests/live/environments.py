@@ -2,21 +2,27 @@
 
 An environment is known by the text of its requirements and by the Python that made it: change either and a
 new one is made, and the old one removed. Nothing is installed anywhere else. Requirements that end in .txt
-make a virtual environment from PyPI, those that end in .npm a folder of the same shape from npm.
+make a virtual environment from PyPI, those that end in .npm a folder of the same shape from npm. Older
+releases of clients are listed in releases.py.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+
+from tests.live.pypi import where_pypi_is
+from tests.live.releases import RELEASES, Release, install
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = Path(__file__).parent / "requirements"
@@ -55,7 +61,7 @@ class Environments:
 
     def of(self, client: str) -> Path:
         """The environment that holds `client`. Raises NotInstalled, at once when it was raised before."""
-        name = CLIENTS[client]
+        name = CLIENTS.get(client, client)
         if name not in self._known:
             try:
                 with self._lock(name):
@@ -71,7 +77,7 @@ class Environments:
 
     def program(self, client: str) -> Path:
         """The path of the command `client`."""
-        return self.of(client) / "bin" / client
+        return self.of(client) / "bin" / client.partition("==")[0]
 
     def python(self, client: str) -> Path:
         """The interpreter beside `client`."""
@@ -86,17 +92,25 @@ class Environments:
             yield
 
     def _made(self, name: str) -> Path:
-        [requirements] = REQUIREMENTS.glob(f"{name}.*")
+        source = RELEASES.get(name) or next(REQUIREMENTS.glob(f"{name}.*"))
         # An environment holds absolute paths: one that was moved is of no use.
-        facts = (sys.version, str(self.root), requirements.read_text())
+        facts = (sys.version, str(self.root), source.read_text() if isinstance(source, Path) else str(source))
         key = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
         target = self.root / f"{name}-{key}"
         if not (target / "complete").exists():
             for old in self.root.glob(f"{name}-[0-9a-f]*"):
                 shutil.rmtree(old)
-            (_from_npm if requirements.suffix == ".npm" else _from_pypi)(target, requirements)
+            if isinstance(source, Release):
+                self._install(source, target)
+            else:
+                (_from_npm if source.suffix == ".npm" else _from_pypi)(target, source)
             (target / "complete").touch()
         return target
+
+    def _install(self, release: Release, target: Path) -> None:
+        index, certificates = where_pypi_is(self.python("pip"))
+        run = partial(_run, "PyPI", environ=os.environ | certificates)
+        install(release, target, self.program("uv"), index, run)
 
 
 def _from_pypi(target: Path, requirements: Path) -> None:
@@ -115,9 +129,11 @@ def _from_npm(target: Path, requirements: Path) -> None:
     _run("npm", "npm", "install", "--global", "--prefix", str(target), *how, *packages)
 
 
-def _run(source: str, *command: str) -> None:
+def _run(source: str, *command: str | Path, environ: Mapping[str, str] | None = None) -> None:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIME_LIMIT, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_TIME_LIMIT, check=False, env=environ
+        )
     except subprocess.TimeoutExpired:
         raise NotInstalled(
             f"the clients can't be installed from {source} within {_TIME_LIMIT} s", source

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import pytest
 
 from tests.live.environments import CLIENTS, Environments, NotInstalled
+from tests.live.releases import RELEASES
 
 # The name of a program, as `@pytest.mark.live` has it, to the Debian package that brings it.
 DEBIAN_PACKAGES = {
@@ -85,7 +86,7 @@ class Requirements:
 
     def _missing(self, program: str) -> tuple[str | None, str]:
         """What would bring `program`, None if it is there, and what is wrong."""
-        if program in CLIENTS:
+        if program in CLIENTS or program in RELEASES:
             try:
                 self.environments.of(program)
             except NotInstalled as error:

@@ -14,14 +14,34 @@ from tests.live.indexes import PackageIndex
 
 Publisher = Callable[[Clients, PackageIndex, Sequence[Path]], Outcome]
 
-_PYPROJECT = """\
+_POETRY = """\
 [project]
 name = "{name}"
 version = "{version}"
 
+[tool.poetry]
+name = "{name}"
+version = "{version}"
+description = "poetry before 2.0 reads this table"
+authors = []
+
 [build-system]
 requires = ["poetry-core"]
 build-backend = "poetry.core.masonry.api"
+"""
+_FLIT = """\
+[project]
+name = "{name}"
+version = "{version}"
+description = "Greets."
+
+[build-system]
+requires = ["flit_core"]
+build-backend = "flit_core.buildapi"
+"""
+_SETUP = """\
+from distutils.core import setup
+setup(name="{name}", version="{version}", description="Greets.", py_modules=[])
 """
 
 
@@ -47,25 +67,53 @@ def hatch(clients: Clients, index: PackageIndex, files: Sequence[Path]) -> Outco
 def poetry(clients: Clients, index: PackageIndex, files: Sequence[Path]) -> Outcome:
     """`poetry publish`, which takes files only from a project whose name and version they have."""
     name, version = _identity(files[0])
-    project = files[0].parent
-    (project / "pyproject.toml").write_text(_PYPROJECT.format(name=name, version=version))
+    project = _project_of(clients, files, _POETRY.format(name=name, version=version))
     account = ("--username", index.username, "--password", index.password)
-    where = ("--repository", "pyoci", "--dist-dir", ".")
     return clients.attempt(
-        "poetry", "publish", *where, *account, cwd=project, POETRY_REPOSITORIES_PYOCI_URL=index.url
+        "poetry",
+        "publish",
+        "--repository",
+        "pyoci",
+        *account,
+        cwd=project,
+        POETRY_REPOSITORIES_PYOCI_URL=index.url,
     )
 
 
 def pdm(clients: Clients, index: PackageIndex, files: Sequence[Path]) -> Outcome:
     """`pdm publish` of every file in one folder; it shows the sentence of a refusal only with -vv."""
-    folder = Path(tempfile.mkdtemp(dir=clients.home))
-    (folder / "pyproject.toml").write_text("")
-    (folder / "dist").mkdir()
-    for file in files:
-        (folder / "dist" / file.name).symlink_to(file)
+    folder = _project_of(clients, files, "")
     account = ("--username", index.username, "--password", index.password)
     where = ("-vv", "--no-build", "--project", folder, "--repository", index.url)
     return clients.attempt("pdm", "publish", *where, *account, PDM_USE_VENV="false")
+
+
+def flit(clients: Clients, index: PackageIndex, files: Sequence[Path]) -> Outcome:
+    """`flit publish`, which builds what it sends."""
+    name, version = _identity(files[0])
+    module = name.replace("-", "_")
+    (files[0].parent / "pyproject.toml").write_text(_FLIT.format(name=module, version=version))
+    (files[0].parent / f"{module}.py").touch()
+    account = {"FLIT_USERNAME": index.username, "FLIT_PASSWORD": index.password}
+    return clients.attempt("flit", "publish", cwd=files[0].parent, FLIT_INDEX_URL=index.url, **account)
+
+
+def maturin(clients: Clients, index: PackageIndex, files: Sequence[Path]) -> Outcome:
+    """`maturin upload`."""
+    account = ("--username", index.username, "--password", index.password)
+    return clients.attempt("maturin", "upload", "--repository-url", index.url, *account, *files)
+
+
+def distutils(clients: Clients, index: PackageIndex, files: Sequence[Path]) -> Outcome:
+    """`setup.py sdist upload`, which builds what it sends, as Python before 3.12 has it."""
+    name, version = _identity(files[0])
+    (files[0].parent / "setup.py").write_text(_SETUP.format(name=name, version=version))
+    account = f"username: {index.username}\npassword: {index.password}\n"
+    (clients.home / ".pypirc").write_text(
+        f"[distutils]\nindex-servers: acme\n[acme]\nrepository: {index.url}\n{account}"
+    )
+    command = ("setup.py", "sdist", "upload", "--repository", "acme")
+    return clients.attempt("python", *command, cwd=files[0].parent)
 
 
 PUBLISHERS = [
@@ -84,6 +132,16 @@ def refused(outcome: Outcome) -> str:
     """What a client printed that must have failed."""
     assert outcome.code != 0, str(outcome)
     return outcome.output
+
+
+def _project_of(clients: Clients, files: Sequence[Path], pyproject: str) -> Path:
+    """A project whose folder `dist` has these files and no others."""
+    folder = Path(tempfile.mkdtemp(dir=clients.home))
+    (folder / "pyproject.toml").write_text(pyproject)
+    (folder / "dist").mkdir()
+    for file in files:
+        (folder / "dist" / file.name).symlink_to(file)
+    return folder
 
 
 def _identity(file: Path) -> tuple[str, str]:

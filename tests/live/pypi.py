@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-
-from tests.live.environments import Environments
+from pathlib import Path
 
 _PYPI = """\
 import json
@@ -16,9 +15,8 @@ print(json.dumps([options.index_url, options.cert]))
 """
 
 
-def where_pypi_is(environments: Environments) -> tuple[str, dict[str, str]]:
-    """The URL of its simple API, and the settings by which others than pip trust it."""
-    python = environments.python("pip")
+def where_pypi_is(python: Path) -> tuple[str, dict[str, str]]:
+    """The URL of its simple API, and the settings by which others than pip trust it. `python` has pip."""
     said = subprocess.run([python, "-c", _PYPI], capture_output=True, text=True, timeout=60, check=True)
     url, certificates = json.loads(said.stdout)
     certificates = certificates or os.environ.get("SSL_CERT_FILE")

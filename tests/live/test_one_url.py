@@ -126,7 +126,7 @@ def test_dead_registry(
 @pytest.fixture(scope="module")
 def pypi(request: pytest.FixtureRequest) -> tuple[str, dict[str, str]]:
     """The URL at which pip of this machine finds PyPI, and the settings by which others trust it."""
-    return where_pypi_is(request.config.stash[ENVIRONMENTS])
+    return where_pypi_is(request.config.stash[ENVIRONMENTS].python("pip"))
 
 
 @pytest.fixture(scope="module")
