@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable
@@ -52,6 +53,7 @@ class Heads:
 
     def resume(self, conn: Any) -> None:
         """A kept connection has become readable. The caller has watched it until now."""
+        self._ends_at[conn] = self._clock() + HEAD_SECONDS
         self.on_readable(conn)
         if conn in self._ends_at:  # usually the head is complete by now
             self._unwatch(conn)
@@ -59,20 +61,21 @@ class Heads:
 
     def on_readable(self, conn: Any, _sock: Any = None) -> None:
         """Read what has arrived of a head."""
-        if not conn.sock.gathered:
-            self._ends_at[conn] = self._clock() + HEAD_SECONDS
-            self._idle.pop(conn, None)
+        is_first = not conn.sock.gathered
         try:
             taken = conn.sock.gather()
         except BlockingIOError:
             return
         except OSError:
             taken = 0
-        if taken:
-            self._sort(conn)
-        else:
+        if not taken:
             self._forget(conn)
             self._close(conn)
+            return
+        if is_first:
+            self._ends_at[conn] = self._clock() + HEAD_SECONDS
+            self._idle.pop(conn, None)
+        self._sort(conn)
 
     def tick(self, *, stopping: bool) -> None:
         """Call it about once a second: it refuses or closes connections whose deadline has passed."""
@@ -81,6 +84,8 @@ class Heads:
             if stopping:
                 self._ends_at[conn] = min(ends_at, now + _STOP_SECONDS)
             if ends_at <= now:
+                self.on_readable(conn)  # it may have sent something while the loop was busy
+            if self._ends_at.get(conn, math.inf) <= now:
                 self._forget(conn)
                 if conn.sock.gathered:
                     self._refuse(conn, "408 Request Timeout")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -73,6 +74,25 @@ def test_head_in_pieces(loop: Loop) -> None:
     assert (loop.complete, loop.connections.watched) == ([], {conn})
     loop.send(conn, HEAD[-1:])
     assert loop.complete == [(conn, len(HEAD))]
+
+
+@pytest.mark.parametrize("stopping", [False, True])
+def test_what_arrived_while_the_loop_was_busy(loop: Loop, stopping: bool) -> None:
+    """A request that was sent in time is read before its connection is given up."""
+    whole, half, silent = loop.accept(), loop.accept(), loop.accept()
+    loop.pass_time(0, stopping=stopping)
+    whole.client.sendall(HEAD)
+    half.client.sendall(HEAD[:20])
+    for conn in (whole, half):
+        poll = select.poll()
+        poll.register(conn.sock, select.POLLIN)
+        assert poll.poll(30_000)
+    loop.pass_time(IDLE_SECONDS, stopping=stopping)
+    assert loop.complete == [(whole, len(HEAD))]
+    assert (loop.refused, loop.connections.closed) == ([], [silent])
+    assert loop.connections.watched == {half}
+    loop.pass_time(HEAD_SECONDS, stopping=stopping)
+    assert loop.refused == [(half, "408 Request Timeout")]
 
 
 def test_next_head_arrives_with_a_request(loop: Loop) -> None:
