@@ -19,7 +19,7 @@ def collect(*arguments: str, **environ: str) -> str:
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *arguments]
     root = Path(__file__).parent.parent
     return subprocess.run(
-        command, cwd=root, env={**inherited, **environ}, capture_output=True, text=True, timeout=120
+        command, cwd=root, env={**inherited, **environ}, capture_output=True, text=True, timeout=250
     ).stdout
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +11,6 @@ import pytest
 
 from tests.workers import LIVE, WORKER_MEMORY, longest_files_first, this_machine, worker_count
 
-ROOT = Path(__file__).parent.parent
 GIB = 1024**3
 
 
@@ -42,15 +39,11 @@ def test_workers_are_more_than_cores_and_fit_into_the_memory(cores: int, memory:
     assert worker_count(cores, memory) == expected
 
 
-def test_auto_starts_that_many() -> None:
+@pytest.mark.skipif("PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ, reason="the caller names the number")
+def test_auto_starts_that_many(pytestconfig: pytest.Config) -> None:
     """`-n auto` asks the tests' own conftest.py."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    command = [sys.executable, "-m", "pytest", "-n", "auto", "-p", "no:cacheprovider", "tests/test_errors.py"]
-    output = subprocess.run(
-        command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=120
-    ).stdout
-    expected = worker_count(*this_machine())
-    assert f"created: {expected}/{expected} worker" in output
+    hook = pytestconfig.hook.pytest_xdist_auto_num_workers
+    assert hook(config=pytestconfig) == worker_count(*this_machine())
 
 
 def test_long_files_start_first() -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from tests.live.environments import CHECKOUT
 
-pytestmark = pytest.mark.live("pip")  # it installs from PyPI
+# It installs from PyPI. Each environment takes seconds, and minutes on a busy machine.
+pytestmark = [pytest.mark.live("pip"), pytest.mark.timeout(900)]
 
 # Everything that an installation depends on, but no dependency: it takes a second, not a minute.
 _SETUP = """\
@@ -52,7 +53,7 @@ def make(
         | environ,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=400,
         check=False,
     )
 
