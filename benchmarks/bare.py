@@ -78,9 +78,9 @@ def _passed_on(client: socket.socket, registry: str) -> None:
     buffer = memoryview(bytearray(_PIECE))
     with client:
         path = client.recv(64 * 1024).split(b" ", 2)[1].decode()
-        road = http.client.HTTPConnection(registry, timeout=_TIMEOUT)
-        road.request("GET", path)
-        answer = road.getresponse()
+        connection = http.client.HTTPConnection(registry, timeout=_TIMEOUT)
+        connection.request("GET", path)
+        answer = connection.getresponse()
         length = answer.getheader("Content-Length") or "0"
         head = f"HTTP/1.1 {answer.status} OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
         client.sendall(head.encode())
@@ -88,7 +88,7 @@ def _passed_on(client: socket.socket, registry: str) -> None:
         while count := answer.readinto(buffer):
             seen.update(buffer[:count])
             client.sendall(buffer[:count])
-        road.close()
+        connection.close()
 
 
 def _main() -> None:

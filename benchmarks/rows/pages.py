@@ -80,13 +80,13 @@ def _targets(stage: Stage) -> tuple[_Target, list[_Target]]:
 
 def _limits(stage: Stage, pyoci: _Target) -> tuple[str, list[_Target]]:
     """The page's ETag, and what gives the same bytes with the same headers: a Flask view, a WSGI function."""
-    road = http.client.HTTPConnection(*pyoci.address, timeout=30)
+    connection = http.client.HTTPConnection(*pyoci.address, timeout=30)
     try:
-        road.request("GET", pyoci.path, headers={"Accept": ACCEPT, "Accept-Encoding": "gzip, deflate"})
-        answer = road.getresponse()
+        connection.request("GET", pyoci.path, headers={"Accept": ACCEPT, "Accept-Encoding": "gzip, deflate"})
+        answer = connection.getresponse()
         body, etag = answer.read(), answer.getheader("ETag")
     finally:
-        road.close()
+        connection.close()
     if answer.status != 200 or etag is None:
         raise Missed(f"PyOCI's page was answered with {answer.status}; expected 200 and an ETag")
     headers = {name: value for name, value in answer.getheaders() if name.lower() not in _HOP}

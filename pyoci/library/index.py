@@ -38,7 +38,7 @@ class Index(ABC):
 
     @abstractmethod
     def summary(self, project: Project) -> str:
-        """What the newest version of a project says it is, in one line; "" where it says nothing."""
+        """What the newest version of a project says it is, in one line; "" if it says nothing."""
 
     @abstractmethod
     def open_file(self, file: File) -> AbstractContextManager[Iterator[bytes]]:

@@ -17,7 +17,7 @@ _JOBS = 8  # projects that are looked at at the same time
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A project that was found. `latest` and `summary` are None where they weren't asked for, or can't be
+    """A project that was found. `latest` and `summary` are None if they weren't asked for, or can't be
     read.
     """
 

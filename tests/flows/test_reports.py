@@ -694,7 +694,7 @@ REPORTS = (
         "go-gitea/gitea#22616",
         "an index beside PyPI",
         "one index for both, in which private projects come first",
-        "live/test_confusion_real.py::test_what_it_has_comes_from_it",
+        "live/test_confusion_real.py::test_existing_project_comes_from_the_registry",
     ),
 )
 

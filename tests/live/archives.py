@@ -1,4 +1,4 @@
-"""Archives that mean harm, as an uploader would send them. Each is made when it is asked for."""
+"""Hostile archives, as an uploader could send them. Each is made when it is requested."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Make = Callable[[], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """An archive, and what becomes of it: `sentence` is part of what its uploader is told."""
+    """An archive, and the expected result: `sentence` is part of the message to its uploader."""
 
     filename: str
     make: Make = field(repr=False)
@@ -56,12 +56,12 @@ def sdist(make: Make, sentence: str = "expected") -> Archive:
 
 
 def fine(archive: Archive) -> Archive:
-    """It looks worse than it is: what isn't looked into harms nobody."""
+    """It looks worse than it is: parts that aren't read harm nobody."""
     return Archive(archive.filename, archive.make, TAKEN, "is published")
 
 
 def make_wheel_with(path: str = "x", data: bytes = b"x", **fields: int) -> bytes:
-    """A wheel with one more member, of which the directory says `fields`."""
+    """A wheel with another member, for which the directory has `fields`."""
     content = make_zip({"hello_world.py": b"", METADATA: TEXT, path: data})
     return patched(content, path, **fields) if fields else content
 
@@ -71,7 +71,7 @@ def make_wheel_of(metadata: bytes) -> bytes:
 
 
 def make_wheel_beside(stream: bytes, size: int) -> bytes:
-    """A good wheel whose other member is that deflate stream."""
+    """A valid wheel with another member of this deflate stream."""
     first = make_raw(stream, size=size)
     local, entry = _halves(first, b"x" * len(METADATA))
     second_local, second_entry = _halves(make_raw(_packed(TEXT), size=len(TEXT), crc=zlib.crc32(TEXT)))
@@ -80,13 +80,13 @@ def make_wheel_beside(stream: bytes, size: int) -> bytes:
 
 
 def make_overlapping(count: int) -> bytes:
-    """A wheel with one stream that `count` members share."""
+    """A wheel in which `count` members share one stream."""
     local, entry = _halves(make_raw(deflated(MEBIBYTE, 1024), size=GIBIBYTE))
     return _joined(local, entry * count, count)
 
 
 def make_compressed_by(method: int) -> bytes:
-    """A wheel whose METADATA is compressed otherwise; what can't be written here is only said to be."""
+    """A wheel whose METADATA is compressed by another method, or only claims to be."""
     if method == _ZSTANDARD:
         return patched_twice(make_wheel_of(TEXT), METADATA, method=method)
     target = io.BytesIO()

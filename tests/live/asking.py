@@ -1,4 +1,4 @@
-"""Clients that never stop asking, while the server's processes change."""
+"""Clients that send requests without a pause, while the server's processes change."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AUTHORIZATION = "Authorization: Basic bWU6bWU="  # me:me
 
 
 class Asking:
-    """Clients that ask for `path` as fast as they can, until they are told to stop."""
+    """Clients that request `path` as fast as they can until they are stopped."""
 
     def __init__(self, server: Server, path: str = "/health") -> None:
         self._server = server
@@ -45,7 +45,7 @@ class Asking:
         return count
 
     def again(self) -> int:
-        """On a connection that is kept; who finds it closed tries once more."""
+        """On a kept connection. If it was closed, the request is sent once more."""
         count = 0
         parts = urlsplit(self._server.url)
         connection = HTTPConnection(str(parts.hostname), parts.port, timeout=60)

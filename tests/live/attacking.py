@@ -1,4 +1,4 @@
-"""Hundreds of clients that send, read or stay silent as they like, and come back when they are cut."""
+"""Hundreds of clients that send, read or stay silent slowly, and reconnect when they are cut."""
 
 from __future__ import annotations
 
@@ -31,9 +31,8 @@ _WINDOW = 4096  # bytes that the kernel takes in for a slow reader
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What each client does: it sends `opening`, and then in each turn `drip`, and reads so many bytes.
-    NUMBER in the opening becomes a number that is new each time. A client that `is_answered` counts when its
-    answer has begun. One that `leaves` closes its connection after so many turns, and comes back.
+    """The behaviour of a client: it sends `opening`, and in each turn sends `drip` and reads a number of
+    bytes. A client that `is_answered` counts when its answer has begun.
     """
 
     opening: bytes
@@ -44,7 +43,7 @@ class Kind:
 
 
 def slow_kinds(path: str, file: str, project: str = "hello-world") -> dict[str, Kind]:
-    """The kinds of slow clients of the index at `path`, in which `file` of `project` can be downloaded."""
+    """The kinds of slow clients for the index at `path`, from which `file` of `project` can be downloaded."""
     post = f"POST {path} HTTP/1.1"
     return {
         "bodies": Kind(make_head(post, _FORM, "Content-Length: 50000000") + b"--b", b"x"),
@@ -113,7 +112,7 @@ def make_upload_request(registry: str) -> bytes:
 
 
 class Attack:
-    """So many clients of one kind, half of them from an address of their own. They run in the block."""
+    """A number of clients of one kind, half of them from another address. They run in the block."""
 
     def __init__(self, url: str, kind: Kind, count: int) -> None:
         parts = urlsplit(url)
@@ -145,12 +144,12 @@ class Attack:
 
     @property
     def holding(self) -> int:
-        """How many are connected, and have begun to be answered where their kind is."""
+        """How many are connected, and have the beginning of an answer if their kind requires that."""
         return sum(client.is_holding for client in self._clients)
 
     @property
     def returns(self) -> int:
-        """How often one has come back."""
+        """How often a client has reconnected."""
         return sum(client.returns for client in self._clients)
 
     def _run(self) -> None:
@@ -170,7 +169,7 @@ class _Client:
         self._connect()
 
     def take_turn(self) -> None:
-        """Send and read a little; come back at once where the server has ended this."""
+        """Send and read a little. Reconnect at once if the server has closed the connection."""
         self._turns += 1
         try:
             if self._kind.drip:
@@ -215,7 +214,7 @@ class _Client:
 
 @contextlib.contextmanager
 def attacked(server: Server, kind: Kind, count: int) -> Iterator[Attack]:
-    """An attack for the length of the block; all of its clients are still there at its end."""
+    """An attack for the time of the block. All of its clients are still there at the end."""
     with Attack(server.url, kind, count) as attack:
         yield attack
         until(lambda: attack.holding == count, "all slow clients to be there still", seconds=LIMIT)

@@ -1,4 +1,4 @@
-"""What the workers of a server hold: memory, descriptors, threads, spool files (Linux)."""
+"""The resources of a server's workers: memory, descriptors, threads, spool files (Linux)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Worker:
 
 
 def workers(server: Server, folder: Path) -> list[Worker]:
-    """The workers at this moment; `folder` is the server's TMPDIR."""
+    """The present workers; `folder` is the server's TMPDIR."""
     master = server.process.pid
     children = Path(f"/proc/{master}/task/{master}/children").read_text()
     found = []
@@ -39,8 +39,8 @@ def workers(server: Server, folder: Path) -> list[Worker]:
 
 
 def greedy(server: Server, folder: Path, first: Worker, *, threads: int, sockets: int) -> list[Worker]:
-    """The workers that hold more than they should once the patience is over: more than the first one had
-    before anybody came, but for so many threads, and for sockets that are kept to the registry.
+    """The workers that still have more than they should when the patience is over: more than the first one
+    had at the start, except threads and kept sockets to the registry.
     """
 
     def fits(worker: Worker) -> bool:
@@ -60,7 +60,7 @@ def greedy(server: Server, folder: Path, first: Worker, *, threads: int, sockets
 
 
 def leftovers(folder: Path) -> list[str]:
-    """Files of uploads, and directories, that lie about; the server's cache is its own."""
+    """Files of uploads, and directories, that are left. The server's own cache doesn't count."""
     return sorted(path.name for path in folder.iterdir() if not path.name.startswith("pyoci-cache-"))
 
 

@@ -1,4 +1,4 @@
-"""The real clients, run as a person runs them, with an empty home and without the machine's settings."""
+"""The real clients, run like by a user, with an empty home and without this machine's settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TIME_LIMIT = 120  # seconds for one command
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a command ended, and all that it printed."""
+    """The result of a command, with all its output."""
 
     command: tuple[str, ...]
     code: int
@@ -31,7 +31,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Clients:
-    """Runs all programs of `CLIENTS`, and skopeo; `home` is a folder for what they keep."""
+    """Runs the programs in `CLIENTS`, and skopeo. `home` is the folder for their files."""
 
     environments: Environments
     home: Path
@@ -39,13 +39,13 @@ class Clients:
     releases: Mapping[str, str] = field(default_factory=dict)  # {"twine": "twine==3.0.0"}: not the newest
 
     def run(self, program: str, *arguments: object, cwd: Path | None = None, **environ: str) -> str:
-        """Run a command that must succeed; gives what it printed."""
+        """Run a command that must succeed; returns its output."""
         outcome = self.attempt(program, *arguments, cwd=cwd, **environ)
         assert outcome.code == 0, str(outcome)
         return outcome.output
 
     def refused(self, program: str, *arguments: object, cwd: Path | None = None, **environ: str) -> str:
-        """Run a command that must fail; gives what it printed."""
+        """Run a command that must fail; returns its output."""
         outcome = self.attempt(program, *arguments, cwd=cwd, **environ)
         assert outcome.code != 0, str(outcome)
         return outcome.output
@@ -55,7 +55,9 @@ class Clients:
         return self._outcome(program, arguments, cwd, self.environment() | environ)
 
     def from_pypi(self, program: str, *arguments: object) -> str:
-        """Run a command that must succeed, with the machine's settings: they may be the only way to PyPI."""
+        """Run a command that must succeed, with this machine's settings: PyPI may be reachable only with
+        them.
+        """
         outcome = self._outcome(program, arguments, None, dict(os.environ))
         assert outcome.code == 0, str(outcome)
         return outcome.output
@@ -77,21 +79,21 @@ class Clients:
         return Outcome(command, done.returncode, done.stdout.decode(errors="replace"))
 
     def new_environment(self, name: str) -> Path:
-        """An empty virtual environment, without pip; gives the path of its interpreter."""
+        """An empty virtual environment without pip; returns the path of its interpreter."""
         self.run("uv", "venv", "--quiet", "--python", sys.executable, self.home / name)
         return self.home / name / "bin" / "python"
 
     def modules(self, python: Path) -> Path:
-        """Where the environment of `python` keeps what is installed into it."""
+        """The folder of the modules that are installed in the environment of `python`."""
         return Path(sysconfig.get_path("purelib", vars={"base": str(python.parent.parent)}))
 
     def installed(self, python: Path) -> list[str]:
-        """What is installed in the environment of `python`, as `pip freeze` says it but in no time."""
+        """The packages in the environment of `python`, in the form of `pip freeze`, but faster."""
         found = distributions(path=[str(self.modules(python))])
         return sorted((f"{each.name}=={each.version}" for each in found), key=str.lower)
 
     def freeze(self, python: Path) -> list[str]:
-        """What `pip freeze` says of the environment of `python`, with setuptools and the like."""
+        """The output of `pip freeze` in the environment of `python`, with setuptools and the like."""
         return self.run("pip", "--python", python, "freeze", "--all").splitlines()
 
     def _command(self, program: str) -> Sequence[str]:
@@ -105,7 +107,7 @@ class Clients:
         return (str(self.environments.program(self.releases.get(program, program))),)
 
     def environment(self) -> dict[str, str]:
-        """Nothing of PIP_*, UV_*, a proxy or a configuration file of the machine leads past PyOCI."""
+        """Without PIP_*, UV_*, proxies and configuration files of this machine, which could bypass PyOCI."""
         return {
             "PATH": os.defpath,
             "HOME": str(self.home),

@@ -1,4 +1,4 @@
-"""Fixtures for tests with real clients and real servers; a server starts when a test first asks for it."""
+"""Fixtures for tests with real clients and real servers. A server is started when a test first needs it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A test that failed shows what the servers logged meanwhile."""
+    """Show the servers' logs of a test that failed."""
     report = yield
     servers = item.config.stash.get(SERVERS, None)
     if report.failed and servers is not None:
@@ -63,7 +63,7 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(scope="session")
 def servers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    """Whatever runs beside the tests; ended with them."""
+    """The servers of the tests, which are stopped at the end."""
     servers = Servers(tmp_path_factory.mktemp("servers"))
     request.config.stash[SERVERS] = servers
     yield servers
@@ -72,7 +72,7 @@ def servers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="session")
 def ports() -> Iterator[Callable[[str], Port]]:
-    """Gives the port of a server by the server's name, before it runs."""
+    """Returns the port of a server by its name, before the server runs."""
     known: dict[str, Port] = {}
 
     def port(name: str) -> Port:
@@ -87,7 +87,7 @@ def ports() -> Iterator[Callable[[str], Port]]:
 
 @pytest.fixture(scope="session")
 def settings(servers: Servers, ports: Callable[[str], Port]) -> dict[str, str]:
-    """PyOCI's settings: the embedded registry, and all the others under names of their own."""
+    """PyOCI's settings: the embedded registry, and an alias for each other registry."""
     aliases = (f"{alias}={ports(alias).url}" for alias in ("lab", "second", "guarded", "tokens"))
     return {
         "PYOCI_EMBEDDED": str(servers.folder / "embedded"),
@@ -103,13 +103,13 @@ def pyoci(servers: Servers, ports: Callable[[str], Port], settings: dict[str, st
 
 @pytest.fixture(scope="session")
 def small_pyoci(servers: Servers, ports: Callable[[str], Port], settings: dict[str, str]) -> Server:
-    """PyOCI that takes no more than 1,000,000 bytes, and shares its registries with `pyoci`."""
+    """PyOCI with a limit of 1,000,000 bytes for uploads. It shares its registries with `pyoci`."""
     return start_pyoci(servers, "small-pyoci", ports("small-pyoci"), PYOCI_MAX_BODY="1000000", **settings)
 
 
 @pytest.fixture(scope="session")
 def guarded_pyoci(servers: Servers, ports: Callable[[str], Port], settings: dict[str, str]) -> Server:
-    """PyOCI whose embedded registry asks for a password, and that logs all it can."""
+    """PyOCI whose embedded registry needs a password, and which logs everything."""
     accounts = htpasswd(servers.folder / "embedded.htpasswd", **dict([WRITER]))
     return start_pyoci(
         servers,
@@ -127,19 +127,19 @@ def guarded_pyoci(servers: Servers, ports: Callable[[str], Port], settings: dict
 
 @pytest.fixture(scope="session")
 def docker_registry(servers: Servers, ports: Callable[[str], Port]) -> Server:
-    """Debian's docker-registry, open to everybody; PyOCI calls it `lab`."""
+    """Debian's docker-registry without passwords; its alias is `lab`."""
     return start_docker_registry(servers, "docker-registry", ports("lab"))
 
 
 @pytest.fixture(scope="session")
 def second_registry(servers: Servers, ports: Callable[[str], Port]) -> Server:
-    """Another docker-registry, to copy to; PyOCI calls it `second`."""
+    """Another docker-registry, to copy to; its alias is `second`."""
     return start_docker_registry(servers, "second-registry", ports("second"))
 
 
 @pytest.fixture(scope="session")
 def guarded_registry(servers: Servers, ports: Callable[[str], Port]) -> Server:
-    """A docker-registry that asks for a password; PyOCI calls it `guarded`."""
+    """A docker-registry with a password; its alias is `guarded`."""
     accounts = htpasswd(servers.folder / "registry.htpasswd", **dict([WRITER]))
     auth = {"htpasswd": {"realm": "guarded", "path": str(accounts)}}
     return start_docker_registry(servers, "guarded-registry", ports("guarded"), auth)
@@ -147,7 +147,7 @@ def guarded_registry(servers: Servers, ports: Callable[[str], Port]) -> Server:
 
 @pytest.fixture(scope="session")
 def token_server(request: pytest.FixtureRequest, servers: Servers, ports: Callable[[str], Port]) -> Server:
-    """Issues tokens for `token_registry`; the folder `token-server` beside the logs keeps what it issued."""
+    """Issues tokens for `token_registry`. The folder `token-server` beside the logs has the issued tokens."""
     folder = servers.folder / "token-server"
     folder.mkdir()
     python = str(request.config.stash[ENVIRONMENTS].python("token-server"))
@@ -159,7 +159,7 @@ def token_server(request: pytest.FixtureRequest, servers: Servers, ports: Callab
 
 @pytest.fixture(scope="session")
 def token_registry(servers: Servers, ports: Callable[[str], Port], token_server: Server) -> Server:
-    """A docker-registry that takes the tokens of `token_server`; PyOCI calls it `tokens`."""
+    """A docker-registry that accepts the tokens of `token_server`; its alias is `tokens`."""
     certificate = servers.folder / "token-server" / "token.crt"
     token = {
         "realm": f"{token_server.url}/token",
@@ -171,7 +171,7 @@ def token_registry(servers: Servers, ports: Callable[[str], Port], token_server:
 
 
 def token_of(token_server: Server, repository: str, actions: str) -> str:
-    """What a job of WRITER's asks the token server for by itself, for instance with `docker login`."""
+    """The token that WRITER gets from the token server directly, for instance with `docker login`."""
     with requests.Session() as session:
         session.trust_env = False
         session.auth = WRITER
@@ -183,7 +183,7 @@ def token_of(token_server: Server, repository: str, actions: str) -> str:
 
 @pytest.fixture(params=REGISTRIES)
 def registry(request: pytest.FixtureRequest, ports: Callable[[str], Port]) -> tuple[str, str]:
-    """A registry that is open to everybody: what PyOCI calls it, and its host and port for others."""
+    """A registry without passwords: its alias in PyOCI, and its host and port."""
     if request.param == "embedded":
         return "local", ports("pyoci").url.removeprefix("http://")
     request.getfixturevalue("docker_registry")
@@ -192,19 +192,19 @@ def registry(request: pytest.FixtureRequest, ports: Callable[[str], Port]) -> tu
 
 @pytest.fixture
 def package_index(pyoci: Server, registry: tuple[str, str]) -> PackageIndex:
-    """A namespace of its own for each test, in each kind of registry."""
+    """A new namespace for each test, in each kind of registry."""
     return PackageIndex.new(pyoci, *registry)
 
 
 @pytest.fixture
 def small_index(small_pyoci: Server, registry: tuple[str, str]) -> PackageIndex:
-    """The same behind PyOCI that takes no more than 1,000,000 bytes."""
+    """The same behind PyOCI with a limit of 1,000,000 bytes."""
     return PackageIndex.new(small_pyoci, *registry)
 
 
 @pytest.fixture(params=GUARDED_REGISTRIES)
 def guarded_index(request: pytest.FixtureRequest, guarded_pyoci: Server) -> PackageIndex:
-    """A namespace where only WRITER may read and write, in each kind of registry."""
+    """A namespace that only WRITER may read and write, in each kind of registry."""
     alias, server = "local", guarded_pyoci
     if request.param == "docker-registry":
         alias, server = "guarded", request.getfixturevalue("guarded_registry")
@@ -215,7 +215,7 @@ def guarded_index(request: pytest.FixtureRequest, guarded_pyoci: Server) -> Pack
 
 @pytest.fixture
 def clients(request: pytest.FixtureRequest, tmp_path: Path) -> Clients:
-    """The real clients, each test with an empty home."""
+    """The real clients, with an empty home for each test."""
     home = tmp_path / "home"
     home.mkdir()
     return Clients(request.config.stash[ENVIRONMENTS], home)

@@ -1,7 +1,5 @@
-"""An attack by dependency confusion: registries in every kind of trouble, and clients that would be fooled.
-
-Somebody has published the private name with a higher version in the package index behind PyOCI. Each registry
-here is a script; those that are real stand in the tests.
+"""An attack by dependency confusion: registries with every kind of failure, and clients that could be
+deceived.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ BASIC = 'WWW-Authenticate: Basic realm="x"'
 
 
 class Last(bytes):
-    """An answer after which the connection ends."""
+    """An answer after which the connection is closed."""
 
 
 def basic(user: str) -> str:
@@ -35,17 +33,17 @@ def basic(user: str) -> str:
 
 
 def document(content: object, status: str = "200 OK", *headers: str) -> bytes:
-    """An answer of JSON."""
+    """An answer with JSON."""
     return answer(json.dumps(content).encode(), status, *headers, kind="application/json")
 
 
 def error(status: str, *codes: str, headers: tuple[str, ...] = ()) -> bytes:
-    """An error as the distribution specification has it."""
+    """An error in the form of the distribution specification."""
     return document({"errors": [{"code": code, "message": "no"} for code in codes]}, status, *headers)
 
 
 def make_jwt(*names: str) -> str:
-    """A token that is good for pulling from these repositories, as it says itself."""
+    """A token that lists the right to pull from these repositories."""
     access = [{"type": "repository", "name": name, "actions": ["pull"]} for name in names]
     parts = (json.dumps(part).encode() for part in ({"alg": "none"}, {"access": access}))
     return ".".join([*(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts), "c2ln"])
@@ -62,7 +60,7 @@ NOT_GRANTED = make_jwt("acme/another")
 
 
 def scripted(script: Script) -> Handler:
-    """A registry that answers so."""
+    """A registry with these answers."""
 
     def handle(connection: Connection) -> None:
         while head := connection.request():
@@ -82,16 +80,16 @@ def scripted(script: Script) -> Handler:
 
 
 def always(reply: bytes) -> Handler:
-    """A registry, or what stands in its place, with one answer to everything."""
+    """A registry, or a server in its place, with one answer to everything."""
     return scripted(lambda _path, _sent: reply)
 
 
-def says(tags: bytes, *, door: bytes = OPEN, manifest: bytes = b"", next_page: bytes = b"") -> Handler:
-    """A registry that answers so at its door, and when asked for tags and for what stands under them."""
+def says(tags: bytes, *, ping: bytes = OPEN, manifest: bytes = b"", next_page: bytes = b"") -> Handler:
+    """A registry with these answers to `/v2/`, to the list of tags, and to a tag."""
 
     def script(path: str, _sent: str) -> bytes:
         if path == "/v2/":
-            return door
+            return ping
         if "/tags/list" in path:
             return next_page if "last=" in path else tags
         return manifest
@@ -100,7 +98,9 @@ def says(tags: bytes, *, door: bytes = OPEN, manifest: bytes = b"", next_page: b
 
 
 def hides(*accepted: str, challenge: str = BASIC) -> Handler:
-    """A registry whose door lets in who comes with one of these; to all others repositories are unknown."""
+    """A registry that accepts these Authorizations at `/v2/`. For all other callers, repositories are
+    unknown.
+    """
     refusal = answer(b"", "401 Unauthorized", challenge)
 
     def script(path: str, sent: str) -> bytes:
@@ -112,7 +112,9 @@ def hides(*accepted: str, challenge: str = BASIC) -> Handler:
 
 
 def issues(token: bytes) -> Handler:
-    """A registry that wants tokens, which its endpoint answers so, and to whom all is unknown with one."""
+    """A registry with tokens: the token server has this answer, and with a token all repositories are
+    unknown.
+    """
 
     def handle(connection: Connection) -> None:
         host, port = connection.sock.getsockname()
@@ -130,7 +132,9 @@ def issues(token: bytes) -> Handler:
 
 @dataclass(frozen=True)
 class Row:
-    """A registry in trouble: the status that PyOCI tells a `caller`, what it does (None: it isn't there)."""
+    """A registry with a failure: the status that PyOCI returns to a `caller`, and its behaviour (None: it
+    isn't running).
+    """
 
     status: int
     registry: Handler | None
@@ -156,8 +160,8 @@ ROWS: Mapping[str, Row] = {
     "404 of a load balancer": Row(404, always(GONE_PAGE)),
     "404 of nobody": Row(404, always(answer(b"", "404 Not Found"))),
     "404 of another API": Row(404, always(document({"message": "no such route"}, "404 Not Found"))),
-    "404 behind a door that fails": Row(502, says(UNKNOWN, door=error("503 Service Unavailable", "X"))),
-    "404 behind a door that resets": Row(503, says(UNKNOWN, door=b"")),
+    "404, and a ping that fails": Row(502, says(UNKNOWN, ping=error("503 Service Unavailable", "X"))),
+    "404, and a ping that is reset": Row(503, says(UNKNOWN, ping=b"")),
     "a web page": Row(502, always(answer(WEB_PAGE, kind="text/html"))),
     "redirects": Row(502, always(answer(b"", "307 Temporary Redirect", "Location: /v2/elsewhere"))),
     # Refuses.
@@ -182,8 +186,8 @@ ROWS: Mapping[str, Row] = {
     ),
     "hides from who has a token for others": Row(404, issues(document({"token": NOT_GRANTED}))),
     "hides from strangers with a token": Row(404, issues(document({"token": "opaque"})), NOBODY),
-    "hides behind a door that nobody finds": Row(404, says(UNKNOWN, door=GONE_PAGE)),
-    "hides behind a door that is shut": Row(404, says(UNKNOWN, door=error("403 Forbidden", "DENIED"))),
+    "hides, and answers 404 to a ping": Row(404, says(UNKNOWN, ping=GONE_PAGE)),
+    "hides, and denies a ping": Row(404, says(UNKNOWN, ping=error("403 Forbidden", "DENIED"))),
     # Loses its answers half-way.
     "list cut short": Row(502, says(answer(HALF_OF_TAGS, kind="application/json"))),
     "list broken off": Row(503, says(BROKEN_OFF)),
@@ -205,13 +209,13 @@ Resolve = Callable[[Clients, Path, str, str], Outcome]
 
 
 def pip(clients: Clients, folder: Path, url: str, project: str) -> Outcome:
-    """What pip would install."""
+    """The version that pip would install."""
     options = ("--dry-run", "--no-deps", "--ignore-installed", "--no-cache-dir", "--retries", 0)
     return clients.attempt("pip", "install", *options, "--timeout", 60, "--index-url", url, project)
 
 
 def uv(strategy: str) -> Resolve:
-    """What uv finds by a strategy for several package indexes."""
+    """The version that uv finds, with one of its strategies for several package indexes."""
 
     def resolve(clients: Clients, folder: Path, url: str, project: str) -> Outcome:
         (folder / "requirements.in").write_text(project)
@@ -223,12 +227,12 @@ def uv(strategy: str) -> Resolve:
 
 
 def poetry(clients: Clients, folder: Path, url: str, project: str) -> Outcome:
-    """What poetry locks."""
+    """The version that poetry locks."""
     return _locked(clients, folder, "poetry", pyproject("poetry", url, project))
 
 
 def pdm(clients: Clients, folder: Path, url: str, project: str) -> Outcome:
-    """What pdm locks."""
+    """The version that pdm locks."""
     return _locked(clients, folder, "pdm", pyproject("pdm", url, project))
 
 
@@ -250,5 +254,5 @@ CLIENTS: Mapping[str, tuple[str, Resolve]] = {
 
 
 def with_user(url: str, user: str) -> str:
-    """The URL with somebody's name and password in it."""
+    """The URL with a user name and a password."""
     return url.replace("://", f"://{user}@", 1) if user else url

@@ -28,7 +28,7 @@ _STEP_LIMIT = 600  # seconds
 
 
 def is_possible() -> bool:
-    """Whether this machine lets us mount."""
+    """Whether this machine allows mounts."""
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         return False
     command = ["unshare", "--mount", "--propagation", "private", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
@@ -37,7 +37,9 @@ def is_possible() -> bool:
 
 @dataclass(slots=True)
 class Image:
-    """A stage after its steps, or on its way there. `root` is what it sees as /, `local` its /usr/local."""
+    """A stage after its steps, or during them. `root` is the directory that it sees as /, `local` its
+    /usr/local.
+    """
 
     root: Path
     local: Path
@@ -53,7 +55,9 @@ class Image:
         read_only: bool = False,
         volumes: Mapping[Path, str] | None = None,
     ) -> list[str]:
-        """What runs `command` in it; with `read_only` it can write to /tmp and `volumes` alone."""
+        """The command line that runs `command` in the image. With `read_only` it can write only to /tmp and
+        `volumes`.
+        """
         variables = [f"{name}={value}" for name, value in (self.environ | dict(environ or {})).items()]
         inner = ["chroot", f"--userspec={self.user}", "--groups=", str(self.root), "env", "-i", *variables]
         inner += ["sh", "-c", 'cd "$0" && exec "$@"', self.folder, *command]
@@ -61,14 +65,14 @@ class Image:
         return ["unshare", "--mount", "--propagation", "private", "sh", "-euc", script]
 
     def run(self, command: Sequence[str], environ: Mapping[str, str] | None = None, **how: Any) -> str:
-        """What it printed. Raises AssertionError, with that, where it fails."""
+        """Run a command and return its output. Raises AssertionError with the output if it fails."""
         line = self.command(command, environ, **how)
         done = subprocess.run(line, capture_output=True, text=True, timeout=_STEP_LIMIT, check=False)
         assert done.returncode == 0, f"{shlex.join(command)}:\n{done.stdout}{done.stderr}"
         return done.stdout
 
     def path(self, inside: str) -> Path:
-        """Where a path of it lies for us."""
+        """The path on this machine of a path in the image."""
         if inside.startswith("/usr/local"):
             return self.local / inside.removeprefix("/usr/local").lstrip("/")
         return self.root / inside.lstrip("/")
@@ -133,7 +137,7 @@ def _copy(image: Image, instruction: Instruction, context: Path, built: Mapping[
 
 
 def _context(checkout: Path, folder: Path) -> Path:
-    """What .dockerignore lets through, as far as ours goes: some names, and no bytecode."""
+    """The files that .dockerignore lets through."""
     folder.mkdir(parents=True)
     for line in (checkout / ".dockerignore").read_text().splitlines():
         source = checkout / line.removeprefix("!")
@@ -147,7 +151,7 @@ def _context(checkout: Path, folder: Path) -> Path:
 
 
 def _slim_python(folder: Path) -> Image:
-    """Python and pip in /usr/local, as python:…-slim has them."""
+    """Python and pip in /usr/local, like in python:…-slim."""
     image = Image(folder / "root", folder / "local")
     for name in _FOLDERS:
         (image.root / name).mkdir(parents=True)
@@ -184,6 +188,6 @@ def _copy_python(local: Path) -> None:
 
 
 def _outward() -> dict[str, str]:
-    """What a step needs to reach PyPI from this machine."""
+    """The files and settings with which a step reaches PyPI from this machine."""
     ways = ("_proxy", "pip_cert", "pip_index_url", "pip_default_timeout")
     return {name: value for name, value in os.environ.items() if name.lower().endswith(ways)}

@@ -54,13 +54,13 @@ class NotInstalled(Exception):
 
 @dataclass(slots=True)
 class Environments:
-    """The environments of this checkout, made when they are first asked for."""
+    """The environments of this checkout, made when they are first needed."""
 
     root: Path = CHECKOUT / ".venv" / "clients"
     _known: dict[str, Path | NotInstalled] = field(default_factory=dict)
 
     def of(self, client: str) -> Path:
-        """The environment that holds `client`. Raises NotInstalled, at once when it was raised before."""
+        """The environment with `client`. Raises NotInstalled, at once if it was raised before."""
         name = CLIENTS.get(client, client)
         if name not in self._known:
             try:
@@ -85,7 +85,7 @@ class Environments:
 
     @contextmanager
     def _lock(self, name: str) -> Iterator[None]:
-        """Two runs of the suite may start at the same time; one environment doesn't wait for another."""
+        """Two runs of the suite may start at the same time. Environments don't wait for each other."""
         self.root.mkdir(parents=True, exist_ok=True)
         with (self.root / f"lock-{name}").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

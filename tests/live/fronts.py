@@ -1,4 +1,4 @@
-"""A front before a registry: it writes down what it is asked, and hides what isn't for everybody's eyes."""
+"""A proxy in front of a registry: it records requests, and can hide repositories."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _PASSED = ("HTTP_AUTHORIZATION", "HTTP_ACCEPT", "HTTP_RANGE", "HTTP_HOST", "CONT
 
 
 class Front:
-    """Passes everything on to the registry at `url`. `conceals`: whoever has no right to a repository is told
-    that there is none, as ghcr.io does.
+    """Passes requests on to the registry at `url`. With `conceals` a caller without access to a repository
+    gets a 404, like from ghcr.io.
     """
 
     def __init__(self, url: str, *, conceals: bool = False) -> None:
@@ -29,7 +29,7 @@ class Front:
 
     @contextmanager
     def running(self) -> Iterator[str]:
-        """Serve; gives its URL."""
+        """Serve; yields the URL."""
         with served(self) as url, self._session:
             yield url
 

@@ -1,4 +1,4 @@
-"""A package index that PyOCI makes of one namespace in one registry, as a test sees it."""
+"""A package index for one namespace in one registry, as a test uses it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ JSON_PAGE = "application/vnd.pypi.simple.v1+json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageIndex:
-    """`url` ends with a slash; `registry` is the same namespace for skopeo: host, port and path."""
+    """`url` ends with a slash. `registry` is the same namespace for skopeo: host, port and path."""
 
     url: str
     registry: str
@@ -25,7 +25,7 @@ class PackageIndex:
 
     @classmethod
     def new(cls, pyoci: Server, registry: str, host: str) -> Self:
-        """A namespace that nobody used, in the registry that PyOCI calls `registry` and others `host`."""
+        """An unused namespace in the registry with the alias `registry` and the address `host`."""
         namespace = f"acme/n{uuid.uuid4().hex[:12]}"
         return cls(url=f"{pyoci.url}/{registry}/{namespace}/", registry=f"{host}/{namespace}")
 
@@ -44,7 +44,7 @@ class PackageIndex:
         return self._request("GET", path, headers=headers)
 
     def page(self, project: str) -> dict[str, Any]:
-        """The page of `project`, which must exist, as JSON."""
+        """The page of an existing project, as JSON."""
         answer = self.get(f"{project}/", Accept=JSON_PAGE)
         assert answer.status_code == 200, answer.text
         page: dict[str, Any] = answer.json()

@@ -22,8 +22,8 @@ def start_nginx(
     second: Port | None = None,
     tls: tuple[Port, Path, Path] | None = None,
 ) -> Server:
-    """nginx that passes requests on to one PyOCI or two; they may not run yet, but one has to answer soon.
-    `tls`: another port, on which it does TLS with a key and a certificate.
+    """nginx in front of one PyOCI or two. They may not run yet, but one has to answer soon. `tls`: another
+    port, with TLS by this key and certificate.
     """
     folder.mkdir()
     text = EXAMPLE.read_text()

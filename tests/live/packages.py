@@ -1,4 +1,6 @@
-"""Packages that install: wheels with a module that tells a text, sdists that build with nothing from PyPI."""
+"""Packages that can be installed: wheels with a module that prints a text, and sdists that build without
+PyPI.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,7 @@ def wheel(
     text: str = "",
     ballast: int = 0,
 ) -> Path:
-    """Write a wheel into `folder`, under a name that is normalised; `ballast` bytes of it don't compress."""
+    """Write a wheel with a normalised name into `folder`; `ballast` bytes of it don't compress."""
     module = canonicalize_name(name).replace("-", "_")
     files = {f"{module}.py": f"TEXT = {text!r}\n".encode()}
     if ballast:
@@ -57,7 +59,7 @@ def wheel(
 
 
 def large_wheel(folder: Path, mebibytes: int, *, tag: str = "py3-none-any") -> Path:
-    """The same of so many MiB, which are never in memory."""
+    """Write a wheel of so many MiB, which is never in memory."""
     path, chance = wheel(folder, tag=tag), random.Random(mebibytes)
     with zipfile.ZipFile(path, "a") as archive, archive.open("hello_world.bin", "w") as ballast:
         for _ in range(mebibytes):
@@ -78,7 +80,7 @@ def sdist(folder: Path, name: str = "hello-world", version: str = "1.0", *, text
 
 
 def this_platform() -> str:
-    """The wheel tag that this interpreter likes best, which isn't for any platform."""
+    """The best wheel tag of this interpreter that isn't for any platform."""
     return str(next(sys_tags()))
 
 

@@ -1,10 +1,4 @@
-"""Which programs the live tests need, where each comes from, and what happens where one is missing.
-
-A missing program skips its tests, and the run's last lines say which package brings it, also where xdist's
-workers ran them: the reports that come from there carry the remedy. With CI=true it fails
-them: nobody would notice a continuous integration that tests nothing. Only what it would take too much to
-install is used where it is at hand, and skipped elsewhere.
-"""
+"""The programs that the live tests need, where each comes from, and what happens if one is missing."""
 
 from __future__ import annotations
 
@@ -45,7 +39,7 @@ def find(program: str) -> str | None:
 
 
 class Item(Protocol):
-    """As much of a pytest.Item, and of its report, as is looked at here."""
+    """The attributes of a pytest.Item, and of its report, that are used here."""
 
     @property
     def user_properties(self) -> list[tuple[str, object]]: ...
@@ -54,7 +48,7 @@ class Item(Protocol):
 
 
 class Terminal(Protocol):
-    """As much of a pytest.TerminalReporter as the last lines need."""
+    """The attributes of a pytest.TerminalReporter that are used here."""
 
     @property
     def stats(self) -> Mapping[str, Sequence[Any]]: ...
@@ -66,14 +60,14 @@ class Terminal(Protocol):
 
 @dataclass(slots=True)
 class Requirements:
-    """Checks what tests ask for."""
+    """Checks that the programs of tests are installed."""
 
     environments: Environments
     environ: Mapping[str, str]
     find: Callable[[str], str | None] = find
 
     def check(self, item: Item) -> None:
-        """Skip or fail `item` where one of the programs that its `live` markers name is missing."""
+        """Skip or fail `item` if one of the programs in its `live` markers is missing."""
         programs = [program for marker in item.iter_markers("live") for program in marker.args]
         for program in dict.fromkeys(programs):
             remedy, trouble = self._missing(program)
@@ -85,7 +79,7 @@ class Requirements:
             pytest.skip(trouble)
 
     def _missing(self, program: str) -> tuple[str | None, str]:
-        """What would bring `program`, None if it is there, and what is wrong."""
+        """How to install `program` (None if it is there), and what is wrong."""
         if program in CLIENTS or program in RELEASES:
             try:
                 self.environments.of(program)
@@ -108,7 +102,7 @@ class Requirements:
 
 
 def report_skipped(terminal: Terminal) -> None:
-    """Say which live tests were skipped, and what to install for them."""
+    """Show the skipped live tests, and what to install for them."""
     skipped: dict[str, list[str]] = {}
     for report in terminal.stats.get("skipped", []):
         for name, remedy in report.user_properties:

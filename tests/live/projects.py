@@ -1,4 +1,4 @@
-"""Somebody's project, which requires hello-world: how each client resolves and installs it from one URL."""
+"""A project that requires hello-world: each client resolves and installs it from one URL."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PYTHON = f"=={sys.version_info.major}.{sys.version_info.minor}.*"
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """What a client made of the project: its interpreter, and the lock file of each time it locked."""
+    """The result of a client: the interpreter of the environment, and the lock file of each locking."""
 
     python: Path
     locks: tuple[str, ...] = ()
@@ -30,7 +30,7 @@ Installer = Callable[[Clients, PackageIndex, Path], Installation]
 
 
 def pip(clients: Clients, index: PackageIndex, folder: Path) -> Installation:
-    """pip, which locks nothing."""
+    """pip, which has no lock file."""
     python = clients.new_environment("environment")
     clients.run(
         "pip", "--python", python, "install", "--index-url", index.url_with_credentials, "hello-world"
@@ -69,7 +69,7 @@ def poetry(clients: Clients, index: PackageIndex, folder: Path) -> Installation:
 
 
 def pdm(clients: Clients, index: PackageIndex, folder: Path) -> Installation:
-    """pdm, where a source named pypi takes PyPI's place."""
+    """pdm, with a source named pypi in place of PyPI."""
     (folder / "pyproject.toml").write_text(pyproject("pdm", index.url_with_credentials, python=_PYTHON))
     locks = []
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""How a person publishes files with each of the clients."""
+"""Publishing files with each of the clients."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ setup(name="{name}", version="{version}", description="Greets.", py_modules=[])
 
 
 def twine(clients: Clients, index: PackageIndex, files: Sequence[Path]) -> Outcome:
-    """`twine upload`; of a refusal it shows the reason phrase, and the body only with --verbose."""
+    """`twine upload`. For a refusal it shows the reason phrase, and the body only with --verbose."""
     account = ("--username", index.username, "--password", index.password)
     where = ("--non-interactive", "--disable-progress-bar", "--repository-url", index.url)
     return clients.attempt("twine", "upload", *where, *account, *files)
@@ -59,13 +59,13 @@ def uv(clients: Clients, index: PackageIndex, files: Sequence[Path], *options: s
 
 
 def hatch(clients: Clients, index: PackageIndex, files: Sequence[Path]) -> Outcome:
-    """`hatch publish`; it looks at the page first, and leaves out what is there."""
+    """`hatch publish`. It reads the page first, and skips the files on it."""
     account = ("--user", index.username, "--auth", index.password)
     return clients.attempt("hatch", "publish", "--no-prompt", "--repo", index.url, *account, *files)
 
 
 def poetry(clients: Clients, index: PackageIndex, files: Sequence[Path]) -> Outcome:
-    """`poetry publish`, which takes files only from a project whose name and version they have."""
+    """`poetry publish`, which uploads only files with the name and version of its project."""
     name, version = _identity(files[0])
     project = _project_of(clients, files, _POETRY.format(name=name, version=version))
     account = ("--username", index.username, "--password", index.password)
@@ -81,7 +81,7 @@ def poetry(clients: Clients, index: PackageIndex, files: Sequence[Path]) -> Outc
 
 
 def pdm(clients: Clients, index: PackageIndex, files: Sequence[Path]) -> Outcome:
-    """`pdm publish` of every file in one folder; it shows the sentence of a refusal only with -vv."""
+    """`pdm publish` of every file in one folder. It shows the message of a refusal only with -vv."""
     folder = _project_of(clients, files, "")
     account = ("--username", index.username, "--password", index.password)
     where = ("-vv", "--no-build", "--project", folder, "--repository", index.url)
@@ -123,13 +123,13 @@ PUBLISHERS = [
 
 
 def published(outcome: Outcome) -> str:
-    """What a client printed that must have succeeded."""
+    """The output of a client that must succeed."""
     assert outcome.code == 0, str(outcome)
     return outcome.output
 
 
 def refused(outcome: Outcome) -> str:
-    """What a client printed that must have failed."""
+    """The output of a client that must fail."""
     assert outcome.code != 0, str(outcome)
     return outcome.output
 

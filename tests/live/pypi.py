@@ -1,4 +1,4 @@
-"""Where this machine finds PyPI, as its pip knows it: a mirror, or a proxy with its own certificate."""
+"""The address of PyPI in this machine's pip configuration: a mirror, or a proxy with its own certificate."""
 
 from __future__ import annotations
 

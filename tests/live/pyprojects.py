@@ -37,5 +37,5 @@ _INDEXES = {"uv": _UV, "poetry": _POETRY, "pdm": _PDM}
 
 
 def pyproject(client: str, url: str, requirement: str = "hello-world", python: str = ">=3.11,<4") -> str:
-    """What stands in the file, with `url` as the only package index."""
+    """The content of the file, with `url` as the only package index."""
     return _PROJECT.format(python=python, requirement=requirement) + _INDEXES[client].format(url=url)

@@ -1,9 +1,8 @@
-"""Somebody who follows a page of the documents: writes the files that it shows, and runs its commands.
-
-The page's PyOCI is `https://pyoci.example.com/`, its package index `ghcr.io/acme/`, and USER and TOKEN are
-the credentials; a reader puts in what is theirs. They stand in the folder of a project of their own,
-hello-world 2.0, whose files lie in `dist`, and in `packages` as well. In the package index, and at
-`old.example.com`, are hello-world 1.0 and greeting 1.0.
+"""A reader who follows a page of the documentation: writes the files that it shows, and runs its commands. On
+the page, PyOCI is `https://pyoci.example.com/`, its package index is `ghcr.io/acme/`, and USER and TOKEN are
+the credentials; they are replaced by real ones. The reader works in the folder of a project, hello-world 2.0,
+whose files are in `dist` and in `packages`. The package index and `old.example.com` have hello-world 1.0 and
+greeting 1.0.
 """
 
 from __future__ import annotations
@@ -41,14 +40,14 @@ exec {command} "$@"
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """`folder` is that of the project, where everything is run; what is installed goes into its `.venv`."""
+    """`folder` is the project's, in which everything runs. Packages are installed in its `.venv`."""
 
     clients: Clients
     index: PackageIndex
     folder: Path
 
     def prepare(self, programs: Iterable[str]) -> None:
-        """Lay out the project and put `programs` where its shell finds them."""
+        """Create the project and make `programs` available in its shell."""
         released = [packages.wheel(self.clients.home), packages.wheel(self.clients.home, "greeting")]
         published(uv(self.clients, self.index, released))
         self.folder.mkdir()
@@ -64,7 +63,7 @@ class Reader:
         self._wrap("python", sys.executable)  # which has pypi-simple
 
     def follow(self, block: Block) -> None:
-        """Do what a block asks for. Raises AssertionError if a command of it fails."""
+        """Do what a block says. Raises AssertionError if a command of it fails."""
         text = self._filled_in(block.text)
         if block.file:
             path = self.folder / Path(block.file.replace("~", str(self.clients.home), 1))
@@ -101,7 +100,7 @@ class Reader:
         path.chmod(0o700)
 
     def _environment(self) -> dict[str, str]:
-        """That of all clients, but with configuration files: the page may write some."""
+        """The environment of all clients, but with configuration files, which the page may write."""
         environ = self.clients.environment()
         del environ["PIP_CONFIG_FILE"]
         places = (self._programs, self.folder / ".venv" / "bin", os.defpath)

@@ -1,4 +1,4 @@
-"""A front for a registry that keeps its blobs elsewhere, as the hosted ones do."""
+"""A proxy in front of a registry that redirects downloads of blobs, like the hosted ones."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _HOP = frozenset({"connection", "transfer-encoding", "content-encoding", "keep-a
 
 
 class RedirectingRegistry:
-    """Passes everything on to the registry at `url`, but for blobs that are asked for by GET: those are at
-    another port, by a signed URL. The storage refuses an Authorization header, as Azure's does.
+    """Passes requests on to the registry at `url`, but redirects a GET of a blob to a signed URL at another
+    port. The storage refuses an Authorization header, like Azure's.
     """
 
     def __init__(self, url: str) -> None:
@@ -28,7 +28,7 @@ class RedirectingRegistry:
 
     @contextmanager
     def running(self) -> Iterator[str]:
-        """Serve registry and storage; gives the registry's URL."""
+        """Serve the registry and the storage; yields the registry's URL."""
         with served(self._storage) as self.storage_url, served(self._registry) as url:
             yield url
 

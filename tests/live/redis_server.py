@@ -1,4 +1,4 @@
-"""Debian's Redis, with a password, ended and started again at one address."""
+"""Debian's Redis with a password, which can be stopped and started again at one address."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LIMIT = 30  # seconds until it must answer
 
 
 class RedisServer:
-    """Keeps nothing when it ends, but what `save` has written before."""
+    """It keeps only what `save` has written."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -49,7 +49,7 @@ class RedisServer:
             self._process.wait()
 
     def freeze(self) -> None:
-        """It takes connections, and answers nothing."""
+        """Let it accept connections and answer nothing."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
@@ -58,7 +58,7 @@ class RedisServer:
         self._process.send_signal(signal.SIGCONT)
 
     def command(self, *words: str) -> bytes:
-        """What it answers, as it is on the wire; nothing where it can't be reached."""
+        """Its answer as bytes; b"" if it can't be reached."""
         lines = f'AUTH "{PASSWORD}"\r\n' + " ".join(words) + "\r\n"
         try:
             with socket.create_connection(("127.0.0.1", self._port.number), 5) as connection:

@@ -1,4 +1,4 @@
-"""Relays of raw bytes, before PyOCI or behind it: they tell when many have come, or do harm then."""
+"""Relays of raw bytes, in front of PyOCI or its registry. They act after a number of bytes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Turn = Callable[[Connection], bool]  # what happens at the mark; False: no byte 
 
 
 class Relay:
-    """Passes on what comes to the server at `url`. When a request has brought more than `mark` bytes, `turn`
-    is called, once each time that it is set.
+    """Passes bytes on to the server at `url`. When a request has more than `mark` bytes, `turn` is called,
+    once each time that it is set.
     """
 
     def __init__(self, url: str, mark: int, turn: Turn | None = None) -> None:
@@ -66,19 +66,19 @@ class Relay:
 
 @dataclass
 class _Request:
-    """What has come of the request that is being sent, in bytes; and whether the mark was reached."""
+    """The number of bytes of the present request, and whether it has reached the mark."""
 
     size: int = 0
     turned: bool = False
 
 
 def go_on(_connection: Connection) -> bool:
-    """Harm nobody: `turned` tells."""
+    """Pass the bytes on; only `turned` is set."""
     return True
 
 
 def close(connection: Connection) -> bool:
-    """Close without a word."""
+    """Close the connection without an answer."""
     connection.reset()
     return False
 
@@ -95,7 +95,7 @@ def say(reply: bytes) -> Turn:
 
 
 def wait_for(event: threading.Event, seconds: float = 30.0) -> Turn:
-    """Let nothing pass until something has happened elsewhere; nothing at all where it doesn't."""
+    """Pass nothing on until something has happened elsewhere."""
     return lambda _connection: event.wait(seconds)
 
 

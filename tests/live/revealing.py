@@ -1,4 +1,4 @@
-"""PyOCI for gunicorn that tells, at /modules, what its worker has imported."""
+"""PyOCI for gunicorn, with the imported modules of its worker at /modules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A WSGI application that tells by which scheme the server thinks it was reached."""
+"""A WSGI application that answers with the scheme by which it was reached."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers that run beside the tests: started on a free port of 127.0.0.1, waited for, watched, ended."""
+"""Servers for the tests: started on a free port of 127.0.0.1, waited for, logged and stopped."""
 
 from __future__ import annotations
 
@@ -27,10 +27,9 @@ _STOP_LIMIT = 15  # seconds that a server gets to end by itself
 
 
 class Port:
-    """A free port, kept from everybody else until `close`.
-
-    The socket is bound and never listens, so that the system gives the port to nobody, and a server that
-    binds with SO_REUSEADDR (gunicorn and Go's do) can take it: a URL is known before its server starts.
+    """A free port, reserved until `close`. Its socket is bound and never listens, so the system gives the
+    port to no other program, and a server that binds with SO_REUSEADDR (gunicorn, Go) can use it. So a URL is
+    known before its server starts.
     """
 
     def __init__(self) -> None:
@@ -58,8 +57,8 @@ class Server:
     process: subprocess.Popen[bytes]
 
     def line(self, *words: str) -> str:
-        """The first line of the log with all these words. A request's comes after its answer has gone out,
-        so that it is waited for.
+        """The first line of the log with all these words. Waits for it, because the line of a request is
+        written after its answer.
         """
 
         def found() -> str | None:
@@ -75,7 +74,7 @@ class Server:
             self.process.send_signal(signal.SIGTERM)
 
     def wait(self) -> None:
-        """Wait until it has ended, and everything that it started; kill what takes too long."""
+        """Wait until it and all of its children have ended; kill those that take too long."""
         try:
             self.process.wait(_STOP_LIMIT)
         except subprocess.TimeoutExpired:
@@ -85,7 +84,7 @@ class Server:
 
 @dataclass(slots=True)
 class Servers:
-    """All servers of one run of the suite; their logs lie side by side in `folder`."""
+    """All servers of one run of the tests, with their logs in `folder`."""
 
     folder: Path
     running: list[Server] = field(default_factory=list)
@@ -99,9 +98,8 @@ class Servers:
         env: Mapping[str, str],
         cwd: Path | None = None,
     ) -> Server:
-        """Start `command` and wait until it answers at the path `ready` below `url`.
-
-        Raises AssertionError, with the log, where the server ends or doesn't answer in time.
+        """Start `command` and wait until it answers at the path `ready` below `url`. Raises AssertionError
+        with the log if the server ends, or doesn't answer in time.
         """
         log = self.folder / f"{name}.log"
         with log.open("wb") as output:
@@ -120,18 +118,18 @@ class Servers:
         return server
 
     def stop(self) -> None:
-        """End all servers, side by side."""
+        """Stop all servers, in parallel."""
         for server in self.running:
             server.end()
         while self.running:
             self.running.pop().wait()
 
     def sizes(self) -> dict[Path, int]:
-        """How long each log is by now."""
+        """The present length of each log."""
         return {server.log: server.log.stat().st_size for server in self.running}
 
     def news(self, sizes: Mapping[Path, int], limit: int = 8_000) -> list[tuple[str, str]]:
-        """What each log says since it had the size given: names and texts, at most `limit` bytes each."""
+        """The lines of each log after these sizes: names and texts, at most `limit` bytes each."""
         found = []
         for server in self.running:
             with server.log.open("rb") as log:
@@ -142,7 +140,7 @@ class Servers:
 
 
 def start_pyoci(servers: Servers, name: str, port: Port, **settings: str) -> Server:
-    """PyOCI as README.rst starts it, under gunicorn; `settings` are its environment variables."""
+    """PyOCI under gunicorn, as in README.rst; `settings` are its environment variables."""
     return start_gunicorn(servers, name, port, settings)
 
 
@@ -166,8 +164,8 @@ def start_gunicorn(
     application: str = "wsgi:app",
     descriptors: int | None = None,
 ) -> Server:
-    """PyOCI, or another application under its configuration. `descriptors`: how many files and sockets each
-    of its processes may have open at most.
+    """PyOCI, or another application with its configuration. `descriptors` is the limit of open files and
+    sockets of each process.
     """
     command = [sys.executable, "-m", "gunicorn", application]
     if descriptors is not None:
@@ -177,7 +175,7 @@ def start_gunicorn(
 
 
 def start_serve(servers: Servers, name: str, port: Port, cwd: Path | None = None, **settings: str) -> Server:
-    """PyOCI as `make serve` starts it, in `cwd`; it keeps its packages there, or beside its log."""
+    """PyOCI as `make serve` starts it, in `cwd`. Its packages are there, or beside its log."""
     command = [sys.executable, "-P", "-m", "pyoci", "serve"]
     env = _environment() | {"PORT": str(port.number)} | settings
     return servers.start(name, command, port.url, ready="/health", env=env, cwd=cwd)
@@ -191,8 +189,8 @@ def start_docker_registry(
     folder: Path | None = None,
     maintenance: Mapping[str, object] | None = None,
 ) -> Server:
-    """Debian's docker-registry over `folder`, or one of its own. `auth` and `maintenance` are those sections
-    of its configuration.
+    """Debian's docker-registry over `folder`, or a new folder. `auth` and `maintenance` are sections of its
+    configuration.
     """
     program = find("docker-registry")
     assert program is not None, "docker-registry is not installed"
@@ -216,7 +214,7 @@ def start_docker_registry(
 
 
 def htpasswd(path: Path, **accounts: str) -> Path:
-    """Write a file of users and their passwords, hashed with bcrypt at its lowest cost."""
+    """Write a file of users and their passwords, hashed with bcrypt at the lowest cost."""
     lines = (
         f"{user}:{bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()}\n"
         for user, password in accounts.items()
@@ -226,7 +224,7 @@ def htpasswd(path: Path, **accounts: str) -> Path:
 
 
 def _environment() -> dict[str, str]:
-    """What a server inherits: the way to programs, and coverage's own variables, but no setting of PyOCI."""
+    """The environment of a server: PATH and coverage's variables, without settings of PyOCI."""
     kept = ("PATH", "HOME", "LANG", "TMPDIR")
     return {name: value for name, value in os.environ.items() if name in kept or name.startswith("COVERAGE_")}
 

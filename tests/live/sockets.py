@@ -1,4 +1,4 @@
-"""Bytes on a socket to a server, and what comes back: for requests that no client library would send."""
+"""Requests as raw bytes, which no client library would send, and their answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PATIENCE = 60  # seconds after which a test gives up; nothing here should take a
 
 
 def connect(server: Server, *, receive: int | None = None) -> socket.socket:
-    """A connection; `receive` is the size of its buffer in bytes, small for a reader that is slow."""
+    """Connect. `receive` is the size of the receive buffer in bytes, small for a slow reader."""
     parts = urlsplit(server.url)
     connection = socket.socket()
     connection.settimeout(PATIENCE)
@@ -30,12 +30,12 @@ def connect(server: Server, *, receive: int | None = None) -> socket.socket:
 
 
 def make_head(line: str = "GET /health HTTP/1.1", *headers: str) -> bytes:
-    """A request's head, with the Host that every one has."""
+    """A request's head, with a Host."""
     return "\r\n".join((line, "Host: localhost", *headers, "", "")).encode("latin-1")
 
 
 def received(connection: socket.socket) -> bytes:
-    """All that comes until the other side closes. A reset is an end like any other."""
+    """All bytes until the other side closes, or resets."""
     parts = []
     with suppress(ConnectionResetError):
         while piece := connection.recv(65536):
@@ -44,7 +44,7 @@ def received(connection: socket.socket) -> bytes:
 
 
 def exchange(server: Server, data: bytes) -> bytes:
-    """Send `data` on a connection of its own; all that comes back until it is closed."""
+    """Send `data` on a new connection; returns all bytes until it is closed."""
     with connect(server) as connection:
         with suppress(ConnectionError):
             connection.sendall(data)
@@ -52,7 +52,7 @@ def exchange(server: Server, data: bytes) -> bytes:
 
 
 def statuses(answers: bytes) -> list[int]:
-    """The status of each answer in a row of them."""
+    """The statuses of several answers, in order."""
     return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", answers)]
 
 

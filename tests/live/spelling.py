@@ -1,4 +1,4 @@
-"""How a secret may be spelled where it shouldn't be."""
+"""The possible encodings of a secret."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import quote, quote_plus
 
 
 def spellings(secret: str) -> Iterator[bytes]:
-    """As it is, quoted for a URL or a form, or base64 of either kind."""
+    """Unchanged, quoted for a URL or a form, or base64 of both kinds."""
     yield secret.encode()
     yield quote(secret, safe="").encode()
     yield quote_plus(secret).encode()
@@ -17,6 +17,6 @@ def spellings(secret: str) -> Iterator[bytes]:
 
 
 def spellings_of_account(username: str, password: str) -> Iterator[bytes]:
-    """Those of the password, and of both together, as Basic has them."""
+    """Of the password, and of user and password together, as in Basic."""
     yield from spellings(password)
     yield base64.b64encode(f"{username}:{password}".encode()).rstrip(b"=")

@@ -1,4 +1,4 @@
-"""An upload and downloads that go slowly, and a server that is told to stop in the middle of them."""
+"""A slow upload and slow downloads, and a server that is stopped during them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CALLER = "Authorization: Basic bWU6bWU="
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What became of a server that was told to stop, and of what it had begun."""
+    """What became of a server that was stopped, and of its transfers."""
 
     refused: bool  # whoever came then
     upload: int  # its status
@@ -46,9 +46,8 @@ class Halt:
 def stop_amid(
     server: Server, index: PackageIndex, kept: Path, coming: Path, *, downloads: int, pause: float = PAUSE
 ) -> Ending:
-    """SIGTERM while one file is uploaded and another, which must be there, is downloaded so many times.
-
-    The upload goes on when new connections have been refused.
+    """SIGTERM while one file is uploaded and another one is downloaded several times. Raises AssertionError
+    if the upload ends before the signal.
     """
     begun, halt = [threading.Event() for _ in range(downloads)], Halt()
     with ThreadPoolExecutor(downloads + 1) as clients:
@@ -73,7 +72,7 @@ def slow_upload(
     pause: float = PAUSE,
     halt: Halt | None = None,
 ) -> int:
-    """Send the upload form in steps; the status of the answer. `halt` is half-way."""
+    """Send the upload form in steps; returns the status."""
     fields = {":action": "file_upload", "protocol_version": "1", "name": "hello-world", "version": "1.0"}
     parts = [f'form-data; name="{name}"\r\n\r\n{value}' for name, value in fields.items()]
     parts.append(f'form-data; name="content"; filename="{file.name}"\r\n\r\n')
@@ -100,7 +99,7 @@ def slow_upload(
 def slow_download(
     index: PackageIndex, server: Server, file: Path, begun: threading.Event, pause: float = PAUSE
 ) -> str:
-    """Read a file in steps; its digest."""
+    """Read a file in steps; returns its digest."""
     seen = hashlib.sha256()
     with connect(server, receive=64 * 1024) as connection:
         path = f"{urlsplit(index.url).path}hello-world/{file.name}"

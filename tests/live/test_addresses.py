@@ -1,4 +1,4 @@
-"""A registry named by its URL in ours, as a person pastes it and as proxies hand it on."""
+"""A registry that is named by its URL in PyOCI's URL, as users paste it and as proxies pass it on."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ pytestmark = pytest.mark.live("docker-registry", "twine", "pip", "uv")
     params=["http%3A%2F%2F{host}", "http://{host}", "http:/{host}"], ids=["quoted", "plain", "merged"]
 )
 def index_by_url(request: pytest.FixtureRequest, pyoci: Server, docker_registry: Server) -> PackageIndex:
-    """A namespace in docker-registry, by the registry's URL; quoted, decoded, and with slashes merged."""
+    """A namespace in docker-registry, with the registry's URL quoted, decoded, and with merged slashes."""
     host = docker_registry.url.removeprefix("http://")
     spelled = request.param.format(host=host.replace(":", "%3A") if "%" in request.param else host)
     return PackageIndex.new(pyoci, spelled, host)
 
 
 def test_publish_and_install(clients: Clients, index_by_url: PackageIndex, tmp_path: Path) -> None:
-    """twine publishes there, pip and uv install from there: the links on a page hold."""
+    """twine publishes, and pip and uv install: the links on the page work."""
     published(twine(clients, index_by_url, [packages.wheel(tmp_path)]))
     with_pip, with_uv = clients.new_environment("with-pip"), clients.new_environment("with-uv")
 

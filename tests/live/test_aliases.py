@@ -1,4 +1,4 @@
-"""`<index>/simple/` and `<index>/legacy/`, as clients are often told a package index's URL."""
+"""`<index>/simple/` and `<index>/legacy/`, which users often configure as the URL of a package index."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.live.servers import Server
 
 @pytest.fixture(params=GUARDED_REGISTRIES)
 def index(request: pytest.FixtureRequest, pyoci: Server, guarded_pyoci: Server) -> PackageIndex:
-    """A namespace that nobody used: embedded, in docker-registry, and behind a token server."""
+    """An unused namespace: embedded, in docker-registry, and with a token server."""
     if request.param == "embedded":
         return PackageIndex.new(guarded_pyoci, "local", "").signed_in(*WRITER)
     if request.param == "docker-registry":
@@ -38,7 +38,7 @@ def alias(index: PackageIndex, name: str) -> PackageIndex:
 def test_publish(
     publish: Publisher, name: str, clients: Clients, index: PackageIndex, tmp_path: Path
 ) -> None:
-    """What is sent to an alias is in the index, once; the same again is a success."""
+    """An upload to an alias is in the index, once. The same upload again succeeds."""
     wheel = packages.wheel(tmp_path)
     for _ in range(2):
         published(publish(clients, alias(index, name), [wheel]))

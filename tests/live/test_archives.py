@@ -1,4 +1,4 @@
-"""Archives that mean harm, at the door of a server: each is answered in words, in time and in flat memory."""
+"""Hostile archives at a real server: each is answered with a sentence, in time and in bounded memory."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ MEMORY = 80_000  # kB over idle
 LEFT = 100_000  # bytes that a registry may hold more after a refusal
 
 
-class Door:
-    """A server with one worker, whose memory is looked at, and the directory of its registry."""
+class ArchiveServer:
+    """A server with one worker, whose memory is measured, and the directory of its registry."""
 
     def __init__(self, server: Server, registry: Path) -> None:
         self.server, self._registry = server, registry
@@ -36,7 +36,7 @@ class Door:
         self._idle = 0
 
     def upload(self, archive: Archive, content: bytes) -> tuple[requests.Response, str]:
-        """The answer to an upload into a namespace of its own, and that namespace's URL."""
+        """Upload into a new namespace; returns the answer, and the namespace's URL."""
         root = f"{self.server.url}/local/a{uuid.uuid4().hex[:8]}/"
         form = {
             ":action": "file_upload",
@@ -52,13 +52,13 @@ class Door:
         return self._session.get(url, timeout=SECONDS)
 
     def begin(self) -> None:
-        """Watch the worker's memory from now on."""
+        """Measure the worker's memory from now on."""
         # "5" sets VmHWM back to VmRSS (proc(5), clear_refs).
         Path(f"/proc/{self._worker}/clear_refs").write_text("5")
         self._idle = self._status("VmRSS")
 
     def grown(self) -> int:
-        """How much more memory than when idle the worker has had at most, after all that came, in kB."""
+        """The worker's peak of memory above its idle size, in kB."""
         return self._status("VmHWM") - self._idle
 
     def held(self) -> int:
@@ -81,13 +81,13 @@ def _only_child(pid: int) -> int:
 
 
 @pytest.fixture(scope="module")
-def door(servers: Servers) -> Iterator[Door]:
+def server(servers: Servers) -> Iterator[ArchiveServer]:
     folder = servers.folder / "archives"
     folder.mkdir()
     port = Port()
     settings = {"WEB_CONCURRENCY": "1", "PYOCI_MAX_BODY": str(LIMIT)}
     server = start_pyoci(servers, "archives-pyoci", port, PYOCI_EMBEDDED=str(folder / "registry"), **settings)
-    made = Door(server, folder / "registry")
+    made = ArchiveServer(server, folder / "registry")
     for name, content in (make_wheel(), make_sdist()):  # so that all is loaded
         made.upload(Archive(name, bytes), content)
     made.begin()
@@ -97,38 +97,40 @@ def door(servers: Servers) -> Iterator[Door]:
 
 
 @pytest.mark.parametrize("archive", archives.ZIPS.values(), ids=archives.ZIPS)
-def test_zip(door: Door, archive: Archive) -> None:
-    """A wheel's zip, whatever it claims."""
-    check(door, archive)
+def test_zip(server: ArchiveServer, archive: Archive) -> None:
+    """A wheel's zip with any content."""
+    check(server, archive)
 
 
 @pytest.mark.parametrize("archive", archives.METADATAS.values(), ids=archives.METADATAS)
-def test_metadata(door: Door, archive: Archive) -> None:
+def test_metadata(server: ArchiveServer, archive: Archive) -> None:
     """METADATA of any size and kind."""
-    check(door, archive)
+    check(server, archive)
 
 
 @pytest.mark.parametrize("archive", archives.TARS.values(), ids=archives.TARS)
-def test_tar(door: Door, archive: Archive) -> None:
-    """An sdist's tar.gz, whatever it unpacks to."""
-    check(door, archive)
+def test_tar(server: ArchiveServer, archive: Archive) -> None:
+    """An sdist's tar.gz with any content."""
+    check(server, archive)
 
 
 @pytest.mark.parametrize("archive", archives.CUT.values(), ids=archives.CUT)
-def test_cut(door: Door, archive: Archive) -> None:
-    """An archive that isn't whole."""
-    check(door, archive)
+def test_cut(server: ArchiveServer, archive: Archive) -> None:
+    """An incomplete archive."""
+    check(server, archive)
 
 
-def check(door: Door, archive: Archive) -> None:
-    """It is taken, or refused in a sentence and nothing stored; in flat memory, and the server lives."""
-    content, held = archive.make(), door.held()
-    answer, root = door.upload(archive, content)
+def check(server: ArchiveServer, archive: Archive) -> None:
+    """The archive is accepted, or refused with a sentence and nothing stored. Memory is bounded, and the
+    server survives.
+    """
+    content, held = archive.make(), server.held()
+    answer, root = server.upload(archive, content)
     assert answer.status_code == archive.status, answer.text
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
     assert archive.sentence in answer.text
     assert re.fullmatch(r"[ -~]{10,500}", answer.text)
-    assert door.grown() < MEMORY
-    assert door.get(f"{root}hello-world/").status_code == (200 if archive.status == TAKEN else 404)
-    assert archive.status == TAKEN or door.held() - held < LEFT
-    assert is_well(door.server)
+    assert server.grown() < MEMORY
+    assert server.get(f"{root}hello-world/").status_code == (200 if archive.status == TAKEN else 404)
+    assert archive.status == TAKEN or server.held() - held < LEFT
+    assert is_well(server.server)

@@ -1,4 +1,4 @@
-"""METADATA read from the end of a wheel that another registry keeps, directly and behind redirects."""
+"""METADATA that is read from the end of a wheel in a registry, directly and through redirects."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def transport() -> Iterator[Transport]:
 
 @pytest.fixture(params=["direct", "redirecting"])
 def url(request: pytest.FixtureRequest, docker_registry: Server) -> Iterator[str]:
-    """docker-registry, and one that keeps its blobs elsewhere."""
+    """docker-registry, and one that redirects downloads of blobs."""
     if request.param == "direct":
         yield docker_registry.url
         return
@@ -57,7 +57,7 @@ def url(request: pytest.FixtureRequest, docker_registry: Server) -> Iterator[str
     ],
 )
 def test_backfill(url: str, transport: Transport, content: bytes, requests: int, size: int) -> None:
-    """By one request or two, and a few kB of the wheel."""
+    """It takes one request or two, and a few kB of the wheel."""
     registry = Registry.parse(url, listed=True)
     repository = Repository.parse(registry, "learned/hello_world")
     digest = Digest("sha256", hashlib.sha256(content).hexdigest())

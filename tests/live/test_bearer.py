@@ -1,4 +1,4 @@
-"""A token of the registry's own, in place of a password: for jobs that have nothing else."""
+"""A registry's own token instead of a password, for jobs that have nothing else."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.live("docker-registry", "token-server", "twine", "pip",
 def test_as_a_password(
     clients: Clients, guarded_pyoci: Server, token_registry: Server, token_server: Server, tmp_path: Path
 ) -> None:
-    """The user of PYOCI_BEARER_USERNAME gives a token as password; it opens what it is for."""
+    """The user of PYOCI_BEARER_USERNAME sends a token as the password."""
     index = PackageIndex.new(guarded_pyoci, "tokens", token_registry.url.removeprefix("http://"))
     repository = index.registry.partition("/")[2] + "/hello_world"
     writer = index.signed_in(BEARER_USERNAME, token_of(token_server, repository, "pull,push"))

@@ -1,4 +1,4 @@
-"""From a folder with source code to an installation elsewhere: what build backends really write."""
+"""From source code to an installation: what build backends really write."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _check_installed(clients: Clients, index: PackageIndex, *options: str) -> No
 
 @pytest.mark.live("pip", "uv")
 def test_uv(clients: Clients, package_index: PackageIndex, project: Path) -> None:
-    """`uv build`, `uv publish`, `uv pip install`: three commands, one package."""
+    """`uv build`, `uv publish` and `uv pip install` of one package."""
     text = _PROJECT.format(backend="uv_build", backend_module="uv_build")
     (project / "pyproject.toml").write_text(text + '\n[tool.uv.build-backend]\nmodule-name = "hello.world"\n')
 
@@ -64,7 +64,7 @@ def test_uv(clients: Clients, package_index: PackageIndex, project: Path) -> Non
 
 @pytest.mark.live("pip", "uv", "poetry")
 def test_poetry(clients: Clients, package_index: PackageIndex, project: Path) -> None:
-    """`poetry publish --build` sends what `poetry build` made, and uv installs it."""
+    """`poetry publish --build` uploads what `poetry build` made, and uv installs it."""
     text = _PROJECT.format(backend="poetry-core", backend_module="poetry.core.masonry.api")
     (project / "pyproject.toml").write_text(
         text + '\n[tool.poetry]\npackages = [{include = "hello", from = "src"}]\n'
@@ -80,7 +80,7 @@ def test_poetry(clients: Clients, package_index: PackageIndex, project: Path) ->
 
 @pytest.mark.live("pip", "uv", "flit")
 def test_flit(clients: Clients, package_index: PackageIndex, project: Path) -> None:
-    """`flit publish`, which builds too, sends a wheel and an sdist, and again; uv installs the wheel."""
+    """`flit publish` builds and uploads a wheel and an sdist, twice; uv installs the wheel."""
     text = _PROJECT.format(backend="flit_core", backend_module="flit_core.buildapi")
     (project / "pyproject.toml").write_text(text + '\n[tool.flit.module]\nname = "hello.world"\n')
     account = {"FLIT_USERNAME": package_index.username, "FLIT_PASSWORD": package_index.password}

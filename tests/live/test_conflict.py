@@ -1,4 +1,4 @@
-"""Another file under a name that is taken: 409, and the client shows the text that names file and hash."""
+"""A different file under an existing name: a 409, whose text the client shows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def rivals(tmp_path: Path) -> tuple[Path, Path]:
 def test_other_content(
     publish: Publisher, clients: Clients, package_index: PackageIndex, rivals: tuple[Path, Path]
 ) -> None:
-    """The client says which file exists already, and the first one stays."""
+    """The client shows which file exists, and the first one stays."""
     first, second = rivals
     published(uv(clients, package_index, [first]))
 
@@ -40,7 +40,7 @@ def test_other_content(
 def test_hatch_leaves_out_what_is_there(
     clients: Clients, package_index: PackageIndex, rivals: tuple[Path, Path]
 ) -> None:
-    """hatch reads the page first and doesn't send what stands there: it says so, and the first file stays."""
+    """hatch reads the page first and skips a file that is on it. It says so, and the first file stays."""
     first, second = rivals
     published(uv(clients, package_index, [first]))
 

@@ -87,7 +87,7 @@ def settings(registry: Server, results: Path) -> dict[str, str]:
 
 
 def test_every_category_passes(suite: Path, registry: Server, tmp_path: Path) -> None:
-    """The suite ends well, and its report counts no test that failed, and some that passed."""
+    """The suite succeeds, and its report has no failed test and some that passed."""
     results = tmp_path / "results"
     results.mkdir()
     environ = {"PATH": os.defpath, "HOME": str(tmp_path)} | settings(registry, results)

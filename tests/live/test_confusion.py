@@ -1,6 +1,5 @@
-"""Dependency confusion, played out: whatever the registry does, no client gets the attacker's package.
-
-The package index behind PyOCI has each private name with version 99.0.
+"""Dependency confusion with real clients: whatever the registry does, no client gets the
+attacker's package.
 """
 
 from __future__ import annotations
@@ -38,27 +37,27 @@ SOME = {
 
 
 @dataclass(frozen=True)
-class House:
-    """PyOCI between an attacker's package index and registries in trouble."""
+class Attack:
+    """PyOCI between an attacker's package index and registries with failures."""
 
     bait: PackageIndex
     url: str
     careful_url: str  # of one that asks upstream also where the registry denies, but for private names
 
     def index(self, row: str, caller: str = USER, *, careful: bool = False) -> str:
-        """The URL of the package index that lies in a row's registry."""
+        """The URL of the package index in a row's registry."""
         number = [HONEST, *ROWS].index(row)
         return with_user(f"{self.careful_url if careful else self.url}/row{number}/acme/", caller)
 
     def private_name(self) -> str:
-        """A project that the attacker has published in a higher version, and that no other test knows."""
+        """A project that the attacker has published in a higher version, used by one test only."""
         name = f"acme-tool{next(NUMBERS)}"
         self.bait.add_wheel(name, "99.0")
         return name
 
 
 @pytest.fixture(scope="module")
-def house(servers: Servers, ports: Callable[[str], Port]) -> Iterator[House]:
+def attack(servers: Servers, ports: Callable[[str], Port]) -> Iterator[Attack]:
     with ExitStack() as stack:
         bait = stack.enter_context(package_index())
         handlers = [says(UNKNOWN), *(row.registry for row in ROWS.values())]
@@ -77,15 +76,15 @@ def house(servers: Servers, ports: Callable[[str], Port]) -> Iterator[House]:
             start_pyoci(servers, "confused", ports("confused"), **settings),
             start_pyoci(servers, "careful", ports("careful"), **settings, **careful),
         ]
-        yield House(bait, *(server.url for server in started))
+        yield Attack(bait, *(server.url for server in started))
         for server in started:
             server.end()
             server.wait()
 
 
 def cells() -> Iterator[object]:
-    """Each client before each registry: uv before all, pip before all but most of those that fail, which are
-    asked again for seconds and are one to pip.
+    """Each client with each registry: uv with all, pip with all except most of those that fail, which pip
+    retries for seconds.
     """
     for client, (program, _) in CLIENTS.items():
         for name, row in ROWS.items():
@@ -98,28 +97,30 @@ def cells() -> Iterator[object]:
 
 
 @pytest.mark.parametrize(("client", "row"), list(cells()))
-def test_no_client_is_fooled(client: str, row: str, house: House, clients: Clients, tmp_path: Path) -> None:
-    """It fails, or finds nothing; and the attacker doesn't even hear the name."""
-    project = house.private_name()
-    outcome = CLIENTS[client][1](clients, tmp_path, house.index(row, ROWS[row].caller), project)
+def test_no_client_is_fooled(client: str, row: str, attack: Attack, clients: Clients, tmp_path: Path) -> None:
+    """The client fails or finds nothing, and the attacker's index never gets the name."""
+    project = attack.private_name()
+    outcome = CLIENTS[client][1](clients, tmp_path, attack.index(row, ROWS[row].caller), project)
     assert outcome.code != 0, str(outcome)
     assert "99.0" not in outcome.output, str(outcome)
-    assert house.bait.asked(project) == 0
+    assert attack.bait.asked(project) == 0
 
 
 @pytest.mark.parametrize(
     "client", [pytest.param(name, marks=pytest.mark.live(program)) for name, (program, _) in CLIENTS.items()]
 )
-def test_the_bait_is_good(client: str, house: House, clients: Clients, tmp_path: Path) -> None:
-    """A client takes it where the registry says clearly that it has no such project."""
-    project = house.private_name()
-    outcome = CLIENTS[client][1](clients, tmp_path, house.index(HONEST), project)
+def test_client_takes_the_attackers_package_after_a_conclusive_absence(
+    client: str, attack: Attack, clients: Clients, tmp_path: Path
+) -> None:
+    """This shows that the other tests can fail."""
+    project = attack.private_name()
+    outcome = CLIENTS[client][1](clients, tmp_path, attack.index(HONEST), project)
     assert outcome.code == 0, str(outcome)
     assert "99.0" in outcome.output, str(outcome)
 
 
 def addresses(project: str) -> Sequence[tuple[str, str, dict[str, str]]]:
-    """Every way to ask for a page: method, path and headers. The first four differ most."""
+    """Every way to request a page: method, path and headers. The first four differ most."""
     return [
         ("GET", f"{project}/", {"Accept": JSON}),
         ("GET", f"{project.replace('-', '_').upper()}/", {"Cache-Control": "no-cache"}),
@@ -140,12 +141,12 @@ def addresses(project: str) -> Sequence[tuple[str, str, dict[str, str]]]:
 
 @pytest.mark.parametrize("careful", [False, True], ids=["as-it-is", "careful"])
 @pytest.mark.parametrize("name", [name for name, row in ROWS.items() if not row.slow])
-def test_no_address_shows_it(name: str, house: House, *, careful: bool) -> None:
-    """In any spelling and shape: the caller is told what the registry said. Also where the operator asks
-    upstream after denials, for the name is private there.
+def test_no_address_shows_it(name: str, attack: Attack, *, careful: bool) -> None:
+    """In any spelling and form the caller gets the registry's refusal. Also if the operator asks upstream
+    after denials, because the name is private.
     """
-    row, project = ROWS[name], house.private_name()
-    index = house.index(name, row.caller, careful=careful)
+    row, project = ROWS[name], attack.private_name()
+    index = attack.index(name, row.caller, careful=careful)
     expected = {row.status} | ({304} if row.status == 200 else set()) | ({404} if careful else set())
 
     def ask(method: str, path: str, headers: dict[str, str]) -> None:
@@ -161,4 +162,4 @@ def test_no_address_shows_it(name: str, house: House, *, careful: bool) -> None:
     with ThreadPoolExecutor(3) as pool:
         for asked in [pool.submit(ask, *each) for each in wanted]:
             asked.result()
-    assert house.bait.asked(project) == 0
+    assert attack.bait.asked(project) == 0

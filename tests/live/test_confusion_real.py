@@ -1,4 +1,6 @@
-"""Dependency confusion before real registries: what they have is theirs, whoever asks, and stays so."""
+"""Dependency confusion with real registries: their projects are never replaced by
+upstream's, whoever asks.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,7 @@ Ports = Callable[[str], Port]
 
 
 def ask(url: str, user: str = NOBODY, **headers: str) -> requests.Response:
-    """A page, on a connection of its own: from whichever worker takes it."""
+    """A page, over a new connection, so that any worker may serve it."""
     with requests.Session() as session:
         session.trust_env = False
         return session.get(with_user(url, user), headers={"Accept": JSON, **headers}, timeout=60)
@@ -53,12 +55,12 @@ def publish(index: str, project: str, user: str = NOBODY, version: str = "1.0") 
 
 
 def origin(answer: requests.Response) -> str | None:
-    """Where a page came from; None for an error."""
+    """The origin of a page; None for an error."""
     return answer.headers.get("X-PyOCI-Origin") if answer.status_code == 200 else None
 
 
 @dataclass(frozen=True)
-class House:
+class Attack:
     """PyOCI between an attacker's package index and real registries."""
 
     bait: PackageIndex
@@ -78,7 +80,7 @@ class House:
         return name
 
     def granted(self, **rights: dict[str, str]) -> None:
-        """Give these rights to these users, from now on."""
+        """Give these rights to these users from now on."""
         fresh = self.rights.with_suffix(".new")
         fresh.write_text(json.dumps(rights))
         fresh.replace(self.rights)
@@ -92,7 +94,7 @@ def own_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 
 def start_tokens(request: pytest.FixtureRequest, servers: Servers, ports: Ports) -> str:
-    """A docker-registry that wants tokens, and who issues them; gives its URL."""
+    """A docker-registry with a token server; yields its URL."""
     folder = servers.folder / "issuer"
     folder.mkdir()
     python = str(request.config.stash[ENVIRONMENTS].python("token-server"))
@@ -107,7 +109,7 @@ def start_tokens(request: pytest.FixtureRequest, servers: Servers, ports: Ports)
 
 
 @pytest.fixture(scope="module")
-def house(request: pytest.FixtureRequest, own_servers: Servers, ports: Ports) -> Iterator[House]:
+def attack(request: pytest.FixtureRequest, own_servers: Servers, ports: Ports) -> Iterator[Attack]:
     accounts = htpasswd(own_servers.folder / "accounts", owner="secret")
     auth = {"htpasswd": {"realm": "x", "path": str(accounts)}}
     guarded = start_docker_registry(own_servers, "confusion-guarded", ports("confusion-guarded"), auth)
@@ -127,41 +129,41 @@ def house(request: pytest.FixtureRequest, own_servers: Servers, ports: Ports) ->
             WEB_CONCURRENCY="2",
         )
         rights = own_servers.folder / "issuer" / "rights.json"
-        house = House(bait, pyoci.url, registries, guarded.url, rights, itertools.count())
-        house.granted(owner={"acme/": ALL}, stranger={"elsewhere/": ALL})
-        yield house
+        attack = Attack(bait, pyoci.url, registries, guarded.url, rights, itertools.count())
+        attack.granted(owner={"acme/": ALL}, stranger={"elsewhere/": ALL})
+        yield attack
 
 
 def cells() -> Iterator[object]:
-    """Each client before each registry; those that take seconds before one."""
+    """Each client with each registry; slow clients with one."""
     for client, (program, _) in CLIENTS.items():
         for kind in KINDS if program in {"pip", "uv"} else ("tokens",):
             yield pytest.param(client, kind, id=f"{client}-{kind}", marks=pytest.mark.live(program))
 
 
 @pytest.mark.parametrize(("client", "kind"), list(cells()))
-def test_what_it_has_comes_from_it(
-    client: str, kind: str, house: House, clients: Clients, tmp_path: Path
+def test_existing_project_comes_from_the_registry(
+    client: str, kind: str, attack: Attack, clients: Clients, tmp_path: Path
 ) -> None:
-    """1.0, though there is a 99.0 upstream, which nobody asks."""
-    project = house.private_name()
-    publish(house.index(kind), project, OWNER)
-    outcome = CLIENTS[client][1](clients, tmp_path, with_user(house.index(kind), OWNER), project)
+    """1.0 is installed, although upstream has 99.0. Upstream isn't asked."""
+    project = attack.private_name()
+    publish(attack.index(kind), project, OWNER)
+    outcome = CLIENTS[client][1](clients, tmp_path, with_user(attack.index(kind), OWNER), project)
     assert outcome.code == 0, str(outcome)
     assert "1.0" in outcome.output
     assert "99.0" not in outcome.output
-    assert house.bait.asked(project) == 0
+    assert attack.bait.asked(project) == 0
 
 
 @pytest.mark.live("pip", "uv")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("caller", [IMPOSTOR, STRANGER, NOBODY], ids=["impostor", "stranger", "nobody"])
 @pytest.mark.parametrize("published", [True, False], ids=["published", "not-yet"])
-def test_whom_it_does_not_let_in(
-    caller: str, kind: str, house: House, clients: Clients, tmp_path: Path, *, published: bool
+def test_callers_without_access(
+    caller: str, kind: str, attack: Attack, clients: Clients, tmp_path: Path, *, published: bool
 ) -> None:
-    """They get nothing of upstream's, whether the project is there or not, and after the owner has looked."""
-    project, index = house.private_name(), house.index(kind)
+    """They get nothing from upstream, whether the project exists or not, also after its owner has read it."""
+    project, index = attack.private_name(), attack.index(kind)
     if published:
         publish(index, project, OWNER)
         assert origin(ask(f"{index}{project}/", OWNER)) == "registry"
@@ -171,20 +173,20 @@ def test_whom_it_does_not_let_in(
     outcome = CLIENTS["uv"][1](clients, tmp_path, with_user(index, caller), project)
     assert outcome.code != 0, str(outcome)
     assert "99.0" not in answer.text + outcome.output
-    assert house.bait.asked(project) == 0
+    assert attack.bait.asked(project) == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_it_lacks_comes_from_upstream(kind: str, house: House) -> None:
-    """To whom it lets in."""
-    project = house.private_name()
-    assert origin(ask(f"{house.index(kind)}{project}/", OWNER)) == "upstream"
+def test_what_it_lacks_comes_from_upstream(kind: str, attack: Attack) -> None:
+    """For callers with access."""
+    project = attack.private_name()
+    assert origin(ask(f"{attack.index(kind)}{project}/", OWNER)) == "upstream"
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_publication_ends_it(kind: str, house: House) -> None:
-    """Upstream's page is known to both workers, in each shape, and is shown no more."""
-    project, index = house.private_name(), house.index(kind)
+def test_publication_replaces_upstreams_page(kind: str, attack: Attack) -> None:
+    """Both workers have cached upstream's page in each representation, and no longer serve it."""
+    project, index = attack.private_name(), attack.index(kind)
     shapes = [{"Accept": accept} for accept in (JSON, "text/html", "*/*")]
     for _ in range(4):
         assert {origin(ask(f"{index}{project}/", OWNER, **shape)) for shape in shapes} == {"upstream"}
@@ -194,9 +196,9 @@ def test_a_publication_ends_it(kind: str, house: House) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_was_emptied_stays(kind: str, house: House) -> None:
-    """Its last version was deleted: the name is the registry's, in each worker."""
-    project, index = house.private_name(), house.index(kind)
+def test_emptied_project_stays(kind: str, attack: Attack) -> None:
+    """Its last version was deleted. The name is never looked up upstream, in any worker."""
+    project, index = attack.private_name(), attack.index(kind)
     publish(index, project, OWNER)
     with requests.Session() as session:
         session.trust_env = False
@@ -204,31 +206,33 @@ def test_what_was_emptied_stays(kind: str, house: House) -> None:
     assert deleted.status_code == 200
     for _ in range(6):
         assert origin(ask(f"{index}{project}/", OWNER, **{"Cache-Control": "no-cache"})) != "upstream"
-    assert house.bait.asked(project) == 0
+    assert attack.bait.asked(project) == 0
 
 
 @pytest.fixture(scope="module")
-def strangers(own_servers: Servers, ports: Ports, house: House) -> list[House]:
-    """The same registries through two other servers; none of the three shares anything with another."""
+def other_servers(own_servers: Servers, ports: Ports, attack: Attack) -> list[Attack]:
+    """The same registries through two other servers; the three servers share nothing."""
     found = []
     for name in ("confusion-alone-one", "confusion-alone-two"):
-        settings = {"PYOCI_REGISTRIES": house.registries, "PYOCI_UPSTREAM_INDEX": house.bait.simple}
-        found.append(replace(house, url=start_pyoci(own_servers, name, ports(name), **settings).url))
+        settings = {"PYOCI_REGISTRIES": attack.registries, "PYOCI_UPSTREAM_INDEX": attack.bait.simple}
+        found.append(replace(attack, url=start_pyoci(own_servers, name, ports(name), **settings).url))
     return found
 
 
 @pytest.mark.parametrize("number", range(ROUNDS))
-def test_what_was_emptied_by_several_at_once_stays(number: int, house: House, strangers: list[House]) -> None:
-    """Four versions are deleted at the same moment through two servers; a third one has never heard of the
-    project. A tag is left, for there are registries that would forget the repository.
+def test_what_was_emptied_by_several_at_once_stays(
+    number: int, attack: Attack, other_servers: list[Attack]
+) -> None:
+    """Four versions are deleted at the same time through two servers, and a third server has no cache. A tag
+    is left, because some registries forget a repository without tags.
     """
-    kind, second, third = "guarded", *strangers
-    project, versions = house.private_name(), [f"{number}.{minor}" for minor in range(4)]
+    kind, second, third = "guarded", *other_servers
+    project, versions = attack.private_name(), [f"{number}.{minor}" for minor in range(4)]
     for version in versions:
-        publish(house.index(kind), project, OWNER, version)
+        publish(attack.index(kind), project, OWNER, version)
     ready = threading.Barrier(len(versions))
 
-    def delete(where: House, version: str) -> int:
+    def delete(where: Attack, version: str) -> int:
         url = with_user(f"{where.index(kind)}{project}/{version}", OWNER)
         with requests.Session() as session:
             session.trust_env = False
@@ -236,18 +240,18 @@ def test_what_was_emptied_by_several_at_once_stays(number: int, house: House, st
             return session.delete(url, timeout=60).status_code
 
     with ThreadPoolExecutor(len(versions)) as pool:
-        answers = list(pool.map(delete, [house, house, second, second], versions))
+        answers = list(pool.map(delete, [attack, attack, second, second], versions))
     assert answers == [200] * len(versions)
-    tags = ask(f"{house.guarded}/v2/acme/{project.replace('-', '_')}/tags/list", OWNER)
+    tags = ask(f"{attack.guarded}/v2/acme/{project.replace('-', '_')}/tags/list", OWNER)
     assert tags.json()["tags"] == ["0--pyoci"]
     answer = ask(f"{third.index(kind)}{project}/", OWNER)
     assert (origin(answer), answer.json()["files"]) == ("registry", [])
-    assert house.bait.asked(project) == 0
+    assert attack.bait.asked(project) == 0
 
 
 def test_what_was_seen_stays_here(own_servers: Servers, ports: Ports, tmp_path: Path) -> None:
-    """The registry is stopped, and started with nothing in it: somebody forgot the volume. Also after PyOCI
-    was started again over the same cache.
+    """The registry is restarted without its data, because somebody forgot the volume. Also after PyOCI was
+    restarted with the same cache.
     """
     port, folder = ports("confusion-volatile"), tmp_path / "registry"
     registry = start_docker_registry(own_servers, "volatile", port, folder=folder)
@@ -281,7 +285,7 @@ def test_what_was_seen_stays_here(own_servers: Servers, ports: Ports, tmp_path: 
 def pair(
     own_servers: Servers, ports: Ports, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[PackageIndex, list[str]]]:
-    """The attacker's package index, and the URLs of one namespace in two servers of two workers each, which
+    """The attacker's package index, and the URLs of one namespace at two servers of two workers each, which
     share a cache.
     """
     registry = start_docker_registry(own_servers, "race-registry", ports("race-registry"))
@@ -301,8 +305,8 @@ def pair(
 
 
 @pytest.mark.parametrize("number", range(ROUNDS))
-def test_who_asks_after_a_publication_gets_it(pair: tuple[PackageIndex, list[str]], number: int) -> None:
-    """From either server, at once, while thirty-two read: who asks after the upload was answered."""
+def test_publication_is_visible_to_later_requests(pair: tuple[PackageIndex, list[str]], number: int) -> None:
+    """At either server at once, while thirty-two clients read."""
     bait, indexes = pair
     project = f"acme-race{number}"
     bait.add_wheel(project, "99.0")

@@ -1,4 +1,4 @@
-"""The container, as far as that can be shown without a Docker engine: see tests/live/container.py."""
+"""The container, as far as it can be tested without a Docker engine: see tests/live/container.py."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
-    """What the Dockerfile's steps make."""
+    """The image that the Dockerfile's steps make."""
     return build(CHECKOUT, tmp_path_factory.mktemp("image"))
 
 
@@ -60,7 +60,7 @@ def session() -> Iterator[requests.Session]:
 
 
 def test_upload_and_page(container: Server, session: requests.Session) -> None:
-    """A package goes in, shows on the page, and comes out again."""
+    """A package is uploaded, listed and downloaded."""
     name, content = make_wheel()
     form = {":action": "file_upload", "protocol_version": "1", "name": "hello-world", "version": "1.0"}
     index = f"{container.url}/local/acme/"
@@ -72,8 +72,8 @@ def test_upload_and_page(container: Server, session: requests.Session) -> None:
     assert session.get(f"{index}hello-world/{name}", timeout=60).content == content
 
 
-def test_runs_as_nobody_in_particular(container: Server) -> None:
-    """The user of the Dockerfile, with no capability, in all of its processes."""
+def test_runs_as_an_unprivileged_user(container: Server) -> None:
+    """The Dockerfile's user, without capabilities, in all processes."""
     found = _processes(container)
     assert len(found) > 1
     for pid in found:
@@ -86,8 +86,8 @@ def test_runs_as_nobody_in_particular(container: Server) -> None:
         assert int(status["CapEff"], 16) == 0
 
 
-def test_cannot_write_but_to_tmp(image: Image) -> None:
-    """Neither into its own code nor anywhere else."""
+def test_can_write_only_to_tmp(image: Image) -> None:
+    """Not to its own code."""
     script = (
         "for place in / /opt/pyoci /usr/local /data /etc /tmp; do test -w $place && echo $place; done; true"
     )
@@ -95,15 +95,15 @@ def test_cannot_write_but_to_tmp(image: Image) -> None:
 
 
 @pytest.mark.parametrize("module", ["pip", "setuptools", "wheel"])
-def test_nothing_that_builds(image: Image, module: str) -> None:
-    """Neither beside PyOCI nor in the image's own Python."""
+def test_has_no_build_tools(image: Image, module: str) -> None:
+    """Neither beside PyOCI nor in the image's Python."""
     look = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module!r}) is not None)"
     for python in ("/opt/pyoci/bin/python", "/usr/local/bin/python"):
         image.run([python, "-c", look], read_only=True)
 
 
 def test_compiled(image: Image) -> None:
-    """Nobody could write the bytecode later: every start would compile everything again."""
+    """The bytecode can't be written later, so each start would compile everything again."""
     package = next(image.path("/opt/pyoci/lib").glob("python3*/site-packages/pyoci"))
     assert {path.stem for path in package.glob("*.py")} == {
         path.name.split(".")[0] for path in package.glob("__pycache__/*.pyc")
@@ -111,7 +111,7 @@ def test_compiled(image: Image) -> None:
 
 
 def test_health_check(image: Image, container: Server) -> None:
-    """The Dockerfile's own: all is well, and where nobody listens all is not."""
+    """The Dockerfile's own: it succeeds, and fails if nothing listens."""
     check = STAGE.last("HEALTHCHECK").command
     port = container.url.rpartition(":")[2]
     image.run(check, {"PORT": port}, read_only=True)
@@ -119,8 +119,8 @@ def test_health_check(image: Image, container: Server) -> None:
         image.run(check, {"PORT": "1"}, read_only=True)
 
 
-def test_stops_when_told_to(start: Callable[..., Server], tmp_path: Path) -> None:
-    """By the image's signal to its first process, with 0."""
+def test_stops_on_the_image_signal(start: Callable[..., Server], tmp_path: Path) -> None:
+    """With exit status 0."""
     server = start("container-that-stops", tmp_path)
     server.process.send_signal(signal.Signals[STAGE.last("STOPSIGNAL").text])
     assert server.process.wait(60) == 0

@@ -1,4 +1,4 @@
-"""gunicorn with our configuration: where it listens, whom it believes, what it keeps open and in memory."""
+"""gunicorn with PyOCI's configuration: addresses, trusted proxies, connections and memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def server(
 
 @pytest.fixture(scope="module")
 def start_scheme(servers: Servers, ports: Callable[[str], Port]) -> Callable[..., Server]:
-    """Starts our configuration with an application that tells the scheme."""
+    """Starts this configuration with an application that answers with the scheme."""
 
     def start(name: str, **settings: str) -> Server:
         command = [sys.executable, "-m", "gunicorn", "-c", "python:pyoci.server", "tests.live.scheme:app"]
@@ -73,7 +73,7 @@ def open_files(pid: int) -> list[str]:
 
 
 def ask(server: Server, source: str, host: str = "127.0.0.1", **headers: str) -> str:
-    """The body of an answer to a client whose address is `source`."""
+    """The body of the answer to a client at the address `source`."""
     connection = HTTPConnection(host, urlsplit(server.url).port, timeout=60, source_address=(source, 0))
     try:
         connection.request(
@@ -88,14 +88,14 @@ class TestWhereItListens:
     @needs_ipv6
     @pytest.mark.parametrize("host", ["127.0.0.1", "::1"], ids=["IPv4", "IPv6"])
     def test_both(self, server: Server, host: str) -> None:
-        """PORT alone is enough, whichever way a platform's router comes."""
+        """PORT is enough for IPv4 and IPv6."""
         connection = HTTPConnection(host, urlsplit(server.url).port, timeout=60)
         connection.request("GET", "/health")
         assert connection.getresponse().status == 200
         connection.close()
 
     def test_no_control_socket(self, server: Server) -> None:
-        """Nobody on this machine can tell the server what to do by a socket beside the port."""
+        """No other user of this machine can control the server through a socket."""
         listening = {
             line.split()[6]
             for line in Path("/proc/net/unix").read_text().splitlines()[1:]
@@ -106,7 +106,7 @@ class TestWhereItListens:
 
 
 class TestWhomItBelieves:
-    """X-Forwarded-Proto changes the scheme for those alone whom the operator names."""
+    """X-Forwarded-Proto changes the scheme only for proxies that the operator names."""
 
     @pytest.mark.parametrize(
         ("source", "scheme"),
@@ -118,32 +118,32 @@ class TestWhomItBelieves:
         ],
     )
     def test_named(self, named: Server, source: str, scheme: str) -> None:
-        """By IPv4 address or network, though the socket is of IPv6."""
+        """By IPv4 address or network, although the socket is IPv6."""
         assert ask(named, source, X_Forwarded_Proto="https") == scheme
 
     @pytest.mark.parametrize(("source", "scheme"), [("127.0.0.1", "https"), ("127.0.0.2", "http")])
     def test_default(self, unnamed: Server, source: str, scheme: str) -> None:
-        """A proxy on this machine is believed where nothing is said."""
+        """A proxy on this machine is trusted by default."""
         assert ask(unnamed, source, X_Forwarded_Proto="https") == scheme
 
     @needs_ipv6
     def test_default_over_ipv6(self, unnamed: Server) -> None:
-        """By its other address, too."""
+        """Also by its IPv6 address."""
         assert ask(unnamed, "::1", "::1", X_Forwarded_Proto="https") == "https"
 
     def test_nobody(self, nobody: Server) -> None:
-        """An empty list is a list."""
+        """An empty list trusts no proxy."""
         assert ask(nobody, "127.0.0.1", X_Forwarded_Proto="https") == "http"
 
-    def test_path_comes_from_nobody(self, unnamed: Server) -> None:
-        """SCRIPT_NAME of a request moves nothing, even from a proxy that is believed."""
+    def test_script_name_header_is_ignored(self, unnamed: Server) -> None:
+        """Even from a trusted proxy."""
         assert ask(unnamed, "127.0.0.1", SCRIPT_NAME="/evil") == "http"
         answer = exchange(unnamed, make_head("GET /a HTTP/1.1", "SCRIPT_NAME: /b", "Connection: close"))
         assert statuses(answer) == [200]
 
 
 def test_heartbeats_are_in_memory(server: Server) -> None:
-    """A disk that hangs must not look like a worker that hangs."""
+    """If a disk hangs, the worker must not seem to hang."""
     beats = [file for pid in processes(server)[1:] for file in open_files(pid) if "wgunicorn-" in file]
     assert beats
     assert all(file.startswith("/dev/shm/") for file in beats)
@@ -155,7 +155,7 @@ def test_ready_while_it_runs(server: Server) -> None:
 
 
 def test_not_ready_while_it_stops(servers: Servers, ports: Callable[[str], Port], tmp_path: Path) -> None:
-    """Who has a connection from before is told, and that it closes; everybody else is refused."""
+    """On an existing connection, which is then closed. New connections are refused."""
     name = "draining"
     server = start_pyoci(
         servers, name, ports(name), PYOCI_EMBEDDED=str(tmp_path), WEB_CONCURRENCY="1", PYOCI_LOG="off"
@@ -175,7 +175,7 @@ def test_not_ready_while_it_stops(servers: Servers, ports: Callable[[str], Port]
 
 
 def test_probes_find_a_thread(servers: Servers, ports: Callable[[str], Port], tmp_path: Path) -> None:
-    """Though all are taken: a server that is busy is neither dead nor to be left alone."""
+    """Although all threads are busy: a busy server must not be restarted."""
     name = "all-threads-taken"
     settings = {"WEB_CONCURRENCY": "1", "PYOCI_THREADS": "2", "PYOCI_EMBEDDED": str(tmp_path)}
     server = start_pyoci(servers, name, ports(name), **settings)

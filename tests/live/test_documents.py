@@ -1,4 +1,4 @@
-"""The commands in README.rst and in docs, run as they stand, against a live PyOCI."""
+"""The commands in README.rst and in docs, run against a real PyOCI."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PROGRAMS = {
 
 @pytest.fixture(scope="session")
 def elsewhere(servers: Servers, ports: Callable[[str], Port]) -> Server:
-    """Another package index, which takes PyPI's place; nobody has published anything there."""
+    """An empty package index in place of PyPI."""
     return start_pyoci(
         servers, "elsewhere", ports("elsewhere"), PYOCI_EMBEDDED=str(servers.folder / "elsewhere")
     )
@@ -43,7 +43,7 @@ def elsewhere(servers: Servers, ports: Callable[[str], Port]) -> Server:
 
 @pytest.fixture(scope="session")
 def documented_pyoci(servers: Servers, ports: Callable[[str], Port], elsewhere: Server) -> Server:
-    """PyOCI whose embedded registry knows the reader alone. It asks `elsewhere` for what it hasn't."""
+    """PyOCI whose embedded registry has only the reader's account. It asks `elsewhere` for other projects."""
     accounts = htpasswd(servers.folder / "documented.htpasswd", **{USER: TOKEN})
     return start_pyoci(
         servers,
@@ -58,7 +58,7 @@ def documented_pyoci(servers: Servers, ports: Callable[[str], Port], elsewhere: 
 
 @pytest.fixture
 def flask(elsewhere: Server, clients: Clients, tmp_path: Path) -> None:
-    """A project of that name is elsewhere."""
+    """A project of that name in `elsewhere`."""
     index = PackageIndex(url=f"{elsewhere.url}/local/pypi/", registry="")
     published(uv(clients, index, [packages.wheel(tmp_path, "flask", "3.1")]))
 
@@ -69,7 +69,7 @@ def flask(elsewhere: Server, clients: Clients, tmp_path: Path) -> None:
     "page", [pytest.param(page, id=page, marks=pytest.mark.live(*PROGRAMS[page])) for page in PROGRAMS]
 )
 def test_commands(page: str, documented_pyoci: Server, clients: Clients, tmp_path: Path) -> None:
-    """Each command of the page succeeds, one after the other; what it publishes stands on the page."""
+    """Each command of the page succeeds, in order, and what it publishes is on the page."""
     index = PackageIndex.new(documented_pyoci, "local", "").signed_in(USER, TOKEN)
     if page == "docs/upstream":  # its URL is the short one, and that has one namespace
         index = replace(index, url=f"{documented_pyoci.url}/local/acme/")

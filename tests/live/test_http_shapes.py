@@ -1,7 +1,7 @@
-"""Requests that no client should send: each gets its answer, the connection stays in step, the server lives.
-
-Behind every request stands a second one. Where a proxy would see one body and we another, the second would be
-smuggled past it: so after anything doubtful the connection is closed, and the second is never answered.
+"""Invalid and unusual requests: each gets its answer, the connection stays in step, the server survives. A
+second request follows every request. If a proxy and PyOCI saw different bodies, the second one could be
+smuggled past the proxy: so after anything doubtful the connection is closed, and the second one is never
+answered.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def make_yank(reason: str) -> bytes:
 
 
 def make_foreign(line: str, *headers: str) -> bytes:
-    """A request with a body, too large to come in one piece."""
+    """A request with a body too large for one piece."""
     return make_head(line, *headers, "Content-Length: 60000") + b"x" * 60_000
 
 
@@ -179,7 +179,7 @@ IN_STEP = {
 
 @pytest.mark.parametrize("data", FRAMING.values(), ids=FRAMING)
 def test_doubtful_framing(pyoci: Server, data: bytes) -> None:
-    """It is refused, and nothing behind it is read as a request."""
+    """It is refused, and the bytes after it aren't parsed as a request."""
     answer = exchange(pyoci, data + SECOND)
     assert statuses(answer) == [400]
     assert b"\r\nConnection: close\r\n" in answer
@@ -188,7 +188,9 @@ def test_doubtful_framing(pyoci: Server, data: bytes) -> None:
 
 @pytest.mark.parametrize(("data", "status"), LIMITS.values(), ids=LIMITS)
 def test_limits(pyoci: Server, data: bytes, status: int) -> None:
-    """What is too much, or not understood, is refused with its status and ends the connection."""
+    """A request that is too large, or not understood, is refused with its status, and the connection is
+    closed.
+    """
     answer = exchange(pyoci, data + SECOND)
     assert statuses(answer) == [status]
     assert b"\r\nConnection: close\r\n" in answer
@@ -199,7 +201,7 @@ def test_limits(pyoci: Server, data: bytes, status: int) -> None:
 
 @pytest.mark.parametrize(("data", "status"), IN_STEP.values(), ids=IN_STEP)
 def test_in_step(pyoci: Server, data: bytes, status: int) -> None:
-    """What is odd but clear is answered, plants no header, and so is the request behind it, in its turn."""
+    """An unusual but valid request is answered, adds no header, and so is the request after it."""
     answers = exchange(pyoci, data + SECOND)
     assert statuses(answers) == [status, ANSWERED]
     assert re.search(rb"(?im)^planted", answers.replace(b"\r", b"\n")) is None
@@ -207,12 +209,12 @@ def test_in_step(pyoci: Server, data: bytes, status: int) -> None:
 
 
 def test_no_host_in_http_1_0(pyoci: Server) -> None:
-    """It requires none."""
+    """HTTP/1.0 doesn't require it."""
     assert exchange(pyoci, b"GET /health HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.0 200 ")
 
 
 def test_a_page_of_another_site_writes_nothing_with_a_users_password(guarded_pyoci: Server) -> None:
-    """The browser adds the password that the user gave this server; packages and the registry are safe."""
+    """The browser adds the user's password for this server. Packages and the registry aren't changed."""
     password = "Authorization: Basic " + b64encode(":".join(WRITER).encode()).decode()
     for path in ("/local/acme/", "/v2/acme/hello/blobs/uploads/"):
         for foreign in ("Origin: https://evil.example", "Sec-Fetch-Site: cross-site"):
@@ -223,6 +225,6 @@ def test_a_page_of_another_site_writes_nothing_with_a_users_password(guarded_pyo
 
 
 def test_pipelining(pyoci: Server) -> None:
-    """Requests that come in one packet are answered in order; one may come in halves."""
+    """Requests in one packet are answered in order. One may be split."""
     data = make_get("/health") + make_get("/nowhere/acme/") + make_get("/health") + SECOND
     assert statuses(exchange(pyoci, data)) == [200, 404, 200, ANSWERED]

@@ -1,4 +1,4 @@
-"""Slow clients hold places, not the server; too many clients wait, or are told to come again."""
+"""Slow clients occupy connections, not threads. If there are too many clients, they wait, or get a 503."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PAGE = make_head("GET /local/acme/hello/ HTTP/1.1", LAST)
 
 
 class Hung:
-    """A registry that takes uploads until it should say whether it has them all. `let_go` ends the wait."""
+    """A registry that accepts uploads and then doesn't answer. `let_go` ends the wait."""
 
     def __init__(self) -> None:
         self.waiting = threading.Semaphore(0)
@@ -50,7 +50,7 @@ class Hung:
 
 @pytest.fixture(scope="module")
 def hung() -> Iterator[tuple[Hung, str]]:
-    """It, and its URL."""
+    """That registry, and its URL."""
     registry = Hung()
     with RawServer(registry) as server:
         yield registry, server.url
@@ -59,7 +59,7 @@ def hung() -> Iterator[tuple[Hung, str]]:
 
 @pytest.fixture(scope="module")
 def narrow(servers: Servers, ports: Callable[[str], Port], hung: tuple[Hung, str]) -> Server:
-    """PyOCI with one worker of few threads and not many connections; it calls the hung registry `hung`."""
+    """PyOCI with one worker, few threads and few connections. Its alias for that registry is `hung`."""
     return start_pyoci(
         servers,
         "narrow-pyoci",
@@ -74,7 +74,7 @@ def narrow(servers: Servers, ports: Callable[[str], Port], hung: tuple[Hung, str
 
 @pytest.fixture
 def crowd(narrow: Server) -> Iterator[Callable[[int, bytes], list[socket.socket]]]:
-    """Gives so many connections that have sent something, and closes them in the end."""
+    """Opens a number of connections that have sent something, and closes them at the end."""
     with ExitStack() as stack:
 
         def gather(count: int, data: bytes) -> list[socket.socket]:
@@ -87,7 +87,7 @@ def crowd(narrow: Server) -> Iterator[Callable[[int, bytes], list[socket.socket]
 
 
 def test_slow_heads(narrow: Server, crowd: Callable[[int, bytes], list[socket.socket]]) -> None:
-    """A head that doesn't end holds no thread, and no place for long, however it trickles."""
+    """An incomplete head occupies no thread, and a connection only for a short time."""
     slow = crowd(PLACES - 1, b"GET /health HTTP/1.1\r\nX: ")
     assert statuses(exchange(narrow, PAGE)) == [404]
 
@@ -105,7 +105,7 @@ def test_slow_heads(narrow: Server, crowd: Callable[[int, bytes], list[socket.so
 
 
 def test_slow_heads_behind_a_request(narrow: Server) -> None:
-    """Nor does the beginning of a second request that came along with the first one."""
+    """Nor does the beginning of a second request that arrived with the first one."""
     with ExitStack() as stack:
         connections = [stack.enter_context(connect(narrow)) for _ in range(2 * THREADS)]
         for connection in connections:
@@ -117,8 +117,8 @@ def test_slow_heads_behind_a_request(narrow: Server) -> None:
 
 
 def test_all_threads_are_taken(narrow: Server, hung: tuple[Hung, str], tmp_path: Path) -> None:
-    """By a registry that doesn't answer. A request that gets no thread in time is refused with Retry-After;
-    /health is answered all the same, and it all ends.
+    """By a registry that doesn't answer. A request without a thread is refused with Retry-After; /health is
+    still answered, and everything ends.
     """
     registry, file = hung[0], packages.wheel(tmp_path)
     with ThreadPoolExecutor(THREADS) as clients:
@@ -140,7 +140,7 @@ def test_all_threads_are_taken(narrow: Server, hung: tuple[Hung, str], tmp_path:
 
 
 def test_overload(narrow: Server) -> None:
-    """Ten times as many clients as threads, again and again: each is served, or told to come again."""
+    """Ten times as many clients as threads, repeatedly: each is served, or gets a 503."""
     with ThreadPoolExecutor(10 * THREADS + 1) as clients:
         asked = [clients.submit(exchange, narrow, PAGE) for _ in range(50 * THREADS)]
         assert is_well(narrow)
@@ -150,7 +150,7 @@ def test_overload(narrow: Server) -> None:
 
 
 def test_silent_connections(narrow: Server, crowd: Callable[[int, bytes], list[socket.socket]]) -> None:
-    """Where there are too many, the oldest silent ones are closed, and a newcomer is answered."""
+    """If there are too many, the oldest silent ones are closed, and a new one is answered."""
     silent = crowd(2 * PLACES, b"")
     assert statuses(exchange(narrow, PAGE)) == [404]
     assert is_well(narrow)
@@ -163,14 +163,14 @@ def test_silent_connections(narrow: Server, crowd: Callable[[int, bytes], list[s
 def test_closed_connections_that_linger(
     narrow: Server, crowd: Callable[[int, bytes], list[socket.socket]]
 ) -> None:
-    """A client that doesn't close what the server has closed keeps nobody else out."""
+    """A client that doesn't close its side doesn't keep others out."""
     for _ in crowd(PLACES // 2, PAGE):
         assert statuses(exchange(narrow, PAGE)) == [404]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of another process")
 def test_no_more_descriptors(narrow: Server, crowd: Callable[[int, bytes], list[socket.socket]]) -> None:
-    """A full table of descriptors stops the accepting, and no more than that."""
+    """Without free descriptors the server only stops accepting."""
     worker = _worker(narrow)
     before = resource.prlimit(worker, resource.RLIMIT_NOFILE)
     crowd(1, b"")

@@ -1,4 +1,4 @@
-"""pip and uv install what was published, with no other package index to ask."""
+"""pip and uv install published packages, without any other package index."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_sdist(
 def test_platform_wheel(
     install: Installer, clients: Clients, package_index: PackageIndex, python: Path, tmp_path: Path
 ) -> None:
-    """The wheel of this platform is chosen before the one for any, and all its bytes arrive."""
+    """The wheel of this platform is preferred to the one for any, and all its bytes arrive."""
     files = [
         packages.wheel(tmp_path),
         packages.wheel(tmp_path, tag=packages.this_platform(), text="for this platform", ballast=5_000_000),
@@ -124,7 +124,7 @@ def test_names_and_versions(
 def test_newest_version(
     install: Installer, clients: Clients, package_index: PackageIndex, python: Path, tmp_path: Path
 ) -> None:
-    """Of several versions the newest by PEP 440 is installed, not the last by alphabet."""
+    """By PEP 440, not by the alphabet."""
     versions = ("1.9", "1.10", "1.2", "2.0rc1")
     published(uv(clients, package_index, [packages.wheel(tmp_path, version=each) for each in versions]))
 
@@ -136,7 +136,7 @@ def test_newest_version(
 def test_private_dependency(
     install: Installer, clients: Clients, package_index: PackageIndex, python: Path, tmp_path: Path
 ) -> None:
-    """A private package that requires another private one brings it along."""
+    """A private package's private dependency is installed, too."""
     files = [
         packages.wheel(tmp_path, requires=("Acme.Greeting >=2",)),
         packages.wheel(tmp_path, "Acme.Greeting", "1.0"),
@@ -194,7 +194,7 @@ def test_yanked_version(
 def test_unknown_project(
     install: Installer, clients: Clients, package_index: PackageIndex, python: Path
 ) -> None:
-    """A project that nobody published is reported as missing, in seconds."""
+    """It is reported as missing within seconds."""
     outcome = install(clients, package_index, python, "nobody-wrote-this")
 
     assert outcome.code != 0
@@ -204,7 +204,7 @@ def test_unknown_project(
 def test_wrong_password(
     install: Installer, clients: Clients, guarded_index: PackageIndex, python: Path, tmp_path: Path
 ) -> None:
-    """Who gives a wrong password installs nothing; with the right one the same file installs."""
+    """With a wrong password nothing is installed; with the right one it is."""
     published(uv(clients, guarded_index, [packages.wheel(tmp_path)]))
 
     refusal = install(clients, guarded_index.signed_in("writer", "wrong"), python, "hello-world")

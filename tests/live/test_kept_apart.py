@@ -1,7 +1,6 @@
-"""Callers are kept apart: whoever may not read gets the registry's word, however much others have read.
-
-What PyOCI remembers shows in nothing: the whole answer for a project that is there is the one for a project
-that isn't, and the registry is asked the same.
+"""Callers are kept apart: a caller without access gets the registry's refusal, whatever others have read.
+PyOCI's cache must not be visible: the whole answer for an existing project is the same as for a missing one,
+and the registry gets the same requests.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ def basic(user: str, password: str | None = None) -> str:
 
 @dataclass(frozen=True)
 class Reply:
-    """A whole answer, but for its date."""
+    """A whole answer, without its date."""
 
     status: int
     reason: str
@@ -66,7 +65,7 @@ class Reply:
     body: bytes
 
     def spelled(self) -> Reply:
-        """The same with the name of the project that is there in place of the other's."""
+        """The same with the other project's name."""
         spell = _spelled
         headers = tuple((name, spell(value)) for name, value in self.headers)
         return Reply(self.status, spell(self.reason), headers, spell(self.body.decode("latin-1")).encode())
@@ -121,8 +120,8 @@ WRITING = {
 
 
 @dataclass
-class House:
-    """A PyOCI, and what stands before its registry."""
+class Deployment:
+    """A PyOCI, and the proxy in front of its registry."""
 
     url: str  # of the namespace
     front: Front | None
@@ -133,7 +132,7 @@ class House:
     is_thorough: bool = False  # whether every kind of stranger comes by
 
     def ask(self, name: str, route: Route, authorization: str | None) -> Reply:
-        """One request on a connection of its own, by whichever worker takes it."""
+        """One request on a new connection, so that any worker may serve it."""
         parts = urlsplit(self.url)
         spelled = name.replace("-", "_")
         known = {
@@ -168,7 +167,7 @@ class House:
         assert answer.status_code in {200, 409}, answer.text
 
     def warm(self, user: str = "owner") -> None:
-        """Let the workers remember all they can, by somebody who may read."""
+        """Let the workers cache all they can, by a caller with access."""
         for name in 2 * ("metadata", "file", "page as HTML", "page as JSON"):
             reply = self.ask(THERE, READING[name], basic(user))
         self.etag = dict(reply.headers).get("ETag", "")
@@ -197,9 +196,9 @@ def rights(house_servers: Servers) -> Path:
 def token_url(
     request: pytest.FixtureRequest, house_servers: Servers, ports: Callable[[str], Port], rights: Path
 ) -> str:
-    """A token server that knows who may do what in which repository."""
+    """A token server with rights by user and repository."""
     python = str(request.config.stash[ENVIRONMENTS].python("token-server"))
-    script, port = str(Path(__file__).parent / "token_server.py"), ports("house-tokens")
+    script, port = str(Path(__file__).parent / "token_server.py"), ports("deployment-tokens")
     accounts = json.dumps(PASSWORDS)
     command = [python, script, str(port.number), str(rights.parent), accounts, str(TOKEN_SECONDS)]
     return house_servers.start("tokens", command, port.url, ready="/token", env={}).url
@@ -207,14 +206,14 @@ def token_url(
 
 @pytest.fixture(scope="module")
 def lab(house_servers: Servers, ports: Callable[[str], Port], token_url: str, rights: Path) -> Server:
-    """A docker-registry that takes those tokens."""
+    """A docker-registry that accepts its tokens."""
     token = {
         "realm": f"{token_url}/token",
         "service": "lab",
         "issuer": "tests",
         "rootcertbundle": str(rights.parent / "token.crt"),
     }
-    return start_docker_registry(house_servers, "lab", ports("house-lab"), {"token": token})
+    return start_docker_registry(house_servers, "lab", ports("deployment-lab"), {"token": token})
 
 
 TOKENS = pytest.mark.live("docker-registry", "token-server")
@@ -227,15 +226,15 @@ HOUSES = [
 
 
 @pytest.fixture(scope="module", params=HOUSES)
-def house(
+def deployment(
     request: pytest.FixtureRequest,
     house_servers: Servers,
     ports: Callable[[str], Port],
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[House]:
-    """PyOCI of two workers; the owner has published, and everybody's page is remembered."""
+) -> Iterator[Deployment]:
+    """PyOCI with two workers. The owner has published, and every caller's page is cached."""
     kind, place = request.param
-    name, folder = f"{kind}-{place}", tmp_path_factory.mktemp("house")
+    name, folder = f"{kind}-{place}", tmp_path_factory.mktemp("deployment")
     with ExitStack() as stack:
         cache = (folder / "cache").as_uri()
         if place == "redis":
@@ -251,7 +250,7 @@ def house(
             def revoke(user: str) -> None:
                 htpasswd(accounts, **_members(*({"owner", "leaver"} - {user})))
 
-            house = House("local/acme/", None, revoke)
+            deployment = Deployment("local/acme/", None, revoke)
         else:
             front = Front(request.getfixturevalue("lab").url, conceals=kind == "concealing")
             settings["PYOCI_REGISTRIES"] = f"hub={stack.enter_context(front.running())}"
@@ -262,28 +261,30 @@ def house(
 
             stack.callback(rights.write_text, json.dumps(RIGHTS))
             token_url = request.getfixturevalue("token_url")
-            house = House("hub/acme/", front, revoke, partial(_token, token_url))
+            deployment = Deployment("hub/acme/", front, revoke, partial(_token, token_url))
         pyoci = start_pyoci(house_servers, name, ports(name), **settings)
-        house.url = f"{pyoci.url}/{house.url}"
-        house.is_thorough = kind == "lab"
-        house.publish("acme", "owner")
-        yield house
+        deployment.url = f"{pyoci.url}/{deployment.url}"
+        deployment.is_thorough = kind == "lab"
+        deployment.publish("acme", "owner")
+        yield deployment
         pyoci.end()
 
 
 @pytest.fixture(scope="module")
 def single(
     house_servers: Servers, ports: Callable[[str], Port], lab: Server, token_url: str
-) -> Iterator[House]:
-    """PyOCI of one worker, so that what it remembers is known."""
+) -> Iterator[Deployment]:
+    """PyOCI with one worker, so that the content of its cache is known."""
     front = Front(lab.url)
     with front.running() as url:
         settings = {"PYOCI_REGISTRIES": f"hub={url}", "PYOCI_CACHE_URL": "memory://", "WEB_CONCURRENCY": "1"}
         pyoci = start_pyoci(house_servers, "single", ports("single"), **settings)
-        house = House(f"{pyoci.url}/hub/acme/", front, lambda _: None, partial(_token, token_url), lab.url)
-        house.publish("acme", "owner")
-        house.warm()
-        yield house
+        deployment = Deployment(
+            f"{pyoci.url}/hub/acme/", front, lambda _: None, partial(_token, token_url), lab.url
+        )
+        deployment.publish("acme", "owner")
+        deployment.warm()
+        yield deployment
         pyoci.end()
 
 
@@ -297,16 +298,16 @@ def _token(url: str, user: str, scope: str) -> str:
     return f"Bearer {answer.json()['token']}"
 
 
-def _of_another(house: House) -> str:
-    """A token that opens something else."""
-    return house.token("stranger", "repository:elsewhere/hello_world:pull")
+def _of_another(deployment: Deployment) -> str:
+    """A token for another repository."""
+    return deployment.token("stranger", "repository:elsewhere/hello_world:pull")
 
 
-def _of_the_owner_for_another_place(house: House) -> str:
-    return house.token("owner", "repository:acme/something_else:pull,push")
+def _of_the_owner_for_another_place(deployment: Deployment) -> str:
+    return deployment.token("owner", "repository:acme/something_else:pull,push")
 
 
-STRANGERS: dict[str, Callable[[House], str | None]] = {
+STRANGERS: dict[str, Callable[[Deployment], str | None]] = {
     "without access": lambda _: basic("stranger"),
     "nobody": lambda _: None,
     "with a wrong password": lambda _: basic("owner", "guessed"),
@@ -324,10 +325,10 @@ STRANGERS: dict[str, Callable[[House], str | None]] = {
 MOST_LIKELY = ("without access", "nobody", "with a wrong password", "with a forged token")
 
 
-def test_the_owner_gets_it_all(house: House) -> None:
-    """The other tests would be worth nothing without."""
-    house.warm()
-    found = {name: house.ask(THERE, route, basic("owner")).status for name, route in READING.items()}
+def test_owner_has_access(deployment: Deployment) -> None:
+    """This shows that the other tests can fail."""
+    deployment.warm()
+    found = {name: deployment.ask(THERE, route, basic("owner")).status for name, route in READING.items()}
     assert {name: status for name, status in found.items() if status != 200} == {
         "page in another spelling": 301,
         "page that is known": 304,
@@ -341,34 +342,34 @@ def test_the_owner_gets_it_all(house: House) -> None:
         "file that may be known": 304,
         "file that isn't there": 404,
     }
-    assert house.ask(THERE, READING["file"], basic("owner")).body == BYTES
-    assert house.ask(THERE, READING["metadata"], basic("owner")).body.startswith(b"Metadata-Version")
+    assert deployment.ask(THERE, READING["file"], basic("owner")).body == BYTES
+    assert deployment.ask(THERE, READING["metadata"], basic("owner")).body.startswith(b"Metadata-Version")
 
 
-def test_nobody_else_learns_anything(house: House) -> None:
-    """Status, reason, headers and body are those for a project that isn't there; and no file changes."""
+def test_nobody_else_learns_anything(deployment: Deployment) -> None:
+    """Status, reason, headers and body are those for a missing project, and no file changes."""
     found = {}
-    chosen = STRANGERS if house.is_thorough else {name: STRANGERS[name] for name in MOST_LIKELY}
+    chosen = STRANGERS if deployment.is_thorough else {name: STRANGERS[name] for name in MOST_LIKELY}
     for stranger, authorization in chosen.items():
-        house.warm()
-        found[stranger] = _differences(house, authorization(house))
+        deployment.warm()
+        found[stranger] = _differences(deployment, authorization(deployment))
     assert {stranger: told for stranger, told in found.items() if told} == {}
 
 
-def test_who_had_access_has_none(house: House) -> None:
-    """Once the time of what is remembered is over, however long the registry's tokens live."""
+def test_revoked_access_ends(deployment: Deployment) -> None:
+    """When the time to live is over, however long the registry's tokens are valid."""
     leaver, page = basic("leaver"), READING["page as JSON"]
-    house.warm("leaver")
-    assert house.ask(THERE, page, leaver).status == 200
-    house.revoke("leaver")
+    deployment.warm("leaver")
+    assert deployment.ask(THERE, page, leaver).status == 200
+    deployment.revoke("leaver")
     time.sleep(TTL)  # both workers: asking until one has forgotten tells of that one only
-    house.warm()
-    assert _differences(house, leaver) == {}
+    deployment.warm()
+    assert _differences(deployment, leaver) == {}
 
 
 @TOKENS
-def test_the_registry_is_asked_the_same(single: House) -> None:
-    """Of a project that is remembered, and of one that isn't there."""
+def test_registry_gets_the_same_requests(single: Deployment) -> None:
+    """For a cached project, and for a missing one."""
     assert single.front is not None
     found = {}
     for name, route in {**READING, **WRITING}.items():
@@ -391,8 +392,8 @@ def test_the_registry_is_asked_the_same(single: House) -> None:
         pytest.param((SIZE, CONFIG_DIGEST, CORE_METADATA), id="METADATA read out of the file"),
     ],
 )
-def test_a_digest_opens_nothing(single: House, left_out: tuple[str, ...]) -> None:
-    """Who may write to one repository names another's documents there, and is given none of them."""
+def test_a_digest_opens_nothing(single: Deployment, left_out: tuple[str, ...]) -> None:
+    """A caller who may write to one repository refers to another's documents there, and gets none of them."""
     single.publish("evil", "mallory", make_wheel(files={"mine.py": b""})[1])
     document = _index(single, "acme", "owner").json()
     named = document["manifests"][0]
@@ -408,24 +409,26 @@ def test_a_digest_opens_nothing(single: House, left_out: tuple[str, ...]) -> Non
     assert {name: reply for name, reply in given.items() if reply.status < 400} == {}
 
 
-def _index(house: House, namespace: str, user: str, document: str | None = None) -> requests.Response:
-    """The image index of the version 1.0, read or written at the registry itself."""
-    token = house.token(user, f"repository:{namespace}/hello_world:pull,push")
+def _index(
+    deployment: Deployment, namespace: str, user: str, document: str | None = None
+) -> requests.Response:
+    """The image index of the version 1.0, read or written directly at the registry."""
+    token = deployment.token(user, f"repository:{namespace}/hello_world:pull,push")
     kind = "application/vnd.oci.image.index.v1+json"
     return requests.request(
         "PUT" if document else "GET",
-        f"{house.registry}/v2/{namespace}/hello_world/manifests/1.0",
+        f"{deployment.registry}/v2/{namespace}/hello_world/manifests/1.0",
         data=document,
         headers={"Authorization": token, "Accept": kind, "Content-Type": kind},
         timeout=30,
     )
 
 
-def _differences(house: House, authorization: str | None) -> dict[str, object]:
-    """What an answer for the project that is there tells, and that for the other doesn't; what is given."""
+def _differences(deployment: Deployment, authorization: str | None) -> dict[str, object]:
+    """How the answers for the existing and the missing project differ; and whether content was returned."""
     found: dict[str, object] = {}
     for name, route in {**READING, **WRITING}.items():
-        there, not_there = (house.ask(project, route, authorization) for project in (THERE, NOT_THERE))
+        there, not_there = (deployment.ask(project, route, authorization) for project in (THERE, NOT_THERE))
         if there != not_there.spelled() or there.status not in {401, 403, 404}:
             found[name] = (there, not_there)
         if b"no-store" not in dict(there.headers).get("Cache-Control", "").encode():

@@ -1,4 +1,4 @@
-"""A worker that is killed while it publishes leaves whole files only, and another takes its place."""
+"""If a worker is killed while it publishes, only whole files are left, and another worker takes its place."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = [
 
 
 def test_at_each_request(servers: Servers, ports: Callable[[str], Port], tmp_path: Path) -> None:
-    """SIGKILL after each request to the registry, of an upload beside two other files."""
+    """SIGKILL after each request of an upload to the registry, beside two other files."""
     app = create_registry_app(tmp_path, htpasswd=None, local_only=False)
     with served(app) as registry, relay_to(registry) as relay:
         settings = {"PYOCI_REGISTRIES": f"lab={relay.url}", "WEB_CONCURRENCY": "1"}

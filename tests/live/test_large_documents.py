@@ -1,4 +1,4 @@
-"""Large documents of a registry take bounded memory, however many requests read them at once."""
+"""Large documents take bounded memory, however many requests read them at once."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def server(servers: Servers) -> Iterator[Server]:
 
 
 def test_large_pages_take_bounded_memory(server: Server) -> None:
-    """Of one project, of many at once, and of many whose clients have left. Each page has the newest versions
-    within the limit of files, or is a 503: large ones are built one at a time.
+    """For one project, for many at once, and for many whose clients have left. Each page has the newest
+    versions within the limit of files, or is a 503: large ones are built one at a time.
     """
     worker = worker_of(server)
 

@@ -1,4 +1,4 @@
-"""Lock files of uv, poetry, pdm and pip-tools, made from what PyOCI tells, install and stay as they are."""
+"""Lock files of uv, poetry, pdm and pip-tools: they can be installed, and don't change."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def private_packages(clients: Clients, package_index: PackageIndex, tmp_path: Pa
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A folder for somebody's project."""
+    """A folder for a project."""
     folder = tmp_path / "project"
     folder.mkdir()
     return folder
 
 
 def _installed(clients: Clients, project: Path) -> list[str]:
-    """What is installed, but for pip, which poetry puts into each new environment."""
+    """The installed packages, without pip, which poetry adds to each new environment."""
     frozen = clients.installed(project / ".venv" / "bin" / "python")
     return [line for line in frozen if not line.startswith("pip==")]
 
@@ -46,7 +46,7 @@ LOCKED = ["Acme.Greeting==2.1+local.1", "hello-world==1.0"]
 
 
 def test_uv(clients: Clients, private_packages: PackageIndex, project: Path, tmp_path: Path) -> None:
-    """uv locks, installs what is locked though a newer version came, and a second lock changes nothing."""
+    """uv installs the locked version although there is a newer one, and locking again changes nothing."""
     (project / "pyproject.toml").write_text(pyproject("uv", private_packages.url, "hello-world>=1"))
     lock = project / "uv.lock"
     clients.run("uv", "lock", cwd=project)
@@ -67,7 +67,7 @@ def test_uv(clients: Clients, private_packages: PackageIndex, project: Path, tmp
 
 @pytest.mark.live("poetry")
 def test_poetry(clients: Clients, private_packages: PackageIndex, project: Path, tmp_path: Path) -> None:
-    """poetry too installs what is locked though a newer version came, and a second lock changes nothing."""
+    """The same with poetry."""
     (project / "pyproject.toml").write_text(pyproject("poetry", private_packages.url, "hello-world>=1"))
     lock = project / "poetry.lock"
     clients.run("poetry", "lock", cwd=project)
@@ -89,7 +89,7 @@ def test_poetry(clients: Clients, private_packages: PackageIndex, project: Path,
 
 @pytest.mark.live("pdm")
 def test_pdm(clients: Clients, private_packages: PackageIndex, project: Path, tmp_path: Path) -> None:
-    """pdm, whose source named pypi takes PyPI's place, locks and installs in the same way."""
+    """The same with pdm, whose source named pypi takes PyPI's place."""
     (project / "pyproject.toml").write_text(pyproject("pdm", private_packages.url, "hello-world>=1"))
     lock = project / "pdm.lock"
     clients.run("pdm", "lock", cwd=project)
@@ -110,7 +110,7 @@ def test_pdm(clients: Clients, private_packages: PackageIndex, project: Path, tm
 
 @pytest.mark.live("pip", "pip-compile")
 def test_pip_tools(clients: Clients, private_packages: PackageIndex, project: Path, tmp_path: Path) -> None:
-    """pip-compile writes the hashes of all files, again the same ones, and pip installs by them alone."""
+    """pip-compile writes the hashes of all files, twice the same, and pip installs only by them."""
     (project / "requirements.in").write_text("hello-world>=1\n")
     lock = project / "requirements.txt"
     url = ("--index-url", private_packages.url)

@@ -1,4 +1,4 @@
-"""No credential stands in any line of the log, at any level."""
+"""No log line has a credential, at any level."""
 
 from __future__ import annotations
 

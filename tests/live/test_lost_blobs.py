@@ -1,4 +1,4 @@
-"""What docker-registry has lost while its tags stayed: the same upload brings it back."""
+"""docker-registry has lost blobs while the tags stayed: uploading the same file again restores it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Lab:
         return requests.request(method, url, headers={"Accept": ACCEPT}, timeout=SECONDS)
 
     def restart(self, *between: str) -> None:
-        """Stop the registry, run its program with these arguments, and start it again."""
+        """Stop the registry, run its program with these arguments, and start the registry again."""
         self.registry.end()
         self.registry.wait()
         program = find("docker-registry")
@@ -61,11 +61,11 @@ class Lab:
         self.registry = start_docker_registry(self.servers, "lost-registry", self.port, folder=self.folder)
 
     def clean_up(self) -> None:
-        """What docker-registry's documentation names for untagged manifests."""
+        """The command in docker-registry's documentation for untagged manifests."""
         self.restart("garbage-collect", "--delete-untagged")
 
     def delete_as_rust(self) -> None:
-        """What the Rust PyOCI deletes of a version: the files' manifests, and their blobs."""
+        """Delete a version's manifests and blobs, like the Rust PyOCI."""
         index: Any = self.ask("GET", "manifests/1.0").json()
         for entry in index["manifests"]:
             manifest: Any = self.ask("GET", f"manifests/{entry['digest']}").json()
@@ -90,7 +90,9 @@ def lab(servers: Servers, tmp_path: Path) -> Iterator[Lab]:
 
 @pytest.mark.parametrize("lose", [Lab.clean_up, Lab.delete_as_rust], ids=["garbage-collect", "Rust"])
 def test_the_same_upload_brings_a_file_back(lab: Lab, lose: Any) -> None:
-    """After it says "is published", the file can be downloaded, whatever became of the version's others."""
+    """After the answer "is published" the file can be downloaded, whatever became of the version's other
+    files.
+    """
     (wheel, first), (sdist, second), (new, third) = FILES.items()
     for filename, content in ((wheel, first), (sdist, second)):
         assert lab.upload(filename, content).status_code == 200

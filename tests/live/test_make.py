@@ -1,4 +1,4 @@
-"""`make` in a fresh checkout: without python3-venv, in a path with spaces, and after a move."""
+"""`make` in a new checkout: without python3-venv, in a path with spaces, and after a move."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MODULE = "import pathlib, sys; print(pathlib.Path(__file__).parent.parent, *sys
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """Our Makefile over a package that prints where it was imported from."""
+    """Our Makefile with a package that prints the path from which it was imported."""
     folder = tmp_path / "a checkout with spaces"
     (folder / ".ci").mkdir(parents=True)
     (folder / "pyoci").mkdir()
@@ -59,14 +59,14 @@ def make(
 
 
 def imported_from(checkout: Path) -> Path:
-    """The folder that the environment imports PyOCI from, wherever it is asked."""
+    """The folder from which the environment imports PyOCI."""
     command: list[str | Path] = [checkout / ".venv" / "bin" / "python", "-m", "pyoci"]
     done = subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=60, check=True)
     return Path(done.stdout.strip())
 
 
 def without_venv(folder: Path) -> Path:
-    """A Python as Debian's is without python3-venv."""
+    """A Python without python3-venv, like Debian's."""
     blocked = folder / "blocked"
     blocked.mkdir()
     (blocked / "ensurepip.py").write_text("raise ImportError('ensurepip')\n")
@@ -86,7 +86,7 @@ def test_serve_in_a_path_with_spaces(checkout: Path) -> None:
 
 
 def test_a_missing_debian_package_is_named(checkout: Path, tmp_path: Path) -> None:
-    """In one sentence; once it is installed, make succeeds."""
+    """In one sentence. After it is installed, make succeeds."""
     done = make(checkout, "serve", without_venv(tmp_path))
     assert done.returncode != 0
     said = [line for line in done.stderr.splitlines() if not line.startswith("make")]
@@ -97,7 +97,7 @@ def test_a_missing_debian_package_is_named(checkout: Path, tmp_path: Path) -> No
 
 
 def test_an_incomplete_environment_is_created_again(checkout: Path) -> None:
-    """As an interrupted `python3 -m venv` leaves it, or Debian's without python3-venv."""
+    """Such as after an interrupted `python3 -m venv`, or without python3-venv."""
     subprocess.run(
         [sys.executable, "-m", "venv", "--without-pip", checkout / ".venv"], check=True, timeout=60
     )
@@ -107,7 +107,7 @@ def test_an_incomplete_environment_is_created_again(checkout: Path) -> None:
 
 
 def test_an_environment_whose_python_is_gone_is_created_again(checkout: Path) -> None:
-    """After an upgrade of the system its Python has another path."""
+    """An upgrade of the system changes the path of its Python."""
     make(checkout, "environment")
     python = checkout / ".venv" / "bin" / "python"
     python.unlink()
@@ -116,7 +116,7 @@ def test_an_environment_whose_python_is_gone_is_created_again(checkout: Path) ->
 
 
 def test_a_moved_checkout(checkout: Path) -> None:
-    """The environment moves with it, and imports from the new place."""
+    """The environment works at the new place."""
     make(checkout, "environment-dev")
     moved = checkout.rename(checkout.parent / "moved")
     done = make(moved, "serve")
@@ -125,7 +125,7 @@ def test_a_moved_checkout(checkout: Path) -> None:
 
 
 def test_a_broken_installation_shows_why(checkout: Path) -> None:
-    """pip's own lines, and ours after them; the next make tries again."""
+    """pip's own lines, then ours. The next make tries again."""
     (checkout / "setup.cfg").write_text(_SETUP.replace("version = 1", "version = attr: pyoci.nothing"))
     done = make(checkout, "serve")
     assert done.returncode != 0
@@ -135,7 +135,7 @@ def test_a_broken_installation_shows_why(checkout: Path) -> None:
 
 
 def test_help(checkout: Path) -> None:
-    """Each target that a person calls has a line."""
+    """Each target for users has a line."""
     lines = make(checkout, "help").stdout.splitlines()
     assert [line.split()[1] for line in lines] == [
         "serve",

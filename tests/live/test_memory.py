@@ -1,4 +1,4 @@
-"""A server whose address space has an end: what it can't take is its own fault, and passes."""
+"""A server with limited address space: a lack of memory is its own error, and temporary."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ UPLOADS = 32
 
 @pytest.fixture
 def roomy(servers: Servers) -> Iterator[Server]:
-    """PyOCI with one worker, and all its threads started."""
+    """PyOCI with one worker, all of whose threads have been started."""
     port = Port()
     folder = servers.folder / "roomy-embedded"
     yield start_pyoci(
@@ -43,7 +43,7 @@ def roomy(servers: Servers) -> Iterator[Server]:
 
 
 def worker_of(server: Server) -> int:
-    """The process id of its only worker."""
+    """The process id of the only worker."""
     (worker,) = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
     return int(worker)
 
@@ -54,7 +54,7 @@ def status_of(process: int, name: str) -> int:
 
 
 def start_threads(server: Server, worker: int) -> None:
-    """Ask for so many pages at once that each thread is started. A thread that was started stays."""
+    """Request enough pages at once to start each thread. A started thread stays."""
 
     def are_started() -> bool:
         with ExitStack() as stack:
@@ -70,7 +70,7 @@ def start_threads(server: Server, worker: int) -> None:
 
 
 def upload(server: Server, name: str) -> int:
-    """The status of an upload of some megabytes; 0 where the connection broke."""
+    """The status of an upload of some megabytes; 0 if the connection broke."""
     filename, content = make_wheel(name, files={f"{name}/data": random.Random(name).randbytes(BLOB)})
     fields = {":action": "file_upload", "protocol_version": "1", "name": name, "version": "1.0"}
     with requests.Session() as session:
@@ -89,8 +89,8 @@ def upload(server: Server, name: str) -> int:
 
 
 def test_no_memory_is_not_the_clients_fault(roomy: Server) -> None:
-    """Uploads at the limit are taken whole or get a 503, and never a 400; nothing of it is a traceback, the
-    server goes on, and takes what it had refused once there is room again.
+    """Uploads at the limit succeed or get a 503, and never a 400. There is no traceback, the server survives,
+    and accepts them when there is memory again.
     """
     worker = worker_of(roomy)
     start_threads(roomy, worker)

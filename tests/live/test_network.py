@@ -1,6 +1,5 @@
-"""What a caller can make PyOCI connect to: with every spelling of an address inside, nothing.
-
-A canary listens at every address of this machine, and must never see a connection.
+"""Addresses that a caller can make PyOCI connect to: none in the private network, in any spelling. A canary
+listens at every address of this machine, and must not get a connection.
 """
 
 from __future__ import annotations
@@ -137,7 +136,7 @@ METHODS = {
 
 
 class Canary:
-    """Listens at every address of this machine, and counts who comes."""
+    """Listens at every address of this machine, and counts connections."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True)
@@ -170,7 +169,7 @@ def canary() -> Iterator[Canary]:
 
 @pytest.fixture(scope="module", params=["", "http://127.0.0.1:1, *"], ids=["anyone", "listed"])
 def open_pyoci(request: pytest.FixtureRequest, servers: Servers) -> Iterator[Server]:
-    """PyOCI that asks any public registry; with another port of this machine on its list, and without."""
+    """PyOCI that allows any public registry; with another port of this machine in its list, and without."""
     port = Port()
     name = f"open-pyoci-{len(request.param)}"
     yield start_pyoci(servers, name, port, WEB_CONCURRENCY="1", PYOCI_REGISTRIES=request.param)
@@ -178,15 +177,15 @@ def open_pyoci(request: pytest.FixtureRequest, servers: Servers) -> Iterator[Ser
 
 
 def asked(server: Server, line: str) -> int:
-    """The status of a request for what `line` says, with all beyond ASCII encoded."""
+    """The status of a request for `line`, with non-ASCII characters encoded."""
     line = quote(line, safe=string.printable)
     (status,) = statuses(exchange(server, make_head(f"{line} HTTP/1.1", "Connection: close")))
     return status
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1"])
-def test_the_canary_is_awake(address: str) -> None:
-    """It would see a connection."""
+def test_canary_sees_connections(address: str) -> None:
+    """This shows that the other tests can fail."""
     bird = Canary()
     with socket.create_connection((address, bird.port), 10) as visitor:
         visitor.settimeout(60)
@@ -197,8 +196,10 @@ def test_the_canary_is_awake(address: str) -> None:
 
 @pytest.mark.parametrize("port", ["canary", "443"])
 @pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)
-def test_no_spelling_leads_inside(open_pyoci: Server, canary: Canary, spelling: str, port: str) -> None:
-    """However the address is written, it is refused, and nobody is connected to."""
+def test_private_addresses_are_refused_in_any_spelling(
+    open_pyoci: Server, canary: Canary, spelling: str, port: str
+) -> None:
+    """Without a connection."""
     number = canary.port if port == "canary" else 443
     registry = spelling.format(port=number, wrapped=number + 65536)
     assert asked(open_pyoci, METHODS["page"].format(registry=registry)) in REFUSED
@@ -208,7 +209,7 @@ def test_no_spelling_leads_inside(open_pyoci: Server, canary: Canary, spelling: 
 @pytest.mark.parametrize("line", METHODS.values(), ids=METHODS)
 @pytest.mark.parametrize("spelling", ["127.0.0.1:{port}", "[::ffff:7f00:1]:{port}", "2130706433:{port}"])
 def test_no_method_leads_inside(open_pyoci: Server, canary: Canary, line: str, spelling: str) -> None:
-    """Whatever is asked for."""
+    """For any method."""
     registry = spelling.format(port=canary.port)
     assert asked(open_pyoci, line.format(registry=registry)) == 403
     assert canary.connections == 0
@@ -216,7 +217,9 @@ def test_no_method_leads_inside(open_pyoci: Server, canary: Canary, line: str, s
 
 @pytest.mark.parametrize("address", (PRIVATE | NOBODYS).values(), ids=PRIVATE | NOBODYS)
 def test_no_address_inside_is_asked(open_pyoci: Server, address: str) -> None:
-    """Private, link-local, multicast, reserved: as if nobody were there; and no other port than 443."""
+    """Private, link-local, multicast and reserved addresses look like unreachable ones. No port except 443 is
+    used.
+    """
     host = f"[{address}]" if ":" in address else address
     answer = exchange(open_pyoci, make_head(f"GET /{host}:443/acme/hello/ HTTP/1.1", "Connection: close"))
     assert statuses(answer) == [504]
@@ -230,15 +233,15 @@ def test_no_address_inside_is_asked(open_pyoci: Server, address: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["vm", "no-such-name.invalid", "localhost", "127.0.0.1", "2130706433"])
-def test_names_inside_read_like_names_that_are_none(open_pyoci: Server, host: str) -> None:
-    """Nobody enumerates the names of a network through its package index."""
+def test_internal_names_look_like_unknown_names(open_pyoci: Server, host: str) -> None:
+    """So a network's names can't be enumerated."""
     answer = exchange(open_pyoci, make_head(f"GET /{host}:443/acme/hello/ HTTP/1.1", "Connection: close"))
     assert statuses(answer) == [504]
     assert answer.partition(b"\r\n\r\n")[2].strip() == host.encode() + b" " + UNREACHED
 
 
 def test_an_upload_leads_nowhere(open_pyoci: Server, canary: Canary) -> None:
-    """A good form for a registry inside is read to its end, and refused."""
+    """A valid form for an internal registry is read to its end, and refused."""
     filename, content = make_wheel()
     form = {":action": "file_upload", "protocol_version": "1", "name": "hello-world", "version": "1.0"}
     with requests.Session() as session:

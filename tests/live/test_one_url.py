@@ -1,5 +1,5 @@
-"""PyOCI is the only package index that a client knows: private projects come from the registry, all others
-from upstream, and never one in the other's place.
+"""A client with PyOCI as its only package index: private projects come from the registry, all others from
+upstream, and neither replaces the other.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ pytestmark = pytest.mark.parametrize("install", INSTALLERS)
 
 @pytest.fixture(scope="module")
 def elsewhere() -> Iterator[upstreams.PackageIndex]:
-    """A public package index, where somebody took the private projects' names, with higher versions."""
+    """A public package index, in which somebody has published the private projects' names
+    in higher versions.
+    """
     with upstreams.package_index() as elsewhere:
         elsewhere.add_wheel("sunshine", "3.1", requires=("rain >=2",), requires_python=">=3.8")
         elsewhere.add_wheel("rain", "1.9")
@@ -45,7 +47,7 @@ def one_url(
     settings: dict[str, str],
     elsewhere: upstreams.PackageIndex,
 ) -> Server:
-    """PyOCI with that package index behind it; nothing listens where its registry `dead` is."""
+    """PyOCI with that package index as upstream. Its registry `dead` isn't running."""
     registries = f"{settings['PYOCI_REGISTRIES']}, dead={ports('dead').url}"
     own = {
         "PYOCI_EMBEDDED": str(servers.folder / "one-url-embedded"),
@@ -63,7 +65,7 @@ def one_url(
     ]
 )
 def index(request: pytest.FixtureRequest, one_url: Server) -> PackageIndex:
-    """The short URL of a registry that is open to everybody, and a namespace in one that wants tokens."""
+    """The short URL of a registry without passwords, and a namespace in one with tokens."""
     if request.param == "embedded":
         host = one_url.url.removeprefix("http://")
         return PackageIndex(url=f"{one_url.url}/simple/", registry=f"{host}/acme")
@@ -93,8 +95,8 @@ def test_both(
     project: Path,
     tmp_path: Path,
 ) -> None:
-    """A private project brings its private and its public dependencies along; where a name is private, no
-    higher version from elsewhere counts, and nobody there hears of it. Two lock files are the same.
+    """A private project's private and public dependencies are installed. No higher version of a private name
+    is used, and upstream doesn't get the name. Two lock files are the same.
     """
     files = [
         packages.wheel(tmp_path, requires=("Acme.Greeting >=2", "sunshine")),
@@ -113,7 +115,7 @@ def test_both(
 def test_dead_registry(
     install: Installer, clients: Clients, one_url: Server, elsewhere: upstreams.PackageIndex, project: Path
 ) -> None:
-    """While the registry can't be reached, the private project can't be had, from upstream neither."""
+    """While the registry can't be reached, the private project can't be installed, not even from upstream."""
     index = PackageIndex.new(one_url, "dead", "127.0.0.1")
     impatient = replace(clients, settings={"PIP_RETRIES": "0", "UV_HTTP_RETRIES": "0"})
 
@@ -125,7 +127,7 @@ def test_dead_registry(
 
 @pytest.fixture(scope="module")
 def pypi(request: pytest.FixtureRequest) -> tuple[str, dict[str, str]]:
-    """The URL at which pip of this machine finds PyPI, and the settings by which others trust it."""
+    """The URL of PyPI in this machine's pip configuration, and the settings with which others trust it."""
     return where_pypi_is(request.config.stash[ENVIRONMENTS].python("pip"))
 
 
@@ -136,7 +138,7 @@ def before_pypi(
     settings: dict[str, str],
     pypi: tuple[str, dict[str, str]],
 ) -> Server:
-    """PyOCI with PyPI behind it."""
+    """PyOCI with PyPI as upstream."""
     url, certificates = pypi
     own = {"PYOCI_EMBEDDED": str(servers.folder / "before-pypi"), "PYOCI_UPSTREAM_INDEX": url}
     return start_pyoci(servers, "before-pypi", ports("before-pypi"), **settings | own | certificates)
@@ -151,8 +153,8 @@ def test_pypi(
     project: Path,
     tmp_path: Path,
 ) -> None:
-    """A private project that requires flask and numpy is installed and imported; PyPI isn't named to any
-    client, and two lock files are the same.
+    """A private project that requires flask and numpy is installed and imported. No client has PyPI's
+    address, and two lock files are the same.
     """
     index = PackageIndex.new(before_pypi, "local", before_pypi.url.removeprefix("http://"))
     published(uv(clients, index, [packages.wheel(tmp_path, requires=("flask >=3", "numpy >=2"))]))

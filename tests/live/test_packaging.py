@@ -1,4 +1,4 @@
-"""PyOCI as a package: built without warnings, and installed by requirements.txt."""
+"""PyOCI as a package: it builds without warnings, and can be installed by requirements.txt."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FILES = (
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the checkout, as a build leaves files beside what it builds."""
+    """A copy of the checkout, because a build leaves files in it."""
     folder = tmp_path_factory.mktemp("packaging") / "checkout"
     ignore = shutil.ignore_patterns("__pycache__")
     for name in ("pyoci", "tests"):
@@ -43,7 +43,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*command: str | Path, cwd: Path) -> str:
-    """What the command printed. Raises AssertionError, with that, where it fails."""
+    """Run a command and return its output. Raises AssertionError with the output if it fails."""
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(
         command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=500, check=False
@@ -57,7 +57,7 @@ def warnings_in(output: str) -> list[str]:
 
 
 def test_pip_wheel(checkout: Path, tmp_path: Path) -> None:
-    """`pip wheel .` warns of nothing, and the wheel has what the server needs, and no tests."""
+    """`pip wheel .` prints no warning. The wheel has what the server needs, and no tests."""
     output = run(sys.executable, "-m", "pip", "wheel", "-v", "--no-deps", "-w", tmp_path, ".", cwd=checkout)
     assert warnings_in(output) == []
     [wheel] = tmp_path.glob("*.whl")
@@ -83,7 +83,7 @@ def test_python_m_build(checkout: Path, tmp_path: Path) -> None:
 def test_requirements_txt(
     checkout: Path, servers: Servers, ports: Callable[[str], Port], tmp_path: Path
 ) -> None:
-    """A fresh environment with requirements.txt serves `gunicorn wsgi:app`, and has `python -m pyoci`."""
+    """An environment with requirements.txt can run `gunicorn wsgi:app` and `python -m pyoci`."""
     run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
     programs = tmp_path / "venv" / "bin"
     run(programs / "python", "-m", "pip", "install", "--quiet", "-r", "requirements.txt", cwd=checkout)

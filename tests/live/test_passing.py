@@ -1,4 +1,4 @@
-"""Files flow through to docker-registry while they arrive, and a relay sees, or does harm on, the way."""
+"""Files are streamed to docker-registry while they arrive. A relay watches or disturbs that."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _ATTESTATIONS = f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="attesta
 
 @pytest.fixture(scope="module")
 def relay(docker_registry: Server) -> Iterator[Relay]:
-    """Stands before docker-registry; what it does there is up to the test."""
+    """It is in front of docker-registry; the test decides what it does."""
     with Relay(docker_registry.url, MARK // 4) as relay:
         yield relay
 
 
 @pytest.fixture(scope="module")
 def passing_pyoci(relay: Relay, servers: Servers, ports: Callable[[str], Port]) -> Server:
-    """PyOCI that knows docker-registry by its relay."""
+    """PyOCI that reaches docker-registry through the relay."""
     return start_pyoci(servers, "passing-pyoci", ports("passing-pyoci"), PYOCI_REGISTRIES=f"far={relay.url}")
 
 
@@ -56,7 +56,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def _form(file: Path, sha256: str | None = None, after: bytes = b"") -> bytes:
-    """The upload form, the sha256 ahead of the file as curl, twine and uv send it."""
+    """The upload form with the sha256 before the file, as curl, twine and uv send it."""
     fields = {
         ":action": "file_upload",
         "protocol_version": "1",
@@ -74,7 +74,7 @@ def _form(file: Path, sha256: str | None = None, after: bytes = b"") -> bytes:
 
 
 def _connect(index: PackageIndex, length: int) -> socket.socket:
-    """A connection to PyOCI with the head of an upload sent."""
+    """A connection to PyOCI on which the head of an upload was sent."""
     parts = urlsplit(index.url)
     connection = socket.create_connection((parts.hostname, parts.port or 80), timeout=60)
     lines = (
@@ -90,7 +90,7 @@ def _connect(index: PackageIndex, length: int) -> socket.socket:
 
 
 def _send(index: PackageIndex, form: bytes) -> str:
-    """Send a whole form, and give the whole answer."""
+    """Send a whole form, and return the whole answer."""
     with _connect(index, len(form)) as connection:
         connection.sendall(form)
         return _read(connection)
@@ -120,10 +120,10 @@ def _assert_published(index: PackageIndex, file: Path) -> None:
         for publisher in (twine, uv)
     ],
 )
-def test_clients_files_flow_through(
+def test_files_are_streamed(
     publish: Publisher, clients: Clients, index: PackageIndex, relay: Relay, file: Path
 ) -> None:
-    """The second half of the file leaves the client when the registry has bytes of the first."""
+    """The client sends the second half of the file only after the registry has bytes of the first half."""
     parts = urlsplit(index.url)
     with Relay(f"http://{parts.netloc}", MARK, wait_for(relay.turned)) as front:
         there = replace(index, url=front.url + parts.path)
@@ -134,7 +134,7 @@ def test_clients_files_flow_through(
 
 
 def test_a_wrong_digest_leaves_no_blob(index: PackageIndex, relay: Relay, file: Path) -> None:
-    """Though nearly all of the file had gone to the registry: neither under the one nor under the other."""
+    """Although nearly all of the file was sent to the registry: under neither digest."""
     reply = _send(index, _form(file, "0" * 64))
     assert reply.startswith("HTTP/1.1 400 the file's sha256 digest is")
     assert relay.turned.is_set()
@@ -144,13 +144,13 @@ def test_a_wrong_digest_leaves_no_blob(index: PackageIndex, relay: Relay, file: 
 
 
 def test_attestations_after_the_file(index: PackageIndex, relay: Relay, file: Path) -> None:
-    """uv sends them there: what was begun is given up, and the file goes from the spool."""
+    """uv sends them there. The streamed upload is abandoned, and the file is pushed from the spool."""
     assert _send(index, _form(file, after=_ATTESTATIONS)).startswith("HTTP/1.1 200 ")
     _assert_published(index, file)
 
 
 def test_a_client_that_is_killed_leaves_nothing(index: PackageIndex, relay: Relay, file: Path) -> None:
-    """The upload to the registry is dropped at once, and everybody else is served, the same file included."""
+    """The upload to the registry ends at once, and other clients are served, also with the same file."""
     form = _form(file)
     with _connect(index, len(form)) as connection:
         connection.sendall(form[:MARK])
@@ -172,10 +172,8 @@ def test_a_client_that_is_killed_leaves_nothing(index: PackageIndex, relay: Rela
         ),
     ],
 )
-def test_an_upload_that_breaks_is_begun_anew(
-    index: PackageIndex, relay: Relay, file: Path, turn: Turn
-) -> None:
-    """The rest of the file is read from the client, and all of it is pushed from the spool."""
+def test_broken_upload_is_repeated(index: PackageIndex, relay: Relay, file: Path, turn: Turn) -> None:
+    """The rest of the file is read from the client, and the whole file is pushed from the spool."""
     relay.turn = turn
     assert _send(index, _form(file)).startswith("HTTP/1.1 200 ")
     assert relay.turned.is_set()
@@ -186,7 +184,7 @@ def test_an_upload_that_breaks_is_begun_anew(
 def test_a_refusal_comes_after_the_file_was_read(
     index: PackageIndex, relay: Relay, file: Path, status: str
 ) -> None:
-    """The client has sent everything before it looks for an answer; then it is told, once and for all."""
+    """The client reads the answer only after it has sent everything."""
     relay.turn = say(answer(b"", status))
     reply = _send(index, _form(file))
     assert reply.startswith(f"HTTP/1.1 {status[:3]} ")
@@ -194,7 +192,7 @@ def test_a_refusal_comes_after_the_file_was_read(
 
 
 def test_a_slow_client_is_waited_for(index: PackageIndex, relay: Relay, file: Path) -> None:
-    """The registry gets its bytes as they come, and the file is there in the end."""
+    """The registry gets the bytes as they arrive, and the file is stored in the end."""
     form = _form(file)
     pieces = [form[start : start + 1_000_000] for start in range(0, len(form), 1_000_000)]
     with _connect(index, len(form)) as connection:

@@ -1,4 +1,4 @@
-"""What becomes of a live test whose program is missing."""
+"""Live tests whose programs are missing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_cases(case): ...
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """As much of a pytest.Item, and of its report, as the rule looks at."""
+    """The attributes of a pytest.Item, and of its report, that the rule uses."""
 
     programs: tuple[str, ...]
     nodeid: str = "tests/live/test_some.py::test_thing"
@@ -48,7 +48,7 @@ class Item:
 
 
 class Terminal:
-    """Keeps what a pytest.TerminalReporter would show of skipped tests."""
+    """Records what a pytest.TerminalReporter would show of skipped tests."""
 
     def __init__(self, *skipped: Item) -> None:
         self.stats = {"skipped": skipped}
@@ -72,14 +72,14 @@ def lines_about(*items: Item) -> list[str]:
 
 
 def test_all_there(tmp_path: Path) -> None:
-    """A test whose programs are there runs, and nothing is reported."""
+    """The test runs, and nothing is reported."""
     item = Item(("skopeo", "docker-registry"))
     make_requirements(tmp_path, "/usr/bin/skopeo", CI="true").check(item)
     assert lines_about(item) == []
 
 
 def test_skipped(tmp_path: Path) -> None:
-    """At a desk the test is skipped, and the last lines say which package would bring the program."""
+    """Without CI the test is skipped, and the last lines name the package to install."""
     item = Item(("go",))
     with pytest.raises(pytest.skip.Exception, match="Debian's package golang-go brings it"):
         make_requirements(tmp_path).check(item)
@@ -92,7 +92,7 @@ def test_skipped(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_skipped_by_a_worker(tmp_path: Path, workers: str) -> None:
-    """The last lines are the same where xdist's workers run the tests, as `make test` has them do."""
+    """The last lines are the same if xdist's workers run the tests."""
     (tmp_path / "conftest.py").write_text(_CONFTEST)
     (tmp_path / "live").mkdir()
     (tmp_path / "live" / "conftest.py").write_text(_LIVE_CONFTEST)
@@ -118,7 +118,7 @@ def test_failed(tmp_path: Path) -> None:
 
 
 def test_at_hand(tmp_path: Path) -> None:
-    """npm is used where it is at hand: without it the test is skipped and reported, with CI=true too."""
+    """npm is used if it is installed. Otherwise the test is skipped and reported, also with CI=true."""
     item = Item(("npm", "renovate"))
     with pytest.raises(pytest.skip.Exception, match="npm is not installed"):
         make_requirements(tmp_path, CI="true").check(item)
@@ -126,13 +126,13 @@ def test_at_hand(tmp_path: Path) -> None:
 
 
 def test_unknown_program(tmp_path: Path) -> None:
-    """A marker that names a program nobody knows is a mistake, not a reason to skip."""
+    """A marker with an unknown program is an error, not a reason to skip."""
     with pytest.raises(pytest.fail.Exception, match="'skoepo'"):
         make_requirements(tmp_path, "/usr/bin/skoepo").check(Item(("skoepo",)))
 
 
 def test_no_pypi(tmp_path: Path) -> None:
-    """Clients that can't be installed are reported as PyPI's absence, found out only once."""
+    """If clients can't be installed, PyPI is reported as missing. It is tried only once."""
     unusable = tmp_path / "a-file"
     unusable.touch()
     requirements, items = make_requirements(unusable), [Item(("twine",)), Item(("twine",))]

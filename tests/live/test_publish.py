@@ -1,4 +1,6 @@
-"""twine, uv, hatch, poetry and pdm publish files, again, and other files under the same name."""
+"""twine, uv, hatch, poetry and pdm publish files, the same files again, and other files
+with the same names.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ pytestmark = pytest.mark.parametrize("publish", PUBLISHERS)
 def test_wheel_and_sdist(
     publish: Publisher, clients: Clients, package_index: PackageIndex, tmp_path: Path
 ) -> None:
-    """A wheel and an sdist stand on the page afterwards, and come back byte by byte."""
+    """A wheel and an sdist are on the page, and are downloaded byte for byte."""
     files = [packages.wheel(tmp_path / "dist"), packages.sdist(tmp_path / "dist")]
 
     published(publish(clients, package_index, files))
@@ -47,7 +49,7 @@ def test_names_and_versions(
     version: str,
     filename: str,
 ) -> None:
-    """Whatever a project and its version are called, the file stands under its own name."""
+    """For any project name and version the file has its own name."""
     file = packages.wheel(tmp_path / "dist", name, version)
 
     published(publish(clients, package_index, [file]))
@@ -60,7 +62,7 @@ def test_names_and_versions(
 def test_platform_wheel(
     publish: Publisher, clients: Clients, package_index: PackageIndex, tmp_path: Path
 ) -> None:
-    """A wheel of some MB for one platform comes back byte by byte."""
+    """A wheel of some MB for one platform is downloaded byte for byte."""
     file = packages.wheel(tmp_path / "dist", tag=packages.this_platform(), ballast=5_000_000)
 
     published(publish(clients, package_index, [file]))
@@ -71,7 +73,7 @@ def test_platform_wheel(
 def test_identical_again(
     publish: Publisher, clients: Clients, package_index: PackageIndex, tmp_path: Path
 ) -> None:
-    """The same files once more are no mistake: somebody started a release again."""
+    """Publishing the same files again succeeds, because somebody may repeat a release."""
     files = [packages.wheel(tmp_path / "dist"), packages.sdist(tmp_path / "dist")]
     published(publish(clients, package_index, files))
 
@@ -105,7 +107,7 @@ def test_wrong_password(
 def test_right_password(
     publish: Publisher, clients: Clients, guarded_index: PackageIndex, tmp_path: Path
 ) -> None:
-    """Who may write to the registry publishes; who isn't known there sees nothing of it."""
+    """A caller with the right to write publishes; a caller without access sees nothing of it."""
     file = packages.wheel(tmp_path / "dist")
 
     published(publish(clients, guarded_index, [file]))

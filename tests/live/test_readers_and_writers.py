@@ -1,6 +1,5 @@
-"""Callers who may read and not write can't slow down those who may write: alone and behind nginx.
-
-By order and not by the clock: the registry answers no reader's request before the writer is done.
+"""Callers who may read but not write don't slow down those who may write: PyOCI alone and behind nginx. The
+order counts, not the time: the registry answers no reader's request before the writer has finished.
 """
 
 from __future__ import annotations
@@ -37,7 +36,9 @@ def roles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RolesRegis
 
 @pytest.fixture(scope="module")
 def alone(servers: Servers, ports: Callable[[str], Port], roles: tuple[RolesRegistry, str]) -> Server:
-    """PyOCI with one worker that has a thread, and a call to the registry, for each reader and the writer."""
+    """PyOCI with one worker that has a thread, and a connection to the registry, for each reader and the
+    writer.
+    """
     return start_pyoci(
         servers,
         "roles-pyoci",
@@ -57,7 +58,7 @@ def server(
     ports: Callable[[str], Port],
     tmp_path: Path,
 ) -> Iterator[Server]:
-    """PyOCI itself, or nginx before it."""
+    """PyOCI itself, or nginx in front of it."""
     if request.param == "alone":
         yield alone
         return
@@ -69,7 +70,7 @@ def server(
 
 
 def test_readers_take_no_turn(server: Server, roles: tuple[RolesRegistry, str], tmp_path: Path) -> None:
-    """Fifty accounts that may only read try to yank a version. Its writer waits for none of them."""
+    """Fifty accounts that may only read try to yank a version. A writer doesn't wait for them."""
     registry, index = roles[0], PackageIndex.new(server, "lab", "")
     registry.go_on.clear()
     files = [

@@ -1,4 +1,4 @@
-"""Twenty real projects from PyPI come back from PyOCI as they were."""
+"""Twenty real projects from PyPI are published, downloaded and installed unchanged."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[real_projects.RealF
 def test_round_trip(
     clients: Clients, package_index: PackageIndex, files: tuple[real_projects.RealFile, ...], tmp_path: Path
 ) -> None:
-    """Each file has its hash still, and `pip freeze` says the same as of an installation from the files."""
+    """Each file has the same hash, and `pip freeze` prints the same as for an installation from the files."""
     rows = real_projects.round_trip(clients, package_index, files)
 
     print(real_projects.HEADING, *rows, sep="\n")

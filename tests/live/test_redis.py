@@ -1,4 +1,4 @@
-"""RedisBackend against a real Redis: what every place promises, and what becomes of it when Redis goes."""
+"""RedisBackend with a real Redis: the contract of all backends, and failures of Redis."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """One that a test may end."""
+    """A Redis that a test may stop."""
     server = RedisServer(tmp_path)
     server.start()
     yield server
@@ -66,7 +66,7 @@ def here(redis: RedisServer, told: Told) -> Iterator[RedisBackend]:
 
 @pytest.fixture
 def there(redis: RedisServer) -> Iterator[RedisBackend]:
-    """The backend of another host, which gives the first one plenty of time."""
+    """The backend of another host."""
     backend = RedisBackend(redis.url, pause=5 * PAUSE)
     yield backend
     backend.close()
@@ -85,7 +85,7 @@ class TestValues(Shared, contract.Values):
     """The contract."""
 
     def test_are_kept_for_a_time(self, backend: Backend, shared_redis: RedisServer) -> None:
-        """That is said, or a week: Redis is not filled for ever."""
+        """For the given time, or a week."""
         backend.put("key", b"value", 0.05)
         until(lambda: backend.get("key") is None, "the value to go")
         backend.put("key", b"value")
@@ -95,7 +95,7 @@ class TestValues(Shared, contract.Values):
         assert 600_000 < int(shared_redis.command("TTL", key)[1:]) <= 604_800
 
     def test_are_not_put_where_they_are_too_large(self, backend: Backend) -> None:
-        """And what stood there is gone."""
+        """The former value is removed."""
         backend.put("key", b"value")
         backend.put("key", bytes(17 * 2**20))
         assert backend.get("key") is None
@@ -105,7 +105,7 @@ class TestJournals(Shared, contract.Journals):
     """The contract."""
 
     def test_that_are_lost_begin_anew(self, backend: Backend, shared_redis: RedisServer) -> None:
-        """As where Redis removes them for want of memory."""
+        """If Redis evicts them."""
         before = [backend.position("name")]
         backend.record("name", "1.0")
         before.append(backend.position("name"))
@@ -120,7 +120,7 @@ class TestJournals(Shared, contract.Journals):
     def test_foreign_values_under_their_names_are_no_journals(
         self, backend: Backend, shared_redis: RedisServer
     ) -> None:
-        """The position can't be told, and nothing is raised."""
+        """The position is unknown, and nothing is raised."""
         assert backend.position("name") is not None
         (key,) = (
             word for word in shared_redis.command("KEYS", "*").decode().split() if word.startswith("pyoci:")
@@ -132,7 +132,7 @@ class TestJournals(Shared, contract.Journals):
         assert backend.position("name") is not None
 
     def test_foreign_entries_tell_nothing(self, backend: Backend, shared_redis: RedisServer) -> None:
-        """Anything may have changed then."""
+        """Anything may have changed."""
         position = backend.position("name")
         assert position is not None
         backend.record("name", "1.0")
@@ -143,7 +143,7 @@ class TestJournals(Shared, contract.Journals):
         assert backend.since("name", position) is None
 
     def test_two_servers_lose_nothing(self, backend: Backend, shared_redis: RedisServer) -> None:
-        """Together they record as many as a journal keeps."""
+        """They record as many entries as a journal keeps."""
         position = backend.position("name")
         assert position is not None
         for writer in [started(shared_redis.url, "record", prefix, "450") for prefix in "ab"]:
@@ -156,7 +156,7 @@ class TestLocks(Shared, contract.Locks):
     """The contract."""
 
     def test_are_held_against_another_host(self, backend: Backend, shared_redis: RedisServer) -> None:
-        """For as long as it holds them."""
+        """As long as they are held."""
         with (
             holding(shared_redis.url, "name"),
             backend.lock("name", 0.1) as held,
@@ -172,7 +172,7 @@ class TestLocks(Shared, contract.Locks):
                 assert held
 
     def test_are_renewed_while_they_are_held(self, backend: Backend, shared_redis: RedisServer) -> None:
-        """Taken again where Redis has forgotten them; given back in the end."""
+        """They are acquired again if Redis has lost them, and released at the end."""
         backend = RedisBackend(shared_redis.url, renew=0.05)
         with backend.lock("name", 1) as held:
             assert held
@@ -190,11 +190,13 @@ class TestWorkers(Shared, contract.Workers):
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
 class TestTrouble:
-    """Redis goes, and comes back."""
+    """Redis stops, and starts again."""
 
     @pytest.mark.parametrize("trouble", ["stop", "freeze"])
     def test_costs_no_error(self, redis: RedisServer, here: RedisBackend, told: Told, trouble: str) -> None:
-        """Nothing is remembered meanwhile, locks keep our threads apart, each change is told once."""
+        """Meanwhile nothing is remembered, locks exclude this process's threads, and each failure is logged
+        once.
+        """
         here.put("key", b"value")
         getattr(redis, trouble)()
         for _ in range(3):
@@ -215,7 +217,7 @@ class TestTrouble:
     def test_what_was_missed_is_not_taken_for_unchanged(
         self, redis: RedisServer, here: RedisBackend, there: RedisBackend
     ) -> None:
-        """Neither here nor by another host that was cut off at the same time."""
+        """Neither here nor by another host that lost its connection at the same time."""
         for name in ("name", "quiet"):
             there.record(name, "1.0")
         before = there.position("name"), there.position("quiet")
@@ -230,7 +232,7 @@ class TestTrouble:
         until(lambda: here.position("name") == told, "the same position")
 
     def test_another_worker_makes_up_for_a_dead_one(self, redis: RedisServer, here: RedisBackend) -> None:
-        """It knows what was missed."""
+        """It knows the unrecorded entries."""
         before = here.position("name")
 
         def work() -> None:
@@ -243,7 +245,7 @@ class TestTrouble:
         assert here.position("name") != before
 
     def test_a_copy_from_before_is_another_life(self, redis: RedisServer, here: RedisBackend) -> None:
-        """Redis comes back with an older state, in which nothing was recorded."""
+        """Redis starts with an older state, without the latest entries."""
         before = here.position("name")
         redis.command("SAVE")
         here.record("name", "1.0")
@@ -256,7 +258,7 @@ class TestTrouble:
         assert position != before
 
     def test_out_of_memory(self, redis: RedisServer, here: RedisBackend) -> None:
-        """What can't be recorded removes the journal, which takes none; values that are there stay."""
+        """A journal that can't be written is removed. Existing values are kept."""
         here.put("key", b"value")
         before = here.position("name")
         redis.command("CONFIG", "SET", "maxmemory", "1")
@@ -269,7 +271,7 @@ class TestTrouble:
         assert here.position("name") not in (None, before)
 
     def test_a_server_that_was_never_there(self, told: Told) -> None:
-        """It starts all the same; and the password is told to nobody."""
+        """PyOCI starts, and the password is in no log."""
         backend = RedisBackend("redis://me:hunter2@127.0.0.1:9/0", Events(told))
         assert backend.get("key") is None
         assert backend.position("name") is None
@@ -277,7 +279,7 @@ class TestTrouble:
         backend.close()
 
     def test_a_wrong_password(self, redis: RedisServer, told: Told) -> None:
-        """Is as good as no Redis."""
+        """It is like an unreachable Redis."""
         backend = RedisBackend(f"redis://:wrong-secret@{redis.address}/0", Events(told))
         assert backend.get("key") is None
         assert len(told.told) == 1

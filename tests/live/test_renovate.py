@@ -1,4 +1,4 @@
-"""Renovate finds newer versions through PyOCI, in a registry that takes tokens only."""
+"""Renovate finds newer versions through PyOCI, in a registry with tokens."""
 
 from __future__ import annotations
 
@@ -35,14 +35,16 @@ default = true
 
 @pytest.fixture
 def tokens(guarded_pyoci: Server, token_registry: Server) -> PackageIndex:
-    """A namespace where WRITER may read and write, by tokens."""
+    """A namespace that WRITER may read and write, with tokens."""
     host = token_registry.url.removeprefix("http://")
     return PackageIndex.new(guarded_pyoci, "tokens", host).signed_in(*WRITER)
 
 
 @pytest.fixture
 def project(tokens: PackageIndex, tmp_path: Path) -> Path:
-    """Somebody's project: requirements.txt names the package index by its URL, pyproject.toml its page's."""
+    """A project whose requirements.txt has the URL of the package index, and whose pyproject.toml has that of
+    its page.
+    """
     folder = tmp_path / "project"
     folder.mkdir()
     (folder / "requirements.txt").write_text(f"--index-url {tokens.url}\nhello-world==1.0\n")
@@ -57,7 +59,7 @@ def _release(clients: Clients, index: PackageIndex, version: str, folder: Path) 
 
 
 def _look_up(clients: Clients, project: Path, host_rule: dict[str, str]) -> dict[str, Any]:
-    """What Renovate tells of hello-world, by the file that requires it."""
+    """Renovate's result for hello-world, by the file that requires it."""
     report = clients.home / "report.json"
     configuration = {
         "platform": "local",
@@ -110,8 +112,8 @@ def test_newer_version(
     project: Path,
     tmp_path: Path,
 ) -> None:
-    """It proposes the newest version that isn't yanked and knows when it was released; the URL of the package
-    index tells it the source too, by the legacy JSON, and `+simple/` leads it to the page.
+    """It proposes the newest version that isn't yanked, with its release time. From the URL of the package
+    index it also gets the source, by the legacy JSON; `+simple/` leads it to the page.
     """
     for version in ("1.0", "1.9", "1.10", "1.11"):
         _release(clients, tokens, version, tmp_path)
@@ -133,7 +135,7 @@ def test_newer_version(
 
 
 def test_alias(clients: Clients, tokens: PackageIndex, project: Path, tmp_path: Path) -> None:
-    """Of a URL that ends in `/simple/` it reads the page, which is that of the package index above."""
+    """For a URL that ends in `/simple/` it reads the page of the package index above."""
     (project / "requirements.txt").write_text(f"--index-url {tokens.url}simple/\nhello-world==1.0\n")
     for version in ("1.0", "1.1"):
         _release(clients, tokens, version, tmp_path)

@@ -1,4 +1,4 @@
-"""A file that was deleted and published with other content: whoever resolves anew gets that one."""
+"""A file that was deleted and published with other content: clients that resolve again get the new one."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def replace(clients: Clients, index: PackageIndex, tmp_path: Path) -> Callable[[
 
 
 def _pip(clients: Clients, index: PackageIndex, name: str, *arguments: object) -> list[str]:
-    """Install into a new environment with pip, which caches what comes over http from trusted hosts only."""
+    """Install with pip into a new environment. pip caches http only from trusted hosts."""
     python = clients.new_environment(name)
     where = ("--index-url", index.url, "--trusted-host", urlsplit(index.url).hostname)
     clients.run("pip", "--python", python, "install", *where, *arguments)
@@ -53,7 +53,7 @@ def _pip(clients: Clients, index: PackageIndex, name: str, *arguments: object) -
 
 @pytest.mark.live("pip")
 def test_pip(clients: Clients, index: PackageIndex, replace: Callable[[], None]) -> None:
-    """pip finds the new file and its dependency, and no mismatch of hashes."""
+    """pip finds the new file and its dependency, without a hash mismatch."""
     assert _pip(clients, index, "before", "hello-world") == BEFORE
     replace()
     assert _pip(clients, index, "after", "hello-world") == AFTER
@@ -77,7 +77,7 @@ def test_uv(
 
 
 def test_uv_lock(clients: Clients, index: PackageIndex, replace: Callable[[], None], tmp_path: Path) -> None:
-    """A lock file of before refuses the new file by its hash; a new one installs it."""
+    """The old lock file refuses the new file by its hash; a new lock file installs it."""
     project = tmp_path / "project"
     project.mkdir()
     (project / "pyproject.toml").write_text(pyproject("uv", index.url))
@@ -91,7 +91,7 @@ def test_uv_lock(clients: Clients, index: PackageIndex, replace: Callable[[], No
 
 @pytest.mark.live("poetry")
 def test_poetry(clients: Clients, index: PackageIndex, replace: Callable[[], None], tmp_path: Path) -> None:
-    """poetry locks anew and installs what is there."""
+    """poetry locks again, and installs the new file."""
     project = tmp_path / "project"
     project.mkdir()
     (project / "pyproject.toml").write_text(pyproject("poetry", index.url))
@@ -128,7 +128,7 @@ def test_pip_tools(
 
 
 def test_pypi_simple(index: PackageIndex, replace: Callable[[], None], tmp_path: Path) -> None:
-    """What reads the page finds each file, and METADATA, at the address that is there, in HTML and JSON."""
+    """It finds each file, and METADATA, at its present address, in HTML and JSON."""
     replace()
     for accept in ("application/vnd.pypi.simple.v1+json", "text/html"):
         with PyPISimple(index.url, accept=accept) as client:

@@ -22,7 +22,7 @@ PASSWORDS = pytest.mark.live("docker-registry")
 
 @dataclass(frozen=True)
 class Guarded:
-    """PyOCI of two workers before a registry that wants a password, and how to change that password."""
+    """PyOCI with two workers in front of a registry with a password, and how to change the password."""
 
     url: str  # of a namespace
     ttl: int  # seconds
@@ -31,7 +31,7 @@ class Guarded:
     issued: Path | None  # a file with the tokens that were issued
 
     def read(self, password: str, path: str = "hello-world/") -> int:
-        """The status of a page or a file, over a connection of its own."""
+        """The status of a page or a file, over a new connection."""
         answer = requests.get(self.url + path, auth=(USER, password), timeout=30)
         return answer.status_code
 
@@ -58,7 +58,9 @@ Auth = dict[str, object]
 def tokens(
     request: pytest.FixtureRequest, servers: Servers, ports: Callable[[str], Port], tmp_path: Path
 ) -> tuple[Rotate, Auth]:
-    """A token server whose tokens live for an hour: how to change the password, and what a registry needs."""
+    """A token server whose tokens are valid for an hour: how to change the password, and the registry's
+    settings.
+    """
     folder = tmp_path / "tokens"
     folder.mkdir()
 
@@ -77,7 +79,7 @@ def tokens(
 
 @pytest.fixture
 def passwords(tmp_path: Path) -> tuple[Rotate, Auth]:
-    """The same for a registry that wants the password itself."""
+    """The same for a registry that checks the password itself."""
     path = tmp_path / "htpasswd"
 
     def rotate(password: str) -> None:
@@ -108,7 +110,7 @@ def guarded(
 
 
 def test_a_password_that_was_changed_opens_nothing_after_the_time_to_live(guarded: Guarded) -> None:
-    """The registry still takes the tokens of an hour that it gave for the old one."""
+    """Although the registry still accepts the tokens of an hour."""
     wheel = f"hello-world/{make_wheel()[0]}"
     assert guarded.publish(OLD, "1.0") == 200
     for _ in range(10):  # so that both workers have tokens for reading and for publishing
@@ -129,7 +131,7 @@ def test_a_password_that_was_changed_opens_nothing_after_the_time_to_live(guarde
 
 
 def still_taken(guarded: Guarded) -> bool:
-    """Whether the registry takes a token that it issued for the old password, where it issues tokens."""
+    """Whether the registry accepts a token that was issued for the old password, if it issues tokens."""
     if guarded.issued is None:
         return True
     url = f"{guarded.registry}/v2/acme/hello_world/tags/list"

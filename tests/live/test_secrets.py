@@ -1,4 +1,6 @@
-"""After a run with every kind of error no secret lies in a log, a cache, Redis, a command line, an answer."""
+"""After a run with every kind of error, no secret is in a log, a cache, Redis, a command
+line or an answer.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,7 @@ PLANTED = [
 
 
 def reflecting(connection: Connection) -> None:
-    """A registry that repeats whatever it was told: in its errors, its realm, its Location."""
+    """A registry that repeats what it was sent: in its errors, its realm and its Location."""
     while head := connection.request():
         connection.body(head)
         found = re.search(r"\r\nauthorization: (.*)\r\n", head.decode("latin-1"), re.IGNORECASE)
@@ -82,7 +84,7 @@ def _decoded(pair: str) -> str:
 
 @dataclass
 class Run:
-    """A PyOCI that is used, and all that it answers."""
+    """A running PyOCI, and all its answers."""
 
     server: Server
     answers: list[bytes] = field(default_factory=list)
@@ -130,7 +132,7 @@ def lab(run_servers: Servers, ports: Callable[[str], Port]) -> Server:
 
 @pytest.fixture(params=["directory", "redis"])
 def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Callable[[], list[bytes]]]]:
-    """PYOCI_CACHE_URL, and all that lies there."""
+    """PYOCI_CACHE_URL, and everything in that cache."""
     if request.param == "directory":
         folder = tmp_path / "cache"
         yield folder.as_uri(), lambda: [_named(path) for path in folder.rglob("*") if path.is_file()]
@@ -190,10 +192,10 @@ def run(
         yield Run(start_pyoci(run_servers, name, ports(name), **settings))
 
 
-def test_none_lies_anywhere(
+def test_no_secret_is_left(
     run: Run, kept: tuple[str, Callable[[], list[bytes]]], collector: Collector
 ) -> None:
-    """Passwords, tokens and signed URLs, right and wrong, in any spelling."""
+    """Passwords, tokens and signed URLs, right and wrong, in any encoding."""
     for caller in (OWNER, GUESSER, BEARER, ("__token__", BEARER), None):
         for registry in ("lab", "signed", "local", "evil"):
             run.everything(registry, caller)
@@ -227,7 +229,7 @@ def test_none_lies_anywhere(
 
 
 def _odd_requests(host: str) -> Iterator[bytes]:
-    """What a server may quote when it complains."""
+    """Requests that a server may quote in an error."""
     pair = base64.b64encode(":".join(OWNER).encode()).decode()
     lines = (
         f"Authorization Basic {pair}",

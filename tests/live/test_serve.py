@@ -1,4 +1,4 @@
-"""`pyoci serve`, which `make serve` starts: the lines that it prints can be pasted."""
+"""`pyoci serve`, which `make serve` starts: the printed commands work when pasted."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from tests.live.servers import Port, Server, Servers, start_serve
 
 @pytest.fixture(scope="module")
 def serve(servers: Servers, ports: Callable[[str], Port]) -> Server:
-    """PyOCI as somebody starts it at a desk."""
+    """PyOCI as a developer starts it."""
     return start_serve(servers, "serve", ports("serve"))
 
 
 def _arguments(server: Server, command: str, **given: object) -> list[str]:
-    """What the printed line of `command` goes on with; `given` fills in its placeholders."""
+    """The arguments in the printed line of `command`; `given` replaces its placeholders."""
     [line] = [line for line in server.log.read_text().splitlines() if f"  {command} " in line]
     words = shlex.split(line.partition(f"  {command} ")[2])
     return [str(given.get(word.partition("/")[0], word)) for word in words]
 
 
-def test_the_limit_is_told(serve: Server) -> None:
-    """Together with the setting, before an upload meets it."""
+def test_the_limit_is_printed(serve: Server) -> None:
+    """With its setting."""
     assert "Largest upload  50 MB, unless PYOCI_MAX_BODY sets another" in serve.log.read_text()
 
 
@@ -42,7 +42,7 @@ def test_above_a_clone(servers: Servers, ports: Callable[[str], Port], tmp_path:
 
 @pytest.mark.live("pip", "uv", "twine")
 def test_printed_lines(clients: Clients, serve: Server, tmp_path: Path) -> None:
-    """twine, uv and pip do what the printed lines say, with a file and a name filled in."""
+    """The printed commands of twine, uv and pip work with a file and a name filled in."""
     wheel, greeting = packages.wheel(tmp_path), packages.wheel(tmp_path, "Acme.Greeting")
     with_pip, with_uv = clients.new_environment("with-pip"), clients.new_environment("with-uv")
 

@@ -1,4 +1,6 @@
-"""What one server writes, each that shares its cache shows at once; and no secret lies there."""
+"""A server's changes are visible at once at each server that shares its cache; and no
+secret is in the cache.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +89,7 @@ def publish(url: str, version: str) -> str:
 
 
 def names(url: str) -> list[str]:
-    """The files on the page, by a new connection: whichever worker takes it."""
+    """The files on the page, over a new connection, so that any worker may serve it."""
     answer = requests.get(f"{url}hello-world/", headers=JSON, auth=(USER, PASSWORD), timeout=30)
     assert answer.status_code in {200, 404}, answer.text
     return [file["filename"] for file in answer.json()["files"]] if answer.ok else []
@@ -112,7 +114,9 @@ def test_each_shows_what_the_other_wrote(pair: list[str]) -> None:
 def test_no_secret_lies_there(
     pair: list[str], address: str, redis: RedisServer, module_servers: Servers, tmp_path: Path
 ) -> None:
-    """Neither password nor header is in the cache or a log. The user name is in the log alone, as `user`."""
+    """Neither passwords nor headers are in the cache or a log. The user name is only in
+    the log, as `user`.
+    """
     header = requests.Request("GET", pair[0], auth=(USER, PASSWORD)).prepare().headers["Authorization"]
     secrets = [text.encode() for text in (PASSWORD, header.removeprefix("Basic "))]
     publish(pair[0], "99.0")
@@ -136,10 +140,10 @@ def test_no_secret_lies_there(
 
 
 @pytest.mark.live("docker-registry", "redis-server")
-def test_nobody_needs_redis(
+def test_redis_is_optional(
     registry: Server, module_servers: Servers, ports: Ports, redis: RedisServer
 ) -> None:
-    """While it is away pages are right and slower; when it is back they are right."""
+    """While it is down, pages are correct and slower; afterwards they are correct, too."""
     settings = {"PYOCI_REGISTRIES": f"lab={registry.url}", "PYOCI_CACHE_URL": redis.url}
     server = start_pyoci(module_servers, "away", ports("away"), **settings)
     url = f"{server.url}/lab/away/"

@@ -1,4 +1,4 @@
-"""Real clients at short URLs: /simple/ and /legacy/ as at PyPI, names of our own, and nothing else."""
+"""Real clients at short URLs: /simple/ and /legacy/ like at PyPI, the operator's names, and nothing else."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def short_pyoci(servers: Servers, ports: Callable[[str], Port]) -> Server:
 
 @pytest.fixture
 def site(short_pyoci: Server) -> PackageIndex:
-    """All that is below the path, as WRITER sees it."""
+    """All that is below the path, for WRITER."""
     return PackageIndex(url=f"{short_pyoci.url}/packages/", registry="").signed_in(*WRITER)
 
 
 @pytest.fixture
 def project() -> str:
-    """A project that no other test knows: all share one namespace."""
+    """A project that only one test uses, because all share one namespace."""
     return f"hello-{uuid.uuid4().hex[:12]}"
 
 
@@ -66,7 +66,7 @@ def files_of(folder: Path, name: str, version: str = "1.0") -> Sequence[Path]:
 def test_publish(
     publish: Publisher, clients: Clients, site: PackageIndex, project: str, path: str, tmp_path: Path
 ) -> None:
-    """Every client publishes there, and again, with and without the last slash."""
+    """Every client publishes there, twice, with and without a final slash."""
     files = files_of(tmp_path / "dist", project)
     for _ in range(2):
         published(publish(clients, at(site, path), files))
@@ -86,7 +86,7 @@ def test_publish_with_a_wrong_password(
 
 @pytest.mark.live("uv")
 def test_publish_and_check(clients: Clients, site: PackageIndex, project: str, tmp_path: Path) -> None:
-    """uv publish takes the two addresses that PyPI has, and leaves out what the page shows."""
+    """uv publish uses two addresses, like for PyPI, and skips the files on the page."""
     files = files_of(tmp_path / "dist", project)
     check = ("--check-url", at(site, "simple/").url_with_credentials)
     published(uv(clients, at(site, "legacy/"), files, *check))
@@ -112,7 +112,7 @@ def test_install(clients: Clients, site: PackageIndex, project: str, name: str, 
 def test_two_names_are_two_package_indexes(
     clients: Clients, site: PackageIndex, project: str, tmp_path: Path
 ) -> None:
-    """What is published to one is not in the other, also where one namespace lies in the other."""
+    """A file in one isn't in the other, also if one namespace is below the other."""
     published(twine(clients, at(site, "team/"), files_of(tmp_path / "dist", project)))
     assert site.get(f"simple/{project}/").status_code == 404
     assert site.get(f"simple/python/{project}/").status_code == 404
@@ -120,7 +120,7 @@ def test_two_names_are_two_package_indexes(
 
 @pytest.mark.live("poetry", "uv", "twine")
 def test_locks(clients: Clients, site: PackageIndex, project: str, tmp_path: Path) -> None:
-    """uv and poetry lock against /simple/; the URLs in uv's lock file are below it."""
+    """uv and poetry lock with /simple/. The URLs in uv's lock file are below it."""
     index = at(site, "simple/")
     published(twine(clients, index, files_of(tmp_path / "dist", project)))
     head = '[project]\nname = "app"\nversion = "1.0"\nrequires-python = ">=3.11,<4"\n'
@@ -142,7 +142,7 @@ def test_locks(clients: Clients, site: PackageIndex, project: str, tmp_path: Pat
 @pytest.mark.live("uv")
 @pytest.mark.parametrize("path", ["pypi/{}/json", "simple/{}/json"])
 def test_legacy_json(clients: Clients, site: PackageIndex, project: str, path: str, tmp_path: Path) -> None:
-    """Renovate and Dependabot read it; its links lead to the files, another spelling leads to it."""
+    """Renovate and Dependabot read it. Its links lead to the files, and another spelling is redirected."""
     files = files_of(tmp_path / "dist", project)
     published(uv(clients, at(site, "legacy/"), files))
     for spelled in (project, project.upper().replace("-", "_")):
@@ -158,7 +158,7 @@ def test_legacy_json(clients: Clients, site: PackageIndex, project: str, path: s
 
 @pytest.mark.live("uv")
 def test_yank_and_delete(clients: Clients, site: PackageIndex, project: str, tmp_path: Path) -> None:
-    """A whole version, a file, and the rest; the page of a moment ago is not given again."""
+    """A version, a file, and the rest. The cached page isn't served again."""
     index = at(site, "team/")
     for version in ("1.0", "2.0"):
         published(uv(clients, index, files_of(tmp_path / version, project, version)))
@@ -174,7 +174,7 @@ def test_yank_and_delete(clients: Clients, site: PackageIndex, project: str, tmp
     "path", ["local/acme/", "ghcr.io/acme/", "ghcr/acme/", "../v2/", "../v2/_catalog", "x/"]
 )
 def test_nothing_else_is_served(short_pyoci: Server, path: str) -> None:
-    """Not the registries behind the names, and not the embedded one's own API."""
+    """Neither the registries behind the names nor the embedded registry's API."""
     url = urljoin(f"{short_pyoci.url}/packages/", path)
     answer = requests.get(url, auth=WRITER, timeout=60)
     assert answer.status_code == 404
@@ -182,7 +182,7 @@ def test_nothing_else_is_served(short_pyoci: Server, path: str) -> None:
 
 
 def test_what_the_log_says(site: PackageIndex, short_pyoci: Server, project: str) -> None:
-    """The URL as asked, and the registry and the repository that it stands for."""
+    """The requested URL, and the registry and repository that it stands for."""
     site.get(f"simple/{project}/")
     line = short_pyoci.line('"request"', project)
     assert f"/packages/simple/{project}/" in line
@@ -191,7 +191,7 @@ def test_what_the_log_says(site: PackageIndex, short_pyoci: Server, project: str
 
 
 def test_serve_prints_the_short_url(servers: Servers, ports: Callable[[str], Port]) -> None:
-    """Where one leads to the embedded registry: the long one may not be served."""
+    """If one leads to the embedded registry, because the long one may not be served."""
     port = ports("short-serve")
     server = start_serve(
         servers, "short-serve", port, PYOCI_DEFAULT_INDEX="local/main", PYOCI_ONLY_INDEXES="yes"

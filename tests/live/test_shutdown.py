@@ -1,4 +1,4 @@
-"""Servers that stop, reload and renew themselves lose nothing that they have begun."""
+"""Servers that stop, reload and replace workers finish the requests that they have accepted."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def make_index(start: Start, server: Server) -> PackageIndex:
 
 
 def test_stop(start: Start, file: Path, tmp_path: Path) -> None:
-    """SIGTERM: what was begun is finished, whoever comes later finds the door closed, and all is well."""
+    """SIGTERM: requests in progress are finished, new connections are refused, and nothing is lost."""
     server = start()
     index = make_index(start, server)
     assert slow_upload(index, server, file, pause=0) == 200
@@ -70,7 +70,9 @@ def test_stop(start: Start, file: Path, tmp_path: Path) -> None:
 
 
 def test_reload(start: Start, file: Path) -> None:
-    """SIGHUP under load: no new connection fails, nor who tries once more on an old one, nor a download."""
+    """SIGHUP under load: no new connection fails, no download breaks off, and a retry on an old connection
+    succeeds.
+    """
     server = start()
     index = make_index(start, server)
     assert slow_upload(index, server, file, pause=0) == 200
@@ -87,7 +89,9 @@ def test_reload(start: Start, file: Path) -> None:
 
 
 def test_worker_renewed(start: Start, file: Path) -> None:
-    """A worker that has served its number is replaced while it finishes what it has; nobody waits for it."""
+    """A worker that has served its number of requests is replaced while it finishes
+    others; no client waits.
+    """
     server = start(WEB_CONCURRENCY="1", GUNICORN_CMD_ARGS="--max-requests 50 --max-requests-jitter 0")
     index = make_index(start, server)
     assert slow_upload(index, server, file, pause=0) == 200

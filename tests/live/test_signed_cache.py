@@ -1,4 +1,4 @@
-"""PYOCI_CACHE_KEY: whoever can write to Redis without it changes nothing that clients install."""
+"""PYOCI_CACHE_KEY: somebody who can write to Redis without the key can't change what clients install."""
 
 from __future__ import annotations
 
@@ -84,25 +84,25 @@ def open_redis(redis: RedisServer) -> Iterator[OpenBackend]:
 
 @pytest.fixture
 def shelf(tmp_path: Path) -> TestRegistry:
-    """An embedded registry of this process."""
+    """An embedded registry in this process."""
     return TestRegistry(tmp_path / "registry")
 
 
 @pytest.fixture
 def attacker(redis: RedisServer) -> Iterator[Redis]:
-    """Somebody who can read and write in Redis, and doesn't have the key."""
+    """A client of Redis without the key."""
     client = Redis.from_url(redis.url)
     yield client
     client.close()
 
 
 def names(attacker: Redis) -> list[bytes]:
-    """All keys of ours. The client decodes nothing, so they are bytes."""
+    """All keys of PyOCI, as bytes."""
     return cast(list[bytes], attacker.keys("pyoci:*"))
 
 
 def value(attacker: Redis, name: bytes) -> bytes:
-    """What is kept under a key, as bytes for the same reason."""
+    """The value of a key, as bytes."""
     return cast(bytes, attacker.get(name))
 
 
@@ -112,7 +112,7 @@ def stored(attacker: Redis, kind: str = "signed") -> list[bytes]:
 
 
 class TestValues(contract.Values):
-    """What is promised of values in all places, of signed ones."""
+    """The contract of all backends, with signed values."""
 
     @pytest.fixture
     def backend(self, redis: RedisServer) -> Iterator[Backend]:
@@ -139,7 +139,7 @@ class TestForged:
     def test_a_value_that_was_rewritten_is_absent(
         self, open_redis: OpenBackend, attacker: Redis, told: Told, forged: Callable[[bytes], bytes]
     ) -> None:
-        """Each look-up is counted, and the first is logged; the next write mends it."""
+        """Each look-up is counted, and the first is logged. The next write replaces it."""
         here = open_redis(events=told.events())
         here.put("key", b"value")
         (name,) = stored(attacker)
@@ -152,7 +152,7 @@ class TestForged:
         assert here.get("key") == b"value"
 
     def test_a_value_that_was_moved_is_absent(self, open_redis: OpenBackend, attacker: Redis) -> None:
-        """It is signed for its name."""
+        """The signature includes its name."""
         here = open_redis()
         for key in ("one", "two"):
             here.put(key, key.encode())
@@ -163,7 +163,7 @@ class TestForged:
         assert [here.get(key) for key in ("one", "two")] == [None, None]
 
     def test_an_older_value_that_is_put_back_counts(self, open_redis: OpenBackend, attacker: Redis) -> None:
-        """As docs/security.rst says: what is remembered says itself how old it is."""
+        """As in docs/security.rst: what is remembered contains its own age."""
         here = open_redis()
         here.put("key", b"older")
         (name,) = stored(attacker)
@@ -175,7 +175,7 @@ class TestForged:
 
 class TestKeys:
     def test_servers_of_one_key_share_values(self, open_redis: OpenBackend) -> None:
-        """And of no other."""
+        """And not with others."""
         open_redis().put("key", b"value")
         assert open_redis().get("key") == b"value"
         assert open_redis(OTHER_KEY).get("key") is None
@@ -184,7 +184,7 @@ class TestKeys:
     def test_the_key_is_in_no_value_repr_or_log(
         self, open_redis: OpenBackend, attacker: Redis, told: Told
     ) -> None:
-        """Though both are spoken of."""
+        """Although both mention the setting."""
         here = open_redis(events=told.events())
         here.put("key", b"value")
         open_redis(OTHER_KEY, told.events()).get("key")
@@ -193,7 +193,7 @@ class TestKeys:
         assert OTHER_KEY not in f"{told}"
 
     def test_a_cache_from_before_counts_as_empty(self, open_redis: OpenBackend, told: Told) -> None:
-        """Nothing of it is read, nothing is logged, and servers without the key go on with theirs."""
+        """Its values aren't read, nothing is logged, and servers without the key still use theirs."""
         before, after = open_redis(""), open_redis(events=told.events())
         before.put("key", b"from before")
         assert after.get("key") is None
@@ -202,7 +202,7 @@ class TestKeys:
         assert told.logged == []
 
     def test_journals_and_locks_are_shared_by_all(self, open_redis: OpenBackend) -> None:
-        """While servers are being replaced, what each writes shows at once through the others."""
+        """While servers are replaced, changes by one are visible at once at the others."""
         before, after = open_redis(""), open_redis()
         position = after.position("name")
         assert position is not None
@@ -223,7 +223,7 @@ class TestKeys:
 def test_a_page_is_not_what_a_stranger_wrote(
     shelf: TestRegistry, open_redis: OpenBackend, attacker: Redis, key: str, guess: str, announced: bool
 ) -> None:
-    """State and document, rewritten so that another METADATA is announced, with a stranger's dependency."""
+    """State and document, rewritten to announce other METADATA with an attacker's dependency."""
     repository = make_repository()
     cache = make_cache(open_redis(key))
     ours, store = cache.of(repository), shelf.store(cache=cache)
@@ -248,7 +248,7 @@ def test_a_page_is_not_what_a_stranger_wrote(
 
 
 def forged_document(document: Document) -> Document:
-    """The same image index, with the hash of another METADATA."""
+    """The same image index with the hash of other METADATA."""
     content = json.loads(document.body)
     for manifest in content["manifests"]:
         manifest["annotations"][CORE_METADATA] = EVIL
@@ -262,7 +262,7 @@ def forged_document(document: Document) -> Document:
 def test_what_is_put_back_counts_no_longer_than_it_would(
     shelf: TestRegistry, open_redis: OpenBackend, attacker: Redis, days: int, seconds: float
 ) -> None:
-    """All of Redis from before a yank, journals included: the time of what was remembered runs on."""
+    """The whole Redis from before a yank, with its journals: remembered values expire as usual."""
     published = datetime.now(UTC) - timedelta(days=days)
     here = shelf.store(cache=make_cache(open_redis()), now=lambda: published)
     publish_wheel(here, "1.0")
@@ -272,7 +272,7 @@ def test_what_is_put_back_counts_no_longer_than_it_would(
     assert [file.yanked for file in page(here).files] == ["a reason"]
 
     def shown(later: float) -> list[str | None]:
-        """What a worker that remembers nothing shows, so many seconds later."""
+        """The page of a worker with an empty memory, `seconds` later."""
         attacker.flushall()
         for name, value in before.items():
             attacker.restore(name, 0, value)
@@ -287,7 +287,7 @@ def test_what_is_put_back_counts_no_longer_than_it_would(
 def test_the_setting_signs_what_a_server_remembers(
     redis: RedisServer, attacker: Redis, tmp_path: Path
 ) -> None:
-    """All of it."""
+    """Every value."""
     redis.command("FLUSHALL")
     environ = {
         "PYOCI_EMBEDDED": str(tmp_path / "packages"),

@@ -1,4 +1,4 @@
-"""skopeo, which has never heard of Python packages, lists, inspects and copies what was published."""
+"""skopeo, which doesn't know Python packages, lists, inspects and copies them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_list(clients: Clients, package_index: PackageIndex, files: list[Path]) 
 
 
 def test_inspect(clients: Clients, package_index: PackageIndex, files: list[Path]) -> None:
-    """Behind a tag stands an image index of our artifact type, with one manifest for each file."""
+    """A tag has an image index of our artifact type, with a manifest for each file."""
     where = f"docker://{package_index.registry}/hello_world:1.0"
 
     image_index = json.loads(clients.run("skopeo", "inspect", "--raw", _PLAIN_HTTP, where))
@@ -57,7 +57,7 @@ def test_inspect(clients: Clients, package_index: PackageIndex, files: list[Path
 def test_copy_to_a_folder(
     clients: Clients, package_index: PackageIndex, files: list[Path], tmp_path: Path
 ) -> None:
-    """A copy of a tag holds the files themselves, under the names of their digests."""
+    """A copy of a tag has the files, named by their digests."""
     source = f"docker://{package_index.registry}/hello_world:1.0"
 
     clients.run("skopeo", "copy", "--all", "--src-tls-verify=false", source, f"dir:{tmp_path / 'copy'}")
@@ -78,7 +78,7 @@ def test_copy_installs(
     tmp_path: Path,
     target: str,
 ) -> None:
-    """What skopeo copied to another registry lists and installs from there."""
+    """A copy in another registry can be listed and installed."""
     host = {"second": second_registry, "local": pyoci}[target].url.removeprefix("http://")
     copy = PackageIndex.new(pyoci, target, host)
     for tag in ("1.0", "1_2.0-local.1"):
@@ -103,7 +103,7 @@ def test_sync_is_a_backup(
     package_index: PackageIndex,
     files: list[Path],
 ) -> None:
-    """One command copies all tags, byte for byte: the copy has the same page, digests included."""
+    """One command copies all tags, byte for byte: the copy has the same page with the same digests."""
     copy = PackageIndex.new(pyoci, "second", second_registry.url.removeprefix("http://"))
     source, destination = f"{package_index.registry}/hello_world", copy.registry
     plain = ("--src-tls-verify=false", "--dest-tls-verify=false")

@@ -1,6 +1,5 @@
-"""While hundreds of clients are as slow as they like, everybody else is served: alone and behind nginx.
-
-By order and not by the clock: the others have their answers while the slow ones still hold their connections.
+"""Hundreds of slow clients don't keep others from being served: PyOCI alone and behind nginx. The order
+counts, not the time: the others get their answers while the slow ones still have their connections.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ KINDS = sorted(slow_kinds("/", ""))
 
 @pytest.fixture(scope="module")
 def alone(servers: Servers, ports: Callable[[str], Port], docker_registry: Server) -> Server:
-    """PyOCI with one worker and four threads, and its packages in docker-registry."""
+    """PyOCI with one worker and four threads, before docker-registry."""
     return start_pyoci(
         servers,
         "besieged-pyoci",
@@ -58,7 +57,7 @@ def alone(servers: Servers, ports: Callable[[str], Port], docker_registry: Serve
 def server(
     request: pytest.FixtureRequest, alone: Server, servers: Servers, ports: Callable[[str], Port]
 ) -> Iterator[Server]:
-    """PyOCI itself, or nginx before it."""
+    """PyOCI itself, or nginx in front of it."""
     if request.param == "alone":
         yield alone
         return
@@ -93,14 +92,14 @@ def digest_of(file: Path) -> str:
 
 
 def count_ended(server: Server, reason: str) -> float:
-    """How many clients were ended for that reason, as Prometheus is told."""
+    """How many clients were ended for that reason, by the metrics."""
     text = requests.get(f"{server.url}/metrics", timeout=60).text
     found = re.search(rf'(?m)^pyoci_clients_ended_total{{pyoci_reason="{reason}"}} (\S+)$', text)
     return float(found[1]) if found else 0.0
 
 
 def serve_others(server: Server, index: PackageIndex, file: Path) -> None:
-    """Pages, probes, an upload and a download, each on a connection of its own, and none is refused."""
+    """Pages, probes, an upload and a download, each on a new connection, without a refusal."""
     for number in range(10):
         assert index.get("hello-world/").status_code == 200
         assert statuses(exchange(server, make_head("GET /ready HTTP/1.1", "Connection: close"))) == [200]
@@ -114,7 +113,7 @@ def serve_others(server: Server, index: PackageIndex, file: Path) -> None:
 def test_others_are_served(
     server: Server, index: PackageIndex, file: Path, modest_file: Path, kind: str
 ) -> None:
-    """So are honest clients at 256 kbit/s, up and down, from the attack's beginning to its end."""
+    """Also clients at 256 kbit/s, up and down, during the whole attack."""
     slow = slow_kinds(urlsplit(index.url).path, file.name)[kind]
     assert slow_upload(index, server, modest_file, pause=0) == 200
     with attacked(server, slow, CROWD), ThreadPoolExecutor(2) as clients:
@@ -126,8 +125,8 @@ def test_others_are_served(
 
 
 def test_bodies_that_declare_years(alone: Server, docker_registry: Server, file: Path) -> None:
-    """What counts is the rate at which bytes come, and not the declared length: at three bytes a second,
-    these would take 10^12 years.
+    """The rate of arriving bytes counts, not the declared length: at three bytes a second, these bodies would
+    take 10^12 years.
     """
     index = PackageIndex.new(alone, "lab", docker_registry.url.removeprefix("http://"))
     assert slow_upload(index, alone, file, pause=0) == 200
@@ -139,7 +138,7 @@ def test_bodies_that_declare_years(alone: Server, docker_registry: Server, file:
 
 
 def test_silent(alone: Server, docker_registry: Server, file: Path) -> None:
-    """Of more silent connections than there is room for, the oldest are closed. They come back at once."""
+    """If there are more silent connections than allowed, the oldest are closed. They reconnect at once."""
     index = PackageIndex.new(alone, "lab", docker_registry.url.removeprefix("http://"))
     assert slow_upload(index, alone, file, pause=0) == 200
     with attacked(alone, Kind(b""), SILENT) as attack:
@@ -161,7 +160,7 @@ def limited(servers: Servers, docker_registry: Server) -> Iterator[Server]:
 
 
 def test_silent_at_few_descriptors(limited: Server, docker_registry: Server, file: Path) -> None:
-    """More connections than descriptors: the oldest silent ones are closed before there are none left."""
+    """More connections than descriptors: the oldest silent ones are closed before none are left."""
     index = PackageIndex.new(limited, "lab", docker_registry.url.removeprefix("http://"))
     assert slow_upload(index, limited, file, pause=0) == 200
     with attacked(limited, Kind(b""), SILENT) as attack:
@@ -190,7 +189,9 @@ OVER = {
 
 @pytest.mark.parametrize(("request_", "status"), OVER.values(), ids=OVER)
 def test_a_body_over_the_limit(alone: Server, request_: bytes, status: int) -> None:
-    """It is answered before any of it has come; then more of it may come, until the client has its answer."""
+    """It is answered before any of it has arrived. Then more may arrive, until the client has read the
+    answer.
+    """
     before = count_ended(alone, "over the limit")
     with connect(alone) as connection:
         connection.sendall(request_)
@@ -208,7 +209,9 @@ def test_a_body_over_the_limit(alone: Server, request_: bytes, status: int) -> N
 def test_a_body_over_the_limit_over_tls(
     alone: Server, servers: Servers, ports: Callable[[str], Port], tmp_path: Path
 ) -> None:
-    """The client gets the answer while it sends. What it still sends is read; then the connection ends."""
+    """The client gets the answer while it sends. The rest of its bytes are read, and the connection is
+    closed.
+    """
     key, certificate = make_certificate(tmp_path, "pyoci.example")
     port, secure = ports("besieged-tls"), ports("besieged-tls-secure")
     front = start_nginx(
@@ -235,7 +238,7 @@ def test_a_body_over_the_limit_over_tls(
 
 
 def test_crowd_over_the_limit(alone: Server, docker_registry: Server, file: Path) -> None:
-    """Whoever goes on sending after the answer holds a connection, and no thread."""
+    """A client that continues to send after the answer occupies a connection, but no thread."""
     index = PackageIndex.new(alone, "lab", docker_registry.url.removeprefix("http://"))
     assert slow_upload(index, alone, file, pause=0) == 200
     with ExitStack() as stack:

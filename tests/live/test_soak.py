@@ -1,7 +1,4 @@
-"""A server that is visited for a while keeps nothing: no descriptor, no thread, no spool file.
-
-`make torture` looks at its memory too, for longer.
-"""
+"""A server in use for a while leaks nothing: no descriptor, no thread, no spool file."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ SECONDS, THREADS, VISITORS = 6, 8, 6
 
 @pytest.fixture
 def visited(servers: Servers, ports: Callable[[str], Port], tmp_path: Path) -> Server:
-    """PyOCI with few threads, whose workers are replaced soon, and whose spool is `tmp_path`."""
+    """PyOCI with few threads, whose workers are soon replaced, and whose spool is `tmp_path`."""
     return start_pyoci(
         servers,
         "visited-pyoci",
@@ -39,7 +36,7 @@ def visited(servers: Servers, ports: Callable[[str], Port], tmp_path: Path) -> S
 
 
 def test_visits_leave_nothing(visited: Server, tmp_path: Path) -> None:
-    """Uploads and downloads that are left in the middle included; and no request fails."""
+    """Including uploads and downloads that clients abandon. No request fails."""
     first = workers(visited, tmp_path)[0]
     with visiting(f"{visited.url}/local/acme/soak/", VISITORS) as outcome:
         threading.Event().wait(SECONDS)

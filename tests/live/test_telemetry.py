@@ -1,4 +1,6 @@
-"""Telemetry of a real server: four workers, replaced and stopped, before collectors good and bad."""
+"""Telemetry of a real server with four workers, which are replaced and stopped, with good
+and bad collectors.
+"""
 
 from __future__ import annotations
 
@@ -72,14 +74,14 @@ def publish(server: Server, version: str = "1.0") -> int:
 
 
 def stopped(server: Server) -> int:
-    """End the server, and wait; its exit status."""
+    """Stop the server and wait; returns its exit status."""
     server.end()
     return server.process.wait(40)
 
 
 class TestCollectors:
-    def test_hear_all_of_an_upload_and_a_page(self, start: Start, collector: Collector) -> None:
-        """Spans with their parents, metrics and records of four workers are there after SIGTERM."""
+    def test_get_all_of_an_upload_and_a_page(self, start: Start, collector: Collector) -> None:
+        """Spans with their parents, metrics and records of four workers are exported after SIGTERM."""
         server = start(OTLP_ENDPOINT=collector.url)
         assert publish(server) == 200
         assert ask(server, "/local/acme/hello-world/") == 200
@@ -110,7 +112,7 @@ class TestCollectors:
         assert "CRITICAL" not in server.log.read_text()
 
     def test_echo_what_they_were_sent(self, start: Start, collector: Collector) -> None:
-        """The credentials are in no log, and the log has a line for each process at most."""
+        """The credentials are in no log, which has at most one line for each process."""
         secret = "Bearer for-the-collector"
         collector.answer = 403
         collector.text = lambda headers: headers["authorization"]
@@ -134,7 +136,7 @@ def _command_lines(server: Server) -> list[str]:
 
 
 def test_nothing_is_imported_that_nobody_wants(tmp_path: Path) -> None:
-    """A worker that nobody watches knows neither OpenTelemetry nor Prometheus."""
+    """A worker without telemetry imports neither OpenTelemetry nor Prometheus."""
     servers, port = Servers(tmp_path), Port()
     command = [sys.executable, "-m", "gunicorn", "-c", "python:pyoci.server", "tests.live.revealing:app"]
     env = {"PORT": str(port.number), "WEB_CONCURRENCY": "1", "PYOCI_EMBEDDED": str(tmp_path / "embedded")}
@@ -152,18 +154,18 @@ def test_nothing_is_imported_that_nobody_wants(tmp_path: Path) -> None:
 
 class TestMetricsPage:
     def test_is_not_there_unless_wanted(self, start: Start) -> None:
-        """`metrics` is nobody's registry either."""
+        """`metrics` isn't a registry, either."""
         server = start()
         assert ask(server, "/metrics") == 404
 
     def test_is_never_below_the_path(self, start: Start) -> None:
-        """It is for the operator, as /health is."""
+        """It is for the operator, like /health."""
         server = start(PYOCI_METRICS="yes", PYOCI_PATH="/packages")
         assert (ask(server, "/metrics"), ask(server, "/packages/metrics")) == (200, 404)
         assert ask(server, "/metrics", "POST") == 405
 
     def test_agrees_with_the_log(self, start: Start) -> None:
-        """A thousand requests of all kinds over four workers, which are replaced meanwhile."""
+        """For a thousand requests of all kinds in four workers, which are replaced meanwhile."""
         server = start(PYOCI_METRICS="yes", GUNICORN_CMD_ARGS="--max-requests 100 --max-requests-jitter 50")
         assert publish(server) == 200
         with ThreadPoolExecutor(8) as clients:
@@ -200,7 +202,7 @@ class TestMetricsPage:
 
 
 def _visit(server: Server, number: int) -> int:
-    """One of many requests, each of which ends in another way."""
+    """One of many requests, each of which ends differently."""
     page = "/local/acme/hello-world/"
     match number % 10:
         case 0:
@@ -224,7 +226,7 @@ def _visit(server: Server, number: int) -> int:
 
 
 def _settled(server: Server) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """What the page says once nobody but who asks for it is served, and the log before that."""
+    """The page while only its own request is served, and the log before that."""
     end = time.monotonic() + _PATIENCE
     while True:
         lines = _requests(server)
@@ -243,7 +245,7 @@ def _samples(families: dict[str, Any], name: str) -> list[Any]:
 
 
 def _requests(server: Server) -> list[dict[str, Any]]:
-    """The log's lines of requests."""
+    """The lines of requests in the log."""
     lines = [json.loads(line) for line in server.log.read_text().splitlines() if line.startswith("{")]
     return [line for line in lines if line["event"] == "request"]
 
@@ -257,6 +259,6 @@ def _has_booted(server: Server, workers: int) -> bool:
 
 
 def _folders(server: Server) -> list[Path]:
-    """Where the server keeps what its workers count."""
+    """The folders of the workers' metrics."""
     maps = Path(f"/proc/{server.process.pid}/maps").read_text()
     return sorted({Path(line.split()[-1]).parent for line in maps.splitlines() if line.endswith(".db")})

@@ -1,4 +1,4 @@
-"""Many publish at once: a release with a matrix of builds, each job with its own file."""
+"""Many uploads at once: a release with a build matrix, in which each job has its own file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_files_of_one_version(clients: Clients, package_index: PackageIndex, tmp
 
 
 def test_one_name_for_two_contents(clients: Clients, package_index: PackageIndex, tmp_path: Path) -> None:
-    """Six jobs publish different files of one name: one is stored, and no other job is told that its was."""
+    """Six jobs publish different files of one name: one is stored, and only its job gets a success."""
     files = [packages.wheel(tmp_path / str(number), text=f"number {number}") for number in range(6)]
 
     with ThreadPoolExecutor(len(files)) as jobs:

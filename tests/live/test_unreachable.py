@@ -1,4 +1,4 @@
-"""Registries that are none: each gets one sentence in time, and holds up nobody else."""
+"""Servers that aren't registries: each request gets one sentence within ten seconds, and delays no other."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ PATIENCE = 60  # seconds for an answer: ten that PyOCI gives a registry, and wha
 
 
 def hang(connection: socket.socket) -> None:
-    """Takes the request and says nothing."""
+    """Read the request and send nothing."""
     with suppress(OSError):
         while connection.recv(65536):
             pass
 
 
 def drip(connection: socket.socket) -> None:
-    """An answer of one byte a second, for ever."""
+    """Send one byte a second without end."""
     with suppress(OSError):
         connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
         while True:
@@ -38,7 +38,7 @@ def drip(connection: socket.socket) -> None:
 
 
 def drip_body(connection: socket.socket) -> None:
-    """The head at once, and then one byte a second."""
+    """Send the head at once, then one byte a second."""
     with suppress(OSError):
         connection.sendall(
             b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9999\r\n\r\n{"
@@ -49,14 +49,14 @@ def drip_body(connection: socket.socket) -> None:
 
 
 def babble(connection: socket.socket) -> None:
-    """Something that is not HTTP, and not TLS either."""
+    """Send something that is neither HTTP nor TLS."""
     with suppress(OSError):
         connection.recv(65536)
         connection.sendall(b"\x00\xff SSH-2.0-not-a-registry\r\n\r\n" * 10)
 
 
 def cut(connection: socket.socket) -> None:
-    """Ends the connection in the middle of the answer."""
+    """Close the connection in the middle of the answer."""
     with suppress(OSError):
         connection.recv(65536)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
@@ -64,7 +64,7 @@ def cut(connection: socket.socket) -> None:
 
 @contextmanager
 def behaving(behaviour: Behaviour) -> Iterator[str]:
-    """A server of a kind; gives its host and port."""
+    """A server with this behaviour; yields its host and port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def accept() -> None:
@@ -82,7 +82,7 @@ def behaving(behaviour: Behaviour) -> Iterator[str]:
 
 
 def website(environ: object, start_response: Callable[..., object]) -> list[bytes]:
-    """Answers everything with a page for people."""
+    """Answers everything with an HTML page."""
     body = b"<!DOCTYPE html><title>It works!</title>"
     start_response("200 OK", [("Content-Type", "text/html"), ("Content-Length", str(len(body)))])
     return [body]
@@ -104,7 +104,7 @@ EXPECTED = {
 
 @pytest.fixture(scope="module")
 def pyoci(servers: Servers, ports: Callable[[str], Port]) -> Iterator[Server]:
-    """PyOCI with one worker, before all of them."""
+    """PyOCI with one worker for all of them."""
     with ExitStack() as stack:
         urls = {
             "unknown": "https://registry.invalid",
@@ -132,12 +132,12 @@ def pyoci(servers: Servers, ports: Callable[[str], Port]) -> Iterator[Server]:
 
 
 def ask(pyoci: Server, registry: str) -> requests.Response:
-    """Read a page."""
+    """Read a page; returns the answer and its seconds."""
     return requests.get(f"{pyoci.url}/{registry}/acme/hello-world/", timeout=PATIENCE)
 
 
 def publish(pyoci: Server, registry: str) -> requests.Response:
-    """Upload a wheel."""
+    """Upload a wheel; returns the answer and its seconds."""
     filename, content = make_wheel()
     form = {":action": "file_upload", "protocol_version": "1", "name": "hello-world", "version": "1.0"}
     files = {"content": (filename, content)}
@@ -145,8 +145,8 @@ def publish(pyoci: Server, registry: str) -> requests.Response:
 
 
 def test_each_is_answered_for_while_others_are_served(pyoci: Server) -> None:
-    """A page and an upload of each at once, in one worker, which has sixteen threads: 502 to 504 with one
-    sentence, and /health answers all the while.
+    """A page and an upload for each at once, in one worker with sixteen threads: 502 to 504 with one
+    sentence, and /health answers meanwhile.
     """
     kinds = (ask, publish)
     with ThreadPoolExecutor(len(EXPECTED) * len(kinds)) as pool:

@@ -1,4 +1,4 @@
-"""An old server and a new one: while the one takes the other's place, nobody is turned away."""
+"""An old server and a new one: while one replaces the other, no client is refused."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def second_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> dict[str, str]:
-    """What old and new have in common: packages, passwords, and what is remembered."""
+    """The settings that both have: packages, passwords and cache."""
     return {
         "PYOCI_EMBEDDED": str(tmp_path / "embedded"),
         "PYOCI_EMBEDDED_HTPASSWD": str(htpasswd(tmp_path / "htpasswd", me="me")),
@@ -51,7 +51,7 @@ def settings(tmp_path: Path) -> dict[str, str]:
 
 
 class Busy:
-    """Clients of one server, busy while its processes change: with pages, a download and an upload."""
+    """Clients that use a server while its processes change: with pages, a download and an upload."""
 
     def __init__(self, server: Server, file: Path, second_file: Path) -> None:
         self.server, self.file, self.second_file = server, file, second_file
@@ -59,7 +59,7 @@ class Busy:
         assert slow_upload(self.index, server, file, pause=0) == 200
 
     def while_(self, change: Callable[[], None]) -> None:
-        """Nobody has noticed anything of `change`."""
+        """Check that no client notices `change`."""
         path = self.index.url.removeprefix(self.server.url) + "hello-world/"
         begun = threading.Event()
         with Asking(self.server, path) as asking, ThreadPoolExecutor(2) as clients:
@@ -74,7 +74,7 @@ class Busy:
 
 
 class TestTwoMasters:
-    """SIGUSR2: a new gunicorn on the port of the old one, with the program that is installed by then."""
+    """SIGUSR2: a new gunicorn at the same port, with the newly installed program."""
 
     @pytest.fixture
     def server(
@@ -87,7 +87,7 @@ class TestTwoMasters:
             os.killpg(server.process.pid, signal.SIGKILL)  # the new master is in its group
 
     def _new_master(self, server: Server, before: set[str]) -> int | None:
-        """The child that has children of its own."""
+        """The child process that has children."""
         for child in workers(server) - before:
             with suppress(FileNotFoundError):
                 if Path(f"/proc/{child}/task/{child}/children").read_text():
@@ -95,7 +95,7 @@ class TestTwoMasters:
         return None
 
     def test_upgrade(self, server: Server, file: Path, second_file: Path) -> None:
-        """The old one finishes what it has and ends with 0; the new one goes on alone."""
+        """The old one finishes its requests and exits with 0; the new one continues alone."""
         found: list[int] = []
 
         def upgrade() -> None:
@@ -112,7 +112,7 @@ class TestTwoMasters:
         until(lambda: not Path(f"/proc/{found[0]}").exists(), "the new master to end", seconds=LIMIT)
 
     def test_going_back(self, server: Server, file: Path, second_file: Path) -> None:
-        """Where the new one is no good, it is the one to be stopped."""
+        """If the new one is faulty, it can be stopped instead."""
 
         def try_and_go_back() -> None:
             before = workers(server)
@@ -155,7 +155,7 @@ class TestKeptPort:
     def test_restart(
         self, servers: Servers, settings: dict[str, str], file: Path, second_file: Path, tmp_path: Path
     ) -> None:
-        """Whoever comes while nobody listens waits, and is served by the new one."""
+        """Clients that connect meanwhile wait, and are served by the new one."""
         with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
             name = f"kept-port-{tmp_path.name}"
             old = self._start(servers, name, listener, settings)
@@ -173,11 +173,11 @@ class TestKeptPort:
 
 @pytest.mark.live("nginx")
 class TestTwoInstances:
-    """nginx as docs/examples/nginx.conf sets it up, before two servers that are replaced one by one."""
+    """nginx with docs/examples/nginx.conf, in front of two servers that are replaced one by one."""
 
     @pytest.fixture
     def front(self, servers: Servers, ports: Callable[[str], Port], tmp_path: Path) -> Iterator[Server]:
-        """Passes on to the ports of `first` and `second`, which may not run yet."""
+        """Passes requests on to the ports of `first` and `second`, which may not run yet."""
         front, first, second = (f"{name}-{tmp_path.name}" for name in ("front", "first", "second"))
         server = start_nginx(servers, front, ports(front), tmp_path / "nginx", ports(first), ports(second))
         yield server
@@ -205,7 +205,7 @@ class TestTwoInstances:
         file: Path,
         second_file: Path,
     ) -> None:
-        """Each is stopped, and started again, while the other serves."""
+        """Each is stopped and started again while the other one serves."""
 
         def replace_both() -> None:
             for name, server in instances.items():

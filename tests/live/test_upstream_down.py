@@ -1,4 +1,4 @@
-"""Another package index that hangs holds up nobody who asks for what the registry has."""
+"""An upstream that hangs doesn't delay requests for projects in the registry."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def small(servers: Servers, elsewhere: PackageIndex) -> Iterator[Server]:
 
 
 def test_private_projects_are_untouched(small: Server, elsewhere: PackageIndex) -> None:
-    """A hundred ask for what nobody answers: meanwhile private pages, and what was asked for before, go on.
-    Each of the hundred gets its sentence, and from then on nobody waits.
+    """A hundred clients request projects of upstream, which doesn't answer: meanwhile private pages and
+    cached pages are served. Each of the hundred gets a sentence, and later requests don't wait.
     """
     elsewhere.add_wheel("flask")
 

@@ -1,4 +1,4 @@
-"""What no well-made client sends, on the wire to gunicorn: PyOCI answers, and goes on answering."""
+"""Invalid clients on raw sockets: PyOCI answers, and survives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BOUNDARY = "frontier"
 
 
 def _form(file: Path) -> bytes:
-    """The upload form with `file`, without the boundary that ends it."""
+    """The upload form with `file`, without its last boundary."""
     fields = {":action": "file_upload", "protocol_version": "1", "name": "hello-world", "version": "1.0"}
     parts = [
         f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
@@ -39,7 +39,7 @@ def _head(index: PackageIndex, *headers: str) -> bytes:
 
 
 def _send(index: PackageIndex, data: bytes, *, read: bool = True) -> str:
-    """Send `data` and give the whole answer; without `read`, go away as soon as it is sent."""
+    """Send `data` and return the whole answer; without `read`, close the connection at once."""
     parts = urlsplit(index.url)
     with socket.create_connection((parts.hostname, parts.port or 80), timeout=60) as connection:
         connection.sendall(data)
@@ -50,7 +50,7 @@ def _send(index: PackageIndex, data: bytes, *, read: bool = True) -> str:
 
 
 def test_disconnect(package_index: PackageIndex, tmp_path: Path) -> None:
-    """A client that goes away in the middle of a file leaves nothing, and the next one is served."""
+    """A client that disconnects in the middle of a file leaves nothing, and the next one is served."""
     file = packages.wheel(tmp_path, ballast=2_000_000)
     form = _form(file) + f"--{_BOUNDARY}--\r\n".encode()
 
@@ -63,7 +63,7 @@ def test_disconnect(package_index: PackageIndex, tmp_path: Path) -> None:
 
 
 def test_no_last_boundary(package_index: PackageIndex, tmp_path: Path) -> None:
-    """A form that never ends, though its length is right, is refused, and nothing is stored."""
+    """A form without its end is refused although its length is right, and nothing is stored."""
     form = _form(packages.wheel(tmp_path))
 
     answer = _send(package_index, _head(package_index, f"Content-Length: {len(form)}") + form)
@@ -82,7 +82,7 @@ def _chunked(data: bytes, size: int = 50_000) -> bytes:
     [pytest.param(100_000, 200, id="small"), pytest.param(2_000_000, 413, id="over-the-limit")],
 )
 def test_chunked(small_index: PackageIndex, tmp_path: Path, ballast: int, status: int) -> None:
-    """A body that doesn't tell its length is taken up to PYOCI_MAX_BODY."""
+    """A body of unknown length is accepted up to PYOCI_MAX_BODY."""
     form = _form(packages.wheel(tmp_path, ballast=ballast)) + f"--{_BOUNDARY}--\r\n".encode()
 
     answer = _send(small_index, _head(small_index, "Transfer-Encoding: chunked") + _chunked(form))

@@ -1,4 +1,4 @@
-"""Registries with a character of their own, each doing the main job: publish, install, yank, delete."""
+"""Registries with special behaviour, each with the main operations: publish, install, yank, delete."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TOKEN_SECONDS = (
 
 @dataclass(frozen=True, slots=True)
 class Zoo:
-    """Docker-registries, PyOCI in front of them, and what they were seen to do."""
+    """Docker-registries, PyOCI in front of them, and a record of its requests."""
 
     pyoci: Server
     redirecting_pyoci: Server
@@ -79,7 +79,7 @@ def _start_token_registry(
 
 
 def _start_read_only(servers: Servers, port: Port) -> None:
-    """The plain registry's own storage, served by one that takes nothing."""
+    """The plain registry's storage, served by a read-only registry."""
     maintenance = {"readonly": {"enabled": True}}
     start_docker_registry(
         servers, "zoo-read-only", port, folder=servers.folder / "zoo-plain", maintenance=maintenance
@@ -89,7 +89,9 @@ def _start_read_only(servers: Servers, port: Port) -> None:
 @pytest.mark.live("token-server")
 @pytest.mark.parametrize("registry", ["password", "token", "redirecting"])
 def test_the_main_job(clients: Clients, zoo: Zoo, registry: str, tmp_path: Path) -> None:
-    """twine and uv publish, pip and uv install by range and by hash, a yank is obeyed, a version deleted."""
+    """twine and uv publish, pip and uv install by range and by hash, a yank is respected,
+    a version deleted.
+    """
     index = PackageIndex.new(zoo.pyoci, registry, "").signed_in(*WRITER)
     url = index.url_with_credentials
     old, new = packages.wheel(tmp_path), packages.wheel(tmp_path, version="2.0", ballast=3_000_000)
@@ -116,7 +118,7 @@ def test_the_main_job(clients: Clients, zoo: Zoo, registry: str, tmp_path: Path)
 
 @pytest.mark.live("token-server")
 def test_a_token_serves_as_long_as_it_lives(zoo: Zoo, tmp_path: Path, clients: Clients) -> None:
-    """Twenty pages don't fetch twenty tokens: one for each worker, and one to write with."""
+    """Twenty pages need one token for each worker, and one to write."""
     index = PackageIndex.new(zoo.pyoci, "token", "").signed_in(*WRITER)
     published(twine(clients, index, [packages.wheel(tmp_path)]))
     before = len(zoo.tokens_issued.read_text().splitlines())
@@ -128,10 +130,10 @@ def test_a_token_serves_as_long_as_it_lives(zoo: Zoo, tmp_path: Path, clients: C
 @pytest.mark.live("token-server")
 @pytest.mark.parametrize("registry", ["password", "token"])
 @pytest.mark.parametrize("password", ["wrong", ""])
-def test_who_is_not_known_is_told_so(
+def test_wrong_password_is_a_401(
     clients: Clients, zoo: Zoo, registry: str, password: str, tmp_path: Path
 ) -> None:
-    """401 on every path, after the right password had been served."""
+    """On every path, after the right password has been used."""
     index = PackageIndex.new(zoo.pyoci, registry, "").signed_in(*WRITER)
     (wheel,) = files = [packages.wheel(tmp_path)]
     published(twine(clients, index, files))
@@ -143,7 +145,9 @@ def test_who_is_not_known_is_told_so(
 
 
 def test_redirects_cost_no_second_way(zoo: Zoo, clients: Clients, tmp_path: Path) -> None:
-    """With PYOCI_REDIRECT pip fetches wheels from the storage; the tail of one is still read here."""
+    """With PYOCI_REDIRECT pip downloads wheels from the storage. The end of a wheel is
+    still read by PyOCI.
+    """
     index = PackageIndex.new(zoo.redirecting_pyoci, "redirecting", "")
     wheel = packages.wheel(tmp_path, ballast=1_000_000)
     published(twine(clients, index, [wheel]))
@@ -161,8 +165,8 @@ def test_redirects_cost_no_second_way(zoo: Zoo, clients: Clients, tmp_path: Path
     assert (tail.status_code, tail.content) == (206, wheel.read_bytes()[-1000:])
 
 
-def test_a_registry_that_takes_nothing_says_so(clients: Clients, zoo: Zoo, tmp_path: Path) -> None:
-    """What is there is served; uploads, yanks and deletes are refused with a sentence, and change nothing."""
+def test_read_only_registry(clients: Clients, zoo: Zoo, tmp_path: Path) -> None:
+    """Packages are served. Uploads, yanks and deletes are refused with a sentence, and change nothing."""
     writable = PackageIndex.new(zoo.pyoci, "plain", "")
     wheel = packages.wheel(tmp_path)
     published(twine(clients, writable, [wheel]))

@@ -1,4 +1,4 @@
-"""A real zot that lets strangers read a part of what it has."""
+"""A real zot that lets anonymous callers read a part of its content."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _READ = {"users": [READER[0]], "actions": ["read"]}
 
 
 def start_zot(servers: Servers, port: Port) -> Server:
-    """zot in which strangers may read `open`, READER `team` as well, and OWNER everything."""
+    """zot in which anonymous callers may read `open`, READER also `team`, and OWNER everything."""
     program = find("zot")
     assert program is not None, "zot is not installed"
     accounts = htpasswd(servers.folder / "zot.htpasswd", **dict([OWNER, READER]))
@@ -52,7 +52,7 @@ def start_zot(servers: Servers, port: Port) -> Server:
 
 @pytest.fixture
 def upstream_names() -> Iterator[tuple[str, list[str]]]:
-    """The URL of another package index, which is empty, and what it has been asked for."""
+    """The URL of an empty package index, and the names that it was asked for."""
     with package_index() as elsewhere:
         yield elsewhere.simple, elsewhere.calls
 
@@ -84,8 +84,8 @@ def listed(server: Server, namespace: str, caller: tuple[str, str] | None) -> li
 def test_each_caller_sees_their_projects(
     clients: Clients, pyoci: Server, upstream_names: tuple[str, list[str]], tmp_path: Path
 ) -> None:
-    """In the lists of projects, whoever came before. The names of namespaces are not sent to upstream, and
-    wrong passwords are refused.
+    """In the lists of projects, whoever came before. Names of namespaces aren't sent to upstream, and wrong
+    passwords are refused.
     """
     for namespace in READABLE[OWNER]:
         index = PackageIndex(url=f"{pyoci.url}/zot/{namespace}/inner/", registry="").signed_in(*OWNER)

@@ -34,7 +34,7 @@ ISSUER = "tests"
 
 
 class Signer:
-    """A key made for this process, and the certificate by which docker-registry knows it."""
+    """A key for this process, and its certificate for docker-registry."""
 
     def __init__(self, folder: Path) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -56,7 +56,7 @@ class Signer:
 
 
 class TokenServer(ThreadingHTTPServer):
-    """Keeps what all requests share."""
+    """The state that all requests share."""
 
     def __init__(self, port: int, folder: Path, accounts: dict[str, str], seconds: int) -> None:
         super().__init__(("127.0.0.1", port), Handler)
@@ -75,7 +75,7 @@ class TokenServer(ThreadingHTTPServer):
         return accounts.get(user) == password
 
     def access(self, scope: str, user: str) -> dict[str, object]:
-        """What of `scope` is granted: `repository:acme/hello:pull,push`."""
+        """The granted part of `scope`: `repository:acme/hello:pull,push`."""
         kind, _, rest = scope.partition(":")
         name, _, actions = rest.rpartition(":")
         granted = [action for action in actions.split(",") if user and self._grants(user, name, action)]
@@ -121,7 +121,7 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(200, {"token": token, "expires_in": self.server.seconds})
 
     def _user(self) -> tuple[str, bool]:
-        """Who signed in, "" for nobody, and whether that holds."""
+        """The user name ("" for anonymous callers), and whether the password is right."""
         header = self.headers.get("Authorization")
         if header is None:
             return "", True

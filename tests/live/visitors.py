@@ -1,4 +1,4 @@
-"""Visitors: clients that do everything in turn, each with a project of its own, who know what has to come."""
+"""Visitors: clients that do everything in turn, each with its own project, and check every answer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PATIENCE = 60  # seconds for one answer
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of all visits."""
+    """The results of all visits."""
 
     done: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Visitor:
         self.again = 0  # how often a kept connection had gone
 
     def step(self) -> str:
-        """Do something, and say what. Raises AssertionError if that isn't answered as it should be."""
+        """Do something, and return what. Raises AssertionError for a wrong answer."""
         if len(self._files) > KEPT:
             return self._delete()
         if not self._files:
@@ -64,8 +64,8 @@ class Visitor:
         return answer
 
     def _answer(self, method: str, url: str, arguments: dict[str, Any]) -> requests.Response:
-        """Changes go over connections of their own, as uploaders send them. A kept one may be closed at the
-        moment in which the next request sets out, by a worker that is replaced: then it is sent once more.
+        """Changes use new connections, like uploaders. A kept connection may be closed by a replaced worker
+        just when the next request is sent: then it is sent again.
         """
         if method not in {"GET", "HEAD"}:
             return requests.request(method, url, **arguments)
@@ -141,7 +141,7 @@ class Visitor:
         return "404"
 
     def _leave_download(self) -> str:
-        """Away after the first bytes."""
+        """Disconnect after the first bytes."""
         url = f"{self._index}{self._path(self._some())}"
         with requests.get(url, stream=True, timeout=PATIENCE) as answer:
             assert answer.status_code == 200, f"{url}: {answer.status_code}"
@@ -149,7 +149,7 @@ class Visitor:
         return "download left"
 
     def _leave_upload(self) -> str:
-        """Away in the middle of the form."""
+        """Disconnect in the middle of the form."""
         filename, content = self._make()
         fields = self._fields(filename, content)
         form = requests.Request("POST", self._index, data=fields, files={"content": (filename, content)})
@@ -182,7 +182,7 @@ class Visitor:
 
 @contextmanager
 def visiting(index: str, count: int) -> Iterator[Outcome]:
-    """So many visitors at once, for as long as the block lasts."""
+    """A number of visitors at once, for the time of the block."""
     outcome, over, lock = Outcome(), threading.Event(), threading.Lock()
 
     def visit(number: int) -> None:
