@@ -1,4 +1,6 @@
-"""Distributions for tests: wheels that pip installs, sdists that pip builds; equal arguments, equal bytes."""
+"""Distributions for tests: wheels that can be installed and sdists that can be built. Equal arguments give
+equal bytes.
+"""
 
 from __future__ import annotations
 
@@ -46,9 +48,8 @@ def make_wheel(
     files: Mapping[str, bytes] | None = None,
     build: str | None = None,
 ) -> tuple[str, bytes]:
-    """The file name and the content of a wheel of one module, or of `files` (path to content).
-
-    The file name spells name and version as given, but for the escaping that the format asks for.
+    """The file name and content of a wheel with one module, or with `files` (path to content). The file name
+    has name and version as given, with the escaping that the format requires.
     """
     spelled = f"{_escaped(name)}-{version}"
     info = f"{spelled}.dist-info"
@@ -72,7 +73,7 @@ def make_sdist(
     extra_headers: Iterable[tuple[str, str]] = (),
     files: Mapping[str, bytes] | None = None,
 ) -> tuple[str, bytes]:
-    """The file name and the content of an sdist that setuptools builds; `files` (path to content) join it."""
+    """The file name and content of an sdist for setuptools, with `files` (path to content) in addition."""
     top = f"{canonicalize_name(name).replace('-', '_')}-{Version(version)}"  # PEP 625
     content = {
         "pyproject.toml": _PYPROJECT,
@@ -114,7 +115,7 @@ def _escaped(name: str) -> str:
 
 
 def _module(name: str, version: str) -> dict[str, bytes]:
-    """One module of the project's name, which tells its version."""
+    """A module named like the project, with its version."""
     module = name.lower().replace("-", "_").replace(".", "_")
     return {f"{module}.py": f"__version__ = {version!r}\n".encode()}
 

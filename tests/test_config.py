@@ -1,4 +1,4 @@
-"""Settings: what the environment may say, and that all its mistakes are told at once."""
+"""Settings: valid values, and all mistakes in one message."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_variable_sets_its_field(name: str, text: str, field: str, value: Any)
 
 
 def test_nothing_needs_to_be_set() -> None:
-    """`gunicorn wsgi:app` works as it is."""
+    """`gunicorn wsgi:app` works without settings."""
     settings = Settings.from_environ({})
     assert (settings.max_body, settings.max_versions, settings.path) == (50_000_000, 1000, "")
     assert settings.registries.anyone
@@ -67,12 +67,12 @@ def test_nothing_needs_to_be_set() -> None:
     [pytest.param(1, 2, 40, id="1 core"), (2, 2, 40), (4, 4, 20), (8, 8, 16), (64, 8, 16)],
 )
 def test_workers_and_threads_fit_the_machine(cores: int, workers: int, threads: int) -> None:
-    """A process for each core, two at least; and threads for 80 transfers at once in all."""
+    """A process for each core, at least two; threads for 80 concurrent transfers in total."""
     assert (default_workers(cores), default_threads(workers)) == (workers, threads)
 
 
 def test_threads_make_up_for_few_workers() -> None:
-    """One process has all the threads."""
+    """A single process has all the threads."""
     assert Settings.from_environ({"WEB_CONCURRENCY": "1"}).threads == 80
 
 
@@ -87,14 +87,14 @@ def test_threads_make_up_for_few_workers() -> None:
     ],
 )
 def test_a_containers_quota_counts(tmp_path: Path, text: str | None, most: int) -> None:
-    """What the container may use, not what the machine has."""
+    """The container's limit, not the machine's cores."""
     if text is not None:
         (tmp_path / "cpu.max").write_text(text)
     assert cores(tmp_path / "cpu.max") == min(cores(tmp_path / "none"), most)
 
 
-def test_all_mistakes_are_told_together(tmp_path: Path) -> None:
-    """One message, a line for each, and what was expected."""
+def test_all_mistakes_are_reported_together(tmp_path: Path) -> None:
+    """One message, with a line and the expected value for each."""
     environ = {
         "PORT": "99999",
         "PYOCI_PATH": "packages",
@@ -133,15 +133,15 @@ def test_passwords_need_a_registry(tmp_path: Path) -> None:
         Settings.from_environ({"PYOCI_EMBEDDED_HTPASSWD": str(passwords)})
 
 
-def test_what_rust_log_says_beyond_us_is_ignored_with_a_warning() -> None:
-    """It may still name crates of the original."""
+def test_unknown_parts_of_rust_log_are_ignored_with_a_warning() -> None:
+    """It may still have crates of the Rust PyOCI."""
     settings = Settings.from_environ({"RUST_LOG": "hyper=debug,pyoci=warn,loud"})
     assert settings.log == LogLevels("info", {"": "warning"})
     assert len(settings.warnings) == 2
 
 
 def test_a_proxys_password_is_in_no_repr() -> None:
-    """Settings may end in a log line or a traceback."""
+    """Settings may be in a log line or a traceback."""
     assert "hunter2" not in repr(Settings.from_environ({"HTTPS_PROXY": "http://me:hunter2@proxy"}))
 
 
@@ -150,13 +150,13 @@ class TestCacheKey:
 
     @pytest.mark.parametrize("key", ["hunter2", "hunter2" * 4 + "abc", "hunter2 \x00" * 5], ids=len)
     def test_is_long_and_printable(self, key: str) -> None:
-        """Nobody guesses it then. What is wrong isn't repeated."""
+        """So it can't be guessed. A wrong value isn't repeated in the message."""
         with pytest.raises(WrongSettings, match=r"PYOCI_CACHE_KEY: .*at least 32") as caught:
             Settings.from_environ({"PYOCI_CACHE_URL": "redis://host", "PYOCI_CACHE_KEY": key})
         assert "hunter2" not in str(caught.value)
 
     def test_is_in_no_repr(self) -> None:
-        """Settings may end in a log line or a traceback."""
+        """Settings may be in a log line or a traceback."""
         environ = {"PYOCI_CACHE_URL": "redis://host", "PYOCI_CACHE_KEY": "hunter2" * 5}
         settings = Settings.from_environ(environ)
         assert settings.cache_key == "hunter2" * 5
@@ -164,14 +164,14 @@ class TestCacheKey:
         assert "hunter2" not in repr(settings)
 
     def test_has_no_use_without_redis(self) -> None:
-        """Whoever sets it expects something of it."""
+        """The operator gets a warning."""
         (warning,) = Settings.from_environ({"PYOCI_CACHE_KEY": "hunter2" * 5}).warnings
         assert "PYOCI_CACHE_KEY" in warning
         assert "hunter2" not in warning
 
 
 class TestCache:
-    """PYOCI_CACHE_URL: where things are remembered."""
+    """PYOCI_CACHE_URL: the address of the cache."""
 
     @pytest.mark.parametrize(
         "url",
@@ -183,7 +183,7 @@ class TestCache:
         ],
     )
     def test_redis_keeps_its_url_and_shows_it_nowhere(self, url: str) -> None:
-        """There may be a password in it."""
+        """It may have a password."""
         settings = Settings.from_environ({"PYOCI_CACHE_URL": url})
         assert (settings.cache.kind, settings.cache.url) == ("redis", url)
         assert "hunter2" not in repr(settings) + str(settings.cache)
@@ -213,20 +213,20 @@ class TestCache:
         ],
     )
     def test_a_wrong_one_stops_the_start_and_is_not_repeated(self, url: str) -> None:
-        """The sentence says what was expected."""
+        """The message says what was expected."""
         with pytest.raises(WrongSettings, match=r"PYOCI_CACHE_URL: .*expected .*://") as caught:
             Settings.from_environ({"PYOCI_CACHE_URL": url})
         assert "hunter2" not in str(caught.value)
 
     def test_a_file_is_no_directory(self) -> None:
-        """Neither is what would lie below one."""
+        """Nor can a directory be below one."""
         for path in (__file__, f"{__file__}/cache"):
             with pytest.raises(WrongSettings, match="a file of that name exists"):
                 Settings.from_environ({"PYOCI_CACHE_URL": f"file://{path}"})
 
     @pytest.mark.parametrize("workers", ["2", ""])
     def test_memory_is_for_one_process(self, workers: str) -> None:
-        """Unset, there are at least two."""
+        """By default there are at least two."""
         environ = {"PYOCI_CACHE_URL": "memory://", "WEB_CONCURRENCY": workers}
         with pytest.raises(WrongSettings, match="expected WEB_CONCURRENCY=1"):
             Settings.from_environ(environ)
@@ -252,7 +252,7 @@ class TestRegistries:
             ("https://reg.example.com:443", "https://reg.example.com", True),
         ],
     )
-    def test_what_is_listed_may_be_asked(self, text: str, origin: str, listed: bool) -> None:
+    def test_listed_registry_is_allowed(self, text: str, origin: str, listed: bool) -> None:
         """By any of its names."""
         registry = Settings.from_environ({"PYOCI_REGISTRIES": self.LIST}).registries.parse(text)
         assert (registry.origin, registry.listed) == (origin, listed)
@@ -267,14 +267,14 @@ class TestRegistries:
             "azurecr.io",
         ],
     )
-    def test_what_is_not_listed_is_refused_by_the_settings_name(self, text: str) -> None:
-        """403, and the operator knows what to change."""
+    def test_unlisted_registry_is_denied(self, text: str) -> None:
+        """The message names the setting."""
         with pytest.raises(Denied, match="PYOCI_REGISTRIES"):
             Settings.from_environ({"PYOCI_REGISTRIES": self.LIST}).registries.parse(text)
 
     @pytest.mark.parametrize("listing", ["", "*", "ghcr=ghcr.io, *"])
-    def test_any_https_registry_may_be_asked_where_nothing_says_otherwise(self, listing: str) -> None:
-        """Unlisted: its address will be judged. Plain http still needs the list."""
+    def test_any_https_registry_is_allowed_by_default(self, listing: str) -> None:
+        """Its address is checked on connecting. Plain http has to be listed."""
         registries = Settings.from_environ({"PYOCI_REGISTRIES": listing}).registries
         assert not registries.parse("quay.io").listed
         with pytest.raises(Denied):
@@ -302,7 +302,7 @@ class TestRegistries:
         ],
     )
     def test_a_wrong_entry_stops_the_start(self, listing: str, sentence: str) -> None:
-        """With a sentence that says which, and why."""
+        """The message has the entry and the reason."""
         with pytest.raises(WrongSettings, match=sentence):
             Settings.from_environ({"PYOCI_REGISTRIES": listing})
 
@@ -349,7 +349,7 @@ class TestShortUrls:
     @pytest.mark.parametrize("name", ["PYOCI_INDEXES", "PYOCI_REGISTRIES"])
     @pytest.mark.parametrize("text", ["https://me:hunter2@ghcr.io/acme", "me:hunter2@x=ghcr.io/acme"])
     def test_a_password_in_an_entry_is_not_repeated(self, name: str, text: str) -> None:
-        """Whichever part of it is wrong."""
+        """Whichever part is wrong."""
         with pytest.raises(WrongSettings, match=f"{name}: this: ") as caught:
             Settings.from_environ({name: f"{text}, !"})
         assert "hunter2" not in str(caught.value)
@@ -378,7 +378,7 @@ class TestShortUrls:
         ],
     )
     def test_a_wrong_target_stops_the_start(self, text: str, sentence: str) -> None:
-        """As default and by name, with no password in the sentence."""
+        """As default and by name, without passwords in the message."""
         for name, value in (("PYOCI_DEFAULT_INDEX", text), ("PYOCI_INDEXES", f"team={text}")):
             with pytest.raises(WrongSettings, match=f"{name}: .*{sentence}") as caught:
                 Settings.from_environ({"PYOCI_REGISTRIES": self.REGISTRIES, name: value})
@@ -400,12 +400,12 @@ class TestShortUrls:
         ],
     )
     def test_a_name_that_means_something_else_stops_the_start(self, name: str, sentence: str) -> None:
-        """An address of our own, an alias, or what could be a registry."""
+        """An address of PyOCI, an alias, or a possible host."""
         environ = {"PYOCI_REGISTRIES": self.REGISTRIES, "PYOCI_INDEXES": f"{name}=ghcr.io/acme"}
         with pytest.raises(WrongSettings, match=f"PYOCI_INDEXES: .*{sentence}"):
             Settings.from_environ(environ)
 
-    def test_all_its_mistakes_are_told(self) -> None:
+    def test_all_its_mistakes_are_reported(self) -> None:
         """One a line."""
         text = "a=ghcr.io/a, a=ghcr.io/b, v2=ghcr.io/c, team, b=x/y, ok=ghcr.io/ok"
         with pytest.raises(WrongSettings, match="'a' is given twice") as caught:
@@ -413,20 +413,20 @@ class TestShortUrls:
         assert str(caught.value).count("PYOCI_INDEXES: ") == 4
 
     @pytest.mark.parametrize("environ", [{}, {"PYOCI_INDEXES": " , "}], ids=["unset", "empty"])
-    def test_nothing_but_nothing_stops_the_start(self, environ: dict[str, str]) -> None:
-        """PYOCI_ONLY_INDEXES needs a name."""
+    def test_only_indexes_without_an_index_stops_the_start(self, environ: dict[str, str]) -> None:
+        """PYOCI_ONLY_INDEXES needs one."""
         with pytest.raises(WrongSettings, match="PYOCI_ONLY_INDEXES alone would serve nothing"):
             Settings.from_environ(environ | {"PYOCI_ONLY_INDEXES": "yes"})
 
-    def test_a_mistake_in_the_names_is_told_once(self) -> None:
-        """Not also that there are none."""
+    def test_a_mistake_in_the_names_is_reported_once(self) -> None:
+        """Without the message that there are none."""
         with pytest.raises(WrongSettings, match="PYOCI_INDEXES") as caught:
             Settings.from_environ({"PYOCI_INDEXES": "team", "PYOCI_ONLY_INDEXES": "yes"})
         assert "PYOCI_ONLY_INDEXES" not in str(caught.value)
 
 
 class TestUpstream:
-    """PYOCI_UPSTREAM_INDEX and what belongs to it."""
+    """PYOCI_UPSTREAM_INDEX and related settings."""
 
     @pytest.mark.parametrize(
         "url",
@@ -444,13 +444,13 @@ class TestUpstream:
         ],
     )
     def test_a_wrong_url_stops_the_start_and_is_not_repeated(self, url: str) -> None:
-        """There may be a password in it."""
+        """It may have a password."""
         with pytest.raises(WrongSettings, match=r"PYOCI_UPSTREAM_INDEX: .*expected .*https://") as caught:
             Settings.from_environ({"PYOCI_UPSTREAM_INDEX": url})
         assert "hunter2" not in str(caught.value)
 
     def test_its_credentials_are_in_no_repr(self) -> None:
-        """Neither those of the URL nor the header."""
+        """Neither those in the URL nor the header."""
         url = {"PYOCI_UPSTREAM_INDEX": "https://me:hunter2@host/"}
         apart = {"PYOCI_UPSTREAM_INDEX": "https://host/", "PYOCI_UPSTREAM_AUTH": "me:hunter2"}
         for environ in (url, apart):
@@ -460,7 +460,7 @@ class TestUpstream:
             assert "bWU6" not in repr(settings)
 
     def test_its_credentials_stand_in_one_place(self) -> None:
-        """Two of them are a mistake of somebody's."""
+        """Two of them are a mistake."""
         environ = {
             "PYOCI_UPSTREAM_INDEX": "https://me:hunter2@host/",
             "PYOCI_UPSTREAM_AUTH": "Bearer hunter2",
@@ -470,7 +470,9 @@ class TestUpstream:
         assert "hunter2" not in str(caught.value)
 
     def test_denials_that_count_as_absences_want_private_names(self) -> None:
-        """Without them every private name may be taken over, for whoever may not read it."""
+        """Without private names, callers without access get upstream's projects with those names. There is a
+        warning.
+        """
         environ = {"PYOCI_UPSTREAM_INDEX": "https://host/simple/", "PYOCI_UPSTREAM_ON_DENIED": "yes"}
         assert any("PYOCI_PRIVATE_PROJECTS" in warning for warning in Settings.from_environ(environ).warnings)
         environ["PYOCI_PRIVATE_PROJECTS"] = "acme-*"
@@ -478,12 +480,14 @@ class TestUpstream:
 
     @pytest.mark.parametrize(("url", "odd"), [("https://host/pypi/", True), ("https://host/+simple/", False)])
     def test_a_url_that_is_hardly_a_simple_api_is_doubted(self, url: str, odd: bool) -> None:
-        """Every project would be absent there, without a word."""
+        """There is a warning, because every project would be absent."""
         warnings = Settings.from_environ({"PYOCI_UPSTREAM_INDEX": url}).warnings
         assert any("`simple`" in warning for warning in warnings) is odd
 
     def test_its_credentials_want_registries(self) -> None:
-        """An open registry of anybody's, which lacks all projects, would open all its pages to him."""
+        """There is a warning: anyone could name an empty registry, and read all pages that the credentials
+        give access to.
+        """
         environ = {"PYOCI_UPSTREAM_INDEX": "https://me:pw@host/simple/"}
         (warning,) = Settings.from_environ(environ).warnings
         assert "PYOCI_REGISTRIES" in warning
@@ -497,13 +501,15 @@ class TestUpstream:
         assert Settings.from_environ(alone).warnings == ()
 
     def test_what_belongs_to_it_does_no_harm_alone(self) -> None:
-        """Somebody switched it off for a while."""
+        """The operator may have switched it off for a while."""
         environ = {"PYOCI_UPSTREAM_ON_DENIED": "yes", "PYOCI_PRIVATE_PROJECTS": "acme-*"}
         assert Settings.from_environ(environ).upstream is None
 
 
 class TestMisspelled:
-    """A setting that nobody reads protects nobody; but it may be another program's, so it stops nothing."""
+    """A variable that looks like a setting gives a warning. It may be another program's, so the start goes
+    on.
+    """
 
     @pytest.mark.parametrize(
         ("name", "meant"),
@@ -516,12 +522,12 @@ class TestMisspelled:
         ],
     )
     def test_the_nearest_is_named(self, name: str, meant: str) -> None:
-        """And the value isn't repeated: it may be a password."""
+        """Its value isn't repeated, because it may be a password."""
         [warning] = Settings.from_environ({name: "hunter2"}).warnings
         assert warning == f"{name} is not a setting of PyOCI and is ignored; did you mean {meant}?"
 
     def test_none_is_near(self) -> None:
-        """Then none is named."""
+        """The warning suggests none."""
         assert Settings.from_environ({"PYOCI_XXXXXXXXXXXXXXXX": "1"}).warnings == (
             "PYOCI_XXXXXXXXXXXXXXXX is not a setting of PyOCI and is ignored",
         )
@@ -537,12 +543,12 @@ class TestMisspelled:
         ],
     )
     def test_others_are_left_alone(self, name: str, text: str) -> None:
-        """Kubernetes tells each container of the services beside it."""
+        """Kubernetes sets such variables for other services."""
         assert Settings.from_environ({name: text}).warnings == ()
 
 
 class TestTelemetry:
-    """Where telemetry goes."""
+    """The destination of telemetry."""
 
     @pytest.mark.parametrize(
         ("environ", "wanted"),
@@ -557,7 +563,7 @@ class TestTelemetry:
         ],
     )
     def test_is_sent_where_an_endpoint_is_set(self, environ: dict[str, str], wanted: bool) -> None:
-        """Ours, or one of OpenTelemetry's own."""
+        """PyOCI's variable, or one of OpenTelemetry's."""
         assert Settings.from_environ(environ).export.wanted == wanted
 
     @pytest.mark.parametrize(
@@ -573,13 +579,13 @@ class TestTelemetry:
         ],
     )
     def test_what_is_wrong_stops_the_start(self, environ: dict[str, str]) -> None:
-        """And is not repeated: it may be a credential."""
+        """A wrong value isn't repeated, because it may be a credential."""
         with pytest.raises(WrongSettings, match=next(iter(environ))) as caught:
             Settings.from_environ(environ)
         assert "hidd" not in str(caught.value)
 
     def test_base_url(self) -> None:
-        """The slash at its end is no part of it."""
+        """Without its final slash."""
         assert (
             Settings.from_environ({"OTLP_ENDPOINT": "http://c.example/"}).export.endpoint
             == "http://c.example"

@@ -1,4 +1,4 @@
-"""What deploys PyOCI, read closely: against the schemas of those who will read it, and against our house."""
+"""The files for deployment: validated with their schemas, and consistent with PyOCI."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class TestDockerfile:
     """Its steps are run in tests/live/test_deploy_container.py."""
 
     def test_nothing_that_builds_is_in_the_image(self) -> None:
-        """The last stage takes what the first has built; both stand on the same slim Python."""
+        """The last stage has only what the first has built. Both use the same slim Python."""
         build, image = STAGES
         assert build.image == image.image
         assert re.fullmatch(r"python:3\.1[1-9]-slim", image.image)
@@ -47,19 +47,19 @@ class TestDockerfile:
         assert "pip uninstall" in image.last("RUN").text
 
     def test_not_root(self) -> None:
-        """By number: Kubernetes can't tell of a name whether it is root."""
+        """By number: Kubernetes can't check a name."""
         user = STAGES[-1].last("USER").text
         assert user == f"{IDENTITY}:{IDENTITY}"
         assert f"chown {user} /data" in STAGES[-1].last("RUN").text
 
     def test_starts_with_our_configuration(self) -> None:
-        """Without a shell, which would keep signals to itself."""
+        """Without a shell, which would not pass signals on."""
         command = STAGES[-1].last("CMD").command
         assert command == ["gunicorn", "-c", "python:pyoci.server", "pyoci.server:application()"]
         assert STAGES[-1].last("STOPSIGNAL").text == "SIGTERM"
 
     def test_the_context_is_what_it_copies(self) -> None:
-        """.dockerignore lets in exactly that: no .git, no packages of a developer, no environment file."""
+        """.dockerignore lets in exactly that: no .git, no packages of a developer, no .env file."""
         lines = (ROOT / ".dockerignore").read_text().splitlines()
         patterns = [line for line in lines if line and not line.startswith("#")]
         assert patterns[0] == "*"
@@ -70,13 +70,13 @@ class TestDockerfile:
 
 class TestCompose:
     def test_follows_the_specification(self) -> None:
-        """The schema of compose-spec, as check-jsonschema carries it."""
+        """By the schema of compose-spec, which check-jsonschema includes."""
         schemas = importlib.resources.files("check_jsonschema.builtin_schemas")
         schema = json.loads((schemas / "vendor" / "compose-spec.json").read_text())
         jsonschema.validate(COMPOSE, schema)
 
     def test_waits_for_what_it_needs(self) -> None:
-        """Whatever PyOCI depends on has a check of its own; PyOCI's is in its image."""
+        """All services that PyOCI depends on have a health check; PyOCI's is in its image."""
         services = COMPOSE["services"]
         needed = services["pyoci"]["depends_on"]
         assert set(needed) == {"registry", "redis"}
@@ -84,17 +84,17 @@ class TestCompose:
         assert all("healthcheck" in services[name] for name in needed)
 
     def test_settings_are_settings(self) -> None:
-        """The server would start with them, without a warning."""
+        """A server starts with them without a warning."""
         environ = COMPOSE["services"]["pyoci"]["environment"]
         assert Settings.from_environ(environ).warnings == ()
 
     def test_stopping_takes_longer_than_transfers_get(self) -> None:
-        """Or they would be killed half-way."""
+        """Otherwise transfers would be killed."""
         grace = COMPOSE["services"]["pyoci"]["stop_grace_period"]
         assert int(grace.removesuffix("s")) > server.graceful_timeout
 
     def test_locked_down(self) -> None:
-        """And open to this machine alone, for its registry asks nobody for a password."""
+        """It is open only to this machine, because its registry has no password."""
         service = COMPOSE["services"]["pyoci"]
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
@@ -113,18 +113,18 @@ class TestKubernetes:
     @pytest.mark.parametrize("version", ["1.30", "1.37"])
     @pytest.mark.parametrize("document", KUBERNETES, ids=lambda document: document["kind"])
     def test_follows_the_schemas(self, document: dict[str, Any], version: str) -> None:
-        """Strictly: a key that nobody knows is a mistake. `sleep` before the stop came with 1.30."""
+        """Strictly: an unknown key is an error. `sleep` in preStop exists since 1.30."""
         kubernetes_validate.validate(document, version, strict=True)
 
     def test_one_set_of_labels(self, deployment: dict[str, Any]) -> None:
-        """The Service, the budget and the Deployment mean the same pods."""
+        """The Service, the budget and the Deployment select the same pods."""
         labels = deployment["spec"]["template"]["metadata"]["labels"]
         selectors = [each["spec"]["selector"] for each in KUBERNETES if "selector" in each.get("spec", {})]
         assert all(each.get("matchLabels", each) == labels for each in selectors)
         assert len(selectors) == 3
 
     def test_the_same_user_as_in_the_image(self, deployment: dict[str, Any]) -> None:
-        """And nothing that it could write but /tmp."""
+        """It can write only to /tmp."""
         pod = deployment["spec"]["template"]["spec"]
         [container] = pod["containers"]
         assert {pod["securityContext"][key] for key in ("runAsUser", "runAsGroup", "fsGroup")} == {IDENTITY}
@@ -136,37 +136,37 @@ class TestKubernetes:
         assert [mount["mountPath"] for mount in container["volumeMounts"]] == ["/tmp"]
 
     def test_probes(self, deployment: dict[str, Any]) -> None:
-        """Restarted where it is dead, left alone where it isn't ready."""
+        """Liveness restarts the pod; readiness removes it from the Service."""
         [container] = deployment["spec"]["template"]["spec"]["containers"]
         paths = {key: container[key]["httpGet"]["path"] for key in container if key.endswith("Probe")}
         assert paths == {"livenessProbe": "/health", "startupProbe": "/health", "readinessProbe": "/ready"}
 
     def test_stopping_takes_longer_than_transfers_get(self, deployment: dict[str, Any]) -> None:
-        """The pause before the stop counts, too."""
+        """Including the pause before the stop."""
         pod = deployment["spec"]["template"]["spec"]
         pause = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
         assert pod["terminationGracePeriodSeconds"] > pause + server.graceful_timeout
 
     def test_settings_are_settings(self) -> None:
-        """Those of the ConfigMap start a server without a warning."""
+        """A server starts with those of the ConfigMap without a warning."""
         [data] = [each["data"] for each in KUBERNETES if each["kind"] == "ConfigMap"]
         assert Settings.from_environ(data).warnings == ()
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 class TestSystemd:
-    """As far as systemd-analyze goes: there is no systemd to run it."""
+    """As far as systemd-analyze can check it without systemd running."""
 
     @pytest.fixture
     def units(self, tmp_path: Path) -> Path:
-        """With a program that exists."""
+        """With an existing program."""
         for name in ("pyoci.service", "pyoci.socket"):
             text = (EXAMPLES / name).read_text()
             (tmp_path / name).write_text(text.replace("/opt/pyoci/bin/gunicorn", "/bin/true"))
         return tmp_path
 
     def test_is_understood(self, units: Path) -> None:
-        """Every directive, in both units."""
+        """Every directive in both units is known."""
         command = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no"]
         command += [str(units / "pyoci.socket"), str(units / "pyoci.service")]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
@@ -174,7 +174,7 @@ class TestSystemd:
         assert done.returncode == 0, done.stderr
 
     def test_is_hardened(self, units: Path) -> None:
-        """By systemd's own count of what it may still do, in tenths: 100 is a service in no sandbox."""
+        """By systemd's exposure score, in tenths: 100 has no sandbox."""
         command = [
             "systemd-analyze",
             "security",
@@ -186,14 +186,14 @@ class TestSystemd:
         assert done.returncode == 0, done.stdout
 
     def test_the_cache_is_where_it_may_write(self) -> None:
-        """The directories that systemd makes are those that the settings name."""
+        """The directories that systemd creates are those in the settings."""
         text = (EXAMPLES / "pyoci.service").read_text()
         assert "Environment=PYOCI_CACHE_URL=file:///var/cache/pyoci\n" in text
         assert "CacheDirectory=pyoci\n" in text
         assert "ProtectSystem=" not in re.sub(r"(?m)^#.*", "", text)  # DynamicUser makes it strict
 
     def test_stopping_takes_longer_than_transfers_get(self) -> None:
-        """Or systemd would kill them half-way."""
+        """Otherwise systemd would kill transfers."""
         [seconds] = re.findall(r"(?m)^TimeoutStopSec=(\d+)$", (EXAMPLES / "pyoci.service").read_text())
         assert int(seconds) > server.graceful_timeout
 
@@ -209,18 +209,18 @@ def test_nginx_waits_as_long_as_a_registry_may_take() -> None:
 
 
 def test_every_variable_in_the_examples_is_a_setting() -> None:
-    """None has been renamed meanwhile."""
+    """None has been renamed."""
     texts = [path.read_text() for path in (*EXAMPLES.iterdir(), ROOT / "compose.yaml")]
     named = {name for text in texts for name in re.findall(r"\bPYOCI_[A-Z_]+", text)}
     assert named <= known_settings()
 
 
 class TestCleaningUp:
-    """What a worker does in the background for the embedded registry."""
+    """The background tasks of a worker for the embedded registry."""
 
     @pytest.mark.parametrize("first_worker", [True, False])
     def test_expired_uploads_are_removed_again_and_again(self, tmp_path: Path, first_worker: bool) -> None:
-        """Every ten minutes, in each worker; only the first one collects other garbage, once."""
+        """Every ten minutes in each worker. Only the first one collects other garbage, once."""
         registry = TestRegistry(tmp_path / "registry")
         registry.put_blob(b"old")
         uploads = tmp_path / "registry" / "_uploads"

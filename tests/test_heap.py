@@ -1,4 +1,4 @@
-"""pyoci.heap: how much memory a process keeps that it doesn't use."""
+"""pyoci.heap: how much unused memory a process keeps."""
 
 from __future__ import annotations
 
@@ -79,19 +79,19 @@ def ran(program: str, **environ: str) -> str:
     ],
 )
 def test_heaps(environ: dict[str, str], heaps: set[int]) -> None:
-    """All threads share one heap: what one has let go another takes."""
+    """All threads share one heap: memory that one has freed is used by another."""
     assert ran(_THREADS, **environ).count("<heap nr=") in heaps
 
 
 @on_glibc
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_holes() -> None:
-    """What is free between what is used goes back to the system: of 50 MB, nine tenths."""
+    """Free memory between used pieces is returned to the system: nine tenths of 50 MB."""
     assert int(ran(_HOLES)) * os.sysconf("SC_PAGE_SIZE") > 30_000_000
 
 
 def test_cycles() -> None:
-    """Cycles don't wait for many others, and what was loaded before the fork isn't looked through."""
+    """Reference cycles are collected soon, and objects from before the fork aren't visited."""
     looked_at, before, after = ran(_CYCLES).split()
     assert int(looked_at) < 1000
     assert (before, after) == ("False", "True")

@@ -1,4 +1,4 @@
-"""Readiness: directories are really written to, seldom, and nobody waits long for one that hangs."""
+"""Readiness: directories are written to, rarely, and callers wait only briefly if a disk hangs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["lines", "make_client"]
 
 
 class Disk:
-    """Counts the trials; `not_ready_reason` is what each meets."""
+    """Counts the trials. `not_ready_reason` is the result of each."""
 
     def __init__(self) -> None:
         self.trials = 0
@@ -42,15 +42,15 @@ def disk() -> Disk:
 
 
 def make_readiness(disk: Disk | None, events: Events | None = None, **arguments: Any) -> Readiness:
-    """Of one place, in a world where each look at the clock takes ten seconds."""
+    """For one directory, with a clock that advances ten seconds at each reading."""
     seconds = count(100.0, 10)
     values: dict[str, Any] = {"clock": lambda: next(seconds), "limit": 60.0}
     values |= {} if disk is None else {"try_out": disk.try_out}
     return Readiness([Directory("PYOCI_EMBEDDED", Path("/nowhere"))], events, **(values | arguments))
 
 
-def test_what_is_in_the_way_is_said_by_the_settings_name(disk: Disk) -> None:
-    """No path: anybody may ask."""
+def test_reason_names_the_setting(disk: Disk) -> None:
+    """And no path, because anybody may ask."""
     readiness = make_readiness(disk)
     assert readiness.not_ready_reason() is None
     disk.error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/nowhere/secret")
@@ -62,8 +62,8 @@ def test_what_is_in_the_way_is_said_by_the_settings_name(disk: Disk) -> None:
     assert readiness.not_ready_reason() is None
 
 
-def test_who_asks_often_gets_what_is_known(disk: Disk) -> None:
-    """A trial a second is enough."""
+def test_result_is_reused_for_a_second(disk: Disk) -> None:
+    """For frequent probes."""
     now = [100.0]
     readiness = make_readiness(disk, clock=lambda: now[0])
     for seconds, trials in ((0, 1), (0.5, 1), (0.4, 1), (0.2, 2), (3, 3)):
@@ -72,13 +72,13 @@ def test_who_asks_often_gets_what_is_known(disk: Disk) -> None:
         assert disk.trials == trials
 
 
-def test_no_places_are_always_ready() -> None:
-    """With everything in memory, or in Redis, there is nothing to be tried out."""
+def test_without_directories_always_ready() -> None:
+    """With everything in memory or Redis there is nothing to try."""
     assert Readiness([]).not_ready_reason() is None
 
 
 class TestHanging:
-    """A disk that takes a write and doesn't come back."""
+    """A disk on which a write doesn't return."""
 
     @pytest.fixture
     def back(self) -> Iterator[threading.Event]:
@@ -86,8 +86,8 @@ class TestHanging:
         yield back
         back.set()
 
-    def test_nobody_waits_for_it(self, back: threading.Event) -> None:
-        """One thread hangs in it, however many ask; it is ready when that is done."""
+    def test_callers_do_not_wait(self, back: threading.Event) -> None:
+        """One thread hangs, however many callers there are. The server is ready when the write returns."""
         begun: list[Directory] = []
         done = threading.Event()
 
@@ -105,8 +105,8 @@ class TestHanging:
         assert done.wait(60)
 
 
-def test_the_log_hears_of_each_change_once(disk: Disk) -> None:
-    """Probes come every few seconds, for days."""
+def test_each_change_is_logged_once(disk: Disk) -> None:
+    """Probes come every few seconds."""
     told: list[str] = []
     readiness = make_readiness(disk, Events(lambda event, **facts: told.append(event)))
     for error in (None, None, OSError(errno.EIO, "broken"), OSError(errno.EIO, "broken"), None, None):
@@ -116,14 +116,14 @@ def test_the_log_hears_of_each_change_once(disk: Disk) -> None:
 
 
 class TestWholeServer:
-    """create_app knows what has to be writable."""
+    """create_app knows the directories that must be writable."""
 
     @pytest.fixture(autouse=True)
     def _cache_of_its_own(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
     def test_leaves_nothing(self, make_client: MakeClient, tmp_path: Path) -> None:
-        """In neither directory."""
+        """No file is left in the directories."""
         client = make_client(PYOCI_CACHE_URL=f"file://{tmp_path}/cache")
         before = sorted(tmp_path.rglob("*"))
         assert client.get("/ready").status_code == 200
@@ -138,20 +138,20 @@ class TestWholeServer:
         assert answer.text == "not ready: the directory of PYOCI_CACHE_URL can't be written: File too large"
 
     def test_store_gone(self, make_client: MakeClient, tmp_path: Path) -> None:
-        """An embedded store that isn't mounted is not made anew."""
+        """The directory of an embedded registry that isn't mounted isn't created again."""
         client = make_client()
         shutil.rmtree(tmp_path / "registry")
         assert "PYOCI_EMBEDDED can't be written" in client.get("/ready").text
         assert not (tmp_path / "registry").exists()
 
     def test_cache_gone(self, make_client: MakeClient, tmp_path: Path) -> None:
-        """What is remembered may be lost at any time: its directory comes back."""
+        """The cache's directory is created again, because its content may be lost."""
         client = make_client(PYOCI_CACHE_URL=f"file://{tmp_path}/cache")
         shutil.rmtree(tmp_path / "cache", ignore_errors=True)
         assert client.get("/ready").status_code == 200
 
     def test_cache_in_memory(self, make_client: MakeClient) -> None:
-        """Is no disk's business."""
+        """No disk is tried."""
         client = make_client(PYOCI_CACHE_URL="memory://", WEB_CONCURRENCY="1")
         with files_of_at_most(1000):
             answer = client.get("/ready")
@@ -159,15 +159,15 @@ class TestWholeServer:
 
 
 class TestStart:
-    """What can't be remembered anywhere."""
+    """A cache that can't be written at the start."""
 
     def test_a_cache_that_can_never_be_written_stops_it(self) -> None:
-        """With a sentence that names the setting. (Root may write anywhere else.)"""
+        """The message names the setting. (Root may write anywhere else.)"""
         with pytest.raises(WrongSettings, match=r"PYOCI_CACHE_URL: no directory for it: .*; expected one"):
             create_app(Settings.from_environ({"PYOCI_CACHE_URL": "file:///proc/cache"}))
 
     def test_a_full_disk_is_a_warning(self, make_client: MakeClient, lines: Lines, tmp_path: Path) -> None:
-        """It may have room again tomorrow; a server that was reloaded then would be gone."""
+        """There may be space later, and a server that is restarted must start."""
         with files_of_at_most(1000):
             client = make_client(PYOCI_CACHE_URL=f"file://{tmp_path}/cache")
         [line] = lines.read_lines()
@@ -175,7 +175,7 @@ class TestStart:
         assert client.get("/ready").status_code == 200
 
     def test_a_redis_that_is_away_is_a_warning(self, make_client: MakeClient, lines: Lines) -> None:
-        """It may come later. Its password stays where it is."""
+        """It may be started later. Its password isn't logged."""
         client = make_client(PYOCI_CACHE_URL="redis://:hunter2@127.0.0.1:1/0")
         [line] = lines.read_lines()
         assert (line["event"], line["level"]) == ("Redis can't be reached yet", "warning")

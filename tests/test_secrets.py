@@ -1,4 +1,4 @@
-"""No secret stands in the repr of anything that the application is made of."""
+"""No repr of any object in the application has a secret."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OURS = ("pyoci", "redis", "urllib3", "requests", "flask", "cachetools")
 
 
 def reachable(root: object) -> Iterator[object]:
-    """Everything that hangs on an object, but for modules, classes and what hangs on those."""
+    """All objects that an object refers to, except modules, classes and what only they refer to."""
     seen, left = {id(root)}, [root]
     while left:
         thing = left.pop()
@@ -47,7 +47,7 @@ def reachable(root: object) -> Iterator[object]:
 
 
 def shown(root: object) -> list[str]:
-    """The secrets that the reprs of objects of ours, and of the libraries that hold them, show."""
+    """The secrets in the reprs of our objects, and of the libraries' objects that hold them."""
     return [
         f"{type(thing).__qualname__} shows {secret}"
         for thing in reachable(root)
@@ -62,7 +62,7 @@ DENIED = answer(b'{"errors": [{"code": "DENIED", "message": "no"}]}', "403 Forbi
 
 
 def guarded(connection: Connection) -> None:
-    """A registry with a token server beside it; it lists tags, and has nothing else."""
+    """A registry with a token server. It lists tags, and has nothing else."""
     while head := connection.request():
         connection.body(head)
         line, told = head.partition(b"\r\n")[0], head.lower()
@@ -99,7 +99,7 @@ def settings(registry: Server, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def used(settings: Settings) -> Flask:
-    """An application that has had callers."""
+    """An application that has served callers."""
     app = create_app(settings)
     client = app.test_client()
     for header in (f"Basic {PAIR}", f"Bearer {TOKEN}", None):
@@ -111,7 +111,7 @@ def used(settings: Settings) -> Flask:
 
 
 def test_an_application_that_was_used_shows_none(settings: Settings, used: Flask) -> None:
-    """Nor do its settings."""
+    """Including its settings."""
     assert site_of(used).registries is settings.registries
     assert shown([settings, used, site_of(used)]) == []
     things = list(reachable([settings, used]))
@@ -122,7 +122,7 @@ def test_an_application_that_was_used_shows_none(settings: Settings, used: Flask
 
 @pytest.mark.parametrize("caller", [Basic("somebody", PASSWORD), Bearer(TOKEN)], ids=["basic", "bearer"])
 def test_a_request_shows_none(caller: Basic | Bearer, registry: Server) -> None:
-    """Neither what it holds, nor what is sent and comes back."""
+    """Including what it sends and receives."""
     gateway, lab = Gateway(Transport(), ttl=60), Registry.parse(registry.url, listed=True)
     session = gateway.session(lab, caller)
     repository = Repository.parse(lab, "acme/hello_world")

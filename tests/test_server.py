@@ -24,7 +24,7 @@ _PRINT = (
     ("soft", "hard", "connections"), [(64, 300, 100), (300, 300, 100), (256, 4096, 1000)]
 )
 def test_descriptors(soft: int, hard: int, connections: int) -> None:
-    """The soft limit is raised to the hard one; each connection may take three descriptors."""
+    """The soft limit is raised to the hard limit. Each connection may need three descriptors."""
     limits = (soft, hard)
     found = subprocess.run(
         [sys.executable, "-c", _PRINT],
@@ -39,7 +39,7 @@ def test_descriptors(soft: int, hard: int, connections: int) -> None:
 
 
 def test_tls_of_its_own(tmp_path: Path) -> None:
-    """The operator is warned at the start: threads wait for slow clients then."""
+    """There is a warning at the start, because threads then wait for slow clients."""
     key, certificate = make_certificate(tmp_path, "pyoci.example")
     port = Port()
     command = [sys.executable, "-m", "gunicorn", "wsgi:app", "--keyfile", str(key)]

@@ -1,4 +1,4 @@
-"""Another package index: a simple API on a real socket, whose answers a test decides."""
+"""A package index on a real socket, whose answers the test decides."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class PackageIndex:
         return f"{self.url}/simple/"
 
     def hang(self) -> None:
-        """Leave all requests unanswered from now on."""
+        """Answer no requests from now on."""
         self._go_on.clear()
 
     def go_on(self) -> None:
@@ -88,7 +88,7 @@ class PackageIndex:
         return self.add(filename, content, core_metadata=hashed, **keys)
 
     def add_file(self, path: Path, **keys: Any) -> dict[str, Any]:
-        """Offer a file that lies on the disk, as tests/live/packages.py writes them."""
+        """Offer a file on the disk, as tests/live/packages.py writes it."""
         return self.add(path.name, path.read_bytes(), **keys)
 
     def asked(self, project: str) -> int:

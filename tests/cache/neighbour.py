@@ -26,7 +26,7 @@ def started(address: str, *command: str) -> subprocess.Popen[bytes]:
 
 @contextmanager
 def holding(address: str, name: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Another server that holds a lock; killed in the end."""
+    """Another server that holds a lock. It is killed at the end."""
     with started(address, "hold", name) as process:
         try:
             assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""Processes that are forked as workers are, and use a backend."""
+"""Processes that are forked like workers, and use a backend."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def ended(child: int) -> int:
 
 @contextmanager
 def holding(backend: Backend, name: str) -> Iterator[int]:
-    """A child that holds a lock until it is killed; gives its process id."""
+    """A child process that holds a lock until it is killed; yields its id."""
     here, there = os.pipe()
 
     def work() -> None:

@@ -52,7 +52,7 @@ def test_exists_as_long_as_its_server(tmp_path: Path) -> None:
 
 
 def test_the_next_start_removes_that_of_a_killed_server(tmp_path: Path) -> None:
-    """That of a running server stays, and so do directories and files with other names."""
+    """The directory of a running server stays, and so do other files and directories."""
     killed, leftover = server(tmp_path)
     living, kept = server(tmp_path)
     others = [tmp_path / "pyoci-cache-", tmp_path / "other-12345678"]
@@ -75,7 +75,7 @@ def test_the_next_start_removes_that_of_a_killed_server(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_of_another_user_stays(tmp_path: Path) -> None:
-    """A directory of another user stays, though its name fits."""
+    """Although its name matches."""
     path = tmp_path / "pyoci-cache-12345678"
     path.mkdir()
     os.chown(path, 12345, 12345)

@@ -1,4 +1,4 @@
-"""How these tests read archives: through the front door, with an eye on memory and on what is raised."""
+"""Reading archives through the public functions, while memory and exceptions are checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names, versions and file names as hypothesis draws them."""
+"""Names, versions and file names for hypothesis."""
 
 from __future__ import annotations
 

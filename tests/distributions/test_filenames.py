@@ -1,4 +1,4 @@
-"""File names of wheels and sdists: parsed, given back, rebuilt."""
+"""File names of wheels and sdists: parsed, unchanged, rebuilt."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def sdist(name: str, version: str, ending: str, filename: str) -> Sdist:
     ids=lambda value: value.filename if isinstance(value, Wheel | Sdist) else "",
 )
 def test_parse(expected: Distribution, version_text: str) -> None:
-    """A file name tells project, version and suffix, and keeps its spelling."""
+    """A file name has project, version and suffix, and keeps its spelling."""
     found = parse_filename(expected.filename)
     assert found == expected
     assert found.filename == expected.filename
@@ -80,7 +80,9 @@ def test_parse(expected: Distribution, version_text: str) -> None:
     ],
 )
 def test_sdists_of_a_known_project(filename: str, project: str, version: str, version_text: str) -> None:
-    """The version is what follows the project's name; another project's file is read as without it."""
+    """The version is the part after the project's name. For another project's file the
+    name doesn't matter.
+    """
     found = parse_filename(filename, ProjectName(project))
     assert (str(found.version), found.filename) == (version, filename)
     assert found.name == ProjectName("hello-world" if project == "other" else project)
@@ -88,13 +90,13 @@ def test_sdists_of_a_known_project(filename: str, project: str, version: str, ve
 
 
 def test_no_sdist_of_a_known_project() -> None:
-    """The message names the project."""
+    """The message has the project's name."""
     with pytest.raises(InvalidRequest, match=r"expected calver-pkg-version\.tar\.gz with a PEP 440 version"):
         parse_filename("calver-pkg-1-0-x.tar.gz", ProjectName("calver-pkg"))
 
 
 def test_kinds() -> None:
-    """The two kinds bear the names of the upload form, and give what the platform annotation needs."""
+    """The two kinds have the names of the upload form, and the suffix for the platform annotation."""
     found = parse_filename("a-1.0-py3-none-any.whl"), parse_filename("a-1.0.zip")
     assert [(each.filetype, each.suffix) for each in found] == [
         ("bdist_wheel", "py3-none-any.whl"),
@@ -148,7 +150,9 @@ def test_kinds() -> None:
     ],
 )
 def test_refused(text: str, sentence: str) -> None:
-    """What is no file name of a wheel or sdist is refused in one line that teaches."""
+    """A text that isn't the file name of a wheel or sdist is refused with one line that says what was
+    expected.
+    """
     with pytest.raises(InvalidRequest, match=sentence) as caught:
         parse_filename(text)
     assert caught.value.message.isascii()
@@ -170,7 +174,7 @@ def test_refused(text: str, sentence: str) -> None:
     ],
 )
 def test_rebuild(version_text: str, suffix: str, filename: str) -> None:
-    """A file name is rebuilt from the parts that the registry keeps, as the other implementation does."""
+    """A file name is rebuilt from the parts in the registry, like in the Rust PyOCI."""
     found = rebuild_filename(ProjectName.parse("Hello.World"), version_text, suffix)
     assert (found.filename, found.suffix, found.version) == (filename, suffix, Version(version_text))
     assert found.name == ProjectName("hello-world")
@@ -197,7 +201,7 @@ def test_rebuild(version_text: str, suffix: str, filename: str) -> None:
     ],
 )
 def test_rebuild_refused(version_text: str, suffix: str) -> None:
-    """A registry's document can't bring in what no upload could."""
+    """A registry's document can't have a file name that no upload could have."""
     with pytest.raises(InvalidRequest):
         rebuild_filename(ProjectName("a"), version_text, suffix)
 
@@ -221,7 +225,7 @@ def test_rebuild_is_inverse(name: str, version_text: str, suffix: str) -> None:
 
 @given(names, version_texts(), st.sampled_from([".tar.gz", ".zip"]))
 def test_legacy_sdists(name: str, version_text: str, ending: str) -> None:
-    """An sdist's name may be spelled as its author does."""
+    """An sdist's name may have the author's spelling."""
     assume(".." not in name)
     found = parse_filename(f"{name}-{version_text}{ending}")
     assert found == Sdist(
@@ -232,7 +236,7 @@ def test_legacy_sdists(name: str, version_text: str, ending: str) -> None:
 
 @given(st.text(max_size=40) | st.builds("{}-{}-{}".format, st.text(max_size=8), st.text(max_size=8), tails))
 def test_any_text(text: str) -> None:
-    """Any text is a file name and kept as it is, or refused."""
+    """Any text is a file name and unchanged, or refused."""
     try:
         found = parse_filename(text)
     except InvalidRequest:
@@ -257,6 +261,6 @@ def test_any_text(text: str) -> None:
     ],
 )
 def test_read_version(text: str, version: str | None) -> None:
-    """A text that is a version from its first character to its last, in ASCII and not without end."""
+    """The whole text must be a version, in ASCII and of limited length."""
     found = read_version(text)
     assert (None if found is None else str(found)) == version

@@ -1,4 +1,4 @@
-"""Labels out of classifiers."""
+"""Labels from classifiers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from pyoci.errors import InvalidRequest
     ],
 )
 def test_labels(classifiers: list[str], expected: dict[str, str]) -> None:
-    """`PyOCI :: Label :: key :: value` is a label, split once; everything else is left alone."""
+    """`PyOCI :: Label :: key :: value` is a label. Other classifiers are ignored."""
     assert labels(classifiers) == expected
 
 
@@ -59,7 +59,7 @@ def test_labels(classifiers: list[str], expected: dict[str, str]) -> None:
     ],
 )
 def test_refused(classifier: str, sentence: str) -> None:
-    """What an annotation can't hold is refused."""
+    """A label that can't be an annotation is refused."""
     with pytest.raises(InvalidRequest, match=sentence) as caught:
         labels([f"PyOCI :: Label :: {classifier}"])
     assert caught.value.message.isascii()
@@ -67,7 +67,7 @@ def test_refused(classifier: str, sentence: str) -> None:
 
 
 def test_too_many() -> None:
-    """There is a limit to the count of labels, and none to that of other classifiers."""
+    """The number of labels is limited; that of other classifiers isn't."""
     many = [f"PyOCI :: Label :: k{number} :: v" for number in range(LABEL_COUNT_LIMIT)]
     assert len(labels([*many, *["Topic :: X"] * 1000])) == LABEL_COUNT_LIMIT
     with pytest.raises(InvalidRequest, match=str(LABEL_COUNT_LIMIT)):
@@ -78,5 +78,5 @@ def test_too_many() -> None:
     st.dictionaries(st.from_regex(r"\A[a-z][a-z.]{0,20}\Z"), st.from_regex(r"\A[ -~]{0,40}\Z"), max_size=20)
 )
 def test_inverse(pairs: dict[str, str]) -> None:
-    """What was written as classifiers is read back."""
+    """Labels that were written as classifiers are parsed."""
     assert labels(f"PyOCI :: Label :: {key} :: {value}" for key, value in pairs.items()) == pairs

@@ -1,6 +1,5 @@
-"""Archives that are read where there is hardly any memory: not the archive's fault, and never InvalidRequest.
-
-Each is read in a process of its own whose address space is limited to little more than it has.
+"""Archives that are read with hardly any memory: a MemoryError, and never InvalidRequest. Each is read in a
+process whose address space is limited.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ def read(path: Path, name: str, room: int) -> str:
 
 @pytest.mark.parametrize(("name", "content"), ARCHIVES.values(), ids=ARCHIVES)
 def test_no_memory_is_no_broken_archive(tmp_path: Path, name: str, content: bytes) -> None:
-    """What is read with room enough ends in MemoryError without, however little there is."""
+    """A valid archive ends in MemoryError, however little memory there is."""
     path = tmp_path / name
     path.write_bytes(content)
     assert int(read(path, name, 512 * 1024 * 1024)) > len(LARGE)
@@ -59,8 +58,8 @@ def test_no_memory_is_no_broken_archive(tmp_path: Path, name: str, content: byte
     assert all(answer == "MemoryError" or int(answer) > len(LARGE) for answer in found)
 
 
-def test_zlibs_word_for_it_is_understood() -> None:
-    """inflate() says so by its number alone; what else it says is about the archive."""
+def test_zlib_error_for_memory_is_recognised() -> None:
+    """inflate() reports it only by its number. Other errors concern the archive."""
     with pytest.raises(MemoryError):
         check_memory(zlib.error("Error -4 while decompressing data"))
     check_memory(zlib.error("Error -3 while decompressing data: invalid block type"))

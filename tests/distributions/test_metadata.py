@@ -1,4 +1,4 @@
-"""CoreMetadata: what the headers say, and that they agree with the file name."""
+"""CoreMetadata: parsed headers, and whether they agree with the file name."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BASE = b"Metadata-Version: 2.1\nName: hello-world\nVersion: 1.0\n"
 
 
 def make_wheel_of(metadata: bytes) -> bytes:
-    """A wheel that holds just this METADATA."""
+    """A wheel with this METADATA."""
     return make_zip({"hello_world-1.0.dist-info/METADATA": metadata})
 
 
@@ -53,13 +53,13 @@ def make_wheel_of(metadata: bytes) -> bytes:
     ],
 )
 def test_kinds(read: Read, filename: str, content: bytes) -> None:
-    """Wheels and sdists of both kinds tell their name and version."""
+    """Wheels and sdists of both kinds have name and version."""
     found = read(filename, content)
     assert (found.name, found.version) == (ProjectName("hello-world"), Version("1.0"))
 
 
 def test_every_field(read: Read) -> None:
-    """The fields that PyOCI uses are read, and the text is kept byte by byte."""
+    """The fields that PyOCI uses are parsed, and the text is kept byte for byte."""
     headers = (
         ("Summary", "Says hello"),
         ("Project-URL", "Source, https://example.org/source,with,commas"),
@@ -108,7 +108,7 @@ def test_bare(read: Read) -> None:
     ],
 )
 def test_exact_text(read: Read, text: bytes) -> None:
-    """METADATA is kept byte by byte, whatever its line ends and its body."""
+    """METADATA is kept byte for byte, with any line ends and body."""
     found = read(WHEEL, make_wheel_of(text))
     assert found.text == text
     assert found.is_utf8
@@ -123,7 +123,7 @@ def test_exact_text(read: Read, text: bytes) -> None:
     ],
 )
 def test_latin_1(read: Read, text: bytes) -> None:
-    """METADATA that isn't UTF-8 is accepted where name and version can be read, and says so."""
+    """METADATA that isn't UTF-8 is accepted if name and version can be parsed; `is_utf8` is false."""
     found = read(WHEEL, make_wheel_of(text))
     assert found.text == text
     assert not found.is_utf8
@@ -156,7 +156,7 @@ def test_latin_1(read: Read, text: bytes) -> None:
     ],
 )
 def test_project_urls(read: Read, headers: list[tuple[str, str]], urls: tuple[tuple[str, str], ...]) -> None:
-    """Project URLs are pairs that say something; Home-page joins as Homepage."""
+    """Project URLs are pairs of a label and a URL; Home-page is added as Homepage."""
     assert read(*make_wheel(extra_headers=headers)).project_urls == urls
 
 
@@ -195,7 +195,7 @@ def test_summary(read: Read, value: str, summary: str | None) -> None:
     ],
 )
 def test_requires_python(text: str, expected: str | None) -> None:
-    """Requires-Python is shown as it is, on one line; what can't be shown is left out."""
+    """Requires-Python is shown on one line; a value that can't be shown is left out."""
     assert shown_requires_python(text) == expected
 
 
@@ -210,13 +210,13 @@ def test_requires_python(text: str, expected: str | None) -> None:
     ],
 )
 def test_a_file_is_not_refused_for_requires_python(read: Read, headers: bytes, expected: str | None) -> None:
-    """Only the page needs it. Installers read METADATA, which is served as it is."""
+    """Only the page needs it. Installers read METADATA, which is served unchanged."""
     found = read(WHEEL, make_wheel_of(BASE + headers))
     assert (found.requires_python, found.text) == (expected, BASE + headers)
 
 
 def test_a_file_is_not_refused_for_its_urls(read: Read) -> None:
-    """Only the page needs them: too many are cut off, and too long ones left out."""
+    """Only the page needs them: those over the limits are left out."""
     many = b"".join(b"Project-URL: %d, u\n" % n for n in range(URL_COUNT_LIMIT + 1))
     long = b"Project-URL: a, " + b"u" * VALUE_LIMIT + b"\n"
     urls = read(WHEEL, make_wheel_of(BASE + long + many)).project_urls
@@ -255,7 +255,7 @@ def test_a_file_is_not_refused_for_its_urls(read: Read) -> None:
     ],
 )
 def test_refused(refusal: Refusal, text: bytes, sentence: str) -> None:
-    """METADATA that can't be read, or is that of another file, is refused with its reason."""
+    """METADATA that can't be parsed, or is another file's, is refused with the reason."""
     assert sentence in refusal(WHEEL, make_wheel_of(text), megabytes=20)
 
 
@@ -268,7 +268,7 @@ def test_refused(refusal: Refusal, text: bytes, sentence: str) -> None:
     ],
 )
 def test_parts_of_a_message(read: Read, text: bytes) -> None:
-    """METADATA is no message: nothing is made of what says how to take one apart, nor remembered of it."""
+    """METADATA isn't an e-mail: headers about its parts have no effect, and leave nothing in memory."""
     tracemalloc.start()
     try:
         assert read(WHEEL, make_wheel_of(BASE + text + b"\n")).version == Version("1.0")
@@ -280,7 +280,7 @@ def test_parts_of_a_message(read: Read, text: bytes) -> None:
 
 
 def test_worst_headers(read: Read) -> None:
-    """Headers at every limit are read in memory that is bounded."""
+    """Headers at every limit are parsed in bounded memory."""
     names = [
         b"x%d: \xc3\xa9\n" % (number % (HEADER_NAME_LIMIT - 3)) for number in range(HEADER_LINE_LIMIT - 10)
     ]
@@ -291,7 +291,7 @@ def test_worst_headers(read: Read) -> None:
     "where", ["hello_world-1.1.dist-info", "other-1.0.dist-info", "x.dist-info", ".dist-info"]
 )
 def test_dist_info_of_another(refusal: Refusal, where: str) -> None:
-    """The .dist-info folder bears the name and version of the wheel: pip looks for it by them."""
+    """The .dist-info folder must have the name and version of the wheel, because pip looks for it."""
     assert "expected the .dist-info of hello-world 1.0" in refusal(
         WHEEL, make_zip({f"{where}/METADATA": BASE})
     )
@@ -317,14 +317,14 @@ def test_dist_info_of_another(refusal: Refusal, where: str) -> None:
     ],
 )
 def test_sdist_refused(refusal: Refusal, ending: str, files: dict[str, bytes], sentence: str) -> None:
-    """An sdist has one folder at its top, with one PKG-INFO directly in it, its own."""
+    """An sdist has one folder at its top, with its PKG-INFO directly in it."""
     content = make_zip(files) if ending == ".zip" else make_tar(files)
     assert sentence in refusal(f"hello_world-1.0{ending}", content)
 
 
 @pytest.mark.parametrize("ending", [".tar.gz", ".zip"])
 def test_other_pkg_info(read: Read, ending: str) -> None:
-    """PKG-INFO elsewhere in an sdist, as setuptools writes it, doesn't count."""
+    """Another PKG-INFO in an sdist, which setuptools writes, is ignored."""
     files = {
         "./h-1/x.egg-info/PKG-INFO": b"Name: other\n",
         "./h-1/PKG-INFO": BASE,
@@ -337,7 +337,7 @@ def test_other_pkg_info(read: Read, ending: str) -> None:
 
 @pytest.mark.parametrize("make", [make_wheel, make_sdist, partial(make_sdist, ending=".zip")])
 def test_file_on_disk(make: Callable[[], tuple[str, bytes]]) -> None:
-    """Wherever a file stands when it is handed in, it is read from its beginning, and stays open."""
+    """The file is read from its beginning, at whatever position it is, and stays open."""
     filename, content = make()
     with tempfile.TemporaryFile() as file:
         file.write(content)
@@ -348,7 +348,7 @@ def test_file_on_disk(make: Callable[[], tuple[str, bytes]]) -> None:
 
 @given(names.map(lambda name: re.sub(r"[-_.]+", ".", name)), version_texts())
 def test_builders_agree(name: str, version: str) -> None:
-    """Whatever name and version a project has: what its tools build is read."""
+    """For any name and version, what build tools write is parsed."""
     for filename, content in (make_wheel(name, version), make_sdist(name, version)):
         found = read_metadata(io.BytesIO(content), parse_filename(filename))
         assert (found.name, found.version) == (ProjectName.parse(name), Version(version))
@@ -356,7 +356,7 @@ def test_builders_agree(name: str, version: str) -> None:
 
 @given(st.binary(max_size=300))
 def test_any_bytes(tail: bytes) -> None:
-    """Any METADATA is read or refused."""
+    """Any METADATA is parsed or refused."""
     try:
         found = read_metadata(io.BytesIO(make_wheel_of(BASE + tail)), parse_filename(WHEEL))
     except InvalidRequest:
@@ -366,6 +366,6 @@ def test_any_bytes(tail: bytes) -> None:
 
 @given(st.text(max_size=30) | st.from_regex(r"\A(>=|<|~=|===)[ -~\s]{0,10}\Z"))
 def test_requires_python_of_any_text(text: str) -> None:
-    """Whatever is shown is visible ASCII on one line."""
+    """The shown value is visible ASCII on one line."""
     found = shown_requires_python(text)
     assert found is None or (found.isascii() and found.isprintable() and "\n" not in found)

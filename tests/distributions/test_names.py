@@ -1,4 +1,4 @@
-"""ProjectName: what is a name, how it is normalised, how it turns into an OCI name and back."""
+"""ProjectName: valid names, normalisation, and the OCI name and back."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.distributions.strategies import names
     ],
 )
 def test_spellings(text: str, normalized: str, underscored: str) -> None:
-    """Every spelling of a name is the same project."""
+    """All spellings of a name are the same project."""
     name = ProjectName.parse(text)
     assert (name.normalized, name.underscored, str(name)) == (normalized, underscored, normalized)
     assert ProjectName.from_underscored(underscored) == name
@@ -51,7 +51,7 @@ def test_spellings(text: str, normalized: str, underscored: str) -> None:
     ],
 )
 def test_refused(text: str) -> None:
-    """What is no name is refused in one short line that a header can carry."""
+    """An invalid name is refused with one short line that fits in a header."""
     with pytest.raises(InvalidRequest) as caught:
         ProjectName.parse(text)
     assert re.fullmatch(r"[ -~]{1,400}", caught.value.message)
@@ -61,14 +61,14 @@ def test_refused(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["hello-world", "hello.world", "Hello_World", "hello__world", "HELLO"])
 def test_foreign_repositories(text: str) -> None:
-    """A repository whose name no project's name turns into is no project's."""
+    """A repository with a name that no project has isn't a project's."""
     with pytest.raises(InvalidRequest, match="repository"):
         ProjectName.from_underscored(text)
 
 
 @given(names)
 def test_normalises_like_packaging(text: str) -> None:
-    """The normalised form is packaging's, and stable; the underscored form leads back to it."""
+    """The normalised form is that of packaging, and stable. The underscored form leads back to it."""
     name = ProjectName.parse(text)
     assert name.normalized == canonicalize_name(text)
     assert ProjectName.parse(name.normalized) == name
@@ -77,7 +77,7 @@ def test_normalises_like_packaging(text: str) -> None:
 
 @given(st.text(max_size=30))
 def test_any_text(text: str) -> None:
-    """Any text is a name that an OCI repository can have, or refused."""
+    """Any text is a valid name for an OCI repository, or refused."""
     try:
         name = ProjectName.parse(text)
     except InvalidRequest:
@@ -113,13 +113,13 @@ def test_names_and_patterns(text: str, name: str, covered: bool) -> None:
 
 
 def test_none_is_covered_by_default() -> None:
-    """Where the operator says nothing."""
+    """If the operator names none."""
     assert not PrivateProjects().covers("acme")
 
 
 @pytest.mark.parametrize("word", ["-acme", "acme-", "acme[12]", "a/b", "!acme", "\u212aey", "*-"])
 def test_what_could_cover_nothing_is_a_mistake(word: str) -> None:
-    """Told with all others, one a line."""
+    """It is reported with all others, one a line."""
     with pytest.raises(ValueError, match="not a project name") as caught:
         PrivateProjects.parse(f"acme-* {word}, tool, {word}")
     assert len(str(caught.value).splitlines()) == 2
@@ -127,7 +127,7 @@ def test_what_could_cover_nothing_is_a_mistake(word: str) -> None:
 
 @given(st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,20}[A-Za-z0-9])?", fullmatch=True))
 def test_a_name_covers_itself_however_spelled(name: str) -> None:
-    """And so does each pattern that begins like it."""
+    """And each pattern with the same beginning does."""
     for text in (name, name.upper(), f"{name[0]}*"):
         private = PrivateProjects.parse(text)
         assert private.covers(name)

@@ -17,7 +17,7 @@ from tests.builders import make_metadata, make_tar, make_wheel, make_zip
 
 
 def make_old(top: str, name: str, version: str) -> dict[str, bytes]:
-    """The members of an sdist as distutils made it: metadata 1.0, and UNKNOWN for what isn't known."""
+    """The members of an sdist by old distutils: metadata 1.0, and UNKNOWN for missing values."""
     text = f"Metadata-Version: 1.0\nName: {name}\nVersion: {version}\nSummary: UNKNOWN\nAuthor: Zo\u00eb\n"
     return {f"{top}/PKG-INFO": text.encode("latin-1"), f"{top}/setup.py": b"", f"{top}/README": b""}
 
@@ -41,7 +41,7 @@ SDISTS = [
 @pytest.mark.parametrize("ending", [".tar.gz", ".zip"])
 @pytest.mark.parametrize(("stem", "name", "version", "normalized"), SDISTS)
 def test_sdists(stem: str, name: str, version: str, normalized: str, ending: str) -> None:
-    """A form that names the project can upload these."""
+    """They can be uploaded with a form that has the project's name."""
     project, members = ProjectName.parse(name), make_old(stem, name, version)
     content = make_zip(members) if ending == ".zip" else make_tar(members)
     found = read_metadata(io.BytesIO(content), parse_filename(f"{stem}{ending}", project))
@@ -58,7 +58,7 @@ def test_sdists(stem: str, name: str, version: str, normalized: str, ending: str
     ],
 )
 def test_wheels(requires_python: str) -> None:
-    """What they require was a specifier once, or never was; it is shown as it is."""
+    """Their Requires-Python is an old specifier, or invalid; it is shown unchanged."""
     filename, content = make_wheel(requires_python=requires_python)
     found = read_metadata(io.BytesIO(content), parse_filename(filename))
     assert found.requires_python == requires_python
@@ -89,7 +89,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("filename", "content", "sentence"), REFUSED)
 def test_refused(filename: str, content: bytes, sentence: str) -> None:
-    """The only kinds among those files that are refused, each with its reason."""
+    """The only files among those 101 that are refused, each with its reason."""
     with pytest.raises(InvalidRequest) as caught:
         read_metadata(io.BytesIO(content), parse_filename(filename, ProjectName("pytz")))
     assert sentence in caught.value.message

@@ -1,4 +1,4 @@
-"""Tar archives that want to harm: refused with a sentence, in little memory and bounded time."""
+"""Hostile tar archives: refused with a sentence, in little memory and bounded time."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def make_member(name: str, data: bytes, kind: bytes = tarfile.REGTYPE) -> bytes:
 
 
 def make_pax(*records: tuple[str, str], kind: bytes = tarfile.XHDTYPE) -> bytes:
-    """A pax header of these records."""
+    """A pax header with these records."""
     return make_member("pax", b"".join(make_record(*record) for record in records), kind)
 
 
 def make_record(keyword: str, value: str) -> bytes:
-    """One record, whose length counts its own digits."""
+    """One record. Its length includes the digits of the length."""
     rest = f" {keyword}={value}\n".encode("utf-8", "surrogateescape")
     length = len(rest) + len(str(len(rest) + len(str(len(rest)))))
     return str(length).encode() + rest
@@ -59,7 +59,7 @@ def gzipped(*blocks: bytes) -> bytes:
 
 
 def bomb(head: bytes, block: bytes, times: int) -> bytes:
-    """A gzip stream of `head`, then `block` again and again; it has no end."""
+    """A gzip stream of `head`, then `block` without end."""
     deflater = zlib.compressobj(9, wbits=31)
     start = deflater.compress(head + block) + deflater.flush(zlib.Z_FULL_FLUSH)
     again = deflater.compress(block) + deflater.flush(zlib.Z_FULL_FLUSH)
@@ -70,7 +70,7 @@ PKG_INFO = make_member(PATH, TEXT)
 
 
 def written_by_tarfile(layout: int, path: str, link: str = "", mtime: float = 0) -> bytes:
-    """An sdist as the standard library writes it in that layout, with a long name, and PKG-INFO last."""
+    """An sdist by the standard library in that layout, with a long name, and PKG-INFO last."""
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode="w:gz", format=layout) as archive:
         for kind in (tarfile.DIRTYPE, tarfile.REGTYPE, tarfile.SYMTYPE):
@@ -119,7 +119,7 @@ def written_by_tarfile(layout: int, path: str, link: str = "", mtime: float = 0)
     ],
 )
 def test_accepted(read: Read, content: bytes) -> None:
-    """What tools write in their several ways is read."""
+    """The archives of all tools are read."""
     assert read(SDIST, content).text == TEXT
 
 
@@ -206,12 +206,12 @@ def test_accepted(read: Read, content: bytes) -> None:
     ],
 )
 def test_refused(refusal: Refusal, content: bytes, sentence: str) -> None:
-    """A tar.gz that isn't whole, plain and an sdist is refused with its reason."""
+    """A tar.gz that is incomplete, unusual or not an sdist is refused with the reason."""
     assert sentence in refusal(SDIST, content)
 
 
 def test_bomb(refusal: Refusal) -> None:
-    """Ten gigabytes of zeros are unpacked only as far as their size in the upload allows."""
+    """Ten gigabytes of zeros are unpacked only as far as the upload's size allows."""
     content = bomb(make_header("hello_world-1.0/x", 10 << 30), MEBIBYTE, 10 * 1024)
     limit = UNPACKED_MINIMUM + UNPACKED_RATIO * len(content)
     assert limit < 1 << 30
@@ -219,19 +219,19 @@ def test_bomb(refusal: Refusal) -> None:
 
 
 def test_bomb_after_the_end(refusal: Refusal) -> None:
-    """What follows the end mark counts too."""
+    """Bytes after the end mark count, too."""
     assert "unpacks to over" in refusal(SDIST, bomb(PKG_INFO + END, MEBIBYTE, 2 * 1024))
 
 
 def test_within_bounds(read: Read) -> None:
-    """An sdist may unpack to 200 MiB, however small it is."""
+    """An sdist of any size may unpack to 200 MiB."""
     content = gzipped(PKG_INFO, make_header("hello_world-1.0/x", 200 << 20), *[MEBIBYTE] * 200)
     assert len(content) < 1 << 20
     assert read(SDIST, content).text == TEXT
 
 
 def test_pax_bomb(refusal: Refusal) -> None:
-    """A pax header of a gigabyte is refused by what it says of itself."""
+    """A pax header of a gigabyte is refused because of its declared size."""
     content = bomb(make_header("pax", 1 << 30, tarfile.XHDTYPE), MEBIBYTE, 1024)
     assert str(EXTENSION_LIMIT) in refusal(SDIST, content)
 
@@ -246,12 +246,12 @@ def test_many_small_pax_headers(refusal: Refusal) -> None:
     "kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XGLTYPE], ids=repr
 )
 def test_long_names(refusal: Refusal, kind: bytes) -> None:
-    """GNU's long names and global headers fall under the same limit."""
+    """GNU's long names and global headers count for the same limit."""
     assert str(EXTENSION_LIMIT) in refusal(SDIST, bomb(make_header("x", 1 << 30, kind), MEBIBYTE, 64))
 
 
 def test_chain_of_pax_headers(read: Read) -> None:
-    """Extension headers that follow each other without a member have an end, and need no stack."""
+    """Extension headers without members are limited, and don't recurse."""
     content = bomb(b"", make_header("pax", 0, tarfile.XHDTYPE) * 1000, MEMBER_LIMIT // 1000)
     with pytest.raises(InvalidRequest, match=str(MEMBER_LIMIT)):
         read(SDIST, content)
@@ -265,7 +265,7 @@ def test_too_many_members(read: Read) -> None:
 
 
 def test_members_are_not_kept(refusal: Refusal) -> None:
-    """Memory doesn't grow with the members, nor with their extension headers."""
+    """Memory grows neither with the members nor with their extension headers."""
     block = make_pax(("path", "hello_world-1.0/" + "x" * 400)) + make_header("x")
     assert "no PKG-INFO" in refusal(SDIST, gzipped(block * 10_000), megabytes=3)
 
@@ -287,14 +287,14 @@ def test_as_many_members_as_allowed(read: Read) -> None:
     ],
 )
 def test_gzip_without_content(refusal: Refusal, content: bytes) -> None:
-    """A gzip header, or blocks, or streams without content take no more time than their bytes."""
+    """Empty gzip headers, blocks or streams take time only in proportion to their bytes."""
     refusal(SDIST, content)
 
 
 @settings(max_examples=300)
 @given(st.data())
 def test_any_damage(data: st.DataObject) -> None:
-    """However an sdist is damaged, inside or outside its gzip stream, it is read or refused."""
+    """A damaged sdist, inside or outside its gzip stream, is read or refused."""
     filename, whole = make_sdist()
     inside = data.draw(st.booleans())
     content = bytearray(gzip.decompress(whole) if inside else whole)
@@ -323,7 +323,7 @@ _blocks = st.one_of(
 @settings(max_examples=300)
 @given(st.lists(_blocks, max_size=8))
 def test_any_blocks(blocks: Iterable[bytes]) -> None:
-    """Whatever blocks a tar consists of, it is read or refused."""
+    """A tar of any blocks is read or refused."""
     try:
         found = read_metadata(io.BytesIO(gzipped(*blocks)), parse_filename(SDIST))
     except InvalidRequest:

@@ -1,4 +1,4 @@
-"""Zip archives that two programs would unpack differently are refused; what real writers make is not."""
+"""Zip archives that two programs would unpack differently are refused; those of real writers are accepted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DEFERRED = 0x8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A stored member. `local` and `central` say which fields of one header differ from the truth."""
+    """A stored member. `local` and `central` are the wrong fields of its two headers."""
 
     path: str | bytes = "hello_world.py"
     data: bytes = b"x = 1\n"
@@ -59,7 +59,7 @@ def _common(told: dict[str, int | bytes]) -> bytes:
 
 
 def make_archive(*members: Member, end: bytes = b"", **told: int) -> bytes:
-    """A zip of these members; `told` are numbers of the end record, `end` follows it."""
+    """A zip of these members. `told` are numbers in the end record; `end` follows it."""
     content, directory, count = b"", b"", 0
     for member in members:
         if member.listed:
@@ -79,7 +79,7 @@ def make_archive(*members: Member, end: bytes = b"", **told: int) -> bytes:
 
 
 def make_zip64_end(content: bytes) -> bytes:
-    """The same archive with an end record of 64 bits, to which the other one refers."""
+    """The same archive with an end record of 64 bits."""
     start = content.rindex(b"PK\x05\x06")
     count, size, offset = struct.unpack_from("<H2L", content, start + 10)
     record = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, size, offset)
@@ -89,7 +89,7 @@ def make_zip64_end(content: bytes) -> bytes:
 
 
 class Pipe(io.BytesIO):
-    """A file that can't be sought in, to which zipfile writes data descriptors."""
+    """A file without seek, for which zipfile writes data descriptors."""
 
     def seekable(self) -> bool:
         return False
@@ -112,7 +112,7 @@ def make_streamed(*, zip64: bool) -> bytes:
 
 
 def deferred(behind: bytes, **overrides: int) -> Member:
-    """A member whose sizes stand behind it."""
+    """A member whose sizes follow it."""
     local: dict[str, int | bytes] = {"crc": 0, "packed": 0, "size": 0, **overrides}
     return Member(path="a", data=b"abc", flags=_DEFERRED, local=local, behind=behind)
 
@@ -164,7 +164,7 @@ ACCEPTED = {
 
 @pytest.mark.parametrize("content", ACCEPTED.values(), ids=ACCEPTED)
 def test_accepted(read: Read, content: bytes) -> None:
-    """Each form of the format is taken in which all programs find the same members."""
+    """Every form of the format in which all programs find the same members."""
     assert read(WHEEL, content).text == TEXT
 
 
@@ -252,17 +252,17 @@ REFUSED = {
 
 @pytest.mark.parametrize(("content", "sentence"), REFUSED.values(), ids=REFUSED)
 def test_refused(refusal: Refusal, content: bytes, sentence: str) -> None:
-    """What pip, uv and PyPI would read differently is refused with the reason."""
+    """Archives that pip, uv and PyPI would read differently are refused with the reason."""
     assert sentence in refusal(WHEEL, content)
 
 
 def test_an_sdist(refusal: Refusal) -> None:
-    """An sdist's zip is held to the same rules."""
+    """The same rules hold for an sdist's zip."""
     assert "after its end" in refusal("hello_world-1.0.zip", make_sdist(ending=".zip")[1] + b"x")
 
 
 def test_many_copies_of_a_large_member(refusal: Refusal) -> None:
-    """Only the content of members that come again is read, in pieces, and each once."""
+    """Only members with repeated paths are read, in pieces, each once."""
     big = Member(path="big.bin", data=bytes(8_000_000))
     small = [Member(path="big.bin", data=b"") for _ in range(50)]
     assert _TWICE in refusal(WHEEL, make_archive(METADATA, big, *small), megabytes=20)

@@ -1,4 +1,4 @@
-"""Zip archives that want to harm: refused with a sentence, in little memory, whatever they claim."""
+"""Hostile zip archives: refused with a sentence, in little memory."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FIELDS = {
 
 
 def patched(content: bytes, path: str, **fields: int) -> bytes:
-    """A zip whose directory says something else about the member `path`."""
+    """A zip whose directory has wrong fields for the member `path`."""
     data = bytearray(content)
     entry = data.rindex(path.encode()) - 46
     for field, value in fields.items():
@@ -52,7 +52,7 @@ LOCAL_OFFSETS = {"flags": 6, "method": 8, "crc": 14, "compressed": 18, "size": 2
 
 
 def patched_twice(content: bytes, path: str, **fields: int) -> bytes:
-    """A zip whose directory and whose local header say the same wrong thing about the member `path`."""
+    """A zip whose directory and local header have the same wrong fields for the member `path`."""
     data = bytearray(patched(content, path, **fields))
     for field, value in fields.items():
         start = data.index(path.encode()) - 30
@@ -61,13 +61,13 @@ def patched_twice(content: bytes, path: str, **fields: int) -> bytes:
 
 
 def end_patched(content: bytes, *, size: int, offset: int, count: int = 1) -> bytes:
-    """A zip whose end says something else about its directory."""
+    """A zip whose end record has wrong fields."""
     start = content.rindex(b"PK\x05\x06")
     return content[:start] + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, count, count, size, offset, 0)
 
 
 def make_zip_with(method: int, *, force_zip64: bool = False) -> bytes:
-    """A wheel whose METADATA is compressed by that method."""
+    """A wheel whose METADATA is compressed by this method."""
     target = io.BytesIO()
     info = zipfile.ZipInfo(PATH)
     info.compress_type = method
@@ -80,7 +80,7 @@ def make_zip_with(method: int, *, force_zip64: bool = False) -> bytes:
 
 
 def make_raw(stream: bytes, *, size: int, crc: int = 0, directory: bytes | None = None) -> bytes:
-    """A wheel whose METADATA is that deflated stream, with any size and any directory."""
+    """A wheel whose METADATA is this deflate stream, with any size and any directory."""
     name = PATH.encode()
     common = struct.pack("<5H3L2H", 20, 0, 8, 0, 0x21, crc, len(stream), size, len(name), 0)
     local = b"PK\x03\x04" + common + name + stream
@@ -93,7 +93,7 @@ def make_raw(stream: bytes, *, size: int, crc: int = 0, directory: bytes | None 
 
 
 def deflated(data: bytes, times: int = 1) -> bytes:
-    """A deflate stream of `data` again and again, which never ends."""
+    """A deflate stream that repeats `data` without end."""
     deflater = zlib.compressobj(9, wbits=-15)
     first = deflater.compress(data) + deflater.flush(zlib.Z_FULL_FLUSH)
     again = deflater.compress(data) + deflater.flush(zlib.Z_FULL_FLUSH)
@@ -117,12 +117,12 @@ MEBIBYTE = bytes(1024 * 1024)
     ],
 )
 def test_accepted(read: Read, content: bytes) -> None:
-    """What tools write in their several ways is read."""
+    """The archives of all tools are read."""
     assert read(WHEEL, content).text == TEXT
 
 
 class CountingFile(io.BytesIO):
-    """Remembers from where it was read."""
+    """A file that records the offsets of its reads."""
 
     def __init__(self, content: bytes) -> None:
         super().__init__(content)
@@ -134,7 +134,7 @@ class CountingFile(io.BytesIO):
 
 
 def test_distant() -> None:
-    """A wheel that is dear to read is read at its end and at METADATA, and nowhere else."""
+    """A wheel in a registry is read only at its end and at METADATA."""
     filename, content = make_wheel(files={"a.bin": bytes(range(256)) * 1000})
     file, wheel = CountingFile(b"xxxx" + content[4:]), parse_filename(filename)
     assert isinstance(wheel, Wheel)
@@ -152,7 +152,7 @@ def test_distant() -> None:
     ],
 )
 def test_distant_of_another(filename: str, sentence: str) -> None:
-    """It has to be the wheel that its file name says, as one at hand has to be."""
+    """Its metadata must agree with its file name, like that of a local wheel."""
     wheel = parse_filename(filename)
     assert isinstance(wheel, Wheel)
     with pytest.raises(InvalidRequest, match=sentence):
@@ -160,7 +160,7 @@ def test_distant_of_another(filename: str, sentence: str) -> None:
 
 
 def test_comment(read: Read) -> None:
-    """An archive may bear a comment, as those that git makes do."""
+    """An archive may have a comment, like those of git."""
     target = io.BytesIO(make_zip(MEMBERS))
     with zipfile.ZipFile(target, "a") as archive:
         archive.comment = b"0123456789abcdef"
@@ -250,25 +250,25 @@ def test_comment(read: Read) -> None:
     ],
 )
 def test_refused(refusal: Refusal, content: bytes, sentence: str) -> None:
-    """A zip that isn't whole, plain and a wheel is refused with its reason."""
+    """A zip that is incomplete, unusual or not a wheel is refused with the reason."""
     assert sentence in refusal(WHEEL, content)
 
 
 def test_metadata_of_a_gigabyte(refusal: Refusal) -> None:
-    """METADATA of a gigabyte of zeros is refused by what it says of itself."""
+    """METADATA of a gigabyte of zeros is refused because of its declared size."""
     content = make_raw(deflated(MEBIBYTE, 1024), size=1 << 30)
     assert len(content) < 3_000_000
     assert str(METADATA_LIMIT) in refusal(WHEEL, content, megabytes=1)
 
 
 def test_metadata_of_a_gigabyte_that_lies(refusal: Refusal) -> None:
-    """METADATA that unpacks to more than it says is not unpacked further than that."""
+    """METADATA is unpacked only up to its declared size."""
     content = make_raw(deflated(MEBIBYTE, 1024), size=METADATA_LIMIT)
     assert "can't be read" in refusal(WHEEL, content, megabytes=25)
 
 
 def test_stream_without_content(refusal: Refusal) -> None:
-    """A stream of blocks without content, which would only take time, is refused by its length."""
+    """A stream of empty blocks, which would only take time, is refused because of its length."""
     empty_block = b"\0\0\0\xff\xff"
     content = make_raw(empty_block * 2_000_000, size=10)
     assert "compressed bytes" in refusal(WHEEL, content, megabytes=1)
@@ -277,7 +277,7 @@ def test_stream_without_content(refusal: Refusal) -> None:
 
 
 def make_many(count: int) -> bytes:
-    """A wheel of that many empty members, the last of which is METADATA."""
+    """A wheel of many empty members; the last one is METADATA."""
     local = b"PK\x03\x04" + struct.pack("<5H3L2H", 20, 0, 0, 0, 0x21, 0, 0, 0, 1, 0) + b"a"
     entry = b"PK\x01\x02" + struct.pack("<6H3L5H2L", 20, 20, 0, 0, 0, 0x21, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0)
     entries = b"".join(
@@ -299,12 +299,12 @@ def test_as_many_members_as_allowed(read: Read) -> None:
 
 
 def test_too_many_members(refusal: Refusal) -> None:
-    """200,000 members are counted before zipfile makes objects of them, whatever the archive's end says."""
+    """200,000 members are counted before zipfile creates objects, whatever the end record says."""
     assert f"at most {MEMBER_LIMIT}" in refusal(WHEEL, make_many(200_000), megabytes=12)
 
 
 def test_huge_directory(refusal: Refusal) -> None:
-    """A directory of many megabytes is not read."""
+    """A directory of many megabytes isn't read."""
     content = make_raw(b"", size=0, directory=bytes(DIRECTORY_LIMIT + 1))
     assert f"at most {DIRECTORY_LIMIT}" in refusal(WHEEL, content, megabytes=1)
 
@@ -315,7 +315,7 @@ def test_huge_directory(refusal: Refusal) -> None:
     ids=["far away", "huge", "largest numbers", "beyond signed"],
 )
 def test_zip64_directory(refusal: Refusal, size: int, offset: int) -> None:
-    """The numbers of zip64, which may be anything, lead nowhere outside the file."""
+    """Offsets in zip64 records may be anything; no read leaves the file."""
     plain = make_zip(MEMBERS)
     start = plain.rindex(b"PK\x05\x06")
     record = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, 2, 2, size, offset)
@@ -324,7 +324,7 @@ def test_zip64_directory(refusal: Refusal, size: int, offset: int) -> None:
 
 
 def test_sdist(refusal: Refusal) -> None:
-    """An sdist's zip is held to the same rules."""
+    """The same rules hold for an sdist's zip."""
     content = patched_twice(make_sdist(ending=".zip")[1], "hello_world-1.0/PKG-INFO", flags=1)
     assert "encrypted" in refusal("hello_world-1.0.zip", content)
 
@@ -332,7 +332,7 @@ def test_sdist(refusal: Refusal) -> None:
 @settings(max_examples=300)
 @given(st.data())
 def test_any_damage(data: st.DataObject) -> None:
-    """However a zip is damaged, it is read or refused: nothing else is raised."""
+    """A damaged zip is read or refused. No other exception is raised."""
     filename, whole = make_wheel() if data.draw(st.booleans()) else make_sdist(ending=".zip")
     content = bytearray(whole)
     for _ in range(data.draw(st.integers(1, 4))):

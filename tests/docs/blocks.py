@@ -1,7 +1,6 @@
-"""What the documents show: their blocks, and what is to be done with each.
-
-A comment right before a block says so: `.. file: NAME` writes it to a file, `.. schema: NAME` checks it by a
-schema of check-jsonschema, `.. not run: REASON` leaves it to the reader. A block of `sh` without one is run.
+"""The code blocks of the documents, and what is done with each. A comment before a block says it: `.. file:
+NAME` writes it to a file, `.. schema: NAME` validates it with a schema of check-jsonschema, `.. not run:
+REASON` skips it. Any other `sh` block is run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The registry over a directory of its own, as a client sees it; a clock to turn and a disk to break."""
+"""The registry over a new directory, and a client; a clock that can be advanced, and a disk that can fail."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.embedded.builders import Wire
 
 @dataclass
 class Clock:
-    """The real time, moved ahead by what a test adds."""
+    """The real time, plus what a test adds."""
 
     ahead: float = 0.0
 
@@ -29,7 +29,7 @@ class Clock:
 
 @dataclass
 class Steps:
-    """The operations on the disk; `trouble` has the error that an operation raises."""
+    """The operations on the disk. `trouble` has the error that an operation raises."""
 
     trouble: dict[str, OSError] = field(default_factory=dict)
     taken: list[tuple[str, Path]] = field(default_factory=list)

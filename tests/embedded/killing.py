@@ -23,14 +23,14 @@ AFTER = make_image_index(NEIGHBOUR, MINE)
 
 
 def prepare(wire: Wire) -> None:
-    """A neighbour's file under the tag, and a tag to delete."""
+    """Another file under the tag, and a tag to delete."""
     wire.push_image(NAME, content=b"neighbour")
     wire.push(NAME, "1.0", BEFORE)
     wire.push(NAME, "old", BEFORE)
 
 
 def publish(wire: Wire) -> None:
-    """One more file, as PyOCI publishes it."""
+    """One more file, published like by PyOCI."""
     wire.push_image(NAME, content=b"mine" * 100)
     wire.push(NAME, "1.0", AFTER)
 
@@ -48,7 +48,9 @@ CHANGES = {"publish": publish, "first": first, "delete": delete}
 
 
 class Killer:
-    """Kills its process at the step `at`, and notes which files have bytes that the disk may not have."""
+    """Kills its process at the step `at`, and records the files that may have bytes that
+    aren't on the disk.
+    """
 
     def __init__(self, at: int, note: Path) -> None:
         self._left = at
@@ -69,7 +71,7 @@ class Killer:
 
 
 def run(directory: Path, change: str, at: int, note: Path) -> bool:
-    """Make the change, up to a step; whether it came to its end."""
+    """Make the change, up to a step. Returns whether it was completed."""
     child = os.fork()
     if child == 0:
         disk = Disk(step=Killer(at, note))
@@ -84,7 +86,7 @@ def run(directory: Path, change: str, at: int, note: Path) -> bool:
 
 
 def tear(note: Path) -> None:
-    """Leave half of what the disk may not have."""
+    """Cut the files that aren't on the disk to half of their size."""
     for name in note.read_text().splitlines():
         path = Path(name)
         if path.exists():

@@ -30,7 +30,7 @@ def basic(username: str, password: str) -> dict[str, str]:
 
 @dataclass
 class Watch:
-    """A monotonic clock that stands until it is turned."""
+    """A monotonic clock that the test advances."""
 
     now: float = 1000.0
 
@@ -40,7 +40,7 @@ class Watch:
 
 @dataclass(frozen=True)
 class Accounts:
-    """A password file to rewrite. `checked` holds the hashes that bcrypt has worked on."""
+    """A password file that can be rewritten. `checked` has the hashes that bcrypt has computed."""
 
     path: Path
     watch: Watch = field(default_factory=Watch)
@@ -83,7 +83,7 @@ def accounts(tmp_path: Path) -> Accounts:
 def test_a_password_gives_its_user_access(
     accounts: Accounts, username: str, password: str, allowed: bool
 ) -> None:
-    """The first line with a user's name has the password that counts."""
+    """The first line of a user counts."""
     htpasswd = accounts.read()
     assert htpasswd.allows(username, password) is allowed
     assert htpasswd.allows(username, password) is allowed
@@ -97,14 +97,16 @@ def test_every_spelling_of_bcrypt_is_read(accounts: Accounts, prefix: bytes) -> 
 
 
 def test_a_long_password_counts_to_its_72nd_byte(accounts: Accounts) -> None:
-    """bcrypt knows 72 bytes; htpasswd cuts there when it makes the file, so checks do too."""
+    """bcrypt uses 72 bytes, and htpasswd cuts there."""
     accounts.write(f"dora:{hash_of('x' * 80)}")
     assert accounts.read().allows("dora", "x" * 80)
     assert not accounts.read().allows("dora", "x" * 71)
 
 
 def test_an_unknown_user_costs_as_much_as_a_known_one(accounts: Accounts) -> None:
-    """The time of an answer doesn't reveal a user: bcrypt works for both, at the highest cost."""
+    """The time of an answer doesn't reveal whether a user exists: bcrypt runs for both,
+    at the highest cost.
+    """
     accounts.write(f"anna:{hash_of(ANNA)}\nben:{hash_of(BEN).replace('$04$', '$05$')}")
     htpasswd = accounts.read()
     assert not htpasswd.allows("nobody", "wrong")
@@ -113,7 +115,7 @@ def test_an_unknown_user_costs_as_much_as_a_known_one(accounts: Accounts) -> Non
 
 
 def test_a_success_is_cached_for_a_minute(accounts: Accounts) -> None:
-    """The second check of the same credentials costs no bcrypt; a failure is never cached."""
+    """The second check of the same credentials needs no bcrypt. A failure isn't cached."""
     htpasswd = accounts.read()
     counts = []
     for seconds, password in ((0, ANNA), (59, ANNA), (2, ANNA), (0, "wrong"), (0, "wrong")):
@@ -124,7 +126,7 @@ def test_a_success_is_cached_for_a_minute(accounts: Accounts) -> None:
 
 
 def test_the_cache_of_successes_has_a_bound(accounts: Accounts) -> None:
-    """The cache has a bound; a user who falls out of it is checked again."""
+    """A user who is evicted is checked again."""
     password = hash_of("x")
     accounts.write("\n".join(f"user{number}:{password}" for number in range(1030)))
     htpasswd = accounts.read()
@@ -133,7 +135,7 @@ def test_the_cache_of_successes_has_a_bound(accounts: Accounts) -> None:
 
 
 def test_a_changed_file_counts_at_once(accounts: Accounts) -> None:
-    """A user who was removed from the file has no access, though cached; a new user has."""
+    """A removed user loses access although cached, and a new user gets it."""
     htpasswd = accounts.read()
     assert htpasswd.allows("anna", ANNA)
     accounts.write(f"carl:{hash_of('new')}")
@@ -143,7 +145,7 @@ def test_a_changed_file_counts_at_once(accounts: Accounts) -> None:
 
 @pytest.mark.parametrize("damage", ["", "anna:secret", None], ids=["empty", "not bcrypt", "gone"])
 def test_a_broken_file_gives_no_access(accounts: Accounts, damage: str | None) -> None:
-    """While the file can't be read every request is refused with a sentence."""
+    """While the file can't be read, every request is refused with a sentence."""
     htpasswd = accounts.read()
     whole = accounts.path.read_text()
     assert htpasswd.allows("anna", ANNA)
@@ -170,7 +172,7 @@ def test_a_broken_file_gives_no_access(accounts: Accounts, damage: str | None) -
     ],
 )
 def test_a_wrong_file_stops_the_start(accounts: Accounts, text: str, mistakes: list[str]) -> None:
-    """All wrong lines are named by their numbers in one message, which tells nothing that stands in them."""
+    """One message has the numbers of all wrong lines, and nothing of their content."""
     accounts.write(text)
     with pytest.raises(ValueError, match="htpasswd") as caught:
         accounts.read()
@@ -181,7 +183,7 @@ def test_a_wrong_file_stops_the_start(accounts: Accounts, text: str, mistakes: l
 
 @pytest.mark.parametrize("content", [None, b"anna:\xff"], ids=["missing", "no text"])
 def test_an_unreadable_file_stops_the_start(accounts: Accounts, content: bytes | None) -> None:
-    """A file that isn't there, or is no text, is named."""
+    """The message has its path."""
     accounts.path.unlink() if content is None else accounts.path.write_bytes(content)
     with pytest.raises(ValueError, match="can't be read"):
         accounts.read()
@@ -206,7 +208,7 @@ def guarded(directory: Path, accounts: Accounts) -> Wire:
 )
 @pytest.mark.parametrize("path", ["", "_catalog", "acme/hello/tags/list", "nonsense"])
 def test_without_a_password_every_request_gets_401(guarded: Wire, headers: dict[str, str], path: str) -> None:
-    """Wrong credentials, none, or a token get 401 and the challenge at every path."""
+    """Wrong credentials, none, or a token: 401 with a challenge at every path."""
     response = guarded.http.get(f"/v2/{path}", headers=headers)
     assert (response.status_code, code_of(response)) == (401, "UNAUTHORIZED")
     assert response.headers["WWW-Authenticate"] == 'Basic realm="pyoci"'
@@ -221,7 +223,7 @@ def test_with_a_password_the_registry_answers(guarded: Wire) -> None:
 
 
 def local_request(**overrides: str | None) -> dict[str, str]:
-    """What a program on this machine sends; None leaves a variable out."""
+    """The environ of a request from this machine; None leaves a variable out."""
     environ = {
         "REMOTE_ADDR": "127.0.0.1",
         "HTTP_HOST": "127.0.0.1:8080",
@@ -247,7 +249,7 @@ def local_request(**overrides: str | None) -> dict[str, str]:
     ],
 )
 def test_a_program_on_this_machine_has_access(overrides: dict[str, str]) -> None:
-    """A loopback peer that asks for a loopback Host needs no password."""
+    """A loopback peer with a loopback Host needs no password."""
     assert refusal_for_remote_peer(local_request(**overrides)) is None
 
 
@@ -282,7 +284,7 @@ def test_a_program_on_this_machine_has_access(overrides: dict[str, str]) -> None
     ],
 )
 def test_other_requests_are_refused(overrides: dict[str, str]) -> None:
-    """The refusal of the network, a proxy or a web page names the setting that gives access."""
+    """Requests from the network, a proxy or a web page are refused. The message names the setting."""
     reason = refusal_for_remote_peer(local_request(**overrides))
     assert reason is not None
     assert "PYOCI_EMBEDDED_HTPASSWD" in reason

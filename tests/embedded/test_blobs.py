@@ -75,7 +75,7 @@ def test_a_range_outside_the_blob_is_refused(pushed: Wire, header: str) -> None:
 
 @pytest.mark.parametrize("header", ["bytes=0-1,5-6", "lines=1-2", "bytes=", "bytes=-", "bytes=x-y"])
 def test_other_ranges_are_ignored(pushed: Wire, header: str) -> None:
-    """Several ranges, other units and nonsense answer 200 with everything (RFC 9110, section 14.2)."""
+    """Several ranges, other units and invalid values answer 200 with everything (RFC 9110, section 14.2)."""
     assert pushed.http.get(URL, headers={"Range": header}).data == CONTENT
 
 
@@ -87,7 +87,7 @@ def test_if_range_with_another_etag_gives_everything(pushed: Wire) -> None:
 
 
 def test_if_none_match_spares_the_bytes(pushed: Wire) -> None:
-    """A client that has the blob gets 304."""
+    """A client that has the blob gets a 304."""
     response = pushed.http.get(URL, headers={"If-None-Match": f'"{DIGEST}"'})
     assert (response.status_code, response.data) == (304, b"")
 
@@ -119,7 +119,7 @@ def test_a_large_blob_comes_in_pieces(wire: Wire) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
 def test_an_unknown_blob_is_not_found(pushed: Wire, method: str) -> None:
-    """What was never pushed answers 404, in this repository and in one that doesn't exist."""
+    """404, in this repository and in one that doesn't exist."""
     unknown = digest_of(b"other")
     for name in ("acme/hello", "acme/other"):
         response = pushed.http.open(f"/v2/{name}/blobs/{unknown}", method=method)
@@ -167,8 +167,8 @@ def test_a_blob_that_is_there_is_mounted_again(pushed: Wire) -> None:
 
 
 @pytest.mark.parametrize("source", ["&from=acme/nowhere", ""], ids=["from a repository", "from anywhere"])
-def test_what_cant_be_mounted_is_to_be_uploaded(wire: Wire, source: str) -> None:
-    """Mounting what isn't there answers 202 with an upload that takes the bytes."""
+def test_failed_mount_opens_an_upload(wire: Wire, source: str) -> None:
+    """A mount of a missing blob answers 202 with an upload."""
     response = wire.http.post(f"/v2/other/place/blobs/uploads/?mount={DIGEST}{source}")
     assert response.status_code == 202
     assert wire.http.put(f"{response.location}?digest={DIGEST}", data=CONTENT).status_code == 201
@@ -199,8 +199,8 @@ def test_the_empty_blob_is_a_blob(wire: Wire) -> None:
     assert (response.status_code, response.headers["Content-Length"]) == (200, "0")
 
 
-def test_head_makes_an_old_blob_young(pushed: Wire, clock: Clock, directory: Path) -> None:
-    """A client that hears of a blob may rely on it: HEAD renews its time, a GET does not."""
+def test_head_renews_a_blob(pushed: Wire, clock: Clock, directory: Path) -> None:
+    """A client may rely on a blob that HEAD has confirmed; GET doesn't renew it."""
     path = directory / "acme/hello/blobs/sha256" / DIGEST.removeprefix("sha256:")
     clock.pass_hours(2)
     pushed.http.get(URL)
@@ -211,22 +211,22 @@ def test_head_makes_an_old_blob_young(pushed: Wire, clock: Clock, directory: Pat
 
 @pytest.mark.parametrize("number", [errno.EXDEV, errno.EMLINK], ids=["another disk", "too many names"])
 def test_a_blob_that_cant_be_linked_is_copied(pushed: Wire, steps: Steps, number: int) -> None:
-    """A mount works where the file system gives no second name to a file."""
+    """If the file system has no hard links."""
     steps.trouble["link"] = OSError(number, "no link")
     response = pushed.http.post(f"/v2/other/place/blobs/uploads/?mount={DIGEST}&from=acme/hello")
     assert response.status_code == 201
     assert pushed.http.get(response.location).data == CONTENT
 
 
-def test_a_blob_that_goes_while_it_is_mounted_is_to_be_uploaded(pushed: Wire, steps: Steps) -> None:
-    """Where another request deletes the source meanwhile, a mount answers 202."""
+def test_mount_of_a_blob_that_is_deleted_meanwhile_opens_an_upload(pushed: Wire, steps: Steps) -> None:
+    """202, like for a missing blob."""
     steps.trouble["link"] = FileNotFoundError(errno.ENOENT, "gone")
     response = pushed.http.post(f"/v2/other/place/blobs/uploads/?mount={DIGEST}&from=acme/hello")
     assert response.status_code == 202
 
 
-def test_trouble_with_a_mount_is_no_success(pushed: Wire, steps: Steps) -> None:
-    """A disk that fails while a blob is mounted answers 500."""
+def test_mount_with_a_failing_disk_is_a_500(pushed: Wire, steps: Steps) -> None:
+    """It isn't reported as a success."""
     steps.trouble["link"] = OSError(errno.EIO, "broken")
     response = pushed.http.post(f"/v2/other/place/blobs/uploads/?mount={DIGEST}&from=acme/hello")
     assert response.status_code == 500
@@ -235,10 +235,10 @@ def test_trouble_with_a_mount_is_no_success(pushed: Wire, steps: Steps) -> None:
 @pytest.mark.parametrize(
     ("number", "status"), [(errno.EROFS, 200), (errno.EACCES, 200), (errno.EPERM, 200), (errno.EIO, 500)]
 )
-def test_a_blob_can_be_read_where_nothing_can_be_written(
+def test_read_only_disk_serves_blobs(
     pushed: Wire, clock: Clock, steps: Steps, number: int, status: int
 ) -> None:
-    """HEAD of an old blob answers on a read-only disk too: nothing is collected there."""
+    """HEAD of an old blob answers, too: nothing is collected there."""
     clock.pass_hours(2)
     steps.trouble["touch"] = OSError(number, "no")
     assert pushed.http.head(URL).status_code == status

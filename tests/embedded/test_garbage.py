@@ -1,4 +1,4 @@
-"""Garbage collection: what nothing has referred to for an hour is removed; all else stays."""
+"""Garbage collection: what nothing has referred to for an hour is removed, and nothing else."""
 
 import fcntl
 import json
@@ -21,7 +21,7 @@ def files(directory: Path) -> set[str]:
 
 
 def test_what_is_referred_to_stays(wire: Wire, directory: Path, disk: Disk, clock: Clock) -> None:
-    """A tagged image index, its manifests without tags, and their blobs survive, however old."""
+    """A tagged image index, its untagged manifests and their blobs stay, at any age."""
     wheel, sdist = wire.push_image(NAME, content=b"wheel"), wire.push_image(NAME, content=b"sdist")
     wire.push(NAME, "1.0", make_image_index(wheel, sdist))
     before = files(directory)
@@ -32,7 +32,9 @@ def test_what_is_referred_to_stays(wire: Wire, directory: Path, disk: Disk, cloc
 
 
 def test_what_nothing_refers_to_goes(wire: Wire, directory: Path, disk: Disk, clock: Clock) -> None:
-    """A lone blob, an image index that lost its tag, and what only that needed go; shared blobs stay."""
+    """An unused blob, an image index without a tag, and what only that needed are
+    removed. Shared blobs stay.
+    """
     old, kept = wire.push_image(NAME, content=b"old"), wire.push_image(NAME, content=b"kept")
     replaced = wire.push(NAME, "1.0", make_image_index(old, kept))
     lone = wire.push_blob(NAME, b"lone")
@@ -61,7 +63,7 @@ def test_nothing_younger_than_an_hour_is_removed(
 
 
 def test_what_loses_its_tag_gets_an_hour(wire: Wire, directory: Path, disk: Disk, clock: Clock) -> None:
-    """A reader who just looked a tag up still finds the manifest, though it was pushed long ago."""
+    """A client that has just read the tag can still read the manifest, however old it is."""
     for tag in ("replaced", "deleted"):
         wire.push(NAME, tag, make_image_index(annotations={"of": tag}))
     clock.pass_hours(100)
@@ -72,8 +74,8 @@ def test_what_loses_its_tag_gets_an_hour(wire: Wire, directory: Path, disk: Disk
     assert gc(directory, disk=disk).manifests == 2
 
 
-def test_what_was_promised_gets_an_hour(wire: Wire, directory: Path, disk: Disk, clock: Clock) -> None:
-    """HEAD says that a blob or manifest exists: a push may rely on it, so both stay for an hour."""
+def test_what_head_has_confirmed_gets_an_hour(wire: Wire, directory: Path, disk: Disk, clock: Clock) -> None:
+    """A push may rely on a blob or manifest that HEAD has confirmed."""
     manifest = wire.push_image(NAME)
     clock.pass_hours(2)
     for path in (
@@ -89,7 +91,7 @@ def test_what_was_promised_gets_an_hour(wire: Wire, directory: Path, disk: Disk,
 def test_referrers_live_as_long_as_their_subject(
     wire: Wire, directory: Path, disk: Disk, clock: Clock
 ) -> None:
-    """A manifest whose subject stays is kept, and so is what refers to that; an orphan goes."""
+    """A manifest whose subject stays is kept, with its own referrers. One without a subject is removed."""
     subject = wire.push_image(NAME, "1.0")
     signature = make_image_index(subject=make_descriptor(subject, MANIFEST))
     wire.push(NAME, None, signature)
@@ -104,7 +106,7 @@ def test_referrers_live_as_long_as_their_subject(
 
 
 def test_old_uploads_and_temporary_files_go(wire: Wire, directory: Path, disk: Disk, clock: Clock) -> None:
-    """What a killed worker or a lost client left behind is removed; an upload in use is kept."""
+    """Those of killed workers and lost clients are removed. An upload in use is kept."""
     wire.push(NAME, "1.0", make_image_index())
     left, taken = (wire.http.post(f"/v2/{NAME}/blobs/uploads/").location for _ in range(2))
     wire.http.patch(left, data=b"x" * 100)
@@ -130,7 +132,7 @@ def test_a_collected_repository_still_exists(wire: Wire, directory: Path, disk: 
 def test_what_cant_be_read_is_left_alone(
     wire: Wire, directory: Path, disk: Disk, clock: Clock, damage: str
 ) -> None:
-    """A repository with a torn list or manifest is reported and not touched; the others are collected."""
+    """A repository with a damaged index or manifest is reported and not changed; the others are collected."""
     digest = wire.push(NAME, "1.0", make_image_index())
     wire.push_blob(NAME, b"lone")
     wire.push_blob("other", b"lone")

@@ -54,15 +54,15 @@ def test_a_pushed_manifest_comes_back_byte_by_byte(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("accept", [None, "*/*", "text/html", MANIFEST], ids=str)
-def test_accept_is_not_looked_at(wire: Wire, accept: str | None) -> None:
-    """An image index is sent with any Accept; its Content-Type names its format."""
+def test_accept_is_ignored(wire: Wire, accept: str | None) -> None:
+    """An image index is sent for any Accept; its Content-Type names its format."""
     wire.push(NAME, "1.0", make_image_index())
     response = wire.http.get(url("1.0"), headers={} if accept is None else {"Accept": accept})
     assert (response.status_code, response.content_type) == (200, IMAGE_INDEX)
 
 
 def test_if_none_match_spares_the_manifest(wire: Wire) -> None:
-    """A client that has the manifest gets 304 with its digest, as long as the tag names it."""
+    """A client that has the manifest gets a 304 with its digest, while the tag names it."""
     digest = wire.push(NAME, "1.0", make_image_index())
     headers = {"If-None-Match": f'"{digest}"'}
     response = wire.http.get(url("1.0"), headers=headers)
@@ -137,8 +137,8 @@ def test_a_wrong_digest_is_refused(wire: Wire, digest: str) -> None:
         pytest.param(make_manifest(annotations={"a": "A" * 4_190_000}), MANIFEST, id="nearly 4 MiB"),
     ],
 )
-def test_manifests_that_are_taken(wire: Wire, document: bytes, content_type: str) -> None:
-    """Image manifests and image indexes of OCI and Docker are taken, with whatever else stands in them."""
+def test_accepted_manifests(wire: Wire, document: bytes, content_type: str) -> None:
+    """Image manifests and image indexes of OCI and Docker, with any other keys."""
     wire.push_blob(NAME, b"{}")
     response = wire.http.put(url("1.0"), data=document, content_type=content_type)
     assert response.status_code == 201, response.text
@@ -186,8 +186,8 @@ def test_manifests_that_are_taken(wire: Wire, document: bytes, content_type: str
         pytest.param(make_manifest(subject={"digest": "x"}), MANIFEST, id="subject that is no descriptor"),
     ],
 )
-def test_manifests_that_are_refused(wire: Wire, document: bytes, content_type: str) -> None:
-    """What is no manifest and no image index answers 400 with a sentence, and nothing is stored."""
+def test_refused_manifests(wire: Wire, document: bytes, content_type: str) -> None:
+    """400 with a sentence, and nothing is stored."""
     wire.push_blob(NAME, b"{}")
     response = wire.http.put(url("1.0"), data=document, content_type=content_type)
     assert (response.status_code, code_of(response)) == (400, "MANIFEST_INVALID")
@@ -288,7 +288,7 @@ def test_a_subject_is_acknowledged(wire: Wire) -> None:
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"null", b"[]", b'{"manifests": {}}', b'{"manifests": [{}]}'])
 def test_a_torn_list_is_an_error_and_no_loss(wire: Wire, directory: Path, damage: bytes) -> None:
-    """Where index.json can't be read, everything answers 500 with a sentence, and nothing overwrites it."""
+    """If index.json can't be parsed, every request answers 500 with a sentence, and nothing overwrites it."""
     wire.push(NAME, "1.0", make_image_index())
     path = directory / NAME / "index.json"
     whole = path.read_bytes()
@@ -316,7 +316,7 @@ def test_a_list_with_a_wrong_entry_is_an_error(wire: Wire, directory: Path, entr
 
 @pytest.mark.parametrize("damage", [b"", b"{}", None], ids=["empty", "changed", "lost"])
 def test_a_torn_manifest_is_never_served(wire: Wire, directory: Path, damage: bytes | None) -> None:
-    """A manifest whose bytes changed or went answers 500, and pushing it again repairs it."""
+    """A manifest whose bytes changed or are missing answers 500. Pushing it again repairs it."""
     document = make_image_index()
     digest = wire.push(NAME, "1.0", document)
     path = directory / NAME / "blobs" / digest.replace(":", "/")
@@ -328,7 +328,7 @@ def test_a_torn_manifest_is_never_served(wire: Wire, directory: Path, damage: by
 
 @pytest.mark.parametrize("kept", [0, 3], ids=["empty", "short"])
 def test_a_torn_blob_is_not_built_upon(wire: Wire, directory: Path, kept: int) -> None:
-    """A manifest isn't stored over a blob that lost bytes; the blob counts as absent, and can be pushed."""
+    """A manifest that needs a truncated blob isn't stored. The blob counts as absent, and can be pushed."""
     digest = wire.push_blob(NAME, b"layer")
     wire.push_blob(NAME, b"{}")
     (directory / NAME / "blobs" / digest.replace(":", "/")).write_bytes(b"layer"[:kept])
@@ -341,7 +341,7 @@ def test_a_torn_blob_is_not_built_upon(wire: Wire, directory: Path, kept: int) -
 
 @pytest.mark.parametrize("operation", ["create", "write", "sync", "rename", "mkdir"])
 def test_a_full_disk_leaves_the_tag_as_it_was(wire: Wire, steps: Steps, operation: str) -> None:
-    """A PUT that finds the disk full answers 507; the tag names what it named."""
+    """PUT answers 507, and the tag isn't changed."""
     wire.push(NAME, "1.0", make_image_index())
     steps.trouble[operation] = OSError(errno.ENOSPC, "no room")
     other = make_image_index(annotations={"a": "b"})
@@ -353,7 +353,7 @@ def test_a_full_disk_leaves_the_tag_as_it_was(wire: Wire, steps: Steps, operatio
 
 
 def test_what_other_programs_wrote_survives(wire: Wire, directory: Path) -> None:
-    """Names that are no tags, keys and annotations of others stay in index.json through a write."""
+    """Names that aren't tags, and foreign keys and annotations, stay in index.json."""
     wire.push(NAME, "1.0", make_image_index())
     path = directory / NAME / "index.json"
     listed = json.loads(path.read_bytes())
@@ -373,8 +373,8 @@ def test_what_other_programs_wrote_survives(wire: Wire, directory: Path) -> None
     assert all(entry in after["manifests"] for entry in listed["manifests"])
 
 
-def test_an_untagged_entry_keeps_what_others_noted(wire: Wire, directory: Path) -> None:
-    """A tag that is deleted takes its name along, not the annotations that others put beside it."""
+def test_untagged_entry_keeps_foreign_annotations(wire: Wire, directory: Path) -> None:
+    """Deleting a tag removes only its name."""
     wire.push(NAME, "1.0", make_image_index())
     path = directory / NAME / "index.json"
     listed = json.loads(path.read_bytes())
@@ -385,7 +385,7 @@ def test_an_untagged_entry_keeps_what_others_noted(wire: Wire, directory: Path) 
 
 
 def test_what_another_process_writes_is_seen_at_once(wire: Wire, directory: Path) -> None:
-    """The list is read again whenever its file changed, however quickly."""
+    """index.json is read again whenever the file has changed, however quickly."""
     other = Wire(create_registry_app(directory, htpasswd=None, local_only=False).test_client())
     for number in range(30):
         document = make_image_index(annotations={"number": f"{number:03}"})
@@ -395,7 +395,7 @@ def test_what_another_process_writes_is_seen_at_once(wire: Wire, directory: Path
 
 
 def test_more_repositories_than_memory_keeps(wire: Wire) -> None:
-    """The lists of a few repositories stay in memory; those that don't are read again."""
+    """The indexes of a few repositories are cached; others are read again."""
     for _ in range(2):
         for number in range(70):
             wire.push(f"acme/number{number}", "1.0", make_image_index())
@@ -403,7 +403,7 @@ def test_more_repositories_than_memory_keeps(wire: Wire) -> None:
 
 
 def test_a_manifest_that_others_made_too_large_is_an_error(wire: Wire, directory: Path) -> None:
-    """A manifest over 4 MiB, which only another program can have put here, isn't read into memory."""
+    """A manifest over 4 MiB, which only another program can write, isn't read into memory."""
     digest = wire.push(NAME, "1.0", make_image_index())
     with (directory / NAME / "blobs" / digest.replace(":", "/")).open("r+b") as file:
         file.truncate(4_194_305)

@@ -1,6 +1,5 @@
-"""Every kind of content goes through its life: pushed, listed, looked at, pulled, referred to, deleted.
-
-In the order of the conformance suite of OCI distribution, which tests/live runs where Go can fetch it.
+"""Every kind of content: pushed, listed, read, referred to and deleted. The order is that of the conformance
+suite of OCI distribution, which tests/live runs if Go can fetch it.
 """
 
 from __future__ import annotations
@@ -104,8 +103,8 @@ CONTENTS = {
 
 
 @pytest.mark.parametrize("content", [pytest.param(content, id=kind) for kind, content in CONTENTS.items()])
-def test_life(wire: Wire, content: Content) -> None:
-    """What was pushed is there in every way of asking, and what was deleted is gone in all of them."""
+def test_push_read_and_delete(wire: Wire, content: Content) -> None:
+    """Pushed content is in every kind of answer, and deleted content in none."""
     tag = None if content.algorithm == "sha512" else "tagged"  # a tag names its document by sha256
     push(wire, content, tag)
     for document in content.documents:

@@ -1,4 +1,4 @@
-"""Locks on repositories, and the name by which caches tell one registry from another."""
+"""Locks on repositories, and the identity by which caches distinguish registries."""
 
 import os
 import subprocess
@@ -34,7 +34,7 @@ def test_a_damaged_identity_is_not_used(tmp_path: Path, kept: str) -> None:
 
 
 def test_a_directory_that_cannot_be_written_has_no_lasting_identity(tmp_path: Path) -> None:
-    """Each call gives a new identity, so that no cache entry of another registry is used."""
+    """Each call returns a new identity, so that no other registry's cache entries are used."""
     assert identity(tmp_path / "missing") != identity(tmp_path / "missing")
 
 

@@ -1,4 +1,4 @@
-"""Pushing blobs in one piece, in chunks, as a stream; what goes wrong leaves nothing."""
+"""Pushing blobs in one piece, in chunks and as a stream. Failures leave nothing."""
 
 import errno
 import io
@@ -122,7 +122,7 @@ def test_a_stream_is_one_chunk(wire: Wire, location: str, content_range: str | N
 
 @pytest.mark.parametrize("how", ["post", "put", "patch"])
 def test_a_wrong_digest_stores_nothing(wire: Wire, location: str, directory: Path, how: str) -> None:
-    """Bytes that don't have the digest they came with answer 400, and not one of them stays."""
+    """400, and no bytes are kept."""
     wrong = CONTENT + b"!"
     if how == "post":
         response = wire.http.post(f"{UPLOADS}?digest={DIGEST}", data=wrong)
@@ -171,7 +171,7 @@ def test_an_upload_takes_one_request_at_a_time(app: Flask, wire: Wire, location:
     answers: list[TestResponse] = []
 
     class Meanwhile(io.RawIOBase):
-        """A body in the midst of which another request arrives."""
+        """A body during which another request arrives."""
 
         rest = CONTENT
 
@@ -187,7 +187,7 @@ def test_an_upload_takes_one_request_at_a_time(app: Flask, wire: Wire, location:
 
 
 class Broken(io.RawIOBase):
-    """A body whose sender goes away after a while."""
+    """A body whose client disconnects after some bytes."""
 
     def __init__(self, error: Exception | None) -> None:
         self._pieces = [CONTENT[:1000], CONTENT[1000:1500]]
@@ -208,7 +208,7 @@ class Broken(io.RawIOBase):
 )
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
 def test_a_short_body_is_not_kept(wire: Wire, location: str, method: str, error: Exception | None) -> None:
-    """A client that goes away half-way leaves the upload as it was before this request."""
+    """If a client disconnects, the upload is as before this request."""
     wire.http.patch(location, data=b"before")
     response = wire.stream(method, f"{location}?digest={DIGEST}", Broken(error), 3000)
     assert (response.status_code, code_of(response)) == (400, "SIZE_INVALID")
@@ -216,7 +216,7 @@ def test_a_short_body_is_not_kept(wire: Wire, location: str, method: str, error:
 
 
 def test_a_caller_within_the_process_gets_its_own_error(wire: Wire, location: str) -> None:
-    """What a caller's own body raises comes back to that caller, and nothing is kept."""
+    """An exception of the caller's body is raised to that caller, and nothing is kept."""
 
     class Gone(Exception):
         pass
@@ -265,8 +265,8 @@ def test_a_full_disk_stores_nothing(
     assert wire.http.get(f"/v2/acme/hello/blobs/{DIGEST}").data == CONTENT
 
 
-def test_other_trouble_with_the_disk_names_no_path(wire: Wire, directory: Path, steps: Steps) -> None:
-    """A disk that fails answers 500 with a sentence that tells no path."""
+def test_other_disk_errors_reveal_no_path(wire: Wire, directory: Path, steps: Steps) -> None:
+    """500 with a sentence."""
     steps.trouble["create"] = OSError(errno.EIO, "input/output error", str(directory))
     response = wire.http.post(UPLOADS)
     assert (response.status_code, code_of(response)) == (500, "UNKNOWN")
@@ -274,7 +274,7 @@ def test_other_trouble_with_the_disk_names_no_path(wire: Wire, directory: Path, 
 
 
 def test_bytes_reach_the_disk_before_their_name(wire: Wire, location: str, steps: Steps) -> None:
-    """A blob is brought to the disk before it gets its name, and its folder after."""
+    """A blob is flushed before it is renamed, and its folder afterwards."""
     steps.taken.clear()
     wire.http.put(f"{location}?digest={DIGEST}", data=CONTENT)
     operations = [operation for operation, _ in steps.taken]
@@ -378,7 +378,7 @@ def test_the_bytes_of_unfinished_uploads_have_a_limit(
 
 
 def test_a_long_upload_is_counted_again_on_the_way(directory: Path, disk: Disk) -> None:
-    """Other uploads may grow while one arrives, so the sum is taken again and again."""
+    """Other uploads may grow meanwhile, so the sum is computed again and again."""
     limits = UploadLimits(total_bytes=100 * 1024 * 1024)
     app = create_registry_app(directory, htpasswd=None, local_only=False, disk=disk, upload_limits=limits)
     wire = Wire(app.test_client())

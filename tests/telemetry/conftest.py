@@ -21,7 +21,7 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture(autouse=True)
 def _quiet_sdk() -> Iterator[None]:
-    """No test's log hears of what an exporter of another's says on its way out."""
+    """Messages of other tests' exporters aren't in a test's log."""
     yield
     for thread in threading.enumerate():
         if thread.name.startswith("Otel"):

@@ -1,4 +1,4 @@
-"""Log lines: who is heard, how they look, what never stands in them."""
+"""Log lines: levels, format, and what they never contain."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pyoci.telemetry.requests import RequestLog
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is one."""
+    """A stream that is a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -38,10 +38,8 @@ LEVELS = [
 
 
 @pytest.mark.parametrize(("default", "rooms", "room", "level", "heard"), LEVELS)
-def test_a_room_is_heard_at_its_level(
-    default: str, rooms: dict[str, str], room: str, level: str, heard: bool
-) -> None:
-    """By its own name, the nearest one above it, or the default."""
+def test_room_has_its_level(default: str, rooms: dict[str, str], room: str, level: str, heard: bool) -> None:
+    """By its own name, the nearest package above, or the default."""
     stream = io.StringIO()
     Log(default, rooms, stream).write("something", room=room, level=level)
     assert bool(stream.getvalue()) == heard
@@ -59,7 +57,7 @@ def test_a_line_is_json_for_machines() -> None:
 
 
 def test_a_line_is_coloured_on_a_terminal() -> None:
-    """For the person who ran `make serve`."""
+    """For a developer who runs `make serve`."""
     stream = Terminal()
     Log(stream=stream).write("request", room="web", status=200)
     assert "\x1b[" in stream.getvalue()
@@ -76,7 +74,7 @@ def test_a_line_is_coloured_on_a_terminal() -> None:
     ],
 )
 def test_user_info_is_masked(path: str) -> None:
-    """Somebody will put a password into a URL that ends up as a path."""
+    """Users may put a password into a URL, which is then logged as a path."""
     stream = io.StringIO()
     Log(stream=stream).write("request", room="web", path=path)
     assert "secret" not in stream.getvalue()
@@ -97,7 +95,7 @@ def make_environ(**overrides: str) -> dict[str, Any]:
     [(200, "info"), (404, "info"), (429, "warning"), (500, "error"), (503, "error"), (504, "error")],
 )
 def test_the_level_of_a_request(status: int, level: str) -> None:
-    """Errors are what PyOCI or a registry failed at."""
+    """Failures of PyOCI or a registry are errors."""
 
     def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         start_response(f"{status} x", [])
@@ -111,7 +109,7 @@ def test_the_level_of_a_request(status: int, level: str) -> None:
 
 
 class TestRequestLine:
-    """It is written when the server closes the answer, however that came about."""
+    """It is written when the server closes the answer, for whatever reason."""
 
     def run(self, application: Any, stream: io.StringIO, take: int) -> None:
         times = iter((1.0, 3.5))
@@ -121,8 +119,8 @@ class TestRequestLine:
             pass
         pieces.close()  # type: ignore[attr-defined]  # werkzeug's own iterator has it
 
-    def test_tells_what_was_sent(self) -> None:
-        """Status, bytes and the time that all of it took."""
+    def test_has_what_was_sent(self) -> None:
+        """Status, bytes and duration."""
         stream = io.StringIO()
         self.run(answer, stream, 9)
         (line,) = read(stream)
@@ -130,15 +128,15 @@ class TestRequestLine:
         assert "complete" not in line
         assert "secret" not in stream.getvalue()
 
-    def test_tells_that_the_client_was_gone(self) -> None:
-        """It took one piece of two."""
+    def test_has_that_the_client_disconnected(self) -> None:
+        """After one piece of two."""
         stream = io.StringIO()
         self.run(answer, stream, 1)
         (line,) = read(stream)
         assert (line["bytes"], line["complete"]) == (3, False)
 
-    def test_tells_of_an_application_that_failed(self) -> None:
-        """The failure goes on to the server."""
+    def test_has_a_failure_of_the_application(self) -> None:
+        """The exception is raised to the server."""
 
         def fail(environ: dict[str, Any], start_response: Any) -> list[bytes]:
             raise LookupError
@@ -150,7 +148,7 @@ class TestRequestLine:
         assert (line["status"], line["complete"]) == (500, False)
 
     def test_closes_what_it_wraps(self) -> None:
-        """A download gives its connection back."""
+        """A download releases its connection."""
         closed: list[bool] = []
 
         class Body(list[bytes]):
@@ -177,8 +175,8 @@ class TestRequestLine:
     ],
 )
 @pytest.mark.parametrize("kind", [io.StringIO, Terminal], ids=["machine", "terminal"])
-def test_what_a_terminal_would_obey(kind: type[io.StringIO], text: str) -> None:
-    """Control and direction characters from outside are written down, and neither obeyed nor a new line."""
+def test_control_characters_are_escaped(kind: type[io.StringIO], text: str) -> None:
+    """Control and direction characters in foreign text."""
     stream = kind()
     Log(stream=stream).write("request", room="web", path=text)
     (line,) = stream.getvalue().splitlines()

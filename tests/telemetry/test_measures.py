@@ -1,4 +1,4 @@
-"""What may stand in a label, and how few values there are of it."""
+"""The labels of metrics, and how few values each has."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ LABELS = {
 }
 
 
-def test_no_label_tells_of_a_project_or_a_caller() -> None:
-    """Whoever adds one has to add it here, too, and says why."""
+def test_labels_are_known() -> None:
+    """A new label has to be added here, and must not have projects or callers."""
     assert {label for measure in MEASURES for label in measure.labels} == LABELS
 
 
@@ -43,7 +43,7 @@ def test_names_are_unique() -> None:
 
 
 def test_hosts_are_few() -> None:
-    """A caller may name any host; those that were named first keep their names."""
+    """A caller may name any host. The first ones keep their labels."""
     hosts = Hosts(limit=2)
     origins = ("https://a.example", "https://a.example:8443", "https://b.example", "https://a.example")
     assert [hosts.labels(origin) for origin in origins] == [
@@ -74,7 +74,7 @@ def test_statuses_are_few(status: int | None, label: str) -> None:
     ],
 )
 def test_parts_of_an_origin(origin: str, expected: tuple[str, str]) -> None:
-    """The scheme tells the port where nothing else does."""
+    """Without a port, that of the scheme."""
     assert host_and_port(origin) == expected
 
 
@@ -85,7 +85,7 @@ def test_methods_are_few(method: str, label: str) -> None:
 
 
 def test_a_rate_limit_recovers() -> None:
-    """So many at once, and so many a second."""
+    """It allows a burst, then a rate."""
     now = [0.0]
     limit = RateLimit(rate=2, burst=3, clock=lambda: now[0])
     assert [limit.take() for _ in range(4)] == [True, True, True, False]

@@ -1,4 +1,4 @@
-"""What a collector is sent, over a real socket; and what becomes of PyOCI when it is a bad one."""
+"""What a collector receives, over a real socket, and how PyOCI handles bad collectors."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def telemetry_of(app: Flask) -> Telemetry:
 
 @contextmanager
 def watched(collector: Collector, **environ: str) -> Iterator[tuple[FlaskClient, io.StringIO]]:
-    """PyOCI in this process; at the end all that is left is exported."""
+    """PyOCI in this process. At the end everything is exported."""
     log = io.StringIO()
     settings = Settings.from_environ({"OTLP_ENDPOINT": collector.url, "OTLP_AUTH": SECRET, **environ})
     app = create_app(settings, Log("debug", stream=log), sleep=lambda _: None)
@@ -75,10 +75,10 @@ def by_name(collector: Collector) -> dict[str, Any]:
 
 
 class TestSpans:
-    """One for each request, one for each call; who asked is their parent."""
+    """One for each request and one for each call. A caller's span is the parent."""
 
     def test_calls_belong_to_requests(self, collector: Collector, tmp_path: Path) -> None:
-        """Also those that are made side by side, in threads of their own."""
+        """Also parallel calls in other threads."""
         calls: list[tuple[str, str | None]] = []
         registry = create_registry_app(tmp_path, htpasswd=None, local_only=False)
 
@@ -106,7 +106,7 @@ class TestSpans:
         assert len(calls) == len(children)
 
     def test_attributes(self, collector: Collector, tmp_path: Path) -> None:
-        """Templates and hosts; nothing of the query, of names, of credentials."""
+        """Templates and hosts, without the query, names and credentials."""
         with watched(collector, PYOCI_EMBEDDED=str(tmp_path)) as (client, _):
             publish(client, "/local/acme/")
             get(client, "/local/acme/hello-world/?password=in-a-query", Authorization="Basic bWU6c2VjcmV0")
@@ -140,16 +140,16 @@ class TestSpans:
         ],
         ids=["empty", "zero", "version", "short", "long"],
     )
-    def test_nonsense_from_a_caller(self, collector: Collector, parent: str) -> None:
-        """Begins a trace of its own, and nobody complains of it."""
+    def test_invalid_context_from_a_caller(self, collector: Collector, parent: str) -> None:
+        """A new trace begins, and nothing is logged."""
         with watched(collector) as (client, log):
             assert get(client, "/health", traceparent=parent) == 200
         [span] = collector.spans()
         assert span.parent_span_id == b""
         assert "telemetry is being lost" not in log.getvalue()
 
-    def test_more_requests_than_are_worth_it(self, collector: Collector) -> None:
-        """Some are passed over: they are counted, and neither traced nor in the collector's log."""
+    def test_requests_over_the_rate_limit(self, collector: Collector) -> None:
+        """They are counted, and neither traced nor in the collector's log."""
         limit = RateLimit(rate=0, burst=3)
         telemetry = Telemetry(lambda: Otlp(Endpoint(collector.url), {}, "1", limit))
         log = Log(stream=io.StringIO())
@@ -174,10 +174,10 @@ class TestSpans:
 
 
 class TestRecords:
-    """The log, as it stands on stderr."""
+    """The log lines."""
 
     def test_belong_to_the_request(self, collector: Collector) -> None:
-        """By the ids of its span."""
+        """They have the ids of its span."""
         with watched(collector) as (client, _):
             get(client, "/health?password=in-a-query")
         [span] = collector.spans()
@@ -196,10 +196,10 @@ class TestRecords:
 
 
 class TestResource:
-    """Whose telemetry it is."""
+    """The attributes of the server."""
 
     def test_what_the_platform_says(self, collector: Collector) -> None:
-        """Under the names that the Rust PyOCI gives it."""
+        """With the names that the Rust PyOCI uses."""
         platform = {
             "DEPLOYMENT_ENVIRONMENT": "production",
             "CONTAINER_APP_NAME": "pyoci",
@@ -222,7 +222,7 @@ class TestResource:
     def test_opentelemetrys_own_variables(
         self, collector: Collector, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """They come first, as its documentation promises; and switch it on."""
+        """They take precedence, as documented, and switch the export on."""
         monkeypatch.setenv("OTEL_SERVICE_NAME", "packages")
         monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "team=build")
         monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
@@ -239,17 +239,17 @@ class TestResource:
         assert {each["x-key"] for each in collector.headers} == {"4711"}
 
     def test_authorization(self, collector: Collector) -> None:
-        """OTLP_AUTH is the whole header, whatever the operator's ~/.netrc says."""
+        """OTLP_AUTH is the whole header, whatever is in ~/.netrc."""
         with watched(collector) as (client, _):
             get(client, "/health")
         assert {each["authorization"] for each in collector.headers} == {SECRET}
 
 
 class TestMetrics:
-    """What is counted, and under which names."""
+    """What is counted, and the names."""
 
     def test_an_upload_and_a_page(self, collector: Collector, tmp_path: Path) -> None:
-        """Requests, calls, bytes, what was remembered, and how it ended."""
+        """Requests, calls, bytes, cache hits and outcomes."""
         with watched(collector, PYOCI_EMBEDDED=str(tmp_path)) as (client, _):
             publish(client, "/local/acme/")
             for _ in range(3):
@@ -277,7 +277,7 @@ class TestMetrics:
     def test_uploads_that_fail(
         self, collector: Collector, tmp_path: Path, data: dict[str, str], result: str
     ) -> None:
-        """By the kind of what was wrong."""
+        """By the kind of error."""
         with watched(collector, PYOCI_EMBEDDED=str(tmp_path)) as (client, _):
             client.post(
                 "/local/acme/", data=data, environ_base=LOCAL, content_type="multipart/form-data"
@@ -286,16 +286,16 @@ class TestMetrics:
 
 
 class TestBadCollectors:
-    """They cost nothing but their data."""
+    """They lose only telemetry."""
 
     @pytest.fixture(autouse=True)
     def _impatience(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Each export is given up soon."""
+        """Exports have a short timeout."""
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
 
     @pytest.mark.parametrize("status", [400, 401, 404, 429, 503])
     def test_refuses(self, collector: Collector, status: int) -> None:
-        """One line says so, without the credentials, though the collector repeats them."""
+        """One line is logged, without the credentials that the collector repeats."""
         collector.answer = status
         collector.text = lambda headers: f"no: {headers['authorization']}"
         with watched(collector) as (client, log):
@@ -305,14 +305,14 @@ class TestBadCollectors:
         assert "of-the-collector" not in log.getvalue()
 
     def test_is_down(self, collector: Collector) -> None:
-        """Nobody listens there."""
+        """The port is closed."""
         gone = Collector(url="http://127.0.0.1:1")
         with watched(gone) as (client, log):
             assert get(client, "/health") == 200
         assert log.getvalue().count("telemetry is being lost") == 1
 
     def test_hangs(self, collector: Collector) -> None:
-        """Requests go on, and the end waits no longer than it may."""
+        """Requests are served, and stopping has a time limit."""
         collector.held.set()
         log = Log(stream=io.StringIO())
         otlp = exporter(collector.url, "", {}, "1", log)()
@@ -324,7 +324,7 @@ class TestBadCollectors:
 
 
 def test_nothing_secret_in_a_repr() -> None:
-    """Settings are shown when something goes wrong."""
+    """Settings are printed in some errors."""
     settings = Settings.from_environ({"OTLP_ENDPOINT": "https://c.example", "OTLP_AUTH": SECRET})
     assert settings.export.authorization == SECRET
     assert "of-the-collector" not in repr(settings)

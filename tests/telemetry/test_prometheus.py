@@ -1,4 +1,4 @@
-"""One page of metrics of several processes, also of those that have ended."""
+"""One page of metrics for several processes, including those that have ended."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def prometheus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prometheus:
 
 
 def worker(folder: Path, requests: int) -> int:
-    """The number of a process that has counted so many, and ended."""
+    """The id of a process that has counted a number of requests, and ended."""
     process = subprocess.Popen([sys.executable, "-c", WORKER, str(folder), str(requests)], cwd=CHECKOUT)
     assert process.wait(60) == 0
     return process.pid
@@ -52,7 +52,7 @@ def values(prometheus: Prometheus) -> dict[str, float]:
 
 
 def test_all_processes_add_up(prometheus: Prometheus, tmp_path: Path) -> None:
-    """Those that live and those that have ended, before and after they were buried; their threads go."""
+    """Running and ended ones, before and after their files were merged. Their thread gauges are removed."""
     first, second = worker(tmp_path, 2), worker(tmp_path, 3)
     prometheus.record(measures.REQUESTS, 0.5, LABELS)
     for buried in ((), (first,), (second,)):
@@ -66,8 +66,8 @@ def test_all_processes_add_up(prometheus: Prometheus, tmp_path: Path) -> None:
     assert not list(tmp_path.glob(f"*_{first}.db"))
 
 
-def test_the_dead_wait_for_readers(prometheus: Prometheus, tmp_path: Path) -> None:
-    """Whoever ends and begins workers waits for nobody; who is left lying is buried with the next."""
+def test_merging_waits_for_no_reader(prometheus: Prometheus, tmp_path: Path) -> None:
+    """The process that starts workers doesn't wait; files that are left are merged with the next ones."""
     first, second = worker(tmp_path, 1), worker(tmp_path, 1)
     with (tmp_path / "lock").open("rb") as reader:
         fcntl.flock(reader, fcntl.LOCK_SH)
@@ -79,6 +79,6 @@ def test_the_dead_wait_for_readers(prometheus: Prometheus, tmp_path: Path) -> No
 
 
 def test_one_that_has_counted_nothing(prometheus: Prometheus) -> None:
-    """It had no time to."""
+    """It ended at once."""
     prometheus.mark_process_dead(2**22 + 1)
     assert values(prometheus).get("http_server_request_duration_seconds_count", 0) == 0

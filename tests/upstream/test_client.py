@@ -26,7 +26,7 @@ def page(upstream: Upstream, name: str = "hello-world") -> list[str]:
 
 
 def sends(body: bytes | str = "", status: int = 200, kind: str = JSON, **headers: str) -> Any:
-    """Always answers with this."""
+    """Always sends this answer."""
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
     return lambda request: Response(body, status, fields, content_type=kind)
 
@@ -142,7 +142,7 @@ def test_json_must_be_of_the_same_project(elsewhere: PackageIndex, make_upstream
 
 
 def redirecting(location: Callable[[PackageIndex], str], times: int = 1) -> Any:
-    """Redirects so many times, then answers as always."""
+    """Redirects a number of times, then answers as usual."""
     left = [times]
 
     def build(elsewhere: PackageIndex) -> Callable[[Request], Response | None]:
@@ -187,7 +187,7 @@ def test_redirects(
 
 
 def test_credentials_go_to_no_other_origin(elsewhere: PackageIndex, make_upstream: MakeUpstream) -> None:
-    """Another port is another origin, and a redirect back from there gets no credentials either."""
+    """Another port is another origin. A redirect back gets no credentials, either."""
     with package_index() as third:
         third.add_wheel("hello-world")
         elsewhere.answer = lambda request: Response("", 307, {"Location": f"{third.simple}hello-world/"})
@@ -233,5 +233,5 @@ def test_an_upstream_that_cannot_be_reached(make_upstream: MakeUpstream) -> None
     ],
 )
 def test_freshness_lifetime(headers: dict[str, str], seconds: float) -> None:
-    """What upstream says, from a minute to an hour."""
+    """The lifetime that upstream specifies, from a minute to an hour."""
     assert freshness_lifetime(headers, 300.0) == seconds

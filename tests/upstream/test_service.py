@@ -1,4 +1,4 @@
-"""How seldom another package index is asked, and which page is given while it can't be asked."""
+"""How rarely upstream is asked, and which page is served while it can't be asked."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FAILURES = [
 
 
 def failing(**answer: Any) -> Any:
-    """Answers every request so."""
+    """Answers every request with this failure."""
     return lambda request: Response("", **answer)
 
 
@@ -46,7 +46,7 @@ class TestFreshness:
         assert first.page("hello-world") == second.page("hello-world") == found
         assert elsewhere.calls == ["GET /simple/hello-world/ 200"]
 
-    def test_until_when_it_may_be_given_again(self, make_upstream: MakeUpstream, clock: Clock) -> None:
+    def test_until_when_it_may_be_served_again(self, make_upstream: MakeUpstream, clock: Clock) -> None:
         """`until` is a time on the clock of the worker."""
         asked = clock()
         first = make_upstream().page("hello-world")
@@ -72,7 +72,7 @@ class TestFreshness:
         assert changed.versions == ("1.0", "2.0")
         assert changed.fingerprint != found.fingerprint
 
-    def test_a_date_does_where_there_is_no_etag(
+    def test_a_date_is_enough_without_an_etag(
         self, elsewhere: PackageIndex, make_upstream: MakeUpstream, clock: Clock
     ) -> None:
         """If-Modified-Since repeats Last-Modified."""
@@ -90,7 +90,7 @@ class TestFreshness:
     def test_fresh_asks_upstream_again(
         self, elsewhere: PackageIndex, make_upstream: MakeUpstream, clock: Clock
     ) -> None:
-        """At most every few seconds, whoever asks."""
+        """At most every few seconds for all callers."""
         upstream = make_upstream()
         upstream.page("hello-world")
         elsewhere.add_wheel("hello-world", "2.0")
@@ -104,7 +104,9 @@ class TestFreshness:
     def test_an_absent_project_is_asked_for_once_a_minute(
         self, elsewhere: PackageIndex, make_upstream: MakeUpstream, clock: Clock
     ) -> None:
-        """By each process: made-up names must not fill the shared cache. A minute later it may exist."""
+        """In each process, because invented names must not fill the shared cache. A minute later it may
+        exist.
+        """
         first, second = make_upstream(), make_upstream()
         for upstream in (first, first, second):
             with pytest.raises(NotFound):
@@ -117,7 +119,7 @@ class TestFreshness:
     def test_a_project_that_disappears(
         self, elsewhere: PackageIndex, make_upstream: MakeUpstream, clock: Clock
     ) -> None:
-        """Its page is forgotten, so it is not given as a stale one either."""
+        """Its page is removed, so it isn't served as a stale one, either."""
         upstream = make_upstream()
         upstream.page("hello-world")
         del elsewhere.projects["hello-world"]
@@ -156,10 +158,10 @@ class TestFreshness:
 
 class TestDown:
     @pytest.mark.parametrize("answer", FAILURES)
-    def test_a_stale_page_is_given_for_a_day(
+    def test_a_stale_page_is_served_for_a_day(
         self, elsewhere: PackageIndex, make_upstream: MakeUpstream, clock: Clock, answer: dict[str, Any]
     ) -> None:
-        """Also by workers that never had it. It says that it is stale, and is fresh for seconds only."""
+        """Also by workers that never had it. It is marked as stale, and fresh only for seconds."""
         found = make_upstream().page("hello-world")
         elsewhere.answer = failing(**answer)
         clock.now += 86_300
@@ -208,7 +210,7 @@ class TestDown:
     def test_a_refusal_is_an_answer(
         self, elsewhere: PackageIndex, make_upstream: MakeUpstream, clock: Clock
     ) -> None:
-        """A withheld page isn't given as a stale one, then or later; a broken answer is an error."""
+        """A withheld page isn't served as a stale one, then or later. A broken answer is an error."""
         upstream = make_upstream()
         upstream.page("hello-world")
         clock.now += 601
@@ -334,8 +336,8 @@ class TestConcurrency:
     def test_private_projects_are_untouched(
         self, elsewhere: PackageIndex, make_upstream: MakeUpstream, tmp_path: Path
     ) -> None:
-        """A hundred requests for an upstream that hangs: a server's threads still serve what is in the
-        registry, while eight go on waiting, and the rest fail with one sentence.
+        """A hundred requests for an upstream that hangs: the server's threads still serve the registry's
+        projects, while eight requests wait and the rest fail with one sentence.
         """
         store = TestRegistry(tmp_path).store()
         publish_wheel(store)
