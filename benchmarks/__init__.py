@@ -1,1 +1,1 @@
-"""How fast PyOCI is, and how much memory it takes, beside others. README.rst says what each row means."""
+"""Benchmarks of PyOCI's speed and memory, compared with others. README.rst describes each row."""

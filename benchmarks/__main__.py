@@ -1,4 +1,4 @@
-"""Lets `python -m benchmarks` run them."""
+"""The entry point of `python -m benchmarks`."""
 
 import sys
 

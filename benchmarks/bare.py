@@ -1,8 +1,6 @@
-"""What is left of a Python server when everything is taken away: limits that PyOCI is held against.
-
-`page` is a Flask view and `wsgi` a bare function, both under PyOCI's own gunicorn configuration; `sink`
-takes telemetry. As a program, this is a loop over one socket a thread, that reads a blob from a registry,
-hashes it and writes it.
+"""Minimal Python servers, as lower limits for PyOCI. `page` is a Flask view and `wsgi` a bare function, both
+with PyOCI's gunicorn configuration; `sink` accepts telemetry. As a program, this module is a server with one
+thread for each socket, which reads a blob from a registry, hashes it and sends it.
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ def _answer() -> tuple[dict[str, str], bytes]:
 
 
 def wsgi() -> WSGIApplication:
-    """A function that answers everything alike: no Python under this gunicorn can do less."""
+    """A function with one answer to everything: the least that Python can do under this gunicorn."""
     headers, body = _answer()
     given = [*headers.items(), ("Content-Length", str(len(body)))]
 
@@ -46,7 +44,7 @@ def wsgi() -> WSGIApplication:
 
 
 def page() -> Flask:
-    """A view that answers every path alike."""
+    """A view with one answer for every path."""
     headers, body = _answer()
     app = Flask(__name__)
 
@@ -62,7 +60,7 @@ def page() -> Flask:
 
 
 def sink() -> WSGIApplication:
-    """Takes whatever it is sent and keeps nothing: a collector of telemetry."""
+    """A collector of telemetry that discards everything."""
 
     def take(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
         while environ["wsgi.input"].read(_PIECE):

@@ -1,4 +1,4 @@
-"""Other package indexes, each installed from PyPI into an environment of its own: .venv/bench-<name>."""
+"""Other package indexes, each installed from PyPI into its own environment: .venv/bench-<name>."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LIMIT = 240  # seconds for one environment
 
 
 def program_of(peer: str, program: str) -> str:
-    """The path of a program in the environment of `peer`, which is made where it is missing."""
+    """The path of a program in the environment of `peer`, which is created if it is missing."""
     root = CHECKOUT / ".venv" / f"bench-{peer}"
     complete = root / "complete"
     # An environment holds absolute paths: one that was moved is of no use.

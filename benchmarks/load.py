@@ -1,7 +1,6 @@
-"""Clients that ask for one page again and again: one thread, sockets of its own, kept alive.
-
-http.client in threads would measure itself: on two cores the clients share them with the servers. Here a
-request costs some 20 microseconds on this side.
+"""Clients that request one page repeatedly: one thread with kept connections. http.client in threads would
+measure itself, because on two cores the clients share them with the servers. Here a request takes some 20
+microseconds of the client.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _HEADERS = (
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What some clients got in one go; `latencies` in seconds, one an answer."""
+    """The result of some clients; `latencies` are in seconds, one for each answer."""
 
     seconds: float
     latencies: tuple[float, ...]
@@ -111,7 +110,9 @@ def _loop(clients: list[_Client], seconds: float, patience: float) -> Load:
 
 
 class _Client:
-    """One connection, one request at a time; connects anew where the server closed."""
+    """One connection with one request at a time. It connects again if the server has
+    closed the connection.
+    """
 
     def __init__(self, address: tuple[str, int], request: bytes, status: int) -> None:
         self._address = address
@@ -126,9 +127,8 @@ class _Client:
         self._kept = False  # whether the request went out on a connection that had carried others
 
     def ask(self) -> int:
-        """Send the request, or connect for it; gives what to wait for.
-
-        A connection is not waited for: a server that does one thing at a time would wait for the others'.
+        """Send the request, or connect first; returns the event to wait for. Connecting doesn't block: a
+        server that handles one client at a time would then wait for the others.
         """
         self._head, self._left = b"", None
         self.asked = time.perf_counter()
@@ -140,7 +140,7 @@ class _Client:
         return self.connect()
 
     def connect(self) -> int:
-        """Begin a new connection; gives what to wait for."""
+        """Begin a new connection; returns the event to wait for."""
         self._kept = False
         self.socket.close()
         self.socket = socket.socket()
@@ -154,7 +154,9 @@ class _Client:
         self.socket.sendall(self._request)
 
     def lost(self) -> bool:
-        """Whether a kept connection was closed under the request: a worker ended, and pip would ask again."""
+        """Whether a kept connection was closed during the request because a worker ended. pip would send it
+        again.
+        """
         if not self._kept or self._head:
             return False
         try:
@@ -163,7 +165,7 @@ class _Client:
             return True
 
     def take(self) -> bool:
-        """Read what is there; whether the answer is complete."""
+        """Read what has arrived. Returns whether the answer is complete."""
         data = self.socket.recv(_PIECE)
         if not data:
             raise Missed("a server closed the connection before its answer was complete")
@@ -183,7 +185,7 @@ class _Client:
         self.socket.close()
 
     def _length(self, head: bytes) -> int:
-        """How long the body is; _CHUNKED where its end has to be looked for."""
+        """The length of the body; _CHUNKED if its end has to be searched for."""
         protocol, status, *_ = head.split(b" ", 2)
         if int(status) != self._status:
             raise Missed(f"a page was answered with {head[:80]!r}; expected {self._status}")

@@ -1,5 +1,5 @@
-"""The loop that anybody would write by hand to read a project's versions from a registry: the limit for a
-cold page. One session a thread, connections kept alive, nothing checked but the status.
+"""The simplest loop that reads a project's versions from a registry: the lower limit for a page without a
+cache. One session for each thread, kept connections, and no checks except the status.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _TIMEOUT = 60  # seconds
 
 
 def read_versions(registry: str, repository: str, count: int) -> float:
-    """Ask for the tags, and then for the document of each; gives the seconds that it took."""
+    """Request the tags, then the document of each; returns the seconds that it took."""
     started = time.perf_counter()
     local = threading.local()
 

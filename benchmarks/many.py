@@ -1,6 +1,5 @@
-"""A page of ten thousand files, in one process and without a socket: what rendering alone takes.
-
-Run as a program, so that memory is that of the application and of nothing else. Prints JSON.
+"""A page of ten thousand files, in one process and without a socket: the time of rendering alone. It is run
+as a program, so that the memory is the application's. Prints JSON.
 """
 
 from __future__ import annotations
@@ -29,7 +28,9 @@ JSON, HTML = "application/vnd.pypi.simple.v1+json", "application/vnd.pypi.simple
 
 
 def measure(client: Client, rounds: int) -> dict[str, list[float]]:
-    """Seconds for the page in either form and for json.dumps, and by how many bytes memory grew after."""
+    """The seconds for the page in both representations and for json.dumps, and the growth of memory
+    afterwards.
+    """
     structure = json.loads(_get(client, JSON))
     _get(client, HTML)
     found: dict[str, list[float]] = {JSON: [], HTML: [], "dumps": []}
@@ -47,7 +48,7 @@ def measure(client: Client, rounds: int) -> dict[str, list[float]]:
 
 
 def _fill(client: Client) -> None:
-    """Put the project straight into the embedded registry."""
+    """Write the project directly into the embedded registry."""
 
     def send(method: str, path: str, headers: dict[str, str], body: bytes) -> str:
         url = path if path.startswith("/") else f"/v2/bench/many/{path}"
@@ -62,7 +63,7 @@ def _fill(client: Client) -> None:
 
 
 def _change(client: Client, turn: int) -> None:
-    """Let one version be another one: its document is read anew, and the page is made anew."""
+    """Change one version, so that its document is read again and the page is built again."""
     answer = client.patch(f"{_PAGE}1.{turn}", json={"yanked": f"turn {turn}"}, environ_overrides=_HERE)
     assert answer.status_code == 200, answer.text
 

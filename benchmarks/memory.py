@@ -1,4 +1,4 @@
-"""How much memory a server's worker takes at most, as Linux counts it."""
+"""The peak of a server's memory, by Linux's counters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PAUSE = 0.01  # seconds between two looks at what has no peak of its own
 
 @dataclass(slots=True)
 class Memory:
-    """Resident memory in bytes: all of it, and the anonymous part, which is the program's own data."""
+    """Resident memory in bytes: all of it, and the anonymous part, which is the program's data."""
 
     total: int = 0
     anonymous: int = 0
@@ -31,16 +31,14 @@ def worker_of(master: int) -> int:
 
 
 def now(pid: int) -> Memory:
-    """What a process takes at the moment."""
+    """The present memory of a process."""
     return Memory(_status(pid, "VmRSS"), _status(pid, "RssAnon"))
 
 
 @contextmanager
 def peak(pid: int) -> Iterator[Memory]:
-    """What a process takes at most during the block; filled in when that ends.
-
-    The whole is the kernel's own peak, set back at the start. The anonymous part is looked at a hundred times
-    a second: it has no peak that one could read.
+    """The peak of a process's memory in the block, filled in at its end. The total is the kernel's own peak,
+    reset at the start. The anonymous part has no such counter, and is sampled a hundred times a second.
     """
     found = now(pid)
     # "5" sets VmHWM back to VmRSS (proc(5), clear_refs).

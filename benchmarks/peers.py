@@ -1,4 +1,4 @@
-"""Package indexes that others wrote, each as its own documents start it."""
+"""Other package indexes, each started as its documentation says."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def pypiserver(stage: Stage, *, workers: int = WORKERS) -> Site:
 
 
 def pypiserver_alone(stage: Stage) -> Site:
-    """pypiserver with its own server and without the extra `cache`, as its README starts it."""
+    """pypiserver with its own server and without the extra `cache`, as in its README."""
     name, port = stage.name("pypiserver"), stage.port()
     command = [program_of("pypiserver", "pypi-server"), "run", "-i", "127.0.0.1", "-p", str(port.number)]
     command += ["-P", ".", "-a", ".", "--disable-fallback", "--backend", "simple-dir"]
@@ -51,7 +51,9 @@ def pypiserver_alone(stage: Stage) -> Site:
 
 
 def devpi_server(stage: Stage) -> Site:
-    """devpi-server with one stage that has no bases; on its own server and 50 threads, as it starts."""
+    """devpi-server with one stage without bases, with its own server and 50 threads,
+    which are its defaults.
+    """
     name, port = stage.name("devpi-server"), stage.port()
     folder = str(stage.new_folder(name))
     init = [program_of("devpi-server", "devpi-init"), "--serverdir", folder, "--no-root-pypi"]
@@ -74,7 +76,7 @@ def devpi_server(stage: Stage) -> Site:
 
 
 def _devpi_login(url: str) -> str:
-    """Make the stage, and log in: a password would be hashed anew for every upload."""
+    """Create the stage and log in: otherwise the password would be hashed for every upload."""
     with requests.Session() as session:
         session.trust_env = False
         who = {"user": "root", "password": _PASSWORD}
@@ -88,7 +90,7 @@ def _devpi_login(url: str) -> str:
 
 
 def proxpi(stage: Stage, upstream: Site) -> Site:
-    """proxpi before another package index: it keeps no packages of its own. Its cache is one process's."""
+    """proxpi in front of another package index: it stores no packages. Its cache is that of one process."""
     name, port = stage.name("proxpi"), stage.port()
     command = [*_gunicorn("proxpi", port.number, 1), "proxpi.server:app"]
     environ = {"PROXPI_INDEX_URL": f"{upstream.server.url}{upstream.page.partition('{')[0]}"}
@@ -103,7 +105,7 @@ def proxpi(stage: Stage, upstream: Site) -> Site:
 
 
 def _gunicorn(peer: str, port: int, workers: int) -> list[str]:
-    """gunicorn as PyOCI sets it up, out of the peer's own environment."""
+    """gunicorn with PyOCI's configuration, from the environment of the peer."""
     command = [program_of(peer, "gunicorn"), "--bind", f"127.0.0.1:{port}", "--worker-class", "gthread"]
     command += ["--workers", str(workers), "--threads", str(_THREADS), "--keep-alive", "75"]
     return [*command, "--worker-tmp-dir", "/dev/shm", "--no-control-socket"]

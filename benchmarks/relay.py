@@ -1,9 +1,7 @@
-"""A relay before a registry, in a process of its own: passes bytes on, late or slowly where it is told to,
-and counts the requests among them.
-
-It moves bytes between sockets and reads no more of them than each request's first line, so that it takes
-little of the cores that it shares. Each request without a body arrives in one piece, and one with a body
-begins a piece: clients that pipeline would be counted wrong, and no client of a registry does that.
+"""A relay in front of a registry, in its own process: it passes bytes on, delayed or slowed if configured,
+and counts requests. It reads only the first line of each request, to take little of the shared cores. Each
+request begins in a new piece: pipelined requests would be counted wrong, but no client of a registry sends
+them.
 """
 
 from __future__ import annotations
@@ -39,14 +37,14 @@ _KINDS = {
 
 
 class Relay:
-    """A running relay: its URL, and what came through since `reset`."""
+    """A running relay: its URL, and what has passed since `reset`."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
         self.url = f"http://127.0.0.1:{self._told()}"
 
     def counts(self) -> dict[str, int]:
-        """How many requests there were, by what they asked for."""
+        """The number of requests by their kind."""
         self._tell("counts")
         found: dict[str, int] = json.loads(self._told())
         return found
@@ -67,11 +65,9 @@ class Relay:
 
 @contextmanager
 def relay_to(registry: str, *, delay: float = 0.0, rate: float = 0.0, redirect: str = "") -> Iterator[Relay]:
-    """Listen on a free port of this machine, and pass on to the registry at that URL.
-
-    `delay`: seconds that are added to each round trip, half of them in each direction. `rate`: bytes a
-    second that pass in each direction, for all connections together; 0 is no limit. `redirect`: where blobs
-    that are asked for by GET are, in place of the registry.
+    """Listen on a free port of this machine, and pass on to the registry at that URL. `delay`: seconds that
+    are added to each round trip, half of them in each direction. `rate`: bytes a second in each direction,
+    for all connections together; 0 is no limit. `redirect`: where a GET of a blob is redirected.
     """
     target = urlsplit(registry).netloc
     command = [sys.executable, "-m", "benchmarks.relay", target, str(delay), str(rate), redirect]
@@ -88,14 +84,14 @@ def relay_to(registry: str, *, delay: float = 0.0, rate: float = 0.0, redirect: 
 
 @dataclass(slots=True)
 class _Line:
-    """One direction of the road: how late its bytes come, how many of them pass, when it is free again."""
+    """One direction of the connection: the delay of its bytes, their rate, and when it is free again."""
 
     delay: float
     rate: float
     free: float = 0.0
 
     def due(self, size: int) -> float:
-        """When the last of `size` bytes that are sent now arrives."""
+        """When the last of `size` bytes arrives that are sent now."""
         now = time.monotonic()
         if self.rate:
             self.free = max(self.free, now) + size / self.rate
@@ -104,7 +100,7 @@ class _Line:
 
 @dataclass(slots=True, eq=False)
 class _End:
-    """One socket, and the bytes that are to leave through it; b"" among them is the end of the other side."""
+    """One socket, and the bytes that are to be sent through it; b"" means that the other side has closed."""
 
     socket: socket.socket
     line: _Line
@@ -116,14 +112,14 @@ class _End:
     other: _End = field(init=False)
 
     def take(self, data: bytes) -> float:
-        """Let bytes leave through here when their time has come; gives that time."""
+        """Queue bytes to be sent when they are due; returns that time."""
         due = self.line.due(len(data))
         self.leaving.append((due, data))
         self.held += len(data)
         return due
 
     def send(self) -> bool:
-        """Send what is due; whether that was everything from that side."""
+        """Send what is due. Returns whether that was everything from the other side."""
         self.blocked = False
         while self.leaving and self.leaving[0][0] <= time.monotonic():
             due, data = self.leaving.popleft()
@@ -147,7 +143,7 @@ class _End:
 
 
 class _Loop:
-    """The relay's own process: one thread for all connections."""
+    """The relay's process: one thread for all connections."""
 
     def __init__(self, target: str, delay: float, rate: float, redirect: str) -> None:
         host, _, port = target.rpartition(":")
@@ -221,7 +217,7 @@ class _Loop:
         self._watch(end)
 
     def _noted(self, data: bytes) -> bytes | None:
-        """Count a request; the relay's own answer to it, where it has one."""
+        """Count a request; returns the relay's own answer to it, if any."""
         found = _REQUEST.match(data)
         if found is None:
             return None
@@ -250,7 +246,7 @@ class _Loop:
         self._watch(end.other)
 
     def _watch(self, end: _End) -> None:
-        """Ask the selector for what an end can do now."""
+        """Register the events that an end is waiting for."""
         if end.socket.fileno() < 0:
             return
         events = end.events()

@@ -1,4 +1,4 @@
-"""What is told in the end: the table, on the terminal and in README.rst, and everything in results.json."""
+"""The report: the table on the terminal and in README.rst, and everything in results.json."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _START = ".. written by make bench ARGS=--write; what stands from here to the en
 
 
 def machine(busy: float) -> dict[str, object]:
-    """What the numbers were measured on; `busy` is the load average before."""
+    """The machine of the measurements; `busy` is the load average before them."""
     return {
         "cores": CORES,
         "processor": _processor(),
@@ -33,7 +33,7 @@ def machine(busy: float) -> dict[str, object]:
 
 
 def text(results: Results) -> str:
-    """The table, as reStructuredText, and below it the bars that were missed."""
+    """The table in reStructuredText, and the limits that were missed."""
     facts = results.machine
     head = (
         f"{facts['date']}: {facts['cores']} cores ({facts['processor']}), Python {facts['python']}."
@@ -61,7 +61,7 @@ def save(results: Results) -> None:
 
 
 def write(results: Results) -> None:
-    """Put the table into README.rst, in place of the one that is there."""
+    """Replace the table in README.rst."""
     kept = _README.read_text().partition(_START)[0]
     _README.write_text(f"{kept}{_START}\n\n{text(results).strip()}\n")
 
@@ -90,7 +90,7 @@ def _bar(row: Row) -> str:
 
 
 def _number(value: float) -> str:
-    """Three digits that count, and no more."""
+    """A number with three significant digits."""
     if value == 0 or abs(value) >= 100:
         return f"{value:.0f}"
     return f"{value:.3g}"

@@ -1,4 +1,4 @@
-"""What was measured: rows that each hold PyOCI beside one other thing, and the bars to clear."""
+"""The results: rows that compare PyOCI with one other thing, and the limits that they must reach."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _Named = TypeVar("_Named")
 
 
 class Missed(Exception):
-    """A measurement makes no sense: a server answered something else than what was to be measured."""
+    """A measurement is invalid: a server sent another answer than the one to be measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What a row has to reach: its ratio, its difference, or where it stands beside nothing its value."""
+    """The limit for a row: for its ratio, its difference, or, without a comparison, its value."""
 
     limit: float
     at_least: bool
@@ -33,23 +33,23 @@ class Bar:
 
 
 def times(limit: float, *, at_least: bool = False) -> Bar:
-    """A bar for the ratio to what stands beside it."""
+    """A limit for the ratio to the other value."""
     return Bar(limit, at_least, "x")
 
 
 def more(limit: float, unit: str) -> Bar:
-    """A bar for how much more it may be than what stands beside it."""
+    """A limit for the difference from the other value."""
     return Bar(limit, at_least=False, unit=unit, difference=True)
 
 
 def at_most(limit: float, unit: str = "") -> Bar:
-    """A bar for the value itself."""
+    """A limit for the value itself."""
     return Bar(limit, at_least=False, unit=unit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One line of the table. `runs` and `others` hold every single measurement, as the rounds gave them."""
+    """One line of the table. `runs` and `others` have every measurement, by round."""
 
     name: str
     unit: str = ""
@@ -69,8 +69,8 @@ class Row:
 
     @property
     def compared(self) -> float:
-        """What the bar is held against. Both of a round are compared, for the machine changes from one round
-        to the next; the median of that counts.
+        """The value for the limit: the median of the rounds' comparisons. Values of one round are compared,
+        because the machine changes between rounds.
         """
         if not self.others:
             return self.value
@@ -80,7 +80,7 @@ class Row:
 
     @property
     def failure(self) -> str | None:
-        """What the bar says, where it was missed."""
+        """A sentence if the limit is missed."""
         if self.bar is None or self.bar.holds(self.compared):
             return None
         beside = f", beside {self.beside}" if self.beside else ""
@@ -94,7 +94,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """All rows of one run of the benchmark, and what it ran on; `broken` says which parts gave none."""
+    """All rows of one run of the benchmark, and its machine. `broken` has the parts that failed."""
 
     rows: tuple[Row, ...]
     broken: tuple[str, ...]
@@ -110,9 +110,8 @@ class Results:
 def alternate(
     things: Sequence[_Named], rounds: int, measure: Callable[[_Named, int], _Measured]
 ) -> list[tuple[_Named, list[_Measured]]]:
-    """Measure each thing once a round. Another one goes first each round, so that none has the better time.
-
-    `measure` is given the thing and the number of the round.
+    """Measure each thing once a round. The first one differs in each round, so that none has an advantage.
+    `measure` gets the thing and the number of the round.
     """
     found: dict[int, list[_Measured]] = {number: [] for number in range(len(things))}
     for turn in range(rounds):

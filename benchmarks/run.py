@@ -1,4 +1,4 @@
-"""The command: start the servers, measure row after row, say what came out."""
+"""The command: start the servers, measure the rows, print the report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LIMIT = 900  # seconds for everything
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark; the exit status is 1 where a bar was missed or a part could not be measured."""
+    """Run the benchmark. The exit status is 1 if a limit was missed or a part failed."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--write", action="store_true", help="put the table into benchmarks/README.rst")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each measurement (default: 3)")
@@ -56,7 +56,7 @@ def _measured(chosen: Sequence[str], rounds: int) -> Results:
 
 
 def _limit() -> None:
-    """End in time, and in order: whatever ends this program, its servers end first."""
+    """End after a time limit, and stop the servers however this program ends."""
 
     def end(number: int, _frame: object) -> None:
         sys.exit("The benchmark took too long." if number == signal.SIGALRM else 128 + number)

@@ -1,7 +1,6 @@
-"""Many versions at once, put straight into a registry in the stored format (docs/storage.rst).
-
-Publishing a thousand versions through a package index would take a minute. A page shows what stands in the
-image indexes; so the files behind them are one wheel and one sdist, whatever a version's annotations say.
+"""Many versions at once, written directly to a registry in the stored format (docs/storage.rst). Publishing a
+thousand versions through a package index would take a minute. A page shows the content of the image indexes,
+so all versions share one wheel and one sdist.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ Basic = tuple[str, str]
 def seed(
     registry: str, repository: str, versions: int, *, files: int = 2, caller: Basic | None = None
 ) -> None:
-    """Give a repository of the registry at that URL versions 1.0 to 1.<versions - 1>. Raises Missed."""
+    """Write versions 1.0 to 1.<versions - 1> to a repository. Raises Missed."""
     with requests.Session() as session:
         session.trust_env = False
         session.auth = caller
@@ -56,7 +55,7 @@ def seed(
 
 
 def push_file(send: Send) -> dict[str, object]:
-    """Push the one file that stands for all, and its manifest; gives the manifest's descriptor."""
+    """Push the shared file and its manifest; returns the manifest's descriptor."""
     blob = b"the same for all"
     for content in (blob, b"{}"):
         digest = _digest(content)
@@ -103,7 +102,7 @@ def put_document(send: Send, tag: str, document: bytes) -> None:
 
 
 def _entry(project: str, version: str, suffix: str) -> dict[str, object]:
-    """What one file adds to its manifest's descriptor."""
+    """The descriptor of one file, with its annotations."""
     joint = "" if suffix.startswith(".") else "-"
     name = f"{project.replace('-', '_')}-{version}{joint}{suffix}"
     annotations = {

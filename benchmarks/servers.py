@@ -1,4 +1,4 @@
-"""The servers that are measured. They end with the scene that they were started in."""
+"""The servers that are measured. They are stopped at the end of their scene."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MAX_BODY = "2000000000"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """A package index that runs. `page` and `file` are paths with gaps for `project` and `filename`."""
+    """A running package index. `page` and `file` are path templates with `project` and `filename`."""
 
     label: str
     server: Server
@@ -51,19 +51,19 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class TokenServer:
-    """A token server that runs; `certificate` is that of its tokens."""
+    """A running token server; `certificate` is that of its tokens."""
 
     url: str
     certificate: Path
 
     def auth(self, url: str | None = None) -> dict[str, object]:
-        """The section of a docker-registry's configuration that takes its tokens, fetched at `url`."""
+        """The section of a docker-registry's configuration for its tokens, fetched at `url`."""
         facts = {"service": "bench", "issuer": "tests", "rootcertbundle": str(self.certificate)}
         return {"token": {"realm": f"{url or self.url}/token", **facts}}
 
 
 class Stage:
-    """Starts servers, each in a folder of its own below `folder`. A scene's servers end with it."""
+    """Starts servers, each in its own folder below `folder`. A scene's servers end with it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -81,7 +81,7 @@ class Stage:
 
     @contextmanager
     def scene(self) -> Iterator[None]:
-        """End what was started in here, and remove what it wrote: files of 1 GB add up."""
+        """Stop the servers that were started in the block, and remove their files, which may be large."""
         try:
             yield
         finally:
@@ -91,7 +91,7 @@ class Stage:
                     shutil.rmtree(path)
 
     def token_server(self, environments: Environments, seconds: int, **accounts: str) -> TokenServer:
-        """A token server of its own, whose tokens live for so many seconds. Raises NotInstalled."""
+        """A token server whose tokens are valid for a number of seconds. Raises NotInstalled."""
         name, port = self.name("tokens"), self.port()
         folder = self.new_folder(name)
         script = str(CHECKOUT / "tests" / "live" / "token_server.py")
@@ -101,9 +101,7 @@ class Stage:
         return TokenServer(port.url, folder / "token.crt")
 
     def docker_registry(self, auth: Mapping[str, object] | None = None, /, **accounts: str) -> str:
-        """The URL of a registry of its own. It asks for a password where there are accounts, or for what
-        `auth` says.
-        """
+        """The URL of a new registry. It needs a password if there are accounts, or what `auth` says."""
         if find("docker-registry") is None:
             raise Missed("docker-registry is not installed; Debian's package of that name brings it")
         name, port = self.name("docker-registry"), self.port()
@@ -115,7 +113,7 @@ class Stage:
     def pyoci(
         self, registry: str | None = None, *, label: str = "PyOCI", workers: int = WORKERS, **settings: str
     ) -> Site:
-        """PyOCI before the registry at a URL, or with its embedded one; it remembers nothing at first."""
+        """PyOCI in front of the registry at a URL, or with its embedded one; its cache is empty."""
         name, port = self.name("pyoci"), self.port()
         folder = self.new_folder(name)
         source = (
@@ -143,7 +141,7 @@ class Stage:
         )
 
     def bare(self, application: str, **environ: str) -> Server:
-        """An application of `benchmarks.bare` under the same gunicorn with PyOCI's own configuration."""
+        """An application of `benchmarks.bare` with gunicorn and PyOCI's configuration."""
         name, port = self.name("bare"), self.port()
         command = [sys.executable, "-m", "gunicorn", f"benchmarks.bare:{application}"]
         environ = {"PORT": str(port.number), "WEB_CONCURRENCY": str(WORKERS), **environ}
@@ -158,7 +156,7 @@ class Stage:
         environ: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> Server:
-        """Start any server, with little in its environment; it ends with the scene."""
+        """Start any server with a small environment; it ends with the scene."""
         env = {"PATH": os.defpath, "HOME": str(self.folder), "TMPDIR": str(self.folder), **(environ or {})}
         return self._servers.start(name, command, url, ready, env, cwd)
 
@@ -170,7 +168,7 @@ class Stage:
             raise Missed(f"{' '.join(command[:2])} failed: {(done.stderr or done.stdout)[-800:].strip()}")
 
     def end(self, server: Server) -> None:
-        """End one server before the others."""
+        """Stop one server before the others."""
         server.end()
         server.wait()
         self._servers.running.remove(server)

@@ -1,4 +1,4 @@
-"""What PyOCI says, as files, and nginx that serves them: no package index can be simpler."""
+"""PyOCI's answers as files, served by nginx: the simplest possible package index."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ http {{
 
 
 def nginx(stage: Stage, site: Site, projects: Iterable[str]) -> Server:
-    """nginx over copies of the pages, files and metadata of a PyOCI, under the same paths."""
+    """nginx with copies of the pages, files and metadata of a PyOCI, at the same paths."""
     program = find("nginx") or find("/usr/sbin/nginx")
     if program is None:
         raise Missed("nginx is not installed; Debian's package of that name brings it")

@@ -1,5 +1,5 @@
-"""One file up or down over a socket, with as little work on this side as can be: the kernel sends the file,
-and what arrives is counted and dropped. Or by curl, where a row says so.
+"""Upload or download of one file with as little work on the client as possible: the kernel sends the file,
+and received bytes are counted and discarded. Or by curl, if a row says so.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BOUNDARY = "benchmark-boundary-5c1a9f"
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """How long a transfer took, in seconds; `wait` is the part from the last byte sent to the answer."""
+    """The seconds of a transfer; `wait` is the part from the last byte sent to the answer."""
 
     size: int
     seconds: float
@@ -41,7 +41,7 @@ class Transfer:
 def upload(
     address: tuple[str, int], path: str, file: File, headers: Mapping[str, str] | None = None
 ) -> Transfer:
-    """Send the legacy upload form, fields first and the file last, as twine does. Raises Missed."""
+    """Send the legacy upload form, with the file last, like twine. Raises Missed."""
     before, after = _around(file)
     more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
     head = (
@@ -63,14 +63,16 @@ def upload(
 
 
 def send_form(url: str, file: File, folder: Path) -> float:
-    """The same form by curl, which sends its parts in the order given. Gives the seconds."""
+    """The same form by curl, with the parts in the given order. Returns the seconds."""
     form = [part for name, value in _fields(file).items() for part in ("--form-string", f"{name}={value}")]
     form += ["--form", f"content=@{file.path};type=application/octet-stream"]
     return _curl(["--output", str(folder / "answer"), *form, url], {200})
 
 
 def put_blob(registry: str, repository: str, file: File) -> Transfer:
-    """A blob straight into a registry, as PyOCI would at best: POST, then one PUT. By a bare socket."""
+    """Upload a blob directly to a registry by POST and PUT, over a bare socket: the least that PyOCI has to
+    do.
+    """
     host = urlsplit(registry).netloc
     with file.opened() as content, socket.create_connection(_address(host), _TIMEOUT) as connection:
         started = time.perf_counter()
@@ -91,7 +93,7 @@ def put_blob(registry: str, repository: str, file: File) -> Transfer:
 
 
 def put_blob_by_curl(registry: str, repository: str, file: File, folder: Path) -> float:
-    """The same by curl; gives the seconds of both requests."""
+    """The same by curl; returns the seconds of both requests."""
     head = folder / "head"
     url = f"{registry}/v2/{repository}/blobs/uploads/"
     seconds = _curl(["--request", "POST", "--dump-header", str(head), "--output", os.devnull, url], {202})
@@ -104,7 +106,7 @@ def put_blob_by_curl(registry: str, repository: str, file: File, folder: Path) -
 
 
 def _curl(arguments: list[str], expected: set[int]) -> float:
-    """Run curl; gives the seconds that the transfer took by its own count."""
+    """Run curl; returns the seconds of the transfer by its own count."""
     command = ["curl", "--silent", "--show-error", "--noproxy", "*", "--header", "Expect:"]
     command += ["--max-time", f"{_TIMEOUT:.0f}", "--write-out", "%{http_code} %{time_total}", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=2 * _TIMEOUT, check=False)
@@ -129,7 +131,7 @@ def _address(host: str) -> tuple[str, int]:
 
 
 def download(address: tuple[str, int], path: str, file: File, *, verify: bool = False) -> Transfer:
-    """Read a file to its end, and see that it has the right length; or, slower, the right bytes."""
+    """Read a file to its end, and check its length, or its bytes, which is slower."""
     head = f"GET {path} HTTP/1.1\r\nHost: {address[0]}:{address[1]}\r\nConnection: close\r\n\r\n"
     seen, buffer = hashlib.sha256(), memoryview(bytearray(_PIECE))
     with socket.create_connection(address, _TIMEOUT) as connection:
@@ -151,7 +153,7 @@ def download(address: tuple[str, int], path: str, file: File, *, verify: bool = 
 
 
 def _fields(file: File) -> dict[str, str]:
-    """What stands in the form beside the file."""
+    """The fields of the form beside the file."""
     return {
         ":action": "file_upload",
         "protocol_version": "1",
@@ -165,7 +167,7 @@ def _fields(file: File) -> dict[str, str]:
 
 
 def _around(file: File) -> tuple[bytes, bytes]:
-    """What stands in the form before and after the file's bytes."""
+    """The bytes of the form before and after the file."""
     parts = "".join(
         f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
         for name, value in _fields(file).items()

@@ -1,4 +1,4 @@
-"""Files to publish: many small ones, or a large one that nothing can compress."""
+"""Files to publish: many small ones, or a large one that can't be compressed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class File:
 
     @property
     def path(self) -> Path:
-        """Where a large one lies."""
+        """The path of a large one."""
         assert isinstance(self.source, Path), f"{self.name} lies nowhere"
         return self.source
 
@@ -61,7 +61,7 @@ def small_files(project: str, version: str) -> Iterator[File]:
 
 
 def large_wheel(folder: Path, project: str, version: str, size: int) -> File:
-    """A wheel of `size` bytes and a little more, written to `folder`; no two versions share a digest."""
+    """A wheel of a little more than `size` bytes, written to `folder`. No two versions share a digest."""
     name = f"{project}-{version}-py3-none-any.whl"
     info = f"{project}-{version}.dist-info"
     path = folder / name
@@ -83,7 +83,7 @@ def large_wheel(folder: Path, project: str, version: str, size: int) -> File:
 def wheel_of(
     folder: Path, project: str, version: str, *, requires: Iterable[str] = (), ballast: int = 0
 ) -> File:
-    """A wheel that installs, written to `folder`; `ballast` bytes of it don't compress."""
+    """A wheel that can be installed, written to `folder`; `ballast` bytes of it don't compress."""
     path = wheel(folder, project, version, requires=requires, ballast=ballast)
     content = path.read_bytes()
     return File(

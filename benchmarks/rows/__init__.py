@@ -1,4 +1,4 @@
-"""What is measured. A row's function starts what it needs and gives back lines of the table."""
+"""The measurements. The function of a row starts what it needs, and returns lines of the table."""
 
 from collections.abc import Callable
 

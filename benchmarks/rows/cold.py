@@ -1,4 +1,4 @@
-"""Pages that nothing is remembered of: how often the registry is asked for them, and how long that takes."""
+"""Pages without a cache: the number of requests to the registry, and the time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Pair = tuple[float, float]
 
 
 def cold_rows(stage: Stage, rounds: int) -> list[Row]:
-    """N versions, N + 1 requests, and hardly longer than a loop takes for the same."""
+    """N versions take N + 1 requests, and hardly longer than a simple loop."""
     registry = stage.docker_registry()
     for number in range(_FIRST):
         seed(registry, f"bench/first_{number}", 2)
@@ -45,7 +45,7 @@ def cold_rows(stage: Stage, rounds: int) -> list[Row]:
 
 
 def _started(stage: Stage, registry: str) -> Site:
-    """PyOCI, and every worker has read a small page: it shall not be measured how Python imports."""
+    """PyOCI, in which every worker has read a small page, so that imports aren't measured."""
     reader = stage.pyoci(registry)
     for number in range(_FIRST):
         ask(reader.address, reader.page_of(f"first-{number}"), clients=1, seconds=0)
@@ -53,7 +53,7 @@ def _started(stage: Stage, registry: str) -> Site:
 
 
 def _pair(reader: Site, registry: str, count: int, number: int, turn: int) -> _Pair:
-    """The seconds that PyOCI and the loop take for one page; another one goes first each time."""
+    """The seconds of PyOCI and of the loop for one page; the first one differs each time."""
     repository = f"bench/cold_{count}_{number}"
     if (turn + number) % 2:
         loop = read_versions(registry, repository, count)
@@ -68,7 +68,7 @@ def _cold(reader: Site, count: int, number: int) -> float:
 
 
 def _counted(stage: Stage, registry: str) -> list[Row]:
-    """Exact: the registry asks for no credentials here, so no challenge and no token comes on top."""
+    """Exact, because the registry asks for no credentials: there are no requests for challenges or tokens."""
     with relay_to(registry) as relay:
         reader = _started(stage, relay.url)
         rows = [row for count in _SIZES for row in _counts(reader, relay, count)]
@@ -110,7 +110,9 @@ def _timed(count: int, runs: list[_Pair]) -> Row:
 
 
 def _growth(runs: dict[int, list[_Pair]]) -> Row:
-    """Linear growth is 1: what a version costs on a page of a thousand, beside one on a page of a hundred."""
+    """The cost of a version on a page of a thousand, divided by that on a page of a hundred; 1 is linear
+    growth.
+    """
     few, many = 100, 1000
     return Row(
         name=f"cold page, time per version of {many}",
@@ -123,7 +125,7 @@ def _growth(runs: dict[int, list[_Pair]]) -> Row:
 
 
 def _away(stage: Stage, registry: str, rounds: int) -> list[Row]:
-    """The same with a road between, on which the number of round trips one after the other is what counts."""
+    """The same with a delay to the registry, in which the number of sequential round trips counts."""
     runs = []
     with relay_to(registry, delay=_AWAY) as relay:
         for turn in range(rounds):

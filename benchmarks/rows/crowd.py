@@ -1,4 +1,4 @@
-"""A hundred clients at once, with one credential, for a page that nothing is remembered of."""
+"""A hundred clients at once with the same credentials, for a page without a cache."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CALLER = ("crowd", "one password for all")
 
 
 def crowd_rows(stage: Stage, rounds: int) -> list[Row]:
-    """All in all, the registry is asked little more often than for one client. The worst round counts."""
+    """The registry gets few more requests than for one client. The worst round counts."""
     registry = stage.docker_registry(**dict([_CALLER]))
     seed(registry, "bench/crowd", _VERSIONS, caller=_CALLER)
     login = base64.b64encode(":".join(_CALLER).encode()).decode()

@@ -1,4 +1,6 @@
-"""A wheel of 1 GB out of PyOCI, beside what a bare Python loop makes of it, and what its road passes."""
+"""Download of a wheel of 1 GB from PyOCI, compared with a simple Python loop, and through a limited
+connection.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ _Way = tuple[str, tuple[str, int], str]  # label, address, path
 
 
 def download_rows(stage: Stage, rounds: int) -> list[Row]:
-    """How fast, how much memory, and how fast where only the way is pointed out."""
+    """Speed, memory, and speed if clients are redirected."""
     registry = stage.docker_registry()
     site = stage.pyoci(registry, workers=1)
     small = large_wheel(stage.folder, _PROJECT, "0.1", MB)
@@ -66,7 +68,7 @@ def _at_full_speed(
 
 
 def _on_a_road(stage: Stage, registry: str, file: File, rounds: int) -> Row:
-    """PyOCI's road to the registry is the one that the direct GET takes."""
+    """PyOCI's connection to the registry has the same limit as the direct GET."""
     with relay_to(registry, rate=_ROAD * MB) as relay:
         site = stage.pyoci(relay.url, workers=1)
         ways: list[_Way] = [
@@ -80,7 +82,7 @@ def _on_a_road(stage: Stage, registry: str, file: File, rounds: int) -> Row:
 
 
 def _elsewhere(stage: Stage, registry: str, file: File, rounds: int) -> Row:
-    """With PYOCI_REDIRECT=yes, before a registry that keeps its blobs elsewhere, as the hosted ones do."""
+    """With PYOCI_REDIRECT=yes, in front of a registry that redirects downloads, like the hosted ones."""
     storage = registry.replace("127.0.0.1", "localhost")
     with relay_to(registry, redirect=storage) as relay:
         site = stage.pyoci(relay.url, PYOCI_REDIRECT="yes")
@@ -107,7 +109,7 @@ def _elsewhere(stage: Stage, registry: str, file: File, rounds: int) -> Row:
 
 
 def _bare(stage: Stage, registry: str) -> int:
-    """Start the bare loop; gives its port."""
+    """Start the simple loop; yields its port."""
     port = stage.port()
     command = [sys.executable, "-m", "benchmarks.bare", str(port.number), registry]
     stage.start(stage.name("bare"), command, port.url, "/v2/", cwd=CHECKOUT)

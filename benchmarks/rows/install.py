@@ -1,4 +1,4 @@
-"""What somebody waits for: uv installs forty packages that depend on each other."""
+"""The time of an installation: uv installs forty packages that depend on each other."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _AWAY = 0.02  # seconds
 
 
 def install_rows(stage: Stage, rounds: int) -> list[Row]:
-    """Into an empty folder with an empty cache, each time; PyOCI has been asked for all of it before."""
+    """Into an empty folder with an empty cache each time. PyOCI has cached everything before."""
     clients = Clients(Environments(), stage.new_folder("home"))
     registry = stage.docker_registry()
     publisher = stage.pyoci(registry)
@@ -81,7 +81,7 @@ def _install(clients: Clients, url: str, name: str) -> float:
 
 
 def _children(number: int) -> list[int]:
-    """What a package depends on: a tree, and each also on the last of all, so that paths meet."""
+    """The dependencies of a package: a tree, and in addition the last package for all."""
     children = {2 * number + 1, 2 * number + 2, _PACKAGES - 1}
     return sorted(child for child in children if number < child < _PACKAGES)
 

@@ -1,4 +1,4 @@
-"""A page of ten thousand files: what it takes to put it together and write it down."""
+"""A page of ten thousand files: the time to build and render it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ABOUT = "page of 10,000 files, one version changed"
 
 
 def many_rows(stage: Stage, rounds: int) -> list[Row]:
-    """Beside json.dumps of the same structure, in the same process."""
+    """Compared with json.dumps of the same structure in the same process."""
     found = _measured(stage, rounds)
     dumps = tuple(seconds * 1000 for seconds in found["dumps"])
     return [

@@ -1,4 +1,4 @@
-"""The page of a project with a hundred versions, asked for again and again."""
+"""The page of a project with a hundred versions, requested repeatedly."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _HOP = frozenset({"connection", "date", "server", "transfer-encoding", "content-
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """Something that gives the page; `etag` where it is asked whether the page is another one by now."""
+    """A server of the page; `etag` for conditional requests."""
 
     label: str
     address: tuple[str, int]
@@ -40,7 +40,7 @@ class _Target:
 
 
 def page_rows(stage: Stage, rounds: int) -> list[Row]:
-    """Pages a second, and how long one takes."""
+    """Pages a second, and the latency."""
     pyoci, others = _targets(stage)
     etag, limits = _limits(stage, pyoci)
     again = _Target("If-None-Match", pyoci.address, pyoci.path, etag)
@@ -66,7 +66,7 @@ def page_rows(stage: Stage, rounds: int) -> list[Row]:
 
 
 def _targets(stage: Stage) -> tuple[_Target, list[_Target]]:
-    """PyOCI before a registry; and what stands beside it, each with the same files."""
+    """PyOCI in front of a registry, and the others, with the same files."""
     registry = stage.docker_registry()
     seed(registry, f"bench/{_PROJECT}", VERSIONS)
     served = peers.pypiserver(stage)
@@ -79,7 +79,9 @@ def _targets(stage: Stage) -> tuple[_Target, list[_Target]]:
 
 
 def _limits(stage: Stage, pyoci: _Target) -> tuple[str, list[_Target]]:
-    """The page's ETag, and what gives the same bytes with the same headers: a Flask view, a WSGI function."""
+    """The page's ETag, and minimal servers of the same bytes and headers: a Flask view
+    and a WSGI function.
+    """
     connection = http.client.HTTPConnection(*pyoci.address, timeout=30)
     try:
         connection.request("GET", pyoci.path, headers={"Accept": ACCEPT, "Accept-Encoding": "gzip, deflate"})
@@ -112,7 +114,7 @@ def _runs(targets: list[_Target], rounds: int, clients: int) -> dict[str, list[L
 
 
 def _better(runs: dict[str, list[Load]]) -> str:
-    """The way to start pypiserver that is faster here: the bar counts for that one."""
+    """The faster way to start pypiserver on this machine, which the limit is for."""
     return max(
         (peers.PYPISERVER, peers.PYPISERVER_ALONE),
         key=lambda label: sorted(load.rate for load in runs[label])[len(runs[label]) // 2],

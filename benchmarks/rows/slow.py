@@ -1,4 +1,4 @@
-"""Many clients at once that read, send or stay silent slowly: pages still have to be answered."""
+"""Many slow clients at once that read, send or stay silent: pages must still be answered."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _PROJECT = "slow"
 
 
 def slow_rows(stage: Stage, rounds: int) -> list[Row]:
-    """The 99th percentile of some clients' pages, in turns without and with the slow ones."""
+    """The 99th percentile of the pages of some clients, alternately without and with slow clients."""
     site = stage.pyoci(stage.docker_registry())
     file = large_wheel(stage.folder, _PROJECT, "1.0", _SIZE * MB)
     upload(site.address, site.upload, file)
@@ -61,7 +61,7 @@ def slow_rows(stage: Stage, rounds: int) -> list[Row]:
 
 
 def _attack_row(site: Site, file: File, kind: str, rounds: int) -> Row:
-    """The same while hundreds of clients are as slow as they like, and come back when they are ended."""
+    """The same during an attack of hundreds of slow clients, which reconnect when they are ended."""
     index = site.upload if site.upload.endswith("/") else f"{site.upload}/"
     slow = Kind(b"") if kind == "silent" else slow_kinds(index, file.name, _PROJECT)[kind]
     idle, busy = [], []
@@ -80,7 +80,7 @@ def _attack_row(site: Site, file: File, kind: str, rounds: int) -> Row:
 
 
 def _slowest(site: Site) -> float:
-    """In ms; as long as one was willing to wait where no answer came at all."""
+    """In ms; the timeout if there was no answer."""
     try:
         return _pages(site).slowest * 1000
     except Missed:
@@ -93,8 +93,8 @@ def _pages(site: Site) -> Load:
 
 @contextmanager
 def _readers(site: Site, file: File) -> Iterator[set[int]]:
-    """Let slow readers download during the block; they begin before it and never end by themselves. Gives
-    which of them have had something.
+    """Slow readers that download during the block. They begin before it and don't end by themselves. Yields
+    those that have received something.
     """
     request = f"GET {site.file_of(_PROJECT, file.name)} HTTP/1.1\r\nHost: slow\r\nConnection: close\r\n\r\n"
     readers = []
@@ -121,7 +121,7 @@ def _readers(site: Site, file: File) -> Iterator[set[int]]:
 
 
 def _read(readers: list[socket.socket], over: threading.Event, under_way: set[int]) -> None:
-    """Take a little from each, again and again."""
+    """Read a little from each, again and again."""
     while not over.wait(_PAUSE):
         for number, reader in enumerate(readers):
             try:

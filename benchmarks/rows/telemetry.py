@@ -1,4 +1,4 @@
-"""What it costs to be watched: the warm page again, with a collector, and with /metrics."""
+"""The cost of telemetry: a cached page with a collector, and with /metrics."""
 
 from __future__ import annotations
 

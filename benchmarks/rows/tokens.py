@@ -1,4 +1,4 @@
-"""How often a token server is asked: for access to end that was revoked, tokens are used for a short time."""
+"""The number of requests to a token server: tokens are used for a short time, so that revoked access ends."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TOKEN_SECONDS = 3600  # that the tokens would live
 
 
 def token_rows(stage: Stage, _rounds: int) -> list[Row]:
-    """One round: the counts are bounded, and below that it is chance which worker a request meets."""
+    """One round: the counts have a limit, and below it they depend on which worker gets a request."""
     environments = Environments()
     clients = Clients(environments, stage.new_folder("home"))
     tokens = stage.token_server(environments, _TOKEN_SECONDS, **{_USER: _PASSWORD})
@@ -63,7 +63,7 @@ def _publish(stage: Stage, site: Site) -> None:
 
 
 def _sync(stage: Stage, site: Site, clients: Clients) -> None:
-    """`uv sync` of a project that needs them all, with nothing remembered by uv."""
+    """`uv sync` of a project that needs them all, with an empty cache of uv."""
     project = stage.new_folder(stage.name("project"))
     account = f"{_USER}:{quote(_PASSWORD)}@"
     url = f"{site.server.url}{site.upload}".replace("://", f"://{account}")

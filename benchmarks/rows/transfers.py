@@ -1,4 +1,6 @@
-"""A wheel of 200 MB up and down with PyOCI's own registry, beside pypiserver, which has a folder."""
+"""Upload and download of a wheel of 200 MB with PyOCI's embedded registry, compared with pypiserver and its
+folder.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A wheel of 1 GB through PyOCI, beside the same bytes put straight into a registry; and eight at once."""
+"""A wheel of 1 GB through PyOCI, compared with the same upload directly to a registry; and eight at once."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ _REGISTRY = "PUT to docker-registry"
 
 
 def upload_rows(stage: Stage, rounds: int) -> list[Row]:
-    """How long it takes, how long the answer keeps one waiting, and what memory it takes.
-
-    The registry that is asked directly is one of its own, so that neither has seen the other's bytes.
+    """The total time, the wait for the answer after the last byte, and the memory. The direct uploads have a
+    registry of their own, so that neither has the other's blobs.
     """
     rounds = max(rounds - 1, 1)  # they are long
     site, direct = stage.pyoci(stage.docker_registry(), workers=1), stage.docker_registry()
@@ -56,7 +55,7 @@ def upload_rows(stage: Stage, rounds: int) -> list[Row]:
 
 
 def _idle(stage: Stage, site: Site) -> int:
-    """What the worker takes that has done it already, with small files."""
+    """The memory of a worker that has already handled small files."""
     for turn in range(3):
         upload(site.address, site.upload, large_wheel(stage.folder, _PROJECT, f"0.{turn}", MB))
     return now(_worker(site)).total
@@ -65,7 +64,7 @@ def _idle(stage: Stage, site: Site) -> int:
 def _both(
     stage: Stage, rounds: int, major: str, pyoci: Callable[[File], float], direct: Callable[[File], float]
 ) -> list[list[float]]:
-    """The seconds that either way takes, for one new file a round."""
+    """The seconds of both ways for one new file in each round."""
     found: list[list[float]] = [[], []]
     for turn in range(rounds):
         file = large_wheel(stage.folder, _PROJECT, f"{major}.{turn}", _SIZE * MB)
@@ -81,7 +80,7 @@ def _row(name: str, found: list[list[float]], bar: Bar) -> Row:
 
 
 def _eight(stage: Stage, site: Site, idle: int) -> Row:
-    """Several at once: of 200 MB each, for what is kept in memory would show at that size, too."""
+    """Several at once, of 200 MB each: if they were kept in memory, it would show."""
     files = [large_wheel(stage.folder, _PROJECT, f"3.{number}", _EACH * MB) for number in range(_AT_ONCE)]
     start = threading.Barrier(_AT_ONCE)
 

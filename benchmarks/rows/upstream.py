@@ -1,4 +1,4 @@
-"""One URL for everything: pages of another package index, and a client that has PyPI behind PyOCI."""
+"""One URL for everything: pages of upstream, and a client that uses PyPI through PyOCI."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ _WARMING = 4  # resolutions, so that each worker has had each page
 
 
 def upstream_rows(stage: Stage, rounds: int) -> list[Row]:
-    """A page from upstream beside one of the registry's; a large graph from PyPI beside PyPI itself."""
+    """A page of upstream compared with one of the registry; a large graph from PyPI compared with PyPI
+    itself.
+    """
     return [_pages(stage, rounds), _resolution(stage, rounds)]
 
 
 def _pages(stage: Stage, rounds: int) -> Row:
-    """Pages a second of the same files, which lie in the registry and upstream."""
+    """Pages a second of the same files in the registry and upstream."""
     registry = stage.docker_registry()
     seed(registry, "bench/private", _VERSIONS)
     behind = stage.pyoci(label="upstream")
@@ -52,7 +54,7 @@ def _pages(stage: Stage, rounds: int) -> Row:
 
 
 def _resolution(stage: Stage, rounds: int) -> Row:
-    """Seconds for resolving a large graph with an empty cache; PyOCI has been asked for all of it before."""
+    """Seconds to resolve a large graph with an empty cache. PyOCI has cached everything before."""
     environments = Environments()
     clients = Clients(environments, stage.new_folder("home"))
     direct, trust = where_pypi_is(environments.python("pip"))

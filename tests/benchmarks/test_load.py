@@ -1,4 +1,4 @@
-"""The benchmark's client: it counts whole answers, from any server that it meets."""
+"""The benchmark's client: it counts whole answers, from any server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNCHANGED = b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n"
 
 @contextmanager
 def serving(answer: Callable[[socket.socket], None]) -> Iterator[tuple[str, int]]:
-    """Serve each connection in a thread with `answer`; gives the address."""
+    """Serve each connection in a thread with `answer`; yields the address."""
 
     def accept() -> None:
         while True:
@@ -77,7 +77,7 @@ def test_an_answer_is_read_to_its_end(answer: bytes, status: int) -> None:
 
 @pytest.mark.parametrize("answer", [PLAIN, OLD], ids=["closed without a word", "closed as HTTP/1.0 does"])
 def test_a_server_may_close_after_each_answer(answer: bytes) -> None:
-    """As it does when a worker ends: the client connects anew and asks again."""
+    """The client connects again, like after the end of a worker."""
     with serving(always(answer, requests=1)) as address:
         until(lambda: has_asked_again(address), "a second answer")
 
@@ -87,12 +87,12 @@ def test_a_server_may_close_after_each_answer(answer: bytes) -> None:
     [b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\nhello", PLAIN[:-1]],
     ids=["another status", "no length", "cut short"],
 )
-def test_what_is_no_page_is_not_counted(answer: bytes) -> None:
-    """It would be a fast one."""
+def test_errors_are_not_counted(answer: bytes) -> None:
+    """They would count as fast pages."""
     with serving(always(answer, requests=1)) as address, pytest.raises(Missed):
         ask(address, "/", clients=1, seconds=0)
 
 
 def test_the_slowest_is_the_99th_percentile() -> None:
-    """Of a hundred, one may be slower."""
+    """One of a hundred may be slower."""
     assert Load(1.0, tuple(map(float, range(1, 101)))).slowest == 99

@@ -1,4 +1,4 @@
-"""The relay of the benchmark: what it counts must be right, for bars are exact counts."""
+"""The relay of the benchmark: its counts must be exact."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.serving import served
 
 @Request.application
 def echo(request: Request) -> Response:
-    """Tells what arrived; a path that ends in a number gives so many bytes."""
+    """Answers with what arrived; a path that ends in a number gives so many bytes."""
     last = request.path.rpartition("/")[2]
     body = b"x" * int(last) if last.isdecimal() else request.get_data()
     return Response(body, headers={"X-Asked": f"{request.method} {request.path}"})
@@ -37,7 +37,7 @@ def session() -> Iterator[requests.Session]:
 
 
 def test_requests_are_counted_by_what_they_ask_for(registry: str, session: requests.Session) -> None:
-    """On one connection, with bodies between them, until the counts are set back."""
+    """On one connection, with bodies between them, until `reset`."""
     with relay_to(registry) as relay:
         session.get(f"{relay.url}/v2/a/b/tags/list?n=5", timeout=60)
         session.head(f"{relay.url}/v2/a/b/manifests/1.0", timeout=60)
@@ -52,7 +52,7 @@ def test_requests_are_counted_by_what_they_ask_for(registry: str, session: reque
 
 @pytest.mark.parametrize("size", [0, 1, 10_000_000], ids=["empty", "one byte", "more than the window"])
 def test_bytes_arrive_whole_both_ways(registry: str, session: requests.Session, size: int) -> None:
-    """Also when more is under way than the relay holds."""
+    """Also if more bytes are under way than the relay holds."""
     with relay_to(registry, delay=0.002) as relay:
         assert len(session.get(f"{relay.url}/{size}", timeout=30).content) == size
         assert session.put(f"{relay.url}/put", data=b"y" * size, timeout=30).content == b"y" * size
@@ -89,7 +89,7 @@ def test_no_more_bytes_pass_than_the_rate_lets(registry: str, session: requests.
 
 
 def test_blobs_are_elsewhere_where_a_redirect_is_wanted(registry: str, session: requests.Session) -> None:
-    """GET is answered with the other address, and is counted; HEAD and documents go to the registry."""
+    """A GET is redirected and counted; HEAD and documents go to the registry."""
     with relay_to(registry, redirect="http://storage.test:1") as relay:
         blob = f"{relay.url}/v2/a/blobs/sha256:00"
         answer = session.get(blob, allow_redirects=False, timeout=60)

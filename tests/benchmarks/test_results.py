@@ -39,7 +39,7 @@ def make_row(runs: tuple[float, ...], others: tuple[float, ...] = (), bar: Bar |
     ],
 )
 def test_a_row_misses_its_bar(row: Row, missed: bool) -> None:
-    """Bars hold for ratios, for differences, or for the value itself."""
+    """Limits are for ratios, for differences, or for the value itself."""
     assert (row.failure is not None) is missed
 
 
@@ -49,13 +49,13 @@ def test_ratios_are_those_of_the_same_round() -> None:
 
 
 def test_what_was_missed_is_said_in_one_sentence() -> None:
-    """With what it was compared with, what came out, and what was expected."""
+    """With the other value, the result, and what was expected."""
     row = make_row((14.0,), (10.0,), times(1.3))
     assert row.failure == "a row, beside another: 1.4; expected <= 1.3 x"
 
 
 def test_another_one_goes_first_each_round() -> None:
-    """And each is measured once a round."""
+    """Each is measured once a round."""
     order: list[str] = []
 
     def measure(thing: str, turn: int) -> int:

@@ -1,4 +1,4 @@
-"""`make torture`: what takes many minutes. A plain `make test` passes this folder over."""
+"""`make torture`: tests that take many minutes. A plain `make test` skips this folder."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 class Tally:
-    """Counts what was tried and what survived, for one row of the table."""
+    """Counts attempts and survivors, for one row of the table."""
 
     def __init__(self) -> None:
         self.tried = self.survived = 0
@@ -51,7 +51,7 @@ class Tally:
 
 @pytest.fixture
 def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
-    """The row of a test; whatever did not survive fails it."""
+    """The row of a test. The test fails if anything did not survive."""
     tally = Tally()
     yield tally
     name = request.node.nodeid.partition("::")[2].removeprefix("test_").replace("_", " ")

@@ -1,4 +1,4 @@
-"""Kills a server's worker at each step of an operation: a client finds its connection ended."""
+"""Kills a server's worker at each step of an operation: the client's connection is closed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def fell_at_each_step(server: Server, relay: Relay, registry: str, namespace: st
 def _felled(
     server: Server, relay: Relay, served: Served, operation: Operation, step: int
 ) -> tuple[bool, bool]:
-    """Whether the operation was answered, and whether the worker met its end."""
+    """Whether the operation was answered, and whether the worker was killed."""
     felled = False
 
     def fell(way: Way) -> None:

@@ -1,4 +1,4 @@
-"""Fills what one process may remember: `python -m tests.torture.filling` prints how many bytes that takes."""
+"""Fills a process's caches: `python -m tests.torture.filling` prints how many bytes they take."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def document(project: str, version: str) -> Document:
 
 
 def fill(cache: Cache, pages: RenderedPages) -> Iterator[None]:
-    """A project more each time, and a caller who may read it."""
+    """Add one project at a time, and a caller who may read it."""
     registry = Registry.parse("https://registry.example")
     for number in itertools.count():
         project = f"project{number}"

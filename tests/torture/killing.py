@@ -21,7 +21,7 @@ _VICTIM = re.compile(rb"(?i)\r\nuser-agent: victim/([0-9]+)/([0-9]+)\r\n")
 
 
 class Killer:
-    """The fault of a relay: the registry meets the request, and whoever sent it is no more."""
+    """The fault of a relay: the registry gets the request, and the sender is killed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -46,7 +46,7 @@ class Killer:
 
 
 def run(relay: str, path: str, operation: Operation, step: int) -> bool:
-    """Whether the operation came to its end before its process was killed."""
+    """Whether the operation ended before its process was killed."""
     child = os.fork()
     if child == 0:
         operation.prepare(Packages.at(relay, path))

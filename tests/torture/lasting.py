@@ -1,4 +1,4 @@
-"""How long a test goes on that could go on for ever: TORTURE_SECONDS, a quarter of an hour by default."""
+"""The duration of tests that could go on without end: TORTURE_SECONDS, by default a quarter of an hour."""
 
 from __future__ import annotations
 

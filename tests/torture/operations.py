@@ -1,4 +1,4 @@
-"""What is done to a version while something goes wrong, and how a version must look after that."""
+"""Operations on a version during which a failure occurs, and the state of the version after them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BEFORE: State = dict.fromkeys(NEIGHBOURS)
 
 
 class Kept(Protocol):
-    """One namespace, by whatever way."""
+    """One namespace, through any interface."""
 
     def publish(self, filename: str, content: bytes) -> None: ...
 
@@ -40,20 +40,20 @@ class Kept(Protocol):
         ...
 
     def state(self) -> State:
-        """What the page shows; every file on it is there, whole."""
+        """What the page shows. Every file on it can be downloaded whole."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Packages:
-    """One namespace, as PyOCI would serve it."""
+    """One namespace, through the library as PyOCI uses it."""
 
     store: PackageStore
     namespace: Namespace
 
     @classmethod
     def at(cls, url: str, path: str, seconds: float = 9.5, user_agent: str = "tests") -> Packages:
-        """In the registry at `url`, which gets so many seconds for each answer."""
+        """In the registry at `url`, with a limit of seconds for each answer."""
 
         def sleep(seconds: float) -> None:
             time.sleep(min(seconds, 0.02))
@@ -100,7 +100,7 @@ class Packages:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """Something that is done to a version, from one state to another."""
+    """An operation on a version, from one state to another."""
 
     before: tuple[str, ...]
     run: Callable[[Kept], None]
@@ -160,14 +160,14 @@ def survives(
 
 
 def again(operation: Operation, packages: Kept) -> None:
-    """Run an operation that may have been done already."""
+    """Run an operation that may already have been made."""
     with contextlib.suppress(NotFound) if operation.run is delete else contextlib.nullcontext():
         operation.run(packages)
     assert packages.state() == operation.after
 
 
 def steps(relay: Relay, registry: str, path: str, operation: Operation) -> list[str]:
-    """The requests that an operation makes where nothing goes wrong."""
+    """The requests of an operation without failures."""
     operation.prepare(Packages.at(registry, path))
     relay.reset()
     operation.run(Packages.at(relay.url, path))

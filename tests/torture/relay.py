@@ -1,6 +1,5 @@
-"""A relay between PyOCI and its registry, of raw sockets: it can do to each exchange what networks do.
-
-It understands just enough of HTTP to know where a message ends; neither side can tell it from the other.
+"""A relay of raw sockets between PyOCI and its registry, which can disturb each exchange like a network. It
+parses only as much of HTTP as it needs to find the ends of messages.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class Exchange:
 
 
 class Way:
-    """What a fault may do with one exchange: ask the registry, and answer."""
+    """The possible actions of a fault in one exchange: ask the registry, and answer."""
 
     def __init__(
         self, client: socket.socket, registry: str, exchange: Exchange, hold: threading.Event
@@ -53,7 +52,7 @@ class Way:
         self._client.close()
 
     def stall(self) -> None:
-        """Say nothing until the relay ends, or the client has gone."""
+        """Send nothing until the relay ends or the client disconnects."""
         self._client.settimeout(0.05)
         while not self._hold.is_set():
             try:
@@ -73,12 +72,12 @@ def pass_on(way: Way) -> None:
 
 
 def reset_before(way: Way) -> None:
-    """The request never gets there."""
+    """The request doesn't reach the registry."""
     way.reset()
 
 
 def reset_after(way: Way) -> None:
-    """The request is met, and nobody learns of it."""
+    """The registry gets the request, and the answer is lost."""
     way.ask()
     way.reset()
 
@@ -93,14 +92,14 @@ def stall_after(way: Way) -> None:
 
 
 def truncate(way: Way) -> None:
-    """Half of the answer, and the end."""
+    """Half of the answer, then the connection is closed."""
     answer = way.ask()
     way.answer(answer[: len(answer) // 2])
     way.reset()
 
 
 def duplicate(way: Way) -> None:
-    """The request gets there twice; the second answer is passed on."""
+    """The registry gets the request twice; the second answer is passed on."""
     way.ask()
     way.answer(way.ask())
 
@@ -111,7 +110,7 @@ def delay(way: Way) -> None:
 
 
 def status(number: int, *headers: str) -> Fault:
-    """Somebody on the way answers instead of the registry."""
+    """A proxy answers instead of the registry."""
 
     def answer(way: Way) -> None:
         body = b"<html>busy</html>"
@@ -145,9 +144,8 @@ FAULTS: dict[str, Fault] = {
 
 
 class Relay:
-    """A running relay: its URL, what came through since `reset`, and the fault that it plays.
-
-    `choose` gives the fault of an exchange, None for none.
+    """A running relay: its URL, what has passed since `reset`, and its fault. `choose` returns the fault for
+    an exchange, or None.
     """
 
     def __init__(self, url: str, target: str) -> None:
@@ -159,7 +157,7 @@ class Relay:
         self.choose: Callable[[Exchange], Fault | None] = lambda _exchange: None
 
     def reset(self, choose: Callable[[Exchange], Fault | None] = lambda _exchange: None) -> None:
-        """Count anew, and play other faults from now on. Whoever was stalled is let go."""
+        """Count from zero, and use other faults from now on. Stalled exchanges end."""
         with self._lock:
             self._hold.set()
             self._hold = threading.Event()

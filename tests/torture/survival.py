@@ -1,4 +1,4 @@
-"""What is to be seen after processes were killed in the middle of what they did."""
+"""Checks after processes were killed during their operations."""
 
 from __future__ import annotations
 

@@ -32,7 +32,9 @@ def relay(registry: str) -> Iterator[Relay]:
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_fault(registry: str, relay: Relay, name: str, lasting: bool, tally: Tally) -> None:
-    """The file is there where that was said, nothing half-done where not; the same again succeeds."""
+    """The file is there if the client was told so; otherwise nothing is half-done. The same operation again
+    succeeds.
+    """
     operation, space = OPERATIONS[name], f"acme/n{uuid.uuid4().hex[:12]}"
     for step in range(len(steps(relay, registry, f"{space}/first", operation))):
         for number, fault in enumerate(FAULTS.values()):

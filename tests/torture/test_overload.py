@@ -1,5 +1,5 @@
-"""Ten times more clients than threads: those served are served in time, the rest wait or are told when to
-come again; and soon after it is over all is as before.
+"""Ten times more clients than threads: requests that are served are served in time; the others wait, or get a
+503. Soon afterwards everything is as before.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SLOWNESS = 0.02  # seconds between two pieces of a slow download, or upload
 
 @dataclass(slots=True)
 class Answers:
-    """What clients were told, and after how long."""
+    """The statuses that clients got, and after how many seconds."""
 
     statuses: Counter[str] = field(default_factory=Counter)
     longest: dict[str, float] = field(default_factory=dict)
@@ -123,7 +123,7 @@ CROWDS: dict[str, tuple[Callable[[Place], requests.Response], ...]] = {
 def test_overload(
     server: Server, place: Place, tmp_path: Path, crowd: str, tally: Tally, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nobody is left without an answer, and health is told all the while."""
+    """Every client gets an answer, and /health answers all the time."""
     first, answers, over = workers(server, tmp_path)[0], Answers(), threading.Event()
     chores = CROWDS[crowd]
     with ExitStack() as stack:
@@ -152,7 +152,7 @@ def test_overload(
 
 
 def test_stalled(server: Server, place: Place, tmp_path: Path, tally: Tally) -> None:
-    """Uploads that stop in the middle take no thread: whoever comes meanwhile is served."""
+    """Uploads that stop in the middle occupy no thread: other clients are served."""
     first = workers(server, tmp_path)[0]
     head = make_head(
         "POST /lab/acme/ HTTP/1.1", "Content-Type: multipart/form-data; boundary=b", "Content-Length: 1000"
@@ -180,7 +180,7 @@ def test_stalled(server: Server, place: Place, tmp_path: Path, tally: Tally) -> 
 def press(
     chore: Callable[[Place], requests.Response], place: Place, answers: Answers, over: threading.Event
 ) -> None:
-    """Ask again and again, as one who is told to wait would not."""
+    """Request again and again, without waiting after a 503."""
     while not over.is_set():
         visit(chore, place, answers)
 

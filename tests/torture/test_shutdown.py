@@ -1,4 +1,4 @@
-"""A server that is told to stop amid large transfers: what it has taken on is finished in time."""
+"""A server that is stopped during large transfers finishes them in time."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
-"""Slow clients of all kinds at once, for as long as the test goes on, and honest work in between.
-
-Nothing of it is lost or refused, memory stays below its bound, and afterwards all is as before.
+"""Slow clients of all kinds at once, during the whole test, beside normal clients. No request of these is
+lost or refused, memory stays below its limit, and afterwards everything is as before.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Stories without end: publish, yank, delete, look, in any order, against a model of what should be there."""
+"""Random sequences of publish, yank, delete and look, compared with a model."""
 
 from __future__ import annotations
 
