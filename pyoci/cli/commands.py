@@ -6,6 +6,8 @@ import keyword
 import os
 import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
@@ -36,6 +38,7 @@ VERBS = {
 _TOGETHER = {"yank": "changing", "unyank": "changing", "delete": "changing"}
 # Exit codes. docs/command.rst describes them.
 DONE, FAILED, WRONG_USAGE, NOT_ALLOWED, NOT_THERE, INTERRUPTED = 0, 1, 2, 3, 4, 130
+_PATIENCE = 3.0  # seconds that threads have to end after Ctrl-C
 _CODES: dict[type[Exception], int] = {
     errors.InvalidRequest: WRONG_USAGE,
     errors.Unauthorized: NOT_ALLOWED,
@@ -117,8 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help_for = exc.ctx.command_path if exc.ctx is not None else "pyoci"
         return _failed(f"{exc.format_message().rstrip('.')}; see `{help_for} --help`", WRONG_USAGE)
     except (click.Abort, KeyboardInterrupt):
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C doesn't wait for threads
-        return _failed("interrupted", INTERRUPTED)
+        return _interrupted()
     except BrokenPipeError:
         # Whoever read the output has enough. Python would complain when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -126,6 +128,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as exc:  # noqa: BLE001  # no error ends in a traceback
         return _failed(*_understood(exc))
     return code if isinstance(code, int) else DONE
+
+
+def _interrupted() -> int:
+    """Give threads that are sending something a moment to break off, and end the process if one doesn't: it
+    may wait for a registry for minutes. Nothing is half-published then: the store writes the document that
+    refers to all others last.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C doesn't wait
+    code = _failed("interrupted", INTERRUPTED)
+    workers = [
+        each for each in threading.enumerate() if not each.daemon and each is not threading.main_thread()
+    ]
+    until = time.monotonic() + _PATIENCE
+    for worker in workers:
+        worker.join(max(until - time.monotonic(), 0))
+    if any(worker.is_alive() for worker in workers):
+        sys.stdout.flush()
+        os._exit(code)
+    return code
 
 
 def exit_code(error: Exception) -> int:

@@ -75,6 +75,9 @@ def download_files(
         yield from in_parallel(partial(_download, index, directory, watch, stopped), files, jobs)
     finally:
         stopped.set()
+        for file in files:  # a thread that waits for the registry may not come to it
+            if _is_safe(file.filename):
+                _part(directory / file.filename).unlink(missing_ok=True)
 
 
 def _candidates(project: Project, requirement: Requirement) -> dict[Version, tuple[File, ...]]:
@@ -94,7 +97,7 @@ def _download(
 ) -> Downloaded:
     path = directory / file.filename
     try:
-        if Path(file.filename).name != file.filename or file.filename.startswith("."):
+        if not _is_safe(file.filename):
             raise ProtocolError(f"{file.filename[:100]!a} is no file name; expected a wheel or an sdist")
         if file.sha256 is None:
             raise ProtocolError(f"{file.filename} has no sha256 on its page, so it can't be verified")
@@ -107,10 +110,10 @@ def _download(
 
 
 def _fetch(index: Index, file: File, path: Path, progress: Progress | None, stopped: threading.Event) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = _part(path)
     computed = hashlib.sha256()
     try:
-        with part.open("xb") as target, index.open_file(file) as pieces:
+        with index.open_file(file) as pieces, part.open("xb") as target:
             for piece in pieces:
                 if stopped.is_set():
                     raise Interrupted
@@ -123,6 +126,16 @@ def _fetch(index: Index, file: File, path: Path, progress: Progress | None, stop
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _part(path: Path) -> Path:
+    """Where a file is until it is whole."""
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+def _is_safe(filename: str) -> bool:
+    """Whether a name that an index gave stays in the directory."""
+    return Path(filename).name == filename and not filename.startswith(".")
 
 
 def _sha256(path: Path) -> str:
