@@ -49,9 +49,9 @@ def parse_requirement(text: str) -> Requirement:
 
 
 def files_for(index: Index, requirement: Requirement, *, every_version: bool = False) -> tuple[File, ...]:
-    """All files of the newest version that satisfies a requirement, or of every such version. What is yanked
-    counts only where the requirement names that version with == or ===, and pre-releases only if it names one
-    or there is nothing else. Raises NotFound.
+    """All files of the newest version that satisfies a requirement, or of every such version. Yanked files
+    count only if the requirement has their version with == or ===. Pre-releases count only if it has one, or
+    if there is nothing else. Raises NotFound.
     """
     project = index.project(requirement.name)
     candidates = _candidates(project, requirement)
@@ -66,8 +66,8 @@ def files_for(index: Index, requirement: Requirement, *, every_version: bool = F
 def download_files(
     index: Index, files: Sequence[File], directory: Path, *, watch: Watch | None = None, jobs: int = JOBS
 ) -> Generator[Downloaded]:
-    """Download files side by side. Each has its name only when it is whole and its sha256 is right. A file
-    that is there already isn't downloaded again. To close the iterator ends the work.
+    """Download files in parallel. A file gets its name only after it is complete and its sha256 was verified.
+    A file that exists already isn't downloaded again. Closing the iterator ends the work.
     """
     directory.mkdir(parents=True, exist_ok=True)
     stopped = threading.Event()

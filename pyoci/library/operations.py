@@ -23,7 +23,7 @@ from pyoci.store.models import ProjectPage
 
 
 def _ignored(_count: int) -> None:
-    """The progress that nobody watches."""
+    """Ignore the progress."""
 
 
 def copy(
@@ -37,7 +37,7 @@ def copy(
     """Copy projects, or all, and yield what became of each tag. What the target has already isn't sent.
     `progress` gets the number of bytes of each piece that was sent.
 
-    Raises NotSupported for an index behind a server, and NotFound where the registry gives no list.
+    Raises NotSupported for an index behind a server, and NotFound if the registry gives no list.
     """
     here, there = _remote(source, "copying"), _remote(target, "copying")
     if here.is_beside(there) and here.namespace == there.namespace:
@@ -71,8 +71,8 @@ def repair(
     drop_lost: bool = False,
     progress: Progress = _ignored,
 ) -> Iterator[Repaired]:
-    """Mend what a check has found. Lost files come from `source`, another index or a folder of files; with
-    `drop_lost` those that are nowhere are taken out of their version.
+    """Repair what a check has found. Lost files come from `source`, another index or a folder of files. With
+    `drop_lost`, files that `source` doesn't have either are removed from their versions.
     """
     remote = _remote(index, "repairing")
     found: Remote | FileSource | None = None
@@ -91,7 +91,7 @@ def prunable(
     *,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Iterator[PrunedVersion]:
-    """The versions that may go by the rules, judged within each project. `Index.delete` deletes one."""
+    """The versions that the rules allow to delete, for each project by itself. `Index.delete` deletes one."""
     registry = _registry(index, "pruning")
     names = _names(projects)
     for name in names or _remote(index, "pruning").projects():

@@ -47,7 +47,7 @@ _KINDS: dict[int, type[PyOCIError]] = {
 
 
 class ServerIndex(Index):
-    """An index of a PyOCI server, or of another server of the simple API as far as that offers the same."""
+    """An index of a PyOCI server, or of another server with the same parts of its HTTP API."""
 
     kind = "server"
 

@@ -39,8 +39,8 @@ class Remote:
         return self.namespace.repository(name)
 
     def projects(self) -> tuple[ProjectName, ...]:
-        """The projects by the registry's list of repositories, sorted; container images count, too. Raises
-        NotFound where the registry doesn't list its repositories.
+        """The projects in the registry's list of repositories, sorted, including container images. Raises
+        NotFound if the registry doesn't list its repositories.
         """
         try:
             names = self.session().repositories()
@@ -67,7 +67,7 @@ class Remote:
 
 
 def make_updater(sleep: Callable[[float], None] = time.sleep) -> update.IndexUpdater:
-    """For changes of image indexes in a process of its own, which shares no cache with a server."""
+    """An updater of image indexes for a process that shares no cache with a server."""
     cache = Cache(MemoryBackend(), state.Freshness(0.0, 0.0))
     locks = queue.TagLocks(cache.backend.lock)
     return update.IndexUpdater(

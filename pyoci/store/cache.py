@@ -45,7 +45,9 @@ class Contents:
 
 
 class Cache:
-    """What is remembered. One for the server, made before its workers are forked; each has its own memory."""
+    """What is remembered. One for the server, made before its workers are forked. Each worker then has its
+    own memory.
+    """
 
     def __init__(
         self,

@@ -233,7 +233,7 @@ class NewFile:
 
     @property
     def _stamp(self) -> str:
-        """Its time; to the microsecond if it is another package index's, for lock files have that."""
+        """The upload time. If it comes from another package index, it has microseconds, as in lock files."""
         if self.imported is None or not self.created.microsecond:
             return _stamp(self.created)
         return f"{_stamp(self.created)[:-1]}.{self.created.microsecond:06}Z"

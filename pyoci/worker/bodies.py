@@ -1,8 +1,8 @@
 """Bodies: the loop collects most request bodies, and threads read some of them while they arrive.
 
-The body of a slow client is collected in a spool. A body goes to a thread before it is complete if its client
-has proven fast: so a large upload reaches the registry while it arrives. It does so, too, if the spools have
-no room for it and a thread is free.
+The body of a slow client is collected in a spool. If a client has proven fast, its body goes to a thread
+before it is complete, so that a large upload reaches the registry while it arrives. A body for which the
+spools have no room also goes to a thread, if one is free.
 """
 
 from __future__ import annotations

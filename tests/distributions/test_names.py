@@ -118,7 +118,7 @@ def test_none_is_covered_by_default() -> None:
 
 
 @pytest.mark.parametrize("word", ["-acme", "acme-", "acme[12]", "a/b", "!acme", "\u212aey", "*-"])
-def test_what_could_cover_nothing_is_a_mistake(word: str) -> None:
+def test_pattern_that_matches_no_name_is_a_mistake(word: str) -> None:
     """It is reported with all others, one a line."""
     with pytest.raises(ValueError, match="not a project name") as caught:
         PrivateProjects.parse(f"acme-* {word}, tool, {word}")
@@ -126,7 +126,7 @@ def test_what_could_cover_nothing_is_a_mistake(word: str) -> None:
 
 
 @given(st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,20}[A-Za-z0-9])?", fullmatch=True))
-def test_a_name_covers_itself_however_spelled(name: str) -> None:
+def test_a_name_covers_all_its_spellings(name: str) -> None:
     """And each pattern with the same beginning does."""
     for text in (name, name.upper(), f"{name[0]}*"):
         private = PrivateProjects.parse(text)

@@ -48,8 +48,8 @@ def complete(wire: Wire, name: str, tag: str) -> bytes | None:
     return bytes(response.data)
 
 
-def test_there_was_a_step_to_be_killed_at(killed: list[Path]) -> None:
-    """Each kind of write was killed at every one of its steps, of which there are many."""
+def test_each_step_was_killed(killed: list[Path]) -> None:
+    """Each kind of write has many steps."""
     counts = {change: sum(path.name.startswith(f"{change}-") for path in killed) for change in CHANGES}
     assert counts["publish"] > 30
     assert counts["first"] > 30
@@ -70,7 +70,7 @@ def test_a_kill_leaves_the_old_or_the_new(killed: list[Path]) -> None:
 
 
 def test_the_same_write_succeeds_after_a_kill(killed: list[Path], clock: Clock) -> None:
-    """Whatever a kill left behind, the same write goes through, and the garbage collection tidies up."""
+    """The garbage collection removes what a kill left behind."""
     for directory in killed:
         wire = wire_to(directory)
         CHANGES[directory.name.partition("-")[0]](wire)

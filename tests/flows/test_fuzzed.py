@@ -27,7 +27,7 @@ def edited(seed: bytes, changes: list[tuple[int, int, bytes]]) -> bytes:
 @pytest.mark.parametrize("name", TARGETS)
 @settings(max_examples=60, derandomize=True)
 @given(data=st.data())
-def test_nearly_right(name: str, data: st.DataObject) -> None:
+def test_nearly_valid_input(name: str, data: st.DataObject) -> None:
     """It is parsed, or refused with an error of pyoci.errors."""
     target = TARGETS[name]
     target.feed(edited(data.draw(st.sampled_from(target.seeds)), data.draw(edits)))

@@ -28,7 +28,7 @@ from tests.upstreams import PackageIndex, package_index
 JSON = "application/vnd.pypi.simple.v1+json"
 OWNER, IMPOSTOR, STRANGER, NOBODY = "owner:secret", "owner:wrong", "stranger:other", ""
 ALL = "pull,push,delete"
-# `hidden`: the one with tokens, behind a front that says 404 to who may not read.
+# `hidden`: the one with tokens, behind a proxy that answers 404 to callers without access.
 KINDS = ("local", "guarded", "tokens", "hidden")
 READERS = 32
 ROUNDS = 4
@@ -67,7 +67,7 @@ class Attack:
     url: str
     registries: str  # the setting, without the embedded one
     guarded: str  # the URL of one of them
-    rights: Path  # what the token server goes by
+    rights: Path  # the rights, for the token server
     numbers: Iterator[int]
 
     def index(self, kind: str) -> str:

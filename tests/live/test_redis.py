@@ -21,7 +21,7 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.live("redis-server")
 
-PAUSE = 0.2  # seconds between two knocks
+PAUSE = 0.2  # seconds between two attempts
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +231,7 @@ class TestTrouble:
         assert there.position("quiet") == before[1]
         until(lambda: here.position("name") == told, "the same position")
 
-    def test_another_worker_makes_up_for_a_dead_one(self, redis: RedisServer, here: RedisBackend) -> None:
+    def test_another_worker_repairs_for_a_dead_one(self, redis: RedisServer, here: RedisBackend) -> None:
         """It knows the unrecorded entries."""
         before = here.position("name")
 
@@ -244,7 +244,7 @@ class TestTrouble:
         until(lambda: here.position("name"), "a position")
         assert here.position("name") != before
 
-    def test_a_copy_from_before_is_another_life(self, redis: RedisServer, here: RedisBackend) -> None:
+    def test_an_older_copy_begins_new_epochs(self, redis: RedisServer, here: RedisBackend) -> None:
         """Redis starts with an older state, without the latest entries."""
         before = here.position("name")
         redis.command("SAVE")

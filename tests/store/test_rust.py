@@ -1,5 +1,5 @@
-"""The Rust PyOCI's rules, as its version 0.1.40 was seen to follow them: for names of files and of projects,
-and what its delete leaves. `rust-names.json` has the names of files.
+"""The Rust PyOCI's rules, as observed in its version 0.1.40: for names of files and projects, and for what
+its delete leaves. `rust-names.json` has the names of files.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ACME = make_namespace()
 
 
 def put_rust_file(registry: TestRegistry, row: dict[str, str], file: bytes) -> None:
-    """Store a file as the Rust PyOCI does, with the tag and the platform of a row."""
+    """Store a file like the Rust PyOCI, with the tag and the platform of a row."""
     sha256 = registry.put_blob(file).hex
     registry.put_blob(b"{}")
     child = registry.put("temporary", golden("rust-manifest", sha256=sha256, size=len(file)))
@@ -38,12 +38,12 @@ def put_rust_file(registry: TestRegistry, row: dict[str, str], file: bytes) -> N
 
 @pytest.mark.parametrize("row", NAMES, ids=lambda row: row["published"])
 class TestNames:
-    """It takes the text after the first hyphen of an sdist's name for the version, writes a hyphen for each
-    plus, and shows a plus for each hyphen.
+    """The version of an sdist is the text after the first hyphen of its name. A tag has a hyphen for each
+    plus, and a file name on the page has a plus for each hyphen.
     """
 
     def test_its_tag_is_read(self, registry: TestRegistry, row: dict[str, str]) -> None:
-        """What an installer takes has its name here, also where the Rust PyOCI shows another one."""
+        """A file that an installer accepts has its name here, even if the Rust PyOCI shows another one."""
         registry.takes = {"1!3.0": "odd"}
         publish_wheel(registry.store(), "0.1")
         put_rust_file(registry, row, b"a file")
@@ -53,7 +53,9 @@ class TestNames:
             assert content(registry.store(), filename) == b"a file"
 
     def test_it_shows_this_name(self, registry: TestRegistry, row: dict[str, str]) -> None:
-        """By its own rule. Names that differ from ours are of no version that installers know."""
+        """By the rule of the Rust PyOCI. Names that differ from ours have no version that installers can
+        parse.
+        """
         separator = "-" if row["platform"].endswith(".whl") else ""
         assert row["rust"] == f"hello_world-{row['tag'].replace('-', '+')}{separator}{row['platform']}"
         version = row["rust"].removesuffix(row["platform"]).removeprefix("hello_world-").rstrip("-")
@@ -62,7 +64,7 @@ class TestNames:
 
 class TestWhatItsDeleteLeaves:
     """It deletes files and manifests before the tag. docker-registry 2.8 deletes no tags, so the tag stays,
-    with an image index that lists a file which is gone.
+    with an image index that lists a missing file.
     """
 
     @pytest.fixture(autouse=True)
@@ -75,8 +77,8 @@ class TestWhatItsDeleteLeaves:
             f"(GET|HEAD) .*{digest}": (404, "BLOB_UNKNOWN") for digest in (child["digest"], sha256)
         }
 
-    def test_the_page_goes_on(self, store: PackageStore) -> None:
-        """It lists the file, as the Rust PyOCI does: to look for each file would be a request for each."""
+    def test_the_page_lists_the_file(self, store: PackageStore) -> None:
+        """Like in the Rust PyOCI: checking each file would take a request for each."""
         assert names(store) == ["hello_world-1.0-py3-none-any.whl", "hello_world-2.0-py3-none-any.whl"]
         assert content(store, "hello_world-2.0-py3-none-any.whl") == make_wheel(version="2.0")[1]
 
@@ -86,12 +88,12 @@ class TestWhatItsDeleteLeaves:
             content(store, make_wheel()[0])
 
     def test_the_version_can_be_deleted(self, store: PackageStore) -> None:
-        """Here the last manifest goes, and its tag with it."""
+        """The last manifest is deleted, and its tag with it."""
         store.delete(ACME, HELLO, "1.0", NOBODY)
         assert names(store) == ["hello_world-2.0-py3-none-any.whl"]
 
     def test_the_file_can_be_published_again(self, registry: TestRegistry, store: PackageStore) -> None:
-        """The same file brings back what is lost."""
+        """The same file restores what is lost."""
 
         def arrived(line: str) -> None:
             if line.startswith("PUT") and "/blobs/uploads/" in line:

@@ -1,4 +1,4 @@
-"""Versions of which a registry's clean-up has taken manifests, config blobs or files."""
+"""Repair of versions from which a registry's clean-up has removed manifests, config blobs or files."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class TestPurged:
         assert content(store, WHEEL) == make_wheel()[1]
 
     @pytest.mark.parametrize("code", ["MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UNKNOWN"])
-    def test_each_code_for_a_lost_manifest_has_it_written_anew(
+    def test_each_code_for_a_lost_manifest_is_repaired(
         self, registry: TestRegistry, store: PackageStore, code: str
     ) -> None:
         """Registries refuse an image index with one of three codes while a manifest that it lists is lost."""
@@ -98,7 +98,7 @@ class TestPurged:
     def test_a_file_whose_config_blob_is_lost_gets_an_empty_one(
         self, registry: TestRegistry, store: PackageStore
     ) -> None:
-        """As the files of the Rust PyOCI have it."""
+        """Like the files of the Rust PyOCI."""
         config = registry.document("1.0")["manifests"][0]["annotations"]["com.pyoci.config_digest"]
         registry.refuse = {f"HEAD .*/blobs/{config}": (404, "BLOB_UNKNOWN")}
         publish(store, *make_wheel(tag="py2-none-any"))
@@ -159,7 +159,7 @@ def test_metadata_whose_config_blob_is_lost_is_read_from_the_wheel(
 def test_metadata_from_the_wheel_is_the_one_that_was_announced(
     registry: TestRegistry, store: PackageStore
 ) -> None:
-    """Other METADATA is not served instead. If the wheel is lost, too, there is none."""
+    """METADATA with another hash isn't served. If the wheel is lost, too, there is none."""
     publish_wheel(store)
     document = registry.document("1.0")
     annotations = document["manifests"][0]["annotations"]
