@@ -177,7 +177,11 @@ class HostilePackageIndex:
 
     def __call__(self, environ: Any, start_response: Any) -> list[bytes]:
         name = environ["PATH_INFO"].strip("/").rpartition("/")[2]
-        kind, body = self._pages[name.partition("-")[0]]
+        page = self._pages.get(name.partition("-")[0])
+        if page is None:
+            start_response("404 Not Found", [("Content-Length", "0")])
+            return []
+        kind, body = page
         headers = [("Content-Type", kind), ("Content-Encoding", "gzip"), ("Content-Length", str(len(body)))]
         start_response("200 OK", headers)
         return [body]

@@ -28,12 +28,12 @@ def hostile_rows(stage: Stage, rounds: int) -> list[Row]:
     port = stage.port()
     command = [sys.executable, "-m", "tests.hostile_registries", str(port.number)]
     stage.start(stage.name("hostile"), command, port.url, "/v2/", cwd=CHECKOUT)
-    registries = {name: f"http://127.0.0.{2 + number}:{port.number}" for number, name in enumerate(_NAMES)}
+    registries = {name: f"http://127.0.9.{2 + number}:{port.number}" for number, name in enumerate(_NAMES)}
     registries["it"] = stage.docker_registry()
     site = stage.pyoci(
         registries["it"],
         PYOCI_REGISTRIES=",".join(f"{name}={url}" for name, url in registries.items()),
-        PYOCI_UPSTREAM_INDEX=f"{port.url}/simple/",
+        PYOCI_UPSTREAM_INDEX=f"http://127.0.10.1:{port.number}/simple/",
     )
     publish_versions(site, _PROJECT, _VERSIONS)
     _slowest(site)
