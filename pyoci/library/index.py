@@ -41,6 +41,10 @@ class Index(ABC):
         """What the newest version of a project says it is, in one line; "" if it says nothing."""
 
     @abstractmethod
+    def labels(self, file: File) -> dict[str, str] | None:
+        """The labels of a file; None at a server, which doesn't tell them."""
+
+    @abstractmethod
     def open_file(self, file: File) -> AbstractContextManager[Iterator[bytes]]:
         """The bytes of a file in pieces, for a `with` block. Iteration raises ProtocolError before the last
         piece if the bytes don't have the file's sha256.

@@ -57,6 +57,10 @@ class RegistryIndex(Index):
     def summary(self, project: Project) -> str:
         return self.store.summary(self.namespace, self._page(project.name, fresh=False), self.caller)
 
+    def labels(self, file: File) -> dict[str, str] | None:
+        name = ProjectName.parse(file.project)
+        return self.store.labels(self.namespace, name, file.filename, self.caller)
+
     @contextmanager
     def open_file(self, file: File) -> Iterator[Iterator[bytes]]:
         name, sha256 = ProjectName.parse(file.project), file.sha256 or ""

@@ -80,6 +80,9 @@ class ServerIndex(Index):
             return ""
         return " ".join(summary.split())[:_MESSAGE] if isinstance(summary, str) else ""
 
+    def labels(self, file: File) -> dict[str, str] | None:
+        return None
+
     @contextmanager
     def open_file(self, file: File) -> Iterator[Iterator[bytes]]:
         if file.url is None:

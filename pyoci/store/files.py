@@ -15,7 +15,7 @@ from pyoci.oci import errors
 from pyoci.oci.blobs import BlobStream
 from pyoci.oci.references import Digest, Tag
 from pyoci.store.backfill import MetadataBackfill
-from pyoci.store.layout import Entry, core_metadata_of, spelled_tag, tag_of, version_of
+from pyoci.store.layout import CREATED, OURS, Entry, core_metadata_of, spelled_tag, tag_of, version_of
 from pyoci.store.models import ByteRange, FileElsewhere, FileStream, PackageFile
 from pyoci.store.project import StoredProject
 from pyoci.store.state import TagState
@@ -89,6 +89,14 @@ class Files:
         if text is None:
             raise NotFound(f"{filename} has no separate metadata; download the file to read it")
         return text
+
+    def labels(self, project: StoredProject, filename: str) -> dict[str, str]:
+        """The labels of a file: the annotations of its manifest that aren't PyOCI's own. Raises NotFound."""
+        entry = find_file(project, parse_filename(filename, project.name))
+        with project.proving():
+            manifest = project.session.pull(project.repository, entry.descriptor.digest).manifest()
+        annotations = manifest.annotations if manifest is not None else {}
+        return {k: annotations[k] for k in sorted(annotations) if k != CREATED and not k.startswith(OURS)}
 
     def _file(self, project: StoredProject, filename: str, sha256: str) -> PackageFile:
         return project.complete(find_file(project, parse_filename(filename, project.name), sha256))

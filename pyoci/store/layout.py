@@ -46,7 +46,7 @@ MARKER = "com.pyoci.marker"
 # because the Rust PyOCI takes the last tag in string order for the newest version.
 MARKER_TAG = Tag.parse("0--pyoci")
 
-_OURS = "com.pyoci."
+OURS = "com.pyoci."
 _HEX = re.compile(r"[0-9a-f]{64}")
 _WEB_URL = re.compile(r"https?://[!-~]{1,2048}", re.IGNORECASE)
 
@@ -154,7 +154,7 @@ def package_in(image_index: ImageIndex | None, pull: Callable[[Digest], Document
 def is_annotated(value: ImageIndex | Manifest) -> bool:
     """Whether a document or one of the descriptors in it has an annotation of ours."""
     mappings = [value.annotations, *(entry.annotations for entry in descriptors_of(value))]
-    return any(key.startswith(_OURS) for annotations in mappings for key in annotations)
+    return any(key.startswith(OURS) for annotations in mappings for key in annotations)
 
 
 def descriptors_of(value: ImageIndex | Manifest) -> tuple[Descriptor, ...]:

@@ -171,6 +171,12 @@ class PackageStore:
         """METADATA of a wheel, byte-exact (PEP 658): as it was published, or read from the wheel."""
         return self._files.metadata(self._project(namespace, name, caller), filename, sha256)
 
+    def labels(
+        self, namespace: Namespace, name: ProjectName, filename: str, caller: Credentials
+    ) -> dict[str, str]:
+        """The labels of a file, which its manifest has."""
+        return self._files.labels(self._project(namespace, name, caller), filename)
+
     def summary(self, namespace: Namespace, page: ProjectPage, caller: Credentials) -> str:
         """The Summary in METADATA of the newest version on a page; "" if there is none.
 

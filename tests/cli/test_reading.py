@@ -69,6 +69,18 @@ def test_show_a_version(filled: str, run: Run) -> None:
     assert file["upload_time"].endswith("Z")
 
 
+def test_labels(index: str, run: Run, write: WriteFile) -> None:
+    """A registry has them; a server doesn't tell them."""
+    classifier = ("Classifier", "PyOCI :: Label :: org.opencontainers.image.licenses :: MIT")
+    with open_index(index, Anonymous(), environ={}) as opened:
+        opened.publish(write(make_wheel("labelled", extra_headers=[classifier])))
+        kind = opened.kind
+    (file,) = run("show", index, "labelled==1.0", "--json").document["files"]
+    expected = {"org.opencontainers.image.licenses": "MIT"}
+    assert file["labels"] == (expected if kind == "registry" else None)
+    assert ("licenses = MIT" in run("show", index, "labelled==1.0").stdout) is (kind == "registry")
+
+
 @pytest.mark.parametrize("project", ["no-such", "hello-world==3.0"])
 def test_what_is_not_there(filled: str, run: Run, project: str) -> None:
     """The exit code tells it from other failures."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import click
 
 from pyoci.cli import schema
@@ -10,13 +12,22 @@ from pyoci.cli.verb import verb
 from pyoci.errors import NotFound
 from pyoci.library import Index, Project
 
+_FILE = schema.record(
+    "A file.",
+    **FILE["properties"],
+    labels=schema.nullable(
+        schema.mapping(
+            "The labels by key, if a version is given and the index is a registry.", schema.text("A label.")
+        )
+    ),
+)
 _DOCUMENT = schema.record(
     index=schema.text("The address of the index."),
     project=schema.text("The normalised name of the project."),
     latest=schema.nullable(
         schema.text("The newest version that is neither yanked nor a pre-release, else the next best.")
     ),
-    files=schema.listed("The files of the project, or of the version.", FILE),
+    files=schema.listed("The files of the project, or of the version.", _FILE),
 )
 
 
@@ -27,22 +38,23 @@ _DOCUMENT = schema.record(
 )
 @click.argument("project", metavar="PROJECT[==VERSION]")
 def command(output: Output, index: Index, project: str) -> None:
-    """Show the files of PROJECT in INDEX, or those of one VERSION of it."""
+    """Show the files of PROJECT in INDEX, or those of one VERSION of it with their labels."""
     name, equals, version = project.partition("==")
     whole = index.project(name.strip())
     shown = whole.of_version(version.strip()) if equals else whole
     if equals and not shown.files:
         raise NotFound(f"{whole.name} has no version {version.strip()[:100]!a} in {index.address}")
+    labels = {file.filename: index.labels(file) for file in shown.files} if equals else {}
     document = {
         "index": index.address,
         "project": whole.name,
         "latest": whole.latest,
-        "files": [file_document(file) for file in shown.files],
+        "files": [{**file_document(file), "labels": labels.get(file.filename)} for file in shown.files],
     }
-    output.show(document, lambda: _print(output, shown))
+    output.show(document, lambda: _print(output, shown, labels))
 
 
-def _print(output: Output, project: Project) -> None:
+def _print(output: Output, project: Project, labels: Mapping[str, dict[str, str] | None]) -> None:
     columns = ("FILE", "SIZE", "PUBLISHED", "PYTHON", "SHA256", "YANKED")
     rows = (
         (
@@ -56,3 +68,6 @@ def _print(output: Output, project: Project) -> None:
         for file in project.files
     )
     output.table(columns, rows, right=("SIZE",))
+    for filename, found in labels.items():
+        for key, value in (found or {}).items():
+            output.line(f"{filename}: {key} = {value}")
