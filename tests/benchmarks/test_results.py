@@ -1,4 +1,4 @@
-"""The benchmark's rows: which of them miss their bar."""
+"""The benchmark's rows: which of them miss their limit."""
 
 from __future__ import annotations
 

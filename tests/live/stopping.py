@@ -123,7 +123,7 @@ def _is_refused_soon(server: Server) -> bool:
         try:
             connect(server).close()
         except ConnectionResetError:
-            continue  # it stood at the door when that was closed
+            continue  # it was waiting to be accepted when the listener closed
         except ConnectionRefusedError:
             return True
     return False
