@@ -48,13 +48,18 @@ class Verb(click.Command):
 
 
 def verb(
-    *, examples: Sequence[str], document: Schema | None = None, indexes: Sequence[str] = ()
+    *,
+    examples: Sequence[str],
+    document: Schema | None = None,
+    indexes: Sequence[str] = (),
+    creates: bool = False,
 ) -> Callable[[Function], Verb]:
     """Make a command of a function. Its docstring is the help, its click decorators are the parameters.
 
     `indexes` names arguments that come first: each is an address, and the function gets the opened Index. Of
-    two, the first is a source and the second a target, which the login is for. A verb with a `document` has
-    --json. The function gets an Output, and returns the exit code; None is 0.
+    two, the first is a source and the second a target, which the login is for. `creates`: the last one may be
+    a folder that isn't there yet. A verb with a `document` has --json. The function gets an Output, and
+    returns the exit code; None is 0.
     """
 
     def decorate(function: Function) -> Verb:
@@ -64,7 +69,7 @@ def verb(
             output = Output(as_json=options.pop("as_json", False))
             with ExitStack() as opened:
                 if indexes:
-                    _open_all(indexes, options, opened)
+                    _open_all(indexes, options, opened, create=creates)
                 return function(output, **options)
 
         return Verb(
@@ -95,7 +100,7 @@ def environment() -> Mapping[str, str]:
     return {"PYOCI_EMBEDDED": DIRECTORY, **os.environ} if Path(DIRECTORY).is_dir() else os.environ
 
 
-def _open_all(names: Sequence[str], options: dict[str, Any], opened: ExitStack) -> None:
+def _open_all(names: Sequence[str], options: dict[str, Any], opened: ExitStack, *, create: bool) -> None:
     """Replace the addresses among the options by indexes, which are closed with `opened`."""
     from pyoci.library import open_index  # takes a third of a second, which `pyoci serve` doesn't need
 
@@ -103,9 +108,8 @@ def _open_all(names: Sequence[str], options: dict[str, Any], opened: ExitStack) 
     netrc, environ = options.pop("netrc"), environment()
     for name in names[:-1]:
         options[name] = opened.enter_context(open_source(options[name], netrc=netrc))
-    last, is_target = names[-1], len(names) > 1
-    index = open_index(options[last], login, netrc=netrc, environ=environ, create=is_target)
-    options[last] = opened.enter_context(index)
+    index = open_index(options[names[-1]], login, netrc=netrc, environ=environ, create=create)
+    options[names[-1]] = opened.enter_context(index)
 
 
 def open_source(address: str, *, netrc: bool = False) -> Index:

@@ -17,7 +17,7 @@ class UploadForm:
 
     def __init__(self, file: LocalFile) -> None:
         self._file = file
-        self._distribution = parse_filename(file.path.name)
+        self._distribution = parse_filename(file.path.name, file.project)
         boundary = secrets.token_hex(16)
         self.content_type = f"multipart/form-data; boundary={boundary}"
         self._head = b"".join(

@@ -154,16 +154,18 @@ class Importer:
             return task
         project, file = task
         try:
-            parse_filename(file.filename, ProjectName.parse(project))  # before it names a file here
-            lost, size = parallel.patiently(lambda: self._moved(file))
+            name = ProjectName.parse(project)
+            parse_filename(file.filename, name)  # before it names a file here
+            lost, size = parallel.patiently(lambda: self._moved(name, file))
         except AlreadyExists:
             error = f"{self._target.address} has another file of that name"
             return ImportedFile(project=project, filename=file.filename, outcome="failed", error=error)
-        except PyOCIError as exc:
-            return ImportedFile(project=project, filename=file.filename, outcome="failed", error=exc.message)
+        except (PyOCIError, OSError) as exc:
+            error = exc.message if isinstance(exc, PyOCIError) else f"it can't be kept here: {exc.strerror}"
+            return ImportedFile(project=project, filename=file.filename, outcome="failed", error=error)
         return ImportedFile(project=project, filename=file.filename, outcome="imported", lost=lost, size=size)
 
-    def _moved(self, file: sources.SourceFile) -> tuple[tuple[str, ...], int]:
+    def _moved(self, project: ProjectName, file: sources.SourceFile) -> tuple[tuple[str, ...], int]:
         """Fetch a file and publish it. Returns what of it was lost, and its size in bytes."""
         with tempfile.TemporaryDirectory(prefix="pyoci-import-") as directory:
             path, size = Path(directory) / file.filename, 0
@@ -176,7 +178,7 @@ class Importer:
             if moment is None:
                 moment = fetched.modified
                 lost = (*lost, "its upload time" if moment is None else "its exact upload time")
-            with uploads.LocalFile(path) as form:
+            with uploads.LocalFile(path, project=project) as form:
                 imported = Imported(moment, file.yanked)
                 self._target.store.publish(self._target.namespace, form, self._target.caller, imported)
         return lost, size

@@ -20,6 +20,7 @@ from pyoci.distributions.filenames import parse_filename
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest, NotFound, ProtocolError
 from pyoci.library.server import SIMPLE, ServerIndex
+from pyoci.library.uploads import project_in
 from pyoci.maintenance.dates import upload_times
 from pyoci.net.messages import READ_PIECE, Answer
 from pyoci.simple_api import model
@@ -141,7 +142,7 @@ class FolderSource:
                     size=stat.st_size,
                     upload_time=datetime.fromtimestamp(stat.st_mtime, UTC),
                 )
-                self._files[_project_of(path.name)].append(file)
+                self._files[_project_of(path)].append(file)
 
     def projects(self) -> tuple[str, ...]:
         return tuple(sorted(self._files))
@@ -234,14 +235,14 @@ def _normalized(text: object) -> str | None:
         return None
 
 
-def _project_of(filename: str) -> str:
-    """The project of a file, by its name; the whole name where none can be read, so that the file is named
-    among those that failed.
+def _project_of(path: Path) -> str:
+    """The project of a file. If none can be read, the beginning of its name, so that the file is named among
+    those that failed.
     """
     try:
-        return parse_filename(filename).name.normalized
+        return parse_filename(path.name, project_in(path)).name.normalized
     except InvalidRequest:
-        return _normalized(filename.partition("-")[0]) or filename
+        return _normalized(path.name.partition("-")[0]) or path.name
 
 
 def _iso_date(text: str | None) -> datetime | None:

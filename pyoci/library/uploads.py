@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from pyoci.distributions.filenames import parse_filename
+from pyoci.distributions.metadata import read_metadata
+from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest
 from pyoci.library.index import Progress
 from pyoci.store.models import Upload
 
 _PIECE = 256 * 1024  # bytes
+_HYPHENS = 10  # in a file name at which the version may begin
 
 
 class LocalFile(AbstractContextManager["LocalFile"]):
@@ -21,9 +26,14 @@ class LocalFile(AbstractContextManager["LocalFile"]):
     hash, and once for its bytes.
     """
 
-    def __init__(self, path: Path, progress: Progress | None = None) -> None:
-        """Raises InvalidRequest if the file can't be opened."""
+    def __init__(
+        self, path: Path, progress: Progress | None = None, *, project: ProjectName | None = None
+    ) -> None:
+        """`project` is the project of the file, if it is known. Raises InvalidRequest if the file can't be
+        opened.
+        """
         self.path = path
+        self.project = project or project_in(path)
         self._progress = progress
         try:
             self._content = path.open("rb")
@@ -64,4 +74,20 @@ class LocalFile(AbstractContextManager["LocalFile"]):
         content: BinaryIO = self._content
         content.seek(0)
         digests = {"sha256": self.sha256}
-        return Upload(filename=self.path.name, content=content, size=self.size, digests=digests)
+        name = "" if self.project is None else self.project.normalized
+        return Upload(filename=self.path.name, content=content, size=self.size, name=name, digests=digests)
+
+
+def project_in(path: Path) -> ProjectName | None:
+    """The project of an sdist whose file name alone doesn't say where the version begins: the one that its
+    metadata agrees with (`elementtree-1.2.6-20050316.tar.gz`). None for any other file.
+    """
+    stem = path.name.removesuffix(".zip").removesuffix(".tar.gz")
+    if stem == path.name or stem.count("-") < 2:
+        return None
+    for end in sorted((found.start() for found in re.finditer("-", stem)), reverse=True)[:_HYPHENS]:
+        with suppress(InvalidRequest, OSError), path.open("rb") as content:
+            name = ProjectName.parse(stem[:end])
+            read_metadata(content, parse_filename(path.name, name))
+            return name
+    return None

@@ -15,7 +15,7 @@ import pytest
 
 from pyoci.errors import NotFound
 from pyoci.library import Choice, ImportedFile, Index, open_index, open_source, operations
-from tests.builders import make_sdist, make_wheel
+from tests.builders import make_sdist, make_tar, make_wheel
 from tests.serving import served
 
 WHEEL, SDIST, NEWER = make_wheel(), make_sdist(), make_wheel(version="2.0")
@@ -289,3 +289,13 @@ def test_server_as_target(url: str, tmp_path: Path) -> None:
     assert isinstance(target, ServerIndex)
     with pytest.raises(NotSupported, match="importing needs the registry itself"):
         operations.import_files(target, source, Choice())
+
+
+def test_version_with_a_hyphen(target: Index, tmp_path: Path) -> None:
+    """The file name alone doesn't say where the version begins: the metadata does."""
+    name = "elementtree-1.2.6-20050316"
+    text = b"Metadata-Version: 1.0\nName: elementtree\nVersion: 1.2.6-20050316\n"
+    (tmp_path / f"{name}.tar.gz").write_bytes(make_tar({f"{name}/PKG-INFO": text}))
+    assert imported(target, tmp_path)[f"{name}.tar.gz"].outcome == "imported"
+    assert [file.filename for file in target.project("elementtree").files] == [f"{name}.tar.gz"]
+    assert target.publish(tmp_path / f"{name}.tar.gz").project == "elementtree"

@@ -37,6 +37,8 @@ CLIENTS = {
     "hatch": "hatch",
     "pdm": "pdm",
     "token-server": "token-server",
+    "devpi-server": "indexes",
+    "pypi-server": "indexes",
     "atheris": "atheris",
     "renovate": "renovate",
 }

@@ -97,6 +97,7 @@ class Servers:
         ready: str,
         env: Mapping[str, str],
         cwd: Path | None = None,
+        seconds: int = _START_LIMIT,
     ) -> Server:
         """Start `command` and wait until it answers at the path `ready` below `url`. Raises AssertionError
         with the log if the server ends, or doesn't answer in time.
@@ -114,7 +115,7 @@ class Servers:
             )
         server = Server(name, url, log, process)
         self.running.append(server)
-        _wait_until_ready(server, url + ready)
+        _wait_until_ready(server, url + ready, seconds)
         return server
 
     def stop(self) -> None:
@@ -229,8 +230,8 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name in kept or name.startswith("COVERAGE_")}
 
 
-def _wait_until_ready(server: Server, url: str) -> None:
-    end = time.monotonic() + _START_LIMIT
+def _wait_until_ready(server: Server, url: str, seconds: int) -> None:
+    end = time.monotonic() + seconds
     with requests.Session() as session:
         session.trust_env = False
         while time.monotonic() < end and server.process.poll() is None:

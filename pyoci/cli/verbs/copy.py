@@ -41,6 +41,7 @@ _DOCUMENT = schema.record(
     ),
     document=_DOCUMENT,
     indexes=("source", "target"),
+    creates=True,
 )
 @click.argument("projects", metavar="[PROJECT]...", nargs=-1)
 @click.option("--jobs", type=click.IntRange(1, 64), default=8, help="Versions at a time; 8 by default.")

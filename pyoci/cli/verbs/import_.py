@@ -49,6 +49,7 @@ _DOCUMENT = schema.record(
     ),
     document=_DOCUMENT,
     indexes=("index",),
+    creates=True,
 )
 @click.argument("source")
 @click.option("--project", "projects", metavar="NAME", multiple=True, help="Only this project.")
