@@ -45,6 +45,7 @@ class Reader:
     clients: Clients
     index: PackageIndex
     folder: Path
+    embedded: Path  # the directory of the registry that PyOCI has
 
     def prepare(self, programs: Iterable[str]) -> None:
         """Create the project and make `programs` available in its shell."""
@@ -60,7 +61,8 @@ class Reader:
         self._programs.mkdir()
         for program in {*programs, "uv"} & set(CLIENTS):
             self._link(program)
-        self._wrap("python", sys.executable)  # which has pypi-simple
+        self._wrap("python", sys.executable)
+        self._wrap("pyoci", f"{sys.executable} -m pyoci")
 
     def follow(self, block: Block) -> None:
         """Do what a block says. Raises AssertionError if a command of it fails."""
@@ -104,7 +106,8 @@ class Reader:
         environ = self.clients.environment()
         del environ["PIP_CONFIG_FILE"]
         places = (self._programs, self.folder / ".venv" / "bin", os.defpath)
-        return environ | {"PATH": os.pathsep.join(map(str, places))}
+        own = {"PATH": os.pathsep.join(map(str, places)), "PYOCI_EMBEDDED": str(self.embedded)}
+        return environ | own
 
     def _filled_in(self, text: str) -> str:
         text = text.replace("https://old.example.com/root/prod/+simple/", self.index.url)

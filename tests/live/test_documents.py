@@ -28,7 +28,7 @@ PROGRAMS = {
     "docs/clients/hatch": ("hatch",),
     "docs/clients/twine": ("twine",),
     "docs/clients/flit": ("flit",),
-    "docs/moving": ("twine", "curl"),
+    "docs/moving": (),
     "docs/upstream": ("pip", "pip-compile", "poetry", "pdm", "curl"),
 }
 
@@ -68,18 +68,21 @@ def flask(elsewhere: Server, clients: Clients, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "page", [pytest.param(page, id=page, marks=pytest.mark.live(*PROGRAMS[page])) for page in PROGRAMS]
 )
-def test_commands(page: str, documented_pyoci: Server, clients: Clients, tmp_path: Path) -> None:
+def test_commands(
+    page: str, servers: Servers, documented_pyoci: Server, clients: Clients, tmp_path: Path
+) -> None:
     """Each command of the page succeeds, in order, and what it publishes is on the page."""
     index = PackageIndex.new(documented_pyoci, "local", "").signed_in(USER, TOKEN)
     if page == "docs/upstream":  # its URL is the short one, and that has one namespace
         index = replace(index, url=f"{documented_pyoci.url}/local/acme/")
-    reader = Reader(clients, index, tmp_path / "hello-world")
+    reader = Reader(clients, index, tmp_path / "hello-world", servers.folder / "documented")
     reader.prepare(PROGRAMS[page])
     shown = blocks(page)
 
     for block in shown:
         reader.follow(block)
 
-    publishes = any(block.runs and {"publish", "upload"} & set(block.text.split()) for block in shown)
+    words = {word for block in shown if block.runs for word in block.text.split()}
+    publishes = bool({"publish", "upload", "import"} & words)
     versions = {filename.split("-")[1].removesuffix(".tar.gz") for filename in index.filenames("hello-world")}
     assert versions == ({"1.0", "2.0"} if publishes else {"1.0"})
