@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,13 @@ from pyoci.embedded import (
 from pyoci.errors import Denied
 from pyoci.events import Events
 from pyoci.net.adapters import Proxies
+from pyoci.net.bulkheads import Bulkheads
 from pyoci.net.transport import Transport
 from pyoci.oci.references import Registry
 from pyoci.oci.registries import EMBEDDED
 from pyoci.oci.session import Gateway
 from pyoci.readiness import Directory, Readiness
+from pyoci.request_scope import ServerThread
 from pyoci.store import cache, lookup, service, state
 from pyoci.telemetry.listening import Telemetry, exporter, prometheus_metrics
 from pyoci.telemetry.logs import Log
@@ -47,12 +49,15 @@ _MEMORY = Path("/dev/shm")  # noqa: S108  # a file system in memory, where there
 @dataclass(frozen=True, slots=True)
 class ForWorker:
     """What the worker needs from the application: where it reports events, the limit in bytes of a request's
-    body by method and path, and the limit in bytes of all bodies that it may buffer on disk.
+    body by method and path, the limit in bytes of all bodies that it may buffer on disk, who ends requests
+    (`Bulkheads.tick`), and the registry of a request by its path.
     """
 
     events: Events
     body_limit: Callable[[str, str], int]
     waiting_bodies: int
+    tick: Callable[[Iterable[ServerThread], Collection[str]], None]
+    registry_of: Callable[[str], str]
 
 
 def create_app(
@@ -98,11 +103,20 @@ def create_app(
         log_user=settings.log_user,
     )
     blueprints.register(app, site)
-    app.extensions[WORKER] = ForWorker(
-        events, _body_limit(settings, site), settings.waiting_bodies // settings.workers
-    )
+    app.extensions[WORKER] = _for_worker(settings, site, transport.bulkheads)
+    app.wsgi_app = transport.bulkheads.scoped(app.wsgi_app)  # type: ignore[method-assign, assignment]
     watch(app, log, telemetry)
     return app
+
+
+def _for_worker(settings: Settings, site: context.Site, bulkheads: Bulkheads) -> ForWorker:
+    return ForWorker(
+        site.events,
+        _body_limit(settings, site),
+        settings.waiting_bodies // settings.workers,
+        bulkheads.tick,
+        site.registry_of,
+    )
 
 
 def _telemetry(settings: Settings, log: Log) -> Telemetry:
@@ -130,6 +144,7 @@ def _transport(settings: Settings, htpasswd: Htpasswd | None, events: Events) ->
         host_connections=settings.host_connections,
         user_agent=f"pyoci/{pyoci.__version__}",
         events=events,
+        bulkheads=Bulkheads(settings.threads),
     )
 
 

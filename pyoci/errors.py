@@ -16,6 +16,9 @@ PyOCIError
 ├── RateLimited             the registry asks to wait
 ├── Exhausted               this process has no memory or no thread left
 │   └── Busy                this process handles as many such requests as it can
+├── RequestEnded            the server has ended this request before it was answered
+│   ├── ClientLeft          its client has left
+│   └── BulkheadFull        requests to one registry hold too many threads
 ├── ProtocolError           the registry's answer makes no sense
 │   └── AnswerTooLong       a document is larger than PyOCI reads
 └── Unreachable             no answer in time
@@ -124,6 +127,18 @@ class Exhausted(PyOCIError):
 
 class Busy(Exhausted):
     """This process already handles as many requests of this kind as it can."""
+
+
+class RequestEnded(PyOCIError):
+    """The server has ended this request before it was answered. It says nothing about the registry."""
+
+
+class ClientLeft(RequestEnded):
+    """The client of this request has left."""
+
+
+class BulkheadFull(RequestEnded):
+    """Requests to one registry hold as many threads as they may."""
 
 
 class ProtocolError(PyOCIError):

@@ -23,6 +23,7 @@ from pyoci.embedded import gc, remove_expired_uploads
 from pyoci.heap import keep_one, share
 from pyoci.telemetry.listening import TELEMETRY, Telemetry
 from pyoci.telemetry.logs import Log
+from pyoci.worker.served import Served
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -174,7 +175,8 @@ def post_worker_init(worker: Any) -> None:
     _telemetry(worker.app).start()
     known = getattr(worker.app.callable, "extensions", {}).get(WORKER)
     if isinstance(known, ForWorker) and hasattr(worker, "serve_with"):
-        worker.serve_with(known.events, known.body_limit, known.waiting_bodies)
+        served = Served(known.tick, known.registry_of)
+        worker.serve_with(known.events, known.body_limit, known.waiting_bodies, served)
     directory = settings.embedded
     if directory is not None:
         arguments = (directory, worker.age == 1)

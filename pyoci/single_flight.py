@@ -9,7 +9,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from pyoci.errors import NO_MEMORY, Exhausted, PyOCIError, Unreachable, is_exhausted
+from pyoci.errors import NO_MEMORY, Exhausted, PyOCIError, RequestEnded, Unreachable, is_exhausted
+from pyoci.request_scope import check, result_of
 
 _Result = TypeVar("_Result")
 _LATE = "another request for the same data is taking too long; try again"
@@ -23,7 +24,7 @@ class _Flight:
 
 class SingleFlight:
     """A process has one for each kind of work. The first caller for a key does the work; callers that arrive
-    before it is done wait for its result.
+    before it is done wait for its result. If the first one's request is ended, the next one does the work.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -52,9 +53,11 @@ class SingleFlight:
             if flight is own:
                 return self._lead(key, own, work)
             try:
-                result: _Result = flight.outcome.result(max(deadline - self._clock(), 0))
+                result: _Result = result_of(flight.outcome, max(deadline - self._clock(), 0))
             except TimeoutError:
                 raise Unreachable(late) from None
+            except RequestEnded:
+                check()  # or else it was the other request that was ended
             except PyOCIError as exc:
                 if flight.who == who or isinstance(exc, Exhausted):
                     raise exc.bare() from None

@@ -14,6 +14,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_netw
 from cachetools import TTLCache
 
 from pyoci.errors import Denied, Unreachable
+from pyoci.request_scope import result_of
 
 _TRIES = 4  # addresses of one name to which a connection is attempted
 _ANSWERED = 1024  # recently resolved names
@@ -181,7 +182,7 @@ class Resolver:
             pass
         waiting = self._threads(host, listed).submit(self._lookup, host, port)
         try:
-            found = waiting.result(timeout)
+            found = result_of(waiting, timeout)
         except TimeoutError:
             waiting.cancel()
             raise Unreachable(f"{host} could not be resolved in time") from None

@@ -205,6 +205,9 @@ class _Pinned(_Watched):
             # Each remaining address gets an equal share of the time, so that an unreachable one doesn't take
             # all of it.
             share = (deadline - time.monotonic()) / (len(addresses) - tried)
+            watch = current_watch()
+            if watch is not None:
+                watch.on_connect(address)
             try:
                 return socket_factory.create_connection(
                     (address, self.port), max(share, 0.01), socket_options=self.socket_options

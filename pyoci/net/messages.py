@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pyoci.errors import InvalidRequest
 from pyoci.net.addresses import Reach
+from pyoci.request_scope import Host
 
 SEND_PIECE = 256 * 1024  # bytes; pieces of 64 KiB cost three times the processor time
 READ_PIECE = 1024 * 1024  # bytes
@@ -109,6 +110,13 @@ class Call:
         """The URL's host and port, without credentials."""
         netloc = urlsplit(self.url).netloc.rpartition("@")[2]
         return (netloc or "the registry").encode("ascii", "replace").decode()
+
+    @property
+    def asked_host(self) -> Host | None:
+        """The host that bulkheads count the call for; None for the registry in this process."""
+        if self.reach is Reach.EMBEDDED:
+            return None
+        return Host(self.host, self.label, is_listed=self.reach is not Reach.PUBLIC)
 
     @property
     def origin(self) -> str:

@@ -12,19 +12,22 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
 import requests
 
+from pyoci import request_scope
 from pyoci.errors import PyOCIError, Unreachable
 from pyoci.events import Events
 from pyoci.net import adapters, reading, retries, translation
 from pyoci.net.addresses import PUBLIC_PORT, Reach, Resolver
+from pyoci.net.bulkheads import Bulkheads
 from pyoci.net.connections import CONNECT_SECONDS, STALL_SECONDS
 from pyoci.net.messages import ERROR_LIMIT, Answer, Body, BodyFailed, Call, PacedBody, Stream
-from pyoci.net.watch import Watch, Watchdog
+from pyoci.net.watch import Watch, Watchdog, current_watch
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -34,6 +37,7 @@ UPLOAD_ANSWER_SECONDS = 300.0  # from the last byte of a blob to the registry's 
 # Bytes: the limit that the OCI distribution specification asks registries to accept.
 DOCUMENT_LIMIT = 4 * 1024 * 1024
 _ERROR_SECONDS = 2.0  # for the text of a refusal
+_LOOK_SECONDS = 0.5  # between two looks at whether the request was ended
 
 
 class Transport:
@@ -53,12 +57,14 @@ class Transport:
         document_seconds: float = DOCUMENT_SECONDS,
         stall_seconds: float = STALL_SECONDS,
         answer_seconds: float = UPLOAD_ANSWER_SECONDS,
-        sleep: Callable[[float], None] = time.sleep,
+        bulkheads: Bulkheads | None = None,
+        sleep: Callable[[float], None] = request_scope.sleep,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.resolver = resolver or Resolver()
         self.document_seconds = document_seconds
+        self.bulkheads = bulkheads or Bulkheads(threads=1)
         self._user_agent = user_agent
         self._events = events or Events()
         self._stall_seconds = stall_seconds
@@ -179,7 +185,11 @@ class Transport:
             **self._events.headers(),
             **call.headers,
         }
-        return self._adapters.send(call, headers, body if len(body) else b"", timeout)
+        response = self._adapters.send(call, headers, body if len(body) else b"", timeout)
+        watch = current_watch()
+        if watch is not None:
+            watch.on_failure = response.close
+        return response
 
     def _refused(self, call: Call, response: requests.Response, watch: Watch) -> Answer:
         """An unsuccessful answer with the beginning of its body, or without a body if that doesn't arrive."""
@@ -215,16 +225,34 @@ class Transport:
 
     @contextmanager
     def _watched(self, call: Call, seconds: float, watch: Watch | None = None) -> Iterator[Watch]:
-        """Cut the connection of the block's call after `seconds`, and translate the libraries' exceptions."""
-        late = Unreachable(f"{call.label} did not answer in time")
-        with self._watchdog.watched(seconds, watch) as watch:
-            try:
-                yield watch
-            except translation.FOREIGN as exc:
-                raise (late if watch.has_fired else translation.translate(exc, call.label)) from exc
+        """Cut the connection of the block's call after `seconds`, or when its request is ended; and translate
+        the libraries' exceptions.
+        """
+        watch = watch or self.bulkheads.watch(call.asked_host)
+        counted = self.bulkheads.counted(call.asked_host, partial(self._watchdog.cut, watch))
+        with _translated(call, watch), counted, self._watchdog.watched(seconds, watch):
+            yield watch
+
+
+@contextmanager
+def _translated(call: Call, watch: Watch) -> Iterator[None]:
+    """Raise RequestEnded, Unreachable or ProtocolError for what the libraries raise in the block, and for a
+    call that was cut.
+    """
+    late = Unreachable(f"{call.label} did not answer in time")
+    try:
+        yield
         if watch.has_fired:
             # A body without a length looks complete when its connection is shut down.
+            request_scope.check()
             raise late
+    except translation.FOREIGN as exc:
+        watch.on_failure()
+        request_scope.check()
+        raise (late if watch.has_fired else translation.translate(exc, call.label)) from exc
+    except BaseException:
+        watch.on_failure()
+        raise
 
 
 @contextmanager
@@ -279,8 +307,11 @@ class _HostLimits:
             semaphore = self._hosts.get(host)
             if semaphore is None:
                 semaphore = self._hosts[host] = threading.BoundedSemaphore(self._limit)
-        if not semaphore.acquire(timeout=seconds):
-            raise Unreachable(f"too many concurrent calls to {name}; none ended in time")
+        ends_at = time.monotonic() + seconds
+        while not semaphore.acquire(timeout=max(min(ends_at - time.monotonic(), _LOOK_SECONDS), 0)):
+            request_scope.check()
+            if time.monotonic() >= ends_at:
+                raise Unreachable(f"too many concurrent calls to {name}; none ended in time")
         try:
             yield
         finally:

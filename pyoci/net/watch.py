@@ -8,17 +8,22 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 _IDLE = 10.0  # seconds without a call after which the watching thread ends
 
 
 class Watch:
-    """The deadline of one call, and the sockets that a `Watchdog` shuts down at that time."""
+    """The deadline of one call, and the sockets that a `Watchdog` shuts down at that time. `on_connect` is
+    called with an address before a connection to it is opened, and may refuse it by an exception.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, on_connect: Callable[[str], None] = lambda _address: None) -> None:
+        self.on_connect = on_connect
+        self.on_failure: Callable[[], None] = lambda: None  # to be called if the call fails
         self.has_fired = False
+        self.is_in_use = False
         self.deadline = 0.0
         self._sockets: list[socket.socket] = []
         self._copies: list[socket.socket] = []
@@ -90,6 +95,7 @@ class Watchdog:
         watch = watch or Watch()
         outer = current_watch()
         watch.allow(seconds)
+        watch.is_in_use = True
         self._add(watch)
         _current.watch = watch
         try:
@@ -99,7 +105,15 @@ class Watchdog:
             with self._changed:
                 # Sockets are shut down under this lock. From here on another call may use them.
                 self._watches.discard(watch)
+                watch.is_in_use = False
             watch._drop_copies()
+
+    def cut(self, watch: Watch) -> None:
+        """Shut down the sockets of a watch now, if its block hasn't been left."""
+        with self._changed:
+            self._watches.discard(watch)
+            if watch.is_in_use:
+                watch._cut()
 
     @contextmanager
     def suspended(self, watch: Watch, seconds: float) -> Iterator[None]:

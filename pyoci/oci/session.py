@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import BinaryIO
 
+from pyoci import request_scope
 from pyoci.errors import AnswerTooLong, InvalidRequest, ProtocolError
 from pyoci.events import Events
 from pyoci.net.messages import Answer, Body, Stream
@@ -58,6 +59,7 @@ class Gateway:
             credentials,
             until=math.inf if publishing else self.transport.deadline_in(READ_SECONDS),
         )
+        request_scope.concern(wire.host)
         return OCISession(wire, ("pull", "push") if publishing else ("pull",))
 
 
@@ -68,6 +70,7 @@ class OCISession:
         self._wire = wire
         # Entered to read a large document.
         self.large: Callable[[], AbstractContextManager[None]] = nullcontext
+        self.begin_update = wire.begin_update
         self._actions = actions
         self.registry = wire.registry
 

@@ -19,6 +19,7 @@ from pyoci.oci.credentials import Anonymous, Basic, Credentials, IdentityToken, 
 from pyoci.oci.errors import RegistryError, cleaned, is_absence, registry_error
 from pyoci.oci.references import Registry, operation_of
 from pyoci.oci.targets import Targets
+from pyoci.request_scope import Host
 
 _ATTEMPTS = 3  # of one call that gets 401s: Harbor sends a challenge for Bearer, then one for Basic
 _REDIRECTS = 5
@@ -52,6 +53,17 @@ class Wire:
         self._credentials = credentials
         self._secrets: dict[str, frozenset[str]] = {}  # by the Authorization that was sent
         self._reach = targets.own_reach(registry)
+
+    @property
+    def host(self) -> Host | None:
+        """The host that bulkheads count a request for; None for the embedded registry."""
+        return self.call("GET", self.registry.origin).asked_host
+
+    def begin_update(self) -> None:
+        """What this request does from now on is finished even if its client leaves: others may wait for it.
+        Raises RequestEnded if the request was ended before, or if too many do the same at this registry.
+        """
+        self.transport.bulkheads.finish(self.host)
 
     def same_caller(self, other: Wire) -> bool:
         """Whether both have the same credentials and the same registry."""

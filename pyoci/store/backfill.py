@@ -15,7 +15,15 @@ from pyoci.cache.backend import Backend
 from pyoci.distributions.filenames import Wheel
 from pyoci.distributions.members import METADATA_LIMIT
 from pyoci.distributions.metadata import read_distant_metadata
-from pyoci.errors import Denied, InvalidRequest, NotFound, NotSupported, PyOCIError, Unauthorized
+from pyoci.errors import (
+    Denied,
+    InvalidRequest,
+    NotFound,
+    NotSupported,
+    PyOCIError,
+    RequestEnded,
+    Unauthorized,
+)
 from pyoci.oci.distant import DistantBlob
 from pyoci.oci.errors import RegistryRefused
 from pyoci.oci.references import Digest
@@ -71,6 +79,8 @@ class MetadataBackfill:
                 return known
             try:
                 text = _read(project, file)
+            except RequestEnded:
+                return None  # the next request may read it
             except PyOCIError as exc:
                 self._failed(project, file, exc)
                 return None

@@ -10,7 +10,7 @@ from contextlib import suppress
 from cachetools import TLRUCache
 
 from pyoci.distributions.names import ProjectName
-from pyoci.errors import InvalidRequest, NotFound, PyOCIError
+from pyoci.errors import InvalidRequest, NotFound, PyOCIError, RequestEnded
 from pyoci.oci.credentials import Credentials
 from pyoci.oci.errors import RegistryNotFound, RegistryNotSupported
 from pyoci.oci.references import Registry
@@ -66,6 +66,8 @@ class Roots:
         """
         try:
             return self.projects(namespace, caller) if self.is_in_use(namespace, caller) else ()
+        except RequestEnded:
+            raise
         except PyOCIError:
             return ()
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from pyoci.errors import PyOCIError, Unavailable, Unreachable
+from pyoci.errors import PyOCIError, RequestEnded, Unavailable, Unreachable
 
 FAILURES = 5  # consecutive failures after which the circuit opens
 OPEN_SECONDS = 30.0  # until one caller may try again
@@ -54,7 +54,8 @@ class Circuit:
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Make a request in the block. Unreachable counts as a failure, any other outcome as a success.
+        """Make a request in the block. Unreachable counts as a failure, any other outcome of a request that
+        wasn't ended as a success.
         Raises Unreachable at once while the circuit is open.
         """
         with self._guard:
@@ -66,6 +67,8 @@ class Circuit:
         except Unreachable as exc:
             self._record_failure(exc.wait if isinstance(exc, UpstreamUnavailable) else None)
             raise
+        except RequestEnded:
+            raise  # that says nothing about upstream
         except PyOCIError:
             self._record_success()
             raise

@@ -17,6 +17,7 @@ from pyoci.net.messages import Answer, Call
 from pyoci.net.reading import decoded
 from pyoci.net.retries import retry_after_seconds
 from pyoci.net.transport import Transport
+from pyoci.request_scope import Host
 from pyoci.simple_api import model, reading, writing
 from pyoci.simple_api.model import File, Page
 from pyoci.upstream.address import UpstreamAddress, origin_of
@@ -77,6 +78,10 @@ class UpstreamClient:
         self._transport = transport
         self._reading_large = threading.Lock()
         self._parsing = threading.Lock()
+
+    def host(self, name: str) -> Host | None:
+        """The host that is asked for a project's page."""
+        return Call(method="GET", url=self._address.page_url(name), reach=Reach.LISTED, name=NAME).asked_host
 
     def fetch(self, name: str, conditions: Mapping[str, str]) -> PageAnswer:
         """Request the page of a project, under `conditions` (headers such as If-None-Match).

@@ -10,6 +10,7 @@ from pyoci.cache.backend import Backend
 from pyoci.errors import Denied, NotFound, Unreachable
 from pyoci.events import Events
 from pyoci.net.transport import Transport
+from pyoci.request_scope import concern
 from pyoci.single_flight import SingleFlight
 from pyoci.upstream.address import UpstreamAddress
 from pyoci.upstream.circuit import Circuit, ConcurrencyLimit, circuit_is_open
@@ -90,6 +91,7 @@ class Upstream:
             raise circuit_is_open()
         with self._limit.slot():
             seconds = self._transport.document_seconds
+            concern(self._client.host(name))
             return self._flights.run(name, "", lambda: self._fetch_alone(name, fresh=fresh), seconds)
 
     def _fetch_alone(self, name: str, *, fresh: bool) -> CachedAnswer:

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self, cast
+from urllib.parse import unquote
 
 from flask import current_app, request
 
 from pyoci.distributions.filenames import Version
 from pyoci.distributions.names import ProjectName
-from pyoci.errors import InvalidRequest, NotFound
+from pyoci.errors import InvalidRequest, NotFound, PyOCIError
 from pyoci.events import Events
 from pyoci.oci.credentials import Basic, Credentials, fingerprint, parse_authorization
 from pyoci.oci.references import Registry
@@ -84,6 +85,16 @@ class Site:
         if path in PROBES:
             return 0
         return self.max_body if method == "POST" else SMALL_BODY
+
+    def registry_of(self, path: str) -> str:
+        """The host of the registry that a request for a path needs, "" if it needs none. The path is as the
+        request has it: with escapes, and below `self.path`.
+        """
+        below = unquote(path).removeprefix(self.path).strip("/")
+        with suppress(PyOCIError):
+            address = IndexAddress.read(below, self.registries.knows, self.short_urls)
+            return self.registries.parse(address.registry).host
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from pyoci.web.context import site
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+CLIENT_LEFT = 499  # nginx's status of a request whose client has left; for the log, since nobody gets it
 STATUS: dict[type[errors.PyOCIError], int] = {
     errors.InvalidRequest: 400,
     errors.NotAcceptable: 406,
@@ -35,6 +36,9 @@ STATUS: dict[type[errors.PyOCIError], int] = {
     errors.RateLimited: 429,
     errors.Exhausted: 503,
     errors.Busy: 503,
+    errors.RequestEnded: 503,
+    errors.ClientLeft: CLIENT_LEFT,
+    errors.BulkheadFull: 503,
     errors.ProtocolError: 502,
     errors.AnswerTooLong: 502,
     errors.Unreachable: 504,
@@ -76,7 +80,7 @@ def _known(error: errors.PyOCIError) -> Response:
             answer.headers["WWW-Authenticate"] = 'Basic realm="pyoci"'
         case errors.RateLimited(retry_after=int(seconds)):
             answer.headers["Retry-After"] = str(max(seconds, 0))  # never a date: it crashes poetry
-        case errors.Exhausted():
+        case errors.Exhausted() | errors.RequestEnded():
             _log_exhausted(error)
             answer.headers["Retry-After"] = str(_AGAIN)
         case errors.Unavailable():
@@ -94,9 +98,9 @@ def _known(error: errors.PyOCIError) -> Response:
     return answer
 
 
-def _log_exhausted(error: errors.Exhausted) -> None:
-    """Whoever raises Busy has logged the reason."""
-    if not isinstance(error, errors.Busy):
+def _log_exhausted(error: errors.PyOCIError) -> None:
+    """Whoever raises Busy, or ends a request, has logged the reason."""
+    if isinstance(error, errors.Exhausted) and not isinstance(error, errors.Busy):
         site().events.error("web", "no memory or no thread left")
 
 

@@ -8,6 +8,7 @@ import contextvars
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from pyoci.worker.sockets import STALL_SECONDS, ClientSocket
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+_TURN_SECONDS = 0.1  # after which an answer gives its thread back between two pieces, where others wait
 _FILE_PIECE = 1024 * 1024  # bytes that the system is asked to send at once
 
 
@@ -29,7 +31,8 @@ def informed(application: WSGIApplication, is_stopping: Callable[[], bool]) -> W
 
     `server.stopping`: whether the worker serves its last requests. `server.body_limit`: the limit in bytes if
     the body is over it, and so must not be read; else None. `server.ends_slow_clients`: whether the server
-    ends slow clients, so that the application needs no time limit for a body.
+    ends slow clients, so that the application needs no time limit for a body. `server.thread`: a
+    ServerThread.
     """
 
     def call(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -51,6 +54,20 @@ def informed(application: WSGIApplication, is_stopping: Callable[[], bool]) -> W
     return call
 
 
+@dataclass(slots=True, eq=False)
+class ServerThread:
+    """What server and application tell each other about a request and its thread.
+
+    `since` is when the request got the thread, None while it has none; `client_has_left` is set when that is
+    known. The application may note a `scope` of its own, and why it has ended the request (`ended_for`).
+    """
+
+    since: float | None = None
+    client_has_left: bool = False
+    scope: Any = None
+    ended_for: str | None = None
+
+
 class Answer:
     """The answer to one request, made by one thread at a time. It keeps its context variables.
 
@@ -65,6 +82,8 @@ class Answer:
         self._sock: ClientSocket = conn.sock
         self._context = contextvars.copy_context()
         self._started = time.monotonic()
+        self.thread = ServerThread()
+        self.takes_interim = request.version >= (1, 1)  # and none was sent
         self._response: Any = None
         self._environ: dict[str, Any] = {}
         self._made: Any = None  # what the application returned
@@ -91,6 +110,7 @@ class Answer:
 
     def _run(self, step: Callable[[], bool]) -> bool:
         finished = True
+        self.thread.since = time.monotonic()
         try:
             finished = self._context.run(step)
         except OSError:
@@ -103,6 +123,7 @@ class Answer:
         finally:
             if finished:
                 self.end()
+            self.thread.since = None
         return finished
 
     def _begin(self) -> bool:
@@ -113,6 +134,7 @@ class Answer:
         response, self._environ = wsgi.create(request, self._sock, conn.client, conn.server, worker.cfg)
         self._response = response
         self._environ["wsgi.multithread"] = True
+        self._environ["server.thread"] = self.thread
         worker.nr += 1
         full = len(worker.keepalived_conns) >= worker.max_keepalived
         if not worker.alive or not worker.cfg.keepalive or full:
@@ -131,10 +153,17 @@ class Answer:
                 return False
             if self._sock.outgoing and not self._sock.flush(self._patience()):
                 return False
+            if self._turn_is_over():
+                return False
         if not self._all_made:
             self._all_made = True
             self._response.close()
         return self._sock.flush(self._patience())
+
+    def _turn_is_over(self) -> bool:
+        """Whether the thread is for others, who wait for one: an answer may have any number of pieces."""
+        since = self.thread.since or 0.0
+        return not self._patience() and time.monotonic() - since >= _TURN_SECONDS
 
     def _write(self, piece: bytes) -> None:
         self._sock.is_corked = True  # the head goes with the first piece

@@ -12,6 +12,7 @@ from typing import Any
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn  # type: ignore[import-untyped]
 
 from pyoci.worker import answers, bodies, framing, heads, lingering, pace, spool
+from pyoci.worker.served import WAITED_SECONDS, Served, take_reason
 from pyoci.worker.threads import Threads
 
 SUSPENDED = object()  # a thread's result if its answer has to continue when the reader has taken more
@@ -30,9 +31,10 @@ class Clients:
         reports: pace.Reports,
         body_limit: Callable[[str, str], int],
         allowance: spool.Allowance,
+        served: Served,
     ) -> None:
         self._worker, self._threads, self._reports = worker, threads, reports
-        self._body_limit = body_limit
+        self._body_limit, self._served = body_limit, served
         self._heads = heads.Heads(
             watch=lambda conn: self._watch(conn, self._heads.on_readable),
             unwatch=self._unwatch,
@@ -74,6 +76,9 @@ class Clients:
     def answered(self, conn: TConn, kept: Any) -> None:
         """A thread has finished with a connection: `kept` is whether to keep it, or SUSPENDED."""
         self._bodies.ended(conn)
+        reason = take_reason(conn)
+        if reason is not None:
+            self._report(conn, reason)
         if kept is SUSPENDED or conn.sock.outgoing:
             conn.kept = kept
             self._readers.begin(conn)
@@ -86,6 +91,7 @@ class Clients:
         self._bodies.tick(self._threads.busy if self._threads.are_awaited else ())
         self._readers.tick()
         self._lingering.tick()
+        self._served.look(self._threads.busy, self._threads.waiting(WAITED_SECONDS))
 
     def make_room(self) -> bool:
         """End the connection that matters least: the oldest idle one; else the oldest that lingers; else the

@@ -24,6 +24,7 @@ from pyoci.heap import give_back
 from pyoci.worker.answers import Answer, informed
 from pyoci.worker.clients import SUSPENDED, Clients
 from pyoci.worker.pace import Reports
+from pyoci.worker.served import Served
 from pyoci.worker.sockets import AsText, ClientSocket
 from pyoci.worker.spool import Allowance
 from pyoci.worker.threads import Threads
@@ -76,13 +77,16 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.worker_connections += 1
         # gunicorn would stop accepting at its limit, and start another worker only when this one has ended.
         self._retire_at, self.max_requests = self.max_requests, sys.maxsize
-        self.serve_with(Events(), lambda _method, _path: sys.maxsize, sys.maxsize)
+        self.serve_with(Events(), lambda _method, _path: sys.maxsize, sys.maxsize, Served())
 
-    def serve_with(self, events: Events, body_limit: Callable[[str, str], int], spool: int) -> None:
+    def serve_with(
+        self, events: Events, body_limit: Callable[[str, str], int], spool: int, served: Served
+    ) -> None:
         """Set what the application has configured: where ended clients are reported, the most bytes of a
-        request's body (`body_limit` takes method and path), and how many bytes of bodies may be on the disk.
+        request's body (`body_limit` takes method and path), how many bytes of bodies may be on the disk, and
+        what is told of requests that have a thread.
         """
-        self._clients = Clients(self, self._threads, Reports(events), body_limit, Allowance(spool))
+        self._clients = Clients(self, self._threads, Reports(events), body_limit, Allowance(spool), served)
 
     def init_process(self) -> None:
         self.cfg.set("graceful_timeout", _FINISH_SECONDS)  # in this process alone

@@ -11,6 +11,7 @@ import re
 import select
 import socket
 import struct
+import threading
 from collections import deque
 from contextlib import suppress
 from itertools import islice
@@ -51,6 +52,7 @@ class ClientSocket(socket.socket):
         self.outgoing: deque[memoryview] = deque()
         self.is_corked = False
         self.sent = 0  # bytes
+        self._answering = threading.Lock()
         self._seconds: float | None = None
         self.begin_request()
 
@@ -60,6 +62,7 @@ class ClientSocket(socket.socket):
         self.limit_passed: int | None = None  # the limit of a body that is over it
         self.continued = False  # whether "100 Continue" has been sent
         self.unread = False  # whether a part of the body will not be read
+        self.is_answered = False  # whether a part of the answer was given to this socket
         self.was_cut = False
         if self.spool is not None:
             while piece := self.spool.take(HEAD_LIMIT):
@@ -111,7 +114,17 @@ class ClientSocket(socket.socket):
     def send(self, data: Any, flags: int = 0, /) -> int:
         return super().send(data, flags | socket.MSG_DONTWAIT)
 
+    def send_interim(self, answer: bytes) -> None:
+        """Send an interim answer (RFC 9110, section 15.2) from the loop while a thread works on the answer;
+        nothing if that has begun. Raises OSError.
+        """
+        with self._answering:
+            if not self.is_answered:
+                self.send(answer)
+
     def sendall(self, data: Any, flags: int = 0, /) -> None:
+        with self._answering:
+            self.is_answered = True
         self.outgoing.append(memoryview(data))
         if not self.is_corked:
             self.send_waiting()

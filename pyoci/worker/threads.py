@@ -47,6 +47,14 @@ class Queues:
         """Queue an answer that has begun and can continue."""
         self._answers[conn] = float("inf")
 
+    def waiting(self, seconds: float) -> Iterator[Any]:
+        """The requests that have waited for so many seconds at least."""
+        latest = self._clock() + SECONDS - seconds
+        for queue in (self._pages, self._transfers):
+            for conn, ends_at in queue.items():
+                if ends_at <= latest:
+                    yield conn
+
     def pop(self) -> tuple[Any, bool]:
         """Remove the next connection. Returns it, and whether its answer has begun. One must be queued."""
         while True:
@@ -95,6 +103,10 @@ class Threads:
     def are_awaited(self) -> bool:
         """Whether a connection is waiting for a thread."""
         return bool(self._queues)
+
+    def waiting(self, seconds: float) -> Iterator[Any]:
+        """The requests that have waited for a thread for so many seconds at least."""
+        return self._queues.waiting(seconds)
 
     @property
     def have_one_free(self) -> bool:

@@ -15,7 +15,7 @@ from gunicorn import http  # type: ignore[import-untyped]
 from gunicorn.config import Config  # type: ignore[import-untyped]
 from gunicorn.http.wsgi import FileWrapper  # type: ignore[import-untyped]
 
-from pyoci.worker.answers import Answer, Readers, informed
+from pyoci.worker.answers import _TURN_SECONDS, Answer, Readers, informed
 from pyoci.worker.pace import SLOW_READER
 from pyoci.worker.sockets import STALL_SECONDS
 from tests.worker.doubles import Connection, Connections, listening
@@ -88,7 +88,10 @@ def make_application(body: Iterable[bytes], *headers: tuple[str, str]) -> WSGIAp
 
 
 def ask(
-    connections: Connections, application: WSGIApplication, head: bytes = b"GET /a HTTP/1.1"
+    connections: Connections,
+    application: WSGIApplication,
+    head: bytes = b"GET /a HTTP/1.1",
+    patience: float = 0.0,
 ) -> tuple[Answer, Worker, Connection]:
     """A request that a thread is about to answer."""
     conn: Any = connections.connect()
@@ -98,7 +101,7 @@ def ask(
     conn.server = ("127.0.0.1", 80)
     parser = http.get_parser(worker.cfg, conn.sock, ("127.0.0.1", 1234))
     request, ours = next(parser), GunicornConnection(conn.sock, ("127.0.0.1", 1234), conn.server)
-    return Answer(worker, request, ours, lambda: 0.0), worker, conn
+    return Answer(worker, request, ours, lambda: patience), worker, conn
 
 
 @dataclass
@@ -325,6 +328,7 @@ def facts_of(connections: Connections, *, stopping: bool, limit: int | None) -> 
     conn.sock.limit_passed = limit
     assert answer.begin()
     assert (answer.should_close(), conn.sock.unread) == (True, True)
+    assert seen.pop("server.thread") is answer.thread
     return {name: seen[name] for name in seen if name.startswith("server.")}
 
 
@@ -336,3 +340,27 @@ def test_server_facts(connections: Connections, stopping: bool, limit: int | Non
         "server.body_limit": limit,
         "server.ends_slow_clients": True,
     }
+
+
+@pytest.mark.parametrize("patience", [0.0, 0.1])
+def test_many_pieces(connections: Connections, patience: float) -> None:
+    """A thread that others wait for is given back between two pieces, though the reader takes them at once;
+    the answer goes on with another one.
+    """
+    started: list[float] = []
+
+    def pieces() -> Iterator[bytes]:
+        for _ in range(3):
+            answer.thread.since -= _TURN_SECONDS  # type: ignore[operator]  # it has a thread
+            yield b"x"
+
+    application = make_application(pieces(), ("Content-Length", "3"))
+    answer, _worker, conn = ask(connections, application, patience=patience)
+    finished = answer.begin()
+    while not finished:
+        assert answer.thread.since is None
+        started.append(patience)
+        finished = answer.resume()
+    assert len(started) == (0 if patience else 3)
+    conn.sock.close()
+    assert b"".join(iter(lambda: conn.client.recv(65536), b"")).endswith(b"xxx")

@@ -91,6 +91,18 @@ def test_answers_come_in_their_turn() -> None:
     assert (conn.name, has_begun) == ("answer", True)
 
 
+def test_waiting_requests() -> None:
+    """Those that have waited for so long at least; an answer is no request."""
+    clock = Clock()
+    queues = Queues(clock)
+    queues.add_request(Connection("first"))
+    queues.add_request(Connection("upload", "POST /lab/acme/ HTTP/1.1"))
+    queues.add_answer(Connection("answer"))
+    clock.now += 1
+    queues.add_request(Connection("second"))
+    assert {conn.name for conn in queues.waiting(1)} == {"first", "upload"}
+
+
 @dataclass
 class Work:
     """Threads, with a record of their work."""

@@ -141,8 +141,11 @@ class IndexUpdater:
     def update(self, session: OCISession, repository: Repository, tag: Tag, update: IndexUpdate) -> None:
         """Make an update, together with those that wait for the same tag with the same credentials.
 
-        Raises Unreachable if writers elsewhere overwrite it again and again, and the registry's last refusal.
+        The request isn't ended any more from then on, since it may lead others. Raises RequestEnded if it was
+        before, Unreachable if writers elsewhere overwrite it again and again, and the registry's last
+        refusal.
         """
+        session.begin_update()
         member, begun = QueuedUpdate(session, update), self._clock()
         write, read_back = partial(self._write, repository, tag), partial(self._read_back, repository, tag)
         try:

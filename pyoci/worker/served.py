@@ -1,0 +1,86 @@
+"""Requests that have a thread: whether their clients have left, and what the application is told of them.
+
+A client that has closed its connection looks like one that has only closed its sending side, and still waits
+for the answer (a half close), until something is sent to it. So it is sent an interim answer, which every
+client of HTTP/1.1 has to pass over (RFC 9110, section 15.2). The system of a client that has left resets the
+connection then.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
+from typing import Any
+
+from pyoci.worker.answers import ServerThread
+
+WAITED_SECONDS = 0.5  # for a thread, before others are asked to give theirs back
+_INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
+_RESET = select.POLLHUP | select.POLLERR
+_TARGET_LIMIT = 4096  # bytes of a request's first line that are looked at
+
+Tick = Callable[[Iterable[ServerThread], Collection[str]], None]
+
+
+class Served:
+    """Looks at requests once a second, and tells the application of them by `tick`: the threads of those that
+    have one, and the registries of those that wait for one. `registry_of` takes a path.
+    """
+
+    def __init__(
+        self,
+        tick: Tick = lambda _threads, _waiting: None,
+        registry_of: Callable[[str], str] = lambda _path: "",
+    ) -> None:
+        self._tick, self._registry_of = tick, registry_of
+
+    def look(self, busy: Iterable[Any], waiting: Iterable[Any]) -> None:
+        """`busy` are connections that have a thread, `waiting` those that wait for one."""
+        served = [conn for conn in busy if _has_thread(conn)]
+        for conn in _closed(served):
+            conn.answer.thread.client_has_left = True
+        self._tick(
+            [conn.answer.thread for conn in served],
+            {self._registry_of(_path(conn.sock.gathered)) for conn in waiting},
+        )
+
+
+def take_reason(conn: Any) -> str | None:
+    """Why the application has ended the last request of a connection; told once."""
+    answer = getattr(conn, "answer", None)
+    if answer is None:
+        return None
+    reason, answer.thread.ended_for = answer.thread.ended_for, None
+    return str(reason) if reason is not None else None
+
+
+def _has_thread(conn: Any) -> bool:
+    """Whether a thread works on the answer; the one before on the same connection may still be there."""
+    answer = getattr(conn, "answer", None)
+    return answer is not None and answer.thread.since is not None
+
+
+def _closed(conns: Iterable[Any]) -> list[Any]:
+    """The connections that are closed in both directions. Those that are closed in one are asked whether it
+    is both, and show it the next time.
+    """
+    poll, by_number = select.poll(), {conn.sock.fileno(): conn for conn in conns}
+    for number in by_number:
+        poll.register(number, select.POLLRDHUP)
+    closed = []
+    for number, events in poll.poll(0):
+        conn = by_number[number]
+        if events & _RESET:
+            closed.append(conn)
+        elif events & select.POLLRDHUP and not conn.sock.was_cut and conn.answer.takes_interim:
+            conn.answer.takes_interim = False
+            with suppress(OSError):  # it shows the next time
+                conn.sock.send_interim(_INTERIM)
+    return closed
+
+
+def _path(head: bytes | bytearray) -> str:
+    """The path of a request, "" where it can't be read."""
+    words = bytes(head[:_TARGET_LIMIT]).lstrip(b"\r\n").partition(b"\r\n")[0].split(b" ")
+    return words[1].partition(b"?")[0].decode("latin-1") if len(words) > 1 else ""
