@@ -57,7 +57,9 @@ class Wire:
     @property
     def host(self) -> Host | None:
         """The host that bulkheads count a request for; None for the embedded registry."""
-        return self.call("GET", self.registry.origin).asked_host
+        return Call(
+            method="GET", url=self.registry.origin, reach=self._reach, name=str(self.registry)
+        ).asked_host
 
     def begin_update(self) -> None:
         """What this request does from now on is finished even if its client leaves: others may wait for it.

@@ -17,7 +17,16 @@ import pytest
 
 from pyoci.cache.memory import MemoryBackend
 from pyoci.distributions.filenames import parse_filename
-from pyoci.errors import Denied, NotFound, ProtocolError, PyOCIError, RateLimited, Unauthorized, Unreachable
+from pyoci.errors import (
+    ClientLeft,
+    Denied,
+    NotFound,
+    ProtocolError,
+    PyOCIError,
+    RateLimited,
+    Unauthorized,
+    Unreachable,
+)
 from pyoci.events import Events
 from pyoci.net.transport import Transport
 from pyoci.oci.credentials import Anonymous
@@ -121,6 +130,20 @@ def test_what_the_rust_pyoci_published_is_read(registry: TestRegistry, reader: R
     assert reader.invalidations == 1
     assert registry.calls == [f"GET acme/hello_world/blobs/sha256:{file.sha256}"]
     assert [(fact["event"], fact["requests"]) for fact in reader.events] == [("metadata learned", 1)]
+
+
+def test_a_request_that_was_ended_says_nothing(registry: TestRegistry, reader: Reader) -> None:
+    """The next request reads the METADATA."""
+    put_rust_package(registry, WHEEL, BYTES)
+    (file,) = page(registry.store()).files
+
+    def leave(_line: str) -> None:
+        raise ClientLeft("the client has left")
+
+    registry.before = leave
+    assert reader.fill_in(file) is None
+    registry.before = None
+    assert reader.fill_in(file) == sha256(TEXT)
 
 
 def zip64(text: bytes) -> bytes:

@@ -13,7 +13,7 @@ from werkzeug.wrappers import Request, Response
 
 from pyoci.cache.backend import Backend
 from pyoci.cache.files import FileBackend
-from pyoci.errors import Denied, NotFound, ProtocolError, Unreachable
+from pyoci.errors import ClientLeft, Denied, NotFound, ProtocolError, Unreachable
 from pyoci.events import Events
 from pyoci.upstream.circuit import Circuit
 from pyoci.upstream.page_cache import CachedAnswer
@@ -296,6 +296,17 @@ class TestCircuit:
             with pytest.raises(type(failure)), circuit.call():
                 raise failure
         assert not circuit.is_open
+
+    def test_a_request_that_was_ended_is_neither(self, clock: Clock) -> None:
+        """It neither opens the circuit nor hides the failures before it."""
+        circuit = Circuit(2, 30, clock)
+        for failure in (Unreachable("down"), *[ClientLeft("left")] * 3):
+            with pytest.raises(type(failure)), circuit.call():
+                raise failure
+        assert not circuit.is_open
+        with pytest.raises(Unreachable), circuit.call():
+            raise Unreachable("down")
+        assert circuit.is_open
 
 
 class TestConcurrency:

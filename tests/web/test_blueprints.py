@@ -8,7 +8,7 @@ import pytest
 from flask import Flask, request
 from flask.testing import FlaskClient
 
-from pyoci.app import create_app
+from pyoci.app import WORKER, create_app
 from pyoci.config import Settings
 from tests.web.conftest import MakeApp
 from tests.web.doubles import Registries
@@ -92,3 +92,23 @@ def test_template(asked: tuple[Flask, list[Any]], method: str, path: str, templa
     # No registry is asked: PYOCI_REGISTRIES would have to list this one.
     app.test_client().open(path, method=method, headers={"Authorization": "Basic ?"}).close()
     assert seen[-1].get("pyoci.route") == template
+
+
+@pytest.mark.parametrize(
+    ("path", "host"),
+    [
+        ("/packages/lab/acme/hello-world/", "127.0.0.1:5000"),
+        ("/packages/other/acme/", "127.0.0.1:5000"),
+        ("/packages/127.0.0.1%3A5000/acme/", "127.0.0.1:5000"),
+        ("/packages/ghcr.io/acme/hello-world/hello_world-1.0.tar.gz", "ghcr.io"),
+        ("/packages/unknown.example/acme/", ""),
+        ("/packages/favicon.ico", ""),
+        ("/metrics", ""),
+        ("/%zz", ""),
+    ],
+)
+def test_the_registry_of_a_request_that_waits(path: str, host: str) -> None:
+    """The worker learns it from the path; aliases of one registry are the same."""
+    known = "lab=http://127.0.0.1:5000, other=http://127.0.0.1:5000, ghcr.io"
+    app = create_app(Settings.from_environ({"PYOCI_REGISTRIES": known, "PYOCI_PATH": "/packages"}))
+    assert app.extensions[WORKER].registry_of(path) == host
