@@ -103,6 +103,9 @@ class SlowRegistry:
         self.tag = document.digest
         self.simulation.wait(self.delay())
 
+    def begin_update(self) -> None:
+        """Nothing ends these requests."""
+
     def same_caller(self, other: object) -> bool:
         return self is other
 
