@@ -16,6 +16,7 @@ from pyoci.cli import schema
 if TYPE_CHECKING:
     from pyoci.library import File
 
+_DIGITS = 12  # of a digest in a table on a terminal
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
@@ -44,6 +45,12 @@ class Output:
     def text(self, text: str) -> None:
         """Several lines of our own on stdout."""
         click.echo(text)
+
+    def digest(self, sha256: str | None) -> str:
+        """A digest for a table: on a terminal its first digits, elsewhere all of it; "" if it isn't known."""
+        if sha256 is None:
+            return ""
+        return f"{sha256[:_DIGITS]}…" if sys.stdout.isatty() else sha256
 
     def note(self, text: str) -> None:
         """A line on stderr."""

@@ -119,17 +119,24 @@ class ServerIndex(Index):
         return f"{self._url}{ProjectName.parse(project).normalized}/{quote(target, safe='')}"
 
     def _call(self, method: str, url: str, headers: Mapping[str, str] | None = None) -> Call:
-        """A call. Credentials are sent to the server's own origin only."""
+        """A call. Only the server's own origin gets the credentials."""
         own = _origin(url) == _origin(self._url)
         login = {"Authorization": self._header} if own and self._header else {}
         return Call(
             method=method,
             url=url,
             headers={**(headers or {}), **login},
-            reach=Reach.LISTED,
+            reach=Reach.LISTED if own else self._reach_elsewhere(),
             name=urlsplit(url).netloc,
             operation="index",
         )
+
+    def _reach_elsewhere(self) -> Reach:
+        """The reach of links to other hosts: a public server can't lead into a private network."""
+        parts = urlsplit(self._url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        is_private = self._transport.resolver.is_private(parts.hostname or "", port)
+        return Reach.PRIVATE if is_private else Reach.VOUCHED
 
     def _document(self, call: Call) -> Answer:
         """The answer to a call, after redirects. Raises the kind of error that its status stands for."""

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,3 +99,31 @@ def test_no_bars_without_a_terminal(index: str, run: Run, write: WriteFile, json
     ran = run("publish", index, write(make_wheel()), *json)
     assert ran.stderr == ""
     assert "\x1b" not in ran.stdout
+
+
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_bars_on_a_terminal(server: str, write: WriteFile, no_color: str) -> None:
+    """One for each file and one for all, which leave nothing but the lines; NO_COLOR takes the colours."""
+    wheel = write(make_wheel(files={"large.bin": os.urandom(2_000_000)}))
+    ours, theirs = pty.openpty()
+    environ = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "NO_COLOR": no_color}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pyoci", "publish", f"{server}/acme", wheel],
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+        env=environ,
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while piece := os.read(ours, 65536):
+            shown += piece
+    except OSError:  # the other end was closed
+        pass
+    os.close(ours)
+    assert process.wait(60) == 0
+    text = shown.decode()
+    assert text.endswith(f"published {wheel.name}\r\n")
+    assert "2.0/2.0 MB" in text
+    assert ("\x1b[32m" in text) is not bool(no_color)

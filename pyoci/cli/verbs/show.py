@@ -62,7 +62,7 @@ def _print(output: Output, project: Project, labels: Mapping[str, dict[str, str]
             size(file.size),
             day(file.upload_time),
             file.requires_python or "",
-            file.sha256 or "",
+            output.digest(file.sha256),
             "" if file.yanked is None else file.yanked or "yes",
         )
         for file in project.files
