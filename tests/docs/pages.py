@@ -115,7 +115,7 @@ def by_docutils(page: str) -> Rendered:
 def built_by_sphinx(folder: Path) -> str:
     """Build all pages into `folder`, as `make docs` does, and return what Sphinx says of it."""
     command = [sys.executable, "-m", "sphinx", "-n", "-q", "-c", "docs", ".", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
     return done.stdout + done.stderr
 
 

@@ -260,6 +260,8 @@ class TestKeyring:
         from keyring.backend import KeyringBackend
         from keyring.credentials import SimpleCredential
 
+        # The first call chooses among all classes of backends, and must not find the one of this test.
+        before = keyring.get_keyring()
         known: dict[str, Any] = {}
 
         def get_credential(_backend: Any, service: str, _username: str | None) -> Any:
@@ -272,7 +274,6 @@ class TestKeyring:
         backend: Any = type(
             "Backend", (KeyringBackend,), {**nothing, "get_credential": get_credential, "priority": 0}
         )
-        before = keyring.get_keyring()
         keyring.set_keyring(backend())
         yield known
         keyring.set_keyring(before)
