@@ -31,11 +31,19 @@ VERBS = {
     "copy": "Copy projects between registries, or to and from a folder.",
     "prune": "Delete versions by rules: how many and how new ones to keep.",
     "check": "Check that everything is there, and repair what isn't.",
+    "login": "List a PyOCI server, and store the login for its registry.",
+    "logout": "Take a server off the list, or erase the login for a registry.",
     "serve": "Serve a package index, with the embedded registry.",
     "gc": "Remove unreferenced data from the embedded registry.",
 }
 # The modules that have several verbs. Any other verb is the `command` of the module of its name.
-_TOGETHER = {"yank": "changing", "unyank": "changing", "delete": "changing"}
+_TOGETHER = {
+    "yank": "changing",
+    "unyank": "changing",
+    "delete": "changing",
+    "login": "login",
+    "logout": "login",
+}
 # Exit codes. docs/command.rst describes them.
 DONE, FAILED, WRONG_USAGE, NOT_ALLOWED, NOT_THERE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 _PATIENCE = 3.0  # seconds that threads have to end after Ctrl-C

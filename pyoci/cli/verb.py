@@ -19,7 +19,7 @@ from pyoci.cli.output import Output
 from pyoci.cli.schema import Schema
 
 if TYPE_CHECKING:
-    from pyoci.library import Credentials, Index
+    from pyoci.library import Basic, Index
 
 DIRECTORY = "pyoci-data"  # of the embedded registry, if PYOCI_EMBEDDED names no other
 _PASSWORD_LIMIT = 64 * 1024  # characters
@@ -104,7 +104,7 @@ def _open_all(names: Sequence[str], options: dict[str, Any], opened: ExitStack, 
     """Replace the addresses among the options by indexes, which are closed with `opened`."""
     from pyoci.library import open_index  # takes a third of a second, which `pyoci serve` doesn't need
 
-    login = _login(options.pop("username"), options.pop("password_stdin"))
+    login = given_login(options.pop("username"), options.pop("password_stdin"))
     netrc, environ = options.pop("netrc"), environment()
     for name in names[:-1]:
         options[name] = opened.enter_context(open_source(options[name], netrc=netrc))
@@ -130,7 +130,8 @@ def source_environment() -> Mapping[str, str]:
     return environ
 
 
-def _login(username: str | None, password_stdin: bool) -> Credentials | None:
+def given_login(username: str | None, password_stdin: bool) -> Basic | None:
+    """The login that --username and --password-stdin give; None without them."""
     from pyoci.library import Basic
 
     if username is None and not password_stdin:

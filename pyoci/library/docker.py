@@ -1,4 +1,4 @@
-"""docker_credentials: what `docker login` and its relatives have stored for a registry.
+"""docker_credentials: what `docker login` and its relatives have stored for a registry; and how to store it.
 
 The files are those of Docker (~/.docker/config.json) and of skopeo, podman and buildah (REGISTRY_AUTH_FILE).
 Both may name programs that have the passwords: the credential helpers of `docker login`.
@@ -20,7 +20,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pyoci.errors import Unauthorized
+from pyoci.errors import InvalidRequest, Unauthorized
+from pyoci.library.configuration import change_file
 from pyoci.oci.credentials import Basic, Credentials, IdentityToken
 from pyoci.oci.quirks import HUB_HOST
 
@@ -45,6 +46,68 @@ def docker_credentials(
             if found is not None:
                 return found
     return None
+
+
+def store_login(host: str, login: Basic, environ: Mapping[str, str], *, seconds: float) -> str:
+    """Store the login for a host as `docker login` does: in the credential helper that the configuration
+    names, else in the file. Returns what has it now, for people. Raises Unauthorized, InvalidRequest.
+    """
+    file = _own_file(environ)
+    helper, server = _helper_for(_read(file) or {}, host)
+    entry = {"auth": base64.b64encode(f"{login.username}:{login.password}".encode()).decode()}
+    if helper:
+        document = {"ServerURL": server, "Username": login.username, "Secret": login.password}
+        name, code, _ = _call(helper, "store", json.dumps(document), file, environ, seconds)
+        if code != 0:
+            raise Unauthorized(f"{name} failed with exit code {code} when it should store a login")
+        entry = {}  # `docker logout` and `podman` see by it that there is a login
+
+    def change() -> str:
+        config = _read(file) or {}
+        others = {key: value for key, value in _mapping(config.get("auths")).items() if not _is_of(key, host)}
+        return _text({**config, "auths": {**others, _server(host): entry}})
+
+    change_file(file, change)
+    return name if helper else str(file)
+
+
+def erase_login(host: str, environ: Mapping[str, str], *, seconds: float) -> bool:
+    """Erase the login for a host as `docker logout` does; says whether there was one. Raises Unauthorized."""
+    file = _own_file(environ)
+    config = _read(file) or {}
+    helper, server = _helper_for(config, host)
+    found = False
+    if helper and _ask(helper, server, file, environ, seconds) is not None:
+        name, code, _ = _call(helper, "erase", server, file, environ, seconds)
+        if code != 0:
+            raise Unauthorized(f"{name} failed with exit code {code} when it should erase a login")
+        found = True
+    if not any(_is_of(key, host) for key in _mapping(config.get("auths"))):
+        return found
+
+    def change() -> str:
+        config = _read(file) or {}
+        auths = {key: value for key, value in _mapping(config.get("auths")).items() if not _is_of(key, host)}
+        return _text({**config, "auths": auths})
+
+    change_file(file, change)
+    return True
+
+
+def _own_file(environ: Mapping[str, str]) -> Path:
+    """The file that is read first."""
+    file = next(_files(environ), None)
+    if file is None:
+        raise InvalidRequest("HOME is not set; expected the home directory, or DOCKER_CONFIG with a folder")
+    return file
+
+
+def _is_of(key: str, host: str) -> bool:
+    return _place(key) == (_known(host), "")
+
+
+def _text(config: Mapping[str, Any]) -> str:
+    return json.dumps(config, indent="\t", ensure_ascii=False) + "\n"
 
 
 def _files(environ: Mapping[str, str]) -> Iterator[Path]:
@@ -79,14 +142,19 @@ def _from(
     environ: Mapping[str, str],
     seconds: float,
 ) -> Credentials | None:
-    helpers, store = _mapping(config.get("credHelpers")), config.get("credsStore")
-    own = next((key for key in helpers if _place(key) == (_known(host), "")), None)
-    helper, server = (helpers[own], own) if own is not None else (store, _server(host))
+    helper, server = _helper_for(config, host)
     if helper:
         found = _ask(helper, server, file, environ, seconds)
         if found is not None:
             return found
     return _stored(_mapping(config.get("auths")), file, host, path)
+
+
+def _helper_for(config: Mapping[str, Any], host: str) -> tuple[object, str]:
+    """The helper that has the login for a host, and the name that it knows the host by."""
+    helpers = _mapping(config.get("credHelpers"))
+    own = next((key for key in helpers if _is_of(key, host)), None)
+    return (helpers[own], own) if own is not None else (config.get("credsStore"), _server(host))
 
 
 def _stored(auths: Mapping[str, Any], file: Path, host: str, path: str) -> Credentials | None:
@@ -128,13 +196,7 @@ def _ask(
     helper: object, server: str, file: Path, environ: Mapping[str, str], seconds: float
 ) -> Credentials | None:
     """The answer of a credential helper, `docker-credential-<helper> get`."""
-    if not isinstance(helper, str) or not _HELPER.fullmatch(helper):
-        raise Unauthorized(f"{file} names a credential helper that can't be one; expected a word like pass")
-    name = f"docker-credential-{helper}"
-    program = shutil.which(name, path=environ.get("PATH"))
-    if program is None:
-        raise Unauthorized(f"{file} names {name}, which is not installed; expected it on PATH")
-    code, answer = _run([program, "get"], server.encode(), name, environ, seconds)
+    name, code, answer = _call(helper, "get", server, file, environ, seconds)
     if code != 0:
         if _NOT_FOUND in answer.decode("utf-8", "replace").lower():
             return None
@@ -148,6 +210,20 @@ def _ask(
     if not document.get("Username") and not document.get("Secret"):
         return None
     return _login(document.get("Username"), document.get("Secret"), f"{name} answered for {server}")
+
+
+def _call(
+    helper: object, verb: str, given: str, file: Path, environ: Mapping[str, str], seconds: float
+) -> tuple[str, int, bytes]:
+    """Run `docker-credential-<helper> <verb>`: its name, its exit code and its answer."""
+    if not isinstance(helper, str) or not _HELPER.fullmatch(helper):
+        raise Unauthorized(f"{file} names a credential helper that can't be one; expected a word like pass")
+    name = f"docker-credential-{helper}"
+    program = shutil.which(name, path=environ.get("PATH"))
+    if program is None:
+        raise Unauthorized(f"{file} names {name}, which is not installed; expected it on PATH")
+    code, answer = _run([program, verb], given.encode(), name, environ, seconds)
+    return name, code, answer
 
 
 def _run(
