@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 
+from pyoci import request_scope
 from pyoci.errors import Busy, ProtocolError
 from pyoci.oci.references import Registry
 
@@ -24,11 +25,6 @@ _WAIT_SECONDS = 20.0  # for which a request waits for others that read large doc
 Wait = Callable[["Future[None]", float], None]
 
 
-def wait_for(turn: Future[None], seconds: float) -> None:
-    """Raises TimeoutError after `seconds`."""
-    turn.result(seconds)
-
-
 class LargeReads:
     """Admits requests that read large documents: one of listed registries at a time, and one of the others.
 
@@ -36,7 +32,7 @@ class LargeReads:
     delay a request to another by one page only. Whatever ends a wait, the request gives up its place.
     """
 
-    def __init__(self, wait: Wait = wait_for) -> None:
+    def __init__(self, wait: Wait = request_scope.result_of) -> None:
         """`wait` waits for a future, for at most so many seconds."""
         self._wait = wait
         self._guard = threading.Lock()

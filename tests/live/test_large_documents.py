@@ -5,7 +5,6 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -55,11 +54,17 @@ def test_large_pages_take_bounded_memory(server: Server) -> None:
 
     assert read("alone") == (200, MAX_FILES // FILES * FILES)
     alone = status_of(worker, "VmHWM")
-    with ThreadPoolExecutor(AT_ONCE) as clients, ExitStack() as left:
+
+    def leave(name: str) -> None:
         for number in range(AT_ONCE):
-            connection = left.enter_context(connect(server))
-            connection.sendall(make_head(f"GET /lab/acme/left-{number}/ HTTP/1.1", "Connection: close"))
-            connection.close()
+            with connect(server) as connection:
+                head = make_head(f"GET /lab/acme/{name}-{number}/ HTTP/1.1", "Connection: close")
+                connection.sendall(head)
+
+    leave("before")
+    assert read("behind") == (200, MAX_FILES // FILES * FILES)  # those who have left give up their places
+    with ThreadPoolExecutor(AT_ONCE) as clients:
+        leave("left")
         found = list(clients.map(read, [f"project-{number}" for number in range(AT_ONCE)]))
         assert is_well(server)
     assert set(found) <= {(200, MAX_FILES // FILES * FILES), (503, 0)}

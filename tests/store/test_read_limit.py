@@ -8,9 +8,11 @@ from contextlib import ExitStack
 
 import pytest
 
-from pyoci.errors import Busy, ProtocolError
+from pyoci import request_scope
+from pyoci.errors import Busy, ClientLeft, ProtocolError
 from pyoci.oci.references import Registry
-from pyoci.store.read_limit import LargeReads, ReadLimit, wait_for
+from pyoci.store.read_limit import LargeReads, ReadLimit
+from pyoci.worker.answers import ServerThread
 
 LISTED = Registry("https", "listed.example", listed=True)
 OTHER = Registry("https", "other.example", listed=True)
@@ -31,7 +33,7 @@ class Requests:
     def _wait(self, turn: Future[None], seconds: float) -> None:
         self.turns.append(turn)
         self._is_waiting.release()
-        wait_for(turn, seconds)
+        request_scope.result_of(turn, seconds)
 
     def __enter__(self) -> Requests:
         return self
@@ -159,4 +161,24 @@ def test_a_request_that_is_ended_gives_up_its_place(is_admitted: bool) -> None:
         reads.enter(LISTED, PATIENCE)
     if not is_admitted:
         reads.leave(LISTED)
+    reads.enter(LISTED, 0.0)
+
+
+def test_a_request_whose_client_has_left_stops_waiting() -> None:
+    """The request behind it is admitted in its place."""
+    reads = LargeReads()
+    reads.enter(LISTED, 0.0)
+    scope = request_scope.RequestScope(ServerThread())
+
+    def wait() -> None:
+        request_scope.enter(scope)
+        with pytest.raises(ClientLeft):
+            reads.enter(LISTED, PATIENCE)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    assert scope.end(ClientLeft("the client has left"))
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    reads.leave(LISTED)
     reads.enter(LISTED, 0.0)
