@@ -117,8 +117,8 @@ def test_slow_heads_behind_a_request(narrow: Server) -> None:
 
 
 def test_all_threads_are_taken(narrow: Server, hung: tuple[Hung, str], tmp_path: Path) -> None:
-    """By a registry that doesn't answer. A request without a thread is refused with Retry-After; /health is
-    still answered, and everything ends.
+    """By a registry that doesn't answer. A request for the same registry gets no thread and is refused with
+    Retry-After; /health is still answered. A request for somebody else gets a thread, and everything ends.
     """
     registry, file = hung[0], packages.wheel(tmp_path)
     with ThreadPoolExecutor(THREADS) as clients:
@@ -129,11 +129,12 @@ def test_all_threads_are_taken(narrow: Server, hung: tuple[Hung, str], tmp_path:
         assert all(registry.waiting.acquire(timeout=30) for _ in range(THREADS))
         assert is_well(narrow)
 
-        refused = exchange(narrow, PAGE)
+        refused = exchange(narrow, make_head("GET /hung/acme/hello-world/ HTTP/1.1", "Connection: close"))
 
         assert statuses(refused) == [503]
         assert b"\r\nRetry-After: 5\r\n" in refused
         assert is_well(narrow)
+        assert statuses(exchange(narrow, PAGE)) == [404]
         registry.let_go.set()
         assert {upload.result() for upload in uploads} <= {502, 503, 504}
     assert statuses(exchange(narrow, PAGE)) == [404]
