@@ -6,6 +6,7 @@ What the target has already isn't fetched, so an interrupted import is continued
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,7 @@ from packaging.version import Version
 
 from pyoci.distributions.filenames import parse_filename
 from pyoci.distributions.names import ProjectName
-from pyoci.errors import AlreadyExists, NotFound, PyOCIError
+from pyoci.errors import AlreadyExists, InvalidRequest, NotFound, PyOCIError
 from pyoci.library import registry, sources, uploads
 from pyoci.library.index import Progress
 from pyoci.maintenance import parallel, prune
@@ -25,7 +26,9 @@ from pyoci.maintenance.locks import read_locks, read_requirements
 from pyoci.simple_api.model import version_in
 from pyoci.store.models import Imported
 
-JOBS = 8  # files at the same time
+JOBS = 8  # files that are fetched and sent at the same time
+_THREADS = 8  # for each of them: the others wait to read back what they wrote
+_MOST_THREADS = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,11 +110,17 @@ class Importer:
     ) -> None:
         self._source, self._target, self._choice = source, target, choice
         self._jobs, self._progress, self._now = jobs, progress, now
+        self._free = threading.Semaphore(jobs)
+        self._stopped = threading.Event()
 
     def run(self) -> Generator[ImportedFile]:
         """Import, and yield what became of each file. Raises what the source's list of projects raises."""
         names = self._choice.names or parallel.patiently(self._source.projects)
-        yield from parallel.in_parallel(self._import, self._tasks(names), self._jobs)
+        threads = max(self._jobs, min(_THREADS * self._jobs, _MOST_THREADS))
+        try:
+            yield from parallel.in_parallel(self._import, self._tasks(names), threads)
+        finally:
+            self._stopped.set()
 
     def _tasks(self, names: Iterable[str]) -> Iterator[tuple[str, sources.SourceFile] | ImportedFile]:
         for found in parallel.in_parallel(self._listed, names, self._jobs):
@@ -156,7 +165,10 @@ class Importer:
         try:
             name = ProjectName.parse(project)
             parse_filename(file.filename, name)  # before it names a file here
-            lost, size = parallel.patiently(lambda: self._moved(name, file))
+            with self._target.turns.turn(self._free):
+                if self._stopped.is_set():
+                    raise InvalidRequest("the import was interrupted")
+                lost, size = parallel.patiently(lambda: self._moved(name, file))
         except AlreadyExists:
             error = f"{self._target.address} has another file of that name"
             return ImportedFile(project=project, filename=file.filename, outcome="failed", error=error)

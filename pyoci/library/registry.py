@@ -12,6 +12,7 @@ from pyoci.events import Events
 from pyoci.library.index import Index, Progress
 from pyoci.library.models import File, Project
 from pyoci.library.uploads import LocalFile
+from pyoci.maintenance.parallel import Turns
 from pyoci.net.transport import Transport
 from pyoci.oci.credentials import Credentials
 from pyoci.oci.session import Gateway
@@ -22,12 +23,20 @@ _TOKEN_SECONDS = 60.0  # for which a registry's token is used again
 
 
 class RegistryIndex(Index):
-    """A namespace of a registry. `store`, `gateway` and `caller` are for operations that aren't methods."""
+    """A namespace of a registry. `store`, `gateway` and `caller` are for operations that aren't methods.
+
+    `turns` is for those that publish many files: a write is read back after a pause, and others work in it.
+    """
 
     kind = "registry"
 
     def __init__(
-        self, namespace: Namespace, caller: Credentials, transport: Transport, address: str = ""
+        self,
+        namespace: Namespace,
+        caller: Credentials,
+        transport: Transport,
+        address: str = "",
+        turns: Turns | None = None,
     ) -> None:
         """`address` is what messages call the index: the namespace itself unless it is given."""
         self._address = address or str(namespace)
@@ -35,6 +44,7 @@ class RegistryIndex(Index):
         self.caller = caller
         self.transport = transport
         self.gateway = Gateway(transport, ttl=_TOKEN_SECONDS)
+        self.turns = turns or Turns()
         self.store = service.PackageStore(
             self.gateway,
             cache=cache.Cache(MemoryBackend(), state.Freshness(_TOKEN_SECONDS, _TOKEN_SECONDS)),
@@ -42,6 +52,7 @@ class RegistryIndex(Index):
             max_versions=0,
             upstream=None,
             rules=lookup.Rules(),
+            sleep=self.turns.sleep,
         )
 
     @property

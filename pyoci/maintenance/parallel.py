@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from itertools import islice
 from typing import Generic, TypeVar
 
@@ -36,6 +37,38 @@ def in_parallel(work: Callable[[_Item], _Result], items: Iterable[_Item], jobs: 
             yield from (future.result() for future in done)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Turns:
+    """Lets some of many threads work at the same time. A thread that begins to sleep gives its turn to
+    another, and goes on without one: threads that hold a turn may wait for it.
+    """
+
+    def __init__(self, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._sleep = sleep
+        self._held = threading.local()
+
+    @contextmanager
+    def turn(self, free: threading.Semaphore) -> Iterator[None]:
+        """Wait until `free` has a turn for this thread, and hold it until the thread sleeps or the block
+        ends.
+        """
+        free.acquire()
+        self._held.by = free
+        try:
+            yield
+        finally:
+            self._end()
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep without a turn."""
+        self._end()
+        self._sleep(seconds)
+
+    def _end(self) -> None:
+        free, self._held.by = getattr(self._held, "by", None), None
+        if free is not None:
+            free.release()
 
 
 class Once(Generic[_Result]):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,8 +16,13 @@ import pytest
 
 from pyoci.errors import NotFound
 from pyoci.library import Choice, ImportedFile, Index, open_index, open_source, operations
+from pyoci.library.registry import RegistryIndex
+from pyoci.maintenance.parallel import Turns
 from tests.builders import make_sdist, make_tar, make_wheel
+from tests.registry import TestRegistry, make_namespace
 from tests.serving import served
+from tests.store.shelf import NOBODY
+from tests.waiting import until
 
 WHEEL, SDIST, NEWER = make_wheel(), make_sdist(), make_wheel(version="2.0")
 TIME = datetime(2019, 5, 1, 12, 30, 1, 234567, tzinfo=UTC)
@@ -31,10 +37,12 @@ class Site:
     refusals: dict[str, list[str]] = field(default_factory=dict)  # the statuses of a path's first answers
     headers: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)  # path and Authorization
+    answering: Callable[[str], object] = field(default=str)  # is called with a path before it is answered
 
     def __call__(self, environ: Mapping[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         self.asked.append((path, environ.get("HTTP_AUTHORIZATION", "")))
+        self.answering(path)
         more = self.headers.get(path, [])
         if self.refusals.get(path):
             start_response(self.refusals[path].pop(0), [("Content-Length", "0"), *more])
@@ -45,6 +53,10 @@ class Site:
         kind, body = self.answers[path]
         start_response("200 OK", [("Content-Type", kind), ("Content-Length", str(len(body))), *more])
         return [body]
+
+    def fetched(self) -> list[str]:
+        """The files that were asked for."""
+        return [path for path, _ in self.asked if path.startswith("/files/")]
 
     def add_file(self, name: str, content: bytes) -> None:
         self.answers[f"/files/{name}"] = ("application/octet-stream", content)
@@ -129,6 +141,52 @@ class TestJson:
         site.headers[f"/files/{WHEEL[0]}"] = [("Last-Modified", "Wed, 01 May 2019 12:30:01 GMT")]
         assert imported(target, url)[WHEEL[0]].lost == ("its exact upload time",)
         assert target.project("hello-world").files[0].upload_time == TIME.replace(microsecond=0)
+
+
+class TestTurns:
+    """With one job."""
+
+    def run(self, url: str, tmp_path: Path, sleep: Callable[[float], None]) -> Generator[ImportedFile]:
+        transport = TestRegistry(tmp_path / "registry").gateway.transport
+        target = RegistryIndex(make_namespace(), NOBODY, transport, turns=Turns(sleep))
+        source = open_source(url, environ={"DOCKER_CONFIG": "/absent"})
+        return operations.import_files(target, source, Choice.parse(), jobs=1)
+
+    def test_files_are_sent_while_others_wait_to_be_read_back(
+        self, site: Site, url: str, tmp_path: Path
+    ) -> None:
+        """Each waits until all of them have been fetched."""
+        site.add_json(entry(WHEEL), entry(SDIST), entry(NEWER))
+
+        def sleep(_seconds: float) -> None:
+            until(lambda: len(site.fetched()) == 3, "the other files", seconds=20)
+
+        done = list(self.run(url, tmp_path, sleep))
+        assert [each.outcome for each in done] == ["imported"] * 3
+
+    def test_an_interrupted_import_begins_no_other_file(self, site: Site, url: str, tmp_path: Path) -> None:
+        """Interrupted during the second file. Further files have threads already, and wait for their turn."""
+        site.add_json(*(entry(self.add(site, number)) for number in range(20)))
+        is_closed = threading.Event()
+
+        def answering(_path: str) -> None:
+            if len(site.fetched()) == 2:
+                is_closed.wait(60)
+
+        site.answering = answering
+        running = self.run(url, tmp_path, lambda _seconds: None)
+        next(running)
+        until(lambda: len(site.fetched()) == 2, "the second file")
+        running.close()
+        is_closed.set()
+        until(lambda: not any(thread.name.startswith("work") for thread in threading.enumerate()), "its end")
+        assert len(site.fetched()) == 2
+
+    @staticmethod
+    def add(site: Site, number: int) -> tuple[str, bytes]:
+        file = make_wheel(version=f"1.{number}")
+        site.add_file(*file)
+        return file
 
 
 class TestHtml:

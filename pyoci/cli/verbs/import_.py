@@ -56,7 +56,7 @@ _DOCUMENT = schema.record(
 @click.option("--newer-than", metavar="AGE", help="Only files that were published in this time: 90d, 12h.")
 @click.option("--requirements", metavar="FILE", multiple=True, help="Only what a requirements file asks for.")
 @click.option("--lock", "locks", metavar="FILE", multiple=True, help="Only what a lock file names.")
-@click.option("--jobs", type=click.IntRange(1, 64), default=8, help="Files at a time; 8 by default.")
+@click.option("--jobs", type=click.IntRange(1, 64), default=8, help="Files sent at a time; 8 by default.")
 def command(
     output: Output,
     index: Index,
