@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
@@ -37,6 +38,7 @@ Kind = Literal[
     "manifest is lost",
     "file is lost",
     "file is wrong",
+    "file is unreadable",
     "metadata is lost",
 ]
 # What each kind means for users.
@@ -49,8 +51,12 @@ _EFFECTS: dict[Kind, str] = {
     "manifest is lost": "it still installs; signatures and other OCI tools can't find it",
     "file is lost": "the page shows the file, and its download fails",
     "file is wrong": "the page shows the file, and its download fails because its bytes are wrong",
+    "file is unreadable": "its download fails as long as the registry answers like this",
     "metadata is lost": "it still installs; its METADATA is read from the wheel, which takes longer",
 }
+
+
+_Report = Callable[..., None]  # `_Project._report` of one file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,12 +109,15 @@ class Checker:
     def run(self, names: Iterable[ProjectName] = ()) -> Generator[CheckedProject]:
         """Check these projects, or all. Raises what the registry's list of projects raises."""
         named = tuple(names)
-        yield from in_parallel(self._checked, named or self._remote.projects(), self._jobs)
+        check = partial(self._checked, must_exist=bool(named))
+        yield from in_parallel(check, named or self._remote.projects(), self._jobs)
 
-    def _checked(self, name: ProjectName) -> CheckedProject:
+    def _checked(self, name: ProjectName, *, must_exist: bool) -> CheckedProject:
         try:
             return _Project(self._remote, name, self._deep, self._advance).check()
         except PyOCIError as exc:
+            if isinstance(exc, RegistryNotFound) and not must_exist:
+                return CheckedProject(name, has_package=False)  # a repository that never had a tag
             problem = Problem(project=name, tag="", kind="unreadable", what=str(name), detail=exc.message)
             return CheckedProject(name, problems=(problem,))
 
@@ -141,7 +150,9 @@ class _Project:
         for _ in in_parallel(self._check_entry, files, _ENTRIES):
             pass
         problems = sorted(self._problems, key=lambda each: (each.tag, each.what, each.kind))
-        has_package = bool(found) or str(layout.MARKER_TAG) in tags
+        failed = {each.tag for each in problems if each.kind in {"unreadable", "tag is lost"}}
+        nothing_read = bool(tags) and failed.issuperset(tags)  # so it may well hold a package
+        has_package = bool(found) or str(layout.MARKER_TAG) in tags or nothing_read
         return CheckedProject(
             self._name,
             has_package,
@@ -187,6 +198,14 @@ class _Project:
         size = None
         if isinstance(manifest, Document):
             size = _layer_size(manifest)
+        try:
+            self._check_blobs(entry, size, manifest, report)
+        except PyOCIError as exc:
+            report("file is unreadable", detail=exc.message)
+
+    def _check_blobs(
+        self, entry: layout.Entry, size: int | None, manifest: Document | PyOCIError, report: _Report
+    ) -> None:
         file = entry.sha256
         if file is None and isinstance(manifest, RegistryNotFound):
             report("file is lost", detail="its hash stood in the manifest alone")
@@ -224,14 +243,25 @@ class _Project:
 
     def _read_blob(self, digest: Digest, size: int | None) -> str:
         try:
-            stream = patiently(lambda: self._remote.session().open_blob(self._repository, digest, size=size))
-            for piece in stream.pieces:
-                self._advance(len(piece))
+            patiently(lambda: self._read(digest, size))
         except RegistryNotFound:
             return _LOST
         except ProtocolError as exc:
             return exc.message
         return ""
+
+    def _read(self, digest: Digest, size: int | None) -> None:
+        """Read a blob to its end, which verifies it. Without a known size, the registry is asked for it: a
+        body that never ends is then recognised.
+        """
+        session = self._remote.session()
+        if size is None:
+            size = session.blob_size(self._repository, digest)
+            if size is None:
+                raise RegistryNotFound(_LOST)
+        with closing(session.open_blob(self._repository, digest, size=size)) as stream:
+            for piece in stream.pieces:
+                self._advance(len(piece))
 
     def _metadata(self, entry: layout.Entry, config: Digest) -> str:
         """What is wrong with the METADATA that is announced; "" if nothing is."""
@@ -241,14 +271,17 @@ class _Project:
 
     def _read_metadata(self, entry: layout.Entry, config: Digest) -> str:
         try:
-            stream = patiently(lambda: self._remote.session().open_blob(self._repository, config))
-            content = b"".join(_limited(stream.pieces))
+            content = patiently(lambda: self._config(config))
             layout.core_metadata_of(content, entry.descriptor.annotations[layout.CORE_METADATA])
         except RegistryNotFound:
             return _LOST
         except ProtocolError as exc:
             return exc.message
         return ""
+
+    def _config(self, digest: Digest) -> bytes:
+        with closing(self._remote.session().open_blob(self._repository, digest)) as stream:
+            return b"".join(_limited(stream.pieces))
 
     def _report(
         self, kind: Kind, tag: str, what: str, detail: str = "", entry: layout.Entry | None = None

@@ -7,11 +7,11 @@ has stay there.
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -21,7 +21,7 @@ from pyoci.distributions.names import ProjectName
 from pyoci.errors import AlreadyExists, ProtocolError, PyOCIError
 from pyoci.maintenance.parallel import in_parallel, patiently
 from pyoci.maintenance.remote import Remote
-from pyoci.maintenance.transfer import Advance, Transfer
+from pyoci.maintenance.transfer import Advance, Transfer, with_referrers
 from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.models import Descriptor, Document, ImageIndex
 from pyoci.oci.references import Digest, Tag
@@ -31,6 +31,8 @@ from pyoci.store.writing.update import IndexUpdate, IndexUpdater
 JOBS = 8  # tags that are copied at the same time
 _FILES = 4  # files of one tag that are copied at the same time
 _LOOKED_AT = 3  # versions of a repository that are looked at for a Python package
+# The tag that stands for a list of referrers (distribution specification 1.1, "Referrers Tag Schema").
+_REFERRERS_TAG = re.compile(r"sha(256|512)-[0-9a-f]{64,128}")
 
 Outcome = Literal["copied", "changed", "present", "passed over", "failed"]
 _Place = tuple[str, Digest]  # in a version: the wheel's tags or the kind of sdist, and the file
@@ -111,7 +113,7 @@ class Copier:
                 outcome: Outcome = "failed" if must_exist else "passed over"
                 note = f"there is no project {name} in {self._source}"
                 return [CopiedTag(project=name, tag="", outcome=outcome, notes=(note,))]
-            known = patiently(lambda: self._package_among(name, tags), sleep=self._sleep)
+            known = patiently(lambda: _package_among(self._source, name, tags), sleep=self._sleep)
             if known is None:
                 outcome = "failed" if must_exist else "passed over"
                 note = f"{self._source.repository(name)} holds no Python package"
@@ -120,22 +122,6 @@ class Copier:
         except PyOCIError as exc:
             return [CopiedTag(project=name, tag="", outcome="failed", notes=(exc.message,))]
         return [_Task(name, tag, tag in there, known.get(tag)) for tag in tags]
-
-    def _package_among(self, name: ProjectName, tags: tuple[str, ...]) -> dict[str, Document] | None:
-        """What was read to find out whether a repository holds a Python package; None if it doesn't."""
-        if str(layout.MARKER_TAG) in tags:
-            return {}
-        repository, read = self._source.repository(name), {}
-        for text in [tag for tag in tags if layout.version_of(tag) is not None][-_LOOKED_AT:]:
-            tag = Tag.listed(text)
-            with suppress(RegistryNotFound, ProtocolError):
-                document = self._source.session().pull(repository, tag) if tag is not None else None
-                if document is not None:
-                    read[text] = document
-                    pull = partial(self._source.session().pull, repository)
-                    if layout.package_in(document.image_index(), pull) is not None:
-                        return read
-        return None
 
     def _copy(self, task: _Task | CopiedTag) -> CopiedTag:
         if isinstance(task, CopiedTag):
@@ -179,6 +165,13 @@ class Copier:
         if there is not None and tag == layout.MARKER_TAG:
             return _Result("present")
         transfer.contents(document)
+        if there is not None and _REFERRERS_TAG.fullmatch(task.tag):
+            listed, found = there.image_index(), document.image_index()
+            if listed is not None and found is not None:  # the target's own signatures stay
+                wanted = with_referrers(listed, found.manifests)
+                if wanted is listed:
+                    return _Result("present", document=document)
+                document = Document.of(wanted)
         transfer.writer.push(transfer.there, tag, document)
         return _Result("copied", document=document)
 
@@ -190,16 +183,18 @@ class Copier:
         version: ImageIndex,
         there: Document | None,
     ) -> _Result:
-        pull = partial(transfer.writer.pull, transfer.there)
-        before = layout.package_in(there.image_index(), pull) if there is not None else ImageIndex()
+        before = _package_in(transfer, there)
         if before is None:
-            note = f"{transfer.there}:{tag} holds something else than a Python package, and stays as it is"
-            return _Result("failed", [note])
+            return _foreign(transfer, tag)
         result = _Result("copied", entries=version.manifests)
         copied = self._copy_files(transfer, version, before, result)
         if not copied:
             result.outcome = "failed"
             return result
+        # Somebody may have published to the target while the files were copied.
+        before = _package_in(transfer, _pulled(transfer, tag))
+        if before is None:
+            return _foreign(transfer, tag)
         as_it_is = copied == version.manifests
         if not as_it_is:
             version = replace(version, manifests=copied)
@@ -263,9 +258,40 @@ class Copier:
             return True
 
 
+def _package_among(source: Remote, name: ProjectName, tags: tuple[str, ...]) -> dict[str, Document] | None:
+    """What was read to find out whether a repository holds a Python package; None if it doesn't. Versions
+    that can't be read don't count. Raises what reading raises if there are no others.
+    """
+    if str(layout.MARKER_TAG) in tags:
+        return {}
+    repository, failure = source.repository(name), None
+    read: dict[str, Document] = {}
+    for text in [tag for tag in reversed(tags) if layout.version_of(tag) is not None]:
+        tag = Tag.listed(text)
+        if tag is None:
+            continue
+        try:
+            document = source.session().pull(repository, tag)
+            image_index = document.image_index()
+        except (RegistryNotFound, ProtocolError) as exc:
+            failure = exc
+            continue
+        read[text] = document
+        if layout.package_in(image_index, partial(source.session().pull, repository)) is not None:
+            return read
+        if len(read) == _LOOKED_AT:
+            break
+    if failure is not None and not read:
+        raise failure
+    return None
+
+
 def _copy_referrers(transfer: Transfer, result: _Result) -> int:
     documents = [result.document.digest] if result.document is not None else []
-    return sum(transfer.referrers(digest) for digest in [*documents, *(e.digest for e in result.entries)])
+    seen: set[Digest] = set()
+    return sum(
+        transfer.referrers(digest, seen) for digest in [*documents, *(e.digest for e in result.entries)]
+    )
 
 
 def _pulled(transfer: Transfer, tag: Tag) -> Document | None:
@@ -273,6 +299,18 @@ def _pulled(transfer: Transfer, tag: Tag) -> Document | None:
         return transfer.writer.pull(transfer.there, tag)
     except RegistryNotFound:
         return None
+
+
+def _package_in(transfer: Transfer, there: Document | None) -> ImageIndex | None:
+    """The version that the target has, an empty one if it has none; None if it has something else."""
+    if there is None:
+        return ImageIndex()
+    return layout.package_in(there.image_index(), partial(transfer.writer.pull, transfer.there))
+
+
+def _foreign(transfer: Transfer, tag: Tag) -> _Result:
+    note = f"{transfer.there}:{tag} is not a Python package, so it was not overwritten"
+    return _Result("failed", [note])
 
 
 def _entries(document: Document) -> tuple[Descriptor, ...]:

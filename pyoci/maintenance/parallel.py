@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from itertools import islice
@@ -24,7 +24,8 @@ _Result = TypeVar("_Result")
 
 def in_parallel(work: Callable[[_Item], _Result], items: Iterable[_Item], jobs: int) -> Iterator[_Result]:
     """The results in the order in which they are ready. At most twice as many items as `jobs` are taken in
-    advance, so that a list of any length takes little memory. An exception of `work` ends it.
+    advance, so that a list of any length takes little memory. An exception of `work` ends it. A generator of
+    items is closed at the end.
     """
     source = iter(items)
     pool = ThreadPoolExecutor(max(jobs, 1), thread_name_prefix="work")
@@ -37,6 +38,8 @@ def in_parallel(work: Callable[[_Item], _Result], items: Iterable[_Item], jobs: 
             yield from (future.result() for future in done)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+        if isinstance(source, Generator):  # it may have threads of its own, which wait for more work
+            source.close()
 
 
 class Turns:

@@ -10,7 +10,8 @@ import hashlib
 import secrets
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,8 +20,9 @@ from pyoci.errors import NotFound, PyOCIError
 from pyoci.maintenance.check import Kind, Problem
 from pyoci.maintenance.remote import Remote
 from pyoci.maintenance.transfer import Advance, Transfer
+from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.models import Descriptor, ImageIndex
-from pyoci.oci.references import Digest, Tag
+from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.store.layout import Entry, config_digest, rewritten
 from pyoci.store.writing.repair import with_new_manifest
 from pyoci.store.writing.update import IndexUpdate, IndexUpdater
@@ -38,6 +40,10 @@ class Repaired:
     why: str = ""  # it was left
 
 
+class _NotAtHand(NotFound):
+    """The bytes of a file are neither in the registry nor in the source."""
+
+
 class FileSource:
     """Where lost files come from: a folder of wheels and sdists, with its subfolders. `publish` publishes one
     again, which restores everything that a registry has lost of it.
@@ -53,7 +59,7 @@ class FileSource:
     def find(self, entry: Entry) -> Path | None:
         """A file of this name with the same bytes."""
         for path in self._paths.get(entry.distribution.filename, ()):
-            with path.open("rb") as file:
+            with suppress(OSError), path.open("rb") as file:  # it may have been removed meanwhile
                 if hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256:
                     return path
         return None
@@ -92,22 +98,18 @@ class Repairer:
         assert entry is not None
         kinds = {problem.kind for problem in problems}
         try:
+            if "file is wrong" in kinds:  # the registry would take the same digest for the same bytes
+                raise _NotAtHand("the registry has other bytes under this digest and can't replace them")
             if kinds == {"manifest is lost"}:
                 self._write_manifest(problems[0], entry)
-            elif "file is wrong" in kinds:  # the registry would take the same digest for the same bytes
-                raise NotFound(
-                    "the registry has other bytes under this digest, and can't be given the right ones"
-                )
             elif isinstance(self._source, Remote):
-                self._fetch(self._source, problems[0], entry)
-                if "manifest is lost" in kinds:
-                    self._write_manifest(problems[0], entry)
+                self._fetch(self._source, problems[0], entry, kinds)
             else:
                 path = self._source.find(entry) if self._source is not None else None
                 if self._source is None or path is None:
-                    raise NotFound(f"nothing at hand has the bytes of {entry.distribution.filename}")
+                    raise _NotAtHand(f"no source has the bytes of {entry.distribution.filename}")
                 self._source.publish(path)
-        except NotFound as exc:
+        except _NotAtHand as exc:
             if self._drop_lost and kinds & _LOST:
                 return self._take_out(problems[0], entry)
             return "left", exc.message
@@ -120,17 +122,27 @@ class Repairer:
         found = with_new_manifest(session, repository, entry.descriptor)
         self._replace(problem, {entry.descriptor.digest: found})
 
-    def _fetch(self, source: Remote, problem: Problem, entry: Entry) -> None:
-        """Push again the blobs of a file from another registry. Raises NotFound if that lacks them."""
+    def _fetch(self, source: Remote, problem: Problem, entry: Entry, kinds: Set[Kind]) -> None:
+        """Push again what is lost of a file. Raises _NotAtHand if `source` doesn't have the file."""
         here, there = source.repository(problem.project), self._remote.repository(problem.project)
         transfer = Transfer(
             source, self._remote, here, there, advance=self._advance, stopped=threading.Event()
         )
         config = config_digest(entry.descriptor)
-        if entry.sha256 is not None:
-            transfer.blob(Digest("sha256", entry.sha256))
-        if config is not None:
+        if entry.sha256 is None:  # only the manifest says which blob is the file
+            _check_document(source, here, entry)
+            transfer.document(entry.descriptor.digest)
+            return
+        if kinds & _LOST:
+            digest = Digest("sha256", entry.sha256)
+            size = source.session().blob_size(here, digest)
+            if size is None:
+                raise _NotAtHand(f"{source} doesn't have the bytes of {entry.distribution.filename}")
+            transfer.blob(digest, size)
+        if config is not None and "metadata is lost" in kinds:
             transfer.blob(config)
+        if "manifest is lost" in kinds:
+            self._write_manifest(problem, entry)
 
     def _take_out(self, problem: Problem, entry: Entry) -> tuple[str, str]:
         try:
@@ -164,6 +176,13 @@ class Repairer:
         self._updater.update(
             session, self._remote.repository(problem.project), tag, IndexUpdate(apply, is_in)
         )
+
+
+def _check_document(source: Remote, here: Repository, entry: Entry) -> None:
+    try:
+        source.session().pull(here, entry.descriptor.digest)
+    except RegistryNotFound:
+        raise _NotAtHand(f"{source} doesn't have the manifest of {entry.distribution.filename}") from None
 
 
 def _replaced(entry: Descriptor, new: Mapping[Digest, Descriptor | None]) -> Descriptor | None:

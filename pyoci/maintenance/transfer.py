@@ -62,7 +62,8 @@ class Transfer:
         self._advance, self._stopped = advance, stopped
         self._mounts = source.is_beside(target)
         self._has_referrers = True  # of the source, until it says otherwise
-        self._copied: set[Digest] = set()
+        self._copied: set[Digest] = set()  # blobs and documents
+        self._counting = threading.Lock()
         self.sent = 0  # bytes
         self.mounted = 0  # blobs
 
@@ -82,7 +83,8 @@ class Transfer:
         if self._mounts:
             self._mounts = self.writer.mount_blob(self.there, digest, self.here)
         if self._mounts:
-            self.mounted += 1
+            with self._counting:
+                self.mounted += 1
         else:
             self._send(digest, size)
         self._copied.add(digest)
@@ -96,14 +98,16 @@ class Transfer:
             else:
                 self.blob(entry.digest, entry.size)
 
-    def document(self, digest: Digest, depth: int = _DEPTH) -> Document:
-        """Copy a document by its digest, with all that it refers to."""
+    def document(self, digest: Digest, depth: int = _DEPTH) -> None:
+        """Copy a document by its digest, with all that it refers to, once."""
+        if digest in self._copied:
+            return
         if depth < 0:
             raise ProtocolError(f"{self.here} has image indexes in image indexes; expected at most {_DEPTH}")
         document = self.reader.pull(self.here, digest)
         self.contents(document, depth)
         self.writer.push(self.there, digest, document)
-        return document
+        self._copied.add(digest)
 
     def file(self, entry: Descriptor) -> Descriptor:
         """Copy the file of a version. Returns its descriptor, which is another one if a clean-up took its
@@ -121,21 +125,23 @@ class Transfer:
             return with_new_manifest(self.writer, self.there, entry)
         return entry
 
-    def referrers(self, digest: Digest, depth: int = _DEPTH) -> int:
+    def referrers(self, digest: Digest, seen: set[Digest], depth: int = _DEPTH) -> int:
         """Copy the documents that have this one as their subject, and theirs. Returns how many there are.
+        Those of a digest in `seen` are copied already.
 
         A source without a list of referrers has a tag for them, which is copied like any other.
         """
-        if not self._has_referrers or depth == 0:
+        if not self._has_referrers or depth == 0 or digest in seen:
             return 0
+        seen.add(digest)
         found = self.reader.referrers(self.here, digest)
         if found is None:
             self._has_referrers = False
             return 0
         count = len(found)
         for entry in found:
-            document = self.document(entry.digest)
-            count += self.referrers(document.digest, depth - 1)
+            self.document(entry.digest)
+            count += self.referrers(entry.digest, seen, depth - 1)
         if found and self.writer.referrers(self.there, digest) is None:
             self._tag_referrers(digest, found)
         return count
@@ -147,10 +153,8 @@ class Transfer:
         tag, before = Tag.parse(f"{digest.algorithm}-{digest.hex}"[:128]), ImageIndex()
         with suppress(NotFound):
             before = self.writer.pull(self.there, tag).image_index() or before
-        known = {entry.digest for entry in before.manifests}
-        new = tuple(entry for entry in found if entry.digest not in known)
-        if new:
-            wanted = replace(before, manifests=(*before.manifests, *new))
+        wanted = with_referrers(before, found)
+        if wanted is not before:
             self.writer.push(self.there, tag, Document.of(wanted))
 
     def _send(self, digest: Digest, size: int | None) -> None:
@@ -174,7 +178,8 @@ class Transfer:
                 for piece in stream.pieces:
                     if self._stopped.is_set():
                         raise Stopped
-                    self.sent += len(piece)
+                    with self._counting:
+                        self.sent += len(piece)
                     self._advance(len(piece))
                     yield piece
         except PyOCIError as exc:
@@ -192,6 +197,13 @@ class _Pieces(Body):
 
     def __iter__(self) -> Iterator[bytes]:
         return self._open()
+
+
+def with_referrers(listed: ImageIndex, found: tuple[Descriptor, ...]) -> ImageIndex:
+    """A list of referrers with those of `found` that it lacks; the same object if it lacks none."""
+    known = {entry.digest for entry in listed.manifests}
+    new = tuple(entry for entry in found if entry.digest not in known)
+    return replace(listed, manifests=(*listed.manifests, *new)) if new else listed
 
 
 def parsed(document: Document) -> ImageIndex | Manifest | None:

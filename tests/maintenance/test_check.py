@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pyoci.distributions.names import ProjectName
 from pyoci.maintenance.check import CheckedProject, Checker, Problem
 from pyoci.maintenance.copy import Copier
 from pyoci.maintenance.remote import make_updater
@@ -130,6 +131,45 @@ class TestDamaged:
         assert (found.kind, found.what) == ("unreadable", "hello-world")
         assert "answered 403" in found.detail
 
+    def test_no_version_can_be_read(self, source: Place) -> None:
+        """They may be lost or refused. It isn't taken for a repository of images, which is no problem."""
+        source.wheel("1.0"), source.wheel("2.0")
+        source.registry.refuse["GET .*manifests/1.0"] = (403, "DENIED")
+        source.registry.refuse["GET .*manifests/2.0"] = (404, "MANIFEST_UNKNOWN")
+        (found,) = Checker(source.remote).run()
+        assert found.has_package
+        assert [(each.kind, each.tag) for each in found.problems] == [
+            ("unreadable", "1.0"),
+            ("tag is lost", "2.0"),
+        ]
+
+    @pytest.mark.parametrize(("deep", "method"), [(False, "HEAD"), (True, "GET")])
+    def test_refused_blob(self, source: Place, method: str, *, deep: bool) -> None:
+        """The problems of other files are reported as well."""
+        refused, lost = source.wheel("1.0"), source.wheel("2.0")
+        files = {file.filename: f"sha256:{file.sha256}" for file in source.files()}
+        source.registry.refuse[f"{method} .*{files[refused]}"] = (403, "DENIED")
+        source.lose(files[lost])
+        assert problems(source, deep=deep) == [("file is unreadable", refused), ("file is lost", lost)]
+
+    def test_repository_without_tags(self, source: Place) -> None:
+        """Registries list the repository of a first upload that failed, and answer 404 for its tags."""
+        source.wheel()
+        source.registry.refuse["acme/other/tags/list"] = (404, "NAME_UNKNOWN")
+        source.publish(*make_wheel("other"))
+        found = {str(each.project): each for each in Checker(source.remote).run()}
+        assert (found["other"].has_package, found["other"].problems) == (False, ())
+        (named,) = Checker(source.remote).run([ProjectName.parse("other")])
+        assert [each.kind for each in named.problems] == ["unreadable"]
+
+    def test_endless_blob(self, source: Place) -> None:
+        """The read ends at the size that the manifest has; without a manifest, the registry names it."""
+        name = source.wheel()
+        source.registry.endless = True
+        assert ("file is wrong", name) in problems(source, deep=True)
+        source.lose(source.registry.document("1.0")["manifests"][0]["digest"])
+        assert ("file is wrong", name) in problems(source, deep=True)
+
     def test_every_problem_has_an_effect(self, source: Place) -> None:
         source.wheel()
         source.lose(f"sha256:{source.files()[0].sha256}")
@@ -187,6 +227,44 @@ class TestRepair:
         assert repair(source, found) == [("file is lost", "left")]
         assert repair(source, found, drop_lost=True) == [("file is lost", "taken out")]
         assert [file.filename for file in source.files()] == [kept]
+
+    def test_restored_file_stays(self, source: Place, target: Place) -> None:
+        """The other registry has the file and not its METADATA: the file is restored, and not taken out."""
+        name = source.wheel()
+        list(Copier(source.remote, target.remote, make_updater(sleep=lambda _: None)).run())
+        _lose(source, ("file", "config"))
+        (entry,) = target.registry.document("1.0")["manifests"]
+        target.delete(entry["annotations"]["com.pyoci.config_digest"])
+        done = repair(source, check(source).problems, source=target.remote, drop_lost=True)
+        assert {outcome for _, outcome in done} == {"left"}
+        assert problems(source, deep=True) == [("metadata is lost", name)]
+
+    def test_only_the_hash_in_the_manifest(self, source: Place, target: Place) -> None:
+        """The earliest Rust PyOCI wrote such entries: the manifest comes from the other registry, too."""
+        name = source.wheel()
+        document = source.registry.document("1.0")
+        (entry,) = document["manifests"]
+        layer = source.registry.document(entry["digest"])["layers"][0]["digest"]
+        entry["annotations"] = {}
+        source.registry.put("1.0", document)
+        list(Copier(source.remote, target.remote, make_updater(sleep=lambda _: None)).run())
+        source.delete(layer, entry["digest"])
+        found = check(source).problems
+        assert {each.kind for each in found} == {"file is lost", "manifest is lost"}
+        done = repair(source, found, source=target.remote)
+        assert {outcome for _, outcome in done} == {"repaired"}
+        assert problems(source, deep=True) == []
+        assert _content(source, name) == _content(target, name)
+
+    def test_file_that_is_removed_meanwhile(self, source: Place, tmp_path: Path) -> None:
+        """It can't be read any more, and the other problems are still repaired."""
+        lost = source.wheel("1.0")
+        path = tmp_path / lost
+        path.write_bytes(b"content")
+        files = FileSource(tmp_path, lambda _path: pytest.fail("it was published"))
+        path.unlink()
+        _lose(source, ("file",))
+        assert repair(source, check(source).problems, source=files) == [("file is lost", "left")]
 
     def test_last_file_is_taken_out(self, source: Place) -> None:
         """The project stays, by its marker."""

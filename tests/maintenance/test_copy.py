@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from pyoci.distributions.names import ProjectName
 from pyoci.errors import NotFound
 from pyoci.maintenance.copy import CopiedTag, Copier
 from pyoci.maintenance.remote import Remote, make_updater
+from pyoci.oci.models import IMAGE_INDEX, IMAGE_MANIFEST
 from tests.builders import make_sdist, make_wheel
 from tests.maintenance.places import HELLO, Place, make_foreign_image
 from tests.registry import make_namespace
@@ -125,6 +127,39 @@ class TestTargetHasMore:
         assert copy(source, target)["1.0"].outcome == "failed"
         assert target.digest("1.0") == before
 
+    def test_publish_during_the_copy(self, source: Place, target: Place) -> None:
+        """A file that somebody publishes to the target while files are copied there stays."""
+        copied = source.wheel("1.0")
+        published = iter([make_wheel(tag="cp311-cp311-any")])
+
+        def before(line: str) -> None:
+            if line.startswith("PUT") and "/manifests/sha256" in line:
+                for file in published:
+                    target.publish(*file)
+
+        target.registry.before = before
+        assert copy(source, target)["1.0"].outcome == "changed"
+        assert {file.filename for file in target.files()} == {
+            copied,
+            "hello_world-1.0-cp311-cp311-any.whl",
+        }
+
+    def test_signatures_of_both_stay(self, source: Place, target: Place) -> None:
+        """Without the list of referrers, a registry has them under a tag."""
+        source.wheel()
+        copy(source, target)
+        tag = source.digest("1.0").replace(":", "-")
+        ours, theirs = source.sign(source.digest("1.0")), target.sign(target.digest("1.0"), b"another")
+        for place, signed in ((source, ours), (target, theirs)):
+            size = len(place.registry._pull(signed, "hello-world", "acme").body)
+            descriptor = {"mediaType": IMAGE_MANIFEST, "digest": signed, "size": size}
+            place.registry.put(tag, {"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": [descriptor]})
+            place.registry.refuse["/referrers/"] = (404, "NOT_FOUND")
+        assert copy(source, target)[tag].outcome == "copied"
+        listed = [each["digest"] for each in target.registry.document(tag)["manifests"]]
+        assert listed == [theirs, ours]
+        assert copy(source, target)[tag].outcome == "present"
+
 
 class TestLost:
     def test_manifest_gets_a_new_one(self, source: Place, target: Place) -> None:
@@ -150,6 +185,40 @@ class TestLost:
         assert done.outcome == "failed"
         assert done.notes[0].startswith(f"{lost} was not copied: ")
         assert [file.filename for file in target.files()] == [kept]
+
+    def test_newest_versions(self, source: Place, target: Place) -> None:
+        """A project is one though its newest versions are lost: they fail, and the others are copied."""
+        for version in ("1.0", "2.0", "3.0", "4.0"):
+            source.wheel(version)
+        for version in ("2.0", "3.0", "4.0"):
+            source.registry.refuse[f"GET .*manifests/{version}"] = (404, "MANIFEST_UNKNOWN")
+        outcomes = {tag: each.outcome for tag, each in copy(source, target).items()}
+        assert outcomes == {"1.0": "copied", "2.0": "failed", "3.0": "failed", "4.0": "failed"}
+
+    def test_every_version(self, source: Place, target: Place) -> None:
+        """The project fails: it isn't taken for a repository of images, which is passed over."""
+        source.wheel("1.0")
+        source.registry.refuse["GET .*manifests/1.0"] = (404, "MANIFEST_UNKNOWN")
+        (done,) = copy(source, target).values()
+        assert done.outcome == "failed"
+
+
+class TestHostileSource:
+    def test_the_same_document_many_times(self, source: Place, target: Place) -> None:
+        """Image indexes in image indexes, each with one entry forty times: each document is read once."""
+        source.wheel()
+        descriptor = _descriptor(source, "leaf", make_foreign_image(source.registry))
+        for level in ("a", "b", "c"):
+            index = {"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": [descriptor] * 40}
+            descriptor = _descriptor(source, level, index)
+        source.registry.calls.clear()
+        assert copy(source, target)["c"].outcome == "copied"
+        assert len(source.registry.calls) < 200
+
+
+def _descriptor(place: Place, tag: str, document: dict[str, Any]) -> dict[str, Any]:
+    put = place.registry.put(tag, document)
+    return {"mediaType": put.media_type, "digest": str(put.digest), "size": len(put.body)}
 
 
 class TestReferrers:
