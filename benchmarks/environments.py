@@ -1,11 +1,14 @@
-"""Other package indexes, each installed from PyPI into its own environment: .venv/bench-<name>."""
+"""Other package indexes, each installed from PyPI into its own environment: .venv/bench-<name>; and crane."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from contextlib import suppress
 
 from tests.live.environments import CHECKOUT, NotInstalled
+from tests.live.programs import find
 
 REQUIREMENTS = {
     # Its extra `cache` is watchdog, without which it walks its folder for every page.
@@ -13,7 +16,9 @@ REQUIREMENTS = {
     "devpi-server": ("devpi-server >=6.14, <7",),
     "proxpi": ("proxpi >=1.2, <2", "gunicorn >=25.1, <28"),
 }
-__all__ = ["CHECKOUT", "NotInstalled", "program_of"]
+__all__ = ["CHECKOUT", "NotInstalled", "crane", "program_of"]
+_CRANE_VERSION = "v0.22.1"
+_CRANE = "github.com/google/go-containerregistry/cmd/crane"
 _LIMIT = 240  # seconds for one environment
 
 
@@ -30,6 +35,20 @@ def program_of(peer: str, program: str) -> str:
         _run(peer, "pip", "--python", str(root / "bin" / "python"), *install)
         complete.write_text(wanted)
     return str(root / "bin" / program)
+
+
+def crane() -> str | None:
+    """The path of crane, built by Go if it isn't installed; None if it can't be built here."""
+    root = CHECKOUT / ".venv" / "bench-crane"
+    go, found = find("go"), find("crane") or find(str(root / "crane"))
+    if found is not None or go is None:
+        return found
+    print(f"building crane into {root} ...", file=sys.stderr, flush=True)
+    command = (go, "install", f"{_CRANE}@{_CRANE_VERSION}")
+    environ = os.environ | {"GOBIN": str(root), "GOFLAGS": "-mod=mod", "GOWORK": "off"}
+    with suppress(subprocess.TimeoutExpired):
+        subprocess.run(command, env=environ, capture_output=True, timeout=_LIMIT, check=False)
+    return find(str(root / "crane"))
 
 
 def _run(peer: str, module: str, *arguments: str) -> None:

@@ -35,6 +35,14 @@ def now(pid: int) -> Memory:
     return Memory(_status(pid, "VmRSS"), _status(pid, "RssAnon"))
 
 
+def highest(pid: int) -> int:
+    """The highest resident memory of a process until now, in bytes; 0 if it has just ended."""
+    try:
+        return _status(pid, "VmHWM")
+    except (Missed, FileNotFoundError, ProcessLookupError):
+        return 0
+
+
 @contextmanager
 def peak(pid: int) -> Iterator[Memory]:
     """The peak of a process's memory in the block, filled in at its end. The total is the kernel's own peak,

@@ -49,6 +49,11 @@ class Relay:
         found: dict[str, int] = json.loads(self._told())
         return found
 
+    def repeated(self) -> int:
+        """How many requests asked for a document or blob that had been asked for."""
+        self._tell("repeated")
+        return int(self._told())
+
     def reset(self) -> None:
         self._tell("reset")
         self._told()
@@ -151,6 +156,7 @@ class _Loop:
         self._redirect = redirect
         self._there, self._back = _Line(delay / 2, rate), _Line(delay / 2, rate)
         self._counts: Counter[str] = Counter()
+        self._paths: Counter[str] = Counter()  # of documents and blobs
         self._due: list[tuple[float, int, _End]] = []
         self._numbers = itertools.count()
         # Not epoll: that rounds each wait up to a millisecond.
@@ -178,8 +184,11 @@ class _Loop:
     def _obey(self, command: str) -> bool:
         if command == "counts":
             print(json.dumps(self._counts), flush=True)
+        elif command == "repeated":
+            print(self._paths.total() - len(self._paths), flush=True)
         elif command == "reset":
             self._counts.clear()
+            self._paths.clear()
             print(flush=True)
         return bool(command)
 
@@ -225,6 +234,8 @@ class _Loop:
         request = f"{method} {path}"
         kind = next((name for name, pattern in _KINDS.items() if pattern.match(request)), request)
         self._counts[kind] += 1
+        if kind in {"documents", "blobs"}:
+            self._paths[path] += 1
         if self._redirect and kind == "blobs" and method == "GET":
             location = f"{self._redirect}{path}"
             return (

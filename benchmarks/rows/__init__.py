@@ -9,6 +9,7 @@ from benchmarks.rows.downloads import download_rows
 from benchmarks.rows.hostile import hostile_rows
 from benchmarks.rows.install import install_rows
 from benchmarks.rows.many import many_rows
+from benchmarks.rows.moving import moving_rows
 from benchmarks.rows.pages import page_rows
 from benchmarks.rows.slow import slow_rows
 from benchmarks.rows.telemetry import telemetry_rows
@@ -32,4 +33,5 @@ ROWS: dict[str, Callable[[Stage, int], list[Row]]] = {
     "slow": slow_rows,
     "hostile": hostile_rows,
     "transfers": transfer_rows,
+    "moving": moving_rows,
 }

@@ -50,6 +50,18 @@ def test_requests_are_counted_by_what_they_ask_for(registry: str, session: reque
         assert relay.counts() == {}
 
 
+def test_what_is_asked_for_again(registry: str, session: requests.Session) -> None:
+    """Documents and blobs count, by whichever method; lists of tags don't."""
+    with relay_to(registry) as relay:
+        for path in ("manifests/1.0", "manifests/1.1", "manifests/1.0", "tags/list", "tags/list"):
+            session.get(f"{relay.url}/v2/a/{path}", timeout=60)
+        session.get(f"{relay.url}/v2/b/manifests/1.0", timeout=60)
+        session.head(f"{relay.url}/v2/a/manifests/1.0", timeout=60)
+        assert relay.repeated() == 2
+        relay.reset()
+        assert relay.repeated() == 0
+
+
 @pytest.mark.parametrize("size", [0, 1, 10_000_000], ids=["empty", "one byte", "more than the window"])
 def test_bytes_arrive_whole_both_ways(registry: str, session: requests.Session, size: int) -> None:
     """Also if more bytes are under way than the relay holds."""
