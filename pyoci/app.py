@@ -30,6 +30,7 @@ from pyoci.events import Events
 from pyoci.net.adapters import Proxies
 from pyoci.net.bulkheads import Bulkheads
 from pyoci.net.transport import Transport
+from pyoci.oci.credentials import Credentials
 from pyoci.oci.references import Registry
 from pyoci.oci.registries import EMBEDDED
 from pyoci.oci.session import Gateway
@@ -41,7 +42,9 @@ from pyoci.telemetry.logs import Log
 from pyoci.telemetry.requests import watch
 from pyoci.upstream.service import Upstream
 from pyoci.web import blueprints, context
+from pyoci.web.context import lend_nothing
 
+Lend = Callable[[Registry, dict[str, Any]], Credentials]
 WORKER = "pyoci.worker"  # the key of the ForWorker in app.extensions
 _MEMORY = Path("/dev/shm")  # noqa: S108  # a file system in memory, where there is one
 
@@ -61,10 +64,15 @@ class ForWorker:
 
 
 def create_app(
-    settings: Settings, log: Log | None = None, *, sleep: Callable[[float], None] = time.sleep
+    settings: Settings,
+    log: Log | None = None,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+    lend: Lend | None = None,
 ) -> Flask:
     """The WSGI application. `sleep` is called before what was written is read back, and between attempts to
-    write. Raises WrongSettings if the embedded registry can't be opened.
+    write. `lend` returns the credentials of a request without any. Raises WrongSettings if the embedded
+    registry can't be opened.
     """
     log = log or Log(settings.log.default, settings.log.rooms)
     for warning in settings.warnings:
@@ -96,6 +104,7 @@ def create_app(
         max_body=settings.max_body,
         bearer_username=settings.bearer_username,
         admit=_admission(htpasswd),
+        lend=lend or lend_nothing,
         not_ready_reason=Readiness(_directories(settings, backend), events).not_ready_reason,
         events=events,
         path=settings.path,

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyoci.app import WORKER, ForWorker, create_app
+from pyoci.app import WORKER, ForWorker, Lend, create_app
 from pyoci.config import Settings, WrongSettings
 from pyoci.embedded import gc, remove_expired_uploads
 from pyoci.heap import keep_one, share
@@ -218,9 +218,16 @@ def pre_exec(arbiter: Any) -> None:
         words[1:2] = ["-m", "gunicorn"]
 
 
-def application() -> Flask:
-    """The application, for `gunicorn 'pyoci.server:application()'`."""
+def application(*, docker_credentials: bool = False) -> Flask:
+    """The application, for `gunicorn 'pyoci.server:application()'`. With `docker_credentials`, requests of
+    this machine that have no credentials get those of the user who started it.
+    """
+    lend: Lend | None = None
+    if docker_credentials:
+        from pyoci.library.lending import Lender  # which no other server needs
+
+        lend = Lender(os.environ)
     try:
-        return create_app(settings)
+        return create_app(settings, lend=lend)
     except WrongSettings as exc:
         sys.exit(str(exc))

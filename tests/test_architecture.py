@@ -51,7 +51,7 @@ MAY_IMPORT = {
         "readiness",
         "request_scope",
     },
-    "server": {"app", "config", "embedded", "telemetry", "heap", "worker"},
+    "server": {"app", "config", "embedded", "telemetry", "heap", "worker", "library"},
     "readiness": set(),
     "worker": {"heap"},
     "heap": set(),

@@ -15,7 +15,7 @@ from pyoci.distributions.filenames import Version
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest, NotFound, PyOCIError
 from pyoci.events import Events
-from pyoci.oci.credentials import Basic, Credentials, fingerprint, parse_authorization
+from pyoci.oci.credentials import Anonymous, Basic, Credentials, fingerprint, parse_authorization
 from pyoci.oci.references import Registry
 from pyoci.oci.registries import ShortUrls
 from pyoci.store.models import Absence, Namespace
@@ -49,6 +49,11 @@ def _admit_all(registry: Registry, environ: dict[str, Any]) -> None:
     """Admit every connection."""
 
 
+def lend_nothing(registry: Registry, environ: dict[str, Any]) -> Credentials:
+    """Every caller brings its own credentials."""
+    return Anonymous()
+
+
 def _always_ready() -> str | None:
     """Always ready."""
 
@@ -57,7 +62,8 @@ def _always_ready() -> str | None:
 class Site:
     """What the web package gets from the application. `max_body` is in bytes; `path` is "" or "/a/prefix".
 
-    `admit` raises Denied if this connection may not use that registry. `not_ready_reason` returns a sentence
+    `admit` raises Denied if this connection may not use that registry. `lend` returns the credentials of a
+    request without any, and raises Unauthorized. `not_ready_reason` returns a sentence
     if this server can't work, else None. `redirect`: whether the registry's redirects of plain downloads are
     passed on to clients. `spool` is the directory for the temporary files of uploads; None is the system's.
     `key` is the key of the hashes that identify callers in the log. `log_user`: whether the log has user
@@ -70,6 +76,7 @@ class Site:
     max_body: int
     bearer_username: str | None = None
     admit: Callable[[Registry, dict[str, Any]], None] = _admit_all
+    lend: Callable[[Registry, dict[str, Any]], Credentials] = lend_nothing
     not_ready_reason: Callable[[], str | None] = _always_ready
     events: Events = field(default_factory=Events)
     path: str = ""
@@ -222,6 +229,8 @@ def resolve(path: str, *, fresh: bool = False) -> ResolvedRequest:
     site().admit(registry, environ)
     header = request.headers.get("Authorization")
     caller = parse_authorization(header, site().bearer_username)
+    if isinstance(caller, Anonymous):
+        caller = site().lend(registry, environ)
     environ["pyoci.caller"] = fingerprint(caller, site().key)[:16]
     if site().log_user and isinstance(caller, Basic) and caller.password not in _NO_PASSWORDS:
         environ["pyoci.user"] = caller.username

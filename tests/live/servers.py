@@ -175,9 +175,11 @@ def start_gunicorn(
     return servers.start(name, command, port.url, ready="/health", env=env, cwd=CHECKOUT)
 
 
-def start_serve(servers: Servers, name: str, port: Port, cwd: Path | None = None, **settings: str) -> Server:
+def start_serve(
+    servers: Servers, name: str, port: Port, cwd: Path | None = None, *options: str, **settings: str
+) -> Server:
     """PyOCI as `make serve` starts it, in `cwd`. Its packages are there, or beside its log."""
-    command = [sys.executable, "-P", "-m", "pyoci", "serve"]
+    command = [sys.executable, "-P", "-m", "pyoci", "serve", *options]
     env = _environment() | {"PORT": str(port.number)} | settings
     return servers.start(name, command, port.url, ready="/health", env=env, cwd=cwd)
 

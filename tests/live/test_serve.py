@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.live import packages
 from tests.live.clients import Clients
+from tests.live.conftest import WRITER
 from tests.live.servers import Port, Server, Servers, start_serve
 
 
@@ -54,3 +58,37 @@ def test_printed_lines(clients: Clients, serve: Server, tmp_path: Path) -> None:
 
     for python in (with_pip, with_uv):
         assert clients.installed(python) == ["Acme.Greeting==1.0", "hello-world==1.0"]
+
+
+def test_docker_credentials(
+    servers: Servers, ports: Callable[[str], Port], guarded_registry: Server, tmp_path: Path
+) -> None:
+    """The server listens on 127.0.0.1 alone, says who may use the logins, and needs no password there."""
+    registry = guarded_registry.url.removeprefix("http://")
+    (tmp_path / "config.json").write_text(
+        json.dumps({"auths": {registry: {"username": WRITER[0], "password": WRITER[1]}}})
+    )
+    port = ports("lending")
+    server = start_serve(
+        servers,
+        "lending",
+        port,
+        tmp_path,
+        "--docker-credentials",
+        DOCKER_CONFIG=str(tmp_path),
+        PYOCI_REGISTRIES=f"guarded={guarded_registry.url}",
+    )
+    assert "every local user may use them" in server.log.read_text()
+    with requests.Session() as session:
+        session.trust_env = False
+        wheel = packages.wheel(tmp_path)
+        form = {":action": "file_upload", "protocol_version": "1"}
+        url = f"{server.url}/guarded/acme/lent/"
+        answer = session.post(url, data=form, files={"content": (wheel.name, wheel.read_bytes())}, timeout=60)
+        assert answer.status_code == 200, answer.text
+        assert session.get(f"{url}hello-world/", timeout=60).status_code == 200
+        refused = session.get(url, headers={"Origin": "https://elsewhere.example"}, timeout=60)
+        assert refused.status_code == 401
+    for address in ("127.0.0.2", "::1"):
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as other:
+            assert other.connect_ex((address, port.number)) != 0

@@ -8,6 +8,8 @@ import socket
 import sys
 from pathlib import Path
 
+import click
+
 import pyoci
 from pyoci.cli.output import Output
 from pyoci.cli.verb import DIRECTORY, verb
@@ -28,30 +30,55 @@ PyOCI {version}: packages are stored in {directory}
 {note}
 """
 _OPEN = "Only this machine has access; set PYOCI_EMBEDDED_HTPASSWD to let others in. Ctrl-C stops the server."
+_LENT = (
+    "Only this machine has access. Requests without credentials get the logins that you have stored for\n"
+    "registries: every local user may use them while this server runs. Ctrl-C stops the server."
+)
 _CLOSED = "USER and PASSWORD stand for an account from {htpasswd}. Ctrl-C stops the server."
 
 
-@verb(examples=("pyoci serve", "PORT=9000 PYOCI_EMBEDDED=/srv/packages pyoci serve"))
-def command(output: Output) -> None:
+@verb(
+    examples=(
+        "pyoci serve",
+        "PORT=9000 PYOCI_EMBEDDED=/srv/packages pyoci serve",
+        "pyoci serve --docker-credentials",
+    )
+)
+@click.option(
+    "--docker-credentials",
+    is_flag=True,
+    help="Listen on 127.0.0.1 alone, and use your stored logins for requests without credentials.",
+)
+def command(output: Output, docker_credentials: bool) -> None:
     """Serve a package index, with the embedded registry in ./pyoci-data.
 
     The settings are environment variables: PORT is the port (8080), PYOCI_EMBEDDED the directory.
+    --docker-credentials is for a laptop: http://127.0.0.1:8080/ghcr.io/acme/ needs no password then, because
+    a request without one gets what `docker login ghcr.io` stored. Every local user may use the login so.
     """
     # This process is replaced by gunicorn.
     environ = {"PYOCI_EMBEDDED": DIRECTORY, **os.environ}
     settings = Settings.from_environ(environ)
-    _check_that_port_is_free(settings.port)
-    output.text(_welcome(settings))
+    _check_that_port_is_free(settings.port, "127.0.0.1" if docker_credentials else "")
+    output.text(_welcome(settings, docker_credentials))
     # gunicorn imports from the current directory first. A clone named `pyoci` in it would hide an editable
     # installation, unless that is on PYTHONPATH.
     home = str(Path(pyoci.__file__).parent.parent)
     if home not in sys.path:
         environ["PYTHONPATH"] = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
-    command = [sys.executable, "-m", "gunicorn", "-c", "python:pyoci.server", "pyoci.server:application()"]
+    command = [sys.executable, "-m", "gunicorn", "-c", "python:pyoci.server"]
+    if docker_credentials:
+        command += [
+            "--bind",
+            f"127.0.0.1:{settings.port}",
+            "pyoci.server:application(docker_credentials=True)",
+        ]
+    else:
+        command.append("pyoci.server:application()")
     os.execve(sys.executable, command, environ)  # noqa: S606  # no shell is wanted
 
 
-def _welcome(settings: Settings) -> str:
+def _welcome(settings: Settings, lent: bool = False) -> str:
     """The welcome text: the address of the package index, and commands to paste that use it."""
     name = settings.short_urls.name_in("local") or "local/main"
     place = f"localhost:{settings.port}{settings.path}/{name}/"
@@ -69,16 +96,16 @@ def _welcome(settings: Settings) -> str:
             else f"what you publish, and the packages of {upstream.url}"
         ),
         limit=settings.max_body / 1_000_000,
-        note=_OPEN if htpasswd is None else _CLOSED.format(htpasswd=htpasswd),
+        note=_LENT if lent else _OPEN if htpasswd is None else _CLOSED.format(htpasswd=htpasswd),
     )
 
 
-def _check_that_port_is_free(port: int) -> None:
+def _check_that_port_is_free(port: int, address: str = "") -> None:
     """Raises WrongSettings if the port is taken: gunicorn would try five times, and then exit."""
-    ipv6 = socket.has_dualstack_ipv6()
+    ipv6 = socket.has_dualstack_ipv6() and not address
     family = socket.AF_INET6 if ipv6 else socket.AF_INET
     try:
-        socket.create_server(("", port), family=family, dualstack_ipv6=ipv6).close()
+        socket.create_server((address, port), family=family, dualstack_ipv6=ipv6).close()
     except OSError as exc:
         reason = "another program is listening on it" if exc.errno == errno.EADDRINUSE else exc.strerror
         raise WrongSettings(f"PORT: {port} can't be used: {reason}; expected a free port") from exc
