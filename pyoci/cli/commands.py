@@ -33,6 +33,7 @@ VERBS = {
     "check": "Check that everything is there, and repair what isn't.",
     "login": "List a PyOCI server, and store the login for its registry.",
     "logout": "Take a server off the list, or erase the login for a registry.",
+    "config": "Print or write a client's configuration for an index.",
     "serve": "Serve a package index, with the embedded registry.",
     "gc": "Remove unreferenced data from the embedded registry.",
 }
