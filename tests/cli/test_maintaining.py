@@ -157,7 +157,7 @@ class TestCheck:
         document = run("check", registry, "hello-world", "--repair", "--json").document
         (problem,) = document["projects"][0]["problems"]
         assert (problem["kind"], problem["outcome"]) == ("file is lost", "left")
-        assert problem["why"] == f"nothing at hand has the bytes of {WHEEL[0]}"
+        assert problem["why"] == f"no source has the bytes of {WHEEL[0]}"
         assert run("check", registry, "--repair", "--drop-lost").code == 0
         assert len(_shown(run, registry)) == 3
 
