@@ -31,6 +31,7 @@ VERBS = {
     "copy": "Copy projects between registries, or to and from a folder.",
     "prune": "Delete versions by rules: how many and how new ones to keep.",
     "check": "Check that everything is there, and repair what isn't.",
+    "doctor": "Examine what a registry can do, and what that means.",
     "login": "List a PyOCI server, and store the login for its registry.",
     "logout": "Take a server off the list, or erase the login for a registry.",
     "config": "Print or write a client's configuration for an index.",

@@ -175,7 +175,7 @@ class TestCheck:
         (tmp_path / SDIST[0]).unlink()
         ran = pyoci("check", lost, "--repair", "--from", tmp_path)
         assert ran.returncode == 1
-        assert f"nothing at hand has the bytes of {SDIST[0]}" in ran.stdout
+        assert f"no source has the bytes of {SDIST[0]}" in ran.stdout
         assert pyoci("check", lost, "--repair", "--drop-lost").returncode == 0
         assert [file["filename"] for file in shown(lost)] == [WHEEL[0]]
         assert pyoci("check", lost, "--deep").returncode == 0
