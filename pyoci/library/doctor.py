@@ -224,10 +224,10 @@ READING: Mapping[str, Check] = {
     "authentication": _authentication,
     "caller": _caller,
     "reading": _reading,
-    "publishing": _publishing,
     "catalogue": _catalogue,
     "pagination": _pagination,
     "referrers": _referrers,
+    "publishing": _publishing,  # last: zot lists the repository of an upload that was cancelled
 }
 
 

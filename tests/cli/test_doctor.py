@@ -21,10 +21,10 @@ READING = [
     "authentication",
     "caller",
     "reading",
-    "publishing",
     "catalogue",
     "pagination",
     "referrers",
+    "publishing",
 ]
 WRITING = ["writing", "lag", "redirects", "mounting", "deleting"]
 

@@ -29,14 +29,15 @@ _DOCUMENT = schema.record(
     document=_DOCUMENT,
     indexes=("index",),
 )
-@click.option("--write", is_flag=True, help="Also write, in a repository of its own that is removed again.")
+@click.option("--write", is_flag=True, help="Also write, in a repository of its own, and delete it again.")
 def command(output: Output, index: Index, write: bool) -> int:
     """Examine the registry and the namespace of INDEX with your credentials.
 
     Whether it can be reached, how it asks for credentials, whether you may read and publish, whether it lists
     repositories and referrers. Without --write an upload is started and cancelled, and nothing is stored.
-    --write examines lag, redirects, mounts and deletion, in repositories `pyoci-doctor-…`; a registry without
-    deletion keeps them. The exit code is 1 if PyOCI can't work there.
+    --write examines lag, redirects, mounts and deletion, in repositories named `pyoci-doctor-` and a number,
+    and deletes what it wrote; some registries keep the empty repositories. The exit code is 1 if PyOCI can't
+    work there.
     """
     findings = list(examine(index, write=write))
     document = {
