@@ -82,16 +82,7 @@ def create_app(
     backend = _backend(settings, events)
     htpasswd = _htpasswd(settings)
     transport = _transport(settings, htpasswd, events)
-    store = service.PackageStore(
-        Gateway(transport, ttl=settings.cache_ttl, events=events),
-        max_versions=settings.max_versions,
-        events=events,
-        upstream=_upstream(settings, transport, backend, events),
-        rules=lookup.Rules(settings.private_projects, settings.upstream_on_denied),
-        cache=_cache(settings, backend),
-        sleep=sleep,
-    )
-
+    store = _store(settings, transport, backend, events, sleep)
     app = Flask("pyoci", static_folder=None)
     if settings.embedded is not None and not settings.short_urls.alone:
         app.register_blueprint(
@@ -116,6 +107,24 @@ def create_app(
     app.wsgi_app = transport.bulkheads.scoped(app.wsgi_app)  # type: ignore[method-assign, assignment]
     watch(app, log, telemetry)
     return app
+
+
+def _store(
+    settings: Settings,
+    transport: Transport,
+    backend: Backend,
+    events: Events,
+    sleep: Callable[[float], None],
+) -> service.PackageStore:
+    return service.PackageStore(
+        Gateway(transport, ttl=settings.cache_ttl, events=events),
+        max_versions=settings.max_versions,
+        events=events,
+        upstream=_upstream(settings, transport, backend, events),
+        rules=lookup.Rules(settings.private_projects, settings.upstream_on_denied),
+        cache=_cache(settings, backend),
+        sleep=sleep,
+    )
 
 
 def _for_worker(settings: Settings, site: context.Site, bulkheads: Bulkheads) -> ForWorker:
