@@ -119,8 +119,10 @@ def _small(place: _Place, rounds: int, url: str) -> list[Row]:
     about = f"{_PROJECTS} small projects, target {_AWAY * 1000:.0f} ms away"
     names = {"PyOCI": f"copy of {about}", "import": f"import of {about}, as the index"}
     rows = []
-    for unit, bar, place_in in (("1/s", times(0.5, at_least=True), 0), ("requests each", None, 1)):
-        for ours, name in names.items():
+    for ours, name in names.items():
+        # An import reads each write back twice, because others may write the same version at the same time.
+        fewer = times(1) if ours == "PyOCI" else None
+        for place_in, unit, bar in ((0, "1/s", times(0.5, at_least=True)), (1, "requests each", fewer)):
             rows += [
                 Row(
                     name=name,

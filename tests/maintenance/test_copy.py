@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -58,6 +59,25 @@ class TestWhole:
         (done,) = copy(source, target).values()
         assert (done.outcome, done.sent) == ("present", 0)
         assert [line for line in target.registry.calls if not line.startswith("GET")] == []
+
+    def test_requests_for_a_small_project(self, source: Place, target: Place) -> None:
+        """Of one wheel: eleven to the target, where each takes a round trip; crane needs thirteen."""
+        source.wheel()
+        copy(source, target, "hello-world")
+        kinds = {"tags/list": "tags", "/manifests/": "document", "/uploads/": "upload", "/blobs/": "blob"}
+        asked = Counter(
+            f"{line.split()[0]} {next(kind for part, kind in kinds.items() if part in line)}"
+            for line in target.registry.calls
+        )
+        assert asked == {
+            "GET tags": 1,
+            "HEAD blob": 2,  # the file and its METADATA
+            "POST upload": 2,
+            "PUT upload": 2,
+            "GET document": 1,  # whether somebody else has written the version meanwhile
+            "PUT document": 2,
+            "HEAD document": 1,
+        }
 
     def test_unknown_project(self, source: Place, target: Place) -> None:
         (done,) = copy(source, target, "absent").values()
