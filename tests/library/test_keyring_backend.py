@@ -12,7 +12,8 @@ import pytest
 from pyoci.library.listed_servers import list_server, listed_server
 from tests.library.test_credentials import ME, SECRET, Home, answering, auth
 
-KEYRING = Path(sys.executable).with_name("keyring")
+# Not by its script, which names the folder that the checkout was in when it was installed.
+KEYRING = (sys.executable, "-P", "-m", "keyring")
 SERVER = "https://pypi.example.com/ghcr.io/acme/"
 
 
@@ -28,7 +29,7 @@ def home(tmp_path: Path) -> Home:
 def ask(home: Home, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the keyring program as a client does."""
     return subprocess.run(
-        [KEYRING, *arguments],
+        [*KEYRING, *arguments],
         cwd=home.directory,
         env=home.environ,
         capture_output=True,

@@ -40,9 +40,10 @@ class Laptop:
         self.registry = index.registry.partition("/")[0]
         programs = clients.home / "bin"
         programs.mkdir()
-        (programs / "docker-credential-test").write_text(HELPER)
-        (programs / "docker-credential-test").chmod(0o755)
-        (programs / "keyring").symlink_to(Path(sys.executable).with_name("keyring"))
+        keyring = f'#!/bin/sh\nexec "{sys.executable}" -P -m keyring "$@"\n'
+        for name, script in (("docker-credential-test", HELPER), ("keyring", keyring)):
+            (programs / name).write_text(script)
+            (programs / name).chmod(0o755)
         (clients.home / ".docker").mkdir()
         config = {"credHelpers": {self.registry: "test"}}
         (clients.home / ".docker" / "config.json").write_text(json.dumps(config))
