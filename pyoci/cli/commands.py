@@ -125,7 +125,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code. An error is one sentence on stderr."""
     try:
         code = command.main(arguments, prog_name="pyoci", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # a program may start us with stdout closed
+            sys.stdout.flush()
     except click.UsageError as exc:
         help_for = exc.ctx.command_path if exc.ctx is not None else "pyoci"
         return _failed(f"{exc.format_message().rstrip('.')}; see `{help_for} --help`", WRONG_USAGE)
@@ -183,5 +184,7 @@ def _understood(error: Exception) -> tuple[str, int]:
 
 
 def _failed(sentence: str, code: int) -> int:
-    click.echo(sentence, err=True)
+    from pyoci.cli.output import printable  # the help needs no more than this module
+
+    click.echo("\n".join(map(printable, sentence.split("\n"))), err=True)
     return code

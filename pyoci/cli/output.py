@@ -29,7 +29,9 @@ class Output:
     def show(self, document: dict[str, Any], for_people: Callable[[], None]) -> None:
         """Print the verb's one document as JSON, or what people get instead."""
         if self.as_json:
-            click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+            text = json.dumps(document, indent=2, ensure_ascii=False)
+            # A lone surrogate is no text: names of files and an index's JSON may have one.
+            click.echo(text.encode("utf-8", "replace").decode())
         else:
             for_people()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from pyoci.cli.output import Output
+from pyoci.cli.output import Output, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -75,7 +75,7 @@ class Bars:
     def begin(self, path: Path) -> _Bar:
         """The bar of a file whose turn has come; it is called with numbers of bytes."""
         if self._progress is not None:
-            name = path.name if len(path.name) <= _NAME else f"{path.name[: _NAME - 1]}…"
+            name = printable(path.name if len(path.name) <= _NAME else f"{path.name[: _NAME - 1]}…")
             with self._lock:
                 self._tasks[path] = self._progress.add_task(name, total=self._sizes.get(path, 0))
         return _Bar(self, path)

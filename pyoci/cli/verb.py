@@ -100,6 +100,11 @@ def environment() -> Mapping[str, str]:
     return {"PYOCI_EMBEDDED": DIRECTORY, **os.environ} if Path(DIRECTORY).is_dir() else os.environ
 
 
+def can_ask() -> bool:
+    """Whether somebody at a terminal can answer a question. A program may start us with stdin closed."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
 def _open_all(names: Sequence[str], options: dict[str, Any], opened: ExitStack, *, create: bool) -> None:
     """Replace the addresses among the options by indexes, which are closed with `opened`."""
     from pyoci.library import open_index  # takes a third of a second, which `pyoci serve` doesn't need
@@ -124,10 +129,9 @@ def open_source(address: str, *, netrc: bool = False) -> Index:
 
 def source_environment() -> Mapping[str, str]:
     """The environment for a source, with the login that is meant for it alone."""
-    environ = dict(environment())
-    for name in ("USERNAME", "PASSWORD"):
-        environ[f"PYOCI_{name}"] = environ.get(f"PYOCI_SOURCE_{name}", "")
-    return environ
+    from pyoci.library.credentials import source_environ
+
+    return source_environ(environment())
 
 
 def given_login(username: str | None, password_stdin: bool) -> Basic | None:
@@ -138,7 +142,11 @@ def given_login(username: str | None, password_stdin: bool) -> Basic | None:
         return None
     if username is None or not password_stdin:
         raise click.UsageError("--username and --password-stdin need each other; expected both or neither")
-    password = sys.stdin.read(_PASSWORD_LIMIT).rstrip("\r\n")
+    try:
+        password = "" if sys.stdin is None else sys.stdin.read(_PASSWORD_LIMIT).rstrip("\r\n")
+        password.encode()  # not in a locale of ASCII, where Python reads other bytes as surrogates
+    except UnicodeError:
+        raise click.UsageError("--password-stdin found no text on stdin; expected UTF-8") from None
     if not password:
         raise click.UsageError("--password-stdin found nothing on stdin; expected a password or token")
     return Basic(username, password)

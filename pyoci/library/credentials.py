@@ -18,6 +18,9 @@ from pyoci.oci.quirks import HUB_HOST
 # The variables that scripts set. They are used for whatever host is named.
 USERNAME = "PYOCI_USERNAME"
 PASSWORD = "PYOCI_PASSWORD"  # noqa: S105  # the variable's name
+# The same for a source of a copy, an import or a repair.
+SOURCE_USERNAME = "PYOCI_SOURCE_USERNAME"
+SOURCE_PASSWORD = "PYOCI_SOURCE_PASSWORD"  # noqa: S105
 HELPER_SECONDS = 30.0  # for a credential helper or the keyring to answer
 
 
@@ -44,14 +47,28 @@ def find_credentials(
     return Anonymous() if found is None else found
 
 
+def source_environ(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a source, which may be at another host than the index: the login of the source
+    takes the place of the index's. Raises InvalidRequest for a login that is half given.
+    """
+    username, password = environ.get(SOURCE_USERNAME, ""), environ.get(SOURCE_PASSWORD, "")
+    _check_both({SOURCE_USERNAME: username, SOURCE_PASSWORD: password})
+    return {**environ, USERNAME: username, PASSWORD: password}
+
+
 def _from_environ(environ: Mapping[str, str]) -> Credentials | None:
     username, password = environ.get(USERNAME, ""), environ.get(PASSWORD, "")
     if not username and not password:
         return None
-    if not username or not password:
-        missing, there = (USERNAME, PASSWORD) if not username else (PASSWORD, USERNAME)
-        raise InvalidRequest(f"{there} is set without {missing}; expected both")
+    _check_both({USERNAME: username, PASSWORD: password})
     return Basic(username, password)
+
+
+def _check_both(login: Mapping[str, str]) -> None:
+    there = [name for name, value in login.items() if value]
+    if len(there) == 1:
+        (missing,) = login.keys() - set(there)
+        raise InvalidRequest(f"{there[0]} is set without {missing}; expected both")
 
 
 def _from_keyring(host: str, seconds: float) -> Credentials | None:
@@ -104,7 +121,8 @@ def _from_netrc(host: str, environ: Mapping[str, str]) -> Credentials | None:
     except FileNotFoundError:
         return None
     except (OSError, netrc_files.NetrcParseError, UnicodeDecodeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "its format is wrong, or others may read it"
+        reason = exc.strerror if isinstance(exc, OSError) else "its format is wrong"
         raise Unauthorized(f"{path} can't be read: {reason}; expected the netrc format") from None
-    found = file.authenticators(name) or file.authenticators(name.partition(":")[0])
+    own = name if name in file.hosts else name.partition(":")[0]
+    found = file.authenticators(own)  # or the entry `default`
     return Basic(found[0], found[2]) if found and found[0] and found[2] else None

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Literal, Self
 
@@ -21,6 +22,7 @@ from pyoci.distributions.names import ProjectName
 from pyoci.errors import AlreadyExists, InvalidRequest, NotFound, PyOCIError
 from pyoci.library import registry, sources, uploads
 from pyoci.library.index import Progress
+from pyoci.library.publishing import Interrupted
 from pyoci.maintenance import parallel, prune
 from pyoci.maintenance.locks import read_locks, read_requirements
 from pyoci.simple_api.model import version_in
@@ -107,20 +109,28 @@ class Importer:
         jobs: int = JOBS,
         progress: Progress = lambda _count: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        temporary: Path | None = None,
     ) -> None:
+        """`temporary` is the directory of temporary files; None: the system's."""
         self._source, self._target, self._choice = source, target, choice
         self._jobs, self._progress, self._now = jobs, progress, now
         self._free = threading.Semaphore(jobs)
         self._stopped = threading.Event()
+        self._temporary = temporary
 
     def run(self) -> Generator[ImportedFile]:
         """Import, and yield what became of each file. Raises what the source's list of projects raises."""
         names = self._choice.names or parallel.patiently(self._source.projects)
         threads = max(self._jobs, min(_THREADS * self._jobs, _MOST_THREADS))
-        try:
-            yield from parallel.in_parallel(self._import, self._tasks(names), threads)
-        finally:
-            self._stopped.set()
+        # Threads may still write when an interruption removes the directory.
+        with tempfile.TemporaryDirectory(
+            prefix="pyoci-import-", dir=self._temporary, ignore_cleanup_errors=True
+        ) as directory:
+            try:
+                work = partial(self._import, Path(directory))
+                yield from parallel.in_parallel(work, self._tasks(names), threads)
+            finally:
+                self._stopped.set()
 
     def _tasks(self, names: Iterable[str]) -> Iterator[tuple[str, sources.SourceFile] | ImportedFile]:
         for found in parallel.in_parallel(self._listed, names, self._jobs):
@@ -152,13 +162,17 @@ class Importer:
         name = _stored_name(project, file.filename)
         if name not in there:
             return None
-        sha256 = file.hashes.get("sha256") or self._source.sha256(file)
+        try:
+            sha256 = file.hashes.get("sha256") or self._source.sha256(file)
+        except OSError as exc:
+            error = f"it can't be read: {exc.strerror}"
+            return ImportedFile(project=project, filename=file.filename, outcome="failed", error=error)
         if sha256 is None or sha256.lower() == there[name]:
             return ImportedFile(project=project, filename=file.filename, outcome="present")
         error = f"{self._target.address} has another file of that name"
         return ImportedFile(project=project, filename=file.filename, outcome="failed", error=error)
 
-    def _import(self, task: tuple[str, sources.SourceFile] | ImportedFile) -> ImportedFile:
+    def _import(self, directory: Path, task: tuple[str, sources.SourceFile] | ImportedFile) -> ImportedFile:
         if isinstance(task, ImportedFile):
             return task
         project, file = task
@@ -168,7 +182,7 @@ class Importer:
             with self._target.turns.turn(self._free):
                 if self._stopped.is_set():
                     raise InvalidRequest("the import was interrupted")
-                lost, size = parallel.patiently(lambda: self._moved(name, file))
+                lost, size = parallel.patiently(lambda: self._moved(directory, name, file))
         except AlreadyExists:
             error = f"{self._target.address} has another file of that name"
             return ImportedFile(project=project, filename=file.filename, outcome="failed", error=error)
@@ -177,12 +191,15 @@ class Importer:
             return ImportedFile(project=project, filename=file.filename, outcome="failed", error=error)
         return ImportedFile(project=project, filename=file.filename, outcome="imported", lost=lost, size=size)
 
-    def _moved(self, project: ProjectName, file: sources.SourceFile) -> tuple[tuple[str, ...], int]:
+    def _moved(
+        self, parent: Path, project: ProjectName, file: sources.SourceFile
+    ) -> tuple[tuple[str, ...], int]:
         """Fetch a file and publish it. Returns what of it was lost, and its size in bytes."""
-        with tempfile.TemporaryDirectory(prefix="pyoci-import-") as directory:
+        with tempfile.TemporaryDirectory(dir=parent, ignore_cleanup_errors=True) as directory:
             path, size = Path(directory) / file.filename, 0
             with self._source.fetch(file) as fetched, path.open("wb") as copy:
                 for piece in fetched.pieces:
+                    self._go_on()
                     copy.write(piece)
                     size += len(piece)
                     self._progress(len(piece))
@@ -190,10 +207,14 @@ class Importer:
             if moment is None:
                 moment = fetched.modified
                 lost = (*lost, "its upload time" if moment is None else "its exact upload time")
-            with uploads.LocalFile(path, project=project) as form:
+            with uploads.LocalFile(path, self._go_on, project=project) as form:
                 imported = Imported(moment, file.yanked)
                 self._target.store.publish(self._target.namespace, form, self._target.caller, imported)
         return lost, size
+
+    def _go_on(self, _count: int = 0) -> None:
+        if self._stopped.is_set():
+            raise Interrupted
 
 
 def _stored_name(project: str, filename: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 import pyoci
 from pyoci.config import ClientSettings
 from pyoci.errors import InvalidRequest, NotFound, ProtocolError
-from pyoci.library.credentials import find_credentials
+from pyoci.library.credentials import find_credentials, source_environ
 from pyoci.library.index import Index
 from pyoci.library.registry import RegistryIndex
 from pyoci.library.server import SIMPLE, ServerIndex
@@ -59,12 +60,15 @@ def open_index(
         return _layouts(address, settings, create=create)
     target = parse_address(address, settings)
     transport = make_transport(settings, embedded=_embedded(settings) if _is_embedded(target) else None)
-    if isinstance(target, str):
-        target = _at(target, transport, settings.registries)
-    caller = credentials
-    if caller is None:
-        host, path = _place_of(target)
-        caller = find_credentials(host, environ, path=path, netrc=netrc)
+    with ExitStack() as opened:
+        opened.callback(transport.close)
+        if isinstance(target, str):
+            target = _at(target, transport, settings.registries)
+        caller = credentials
+        if caller is None:
+            host, path = _place_of(target)
+            caller = find_credentials(host, environ, path=path, netrc=netrc)
+        opened.pop_all()  # the index closes it
     if isinstance(target, str):
         return ServerIndex(target, caller, transport)
     return RegistryIndex(target, caller, transport)
@@ -73,8 +77,9 @@ def open_index(
 def open_source(
     address: str, *, netrc: bool = False, environ: Mapping[str, str] | None = None
 ) -> IndexSource | FolderSource:
-    """Open what files are imported from: the URL of any package index, or a folder of files. Nothing is
-    requested. Raises InvalidRequest, and NotFound where there is no such folder.
+    """Open what files are imported from: the URL of any package index, or a folder of files. No request is
+    sent. Its credentials are PYOCI_SOURCE_USERNAME and PYOCI_SOURCE_PASSWORD, or those stored for its host.
+    Raises InvalidRequest, and NotFound if there is no such folder.
     """
     environ = os.environ if environ is None else environ
     if "@" in address and _URL.match(address):
@@ -82,7 +87,7 @@ def open_source(
     if not _URL.match(address):
         return FolderSource(Path(address))
     settings, url = ClientSettings.from_environ(environ), _checked_url(address)
-    caller = find_credentials(urlsplit(url).netloc, environ, netrc=netrc)
+    caller = find_credentials(urlsplit(url).netloc, source_environ(environ), netrc=netrc)
     return IndexSource(url, caller, make_transport(settings))
 
 
@@ -145,11 +150,11 @@ def _namespace(text: str, registries: Registries) -> Namespace:
 
 
 def _checked_url(text: str) -> str:
-    parts = urlsplit(text)
     try:
+        parts = urlsplit(text)
         _ = parts.port
     except ValueError:
-        raise InvalidRequest(f"{shown(text)} has no valid port; {EXPECTED}") from None
+        raise InvalidRequest(f"{shown(text)} has no valid host or port; {EXPECTED}") from None
     if parts.query or parts.fragment or not parts.hostname or not text.isascii() or not text.isprintable():
         raise InvalidRequest(f"{shown(text)} is not the address of a package index; {EXPECTED}")
     return f"{parts.scheme.lower()}://{parts.netloc.lower()}{parts.path.rstrip('/')}/"

@@ -25,6 +25,7 @@ from pyoci.simple_api.reading import read_json
 
 SIMPLE = "application/vnd.pypi.simple.v1+json"
 _PAGE_LIMIT = 32 * 1024 * 1024  # bytes
+_FILE_LIMIT = 16 * 1024**3  # bytes of a file whose size isn't on its page
 _NAMES = 1_000_000  # projects of one list
 _MESSAGE = 500  # characters of a server's message
 _REDIRECTS = 3
@@ -196,7 +197,7 @@ def _name(text: object) -> str | None:
 def _verified(file: File, stream: Stream) -> Iterator[bytes]:
     """The pieces of a file, the last one only after its sha256 was compared."""
     computed, last = hashlib.sha256(), b""
-    for piece in stream.pieces(READ_PIECE):
+    for piece in limited(stream.pieces(READ_PIECE), file.filename, file.size):
         if last:
             yield last
         computed.update(piece)
@@ -207,6 +208,16 @@ def _verified(file: File, stream: Stream) -> Iterator[bytes]:
         )
     if last:
         yield last
+
+
+def limited(pieces: Iterator[bytes], filename: str, size: int | None) -> Iterator[bytes]:
+    """The pieces of a file. Raises ProtocolError if there are more bytes than its page says."""
+    left = _FILE_LIMIT if size is None else size
+    for piece in pieces:
+        left -= len(piece)
+        if left < 0:
+            raise ProtocolError(f"{filename} has more than {_FILE_LIMIT if size is None else size} bytes")
+        yield piece
 
 
 def _sentence(answer: Answer) -> str:

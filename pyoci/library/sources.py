@@ -10,21 +10,20 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from html.parser import HTMLParser
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
-from urllib.parse import unquote, urljoin, urlsplit
+from typing import Any, Protocol, Self
+from urllib.parse import unquote, urlsplit
 
 from pyoci.distributions.filenames import parse_filename
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest, NotFound, ProtocolError
-from pyoci.library.server import SIMPLE, ServerIndex
+from pyoci.library.server import SIMPLE, ServerIndex, limited
 from pyoci.library.uploads import project_in
 from pyoci.maintenance.dates import upload_times
 from pyoci.net.messages import READ_PIECE, Answer
 from pyoci.simple_api import model
-from pyoci.simple_api.reading import read_html, read_json
+from pyoci.simple_api.reading import read_html, read_json, read_links
 
 _ACCEPT = f"{SIMPLE}, text/html;q=0.5"
 _NAMES = 1_000_000  # projects of one index
@@ -144,6 +143,12 @@ class FolderSource:
                 )
                 self._files[_project_of(path)].append(file)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        """There is nothing to close."""
+
     def projects(self) -> tuple[str, ...]:
         return tuple(sorted(self._files))
 
@@ -182,7 +187,7 @@ def _verified(file: SourceFile, pieces: Iterator[bytes]) -> Iterator[bytes]:
     """The pieces, the last one only after the best hash that the page has was compared."""
     algorithm = next((name for name in _HASHES if name in file.hashes), None)
     computed, last = hashlib.new(algorithm or "sha256", usedforsecurity=False), b""
-    for piece in pieces:
+    for piece in limited(pieces, file.filename, file.size):
         if last:
             yield last
         computed.update(piece)
@@ -209,23 +214,10 @@ def _names_in_json(answer: Answer) -> Iterator[object]:
 
 
 def _names_in_html(answer: Answer, base: str) -> Iterator[object]:
-    reader = _Links()
-    reader.feed(answer.body.decode("utf-8", "replace"))
     path = urlsplit(base).path
-    for href in reader.links:
-        parts = urlsplit(urljoin(base, href))
-        if parts.path.startswith(path):  # not "to the parent folder", nor a stylesheet
-            yield unquote(parts.path.removeprefix(path).strip("/"))
-
-
-class _Links(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.links: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag == "a" and len(self.links) < _NAMES:
-            self.links += [value for key, value in attrs if key == "href" and value]
+    for linked in read_links(answer.body, base):
+        if linked.startswith(path):  # not "to the parent folder", nor a stylesheet
+            yield unquote(linked.removeprefix(path).strip("/"))
 
 
 def _normalized(text: object) -> str | None:
@@ -251,6 +243,9 @@ def _iso_date(text: str | None) -> datetime | None:
 
 def _http_date(text: str | None) -> datetime | None:
     try:
-        return parsedate_to_datetime(text).astimezone(UTC) if text else None
-    except (ValueError, TypeError):
+        moment = parsedate_to_datetime(text) if text else None
+        if moment is None or moment.tzinfo is not None:
+            return moment and moment.astimezone(UTC)
+        return moment.replace(tzinfo=UTC)  # "-0000"
+    except (ValueError, TypeError, OverflowError):
         return None

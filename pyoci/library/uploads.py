@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -35,16 +35,20 @@ class LocalFile(AbstractContextManager["LocalFile"]):
         self.path = path
         self.project = project or project_in(path)
         self._progress = progress
+        if path.exists() and not path.is_file():  # a pipe may have no end
+            raise InvalidRequest(f"{path} is not a regular file; expected a wheel or an sdist")
         try:
-            self._content = path.open("rb")
+            with ExitStack() as opened:
+                self._content = opened.enter_context(path.open("rb"))
+                self._content.seek(0, 2)
+                self.size = self._content.tell()
+                self._content.seek(0)
+                self.sha256 = hashlib.file_digest(self._content, "sha256").hexdigest()
+                opened.pop_all()
         except OSError as exc:
             raise InvalidRequest(
                 f"{path} can't be read: {exc.strerror}; expected a wheel or an sdist"
             ) from exc
-        self._content.seek(0, 2)
-        self.size = self._content.tell()
-        self._content.seek(0)
-        self.sha256 = hashlib.file_digest(self._content, "sha256").hexdigest()
 
     def __enter__(self) -> Self:
         return self

@@ -29,7 +29,7 @@ def upload_times(index_url: str, project: str, urls: Iterable[str], fetch: Fetch
     """
     parts = urlsplit(index_url)
     root = f"{parts.scheme}://{parts.netloc}"
-    with suppress(PyOCIError, LookupError, TypeError, ValueError, AttributeError):
+    with suppress(PyOCIError, LookupError, TypeError, ValueError, AttributeError, OverflowError):
         if parts.path.rstrip("/").endswith("+simple"):
             return _devpi(f"{index_url.rstrip('/').removesuffix('+simple')}{project}", fetch)
         if _ARTIFACTORY.fullmatch(parts.path):
@@ -90,11 +90,11 @@ def _moment(text: object) -> datetime | None:
     """A time with an offset; one without is in UTC. Nexus writes `2024-05-01T12:30:00.000+00:00`."""
     try:
         moment = datetime.fromisoformat(text) if isinstance(text, str) else None
-    except ValueError:
+        if moment is None or moment.tzinfo is None:
+            return moment and moment.replace(tzinfo=UTC)
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    if moment is None or moment.tzinfo is not None:
-        return moment
-    return moment.replace(tzinfo=UTC)
 
 
 def _utc(when: list[int]) -> datetime:

@@ -19,6 +19,8 @@ from pyoci.errors import InvalidRequest
 _LIMIT = 64 * 1024 * 1024  # bytes of one file
 _EXPECTED = "expected uv.lock, pylock.toml, poetry.lock or a requirements file"
 
+_INCLUDE = re.compile(r"(?:-r\s*|--requirement(?:\s+|=))(\S.*)")
+
 Pins = dict[str, frozenset[Version]]  # by normalised name
 
 
@@ -32,10 +34,12 @@ def read_locks(paths: Iterable[Path]) -> Pins:
 
 
 def read_lock(path: Path) -> Pins:
-    """The pinned versions by project. In a requirements file those with `==` count. Raises InvalidRequest."""
-    text = _decoded(path)
+    """The pinned versions by project: in a requirements file those with `==`. Raises InvalidRequest, also
+    if the file names none: `prune` would delete what was meant to stay, and `import` would take everything.
+    """
     try:
-        pairs = list(_locked(text) if path.suffix in {".toml", ".lock"} else _required(text))
+        is_toml = path.suffix in {".toml", ".lock"}
+        pairs = list(_locked(_decoded(path)) if is_toml else _required(path))
     except (tomllib.TOMLDecodeError, RecursionError) as exc:
         raise InvalidRequest(f"{path} is not a lock file: {exc}; {_EXPECTED}") from exc
     found: defaultdict[str, set[Version]] = defaultdict(set)
@@ -44,6 +48,8 @@ def read_lock(path: Path) -> Pins:
             found[ProjectName.parse(name).normalized].add(Version(version))
         except (InvalidRequest, InvalidVersion):  # a package from elsewhere: from a folder, from git
             continue
+    if not found:
+        raise InvalidRequest(f"{path} pins no version of any project; {_EXPECTED}")
     return {name: frozenset(versions) for name, versions in found.items()}
 
 
@@ -76,27 +82,40 @@ def _locked(text: str) -> Iterator[tuple[str, str]]:
 
 
 def read_requirements(paths: Iterable[Path]) -> dict[str, SpecifierSet]:
-    """Which versions of which projects some requirements files ask for. Raises InvalidRequest."""
+    """Which versions of which projects some requirements files ask for. Raises InvalidRequest, also if a file
+    names no project.
+    """
     found: dict[str, SpecifierSet] = {}
     for path in paths:
-        for requirement in _requirements(_decoded(path)):
+        requirements = list(_requirements(path, set()))
+        if not requirements:
+            raise InvalidRequest(f"{path} names no project; expected a requirements file")
+        for requirement in requirements:
             with suppress(InvalidRequest):
                 name = ProjectName.parse(requirement.name).normalized
                 found[name] = found.get(name, SpecifierSet()) & requirement.specifier
     return found
 
 
-def _requirements(text: str) -> Iterator[Requirement]:
-    """The requirements in a file. Other lines, options and comments don't count."""
-    for line in re.sub(r"\\\r?\n", " ", text).splitlines():
-        words = re.sub(r"(^|\s)#.*", "", line).split(" --", 1)[0].strip()
+def _requirements(path: Path, seen: set[Path]) -> Iterator[Requirement]:
+    """The requirements in a file, and in those that it includes with `-r`. Other options don't count."""
+    if path.resolve() in seen:
+        return
+    seen.add(path.resolve())
+    for line in re.sub(r"\\\r?\n", " ", _decoded(path)).splitlines():
+        text = re.sub(r"(^|\s)#.*", "", line).strip()
+        included = _INCLUDE.fullmatch(text)
+        if included is not None:
+            yield from _requirements(path.parent / included[1], seen)
+            continue
+        words = text.split(" --", 1)[0].strip()
         with suppress(InvalidRequirement):
             yield Requirement(words)
 
 
-def _required(text: str) -> Iterator[tuple[str, str]]:
+def _required(path: Path) -> Iterator[tuple[str, str]]:
     """Names and versions of `name==version`."""
-    for requirement in _requirements(text):
+    for requirement in _requirements(path, set()):
         for each in requirement.specifier:
             if each.operator in {"==", "==="} and not each.version.endswith(".*"):
                 yield requirement.name, each.version

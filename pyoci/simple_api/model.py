@@ -120,8 +120,8 @@ def _upload_time(value: object) -> str | None:
     if not isinstance(value, str) or not _TIME.fullmatch(value):
         return None
     try:
-        datetime.fromisoformat(value)
-    except ValueError:
+        datetime.fromisoformat(value).astimezone(UTC)
+    except (ValueError, OverflowError):  # the year 1 in the east is the year 0 in UTC
         return None
     return value
 

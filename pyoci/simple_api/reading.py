@@ -6,6 +6,7 @@ import codecs
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
@@ -18,6 +19,7 @@ from pyoci.simple_api.model import File, Page, version_of
 
 _FILES = 50_000  # the largest pages of PyPI have some 30,000
 _VALUES = 1_000_000  # of JSON; each takes up to 100 bytes of memory, and a file has some 15
+_LINKS = 1_000_000  # of the list of all projects
 _TEXT = 64 * 1024 * 1024  # bytes of JSON as a str, which has four for each character if one needs four
 _HTML_PIECE = 64 * 1024  # characters
 _HTML_ELEMENT = 256 * 1024  # characters of one tag or comment; attributes take 100 times that in memory
@@ -52,6 +54,20 @@ def read_json(body: bytes, name: str, base: str) -> Page:
 def read_html(body: bytes, name: str, base: str) -> Page:
     """The page of the project `name` (normalised), as HTML from the URL `base`. Raises ProtocolError."""
     reader = _Reader(base)
+    _feed(reader, body)
+    return _page({"files": reader.files, "project-status": reader.status}, name, reader.base)
+
+
+def read_links(body: bytes, base: str) -> list[str]:
+    """The paths of the URLs that a page of HTML links to, such as the root of an index. Raises
+    ProtocolError.
+    """
+    reader = _Links(base)
+    _feed(reader, body)
+    return reader.paths
+
+
+def _feed(reader: HTMLParser, body: bytes) -> None:
     try:
         # Without close(): for an element without an end, it would search the rest of the page again at each
         # character.
@@ -64,7 +80,6 @@ def read_html(body: bytes, name: str, base: str) -> Page:
                 )
     except (AssertionError, RecursionError):  # html.parser raises the former for a strange <![section[
         raise ProtocolError("the upstream package index sent HTML that can't be read") from None
-    return _page({"files": reader.files, "project-status": reader.status}, name, reader.base)
 
 
 def _page(document: Mapping[str, Any], name: str, base: str) -> Page:
@@ -138,6 +153,21 @@ def _versions_of(files: Iterable[File]) -> tuple[str, ...]:
     """The versions in the file names, in PEP 440 order."""
     found = {version for version in map(version_of, files) if version is not None}
     return tuple(map(str, sorted(found)))
+
+
+class _Links(HTMLParser):
+    """Collects the paths of links. A URL that can't be parsed is left out."""
+
+    def __init__(self, base: str) -> None:
+        super().__init__()
+        self._base = base
+        self.paths: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        href = dict(reversed(attrs)).get("href")
+        if tag == "a" and href and len(self.paths) < _LINKS:
+            with suppress(ValueError):
+                self.paths.append(urlsplit(urljoin(self._base, href.strip())).path)
 
 
 class _Reader(HTMLParser):

@@ -8,13 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import click
 import pytest
 
 from pyoci.cli.commands import VERBS, command
 from pyoci.cli.verb import Verb
-from tests.cli.conftest import Run
+from pyoci.library import Anonymous, open_index
+from tests.builders import make_wheel
+from tests.cli.conftest import Run, WriteFile
 
 
 def loaded(name: str) -> Verb:
@@ -151,6 +154,71 @@ def test_a_password_is_read_from_stdin_and_never_shown(server: str) -> None:
     )
     assert done.returncode == 0
     assert "secret-word" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [(b"\xff\n", "expected UTF-8"), (b"", "found nothing on stdin"), (None, "found nothing")],
+)
+def test_a_password_that_cannot_be_read_is_wrong_usage(given: bytes | None, part: str) -> None:
+    """None: stdin is closed."""
+    command = f"{sys.executable} -m pyoci list ghcr.io/acme --username me --password-stdin"
+    done = subprocess.run(
+        ["sh", "-c", command if given is not None else f"{command} <&-"],
+        input=given,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert part in done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("closed", "arguments", "code"),
+    [
+        ("<&-", "delete {server}/acme hello-world==1.0", 2),
+        ("<&-", "prune {server}/acme --keep 0 ", 2),
+        (">&-", "list {server}/acme", 0),
+    ],
+)
+def test_closed_streams_are_no_defect(
+    server: str, closed: str, arguments: str, code: int, write: WriteFile
+) -> None:
+    """Some programs start others without stdin or stdout."""
+    for version in ("1.0", "2.0"):
+        path = write(make_wheel(version=version))
+        with open_index(f"{server}/acme", Anonymous(), environ={}) as index:
+            index.publish(path)
+    command = f"{sys.executable} -m pyoci {arguments.format(server=server)} {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, "defect" in done.stderr) == (code, False)
+
+
+def test_text_that_is_not_unicode(run: Run, server: str, tmp_path: Path) -> None:
+    """Linux allows any bytes in the name of a file."""
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/hello\xff.whl")
+    open(path, "wb").close()
+    ran = run("publish", f"{server}/acme", path, "--json")
+    assert ran.code == 1
+    assert ran.document["failed"][0]["path"].endswith("hello?.whl")
+
+
+def test_a_pipe_is_no_wheel(run: Run, server: str, tmp_path: Path) -> None:
+    """It isn't read: it may never end."""
+    path = tmp_path / "hello_world-1.0-py3-none-any.whl"
+    os.mkfifo(path)
+    ran = run("publish", f"{server}/acme", path)
+    assert ran.code == 1
+    assert "is not a regular file; expected a wheel or an sdist" in ran.stderr
+
+
+def test_control_characters_of_an_error_are_replaced(run: Run) -> None:
+    """A terminal would obey them."""
+    ran = run("check", "ghcr.io/acme", "--repair", "--from", "oci:\x1b]0;title\x07")
+    assert ran.code == 4
+    assert "\x1b" not in ran.stderr
+    assert "there is no folder" in ran.stderr
 
 
 def test_completion(run: Run) -> None:

@@ -237,6 +237,8 @@ def test_netrc_counts_only_when_it_is_asked_for(home: Home) -> None:
     assert home.find("ghcr.io") == Anonymous()
     assert home.find("ghcr.io", netrc=True) == ME
     assert home.find("quay.io", netrc=True) == Anonymous()
+    file.write_text(f"machine localhost login me password {SECRET}\ndefault login other password x\n")
+    assert home.find("localhost:5000", netrc=True) == ME
     file.write_text(f"machine {SECRET} what\n")
     with pytest.raises(Unauthorized, match=r"\.netrc") as caught:
         home.find("ghcr.io", netrc=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import threading
@@ -14,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from pyoci.errors import NotFound
+from pyoci.errors import InvalidRequest, NotFound, ProtocolError
 from pyoci.library import Choice, ImportedFile, Index, open_index, open_source, operations
+from pyoci.library.importing import Importer
 from pyoci.library.registry import RegistryIndex
 from pyoci.maintenance.parallel import Turns
 from tests.builders import make_sdist, make_tar, make_wheel
@@ -36,6 +38,7 @@ class Site:
     answers: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     refusals: dict[str, list[str]] = field(default_factory=dict)  # the statuses of a path's first answers
     headers: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    endless: str = ""  # a path whose body never ends
     asked: list[tuple[str, str]] = field(default_factory=list)  # path and Authorization
     answering: Callable[[str], object] = field(default=str)  # is called with a path before it is answered
 
@@ -47,6 +50,9 @@ class Site:
         if self.refusals.get(path):
             start_response(self.refusals[path].pop(0), [("Content-Length", "0"), *more])
             return []
+        if path == self.endless:
+            start_response("200 OK", [("Content-Type", "application/octet-stream")])
+            return itertools.repeat(b"x" * 1024)
         if path not in self.answers:
             start_response("404 Not Found", [("Content-Length", "0")])
             return []
@@ -182,6 +188,21 @@ class TestTurns:
         until(lambda: not any(thread.name.startswith("work") for thread in threading.enumerate()), "its end")
         assert len(site.fetched()) == 2
 
+    def test_an_interrupted_import_leaves_no_files(
+        self, site: Site, url: str, target: Index, tmp_path: Path
+    ) -> None:
+        """Not even while a file is being fetched."""
+        (tmp_path / "temporary").mkdir()
+        site.add_json(entry(WHEEL), entry(SDIST, hashes=None))
+        site.endless = f"/files/{SDIST[0]}"
+        assert isinstance(target, RegistryIndex)
+        source = open_source(url, environ={"DOCKER_CONFIG": "/absent"})
+        running = Importer(source, target, Choice(), temporary=tmp_path / "temporary").run()
+        next(running)
+        until(lambda: len(site.fetched()) == 2, "the second file")
+        running.close()
+        assert list((tmp_path / "temporary").iterdir()) == []
+
     @staticmethod
     def add(site: Site, number: int) -> tuple[str, bytes]:
         file = make_wheel(version=f"1.{number}")
@@ -233,6 +254,17 @@ class TestChoice:
         assert set(done) == {WHEEL[0], SDIST[0], "absent"}
         assert done["absent"].outcome == "failed"
 
+    @pytest.mark.parametrize("kind", ["requirements", "locks"])
+    @pytest.mark.parametrize("text", ["", "# nothing\n", "--index-url https://example.com/\n"])
+    def test_file_that_names_nothing(
+        self, url: str, target: Index, tmp_path: Path, kind: str, text: str
+    ) -> None:
+        """It doesn't stand for all projects."""
+        path = tmp_path / "requirements.txt"
+        path.write_text(text)
+        with pytest.raises(InvalidRequest, match=r"requirements\.txt (names|pins) no"):
+            imported(target, url, **{kind: [path]})
+
     def test_project(self, site: Site, url: str, target: Index) -> None:
         """The list of all projects isn't asked for: PyPI's has tens of megabytes."""
         assert len(imported(target, url, projects=["Hello.World"])) == 3
@@ -264,6 +296,17 @@ class TestFolder:
         assert done[WHEEL[0]].outcome == "imported"
         assert "nonsense.whl" in done["nonsense.whl"].error
         assert done[SDIST[0]].outcome == "failed"
+
+    def test_file_that_is_removed_meanwhile(self, target: Index, tmp_path: Path) -> None:
+        """It fails, and the others are imported."""
+        (tmp_path / WHEEL[0]).write_bytes(WHEEL[1])
+        imported(target, tmp_path)
+        (tmp_path / SDIST[0]).write_bytes(SDIST[1])
+        source = open_source(str(tmp_path), environ={})
+        (tmp_path / WHEEL[0]).unlink()
+        done = {each.filename: each for each in operations.import_files(target, source, Choice())}
+        assert done[WHEEL[0]].error == "it can't be read: No such file or directory"
+        assert done[SDIST[0]].outcome == "imported"
 
     def test_absent(self, target: Index, tmp_path: Path) -> None:
         with pytest.raises(NotFound, match="there is no folder"):
@@ -319,12 +362,52 @@ class TestBadSources:
             site.add_json(entry(WHEEL, url=f"{elsewhere}/files/{WHEEL[0]}"), entry(SDIST))
             site.refusals[f"/files/{SDIST[0]}"] = ["302 Found"]
             site.headers[f"/files/{SDIST[0]}"] = [("Location", f"{elsewhere}/files/{SDIST[0]}")]
-            environ = {"PYOCI_USERNAME": "me", "PYOCI_PASSWORD": "secret", "DOCKER_CONFIG": "/absent"}
+            login = {"PYOCI_SOURCE_USERNAME": "me", "PYOCI_SOURCE_PASSWORD": "secret"}
+            environ = {**login, "DOCKER_CONFIG": "/absent"}
             source = open_source(url, environ=environ)
             done = list(operations.import_files(target, source, Choice()))
         assert {each.outcome for each in done} == {"imported"}
         assert {login for _, login in other.asked} == {""}
         assert all(login.startswith("Basic ") for _, login in site.asked)
+
+    def test_login_of_the_index(self, site: Site, url: str, target: Index) -> None:
+        """PYOCI_USERNAME and PYOCI_PASSWORD are for the index: the source doesn't get them."""
+        site.add_json(entry(WHEEL))
+        environ = {"PYOCI_USERNAME": "me", "PYOCI_PASSWORD": "secret", "DOCKER_CONFIG": "/absent"}
+        list(operations.import_files(target, open_source(url, environ=environ), Choice()))
+        assert {login for _, login in site.asked} == {""}
+        with pytest.raises(
+            InvalidRequest, match="PYOCI_SOURCE_USERNAME is set without PYOCI_SOURCE_PASSWORD"
+        ):
+            open_source(url, environ={"PYOCI_SOURCE_USERNAME": "me"})
+
+    def test_endless_file(self, site: Site, url: str, target: Index) -> None:
+        """The download ends at the size that the page names."""
+        site.add_json(entry(WHEEL, size=len(WHEEL[1])), entry(SDIST))
+        site.endless = f"/files/{WHEEL[0]}"
+        done = imported(target, url)
+        assert done[WHEEL[0]].error == f"{WHEEL[0]} has more than {len(WHEEL[1])} bytes"
+        assert done[SDIST[0]].outcome == "imported"
+
+    @pytest.mark.parametrize("link", ["http://[x/", "<![section[ x"])
+    def test_link_that_cannot_be_parsed(self, site: Site, url: str, target: Index, link: str) -> None:
+        """Among the links to all projects: the others are used, or the page is refused with a sentence."""
+        site.add_json(entry(WHEEL))
+        root = f'<a href="hello-world/">x</a><a href="{link}">x</a>' if "<" not in link else link
+        site.answers["/simple/"] = (HTML, root.encode())
+        if "<" in link:
+            with pytest.raises(ProtocolError, match="HTML that can't be read"):
+                imported(target, url)
+        else:
+            assert imported(target, url)[WHEEL[0]].outcome == "imported"
+
+    @pytest.mark.parametrize("modified", ["Fri, 31 Dec 9999 23:59:59 -2300", "yesterday"])
+    def test_impossible_time(self, site: Site, url: str, target: Index, modified: str) -> None:
+        """It counts as none: neither the page's nor that of the file."""
+        site.add_json(entry(WHEEL, **{"upload-time": "0001-01-01T00:00:00+14:00"}))
+        site.headers[f"/files/{WHEEL[0]}"] = [("Last-Modified", modified)]
+        done = imported(target, url)[WHEEL[0]]
+        assert (done.outcome, done.lost) == ("imported", ("its upload time",))
 
     def test_no_list(self, url: str, target: Index) -> None:
         with pytest.raises(NotFound):

@@ -54,6 +54,7 @@ def test_an_address_names_a_namespace_or_a_url(address: str, meaning: str) -> No
         ("nothing/acme", "'nothing' is not a registry"),
         ("https://", "not the address"),
         ("https://example.com:port/acme", "port"),
+        ("https://[::1/acme", "no valid host"),
         ("https://me:secret-word@example.com/acme", "without user and password"),
         ("me:secret-word@ghcr.io/acme", "without user and password"),
         ("https://example.com/acme?x=1", "not the address"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 
 import click
@@ -10,7 +9,7 @@ import click
 from pyoci.cli import schema
 from pyoci.cli.commands import DONE, exit_code
 from pyoci.cli.output import Output
-from pyoci.cli.verb import verb
+from pyoci.cli.verb import can_ask, verb
 from pyoci.errors import PyOCIError
 from pyoci.library import Index
 from pyoci.library.targets import Target
@@ -80,7 +79,7 @@ def delete(output: Output, index: Index, targets: tuple[str, ...], yes: bool) ->
     nothing.
     """
     if not yes:
-        if not sys.stdin.isatty():
+        if not can_ask():
             raise click.UsageError("stdin is no terminal to ask at; expected --yes")
         click.confirm(f"Delete {', '.join(targets)} from {index.address}?", abort=True, err=True)
     return _change(

@@ -10,7 +10,7 @@ import click
 
 from pyoci.cli import schema
 from pyoci.cli.output import Output
-from pyoci.cli.progress import Progress, moving_bytes
+from pyoci.cli.progress import moving_bytes
 from pyoci.cli.verb import open_source, verb
 from pyoci.library import CheckedProject, Index, Problem, Repaired, operations
 
@@ -70,12 +70,17 @@ def command(
     """
     if (origin is not None or drop_lost) and not repair:
         raise click.UsageError("--from and --drop-lost need --repair")
-    with moving_bytes(output, "checking") as progress:
+    with ExitStack() as opened:
+        source = _source(origin, opened)  # first: a check takes long
+        progress = opened.enter_context(moving_bytes(output, "checking"))
         with closing(operations.check(index, projects, deep=deep, progress=progress)) as checking:
             found = [each for each in checking if each.has_package]
         checked = sorted(found, key=lambda each: each.project)
         problems = [problem for each in checked for problem in each.problems]
-        repaired = _repair(index, problems, origin, drop_lost, progress) if repair else {}
+        repaired: _Found = {}
+        if repair:
+            done = operations.repair(index, problems, source=source, drop_lost=drop_lost, progress=progress)
+            repaired = {each.problem: each for each in done}
     document = {
         "index": index.address,
         "projects": [_document(each, repaired) for each in checked],
@@ -85,17 +90,12 @@ def command(
     return 1 if left else 0
 
 
-def _repair(
-    index: Index, problems: list[Problem], origin: str | None, drop_lost: bool, progress: Progress
-) -> _Found:
-    """What became of each problem."""
-    with ExitStack() as opened:
-        source: Index | Path | None = None
-        if origin is not None:
-            folder = Path(origin)
-            source = folder if folder.is_dir() else opened.enter_context(open_source(origin))
-        done = operations.repair(index, problems, source=source, drop_lost=drop_lost, progress=progress)
-        return {each.problem: each for each in done}
+def _source(origin: str | None, opened: ExitStack) -> Index | Path | None:
+    """Where lost files come from. An index is closed with `opened`."""
+    if origin is None:
+        return None
+    folder = Path(origin)
+    return folder if folder.is_dir() else opened.enter_context(open_source(origin))
 
 
 def _outcome(problem: Problem, repaired: _Found) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +77,14 @@ def command(
     --username and --password-stdin are for INDEX. PYOCI_SOURCE_USERNAME and PYOCI_SOURCE_PASSWORD are for
     SOURCE, unless its login is stored.
     """
-    opened = open_source(source, environ=source_environment())
     choice = Choice.parse(
         projects=projects, requirements=map(Path, requirements), locks=map(Path, locks), newer_than=newer_than
     )
-    with moving_bytes(output, "importing") as progress:
-        done = operations.import_files(index, opened, choice, jobs=jobs, progress=progress)
+    with (
+        open_source(source, environ=source_environment()) as opened,
+        moving_bytes(output, "importing") as progress,
+        closing(operations.import_files(index, opened, choice, jobs=jobs, progress=progress)) as done,
+    ):
         files = sorted(done, key=lambda each: (each.project, each.filename))
     document = {
         "index": index.address,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import click
 
 from pyoci.cli import schema
 from pyoci.cli.output import Output, size
-from pyoci.cli.verb import verb
+from pyoci.cli.verb import can_ask, verb
 from pyoci.errors import PyOCIError
 from pyoci.library import Index, PrunedVersion, Rules, operations, read_locks
 
@@ -68,7 +67,7 @@ def command(
     rules = _rules(keep, keep_newer, keep_locked, match)
     found = list(operations.prunable(index, rules, projects))
     asks = bool(found) and not (dry_run or yes)
-    if asks and (output.as_json or not sys.stdin.isatty()):
+    if asks and (output.as_json or not can_ask()):
         raise click.UsageError("nobody can be asked here; expected --yes or --dry-run")
     if not output.as_json:
         _print(output, found)
