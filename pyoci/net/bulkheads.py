@@ -50,7 +50,8 @@ def network_of(address: str) -> str:
 
 class Bulkheads:
     """One for the process. Of `threads`, unlisted hosts of one network may have half, and all its hosts
-    together three quarters, while a request for somebody else waits for a thread.
+    together three quarters, while a request for somebody else waits for a thread. So may all registries
+    together: then the one that has the most gives some up.
 
     What ends a request is recorded at its ServerThread. Requests of servers that don't give one aren't ended.
     """
@@ -68,6 +69,7 @@ class Bulkheads:
         self._networks: LRUCache[str, str] = LRUCache(_NAMES)
         self._full: Mapping[str, frozenset[bool]] = {}  # whether hosts that are refused are listed
         self._limited: dict[str, float] = {}  # until when
+        self._shares: dict[str, int] = {}  # of registries that gave some up, for as long as they are limited
         self._finishing: set[RequestScope] = set()
 
     def scoped(self, application: WSGIApplication) -> WSGIApplication:
@@ -102,22 +104,39 @@ class Bulkheads:
         now = self._clock()
         awaited = {self._registry_of(Host(name, name, is_listed=True)) for name in waiting}
         self._limited = {registry: until for registry, until in self._limited.items() if until > now}
+        self._shares = {each: share for each, share in self._shares.items() if each in self._limited}
+        self._leave_spare({each: held for each, held in holders.items() if awaited - {each}})
         full = {}
         for registry, scopes in holders.items():
             if awaited - {registry} or registry in self._limited:
                 full[registry] = self._leave_share(registry, scopes)
         self._full = full
 
+    def _leave_spare(self, holders: Mapping[str, list[RequestScope]]) -> None:
+        """Have the registries with the most threads give some up, until all together leave a quarter. One
+        that has a single thread keeps it.
+        """
+        held = {scope for scopes in holders.values() for scope in scopes}
+        for _ in range(len(held) - self._most):
+            most = max(holders, key=lambda registry: len(_going_on(holders[registry])))
+            going_on = _going_on(holders[most])
+            if len(going_on) < 2 or not self._end_some(going_on, 1, most):
+                return
+            self._limited[most] = self._clock() + LIMITED_SECONDS
+            self._shares[most] = len(going_on) - 1
+
     def _leave_share(self, registry: str, scopes: list[RequestScope]) -> frozenset[bool]:
         """End what is more than a registry's share. Whose further requests are refused: of unlisted hosts
         (False), and of listed ones (True).
         """
+        scopes = _going_on(scopes)
         unlisted = [scope for scope in scopes if self._is_unlisted(scope, registry)]
+        most = min(self._most, self._shares.get(registry, self._most))
         ended = self._end_some(unlisted, len(unlisted) - self._half, registry)
-        ended += self._end_some(scopes, len(scopes) - ended - self._most, registry)
+        ended += self._end_some(scopes, len(scopes) - ended - most, registry)
         if ended:
             self._limited[registry] = self._clock() + LIMITED_SECONDS
-        if len(scopes) - ended >= self._most:
+        if len(scopes) - ended >= most:
             return frozenset({False, True})
         return frozenset({False}) if len(unlisted) >= self._half else frozenset()
 
@@ -204,6 +223,10 @@ class Bulkheads:
         with self._guard:
             known: str | None = self._networks.get(host.name)
         return known or (host.name if host.is_listed else _UNRESOLVED)
+
+
+def _going_on(scopes: Iterable[RequestScope]) -> list[RequestScope]:
+    return [scope for scope in scopes if not scope.is_ended]
 
 
 def _end(scope: RequestScope, failure: RequestEnded, reason: str) -> bool:

@@ -139,6 +139,29 @@ def test_listed_and_unlisted_hosts_of_one_network() -> None:
     assert sum(reason == FULL for reason in server.tick("other.example")) == 2
 
 
+def test_two_registries_together() -> None:
+    """Each holds half of the threads, which it may; together they leave a quarter to others."""
+    server = BusyServer(16)
+    server.ask(8)
+    for number in range(8):
+        server.begin().waits_for(Host(f"other{number}.example", "other", True), "198.51.100.1")
+    server.clock.now += COUNTED_SECONDS
+    assert sum(reason == FULL for reason in server.tick("third.example")) == 4
+    # Further requests to them are refused, so the threads are for others.
+    with pytest.raises(BulkheadFull):
+        server.begin().waits_for(Host("slow0.example", "slow0", True), "192.0.2.1")
+    server.begin().waits_for(Host("third.example", "third", True), "203.0.113.1")
+
+
+def test_many_slow_registries() -> None:
+    """None of them has more than one thread, so none has to give it up."""
+    server = BusyServer(4)
+    for number in range(4):
+        server.begin().waits_for(Host(f"host{number}.example", "host", True), f"198.51.{number}.1")
+    server.clock.now += COUNTED_SECONDS
+    assert server.tick("third.example") == [None] * 4
+
+
 @pytest.mark.parametrize("waiting", [(), ("slow0.example",), ("slow1.example", "slow3.example")])
 def test_nobody_else_waits(waiting: tuple[str, ...]) -> None:
     """The registry may have all threads then; so a server with one registry isn't limited."""
@@ -179,8 +202,8 @@ def test_reads_end_before_writes() -> None:
 
 
 def test_other_registries_are_left_alone() -> None:
-    """Threads are counted for each registry by itself."""
-    server = BusyServer()
+    """Each has less than its share, and together they leave threads to others."""
+    server = BusyServer(8)
     server.ask(2)
     for number in range(2):
         host = Host(f"other{number}.example", "other", True)
