@@ -91,6 +91,14 @@ class Clients:
         self._bodies.tick(self._threads.busy if self._threads.are_awaited else ())
         self._readers.tick()
         self._lingering.tick()
+
+    def look(self) -> None:
+        """Call it about once a second, and more often while requests wait for a thread: it finds clients that
+        have left, so that threads are for others.
+        """
+        for conn in self._served.departed(self._threads.waiting(0.0)):
+            self._threads.forget(conn)
+            self.close(conn, pace.CLIENT_LEFT)
         self._served.look(self._threads.busy, self._threads.waiting(WAITED_SECONDS))
 
     def make_room(self) -> bool:

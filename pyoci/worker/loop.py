@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _READER_SECONDS = 0.1  # that a thread waits for a reader to take a piece, if no request waits for a thread
 _FINISH_SECONDS = 3600  # for streams to end when a worker stops; at SIGTERM the arbiter allows less
+_LOOK_SECONDS = 0.25  # between two looks at who has left, while requests wait for a thread
 _ASK_SECONDS = 60.0  # between two requests to the arbiter to replace this worker
 # Giving free memory back to the system stops all threads for a moment.
 _GIVE_BACK_SECONDS = 30.0  # the least time between two such moments
@@ -63,7 +64,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._has_tls = bool(self.cfg.is_ssl)
-        self._notify_at = self._tick_at = self._leftovers_at = 0.0
+        self._notify_at = self._tick_at = self._leftovers_at = self._look_at = 0.0
         self._accept_at = self._ask_at = self._give_back_at = 0.0
         self._threads = Threads(
             int(self.cfg.threads),
@@ -191,6 +192,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._threads.tick()
             self._clients.tick()
             self._retire(now)
+        if now >= self._look_at:
+            self._look_at = now + (_LOOK_SECONDS if self._threads.are_awaited else 1)
+            self._clients.look()
         if now >= max(self._leftovers_at, self._accept_at) and self.alive and not self._threads.have_one_free:
             self._leftovers_at = now + _LEFT_SECONDS
             self._accept_leftovers(self.sockets)

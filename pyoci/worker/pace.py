@@ -18,6 +18,7 @@ SLOW_BODY = "slow body"
 SLOW_READER = "slow reader"
 SILENT = "silent"
 OVER_LIMIT = "over the limit"
+CLIENT_LEFT = "client left"
 
 _LINES = 10  # for each reason, in a second: clients that reconnect all at once must not fill the disk
 

@@ -35,10 +35,14 @@ class Served:
     ) -> None:
         self._tick, self._registry_of = tick, registry_of
 
+    def departed(self, waiting: Iterable[Any]) -> list[Any]:
+        """Those of the connections that wait for a thread whose clients have left."""
+        return _closed(waiting, _probe_waiting)
+
     def look(self, busy: Iterable[Any], waiting: Iterable[Any]) -> None:
         """`busy` are connections that have a thread, `waiting` those that wait for one."""
         served = [conn for conn in busy if _has_thread(conn)]
-        for conn in _closed(served):
+        for conn in _closed(served, _probe_served):
             conn.answer.thread.client_has_left = True
         self._tick(
             [conn.answer.thread for conn in served],
@@ -61,9 +65,9 @@ def _has_thread(conn: Any) -> bool:
     return answer is not None and answer.thread.since is not None
 
 
-def _closed(conns: Iterable[Any]) -> list[Any]:
-    """The connections that are closed in both directions. Those that are closed in one are asked whether it
-    is both, and show it the next time.
+def _closed(conns: Iterable[Any], probe: Callable[[Any], None]) -> list[Any]:
+    """The connections that are closed in both directions. Those that are closed in one are probed, and show
+    the next time whether it is both.
     """
     poll, by_number = select.poll(), {conn.sock.fileno(): conn for conn in conns}
     for number in by_number:
@@ -73,11 +77,25 @@ def _closed(conns: Iterable[Any]) -> list[Any]:
         conn = by_number[number]
         if events & _RESET:
             closed.append(conn)
-        elif events & select.POLLRDHUP and not conn.sock.was_cut and conn.answer.takes_interim:
-            conn.answer.takes_interim = False
+        elif events & select.POLLRDHUP and not conn.sock.was_cut:
             with suppress(OSError):  # it shows the next time
-                conn.sock.send_interim(_INTERIM)
+                probe(conn)
     return closed
+
+
+def _probe_served(conn: Any) -> None:
+    """Send an interim answer once, unless the answer has begun."""
+    if conn.answer.takes_interim:
+        conn.answer.takes_interim = False
+        conn.sock.send_interim(_INTERIM)
+
+
+def _probe_waiting(conn: Any) -> None:
+    """The same while the request has no thread: its first line tells whether it is HTTP/1.1."""
+    line = bytes(conn.sock.gathered[:_TARGET_LIMIT]).lstrip(b"\r\n").partition(b"\r\n")[0]
+    if line.endswith(b" HTTP/1.1") and not conn.sock.was_probed:
+        conn.sock.was_probed = True
+        conn.sock.send_interim(_INTERIM)
 
 
 def _path(head: bytes | bytearray) -> str:

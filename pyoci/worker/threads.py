@@ -55,6 +55,11 @@ class Queues:
                 if ends_at <= latest:
                     yield conn
 
+    def remove(self, conn: Any) -> None:
+        """Remove a request that is queued."""
+        for queue in (self._pages, self._transfers):
+            queue.pop(conn, None)
+
     def pop(self) -> tuple[Any, bool]:
         """Remove the next connection. Returns it, and whether its answer has begun. One must be queued."""
         while True:
@@ -107,6 +112,10 @@ class Threads:
     def waiting(self, seconds: float) -> Iterator[Any]:
         """The requests that have waited for a thread for so many seconds at least."""
         return self._queues.waiting(seconds)
+
+    def forget(self, conn: Any) -> None:
+        """A request that waits doesn't need a thread any more."""
+        self._queues.remove(conn)
 
     @property
     def have_one_free(self) -> bool:

@@ -152,3 +152,32 @@ def test_the_reason_is_taken_once(connections: Connections) -> None:
     conn = served_by(connections)
     conn.answer.thread.ended_for = "bulkhead full"
     assert [take_reason(conn), take_reason(conn)] == ["bulkhead full", None]
+
+
+class TestWhileItWaits:
+    """A request that has no thread yet."""
+
+    def waiting(self, connections: Connections, head: bytes = b"GET / HTTP/1.1\r\n\r\n") -> Connection:
+        conn = connections.connect()
+        conn.sock.gathered += head
+        return conn
+
+    def test_a_client_that_has_closed(self, connections: Connections) -> None:
+        """It needs no thread any more."""
+        conn = self.waiting(connections)
+        conn.client.close()
+        wait_for_end(conn)
+        assert Served().departed([conn]) == []
+        wait_for_reset(conn)
+        assert Served().departed([conn]) == [conn]
+
+    @pytest.mark.parametrize("version", ["1.0", "1.1"])
+    def test_a_half_closed_client(self, connections: Connections, version: str) -> None:
+        """It still waits for the answer; with HTTP/1.0 it is sent nothing before that."""
+        conn = self.waiting(connections, f"GET / HTTP/{version}\r\n\r\n".encode())
+        conn.client.shutdown(socket.SHUT_WR)
+        wait_for_end(conn)
+        assert [Served().departed([conn]) for _ in range(3)] == [[], [], []]
+        conn.sock.close()
+        sent = b"".join(iter(lambda: conn.client.recv(65536), b""))
+        assert sent == (b"HTTP/1.1 100 Continue\r\n\r\n" if version == "1.1" else b"")
