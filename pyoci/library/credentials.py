@@ -32,12 +32,12 @@ def find_credentials(
     netrc: bool = False,
     seconds: float = HELPER_SECONDS,
 ) -> Credentials:
-    """The credentials for a host, with its port if that isn't the usual one; Anonymous where there are none.
+    """The credentials for a host, with its port if that isn't the usual one; Anonymous if there are none.
 
-    These are asked in turn: PYOCI_USERNAME and PYOCI_PASSWORD; REGISTRY_AUTH_FILE and Docker's config.json,
-    with the credential helpers that they name; the keyring, where the package `keyring` is installed; and
-    with `netrc` the file ~/.netrc. Raises InvalidRequest for a login that is half given, and Unauthorized
-    where a file or a program should have the credentials and can't be used.
+    The sources are, in this order: PYOCI_USERNAME and PYOCI_PASSWORD; REGISTRY_AUTH_FILE and Docker's
+    config.json, with the credential helpers that they name; the keyring, if the package `keyring` is
+    installed; and with `netrc` the file ~/.netrc. Raises InvalidRequest if only half of a login is given, and
+    Unauthorized if a file or a program that should have the credentials can't be used.
     """
     found = _from_environ(environ) or docker_credentials(host, environ, path=path, seconds=seconds)
     if found is None:

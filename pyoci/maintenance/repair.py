@@ -1,7 +1,7 @@
-"""Repair: mend what a check has found, as far as the bytes are at hand.
+"""Repair: restores what a check has found lost, if a source has the bytes.
 
-A manifest is written anew. A file comes from another registry, or from a folder with the same file. What is
-lost for good can be taken out, so that pages no longer show it.
+A manifest is written again. A file comes from another registry, or from a folder with the same file. What is
+lost for good can be removed from its version, so that pages no longer show it.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ _DOCUMENT = schema.record(
 def yank(output: Output, index: Index, targets: tuple[str, ...], reason: str) -> int:
     """Yank versions and files of INDEX (PEP 592).
 
-    Clients pass over what is yanked, unless a requirement names that version with ==. A TARGET is
+    Clients ignore what is yanked, unless a requirement pins that version with ==. A TARGET is
     PROJECT==VERSION or a file name.
     """
     return _change(
@@ -74,9 +74,9 @@ def unyank(output: Output, index: Index, targets: tuple[str, ...]) -> int:
 def delete(output: Output, index: Index, targets: tuple[str, ...], yes: bool) -> int:
     """Delete versions and files of INDEX for good.
 
-    To yank them is often better: lock files that name them go on working. A TARGET is PROJECT==VERSION or a
-    file name. It asks before it deletes; where stdin is no terminal, --yes is needed. Some registries delete
-    nothing.
+    Yanking is often better: lock files that name yanked files still work. A TARGET is PROJECT==VERSION or a
+    file name. The command asks first; if stdin isn't a terminal, --yes is required. Some registries can't
+    delete.
     """
     if not yes:
         if not can_ask():

@@ -21,7 +21,9 @@ _PROBLEM = schema.record(
     kind=schema.text("What is wrong with it: one of a few fixed texts, such as `file is lost`."),
     detail=schema.text("More about it, such as the registry's own words."),
     effect=schema.text("What a user would see."),
-    outcome=schema.nullable(schema.text("With --repair: repaired, taken out or left.")),
+    outcome=schema.nullable(
+        schema.text("With --repair: repaired, taken out (removed from the index) or left.")
+    ),
     why=schema.nullable(schema.text("Why it was left.")),
 )
 _DOCUMENT = schema.record(
@@ -50,9 +52,11 @@ _Found = dict[Problem, Repaired]
 )
 @click.argument("projects", metavar="[PROJECT]...", nargs=-1)
 @click.option("--deep", is_flag=True, help="Read the bytes of every file, and compare their digests.")
-@click.option("--repair", is_flag=True, help="Mend what can be mended.")
+@click.option("--repair", is_flag=True, help="Repair what can be repaired.")
 @click.option("--from", "origin", metavar="DIR|INDEX", help="With --repair: where lost files come from.")
-@click.option("--drop-lost", is_flag=True, help="With --repair: take out files that are lost for good.")
+@click.option(
+    "--drop-lost", is_flag=True, help="With --repair: remove files that are lost for good from the index."
+)
 def command(
     output: Output,
     index: Index,
@@ -64,9 +68,9 @@ def command(
 ) -> int:
     """Check each PROJECT, or all projects, in INDEX.
 
-    Every document and every blob is asked for once: clean-up policies and garbage collection take some of
-    them while the tag stays. --repair writes manifests anew, and brings lost files back from a folder of
-    files or from another index. The exit code is 1 if something is wrong and was not mended.
+    Clean-up policies and garbage collection may delete documents or blobs of a version while its tag stays.
+    The check looks for each of them once. --repair writes lost manifests again, and restores lost files from
+    a folder of files or from another index. The exit code is 1 if something is wrong and was not repaired.
     """
     if (origin is not None or drop_lost) and not repair:
         raise click.UsageError("--from and --drop-lost need --repair")

@@ -23,8 +23,8 @@ _TAG = schema.record(
     outcome=schema.text("copied, changed, present, passed over or failed."),
     notes=schema.listed("What differs from the source, or what went wrong.", schema.text("A sentence.")),
     sent=schema.number("Bytes that were sent."),
-    mounted=schema.number("Blobs that the registry took from the other repository."),
-    referrers=schema.number("Signatures, attestations and SBOMs that came along."),
+    mounted=schema.number("Blobs that the registry mounted from the source's repository."),
+    referrers=schema.number("Signatures, attestations and SBOMs that were copied."),
 )
 _DOCUMENT = schema.record(
     source=schema.text("The address of the source."),
@@ -49,8 +49,8 @@ def command(output: Output, source: Index, target: Index, projects: tuple[str, .
     """Copy each PROJECT, or all projects, from SOURCE to TARGET.
 
     SOURCE and TARGET are registries with a namespace, or folders of OCI image layouts (oci:DIR) for backup
-    and restore. The documents are copied byte for byte, with upload times, yanks and signatures. What TARGET
-    has already isn't copied again, and files that only TARGET has stay there.
+    and restore. Everything is copied byte for byte, with upload times, yanks and signatures. Only what TARGET
+    lacks is copied. Files that only TARGET has stay there.
 
     --username and --password-stdin are for TARGET. PYOCI_SOURCE_USERNAME and PYOCI_SOURCE_PASSWORD are for
     SOURCE, unless its login is stored.

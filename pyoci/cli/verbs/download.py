@@ -51,14 +51,15 @@ _DOCUMENT = schema.record(
     default=Path(),
     help="Where the files go; the current directory by default.",
 )
-@click.option("--all-versions", is_flag=True, help="Every version that fits, and not only the newest.")
+@click.option("--all-versions", is_flag=True, help="Download every matching version, not only the newest.")
 def command(
     output: Output, index: Index, requirements: tuple[str, ...], directory: Path, all_versions: bool
 ) -> int:
     """Download the files that each REQUIREMENT asks for from INDEX.
 
-    These are all files of the newest version that fits, for every platform; dependencies are left out. Each
-    is verified by its sha256, and has its name only when it is whole. A file that is there already stays.
+    For each REQUIREMENT, all files of the newest matching version are downloaded, for every platform, without
+    dependencies. Each is verified by its sha256, and gets its name when it is complete. A file that is there
+    already isn't downloaded again.
     """
     parsed = [parse_requirement(text) for text in requirements]
     wanted: dict[str, File] = {}

@@ -17,7 +17,7 @@ _DOCUMENT = schema.record(
     index=schema.text("The address of the index."),
     dry_run=schema.flag("Whether nothing was deleted because of --dry-run."),
     versions=schema.listed(
-        "Every version that goes by the rules.",
+        "Every version that the rules delete.",
         schema.record(
             project=schema.text("The normalised name of the project."),
             version=schema.text("The version."),
@@ -44,8 +44,8 @@ _Errors = dict[tuple[str, str], str]
 @click.option("--keep", type=click.IntRange(0), metavar="N", help="Keep the N newest versions.")
 @click.option("--keep-newer", metavar="AGE", help="Keep what was published in this time: 90d, 12h, 8w.")
 @click.option("--keep-locked", metavar="FILE", multiple=True, help="Keep what a lock file names.")
-@click.option("--match", metavar="REGEX", help="Delete only versions that this expression fits.")
-@click.option("--dry-run", is_flag=True, help="Only show what would go.")
+@click.option("--match", metavar="REGEX", help="Delete only versions that match this expression.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be deleted.")
 @click.option("--yes", is_flag=True, help="Don't ask.")
 def command(
     output: Output,
@@ -60,9 +60,9 @@ def command(
 ) -> int:
     """Delete versions of each PROJECT, or of all projects, in INDEX.
 
-    The rules are judged within each project. A version goes if --match fits it and no --keep rule holds it.
-    The newest final version that isn't yanked always stays. Files are deleted for good: --dry-run shows them
-    first.
+    The rules apply to each project separately. A version is deleted if --match matches it and no --keep rule
+    keeps it. The newest final version that isn't yanked is always kept. Deleted files can't be restored:
+    --dry-run only shows them.
     """
     rules = _rules(keep, keep_newer, keep_locked, match)
     found = list(operations.prunable(index, rules, projects))

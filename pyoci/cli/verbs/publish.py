@@ -46,10 +46,10 @@ _DOCUMENT = schema.record(
 def command(output: Output, index: Index, files: tuple[str, ...], dry_run: bool) -> int:
     """Publish wheels and sdists into INDEX.
 
-    FILE may be a folder, which stands for the wheels and sdists in it, or a pattern in quotes. Wheels go
-    first, several files at a time. A file that can't be published stops no other: it is named at the end with
-    the reason, and the exit code is 1, or 3 if no file may be published. A file that is there already counts
-    as published.
+    FILE may be a folder, for the wheels and sdists in it, or a pattern in quotes. Wheels are published first,
+    several files at a time. If a file can't be published, the others are: the end of the output names it with
+    the reason, and the exit code is 1, or 3 if no file may be published. An identical file that is there
+    already counts as published.
     """
     paths, missing = find_files(files)
     found = list(missing)

@@ -29,11 +29,11 @@ _DOCUMENT = schema.record(
     indexes=("index",),
 )
 @click.argument("word")
-@click.option("--names", is_flag=True, help="Look at the names alone: faster, without version and summary.")
+@click.option("--names", is_flag=True, help="Print names only: faster, without version and summary.")
 def command(output: Output, index: Index, word: str, names: bool) -> None:
     """Search INDEX for projects whose names have WORD in them.
 
-    WORD may be a pattern with * and ?, for the whole name. Capitals, and - _ . are all the same.
+    WORD may be a pattern with * and ?, which must match the whole name. Case is ignored, and - _ . are equal.
     """
     found = list(search(index, word, names_only=names))
     document = {
