@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -193,6 +194,25 @@ def test_closed_streams_are_no_defect(
     command = f"{sys.executable} -m pyoci {arguments.format(server=server)} {closed}"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, "defect" in done.stderr) == (code, False)
+
+
+@pytest.mark.parametrize(
+    "arguments", ["delete {server}/acme hello-world==1.0", "prune {server}/acme --keep 0"]
+)
+def test_no_is_an_answer(server: str, arguments: str, write: WriteFile) -> None:
+    """On a terminal: nothing is deleted, and nothing was interrupted."""
+    with open_index(f"{server}/acme", Anonymous(), environ={}) as index:
+        for version in ("1.0", "2.0"):
+            index.publish(write(make_wheel(version=version)))
+        ours, its = pty.openpty()
+        os.write(ours, b"n\n")
+        command = [sys.executable, "-m", "pyoci", *arguments.format(server=server).split()]
+        done = subprocess.run(command, stdin=its, capture_output=True, text=True, timeout=60, check=False)
+        os.close(ours)
+        os.close(its)
+        assert done.returncode == 1
+        assert done.stderr.endswith("[y/N]: nothing was deleted\n")
+        assert len(index.project("hello-world").files) == 2
 
 
 def test_text_that_is_not_unicode(server: str, tmp_path: Path) -> None:

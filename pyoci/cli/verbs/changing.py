@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import click
 
 from pyoci.cli import schema
-from pyoci.cli.commands import DONE, exit_code
+from pyoci.cli.commands import DONE, FAILED, exit_code
 from pyoci.cli.output import Output
 from pyoci.cli.verb import can_ask, verb
 from pyoci.errors import PyOCIError
@@ -81,7 +81,9 @@ def delete(output: Output, index: Index, targets: tuple[str, ...], yes: bool) ->
     if not yes:
         if not can_ask():
             raise click.UsageError("stdin is no terminal to ask at; expected --yes")
-        click.confirm(f"Delete {', '.join(targets)} from {index.address}?", abort=True, err=True)
+        if not click.confirm(f"Delete {', '.join(targets)} from {index.address}?", err=True):
+            output.note("nothing was deleted")
+            return FAILED
     return _change(
         output, index, targets, "deleted", lambda target: index.delete(target.project, target.name)
     )

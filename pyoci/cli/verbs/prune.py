@@ -71,8 +71,9 @@ def command(
         raise click.UsageError("nobody can be asked here; expected --yes or --dry-run")
     if not output.as_json:
         _print(output, found)
-    if asks:
-        click.confirm("Delete them for good?", abort=True, err=True)
+    if asks and not click.confirm("Delete them for good?", err=True):
+        output.note("nothing was deleted")
+        return 1
     errors = {} if dry_run else _delete(output, index, found)
     documents = [_document(each, errors, deleted=not dry_run) for each in found]
     document = {"index": index.address, "dry_run": dry_run, "versions": documents}
