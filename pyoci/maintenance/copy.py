@@ -151,6 +151,7 @@ class Copier:
         )
 
     def _copy_tag(self, transfer: Transfer, task: _Task) -> _Result:
+        transfer.begin()
         tag = Tag.listed(task.tag)
         if tag is None:
             return _Result("failed", [f"{task.tag[:100]!a} is not a tag that can be read"])

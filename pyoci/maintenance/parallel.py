@@ -11,12 +11,14 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 from pyoci.errors import PyOCIError, RateLimited, Unreachable
-from pyoci.oci.errors import RegistryFailed
+from pyoci.oci.errors import RegistryFailed, RegistryRefused
 from pyoci.oci.references import Digest
 
 ATTEMPTS = 4
 _LONGEST_PAUSE = 60.0  # seconds
 _TEMPORARY = (RateLimited, Unreachable, RegistryFailed)
+# docker-registry 2.8 refuses a manifest while somebody else uploads one of its blobs, too.
+_UNKNOWN_YET = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -112,7 +114,10 @@ def patiently(
     for attempt in range(1, attempts):
         try:
             return work()
-        except _TEMPORARY as exc:
+        except PyOCIError as exc:
+            refused = isinstance(exc, RegistryRefused) and not _UNKNOWN_YET.isdisjoint(exc.codes)
+            if not refused and not isinstance(exc, _TEMPORARY):
+                raise
             asked = exc.retry_after if isinstance(exc, RateLimited) else None
             sleep(min(float(asked or 2 ** (attempt - 1)), _LONGEST_PAUSE))
     return work()

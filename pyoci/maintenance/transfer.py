@@ -67,6 +67,10 @@ class Transfer:
         self.sent = 0  # bytes
         self.mounted = 0  # blobs
 
+    def begin(self) -> None:
+        """Take nothing for copied: an attempt may have failed because something isn't there after all."""
+        self._copied.clear()
+
     @property
     def reader(self) -> OCISession:
         """A new session: that of a long transfer would be over the deadline for reading."""

@@ -25,8 +25,12 @@ class _Expired(errors.RegistryUnauthorized):
     """The upload's token was refused, and a new one is available."""
 
 
+class _Collided(errors.RegistryRefused):
+    """Somebody else uploaded the same blob at the same time."""
+
+
 # Failures after which a new upload may succeed.
-_BROKEN = (Unreachable, errors.RegistryFailed, errors.RegistryNotFound, _Expired)
+_BROKEN = (Unreachable, errors.RegistryFailed, errors.RegistryNotFound, _Expired, _Collided)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,11 @@ class Uploader:
             and self.wire.renewed(self.scope, answer, header, started)
         ):
             raise _Expired(error.message) from error
+        # The bytes were checked when they arrived here, so it isn't them (docker-registry 2.8).
+        if "DIGEST_INVALID" in error.codes:
+            collided = _Collided(error.message)
+            collided.operation, collided.status, collided.codes = error.operation, error.status, error.codes
+            raise collided from error
         raise error
 
 

@@ -129,8 +129,9 @@ class TestCopy:
         target = f"{second_registry.url}/two-{tmp_path.name.lower()}"
         fill(source, tmp_path, *(make_wheel(version=f"{number}.0") for number in range(10)), SDIST)
         command = [sys.executable, "-m", "pyoci", "copy", source, target, "hello-world"]
-        running = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(2)]
-        assert [process.wait(SECONDS) for process in running] == [0, 0]
+        running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        printed = [process.communicate(timeout=SECONDS)[0] for process in running]
+        assert [process.returncode for process in running] == [0, 0], printed
         assert shown(target) == shown(source)
 
     @pytest.mark.live("skopeo")

@@ -330,3 +330,19 @@ class TestOneRegistry:
         (done,) = copier.run()
         assert (done.outcome, done.mounted) == ("copied", 0)
         assert done.sent > 0
+
+
+def test_blob_that_somebody_else_uploads_too(source: Place, target: Place) -> None:
+    """docker-registry refuses the manifest until that upload is done: the version is copied again."""
+    source.wheel()
+    refused = iter([True])
+
+    def before(line: str) -> None:
+        if line.startswith("PUT") and "/manifests/sha256" in line:
+            if next(refused, False):
+                target.registry.refuse["PUT .*manifests/sha256"] = (400, "MANIFEST_BLOB_UNKNOWN")
+            else:
+                target.registry.refuse.clear()
+
+    target.registry.before = before
+    assert copy(source, target)["1.0"].outcome == "copied"

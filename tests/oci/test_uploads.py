@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -102,6 +103,20 @@ def test_a_refusal_is_raised(
     expect(answers, status)
     with pytest.raises(kind, match="upload a blob"):
         session.stream_blob(REPOSITORY, Arriving(), DIGEST)
+
+
+def test_the_same_blob_is_uploaded_at_the_same_time(
+    answers: responses.RequestsMock, session: OCISession
+) -> None:
+    """docker-registry 2.8 refuses one of the two: the caller pushes its copy, which is repeated as well."""
+    refusal = {"errors": [{"code": "DIGEST_INVALID", "message": "provided digest did not match"}]}
+    answers.head(BLOB_URL, status=404)
+    answers.post(UPLOADS, status=202, headers={"Location": f"{UPLOADS}1"})
+    for _ in range(2):
+        answers.put(f"{UPLOADS}1", status=400, json=refusal)
+    answers.put(f"{UPLOADS}1", status=201)
+    assert not session.stream_blob(REPOSITORY, Arriving(), DIGEST)
+    session.push_blob(REPOSITORY, io.BytesIO(BLOB), len(BLOB), DIGEST)
 
 
 def test_a_registry_that_wants_no_upload_gets_no_body(
