@@ -247,7 +247,13 @@ class UploadSessions:
         upload.file.seek(0)
         while piece := upload.file.read(PIECE):
             hasher.update(piece)
-        self.append(upload, pieces, length, hasher)
+        try:
+            self.append(upload, pieces, length, hasher)
+        except OSError:
+            if upload.size == 0:  # there is nothing to continue
+                with suppress(OSError):
+                    self.cancel(upload)
+            raise
         if hasher.hexdigest() != digest.hex:
             self.cancel(upload)
             raise Refusal("DIGEST_INVALID", f"the content's digest is not {digest}; nothing was stored")

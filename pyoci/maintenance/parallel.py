@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 from pyoci.errors import PyOCIError, RateLimited, Unreachable
-from pyoci.oci.errors import RegistryFailed, RegistryRefused
+from pyoci.oci.errors import RegistryFailed, RegistryFull, RegistryRefused
 from pyoci.oci.references import Digest
 
 ATTEMPTS = 4
@@ -116,7 +116,8 @@ def patiently(
             return work()
         except PyOCIError as exc:
             refused = isinstance(exc, RegistryRefused) and not _UNKNOWN_YET.isdisjoint(exc.codes)
-            if not refused and not isinstance(exc, _TEMPORARY):
+            passes = isinstance(exc, _TEMPORARY) and not isinstance(exc, RegistryFull)
+            if not refused and not passes:
                 raise
             asked = exc.retry_after if isinstance(exc, RateLimited) else None
             sleep(min(float(asked or 2 ** (attempt - 1)), _LONGEST_PAUSE))

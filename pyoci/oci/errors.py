@@ -66,6 +66,10 @@ class RegistryRefused(RegistryError, errors.InvalidRequest): ...
 class RegistryFailed(RegistryError, errors.ProtocolError): ...
 
 
+class RegistryFull(RegistryFailed):
+    """The registry has no room left, which another attempt doesn't change."""
+
+
 class RegistrySilent(RegistryError, errors.Unreachable): ...
 
 
@@ -85,6 +89,7 @@ _BY_STATUS: dict[int, type[RegistryError]] = {
     451: RegistryDenied,
     501: RegistryNotSupported,
     504: RegistrySilent,
+    507: RegistryFull,
 }
 
 

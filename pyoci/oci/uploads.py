@@ -52,6 +52,8 @@ class Uploader:
             location, base = self._start()
             try:
                 return self._finish(location, base, FileBody(file, size), digest)
+            except errors.RegistryFull:
+                raise
             except _BROKEN:
                 if attempt == _ATTEMPTS or time.monotonic() > deadline:
                     raise
@@ -67,6 +69,8 @@ class Uploader:
         location, base = self._start()
         try:
             self._finish(location, base, body, digest)
+        except errors.RegistryFull:
+            raise
         except _BROKEN:
             return False
         return True
