@@ -53,13 +53,15 @@ def verb(
     document: Schema | None = None,
     indexes: Sequence[str] = (),
     creates: bool = False,
+    takes_netrc: bool = False,
 ) -> Callable[[Function], Verb]:
     """Make a command of a function. Its docstring is the help, its click decorators are the parameters.
 
     `indexes` names arguments that come first: each is an address, and the function gets the opened Index. Of
     two, the first is a source and the second a target, which the login is for. `creates`: the last one may be
-    a folder that isn't there yet. A verb with a `document` has --json. The function gets an Output, and
-    returns the exit code; None is 0.
+    a folder that isn't there yet. `takes_netrc`: the function opens another index itself, and gets `netrc`,
+    which says whether --netrc was given. A verb with a `document` has --json. The function gets an Output,
+    and returns the exit code; None is 0.
     """
 
     def decorate(function: Function) -> Verb:
@@ -68,9 +70,10 @@ def verb(
         def run(**options: Any) -> int | None:
             output = Output(as_json=options.pop("as_json", False))
             with ExitStack() as opened:
+                more = {"netrc": options["netrc"]} if takes_netrc else {}
                 if indexes:
                     _open_all(indexes, options, opened, create=creates)
-                return function(output, **options)
+                return function(output, **options, **more)
 
         return Verb(
             examples,

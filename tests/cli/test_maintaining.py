@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pyoci.app import create_app
+from pyoci.config import Settings
 from pyoci.library import Anonymous, open_index
 from tests.builders import make_sdist, make_wheel
 from tests.cli.conftest import Run, WriteFile
+from tests.serving import served
 
 WHEEL, OTHER = make_wheel(), make_wheel("other")
 
@@ -221,3 +226,53 @@ class TestImport:
 
 def _times(run: Run, address: str) -> list[object]:
     return [file["upload_time"] for file in run("show", address, "other", "--json").document["files"]]
+
+
+class TestNetrc:
+    """--netrc counts for every index that a verb reads."""
+
+    @pytest.fixture
+    def guarded(self, registry: str, tmp_path: Path) -> Iterator[str]:
+        """Another URL of the same server, which wants a password that ~/.netrc has."""
+        settings = Settings.from_environ({"PYOCI_EMBEDDED": str(tmp_path / "registry"), "PYOCI_LOG": "off"})
+        application = create_app(settings, sleep=lambda _: None)
+
+        def guard(environ: Mapping[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+            is_open = not environ["PATH_INFO"].startswith(("/v2/", "/local/"))
+            if is_open or "HTTP_AUTHORIZATION" in environ:
+                return application(dict(environ), start_response)
+            headers = {
+                "Content-Length": "0",
+                "WWW-Authenticate": 'Basic realm="guarded"',
+                "Docker-Distribution-Api-Version": "registry/2.0",
+            }
+            start_response("401 Unauthorized", list(headers.items()))
+            return []
+
+        with served(guard) as url:
+            yield url
+
+    @pytest.fixture
+    def netrc(self, tmp_path: Path) -> None:
+        (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password secret-word\n")
+        (tmp_path / ".netrc").chmod(0o600)
+
+    @pytest.mark.usefixtures("netrc")
+    def test_import(self, guarded: str, run: Run, tmp_path: Path) -> None:
+        arguments = ["import", f"oci:{tmp_path / 'target'}", f"{guarded}/local/acme/", "--project", "other"]
+        assert run(*arguments).code == 1
+        assert run(*arguments, "--netrc").code == 0
+
+    @pytest.mark.usefixtures("netrc")
+    def test_check(self, guarded: str, registry: str, run: Run, tmp_path: Path) -> None:
+        backup = f"oci:{tmp_path / 'backup'}"
+        assert run("copy", registry, backup, "other").code == 0
+        (blob,) = (
+            path
+            for path in (tmp_path / "backup").rglob("*")
+            if path.is_file() and path.read_bytes() == OTHER[1]
+        )
+        blob.unlink()
+        arguments = ["check", backup, "--repair", "--from", f"{guarded}/acme"]
+        assert run(*arguments).code != 0
+        assert run(*arguments, "--netrc").code == 0

@@ -49,6 +49,7 @@ _Found = dict[Problem, Repaired]
     ),
     document=_DOCUMENT,
     indexes=("index",),
+    takes_netrc=True,
 )
 @click.argument("projects", metavar="[PROJECT]...", nargs=-1)
 @click.option("--deep", is_flag=True, help="Read the bytes of every file, and compare their digests.")
@@ -65,6 +66,7 @@ def command(
     repair: bool,
     origin: str | None,
     drop_lost: bool,
+    netrc: bool,
 ) -> int:
     """Check each PROJECT, or all projects, in INDEX.
 
@@ -75,7 +77,7 @@ def command(
     if (origin is not None or drop_lost) and not repair:
         raise click.UsageError("--from and --drop-lost need --repair")
     with ExitStack() as opened:
-        source = _source(origin, opened)  # first: a check takes long
+        source = _source(origin, opened, netrc=netrc)  # first: a check takes long
         progress = opened.enter_context(moving_bytes(output, "checking"))
         with closing(operations.check(index, projects, deep=deep, progress=progress)) as checking:
             found = [each for each in checking if each.has_package]
@@ -94,12 +96,12 @@ def command(
     return 1 if left else 0
 
 
-def _source(origin: str | None, opened: ExitStack) -> Index | Path | None:
+def _source(origin: str | None, opened: ExitStack, *, netrc: bool) -> Index | Path | None:
     """Where lost files come from. An index is closed with `opened`."""
     if origin is None:
         return None
     folder = Path(origin)
-    return folder if folder.is_dir() else opened.enter_context(open_source(origin))
+    return folder if folder.is_dir() else opened.enter_context(open_source(origin, netrc=netrc))
 
 
 def _outcome(problem: Problem, repaired: _Found) -> str | None:

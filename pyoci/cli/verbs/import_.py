@@ -51,6 +51,7 @@ _DOCUMENT = schema.record(
     document=_DOCUMENT,
     indexes=("index",),
     creates=True,
+    takes_netrc=True,
 )
 @click.argument("source")
 @click.option("--project", "projects", metavar="NAME", multiple=True, help="Only this project.")
@@ -67,6 +68,7 @@ def command(
     requirements: tuple[str, ...],
     locks: tuple[str, ...],
     jobs: int,
+    netrc: bool,
 ) -> int:
     """Import files from SOURCE to INDEX, with their upload times and yanks.
 
@@ -81,7 +83,7 @@ def command(
         projects=projects, requirements=map(Path, requirements), locks=map(Path, locks), newer_than=newer_than
     )
     with (
-        open_source(source, environ=source_environment()) as opened,
+        open_source(source, netrc=netrc, environ=source_environment()) as opened,
         moving_bytes(output, "importing") as progress,
         closing(operations.import_files(index, opened, choice, jobs=jobs, progress=progress)) as done,
     ):
