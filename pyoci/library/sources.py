@@ -108,6 +108,12 @@ class IndexSource(ServerIndex):
 
     @contextmanager
     def fetch(self, file: SourceFile) -> Iterator[Fetched]:
+        is_checked = any(name in file.hashes for name in _HASHES)
+        if not is_checked and file.location.startswith("http:") and self.address.startswith("https:"):
+            raise ProtocolError(
+                f"{file.filename} has a URL of plain http, and no hash on its page, so its bytes can't be"
+                " trusted; expected a hash or https"
+            )
         stream = self._opened(self._call("GET", file.location))
         with closing(stream):
             modified = _http_date(stream.headers.get("last-modified"))
@@ -139,7 +145,7 @@ class FolderSource:
                     filename=path.name,
                     location=str(path),
                     size=stat.st_size,
-                    upload_time=datetime.fromtimestamp(stat.st_mtime, UTC),
+                    upload_time=_moment(stat.st_mtime),
                 )
                 self._files[_project_of(path)].append(file)
 
@@ -239,6 +245,14 @@ def _project_of(path: Path) -> str:
 
 def _iso_date(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
+
+
+def _moment(seconds: float) -> datetime | None:
+    """A time of modification; None if no date can be as far in the past or in the future."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _http_date(text: str | None) -> datetime | None:

@@ -1,4 +1,4 @@
-"""A disk that is full for a large file, in a process of its own: other files are done, and nothing is left."""
+"""A disk that is full for a large file, in a process: other files are done, and nothing is left."""
 
 from __future__ import annotations
 

@@ -6,9 +6,10 @@ import hashlib
 import itertools
 import json
 import os
+import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from pyoci.errors import InvalidRequest, NotFound, ProtocolError
 from pyoci.library import Choice, ImportedFile, Index, open_index, open_source, operations
 from pyoci.library.importing import Importer
 from pyoci.library.registry import RegistryIndex
+from pyoci.library.sources import SourceFile
 from pyoci.maintenance.parallel import Turns
 from tests.builders import make_sdist, make_tar, make_wheel
 from tests.registry import TestRegistry, make_namespace
@@ -287,6 +289,17 @@ class TestFolder:
         assert times[WHEEL[0]] == TIME
         assert {each.outcome for each in imported(target, folder).values()} == {"present"}
 
+    @pytest.mark.parametrize("seconds", [-62_135_596_801, 253_402_300_800], ids=["before 1", "after 9999"])
+    def test_time_that_no_date_has(self, target: Index, seconds: int) -> None:
+        """The upload time is unknown then, and the file is imported. ext4 has no such times; tmpfs has."""
+        with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+            path = Path(folder, WHEEL[0])
+            path.write_bytes(WHEEL[1])
+            os.utime(path, (seconds, seconds))
+            assert path.stat().st_mtime == seconds
+            done = imported(target, folder)[WHEEL[0]]
+        assert (done.outcome, done.lost) == ("imported", ("its upload time",))
+
     def test_bad_file(self, target: Index, tmp_path: Path) -> None:
         """It is named with its reason, and the good one is imported."""
         (tmp_path / WHEEL[0]).write_bytes(WHEEL[1])
@@ -314,6 +327,20 @@ class TestFolder:
 
 
 class TestBadSources:
+    def test_plain_http_without_a_hash(self, site: Site, url: str) -> None:
+        """A page of https names the file: nobody could tell whether its bytes were changed on the way. With a
+        hash they are compared.
+        """
+        source = open_source(url.replace("http:", "https:"), environ={"DOCKER_CONFIG": "/absent"})
+        location = url.replace("simple/", f"files/{WHEEL[0]}")
+        bare = SourceFile(filename=WHEEL[0], location=location)
+        with pytest.raises(ProtocolError, match="expected a hash or https"), source.fetch(bare):
+            pass
+        assert site.fetched() == []
+        hashed = replace(bare, hashes={"sha256": hashlib.sha256(WHEEL[1]).hexdigest()})
+        with source.fetch(hashed) as fetched:
+            assert b"".join(fetched.pieces) == WHEEL[1]
+
     def test_wrong_hash(self, site: Site, url: str, target: Index) -> None:
         """Nothing of it is stored."""
         site.add_json(entry(WHEEL, hashes={"sha256": "0" * 64}), entry(SDIST))
