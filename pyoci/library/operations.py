@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pyoci.distributions.names import ProjectName
-from pyoci.errors import InvalidRequest, NotFound
+from pyoci.errors import InvalidRequest, NotFound, PyOCIError
 from pyoci.library.importing import Choice, ImportedFile, Importer
 from pyoci.library.index import Index, Progress, needs_registry
 from pyoci.library.registry import RegistryIndex
@@ -90,8 +90,13 @@ def prunable(
     projects: Iterable[str] = (),
     *,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    unreadable: Callable[[str, PyOCIError], object] | None = None,
 ) -> Iterator[PrunedVersion]:
-    """The versions that the rules allow to delete, for each project by itself. `Index.delete` deletes one."""
+    """The versions that the rules allow to delete, for each project by itself. `Index.delete` deletes one.
+
+    `unreadable` is called with each project that can't be read and the reason, and the others follow. Without
+    it, the error is raised. Raises NotFound for a project in `projects` that isn't there.
+    """
     registry = _registry(index, "pruning")
     names = _names(projects)
     for name in names or _remote(index, "pruning").projects():
@@ -103,6 +108,11 @@ def prunable(
             if names:
                 raise
             continue  # the repository of a container image
+        except PyOCIError as exc:
+            if unreadable is None:
+                raise
+            unreadable(name.normalized, exc)
+            continue
         assert isinstance(page, ProjectPage)  # without `below` and upstream there is nothing else
         yield from pruned(page, rules, now())
 

@@ -134,6 +134,19 @@ class TestPrune:
         assert sentence in ran.stderr
         assert len(_shown(run, registry)) == 4
 
+    def test_project_that_cannot_be_read(self, registry: str, run: Run, tmp_path: Path) -> None:
+        """It is named with the reason, and the others are pruned."""
+        folder = tmp_path / "registry" / "acme" / "other"
+        (folder / "index.json").write_text("damaged")
+        ran = run("prune", registry, "--keep", "1", "--yes")
+        assert ran.code == 1
+        assert ran.stderr.startswith("other can't be read: ")
+        assert "1 versions go" in ran.stdout
+        assert len(_shown(run, registry)) == 2
+        document = run("prune", registry, "--keep", "1", "--yes", "--json").document
+        assert [each["project"] for each in document["unreadable"]] == ["other"]
+        assert document["versions"] == []
+
     def test_unknown_project(self, registry: str, run: Run) -> None:
         assert run("prune", registry, "absent", "--keep", "1", "--dry-run").code == 4
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from pyoci.cli import schema
+from pyoci.cli.commands import DONE, FAILED, exit_code
 from pyoci.cli.output import Output, size
 from pyoci.cli.verb import can_ask, verb
 from pyoci.errors import PyOCIError
@@ -25,6 +26,13 @@ _DOCUMENT = schema.record(
             size=schema.number("Their size in bytes, as far as it is known."),
             deleted=schema.flag("Whether it was deleted."),
             error=schema.nullable(schema.text("Why it couldn't be deleted.")),
+        ),
+    ),
+    unreadable=schema.listed(
+        "Every project that couldn't be read, of which nothing is deleted.",
+        schema.record(
+            project=schema.text("The normalised name of the project."),
+            error=schema.text("Why it couldn't be read."),
         ),
     ),
 )
@@ -62,10 +70,13 @@ def command(
 
     The rules apply to each project separately. A version is deleted if --match matches it and no --keep rule
     keeps it. The newest final version that isn't yanked is always kept. Deleted files can't be restored:
-    --dry-run only shows them.
+    --dry-run only shows them. A project that can't be read is named, and the others are pruned.
     """
     rules = _rules(keep, keep_newer, keep_locked, match)
-    found = list(operations.prunable(index, rules, projects))
+    unreadable: dict[str, PyOCIError] = {}
+    found = list(operations.prunable(index, rules, projects, unreadable=unreadable.__setitem__))
+    for project, error in unreadable.items():
+        output.note(f"{project} can't be read: {error.message}")
     asks = bool(found) and not (dry_run or yes)
     if asks and (output.as_json or not can_ask()):
         raise click.UsageError("nobody can be asked here; expected --yes or --dry-run")
@@ -76,9 +87,16 @@ def command(
         return 1
     errors = {} if dry_run else _delete(output, index, found)
     documents = [_document(each, errors, deleted=not dry_run) for each in found]
-    document = {"index": index.address, "dry_run": dry_run, "versions": documents}
+    document = {
+        "index": index.address,
+        "dry_run": dry_run,
+        "versions": documents,
+        "unreadable": [{"project": name, "error": error.message} for name, error in unreadable.items()],
+    }
     output.show(document, lambda: None)
-    return 1 if any(errors.values()) else 0
+    if unreadable and not found:
+        return exit_code(next(iter(unreadable.values())))
+    return FAILED if errors or unreadable else DONE
 
 
 def _rules(
