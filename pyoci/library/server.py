@@ -21,12 +21,11 @@ from pyoci.net.messages import READ_PIECE, Answer, Call, Stream
 from pyoci.net.transport import Transport
 from pyoci.oci.credentials import Credentials
 from pyoci.simple_api import model
-from pyoci.simple_api.reading import read_json
+from pyoci.simple_api.reading import read_document, read_json, read_names
 
 SIMPLE = "application/vnd.pypi.simple.v1+json"
 _PAGE_LIMIT = 32 * 1024 * 1024  # bytes
 _FILE_LIMIT = 16 * 1024**3  # bytes of a file whose size isn't on its page
-_NAMES = 1_000_000  # projects of one list
 _MESSAGE = 500  # characters of a server's message
 _REDIRECTS = 3
 _REDIRECTED = frozenset({301, 302, 303, 307, 308})
@@ -70,14 +69,14 @@ class ServerIndex(Index):
     def project(self, name: str) -> Project:
         normalized = ProjectName.parse(name).normalized
         call = self._call("GET", f"{self._url}{normalized}/", {"Accept": SIMPLE})
-        page = read_json(self._document(call).body, normalized, call.url)
+        page = read_json(self._document(call).body, normalized, call.url, self._host)
         return Project(page.name, tuple(File.listed(page.name, file) for file in page.files))
 
     def summary(self, project: Project) -> str:
         answer = self._document(self._call("GET", f"{self._url}{project.name}/json"))
         try:
-            summary = json.loads(answer.body)["info"]["summary"]
-        except (ValueError, KeyError, TypeError, RecursionError):
+            summary = read_document(answer.body, self._host)["info"]["summary"]
+        except (ProtocolError, KeyError, TypeError):
             return ""
         return " ".join(summary.split())[:_MESSAGE] if isinstance(summary, str) else ""
 
@@ -179,12 +178,8 @@ class ServerIndex(Index):
 
 def _names(answer: Answer, host: str) -> tuple[str, ...]:
     """The projects of a root. Names that aren't names are left out."""
-    try:
-        found = json.loads(answer.body)["projects"][:_NAMES]
-        texts = [each["name"] for each in found]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise ProtocolError(f"{host} sent no list of projects; expected JSON of the simple API") from None
-    return tuple(sorted({name for name in map(_name, texts) if name is not None}))
+    names = map(_name, read_names(answer.body, host))
+    return tuple(sorted({name for name in names if name is not None}))
 
 
 def _name(text: object) -> str | None:

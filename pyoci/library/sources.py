@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -23,7 +22,7 @@ from pyoci.library.uploads import project_in
 from pyoci.maintenance.dates import upload_times
 from pyoci.net.messages import READ_PIECE, Answer
 from pyoci.simple_api import model
-from pyoci.simple_api.reading import read_html, read_json, read_links
+from pyoci.simple_api.reading import read_document, read_html, read_json, read_links, read_names
 
 _ACCEPT = f"{SIMPLE}, text/html;q=0.5"
 _NAMES = 1_000_000  # projects of one index
@@ -86,14 +85,17 @@ class IndexSource(ServerIndex):
 
     def projects(self) -> tuple[str, ...]:
         answer = self._document(self._call("GET", self.address, {"Accept": _ACCEPT}))
-        names = _names_in_json(answer) if _is_json(answer) else _names_in_html(answer, self.address)
+        if _is_json(answer):
+            names = iter(read_names(answer.body, self._host))
+        else:
+            names = _names_in_html(answer, self.address, self._host)
         return tuple(sorted({name for name in map(_normalized, islice(names, _NAMES)) if name}))
 
     def files(self, project: str) -> tuple[SourceFile, ...]:
         call = self._call("GET", f"{self.address}{project}/", {"Accept": _ACCEPT})
         answer = self._document(call)
         read = read_json if _is_json(answer) else read_html
-        page = read(answer.body, project, call.url)
+        page = read(answer.body, project, call.url, self._host)
         lost = () if page.status is None else (f"the project's status {page.status.status!r}",)
         found = tuple(_source_file(file, lost) for file in page.files)
         if all(file.upload_time is not None for file in found):
@@ -122,8 +124,8 @@ class IndexSource(ServerIndex):
     def _json(self, url: str) -> Any:
         answer = self._document(self._call("GET", url, {"Accept": "application/json"}))
         try:
-            return json.loads(answer.body)
-        except (ValueError, RecursionError):
+            return read_document(answer.body, self._host)
+        except ProtocolError:
             return None
 
 
@@ -211,17 +213,9 @@ def _is_json(answer: Answer) -> bool:
     return "json" in answer.headers.get("content-type", "").partition(";")[0]
 
 
-def _names_in_json(answer: Answer) -> Iterator[object]:
-    try:
-        projects = json.loads(answer.body)["projects"]
-        return iter([each["name"] for each in projects])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise ProtocolError("the index sent no list of projects; expected JSON of the simple API") from None
-
-
-def _names_in_html(answer: Answer, base: str) -> Iterator[object]:
+def _names_in_html(answer: Answer, base: str, sender: str) -> Iterator[object]:
     path = urlsplit(base).path
-    for linked in read_links(answer.body, base):
+    for linked in read_links(answer.body, base, sender):
         if linked.startswith(path):  # not "to the parent folder", nor a stylesheet
             yield unquote(linked.removeprefix(path).strip("/"))
 

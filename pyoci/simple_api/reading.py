@@ -31,43 +31,58 @@ _FIELDS = [
     (field.attribute, [*field.keys, *(f"data-{key}" for key in field.keys if field.former_key)], field.read)
     for field in model.FIELDS
 ]
+_UPSTREAM = "the upstream package index"  # what messages call the sender, unless the caller says otherwise
 _ATTRIBUTES = [(f"data-{key}", key, field.from_html) for field in model.FIELDS for key in field.keys]
 
 
-def read_json(body: bytes, name: str, base: str) -> Page:
+def read_json(body: bytes, name: str, base: str, sender: str = _UPSTREAM) -> Page:
     """The page of the project `name` (normalised), as JSON from the URL `base`. Raises ProtocolError."""
-    _check_weight(body)
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        raise ProtocolError("the upstream package index sent JSON that can't be read") from None
+    document = read_document(body, sender)
     if not isinstance(document, dict) or not isinstance(document.get("files"), list):
-        raise ProtocolError("the upstream package index sent JSON that is no project's page")
+        raise ProtocolError(f"{sender} sent JSON that is no project's page")
     meta = document.get("meta")
-    _check_version(meta.get("api-version") if isinstance(meta, dict) else None)
+    _check_version(meta.get("api-version") if isinstance(meta, dict) else None, sender)
     theirs = document.get("name")
     if isinstance(theirs, str) and canonicalize_name(theirs) != name:
-        raise ProtocolError("the upstream package index sent another project's page")
-    return _page(document, name, base)
+        raise ProtocolError(f"{sender} sent another project's page")
+    return _page(document, name, base, sender)
 
 
-def read_html(body: bytes, name: str, base: str) -> Page:
+def read_document(body: bytes, sender: str = _UPSTREAM) -> Any:
+    """JSON of any kind, if it takes little enough memory. Raises ProtocolError."""
+    _check_weight(body, sender)
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise ProtocolError(f"{sender} sent JSON that can't be read") from None
+
+
+def read_names(body: bytes, sender: str) -> list[object]:
+    """The names in a list of all projects, as JSON; any value may stand for one. Raises ProtocolError."""
+    _check_weight(body, sender)
+    try:
+        return [each["name"] for each in json.loads(body)["projects"]]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ProtocolError(f"{sender} sent no list of projects; expected JSON of the simple API") from None
+
+
+def read_html(body: bytes, name: str, base: str, sender: str = _UPSTREAM) -> Page:
     """The page of the project `name` (normalised), as HTML from the URL `base`. Raises ProtocolError."""
-    reader = _Reader(base)
-    _feed(reader, body)
-    return _page({"files": reader.files, "project-status": reader.status}, name, reader.base)
+    reader = _Reader(base, sender)
+    _feed(reader, body, sender)
+    return _page({"files": reader.files, "project-status": reader.status}, name, reader.base, sender)
 
 
-def read_links(body: bytes, base: str) -> list[str]:
+def read_links(body: bytes, base: str, sender: str = _UPSTREAM) -> list[str]:
     """The paths of the URLs that a page of HTML links to, such as the root of an index. Raises
     ProtocolError.
     """
     reader = _Links(base)
-    _feed(reader, body)
+    _feed(reader, body, sender)
     return reader.paths
 
 
-def _feed(reader: HTMLParser, body: bytes) -> None:
+def _feed(reader: HTMLParser, body: bytes, sender: str) -> None:
     try:
         # Without close(): for an element without an end, it would search the rest of the page again at each
         # character.
@@ -75,16 +90,15 @@ def _feed(reader: HTMLParser, body: bytes) -> None:
             reader.feed(piece)
             if len(reader.rawdata) > _HTML_ELEMENT:
                 raise ProtocolError(
-                    f"the upstream package index sent HTML with an element of more than {_HTML_ELEMENT}"
-                    " characters"
+                    f"{sender} sent HTML with an element of more than {_HTML_ELEMENT} characters"
                 )
     except (AssertionError, RecursionError):  # html.parser raises the former for a strange <![section[
-        raise ProtocolError("the upstream package index sent HTML that can't be read") from None
+        raise ProtocolError(f"{sender} sent HTML that can't be read") from None
 
 
-def _page(document: Mapping[str, Any], name: str, base: str) -> Page:
+def _page(document: Mapping[str, Any], name: str, base: str, sender: str) -> Page:
     entries = document["files"]
-    _check_count(len(entries))
+    _check_count(len(entries), sender)
     files = tuple(file for file in (_file(entry, base) for entry in entries) if file is not None)
     versions = _versions(document.get("versions"))
     return Page(
@@ -95,23 +109,23 @@ def _page(document: Mapping[str, Any], name: str, base: str) -> Page:
     )
 
 
-def _check_weight(body: bytes) -> None:
+def _check_weight(body: bytes, sender: str) -> None:
     """Raises ProtocolError for JSON that would take far more memory than it has bytes: `{},` takes 24 times
     as much.
     """
     if sum(body.count(mark) for mark in (b",", b"[", b"{")) > _VALUES:
-        raise ProtocolError(f"the upstream package index sent JSON with more than {_VALUES} values")
+        raise ProtocolError(f"{sender} sent JSON with more than {_VALUES} values")
     width = 1 if body.isascii() else 4 if re.search(rb"[\xf0-\xff]", body) else 2
     if width * len(body) > _TEXT:
         raise ProtocolError(
-            f"the upstream package index sent JSON that takes more than {_TEXT} bytes of memory;"
+            f"{sender} sent JSON that takes more than {_TEXT} bytes of memory;"
             " expected fewer characters that are not ASCII"
         )
 
 
-def _check_count(files: int) -> None:
+def _check_count(files: int, sender: str) -> None:
     if files > _FILES:
-        raise ProtocolError(f"the upstream package index sent a page with more than {_FILES} files")
+        raise ProtocolError(f"{sender} sent a page with more than {_FILES} files")
 
 
 def _text_pieces(body: bytes) -> Iterator[str]:
@@ -121,10 +135,10 @@ def _text_pieces(body: bytes) -> Iterator[str]:
         yield decoder.decode(body[start : start + _HTML_PIECE])
 
 
-def _check_version(version: object) -> None:
+def _check_version(version: object, sender: str) -> None:
     """Raises ProtocolError for another major version, which is a different format (PEP 629)."""
     if isinstance(version, str) and version.partition(".")[0] not in {"1", ""}:
-        raise ProtocolError("the upstream package index speaks another version of the simple API; expected 1")
+        raise ProtocolError(f"{sender} speaks another version of the simple API; expected 1")
 
 
 def _file(entry: object, base: str) -> File | None:
@@ -173,9 +187,10 @@ class _Links(HTMLParser):
 class _Reader(HTMLParser):
     """Collects the links (in the form of JSON's entries), the base URL and the project's status."""
 
-    def __init__(self, base: str) -> None:
+    def __init__(self, base: str, sender: str) -> None:
         super().__init__()
         self.base = base
+        self._sender = sender
         self.files: list[dict[str, Any]] = []
         self.status: dict[str, str | None] = {}
         self._has_base = False
@@ -192,7 +207,7 @@ class _Reader(HTMLParser):
 
     def _meta(self, name: str | None, content: str | None) -> None:
         if name == "pypi:repository-version":
-            _check_version(content)
+            _check_version(content, self._sender)
         elif name in _META:
             self.status.setdefault(_META[name], content)
 
@@ -214,4 +229,4 @@ class _Reader(HTMLParser):
             if attribute in attributes:
                 entry[key] = from_html(attributes[attribute] or "")
         self.files.append(entry)
-        _check_count(len(self.files))
+        _check_count(len(self.files), self._sender)

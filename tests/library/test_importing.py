@@ -440,6 +440,19 @@ class TestBadSources:
         with pytest.raises(NotFound):
             imported(target, url)
 
+    def test_lists_that_take_much_memory(self, site: Site, url: str, target: Index) -> None:
+        """They are refused before they are parsed; the sentence names the sender."""
+        host = url.split("/")[2]
+        site.answers["/simple/"] = (JSON, b'{"projects": [' + b"{}," * 600_000 + b"{}]}")
+        with pytest.raises(ProtocolError, match=f"^{host} sent JSON with more than 1000000 values$"):
+            imported(target, url)
+
+    @pytest.mark.parametrize(("kind", "body"), [(JSON, b"{"), (HTML, b"<a " + b"x " * 300_000)])
+    def test_page_of_nonsense(self, site: Site, url: str, target: Index, kind: str, body: bytes) -> None:
+        site.answers["/simple/hello-world/"] = (kind, body)
+        done = imported(target, url, projects=["hello-world"])["hello-world"]
+        assert done.error.startswith(f"{url.split('/')[2]} sent ")
+
     def test_ten_thousand_projects(self, site: Site, url: str, target: Index) -> None:
         """The list is read, and those that a choice doesn't name aren't asked for."""
         root = {"projects": [{"name": f"project-{number}"} for number in range(10_000)]}

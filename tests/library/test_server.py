@@ -84,6 +84,10 @@ def test_a_status_is_its_kind_of_error(status: str, kind: type[errors.PyOCIError
             index.project("hello-world")
 
 
+# A list that would take 24 times its size in memory.
+HEAVY = b'{"projects": [' + b"{}," * 600_000 + b"{}]}"
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[]", b"[" * 100_000, b'{"projects": 5}', b'{"projects": [{}]}']
 )
@@ -93,6 +97,9 @@ def test_a_list_that_is_none(body: bytes) -> None:
     with served(server) as url, opened(url) as index:
         server.answers["/acme/"] = ("200 OK", {"Content-Type": SIMPLE}, body)
         with pytest.raises(errors.ProtocolError, match="no list of projects"):
+            index.projects()
+        server.answers["/acme/"] = ("200 OK", {"Content-Type": SIMPLE}, HEAVY)
+        with pytest.raises(errors.ProtocolError, match="sent JSON with more than 1000000 values"):
             index.projects()
         names = json.dumps({"projects": [{"name": name} for name in ("b", "../x", 5, "A", "a")]})
         server.answers["/acme/"] = ("200 OK", {"Content-Type": SIMPLE}, names.encode())
