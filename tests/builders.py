@@ -5,6 +5,7 @@ equal bytes.
 from __future__ import annotations
 
 import base64
+import bz2
 import gzip
 import hashlib
 import io
@@ -85,7 +86,7 @@ def make_sdist(
         ),
     }
     placed = {f"{top}/{path}": data for path, data in content.items()}
-    return f"{top}{ending}", make_zip(placed) if ending == ".zip" else make_tar(placed)
+    return f"{top}{ending}", make_zip(placed) if ending == ".zip" else make_tar(placed, ending)
 
 
 def make_zip(files: Mapping[str, bytes]) -> bytes:
@@ -99,14 +100,16 @@ def make_zip(files: Mapping[str, bytes]) -> bytes:
     return target.getvalue()
 
 
-def make_tar(files: Mapping[str, bytes]) -> bytes:
-    """A tar.gz of `files`, path to content, in the order given."""
+def make_tar(files: Mapping[str, bytes], ending: str = ".tar.gz") -> bytes:
+    """A compressed tar of `files`, path to content, in the order given."""
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode="w") as archive:
         for path, data in files.items():
             member = tarfile.TarInfo(path)
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
+    if ending == ".tar.bz2":
+        return bz2.compress(target.getvalue())
     return gzip.compress(target.getvalue(), mtime=0)
 
 

@@ -34,7 +34,7 @@ def read_pkg_info(file: BinaryIO, sdist: Sdist) -> bytes:
     """
     if sdist.ending == ".zip":
         return zips.read_zip_member(file, _choose_pkg_info)
-    return tars.read_tar_pkg_info(file)
+    return tars.read_tar_pkg_info(file, sdist.ending)
 
 
 def _metadata_of(wheel: Wheel) -> zips.Choose:

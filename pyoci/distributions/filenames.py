@@ -19,7 +19,7 @@ from pyoci.errors import InvalidRequest
 
 FILENAME_LIMIT = 255  # characters; what file systems allow
 VERSION_LIMIT = 200  # characters
-SDIST_ENDINGS = (".tar.gz", ".zip")
+SDIST_ENDINGS = (".tar.gz", ".zip", ".tar.bz2", ".tgz")  # PyPI takes no new files with the last two (PEP 527)
 
 # The characters of names, versions, build numbers and tags. Version() alone would accept blanks.
 _SPELLING = re.compile(r"[A-Za-z0-9._+!-]+")
@@ -37,7 +37,7 @@ class Sdist:
 
     @property
     def suffix(self) -> str:
-        """`.tar.gz` or `.zip`."""
+        """One of SDIST_ENDINGS."""
         return self.ending
 
     @property
@@ -81,7 +81,7 @@ def parse_filename(text: str, project: ProjectName | None = None) -> Distributio
     if project is not None and version is not None:
         return Sdist(project, version, ending, text)
     try:
-        spelled, version = parse_sdist_filename(text)
+        spelled, version = parse_sdist_filename(f"{text.removesuffix(ending)}.tar.gz")  # it knows few endings
         return Sdist(ProjectName.parse(spelled), version, ending, text)
     except (ValueError, InvalidRequest):  # packaging's errors are ValueErrors
         raise InvalidRequest(

@@ -1,4 +1,5 @@
-"""Reads PKG-INFO from a tar.gz that may be hostile: memory and time are bounded, errors are InvalidRequest.
+"""Reads PKG-INFO from a tar.gz or tar.bz2 that may be hostile: memory and time are bounded, errors are
+InvalidRequest.
 
 Only single headers are parsed with the standard library's tarfile. For a whole archive it would keep every
 member, read extension headers of any size into memory, recurse for each of them, and accept negative sizes.
@@ -6,21 +7,35 @@ member, read extension headers of any size into memory, recurse for each of them
 
 from __future__ import annotations
 
+import bz2
 import io
 import re
 import tarfile
 import zlib
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple, Protocol
 
 from pyoci.distributions.members import TopFolder, check_count, check_memory, check_size
 from pyoci.errors import InvalidRequest
 
-# A tar.gz must be unpacked to its end: poetry, flit and hatch put PKG-INFO last, pip uses the last of two,
-# and only the end shows whether an archive is truncated. The limits bound the time: real sdists unpack to 3
-# to 10 times their size, a bomb to 1000 times.
-UNPACKED_RATIO = 32
-UNPACKED_MINIMUM = 256 * 1024 * 1024  # bytes that any archive may unpack to
+
+class Limits(NamedTuple):
+    """How many bytes an archive may unpack to: `minimum`, and `ratio` times its size."""
+
+    minimum: int
+    ratio: int
+
+    def of(self, size: int) -> int:
+        """The limit for an archive of that size."""
+        return self.minimum + self.ratio * size
+
+
+# A tar must be unpacked to its end: poetry, flit and hatch put PKG-INFO last, pip uses the last of two, and
+# only the end shows whether an archive is truncated. The limits bound the time: real sdists unpack to 3 to
+# 10 times their size, a gzip bomb to 1000 times, a bzip2 bomb to a million times. bzip2 unpacks several
+# times more slowly than gzip.
+GZIP_LIMITS = Limits(256 * 1024 * 1024, 32)
+BZIP2_LIMITS = Limits(64 * 1024 * 1024, 16)
 EXTENSION_LIMIT = 8 * 1024 * 1024  # bytes of all pax headers and long names in an archive
 
 _PIECE = 256 * 1024
@@ -31,12 +46,17 @@ _PAX_RECORD = re.compile(rb"([0-9]{1,18}) ([^=]+)=")
 _DIGITS_LIMIT = 18  # of a size
 
 
-def read_tar_pkg_info(file: BinaryIO) -> bytes:
-    """The PKG-INFO of an sdist, at most METADATA_LIMIT bytes. Raises InvalidRequest."""
+def read_tar_pkg_info(file: BinaryIO, ending: str) -> bytes:
+    """The PKG-INFO of an sdist whose file name has this ending, at most METADATA_LIMIT bytes. Raises
+    InvalidRequest.
+    """
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
-    gunzip = _Gunzip(file, limit=UNPACKED_MINIMUM + UNPACKED_RATIO * size)
-    tar = _Tar(io.BufferedReader(gunzip, _PIECE))
+    if ending == ".tar.bz2":
+        unpacked = _Unpacked(file, bz2.BZ2Decompressor(), "bzip2", ending, limit=BZIP2_LIMITS.of(size))
+    else:
+        unpacked = _Unpacked(file, _Inflater(), "gzip", ending, limit=GZIP_LIMITS.of(size))
+    tar = _Tar(io.BufferedReader(unpacked, _PIECE))
     found = _find(tar)
     tar.drain()
     if found is None:
@@ -60,26 +80,75 @@ def _find(tar: _Tar) -> bytes | None:
     return found
 
 
-class _Gunzip(io.RawIOBase):
-    """The unpacked bytes of a file with one gzip stream (RFC 1952), at most `limit`.
+class _Decompressor(Protocol):
+    """Decompresses one stream; the interface is that of bz2.BZ2Decompressor."""
+
+    @property
+    def eof(self) -> bool:
+        """Whether the stream has ended."""
+        ...
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether all the data that was given has been read."""
+        ...
+
+    @property
+    def unused_data(self) -> bytes:
+        """What follows the stream in the data that was given."""
+        ...
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        """At most `max_length` bytes. `data` is empty unless `needs_input`."""
+        ...
+
+
+class _Inflater:
+    """A _Decompressor for gzip (RFC 1952)."""
+
+    def __init__(self) -> None:
+        self._inflater = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+
+    @property
+    def eof(self) -> bool:
+        return self._inflater.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._inflater.unconsumed_tail
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inflater.unused_data
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        return self._inflater.decompress(self._inflater.unconsumed_tail or data, max_length)
+
+
+class _Unpacked(io.RawIOBase):
+    """The unpacked bytes of a file with one gzip or bzip2 stream, at most `limit`.
 
     The standard library's gzip reads headers byte by byte, and would read millions of empty streams. Several
     streams in one file are refused, because some programs read only the first.
     """
 
-    def __init__(self, file: BinaryIO, *, limit: int) -> None:
+    def __init__(
+        self, file: BinaryIO, decompressor: _Decompressor, kind: str, ending: str, *, limit: int
+    ) -> None:
         self._file = file
+        self._decompressor = decompressor
+        self._kind = kind
+        self._expected = ending.removeprefix(".")
         self._left = limit
         self._limit = limit
-        self._inflater = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         piece = b""
-        while not piece and not self._inflater.eof:
-            piece = self._inflate(len(buffer))
+        while not piece and not self._decompressor.eof:
+            piece = self._unpack(len(buffer))
         self._left -= len(piece)
         if self._left < 0:
             raise InvalidRequest(f"the sdist unpacks to over {self._limit} bytes; expected less for its size")
@@ -88,24 +157,26 @@ class _Gunzip(io.RawIOBase):
         buffer[: len(piece)] = piece
         return len(piece)
 
-    def _inflate(self, size: int) -> bytes:
-        packed = self._inflater.unconsumed_tail or self._file.read(_PIECE)
-        if not packed:
-            raise InvalidRequest("the sdist ends too early; expected a whole tar.gz")
+    def _unpack(self, size: int) -> bytes:
+        packed = self._file.read(_PIECE) if self._decompressor.needs_input else b""
+        if not packed and self._decompressor.needs_input:
+            raise InvalidRequest(f"the sdist ends too early; expected a whole {self._expected}")
         try:
-            return self._inflater.decompress(packed, size)
-        except zlib.error as error:
+            return self._decompressor.decompress(packed, size)
+        except (zlib.error, OSError) as error:  # bz2 raises OSError
             check_memory(error)
             raise InvalidRequest(
-                "the sdist can't be unpacked; expected a tar.gz, as its name says"
+                f"the sdist can't be unpacked; expected a {self._expected}, as its name says"
             ) from error
 
     def _check_end(self) -> None:
         """Raises InvalidRequest if data follows the stream. Zeros may: some programs pad with them."""
-        rest = self._inflater.unused_data
+        rest = self._decompressor.unused_data
         while rest:
             if rest.count(0) != len(rest):
-                raise InvalidRequest("the sdist has other data after its gzip stream; expected nothing there")
+                raise InvalidRequest(
+                    f"the sdist has other data after its {self._kind} stream; expected nothing there"
+                )
             rest = self._file.read(_PIECE)
 
 
@@ -166,7 +237,7 @@ class _Tar:
         try:
             return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         except tarfile.HeaderError as error:
-            raise InvalidRequest("the sdist holds a broken tar header; expected a tar.gz") from error
+            raise InvalidRequest("the sdist holds a broken tar header; expected a tar archive") from error
 
     def _is_extension(self, header: tarfile.TarInfo, extension: dict[str, str]) -> bool:
         """Whether `header` is an extension of the next one; its records are added to `extension`."""
@@ -201,7 +272,9 @@ def _extension_records(kind: bytes, data: bytes) -> dict[str, str]:
 def _member(header: tarfile.TarInfo, extension: dict[str, str]) -> _Member:
     size = _size(extension["size"]) if "size" in extension else header.size
     if size < 0 or header.type == tarfile.GNUTYPE_SPARSE:
-        raise InvalidRequest(f"{header.name[:100]!a} has no size, or holes in it; expected a plain tar.gz")
+        raise InvalidRequest(
+            f"{header.name[:100]!a} has no size, or holes in it; expected a plain tar archive"
+        )
     # Links, folders and devices have no content, as in tarfile, which pip uses.
     has_content = header.isreg() or header.type not in tarfile.SUPPORTED_TYPES
     return _Member(
@@ -220,7 +293,7 @@ def _pax_records(data: bytes) -> dict[str, str]:
         found = _PAX_RECORD.match(data, start)
         end = start + int(found[1]) if found else 0
         if found is None or not found.end() < end <= len(data) or data[end - 1] != _NEWLINE:
-            raise InvalidRequest("the sdist holds a broken pax header; expected a tar.gz")
+            raise InvalidRequest("the sdist holds a broken pax header; expected a tar archive")
         if found[2] in (b"path", b"size"):
             records[found[2].decode()] = data[found.end() : end - 1].decode("utf-8", "surrogateescape")
         start = end
@@ -234,4 +307,4 @@ def _size(text: str) -> int:
 
 
 def _cut_short() -> InvalidRequest:
-    return InvalidRequest("the sdist ends inside a member; expected a whole tar.gz")
+    return InvalidRequest("the sdist ends inside a member; expected a whole tar archive")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 from urllib.parse import unquote, urlsplit
 
-from pyoci.distributions.filenames import parse_filename
+from pyoci.distributions.filenames import SDIST_ENDINGS, parse_filename
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest, NotFound, ProtocolError
 from pyoci.library.server import SIMPLE, ServerIndex, limited
@@ -141,7 +141,7 @@ class FolderSource:
         self.address = str(folder)
         self._files: defaultdict[str, list[SourceFile]] = defaultdict(list)
         for path in islice(sorted(folder.rglob("*")), _FILES):
-            if path.is_file() and path.name.endswith((".whl", ".tar.gz", ".zip", ".tar.bz2", ".tgz")):
+            if path.is_file() and path.name.endswith((".whl", *SDIST_ENDINGS)):
                 stat = path.stat()
                 file = SourceFile(
                     filename=path.name,

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from pyoci.distributions.filenames import parse_filename
+from pyoci.distributions.filenames import SDIST_ENDINGS, parse_filename
 from pyoci.distributions.metadata import read_metadata
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest
@@ -86,8 +86,9 @@ def project_in(path: Path) -> ProjectName | None:
     """The project of an sdist whose file name alone doesn't say where the version begins: the one that its
     metadata agrees with (`elementtree-1.2.6-20050316.tar.gz`). None for any other file.
     """
-    stem = path.name.removesuffix(".zip").removesuffix(".tar.gz")
-    if stem == path.name or stem.count("-") < 2:
+    ending = next((ending for ending in SDIST_ENDINGS if path.name.endswith(ending)), None)
+    stem = path.name.removesuffix(ending or "")
+    if ending is None or stem.count("-") < 2:
         return None
     for end in sorted((found.start() for found in re.finditer("-", stem)), reverse=True)[:_HYPHENS]:
         with suppress(InvalidRequest, OSError), path.open("rb") as content:

@@ -23,6 +23,7 @@ from packaging.version import Version
 API_VERSION = "1.4"
 
 _FILENAME = re.compile(r"[A-Za-z0-9._+!~ ()-]{1,255}")  # some uploads of the early years have blanks
+_OLD_SDIST = re.compile(r"\.(?:tar\.bz2|tgz)\Z")  # endings that packaging doesn't know
 _ALGORITHM = re.compile(r"[a-z0-9_]{1,20}")
 _HEX = re.compile(r"[0-9a-fA-F]{8,256}")
 _DIGITS = {"md5": 32, "sha1": 40, "sha224": 56, "sha256": 64, "sha384": 96, "sha512": 128}
@@ -265,7 +266,7 @@ def version_in(filename: str) -> Version | None:
     try:
         if filename.endswith(".whl"):
             return parse_wheel_filename(filename)[1]
-        return parse_sdist_filename(filename)[1]
+        return parse_sdist_filename(_OLD_SDIST.sub(".tar.gz", filename))[1]
     except ValueError:  # packaging's errors are subclasses; int() raises one for 5,000 digits
         return None
 

@@ -26,7 +26,12 @@ files = Blueprint("files", __name__)
 # delete. Every request that arrives is authorised, whatever a client has cached.
 _FOR_EVER = "private, max-age=31536000, immutable"
 _CHECK_FIRST = "private, no-cache"
-_ENDINGS = {".gz": "application/gzip", ".zip": "application/zip"}
+_ENDINGS = {
+    ".gz": "application/gzip",
+    ".tgz": "application/gzip",
+    ".zip": "application/zip",
+    ".bz2": "application/x-bzip2",
+}
 _BINARY = "application/octet-stream"
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _EXPECTED_YANK = 'expected JSON, {"yanked": "reason"} or {"yanked": true} or {"yanked": false}'
@@ -35,7 +40,7 @@ _EXPECTED_YANK = 'expected JSON, {"yanked": "reason"} or {"yanked": true} or {"y
 class FilenameConverter(BaseConverter):
     """A path's last segment, if it ends like the file names of package indexes."""
 
-    regex = r"[^/]+\.(?:whl|tar\.gz|zip)"
+    regex = r"[^/]+\.(?:whl|tar\.gz|zip|tar\.bz2|tgz)"
     weight = 50
 
 

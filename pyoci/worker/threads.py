@@ -18,7 +18,7 @@ from typing import Any
 
 SECONDS = 10.0  # for which a request waits for a thread; pip gives up after 15
 
-_TRANSFER = re.compile(rb"\s*(?:GET \S+\.(?:whl|gz|zip)[ ?]|GET /v2/|POST |PUT |PATCH |DELETE )")
+_TRANSFER = re.compile(rb"\s*(?:GET \S+\.(?:whl|gz|zip|bz2|tgz)[ ?]|GET /v2/|POST |PUT |PATCH |DELETE )")
 
 
 class Queues:

@@ -6,6 +6,8 @@ import string
 
 from hypothesis import strategies as st
 
+from pyoci.distributions.filenames import SDIST_ENDINGS
+
 _ENDS = string.ascii_letters + string.digits
 names = st.from_regex(r"\A[A-Za-z0-9](?:[A-Za-z0-9._-]{0,30}[A-Za-z0-9])?\Z")
 _numbers = st.integers(0, 10**6).map(str)
@@ -32,4 +34,4 @@ _platforms = st.sampled_from(
 )
 _builds = st.sampled_from(["", "1-", "2local-", "20260101-"])
 tails = st.builds("{}{}-{}-{}.whl".format, _builds, _pythons, _abis, _platforms)
-suffixes = tails | st.sampled_from([".tar.gz", ".zip"])
+suffixes = tails | st.sampled_from(SDIST_ENDINGS)

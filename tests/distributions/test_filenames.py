@@ -9,6 +9,7 @@ from packaging.version import Version
 
 from pyoci.distributions.filenames import (
     FILENAME_LIMIT,
+    SDIST_ENDINGS,
     Distribution,
     Sdist,
     Wheel,
@@ -54,6 +55,8 @@ def sdist(name: str, version: str, ending: str, filename: str) -> Sdist:
         (sdist("hello-world", "1.0", ".tar.gz", "Hello.World-1.0.tar.gz"), "1.0"),
         (sdist("hello-world", "1.0", ".zip", "hello-world-1.0.zip"), "1.0"),
         (sdist("hello-world", "1.0rc1", ".zip", "hello-world-1.0RC1.zip"), "1.0RC1"),
+        (sdist("twisted", "12.0.0", ".tar.bz2", "Twisted-12.0.0.tar.bz2"), "12.0.0"),
+        (sdist("hello-world", "1.0rc1", ".tgz", "hello-world-1.0RC1.tgz"), "1.0RC1"),
         (sdist("a-1-0", "1", ".tar.gz", "a-1.0-1.tar.gz"), "1"),
         (sdist("a", "1!2.0+cu.121", ".tar.gz", "a-1!2.0+cu.121.tar.gz"), "1!2.0+cu.121"),
     ],
@@ -72,6 +75,7 @@ def test_parse(expected: Distribution, version_text: str) -> None:
     [
         ("hello-world-2.1.2-beta.tar.gz", "hello-world", "2.1.2b0", "2.1.2-beta"),
         ("elementtree-1.2.6-20050316.zip", "elementtree", "1.2.6.post20050316", "1.2.6-20050316"),
+        ("elementtree-1.2.6-20050316.tar.bz2", "elementtree", "1.2.6.post20050316", "1.2.6-20050316"),
         ("zope.interface-1.0-2.tar.gz", "zope-interface", "1.0.post2", "1.0-2"),
         ("calver-pkg-1-0+ubuntu-3.tar.gz", "calver-pkg", "1.post0+ubuntu.3", "1-0+ubuntu-3"),
         ("a-1.0-1.tar.gz", "a", "1.0.post1", "1.0-1"),
@@ -124,8 +128,10 @@ def test_kinds() -> None:
         pytest.param("a-1.0." + "0" * 255 + ".zip", "over 255", id="long"),
         pytest.param("a-1.0.egg", "neither", id="egg"),
         pytest.param("a-1.0.exe", "neither", id="exe"),
-        pytest.param("a-1.0.tar.bz2", "neither", id="bz2"),
-        pytest.param("a-1.0.tgz", "neither", id="tgz"),
+        pytest.param("a-1.0.tar", "neither", id="not packed"),
+        pytest.param("a-1.0.tar.Z", "neither", id="compress"),
+        pytest.param("a-1.0.tar.xz", "neither", id="xz"),
+        pytest.param("a-1.0.tbz", "neither", id="tbz"),
         pytest.param("a-1.0.TAR.GZ", "neither", id="capitals"),
         pytest.param("a-1.0-py3-none-any.whl.asc", "neither", id="signature"),
         pytest.param("a-1.0-py3-none-any.whl.metadata", "neither", id="metadata"),
@@ -171,6 +177,8 @@ def test_refused(text: str, sentence: str) -> None:
         ("1.0", ".tar.gz", "hello_world-1.0.tar.gz"),
         ("1.0+ubuntu-1", ".tar.gz", "hello_world-1.0+ubuntu-1.tar.gz"),
         ("1!2.0", ".zip", "hello_world-1!2.0.zip"),
+        ("1.0", ".tar.bz2", "hello_world-1.0.tar.bz2"),
+        ("1.0", ".tgz", "hello_world-1.0.tgz"),
     ],
 )
 def test_rebuild(version_text: str, suffix: str, filename: str) -> None:
@@ -223,7 +231,7 @@ def test_rebuild_is_inverse(name: str, version_text: str, suffix: str) -> None:
     )
 
 
-@given(names, version_texts(), st.sampled_from([".tar.gz", ".zip"]))
+@given(names, version_texts(), st.sampled_from(SDIST_ENDINGS))
 def test_legacy_sdists(name: str, version_text: str, ending: str) -> None:
     """An sdist's name may have the author's spelling."""
     assume(".." not in name)

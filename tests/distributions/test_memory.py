@@ -36,6 +36,7 @@ LARGE = "x" * (METADATA_LIMIT - 1000)
 ARCHIVES = {
     "wheel": make_wheel(extra_headers=[("Description", LARGE)]),
     "sdist": make_sdist(extra_headers=[("Description", LARGE)]),
+    "tar.bz2": make_sdist(ending=".tar.bz2", extra_headers=[("Description", LARGE)]),
     "zip": make_sdist(ending=".zip", extra_headers=[("Description", LARGE)]),
 }
 

@@ -9,7 +9,7 @@ import io
 
 import pytest
 
-from pyoci.distributions.filenames import parse_filename
+from pyoci.distributions.filenames import SDIST_ENDINGS, parse_filename
 from pyoci.distributions.metadata import read_metadata
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest
@@ -27,6 +27,7 @@ SDISTS = [
     pytest.param("simplejson-1.7.3", "simplejson", "1.7.3", "1.7.3", id="metadata 1.0"),
     pytest.param("pytz-2004b", "pytz", "2004b", "2004b0", id="a letter"),
     pytest.param("setuptools-0.6c11", "setuptools", "0.6c11", "0.6rc11", id="a release candidate"),
+    pytest.param("Twisted-12.0.0", "Twisted", "12.0.0", "12.0.0", id="a capital, often in bzip2"),
     pytest.param("zope.interface-4.0.5", "zope.interface", "4.0.5", "4.0.5", id="a dot"),
     pytest.param("Django-1.1.3", "Django", "1.1.3", "1.1.3", id="a capital"),
     pytest.param(
@@ -38,12 +39,12 @@ SDISTS = [
 ]
 
 
-@pytest.mark.parametrize("ending", [".tar.gz", ".zip"])
+@pytest.mark.parametrize("ending", SDIST_ENDINGS)
 @pytest.mark.parametrize(("stem", "name", "version", "normalized"), SDISTS)
 def test_sdists(stem: str, name: str, version: str, normalized: str, ending: str) -> None:
     """They can be uploaded with a form that has the project's name."""
     project, members = ProjectName.parse(name), make_old(stem, name, version)
-    content = make_zip(members) if ending == ".zip" else make_tar(members)
+    content = make_zip(members) if ending == ".zip" else make_tar(members, ending)
     found = read_metadata(io.BytesIO(content), parse_filename(f"{stem}{ending}", project))
     assert (found.name, str(found.version)) == (project, normalized)
 
@@ -71,12 +72,6 @@ REFUSED = [
         make_tar(make_old("pytz-2011k", "pytz", "2011k")),
         "expected pytz-version.tar.gz with a PEP 440 version",
         id="pip and uv ignore versions that PEP 440 doesn't know",
-    ),
-    pytest.param(
-        "Twisted-12.0.0.tar.bz2",
-        b"BZh9",
-        "neither a wheel nor an sdist",
-        id="PyPI takes no .tar.bz2 any more",
     ),
     pytest.param(
         "reportlab-2.3.zip",

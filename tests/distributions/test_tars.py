@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import random
 import tarfile
 import zlib
 from collections.abc import Iterable
@@ -15,12 +17,13 @@ from hypothesis import strategies as st
 from pyoci.distributions.filenames import parse_filename
 from pyoci.distributions.members import MEMBER_LIMIT
 from pyoci.distributions.metadata import read_metadata
-from pyoci.distributions.tars import EXTENSION_LIMIT, UNPACKED_MINIMUM, UNPACKED_RATIO
+from pyoci.distributions.tars import BZIP2_LIMITS, EXTENSION_LIMIT, GZIP_LIMITS
 from pyoci.errors import InvalidRequest
 from tests.builders import make_metadata, make_sdist, make_tar, make_wheel
 from tests.distributions.conftest import Read, Refusal
 
 SDIST = "hello_world-1.0.tar.gz"
+BZIP2 = "hello_world-1.0.tar.bz2"
 PATH = "hello_world-1.0/PKG-INFO"
 TEXT = make_metadata()
 MEBIBYTE = bytes(1024 * 1024)
@@ -66,6 +69,26 @@ def bomb(head: bytes, block: bytes, times: int) -> bytes:
     return start + again * times
 
 
+def bzip2_stream(*parts: bytes, times: int = 1) -> bytes:
+    """A bzip2 stream of a block for each part, of which the last is repeated. Blocks begin at any bit."""
+    first = [_bzip2_block(part) for part in parts]
+    blocks = [*first[:-1], *[first[-1]] * times]
+    checksum = 0
+    for block in blocks:  # bits 48 to 79 are the block's checksum
+        checksum = ((checksum << 1 | checksum >> 31) & 0xFFFFFFFF) ^ int(block[48:80], 2)
+    bits = f"{''.join(blocks)}{_BZIP2_END}{checksum:032b}"
+    bits += "0" * (-len(bits) % 8)
+    return b"BZh9" + int(bits, 2).to_bytes(len(bits) // 8, "big")
+
+
+def _bzip2_block(content: bytes) -> str:
+    """The bits of the only block of that content."""
+    stream = bz2.compress(content)[4:]
+    bits = f"{int.from_bytes(stream, 'big'):0{len(stream) * 8}b}"
+    return bits[: bits.rindex(_BZIP2_END)]
+
+
+_BZIP2_END = f"{0x177245385090:048b}"
 PKG_INFO = make_member(PATH, TEXT)
 
 
@@ -210,10 +233,101 @@ def test_refused(refusal: Refusal, content: bytes, sentence: str) -> None:
     assert sentence in refusal(SDIST, content)
 
 
+def test_tgz(read: Read) -> None:
+    """It is a tar.gz."""
+    assert read("hello_world-1.0.tgz", gzipped(PKG_INFO)).text == TEXT
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(make_tar({PATH: TEXT}, ".tar.bz2"), id="plain"),
+        pytest.param(bz2.compress(PKG_INFO + END, 1), id="small blocks"),
+        pytest.param(bz2.compress(PKG_INFO), id="no end mark"),
+        pytest.param(bz2.compress(PKG_INFO + END) + bytes(500_000), id="zeros after the stream"),
+        pytest.param(
+            bz2.compress(
+                make_member("hello_world-1.0/x", random.Random(1).randbytes(3_000_000)) + PKG_INFO + END
+            ),
+            id="several blocks",
+        ),
+        pytest.param(
+            bz2.compress(make_header("hello_world-1.0/x", 60 << 20) + MEBIBYTE * 60 + PKG_INFO + END),
+            id="within bounds",
+        ),
+        pytest.param(bzip2_stream(PKG_INFO, make_header("hello_world-1.0/x"), times=100), id="many blocks"),
+    ],
+)
+def test_bzip2(read: Read, content: bytes) -> None:
+    """PyPI serves old sdists in bzip2."""
+    assert read(BZIP2, content).text == TEXT
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        pytest.param(b"", "ends too early; expected a whole tar.bz2", id="empty"),
+        pytest.param(b"BZh9", "too early", id="head only"),
+        pytest.param(b"hello", "expected a tar.bz2, as its name says", id="text"),
+        pytest.param(gzipped(PKG_INFO), "expected a tar.bz2, as its name says", id="gzip"),
+        pytest.param(make_wheel()[1], "as its name says", id="zip"),
+        pytest.param(bz2.compress(b""), "no PKG-INFO", id="bzip2 of nothing"),
+        pytest.param(bz2.compress(b"a" * 512), "header", id="bzip2 of text"),
+        pytest.param(bz2.compress(PKG_INFO + END)[:-1], "too early", id="last byte missing"),
+        pytest.param(bz2.compress(PKG_INFO + END)[:50], "too early", id="cut short"),
+        pytest.param(bz2.compress(PKG_INFO + END)[:-4] + bytes(4), "as its name says", id="wrong checksum"),
+        pytest.param(bz2.compress(PKG_INFO + END) + b"x", "after its bzip2 stream", id="data after it"),
+        pytest.param(
+            bz2.compress(PKG_INFO + END) + bytes(500_000) + b"x",
+            "after its bzip2 stream",
+            id="data far after it",
+        ),
+        pytest.param(bz2.compress(PKG_INFO) + bz2.compress(END), "after its bzip2 stream", id="two streams"),
+        pytest.param(
+            bz2.compress(PKG_INFO) + bz2.compress(b"") * 100_000, "after its bzip2 stream", id="empty streams"
+        ),
+        pytest.param(bz2.compress(PKG_INFO[:600]), "inside a member", id="tar cut inside PKG-INFO"),
+        pytest.param(bz2.compress(PKG_INFO + PKG_INFO), "twice", id="PKG-INFO twice"),
+        pytest.param(bz2.compress(make_header(PATH, 1 << 60)), "at most", id="huge PKG-INFO"),
+        pytest.param(
+            bzip2_stream(PKG_INFO, make_header("hello_world-1.0/x") * 1000, times=200),
+            str(MEMBER_LIMIT),
+            id="too many members",
+        ),
+    ],
+)
+def test_bzip2_refused(refusal: Refusal, content: bytes, sentence: str) -> None:
+    """For the same reasons as a tar.gz. A block of bzip2 needs 3.6 MB."""
+    assert sentence in refusal(BZIP2, content, megabytes=7)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        pytest.param(PKG_INFO + make_header("hello_world-1.0/x", 10 << 30), id="a member"),
+        pytest.param(PKG_INFO + END, id="after the end"),
+    ],
+)
+def test_bzip2_bomb(refusal: Refusal, head: bytes) -> None:
+    """Ten gigabytes of zeros in 400 kB are unpacked only as far as the limit, which is lower than that of
+    gzip.
+    """
+    content = bzip2_stream(head, MEBIBYTE, times=10 * 1024)
+    assert len(content) < 600_000
+    limit = BZIP2_LIMITS.of(len(content))
+    assert limit < GZIP_LIMITS.minimum
+    assert f"over {limit} bytes" in refusal(BZIP2, content, megabytes=7)
+
+
+def test_bzip2_by_the_name_of_a_gzip(refusal: Refusal) -> None:
+    """The ending of the file name says which of them it is."""
+    assert "expected a tar.gz, as its name says" in refusal(SDIST, bz2.compress(PKG_INFO))
+
+
 def test_bomb(refusal: Refusal) -> None:
     """Ten gigabytes of zeros are unpacked only as far as the upload's size allows."""
     content = bomb(make_header("hello_world-1.0/x", 10 << 30), MEBIBYTE, 10 * 1024)
-    limit = UNPACKED_MINIMUM + UNPACKED_RATIO * len(content)
+    limit = GZIP_LIMITS.of(len(content))
     assert limit < 1 << 30
     assert f"over {limit} bytes" in refusal(SDIST, content)
 
@@ -294,13 +408,14 @@ def test_gzip_without_content(refusal: Refusal, content: bytes) -> None:
 @settings(max_examples=300)
 @given(st.data())
 def test_any_damage(data: st.DataObject) -> None:
-    """A damaged sdist, inside or outside its gzip stream, is read or refused."""
-    filename, whole = make_sdist()
+    """A damaged sdist, inside or outside its compressed stream, is read or refused."""
+    module = data.draw(st.sampled_from([gzip, bz2]))
+    filename, whole = make_sdist(ending=".tar.gz" if module is gzip else ".tar.bz2")
     inside = data.draw(st.booleans())
-    content = bytearray(gzip.decompress(whole) if inside else whole)
+    content = bytearray(module.decompress(whole) if inside else whole)
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    damaged = gzip.compress(content, 1) if inside else bytes(content)
+    damaged = module.compress(content, 1) if inside else bytes(content)
     try:
         found = read_metadata(io.BytesIO(damaged), parse_filename(filename))
     except InvalidRequest:

@@ -15,6 +15,7 @@ from werkzeug.test import TestResponse
 
 from pyoci.app import create_app
 from pyoci.config import Settings
+from pyoci.distributions.filenames import SDIST_ENDINGS
 from tests.builders import make_metadata, make_sdist, make_wheel, make_zip
 from tests.flows.conftest import Lines, MakeClient
 
@@ -108,6 +109,27 @@ def test_yank_and_delete(client: FlaskClient) -> None:
     assert client.get(f"{page}{WHEEL}").status_code == 404
     assert client.delete(f"{page}1.0").status_code == 200
     assert versions(client) == []
+
+
+@pytest.mark.parametrize("ending", SDIST_ENDINGS)
+def test_an_sdist(client: FlaskClient, ending: str) -> None:
+    """Every kind of sdist is published, listed in all formats, downloaded, yanked and deleted."""
+    filename, content = make_sdist(ending=ending)
+    assert upload(client, filename, content, version="1.0", filetype="sdist").status_code == 200
+    page = f"{ROOT}hello-world/"
+    (file,) = client.get(page, headers=JSON).get_json()["files"]
+    assert (file["filename"], file["size"]) == (filename, len(content))
+    assert f">{filename}</a>" in client.get(page).text
+    (release,) = client.get(f"{page}json").get_json()["releases"]["1.0"]
+    assert (release["filename"], release["packagetype"]) == (filename, "sdist")
+    assert [client.get(f"{page}{path}").data for path in (file["url"], filename)] == [content] * 2
+    assert [each["filename"] for each in client.get(f"{page}1.0/", headers=JSON).get_json()["files"]] == [
+        filename
+    ]
+    assert client.patch(f"{page}{filename}", json={"yanked": "broken"}).status_code == 200
+    assert client.get(page, headers=JSON).get_json()["files"][0]["yanked"] == "broken"
+    assert client.delete(f"{page}{filename}").status_code == 200
+    assert client.get(f"{page}{filename}").status_code == 404
 
 
 def test_legacy_json(client: FlaskClient) -> None:

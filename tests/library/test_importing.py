@@ -16,13 +16,14 @@ from typing import Any
 
 import pytest
 
+from pyoci.distributions.filenames import SDIST_ENDINGS
 from pyoci.errors import InvalidRequest, NotFound, ProtocolError
 from pyoci.library import Choice, ImportedFile, Index, open_index, open_source, operations
 from pyoci.library.importing import Importer
 from pyoci.library.registry import RegistryIndex
 from pyoci.library.sources import SourceFile
 from pyoci.maintenance.parallel import Turns
-from tests.builders import make_sdist, make_tar, make_wheel
+from tests.builders import make_sdist, make_tar, make_wheel, make_zip
 from tests.registry import TestRegistry, make_namespace
 from tests.serving import served
 from tests.store.shelf import NOBODY
@@ -125,6 +126,17 @@ class TestJson:
         assert (files[WHEEL[0]].upload_time, files[WHEEL[0]].yanked) == (TIME, "broken")
         assert (files[SDIST[0]].upload_time, files[SDIST[0]].yanked) == (datetime(2020, 1, 1, tzinfo=UTC), "")
         assert files[NEWER[0]].yanked is None
+
+    @pytest.mark.parametrize("ending", SDIST_ENDINGS)
+    def test_old_sdists(self, site: Site, url: str, target: Index, tmp_path: Path, ending: str) -> None:
+        """All kinds of sdists that PyPI serves, also if a requirement chooses them by their version."""
+        file = make_sdist(ending=ending)
+        site.add_file(*file)
+        site.add_json(entry(file))
+        requirements = tmp_path / "requirements.txt"
+        requirements.write_text("hello-world==1.0\n")
+        assert imported(target, url, requirements=[requirements])[file[0]].outcome == "imported"
+        assert target.project("hello-world").files[0].sha256 == hashlib.sha256(file[1]).hexdigest()
 
     def test_again_fetches_nothing(self, site: Site, url: str, target: Index) -> None:
         site.add_json(entry(WHEEL))
@@ -472,11 +484,14 @@ def test_server_as_target(url: str, tmp_path: Path) -> None:
         operations.import_files(target, source, Choice())
 
 
-def test_version_with_a_hyphen(target: Index, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", SDIST_ENDINGS)
+def test_version_with_a_hyphen(target: Index, tmp_path: Path, ending: str) -> None:
     """The file name alone doesn't say where the version begins: the metadata does."""
     name = "elementtree-1.2.6-20050316"
     text = b"Metadata-Version: 1.0\nName: elementtree\nVersion: 1.2.6-20050316\n"
-    (tmp_path / f"{name}.tar.gz").write_bytes(make_tar({f"{name}/PKG-INFO": text}))
-    assert imported(target, tmp_path)[f"{name}.tar.gz"].outcome == "imported"
-    assert [file.filename for file in target.project("elementtree").files] == [f"{name}.tar.gz"]
-    assert target.publish(tmp_path / f"{name}.tar.gz").project == "elementtree"
+    members = {f"{name}/PKG-INFO": text}
+    content = make_zip(members) if ending == ".zip" else make_tar(members, ending)
+    (tmp_path / f"{name}{ending}").write_bytes(content)
+    assert imported(target, tmp_path)[f"{name}{ending}"].outcome == "imported"
+    assert [file.filename for file in target.project("elementtree").files] == [f"{name}{ending}"]
+    assert target.publish(tmp_path / f"{name}{ending}").project == "elementtree"

@@ -17,11 +17,21 @@ from functools import partial
 
 from tests.builders import make_metadata, make_sdist, make_wheel, make_zip
 from tests.distributions import test_zip_layout as layouts
-from tests.distributions.test_tars import END, PKG_INFO, bomb, gzipped, make_header, make_member, make_pax
+from tests.distributions.test_tars import (
+    END,
+    PKG_INFO,
+    bomb,
+    bzip2_stream,
+    gzipped,
+    make_header,
+    make_member,
+    make_pax,
+)
 from tests.distributions.test_zips import deflated, make_many, make_raw, patched, patched_twice
 
 WHEEL = "hello_world-1.0-py3-none-any.whl"
 SDIST = "hello_world-1.0.tar.gz"
+BZIP2 = "hello_world-1.0.tar.bz2"
 METADATA = "hello_world-1.0.dist-info/METADATA"
 TOP = "hello_world-1.0/"
 TEXT = make_metadata()
@@ -241,6 +251,21 @@ TARS = {
     ),
     "an endless gzip header": sdist(lambda: b"\x1f\x8b\x08\x08" + bytes(5) + b"\xff" + b"a" * 30_000_000),
     "empty blocks": sdist(lambda: b"\x1f\x8b\x08\x00" + bytes(5) + b"\xff" + b"\0\0\0\xff\xff" * 6_000_000),
+    "10 GB of zeros in bzip2": Archive(
+        BZIP2,
+        lambda: bzip2_stream(PKG_INFO + make_header(f"{TOP}x", 10 << 30), MEBIBYTE, times=10240),
+        sentence="unpacks to over",
+    ),
+    "a million members in bzip2": Archive(
+        BZIP2,
+        lambda: bzip2_stream(PKG_INFO, make_header(f"{TOP}x") * 1000, times=1000),
+        sentence="too many members",
+    ),
+    "many bzip2 streams": Archive(
+        BZIP2,
+        lambda: make_sdist(ending=".tar.bz2")[1] + bz2.compress(b"") * 500_000,
+        sentence="after its bzip2 stream",
+    ),
     "bzip2": sdist(lambda: bz2.compress(gzip.decompress(make_sdist()[1]))),
     "lzma": sdist(lambda: lzma.compress(gzip.decompress(make_sdist()[1]))),
     "not packed": sdist(lambda: gzip.decompress(make_sdist()[1])),
@@ -253,6 +278,7 @@ CUT = {
     for kind, (filename, content) in {
         "wheel": make_wheel(),
         "tar.gz": make_sdist(),
+        "tar.bz2": make_sdist(ending=".tar.bz2"),
         "zip": make_sdist(ending=".zip"),
     }.items()
     for tenths in range(10)

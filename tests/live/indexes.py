@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -53,6 +54,12 @@ class PackageIndex:
     def filenames(self, project: str) -> list[str]:
         """The names of the files on the page of `project`."""
         return [file["filename"] for file in self.page(project)["files"]]
+
+    def upload(self, file: Path) -> None:
+        """Upload a file with no more fields than it needs."""
+        with file.open("rb") as content:
+            answer = self._request("POST", "", data={":action": "file_upload"}, files={"content": content})
+        assert answer.status_code == 200, answer.text
 
     def yank(self, path: str, reason: str | bool) -> None:
         """Yank a file or a version, `hello-world/1.0`."""

@@ -67,7 +67,14 @@ def large_wheel(folder: Path, mebibytes: int, *, tag: str = "py3-none-any") -> P
     return path
 
 
-def sdist(folder: Path, name: str = "hello-world", version: str = "1.0", *, text: str = "") -> Path:
+def sdist(
+    folder: Path,
+    name: str = "hello-world",
+    version: str = "1.0",
+    *,
+    text: str = "",
+    ending: str = ".tar.gz",
+) -> Path:
     """Write an sdist into `folder`."""
     module = canonicalize_name(name).replace("-", "_")
     files = {
@@ -75,7 +82,7 @@ def sdist(folder: Path, name: str = "hello-world", version: str = "1.0", *, text
         "backend.py": _BACKEND,
         f"{module}.py": f"TEXT = {text!r}\n".encode(),
     }
-    filename, content = make_sdist(name, version, files=files)
+    filename, content = make_sdist(name, version, ending, files=files)
     return _written(folder / filename, content)
 
 

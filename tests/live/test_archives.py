@@ -110,7 +110,7 @@ def test_metadata(server: ArchiveServer, archive: Archive) -> None:
 
 @pytest.mark.parametrize("archive", archives.TARS.values(), ids=archives.TARS)
 def test_tar(server: ArchiveServer, archive: Archive) -> None:
-    """An sdist's tar.gz with any content."""
+    """An sdist's tar.gz or tar.bz2 with any content."""
     check(server, archive)
 
 

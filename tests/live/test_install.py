@@ -11,7 +11,7 @@ import pytest
 from tests.live import packages
 from tests.live.clients import Clients, Outcome
 from tests.live.indexes import PackageIndex
-from tests.live.publishing import published, uv
+from tests.live.publishing import published, refused, uv
 
 Installer = Callable[..., Outcome]
 
@@ -69,6 +69,30 @@ def test_sdist(
 
     assert clients.installed(python) == ["hello-world==1.0"]
     assert "from an sdist" in (clients.modules(python) / "hello_world.py").read_text()
+
+
+@pytest.mark.parametrize("ending", [".tar.bz2", ".tgz"])
+def test_old_sdist(
+    install: Installer,
+    clients: Clients,
+    package_index: PackageIndex,
+    python: Path,
+    tmp_path: Path,
+    ending: str,
+) -> None:
+    """The kinds that PyPI serves and takes no more. Today's clients upload none, so the form is posted. uv
+    installs none since 0.12, and says why.
+    """
+    package_index.upload(packages.sdist(tmp_path, text="from an old sdist", ending=ending))
+
+    outcome = install(clients, package_index, python, "hello-world")
+
+    if install is uv_install:
+        assert "PEP 625" in refused(outcome)
+        return
+    published(outcome)
+    assert clients.installed(python) == ["hello-world==1.0"]
+    assert "from an old sdist" in (clients.modules(python) / "hello_world.py").read_text()
 
 
 def test_platform_wheel(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from packaging.version import Version
 
 from pyoci.errors import ProtocolError
 from pyoci.simple_api.model import File, Page, ProjectStatus
@@ -215,6 +216,14 @@ def test_versions(value: Any, versions: tuple[str, ...]) -> None:
     """Those that the page lists, else those in the file names, in order."""
     files = [entry(filename=name) for name in ("a-1.10.tar.gz", NAME, "a-x.tar.gz", "a.exe", "b-1.0.zip")]
     assert from_json(*files, versions=value).versions == versions
+
+
+@pytest.mark.parametrize("name", ["a-1.10.tar.bz2", "a-1.10.tgz"])
+def test_versions_of_old_sdists(name: str) -> None:
+    """pip installs them, so their versions count."""
+    page = from_json(entry(filename=name), entry(filename="a-1.2.tar.Z"), versions=None)
+    assert page.versions == ("1.10",)
+    assert [file.filename for file in page.of_version(Version("1.10")).files] == [name]
 
 
 @pytest.mark.parametrize(

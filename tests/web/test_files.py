@@ -25,10 +25,12 @@ METADATA = "Metadata-Version: 2.1\r\nName: hello-world\nVersion: 1.0\n\nna\u00ef
 
 @pytest.fixture(autouse=True)
 def project(store: MemoryStore) -> None:
-    """A project with three files."""
+    """A project with a file of each kind."""
     store.put(WHEEL, CONTENT, metadata=METADATA)
     store.put("hello_world-1.0.tar.gz", b"sdist")
     store.put("hello_world-2.0.zip", b"zip")
+    store.put("hello_world-3.0.tar.bz2", b"bzip2")
+    store.put("hello_world-3.0.tgz", b"gzip")
 
 
 class TestDownload:
@@ -52,6 +54,8 @@ class TestDownload:
             (WHEEL, "application/octet-stream"),
             ("hello_world-1.0.tar.gz", "application/gzip"),
             ("hello_world-2.0.zip", "application/zip"),
+            ("hello_world-3.0.tar.bz2", "application/x-bzip2"),
+            ("hello_world-3.0.tgz", "application/gzip"),
         ],
     )
     def test_type(self, client: FlaskClient, filename: str, content_type: str) -> None:

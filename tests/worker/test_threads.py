@@ -42,6 +42,8 @@ def names(queues: Queues) -> list[str]:
     [
         "GET /lab/acme/hello/hello-1.0-py3-none-any.whl HTTP/1.1",
         "GET /lab/acme/hello/hello-1.0.tar.gz HTTP/1.1",
+        "GET /lab/acme/hello/hello-1.0.tar.bz2 HTTP/1.1",
+        "GET /lab/acme/hello/hello-1.0.tgz HTTP/1.1",
         "GET /v2/acme/hello/blobs/sha256:0 HTTP/1.1",
         "POST /lab/acme/ HTTP/1.1",
     ],

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pyoci.distributions.filenames import SDIST_ENDINGS
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import (
     AlreadyExists,
@@ -64,7 +65,7 @@ def test_a_wheel_is_downloaded_as_it_was_uploaded(
     assert metadata == make_metadata(name, version)
 
 
-@pytest.mark.parametrize("ending", [".tar.gz", ".zip"])
+@pytest.mark.parametrize("ending", SDIST_ENDINGS)
 def test_an_sdist_is_downloaded_as_it_was_uploaded(store: PackageStore, ending: str) -> None:
     """It has no core metadata on the page, for that may change when it is built."""
     filename, sdist = make_sdist(ending=ending)
