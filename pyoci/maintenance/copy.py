@@ -21,9 +21,9 @@ from pyoci.distributions.names import ProjectName
 from pyoci.errors import AlreadyExists, ProtocolError, PyOCIError
 from pyoci.maintenance.parallel import in_parallel, patiently
 from pyoci.maintenance.remote import Remote
-from pyoci.maintenance.transfer import Advance, Transfer, with_referrers
+from pyoci.maintenance.transfer import Advance, Transfer, parsed, with_referrers
 from pyoci.oci.errors import RegistryNotFound
-from pyoci.oci.models import Descriptor, Document, ImageIndex
+from pyoci.oci.models import Descriptor, Document, ImageIndex, Manifest
 from pyoci.oci.references import Digest, Tag
 from pyoci.store import layout
 from pyoci.store.writing.update import IndexUpdate, IndexUpdater
@@ -33,6 +33,8 @@ _FILES = 4  # files of one tag that are copied at the same time
 _LOOKED_AT = 3  # versions of a repository that are looked at for a Python package
 # The tag that stands for a list of referrers (distribution specification 1.1, "Referrers Tag Schema").
 _REFERRERS_TAG = re.compile(r"sha(256|512)-[0-9a-f]{64,128}")
+# cosign's tags for signatures, attestations and SBOMs, each of which is a layer.
+_COSIGN_TAG = re.compile(r"sha256-[0-9a-f]{64}\.(sig|att|sbom)")
 
 Outcome = Literal["copied", "changed", "present", "passed over", "failed"]
 _Place = tuple[str, Digest]  # in a version: the wheel's tags or the kind of sdist, and the file
@@ -163,10 +165,22 @@ class Copier:
         version = layout.package_in(document.image_index(), pull) if layout.version_of(task.tag) else None
         if version is not None and version.manifests:
             return self._copy_version(transfer, tag, document, version, there)
+        return self._copy_other(transfer, tag, document, there)
+
+    @staticmethod
+    def _copy_other(transfer: Transfer, tag: Tag, document: Document, there: Document | None) -> _Result:
+        """Copy a tag that is no version: a list of referrers, signatures, the marker, or anything else."""
         if there is not None and tag == layout.MARKER_TAG:
             return _Result("present")
+        if there is not None and _COSIGN_TAG.fullmatch(str(tag)):
+            ours, theirs = _layers(document), _layers(there)
+            if ours <= theirs:
+                return _Result("present", document=document)
+            if not theirs <= ours:
+                note = f"{transfer.there}:{tag} has signatures of its own, so it was not overwritten"
+                return _Result("failed", [note])
         transfer.contents(document)
-        if there is not None and _REFERRERS_TAG.fullmatch(task.tag):
+        if there is not None and _REFERRERS_TAG.fullmatch(str(tag)):
             listed, found = there.image_index(), document.image_index()
             if listed is not None and found is not None:  # the target's own signatures stay
                 wanted = with_referrers(listed, found.manifests)
@@ -312,6 +326,16 @@ def _package_in(transfer: Transfer, there: Document | None) -> ImageIndex | None
 def _foreign(transfer: Transfer, tag: Tag) -> _Result:
     note = f"{transfer.there}:{tag} is not a Python package, so it was not overwritten"
     return _Result("failed", [note])
+
+
+def _layers(document: Document) -> frozenset[tuple[Digest, tuple[tuple[str, str], ...]]]:
+    """The layers of a manifest; the document itself where it is none. The signatures of one image have the
+    same bytes, and differ in their annotations.
+    """
+    found = parsed(document)
+    layers = found.layers if isinstance(found, Manifest) else ()
+    known = frozenset((layer.digest, tuple(sorted(layer.annotations.items()))) for layer in layers)
+    return known or frozenset({(document.digest, ())})
 
 
 def _entries(document: Document) -> tuple[Descriptor, ...]:

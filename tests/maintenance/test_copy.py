@@ -180,6 +180,48 @@ class TestTargetHasMore:
         assert listed == [theirs, ours]
         assert copy(source, target)[tag].outcome == "present"
 
+    @pytest.mark.parametrize("ending", ["sig", "att", "sbom"])
+    def test_tags_of_cosign(self, source: Place, target: Place, ending: str) -> None:
+        """The one with more signatures stays; of two that have signatures of their own, the target's."""
+        source.wheel()
+        copy(source, target)
+        tag = f"{source.digest('1.0').replace(':', '-')}.{ending}"
+        ours, theirs, another = "ours", "theirs", "another"
+        for place in (source, target):
+            _put_signatures(place, tag, theirs)
+        _put_signatures(source, tag, theirs, ours)
+        assert copy(source, target)[tag].outcome == "copied"
+        assert target.digest(tag) == source.digest(tag)
+        _put_signatures(target, tag, theirs, ours, another)
+        before = target.digest(tag)
+        assert copy(source, target)[tag].outcome == "present"
+        _put_signatures(source, tag, theirs, "later")
+        done = copy(source, target)[tag]
+        assert (done.outcome, target.digest(tag)) == ("failed", before)
+        note = f"local/acme/hello_world:{tag} has signatures of its own, so it was not overwritten"
+        assert done.notes == (note,)
+
+
+def _put_signatures(place: Place, tag: str, *signatures: str) -> None:
+    """Write a manifest with a layer for each signature, as cosign does: all have the same bytes."""
+    kind, config = "application/vnd.oci.image.config.v1+json", place.registry.put_blob(b"{}")
+    layers = [
+        {
+            "mediaType": "application/vnd.dev.cosign.simplesigning.v1+json",
+            "digest": str(place.registry.put_blob(b"payload")),
+            "size": len(b"payload"),
+            "annotations": {"dev.cosignproject.cosign/signature": signature},
+        }
+        for signature in signatures
+    ]
+    document = {
+        "schemaVersion": 2,
+        "mediaType": IMAGE_MANIFEST,
+        "config": {"mediaType": kind, "digest": str(config), "size": 2},
+        "layers": layers,
+    }
+    place.registry.put(tag, document)
+
 
 class TestLost:
     def test_manifest_gets_a_new_one(self, source: Place, target: Place) -> None:
