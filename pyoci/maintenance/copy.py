@@ -21,9 +21,9 @@ from pyoci.distributions.names import ProjectName
 from pyoci.errors import AlreadyExists, ProtocolError, PyOCIError
 from pyoci.maintenance.parallel import in_parallel, patiently
 from pyoci.maintenance.remote import Remote
-from pyoci.maintenance.transfer import Advance, Transfer, parsed, with_referrers
+from pyoci.maintenance.transfer import Advance, Transfer, layers_of, with_referrers
 from pyoci.oci.errors import RegistryNotFound
-from pyoci.oci.models import Descriptor, Document, ImageIndex, Manifest
+from pyoci.oci.models import Descriptor, Document, ImageIndex
 from pyoci.oci.references import Digest, Tag
 from pyoci.store import layout
 from pyoci.store.writing.update import IndexUpdate, IndexUpdater
@@ -165,30 +165,7 @@ class Copier:
         version = layout.package_in(document.image_index(), pull) if layout.version_of(task.tag) else None
         if version is not None and version.manifests:
             return self._copy_version(transfer, tag, document, version, there)
-        return self._copy_other(transfer, tag, document, there)
-
-    @staticmethod
-    def _copy_other(transfer: Transfer, tag: Tag, document: Document, there: Document | None) -> _Result:
-        """Copy a tag that is no version: a list of referrers, signatures, the marker, or anything else."""
-        if there is not None and tag == layout.MARKER_TAG:
-            return _Result("present")
-        if there is not None and _COSIGN_TAG.fullmatch(str(tag)):
-            ours, theirs = _layers(document), _layers(there)
-            if ours <= theirs:
-                return _Result("present", document=document)
-            if not theirs <= ours:
-                note = f"{transfer.there}:{tag} has signatures of its own, so it was not overwritten"
-                return _Result("failed", [note])
-        transfer.contents(document)
-        if there is not None and _REFERRERS_TAG.fullmatch(str(tag)):
-            listed, found = there.image_index(), document.image_index()
-            if listed is not None and found is not None:  # the target's own signatures stay
-                wanted = with_referrers(listed, found.manifests)
-                if wanted is listed:
-                    return _Result("present", document=document)
-                document = Document.of(wanted)
-        transfer.writer.push(transfer.there, tag, document)
-        return _Result("copied", document=document)
+        return _copy_other(transfer, tag, document, there)
 
     def _copy_version(
         self,
@@ -215,7 +192,11 @@ class Copier:
             version = replace(version, manifests=copied)
             document = Document.of(version)
         if _supersedes(version, before):
-            transfer.writer.push(transfer.there, tag, document)
+            if before.manifests and Document.of(version).digest == document.digest:
+                # Others publish to this version: a writer that read the tag before may write it after us.
+                self._updater.update(transfer.writer, transfer.there, tag, _replacing(version, self._now))
+            else:
+                transfer.writer.push(transfer.there, tag, document)
             if self._is_written(transfer, tag, document):
                 result.document = document
                 result.outcome = result.outcome if as_it_is or result.outcome == "failed" else "changed"
@@ -273,6 +254,29 @@ class Copier:
             return True
 
 
+def _copy_other(transfer: Transfer, tag: Tag, document: Document, there: Document | None) -> _Result:
+    """Copy a tag that is no version: a list of referrers, signatures, the marker, or anything else."""
+    if there is not None and tag == layout.MARKER_TAG:
+        return _Result("present")
+    if there is not None and _COSIGN_TAG.fullmatch(str(tag)):
+        ours, theirs = layers_of(document), layers_of(there)
+        if ours <= theirs:
+            return _Result("present", document=document)
+        if not theirs <= ours:
+            note = f"{transfer.there}:{tag} has signatures of its own, so it was not overwritten"
+            return _Result("failed", [note])
+    transfer.contents(document)
+    if there is not None and _REFERRERS_TAG.fullmatch(str(tag)):
+        listed, found = there.image_index(), document.image_index()
+        if listed is not None and found is not None:  # the target's own signatures stay
+            wanted = with_referrers(listed, found.manifests)
+            if wanted is listed:
+                return _Result("present", document=document)
+            document = Document.of(wanted)
+    transfer.writer.push(transfer.there, tag, document)
+    return _Result("copied", document=document)
+
+
 def _package_among(source: Remote, name: ProjectName, tags: tuple[str, ...]) -> dict[str, Document] | None:
     """What was read to find out whether a repository holds a Python package; None if it doesn't. Versions
     that can't be read don't count. Raises what reading raises if there are no others.
@@ -328,16 +332,6 @@ def _foreign(transfer: Transfer, tag: Tag) -> _Result:
     return _Result("failed", [note])
 
 
-def _layers(document: Document) -> frozenset[tuple[Digest, tuple[tuple[str, str], ...]]]:
-    """The layers of a manifest; the document itself where it is none. The signatures of one image have the
-    same bytes, and differ in their annotations.
-    """
-    found = parsed(document)
-    layers = found.layers if isinstance(found, Manifest) else ()
-    known = frozenset((layer.digest, tuple(sorted(layer.annotations.items()))) for layer in layers)
-    return known or frozenset({(document.digest, ())})
-
-
 def _entries(document: Document) -> tuple[Descriptor, ...]:
     found = document.image_index()
     return found.manifests if found is not None else ()
@@ -358,6 +352,18 @@ def _supersedes(version: ImageIndex, before: ImageIndex) -> bool:
     return places.issuperset(map(_place, before.manifests)) and (
         not before.manifests or layout.changed_at(version) >= layout.changed_at(before)
     )
+
+
+def _replacing(version: ImageIndex, now: Callable[[], datetime]) -> IndexUpdate:
+    """The update that writes a version in place of an older one; what others have published is kept."""
+    merging = _merging(version, now)
+
+    def apply(present: ImageIndex | None) -> ImageIndex | None:
+        if present == version:
+            return present
+        return version if present is None or _supersedes(version, present) else merging.apply(present)
+
+    return IndexUpdate(apply, merging.is_in)
 
 
 def _merging(version: ImageIndex, now: Callable[[], datetime]) -> IndexUpdate:

@@ -217,3 +217,13 @@ def parsed(document: Document) -> ImageIndex | Manifest | None:
     if document.media_type in {IMAGE_MANIFEST, DOCKER_MANIFEST}:
         return Document(IMAGE_MANIFEST, document.body).manifest()
     return None
+
+
+def layers_of(document: Document) -> frozenset[tuple[Digest, tuple[tuple[str, str], ...]]]:
+    """The layers of a manifest; the document itself where it is none. The signatures of one image have the
+    same bytes, and differ in their annotations.
+    """
+    found = parsed(document)
+    layers = found.layers if isinstance(found, Manifest) else ()
+    known = frozenset((layer.digest, tuple(sorted(layer.annotations.items()))) for layer in layers)
+    return known or frozenset({(document.digest, ())})

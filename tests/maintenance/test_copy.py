@@ -164,6 +164,26 @@ class TestTargetHasMore:
             "hello_world-1.0-cp311-cp311-any.whl",
         }
 
+    def test_writer_that_read_the_tag_before(self, source: Place, target: Place) -> None:
+        """It writes the tag after the copy has: the files of the copy are lost, and put back."""
+        source.wheel("1.0")
+        copy(source, target)
+        source.wheel("1.0", tag="cp311-cp311-any")
+        stale = target.registry.document("1.0")
+        is_written = False
+        later = iter(["the first request", "the second one"])
+
+        def before(line: str) -> None:
+            nonlocal is_written
+            if is_written and next(later, "") == "the second one":
+                target.registry.put("1.0", stale)
+            is_written = is_written or (line.startswith("PUT") and line.endswith("/manifests/1.0"))
+
+        target.registry.before = before
+        assert copy(source, target)["1.0"].outcome == "copied"
+        assert target.digest("1.0") == source.digest("1.0")
+        assert len(target.files()) == 2
+
     def test_signatures_of_both_stay(self, source: Place, target: Place) -> None:
         """Without the list of referrers, a registry has them under a tag."""
         source.wheel()
