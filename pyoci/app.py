@@ -40,6 +40,8 @@ from pyoci.store import cache, lookup, service, state
 from pyoci.telemetry.listening import Telemetry, exporter, prometheus_metrics
 from pyoci.telemetry.logs import Log
 from pyoci.telemetry.requests import watch
+from pyoci.upstream.files import UpstreamFiles
+from pyoci.upstream.folder import Folder
 from pyoci.upstream.service import Upstream
 from pyoci.web import blueprints, context
 from pyoci.web.context import lend_nothing
@@ -100,6 +102,7 @@ def create_app(
         events=events,
         path=settings.path,
         redirect=settings.redirect,
+        upstream_files=_upstream_files(settings, transport, events),
         log_user=settings.log_user,
     )
     blueprints.register(app, site)
@@ -205,6 +208,22 @@ def _upstream(settings: Settings, transport: Transport, backend: Backend, events
     # Requests to upstream use at most half of the threads; the rest stay free for the registry's packages.
     waiting = max(settings.threads // 2, 1)
     return Upstream(settings.upstream, transport, backend, events=events, waiting=waiting)
+
+
+def _upstream_files(settings: Settings, transport: Transport, events: Events) -> UpstreamFiles | None:
+    """The files of upstream's pages, if this server serves them. Creates their directory."""
+    directory = settings.upstream_files_dir
+    if not settings.upstream_files or settings.upstream is None or directory is None:
+        return None
+    folder = Folder(directory, settings.upstream_files_bytes)
+    try:
+        folder.make()
+    except OSError as exc:
+        raise WrongSettings(
+            "PyOCI can't start with these settings:\n"
+            f"  PYOCI_UPSTREAM_FILES_DIR: {exc.strerror}; expected a directory that can be written"
+        ) from exc
+    return UpstreamFiles(settings.upstream, transport, folder, settings.upstream_file_hosts, events=events)
 
 
 def _backend(settings: Settings, events: Events) -> Backend:

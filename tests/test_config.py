@@ -13,7 +13,7 @@ from pyoci.config.values import LogLevels, cores, default_threads, default_worke
 from pyoci.distributions.names import PrivateProjects
 from pyoci.errors import Denied, NotFound
 from pyoci.oci.registries import ShortUrl
-from pyoci.upstream.address import UpstreamAddress
+from pyoci.upstream.address import FileHosts, UpstreamAddress
 
 VALUES: list[tuple[str, str, str, Any]] = [
     ("PORT", "9000", "port", 9000),
@@ -35,6 +35,23 @@ VALUES: list[tuple[str, str, str, Any]] = [
         UpstreamAddress("https://host:8443/simple/", "Basic bWU6cHc="),
     ),
     ("PYOCI_UPSTREAM_ON_DENIED", "yes", "upstream_on_denied", True),
+    ("PYOCI_UPSTREAM_FILES", "direct", "upstream_files", False),
+    ("PYOCI_UPSTREAM_FILES_DIR", "/a/files", "upstream_files_dir", Path("/a/files")),
+    ("PYOCI_UPSTREAM_FILES_BYTES", "5000", "upstream_files_bytes", 5000),
+    (
+        "PYOCI_UPSTREAM_FILE_HOSTS",
+        "files.example, files.example:8443, http://10.0.0.5",
+        "upstream_file_hosts",
+        FileHosts(
+            frozenset(
+                {
+                    ("https", "files.example", 443),
+                    ("https", "files.example", 8443),
+                    ("http", "10.0.0.5", 80),
+                }
+            )
+        ),
+    ),
     ("PYOCI_PRIVATE_PROJECTS", "Acme_*, tool", "private_projects", PrivateProjects(("acme-*", "tool"))),
     ("WEB_CONCURRENCY", "3", "workers", 3),
     ("PYOCI_THREADS", "8", "threads", 8),
@@ -427,6 +444,38 @@ class TestShortUrls:
 
 class TestUpstream:
     """PYOCI_UPSTREAM_INDEX and related settings."""
+
+    def test_files_through_this_server(self, tmp_path: Path) -> None:
+        """They need an upstream and a directory."""
+        environ = {
+            "PYOCI_UPSTREAM_INDEX": "https://host/simple/",
+            "PYOCI_UPSTREAM_FILES": "proxy",
+            "PYOCI_UPSTREAM_FILES_DIR": str(tmp_path / "files"),
+        }
+        assert Settings.from_environ(environ).upstream_files
+        for missing in ("PYOCI_UPSTREAM_INDEX", "PYOCI_UPSTREAM_FILES_DIR"):
+            incomplete = {name: value for name, value in environ.items() if name != missing}
+            with pytest.raises(WrongSettings, match=f"is set without {missing}; expected both"):
+                Settings.from_environ(incomplete)
+
+    @pytest.mark.parametrize(
+        ("name", "text", "sentence"),
+        [
+            ("PYOCI_UPSTREAM_FILES", "store", "'store' is not supported yet; expected direct or proxy"),
+            ("PYOCI_UPSTREAM_FILES", "yes", "'yes' is not valid; expected direct or proxy"),
+            ("PYOCI_UPSTREAM_FILES_DIR", __file__, "is not a directory"),
+            ("PYOCI_UPSTREAM_FILES_BYTES", "0", "expected a whole number from 1"),
+            ("PYOCI_UPSTREAM_FILE_HOSTS", "https://me:hunter2@host", "has credentials or a path"),
+            ("PYOCI_UPSTREAM_FILE_HOSTS", "host/files", "has credentials or a path"),
+            ("PYOCI_UPSTREAM_FILE_HOSTS", "ftp://host", "this is no URL"),
+        ],
+    )
+    def test_wrong_settings_of_files(self, name: str, text: str, sentence: str) -> None:
+        """They stop the start, and no password is repeated."""
+        with pytest.raises(WrongSettings, match=sentence) as caught:
+            Settings.from_environ({name: text})
+        assert name in str(caught.value)
+        assert "hunter2" not in str(caught.value)
 
     @pytest.mark.parametrize(
         "url",

@@ -91,6 +91,10 @@ class PackageIndex:
         """Offer a file on the disk, as tests/live/packages.py writes it."""
         return self.add(path.name, path.read_bytes(), **keys)
 
+    def content(self, filename: str) -> bytes:
+        """The bytes of a file that it offers."""
+        return self._contents[filename]
+
     def asked(self, project: str) -> int:
         """How often a project's page was asked for."""
         return sum(f"/simple/{project}/ " in call for call in self.calls)

@@ -31,6 +31,10 @@ def _contradictions(settings: Settings) -> Iterator[str]:
     """Mistakes in combinations of settings that are each valid."""
     if settings.embedded_htpasswd is not None and settings.embedded is None:
         yield "PYOCI_EMBEDDED_HTPASSWD is set without PYOCI_EMBEDDED; expected both"
+    if settings.upstream_files and settings.upstream is None:
+        yield "PYOCI_UPSTREAM_FILES=proxy is set without PYOCI_UPSTREAM_INDEX; expected both"
+    if settings.upstream_files and settings.upstream_files_dir is None:
+        yield "PYOCI_UPSTREAM_FILES=proxy is set without PYOCI_UPSTREAM_FILES_DIR; expected both"
     if settings.cache.kind == "memory" and settings.workers > 1:
         yield (
             f"PYOCI_CACHE_URL: memory:// serves one process, and {settings.workers} are configured; "

@@ -149,6 +149,14 @@ def yes_or_no(text: str) -> bool:
     return text.lower() == "yes"
 
 
+def direct_or_proxy(text: str) -> bool:
+    if text == "store":
+        raise ValueError("'store' is not supported yet; expected direct or proxy")
+    if text not in {"direct", "proxy"}:
+        raise ValueError(f"{text[:SHOWN]!r} is not valid; expected direct or proxy")
+    return text == "proxy"
+
+
 def prefix(text: str) -> str:
     if not re.fullmatch(r"(?:/[A-Za-z0-9._~-]+)+/?|/+", text) or "/.." in text:
         raise ValueError(f"{text[:SHOWN]!r} is not a path; expected one like /packages")

@@ -45,6 +45,11 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def _report_busy(events: Events, repository: Repository) -> None:
+    events.count("limited", "large pages")
+    events.warning("store", "large pages", repository=str(repository))
+
+
 class PackageStore:
     """Python packages kept in registries. One for the process; the caller comes with each call.
 
@@ -124,6 +129,11 @@ class PackageStore:
         project = self._project(namespace, name, caller)
         return self._lookup.absence(project, self._projects_below(below, caller), fresh=fresh)
 
+    def is_known_absent(self, namespace: Namespace, name: ProjectName, caller: Credentials) -> bool:
+        """Whether the registry has recently told this caller that it doesn't have the project."""
+        project = self._project(namespace, name, caller)
+        return project.cache.access.is_absent(project.caller_key)
+
     def _projects_below(self, below: Namespace | None, caller: Credentials) -> ProjectsBelow:
         return lambda: self._roots.projects_if_any(below, caller) if below is not None else ()
 
@@ -178,9 +188,8 @@ class PackageStore:
         return self._files.labels(self._project(namespace, name, caller), filename)
 
     def summary(self, namespace: Namespace, page: ProjectPage, caller: Credentials) -> str:
-        """The Summary in METADATA of the newest version on a page; "" if there is none.
-
-        Reads METADATA of at most one file, which is then remembered.
+        """The Summary in METADATA of the newest version on a page; "" if there is none. Reads METADATA of at
+        most one file, which is then remembered.
         """
         newest = (file for file in page.files if file.version == page.latest and file.core_metadata)
         file = next(newest, None)
@@ -221,17 +230,13 @@ class PackageStore:
         """Delete a file or a whole version. Raises NotSupported if the registry can't delete."""
         self._publisher.delete(self._project(namespace, name, caller, publishing=True), target)
 
-    def _report_busy(self, repository: Repository) -> None:
-        self._events.count("limited", "large pages")
-        self._events.warning("store", "large pages", repository=str(repository))
-
     def _project(
         self, namespace: Namespace, name: ProjectName, caller: Credentials, *, publishing: bool = False
     ) -> StoredProject:
         repository = namespace.repository(name)
         session = self._gateway.session(namespace.registry, caller, publishing=publishing)
         read_limit = ReadLimit.among(
-            self._large, namespace.registry, refused=partial(self._report_busy, repository)
+            self._large, namespace.registry, refused=partial(_report_busy, self._events, repository)
         )
         if not publishing:  # an upload doesn't wait for readers of large projects
             session.large = read_limit.large

@@ -1,4 +1,6 @@
-"""UpstreamAddress: the URL and the credentials in PYOCI_UPSTREAM_INDEX and PYOCI_UPSTREAM_AUTH."""
+"""UpstreamAddress: the URL and the credentials in PYOCI_UPSTREAM_INDEX and PYOCI_UPSTREAM_AUTH.
+FileHosts: the hosts in PYOCI_UPSTREAM_FILE_HOSTS.
+"""
 
 from __future__ import annotations
 
@@ -57,6 +59,27 @@ class UpstreamAddress:
     def page_url(self, name: str) -> str:
         """The URL of a project's page, by its normalised name."""
         return f"{self.url}{quote(name, safe='')}/"
+
+
+@dataclass(frozen=True, slots=True)
+class FileHosts:
+    """The origins, besides upstream's own and public hosts, that upstream's files may come from."""
+
+    origins: frozenset[tuple[str, str, int]] = frozenset()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parse a list of hosts, `host:port`, and URLs without a path. Raises ValueError."""
+        origins = set()
+        for entry in filter(None, (part.strip() for part in text.split(","))):
+            parts = _split(entry if "://" in entry else f"https://{entry}")
+            if "@" in parts.netloc or parts.path not in {"", "/"}:
+                raise ValueError(
+                    "an entry has credentials or a path; expected hosts such as files.example,"
+                    " files.example:8443 or http://10.0.0.5:8080"
+                )
+            origins.add(origin_of(parts))
+        return cls(frozenset(origins))
 
 
 def origin_of(parts: SplitResult) -> tuple[str, str, int]:

@@ -30,6 +30,8 @@ UPLOAD_ALIASES = frozenset({ALIAS, "legacy"})
 JSON_ALIAS = "pypi"
 # The number of digits of a file's sha256 in its address: `+0123456789abcdef/<file>`.
 DIGEST_DIGITS = 16
+# The endings of the file names that have an address here.
+SERVED = (".whl", ".tar.gz", ".zip")
 # Paths that clients request from any host: uv and pdm, PEP 807, browsers, and robots.
 PROBED = frozenset({"_", ".well-known", "favicon.ico", "robots.txt"})
 

@@ -26,6 +26,7 @@ from pyoci.web.rendering import RenderedPages
 
 if TYPE_CHECKING:
     from pyoci.store.service import PackageStore
+    from pyoci.upstream.files import UpstreamFiles
 
 PROBES = frozenset({"/health", "/ready"})
 # With one of these as password, the user name may be a token.
@@ -66,6 +67,7 @@ class Site:
     request without any, and raises Unauthorized. `not_ready_reason` returns a sentence
     if this server can't work, else None. `redirect`: whether the registry's redirects of plain downloads are
     passed on to clients. `spool` is the directory for the temporary files of uploads; None is the system's.
+    `upstream_files` serves the files of upstream's pages; without it clients fetch them where the pages say.
     `key` is the key of the hashes that identify callers in the log. `log_user`: whether the log has user
     names, too.
     """
@@ -81,6 +83,7 @@ class Site:
     events: Events = field(default_factory=Events)
     path: str = ""
     redirect: bool = False
+    upstream_files: UpstreamFiles | None = None
     spool: str | None = None
     patience: Patience = field(default_factory=Patience)
     pages: RenderedPages = field(default_factory=RenderedPages)

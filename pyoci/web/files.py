@@ -5,20 +5,30 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, request
 from werkzeug.routing import BaseConverter
 
-from pyoci.errors import InvalidRequest, NotSupported, TooLarge
+from pyoci.errors import (
+    Denied,
+    InvalidRequest,
+    NotFound,
+    NotSupported,
+    PyOCIError,
+    TooLarge,
+    Unauthorized,
+)
 from pyoci.events import Events
+from pyoci.simple_api.model import File
 from pyoci.store.models import ByteRange, FileElsewhere, FileStream, PackageFile
 from pyoci.store.writing.publish import REASON_LIMIT
-from pyoci.web import answers
+from pyoci.upstream.files import Download, Wanted
+from pyoci.web import answers, finding, rendering
 from pyoci.web.addresses import DIGEST_DIGITS
 from pyoci.web.body import SMALL_BODY, RequestBody
-from pyoci.web.context import body, resolve, site
+from pyoci.web.context import ResolvedRequest, body, resolve, site
 
 files = Blueprint("files", __name__)
 
@@ -60,6 +70,12 @@ def download(path: str, filename: str, digest: str = "") -> Response:
     """The file, or a range of it, streamed from the registry. HEAD gets its size without reading it."""
     request.environ["pyoci.file"] = filename
     resolved = resolve(path)
+    return _or_upstreams(
+        resolved, filename, digest, Wanted.of, lambda: _from_registry(resolved, filename, digest)
+    )
+
+
+def _from_registry(resolved: ResolvedRequest, filename: str, digest: str) -> Response:
     namespace, name = resolved.project()
     store, wanted = site().store, ByteRange.parse(request.headers.get("Range"))
     if request.method == "HEAD" or "If-None-Match" in request.headers or "If-Range" in request.headers:
@@ -84,6 +100,12 @@ def metadata(path: str, filename: str, digest: str = "") -> Response:
     """The METADATA of a wheel, byte for byte (PEP 658)."""
     request.environ["pyoci.file"] = filename
     resolved = resolve(path)
+    return _or_upstreams(
+        resolved, filename, digest, Wanted.metadata_of, lambda: _metadata(resolved, filename, digest)
+    )
+
+
+def _metadata(resolved: ResolvedRequest, filename: str, digest: str) -> Response:
     namespace, name = resolved.project()
     content = site().store.metadata(namespace, name, filename, resolved.caller, sha256=digest)
     tag = hashlib.sha256(content).hexdigest()
@@ -93,6 +115,68 @@ def metadata(path: str, filename: str, digest: str = "") -> Response:
     span = wanted.within(len(content)) if wanted and _range_holds(tag) else None
     answer = Response(content[span.start : span.stop] if span else content, content_type=_BINARY)
     return _with_headers(answer, tag, len(content), span)
+
+
+def _or_upstreams(
+    resolved: ResolvedRequest,
+    filename: str,
+    digest: str,
+    wanted_of: Callable[[File], Wanted | None],
+    from_registry: Callable[[], Response],
+) -> Response:
+    """The answer of `from_registry`; or a file of upstream's page, if that is the page that this caller would
+    see now. A link without a digest never leads to one of those.
+    """
+    if site().upstream_files is None or not digest:
+        return from_registry()
+    refusal: PyOCIError | None = None
+    if not _is_known_absent(resolved):
+        try:
+            return from_registry()
+        except (NotFound, Unauthorized, Denied) as exc:
+            refusal = exc
+    try:
+        page = finding.find_upstream_page(resolved)
+    except (NotFound, Unauthorized, Denied):
+        if refusal is None:
+            raise
+        page = None
+    if page is None:
+        raise refusal or NotFound(f"there is no file {filename} here")
+    for file in page.files:
+        if file.filename == filename and file.hashes.get("sha256", "").startswith(digest):
+            wanted = wanted_of(file)
+            if wanted is not None:
+                return _from_upstream(wanted)
+    raise NotFound(f"upstream's page of {page.name} has no file {filename} with this sha256")
+
+
+def _is_known_absent(resolved: ResolvedRequest) -> bool:
+    """Whether the registry need not be asked for the file first."""
+    try:
+        project = resolved.page_project()
+        return site().store.is_known_absent(project.namespace, project.name, resolved.caller)
+    except PyOCIError:
+        return False
+
+
+def _from_upstream(wanted: Wanted) -> Response:
+    """A file of upstream, or a range of it."""
+    source = site().upstream_files
+    assert source is not None
+    request.environ["pyoci.origin"] = rendering.UPSTREAM  # for the log line
+    if answers.unchanged(wanted.sha256):
+        return _unchanged(wanted.sha256)
+    wanted = source.sized(wanted)
+    size = wanted.size or 0
+    asked = ByteRange.parse(request.headers.get("Range"))
+    if request.method == "HEAD":
+        answer = _with_headers(_of(wanted, Response()), wanted.sha256, size, None)
+    else:
+        span = asked.within(size) if asked and _range_holds(wanted.sha256) else None
+        answer = _streamed(source.open(wanted, span), site().events)
+    answer.headers["X-PyOCI-Origin"] = rendering.UPSTREAM
+    return answer
 
 
 @files.patch("/<path:path>/<target>", provide_automatic_options=False)
@@ -172,7 +256,7 @@ def _elsewhere(found: FileElsewhere) -> Response:
     return answer
 
 
-def _streamed(stream: FileStream, events: Events) -> Response:
+def _streamed(stream: FileStream | Download, events: Events) -> Response:
     """The answer that passes on a stream.
 
     The first piece is read before the answer starts. If the registry fails at once, or the digest of a small
@@ -189,7 +273,7 @@ def _streamed(stream: FileStream, events: Events) -> Response:
     return _with_headers(_of(stream.file, answer), stream.file.sha256, stream.size, stream.span)
 
 
-def _pieces(first: bytes, stream: FileStream, events: Events) -> Iterator[bytes]:
+def _pieces(first: bytes, stream: FileStream | Download, events: Events) -> Iterator[bytes]:
     """The pieces. Errors propagate, so that the server cuts the connection and the client notices."""
     yield first
     first = b""  # frees the piece: a slow client keeps the stream open for a long time
@@ -200,7 +284,7 @@ def _pieces(first: bytes, stream: FileStream, events: Events) -> Iterator[bytes]
         raise
 
 
-def _of(file: PackageFile, answer: Response) -> Response:
+def _of(file: PackageFile | Wanted, answer: Response) -> Response:
     """Add the headers that only files have."""
     ending = file.filename[file.filename.rfind(".") :]
     answer.content_type = _ENDINGS.get(ending, _BINARY)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pyoci.distributions.filenames import Version
 from pyoci.errors import Denied, InvalidRequest, NotFound, PyOCIError, Unauthorized
 from pyoci.store.models import Absence, ForeignPage, Namespace, ProjectPage, Root
+from pyoci.upstream.client import UpstreamPage
 from pyoci.web.context import ResolvedProject, ResolvedRequest, site
 
 
@@ -45,6 +46,14 @@ def find_page(resolved: ResolvedRequest) -> Found | Root:
         # A version of a project in the registry takes precedence, so the store has to be asked each time.
         page = replace(page, validity=None)
     return Found(resolved, project, page)
+
+
+def find_upstream_page(resolved: ResolvedRequest) -> UpstreamPage | None:
+    """Upstream's page, if that is what `find_page` shows at this address. Raises the same errors."""
+    found = find_page(resolved)
+    if isinstance(found, Root) or found.version is not None or not isinstance(found.page, ForeignPage):
+        return None
+    return found.page.page
 
 
 def find_legacy(resolved: ResolvedRequest) -> Found:

@@ -10,17 +10,18 @@ import hashlib
 import re
 import threading
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
 from cachetools import LRUCache
 from werkzeug.http import parse_etags
 
 from pyoci.distributions.names import ProjectName
+from pyoci.simple_api.model import File
 from pyoci.simple_api.writing import legacy_json, page_html, page_json, root_html, root_json
 from pyoci.store.models import PackageFile, ProjectPage
 from pyoci.upstream.client import UpstreamPage
-from pyoci.web.addresses import DIGEST_DIGITS
+from pyoci.web.addresses import DIGEST_DIGITS, SERVED
 from pyoci.web.negotiation import Representation
 
 _NEEDS_NO_QUOTING = re.compile(r"[A-Za-z0-9._-]+")
@@ -48,24 +49,28 @@ UPSTREAM = "upstream"
 Headers = list[tuple[str, str]]
 
 
-def render_page(page: ProjectPage | UpstreamPage, shape: Representation, up: str = "") -> bytes:
+def render_page(
+    page: ProjectPage | UpstreamPage, shape: Representation, up: str = "", *, proxied: bool = False
+) -> bytes:
     """The page of one project. `up` is the relative path from the requested address to the project's own.
-    Links to upstream's files are absolute, because clients download those from upstream.
+    Links to upstream's files are absolute, because clients download those from upstream, unless `proxied`.
     """
     if isinstance(page, ProjectPage):
         shown = page.as_page(lambda file: up + link(file))
         return page_json(shown) if shape.is_json else page_html(shown)
+    if proxied:
+        page = _proxied(page, up)
     # The order of keys in upstream's pages must not change, since that would change all their ETags.
     return page_json(page, files_last=False) if shape.is_json else page_html(page)
 
 
 def render_legacy(page: ProjectPage | UpstreamPage, base: str = "", summary: str = "") -> bytes:
-    """The legacy JSON of one project. Links to the registry's files start with `base`, a URL that ends with a
-    slash.
+    """The legacy JSON of one project. Links to the registry's files, and with a `base` to upstream's, start
+    with `base`, a URL that ends with a slash.
     """
     if isinstance(page, ProjectPage):
         return legacy_json(page.as_page(lambda file: base + link(file)), summary)
-    return legacy_json(page)
+    return legacy_json(_proxied(page, base) if base else page)
 
 
 def render_root(projects: Iterable[ProjectName], shape: Representation) -> bytes:
@@ -78,9 +83,32 @@ def link(file: PackageFile) -> str:
     """The file's URL, relative to its page, with the first digits of its sha256: a file that was deleted and
     published with other content has another URL. It has no query: pip appends `.metadata` to it.
     """
-    filename = file.filename
+    return _link(file.filename, file.sha256)
+
+
+def _link(filename: str, sha256: str) -> str:
     quoted = filename if _NEEDS_NO_QUOTING.fullmatch(filename) else quote(filename, safe="")
-    return f"+{file.sha256[:DIGEST_DIGITS]}/{quoted}"
+    return f"+{sha256[:DIGEST_DIGITS]}/{quoted}"
+
+
+def _proxied(page: UpstreamPage, base: str) -> UpstreamPage:
+    """The page with links to this server, which start with `base`."""
+    return replace(page, files=tuple(_proxied_file(file, base) for file in page.files))
+
+
+def _proxied_file(file: File, base: str) -> File:
+    """The file with a link to this server, without what this server can't verify. A file without a sha256 or
+    with an unusual name is unchanged.
+    """
+    if "sha256" not in file.hashes or not file.filename.endswith(SERVED):
+        return file
+    metadata = file.core_metadata
+    verifiable = isinstance(metadata, dict) and "sha256" in metadata
+    return file._replace(
+        url=base + _link(file.filename, file.hashes["sha256"]),
+        core_metadata=metadata if verifiable else None,
+        gpg_sig=None,
+    )
 
 
 @dataclass(frozen=True, slots=True)

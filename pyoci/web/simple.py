@@ -74,16 +74,17 @@ def _legacy(resolved: ResolvedRequest, page: str = "") -> Response:
     redirect = _redirect(found, request.path.removesuffix("/json"), "/json")
     if redirect is not None:
         return redirect
-    if isinstance(found.page, ForeignPage):
-        return answers.page(
-            rendering.render_legacy(found.page.page), "application/json", origin=rendering.UPSTREAM
-        )
     project = found.project
     up = "./" if found.version is None else "../"
     if project.absence is not None and found.resolved.address.aliased_json is not None:
         page = f"../{up}../{project.name}/"  # the page and the files that it links to are in the parent index
+    base = urljoin(request.base_url, page or up)
+    if isinstance(found.page, ForeignPage):
+        base = base if site().upstream_files is not None else ""
+        content = rendering.render_legacy(found.page.page, base)
+        return answers.page(content, "application/json", origin=rendering.UPSTREAM)
     summary = site().store.summary(project.namespace, found.page, resolved.caller)
-    content = rendering.render_legacy(found.page, urljoin(request.base_url, page or up), summary)
+    content = rendering.render_legacy(found.page, base, summary)
     return answers.page(content, "application/json")
 
 
@@ -106,7 +107,8 @@ def _page(found: finding.Found, shape: negotiation.Representation) -> Response:
     compressed = answers.gzip_is_welcome()
 
     def render() -> rendering.Rendered:
-        content = rendering.render_page(page, shape, "" if found.version is None else "../")
+        up = "" if found.version is None else "../"
+        content = rendering.render_page(page, shape, up, proxied=site().upstream_files is not None)
         return rendering.Rendered.of(content, shape.value, compressed=compressed, origin=origin)
 
     if not page.fingerprint:

@@ -1,0 +1,295 @@
+"""UpstreamFiles: fetched once, verified, kept; only from permitted hosts, and with the right credentials."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from werkzeug.wrappers import Request, Response
+
+from pyoci.errors import Denied, NotFound, ProtocolError, PyOCIError, Unavailable
+from pyoci.net.transport import Transport
+from pyoci.upstream.address import FileHosts, UpstreamAddress
+from pyoci.upstream.files import UpstreamFiles, Wanted
+from pyoci.upstream.folder import Folder
+from tests.upstreams import PackageIndex, package_index
+
+NAME = "flask-3.1.0-py3-none-any.whl"
+CONTENT = bytes(range(256)) * 8000  # 2 MB: more than a piece
+MakeFiles = Callable[..., UpstreamFiles]
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[PackageIndex]:
+    with package_index() as found:
+        found.add(NAME, CONTENT)
+        yield found
+
+
+@pytest.fixture
+def make_files(elsewhere: PackageIndex, tmp_path: Path) -> Iterator[MakeFiles]:
+    """Makes UpstreamFiles that share a folder, as two processes do."""
+    made: list[Transport] = []
+
+    def make(hosts: str = "", authorization: str | None = None, size: int = 10_000_000) -> UpstreamFiles:
+        transport = Transport(sleep=lambda _: None, document_seconds=5.0)
+        made.append(transport)
+        address = UpstreamAddress.parse(elsewhere.simple, authorization)
+        folder = Folder(tmp_path / "files", size)
+        return UpstreamFiles(address, transport, folder, FileHosts.parse(hosts), sleep=time.sleep)
+
+    yield make
+    for transport in made:
+        transport.close()
+
+
+@pytest.fixture
+def files(make_files: MakeFiles) -> UpstreamFiles:
+    return make_files()
+
+
+def wanted(elsewhere: PackageIndex, content: bytes = CONTENT, **overrides: Any) -> Wanted:
+    values = {
+        "filename": NAME,
+        "url": f"{elsewhere.url}/files/{NAME}",
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "size": len(content),
+    }
+    return Wanted(**{**values, **overrides})
+
+
+def kept(tmp_path: Path) -> list[str]:
+    folder = tmp_path / "files"
+    return sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
+
+
+def is_kept(tmp_path: Path, file: Wanted) -> bool:
+    return file.sha256 in kept(tmp_path)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("size", [len(CONTENT), None], ids=["size", "no size"])
+def test_a_file_is_fetched_once(
+    files: UpstreamFiles, elsewhere: PackageIndex, tmp_path: Path, size: int | None, make_files: MakeFiles
+) -> None:
+    """Then it is kept, also for other processes, and while upstream is down."""
+    file = wanted(elsewhere, size=size)
+    assert b"".join(files.open(file)) == CONTENT
+    wait_for(lambda: kept(tmp_path) == [file.sha256])
+    elsewhere.answer = lambda _: Response("down", 503)
+    assert b"".join(make_files().open(file)) == CONTENT
+    assert b"".join(files.open(file, range(1000, 1_500_000))) == CONTENT[1000:1_500_000]
+    assert elsewhere.calls == [f"GET /files/{NAME} 200"]
+
+
+def test_a_range_comes_from_the_verified_file(files: UpstreamFiles, elsewhere: PackageIndex) -> None:
+    """Also if nobody has fetched the file before."""
+    assert b"".join(files.open(wanted(elsewhere), range(5, 9))) == CONTENT[5:9]
+    assert elsewhere.calls == [f"GET /files/{NAME} 200"]
+
+
+@pytest.mark.parametrize("workers", [1, 2], ids=["one process", "two processes"])
+def test_many_callers_and_one_fetch(
+    make_files: MakeFiles, elsewhere: PackageIndex, workers: int, tmp_path: Path
+) -> None:
+    """They get the bytes while they arrive: upstream sends the rest only after all have the beginning."""
+    rest, begun = threading.Event(), threading.Semaphore(0)
+
+    def body() -> Iterator[bytes]:
+        yield CONTENT[:1_200_000]
+        rest.wait(30)
+        yield CONTENT[1_200_000:]
+
+    elsewhere.answer = lambda _: Response(body(), headers={"Content-Length": str(len(CONTENT))})
+    servers = [make_files() for _ in range(workers)]
+
+    def read(number: int) -> bytes:
+        pieces = servers[number % workers].open(wanted(elsewhere))
+        first = next(iter(pieces))
+        begun.release()
+        return first + b"".join(pieces)
+
+    with ThreadPoolExecutor(6) as pool:
+        readers = [pool.submit(read, number) for number in range(6)]
+        try:
+            assert all(begun.acquire(timeout=20) for _ in readers)
+        finally:
+            rest.set()
+        assert [reader.result() == CONTENT for reader in readers] == [True] * 6
+    assert len(elsewhere.calls) == 1
+
+
+def test_a_caller_who_leaves_delays_nobody(
+    files: UpstreamFiles, elsewhere: PackageIndex, tmp_path: Path
+) -> None:
+    """The download goes on without it."""
+    leaving = files.open(wanted(elsewhere))
+    next(iter(leaving))
+    leaving.close()
+    wait_for(lambda: kept(tmp_path) == [wanted(elsewhere).sha256])
+    assert b"".join(files.open(wanted(elsewhere))) == CONTENT
+    assert len(elsewhere.calls) == 1
+
+
+@pytest.mark.parametrize("size", [len(CONTENT), None], ids=["size", "no size"])
+@pytest.mark.parametrize("folder", [10_000_000, 1000], ids=["kept", "too large to be kept"])
+def test_other_bytes_never_complete(
+    make_files: MakeFiles, elsewhere: PackageIndex, tmp_path: Path, size: int | None, folder: int
+) -> None:
+    """Neither here nor in the folder."""
+    file = wanted(elsewhere, CONTENT[:-1] + b"!", size=size)
+    got: list[bytes] = []
+    with pytest.raises(PyOCIError):
+        got.extend(make_files(size=folder).open(file))
+    assert len(b"".join(got)) < len(CONTENT)
+    wait_for(lambda: kept(tmp_path) == [])
+
+
+def test_a_wrong_size_never_completes(files: UpstreamFiles, elsewhere: PackageIndex, tmp_path: Path) -> None:
+    """Shorter or longer than the page says."""
+    for size in (len(CONTENT) - 1, len(CONTENT) + 1):
+        with pytest.raises(PyOCIError):
+            b"".join(files.open(wanted(elsewhere, size=size)))
+        wait_for(lambda: kept(tmp_path) == [])
+
+
+def test_a_download_that_breaks_off_leaves_nothing(
+    files: UpstreamFiles, elsewhere: PackageIndex, tmp_path: Path
+) -> None:
+    """The next one succeeds."""
+    size = {"Content-Length": str(len(CONTENT))}
+    elsewhere.answer = lambda _: Response(
+        iter([CONTENT[:1_500_000]]), headers={**size, "Connection": "close"}
+    )
+    with pytest.raises(Unavailable, match="broke off"):
+        b"".join(files.open(wanted(elsewhere)))
+    wait_for(lambda: kept(tmp_path) == [])
+    elsewhere.answer = None
+    assert b"".join(files.open(wanted(elsewhere))) == CONTENT
+
+
+def test_a_file_that_the_disk_changed_is_fetched_again(
+    files: UpstreamFiles, elsewhere: PackageIndex, tmp_path: Path
+) -> None:
+    """Its bytes are never complete, and it is removed."""
+    file = wanted(elsewhere)
+    b"".join(files.open(file))
+    wait_for(lambda: kept(tmp_path) == [file.sha256])
+    (tmp_path / "files" / file.sha256).write_bytes(CONTENT[:-1] + b"!")
+    with pytest.raises(ProtocolError):
+        b"".join(files.open(file))
+    assert b"".join(files.open(file)) == CONTENT
+
+
+def test_without_a_usable_folder_files_are_passed_on(
+    make_files: MakeFiles, elsewhere: PackageIndex, tmp_path: Path
+) -> None:
+    """They are verified in the same way."""
+    (tmp_path / "files").write_text("no directory")
+    assert b"".join(make_files().open(wanted(elsewhere))) == CONTENT
+    assert b"".join(make_files().open(wanted(elsewhere, size=None))) == CONTENT
+
+
+def test_the_folder_keeps_to_its_size(make_files: MakeFiles, elsewhere: PackageIndex, tmp_path: Path) -> None:
+    """Other files make room for a new one."""
+    files = make_files(size=5_000_000)
+    for number in range(4):
+        content = CONTENT + bytes([number])
+        name = f"flask-{number}.0-py3-none-any.whl"
+        elsewhere.add(name, content)
+        file = wanted(elsewhere, content, filename=name, url=f"{elsewhere.url}/files/{name}")
+        assert b"".join(files.open(file)) == content
+        wait_for(partial(is_kept, tmp_path, file))
+    assert len(kept(tmp_path)) == 2
+
+
+class TestHosts:
+    @pytest.fixture
+    def other(self) -> Iterator[PackageIndex]:
+        """Another private host with the same file."""
+        with package_index() as found:
+            found.add(NAME, CONTENT)
+            yield found
+
+    def test_a_private_host_is_never_asked(
+        self, files: UpstreamFiles, elsewhere: PackageIndex, other: PackageIndex
+    ) -> None:
+        """Neither with http nor with https, and not after a redirect."""
+        for url in (other.url, other.url.replace("http:", "https:"), "https://127.0.0.1:9"):
+            with pytest.raises(ProtocolError, match="PYOCI_UPSTREAM_FILE_HOSTS"):
+                files.open(wanted(elsewhere, url=f"{url}/files/{NAME}"))
+            elsewhere.answer = lambda _, url=url: Response("", 302, {"Location": f"{url}/files/{NAME}"})
+            with pytest.raises(ProtocolError, match="PYOCI_UPSTREAM_FILE_HOSTS"):
+                files.open(wanted(elsewhere))
+            elsewhere.answer = None
+        assert other.calls == []
+
+    @pytest.mark.parametrize("way", ["page", "redirect"])
+    def test_a_listed_host_gets_no_credentials(
+        self, make_files: MakeFiles, elsewhere: PackageIndex, other: PackageIndex, way: str
+    ) -> None:
+        """Those of upstream go to its own origin alone."""
+        files = make_files(other.url, "Basic bWU6cHc=")
+        target = f"{other.url}/files/{NAME}"
+        if way == "redirect":
+            elsewhere.answer = lambda _: Response("", 302, {"Location": target})
+        file = wanted(elsewhere, url=target) if way == "page" else wanted(elsewhere)
+        assert b"".join(files.open(file)) == CONTENT
+        assert [request.headers.get("Authorization") for request in other.requests] == [None]
+        sent = [request.headers.get("Authorization") for request in elsewhere.requests]
+        assert sent == ([] if way == "page" else ["Basic bWU6cHc="])
+
+    def test_credentials_do_not_come_back(
+        self, make_files: MakeFiles, elsewhere: PackageIndex, other: PackageIndex
+    ) -> None:
+        """A host that redirects back to upstream doesn't choose what its credentials open."""
+        back = f"{elsewhere.url}/files/{NAME}?again"
+        other.answer = lambda _: Response("", 302, {"Location": back})
+
+        def answer(request: Request) -> Response | None:
+            there = {"Location": f"{other.url}/files/{NAME}"}
+            return None if request.query_string else Response("", 302, there)
+
+        elsewhere.answer = answer
+        assert b"".join(make_files(other.url, "Basic bWU6cHc=").open(wanted(elsewhere))) == CONTENT
+        sent = [request.headers.get("Authorization") for request in elsewhere.requests]
+        assert sent == ["Basic bWU6cHc=", None]
+
+    def test_redirects_have_an_end(self, files: UpstreamFiles, elsewhere: PackageIndex) -> None:
+        elsewhere.answer = lambda request: Response("", 302, {"Location": request.url})
+        with pytest.raises(ProtocolError, match="redirects more than"):
+            files.open(wanted(elsewhere))
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (404, NotFound),
+        (410, NotFound),
+        (401, ProtocolError),
+        (403, Denied),
+        (503, Unavailable),
+        (206, ProtocolError),
+    ],
+)
+def test_a_refusal_is_said(
+    files: UpstreamFiles, elsewhere: PackageIndex, tmp_path: Path, status: int, kind: type[Exception]
+) -> None:
+    """Before the first byte, and nothing stays."""
+    elsewhere.answer = lambda _: Response("no", status)
+    with pytest.raises(kind):
+        files.open(wanted(elsewhere))
+    wait_for(lambda: kept(tmp_path) == [])
