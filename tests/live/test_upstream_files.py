@@ -11,12 +11,14 @@ import pytest
 import requests
 from werkzeug.wrappers import Request, Response
 
+from tests.builders import make_wheel
 from tests.live import packages
 from tests.live.clients import Clients
 from tests.live.servers import Port, Server, Servers, start_pyoci
 from tests.upstreams import PackageIndex, package_index
 
 SIZE = 20_000_000  # bytes
+FIELDS = {":action": "file_upload", "protocol_version": "1", "name": "private", "version": "1.0"}
 
 
 @pytest.fixture
@@ -34,6 +36,7 @@ def proxy(servers: Servers, elsewhere: PackageIndex, tmp_path: Path) -> Iterator
     settings = {
         "PYOCI_EMBEDDED": str(tmp_path / "registry"),
         "WEB_CONCURRENCY": "2",
+        "PYOCI_THREADS": "8",
         "PYOCI_UPSTREAM_INDEX": elsewhere.simple,
         "PYOCI_UPSTREAM_FILES": "proxy",
         "PYOCI_UPSTREAM_FILES_DIR": str(tmp_path / "files"),
@@ -79,7 +82,7 @@ def test_two_workers_fetch_a_file_once(proxy: Server, elsewhere: PackageIndex) -
     def download() -> bytes:
         with requests.get(url, stream=True, timeout=60) as answer:
             pieces = answer.iter_content(65536)
-            first = next(pieces)
+            first: bytes = next(pieces)
             begun.release()
             return first + b"".join(pieces)
 
@@ -91,3 +94,28 @@ def test_two_workers_fetch_a_file_once(proxy: Server, elsewhere: PackageIndex) -
             end.set()
         assert all(each.result() == content for each in downloads)
     assert len([call for call in elsewhere.calls if " /files/" in call]) == 1
+
+
+def test_files_that_do_not_arrive_delay_no_private_project(proxy: Server, elsewhere: PackageIndex) -> None:
+    """Many more clients than threads wait for them. Meanwhile private pages and files are served."""
+    root = f"{proxy.url}/local/acme/"
+    name, content = make_wheel("private")
+    upload = requests.post(root, FIELDS, files={"content": (name, content)}, timeout=60)
+    assert upload.status_code == 200, upload.text
+    urls = []
+    for project, [entry] in elsewhere.projects.items():
+        assert requests.get(f"{root}{project}/", timeout=60).headers["X-PyOCI-Origin"] == "upstream"
+        urls.append(f"{root}{project}/+{entry['hashes']['sha256'][:16]}/{entry['filename']}")
+    elsewhere.hang()
+    with ThreadPoolExecutor(60) as threads:
+        waiting = [threads.submit(requests.get, urls[number % 2], timeout=120) for number in range(60)]
+        try:
+            assert elsewhere.waiting.acquire(timeout=30)
+            for _ in range(10):
+                page = requests.get(f"{root}private/", timeout=60)
+                assert page.headers["X-PyOCI-Origin"] == "registry"
+                assert requests.get(f"{root}private/{name}", timeout=60).content == content
+            assert not all(each.done() for each in waiting)
+        finally:
+            elsewhere.go_on()
+        assert {each.result().status_code for each in waiting} <= {200, 503, 504}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -201,6 +202,20 @@ def test_without_a_usable_folder_files_are_passed_on(
     (tmp_path / "files").write_text("no directory")
     assert b"".join(make_files().open(wanted(elsewhere))) == CONTENT
     assert b"".join(make_files().open(wanted(elsewhere, size=None))) == CONTENT
+
+
+def test_a_full_disk(files: UpstreamFiles, elsewhere: PackageIndex, tmp_path: Path) -> None:
+    """The download breaks off and leaves nothing; after that files are passed on without being kept."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, hard))
+    try:
+        with pytest.raises(Unavailable, match="broke off"):
+            b"".join(files.open(wanted(elsewhere)))
+        wait_for(lambda: kept(tmp_path) == [])
+        assert b"".join(files.open(wanted(elsewhere))) == CONTENT
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert kept(tmp_path) == []
 
 
 def test_the_folder_keeps_to_its_size(make_files: MakeFiles, elsewhere: PackageIndex, tmp_path: Path) -> None:
