@@ -128,6 +128,30 @@ def test_devpi(devpi: str, tmp_path: Path) -> None:
     assert {file["outcome"] for file in again["files"]} == {"present"}
 
 
+@pytest.mark.live("devpi-server", "docker-registry")
+def test_devpi_by_two_registries_and_back(
+    devpi: str, docker_registry: Server, second_registry: Server, tmp_path: Path
+) -> None:
+    """Import to a folder, copy to a registry, to another, and to a folder again: each place has what devpi
+    has, and shows the same of every file.
+    """
+    name = f"moved-{os.urandom(4).hex()}"
+    place = f"oci:{tmp_path / 'first'}"
+    moved = document("import", place, devpi)
+    assert {file["filename"] for file in moved["files"] if file["outcome"] == "imported"} == NAMES
+    assert moved["lost"] == []
+    before = {project: document("show", place, project) for project in FILES}
+    last = f"oci:{tmp_path / 'last'}"
+    for target in (f"{docker_registry.url}/{name}", f"{second_registry.url}/{name}", last):
+        copied = document("copy", place, target)
+        assert {(tag["outcome"], *tag["notes"]) for tag in copied["tags"]} == {("copied",)}
+        _compare(devpi, target)
+        for project in FILES:
+            assert {**document("show", target, project), "index": ""} == {**before[project], "index": ""}
+        place = target
+    assert pyoci("check", last, "--deep").returncode == 0
+
+
 @pytest.mark.live("pypi-server")
 def test_pypiserver(pypiserver: tuple[str, Path], tmp_path: Path) -> None:
     """By its pages, whose files have a Last-Modified, and by its folder: each time is the upload's."""
