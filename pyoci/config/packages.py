@@ -124,8 +124,8 @@ files directly from the URLs in upstream's pages, without these credentials.""",
         """\
 How clients get the files of upstream's pages. With ``direct`` they download them from the URLs in those
 pages. With ``proxy`` they download them from PyOCI, which fetches each file once, verifies its sha256, and
-keeps it in ``PYOCI_UPSTREAM_FILES_DIR``. Files without a sha256, and files other than wheels, ``.tar.gz``
-and ``.zip``, keep their URLs.""",
+keeps it in ``PYOCI_UPSTREAM_FILES_DIR``. Files without a sha256, and files other than wheels and
+sdists, keep their URLs.""",
     )
     upstream_files_dir: Path | None = optional(
         "PYOCI_UPSTREAM_FILES_DIR",

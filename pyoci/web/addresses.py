@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 from urllib.parse import unquote
 
-from pyoci.distributions.filenames import Version, read_version
+from pyoci.distributions.filenames import SDIST_ENDINGS, Version, read_version
 from pyoci.errors import NotFound
 from pyoci.oci.registries import DEFAULT, RESERVED, ShortUrls, could_be_a_host
 
@@ -31,7 +31,7 @@ JSON_ALIAS = "pypi"
 # The number of digits of a file's sha256 in its address: `+0123456789abcdef/<file>`.
 DIGEST_DIGITS = 16
 # The endings of the file names that have an address here.
-SERVED = (".whl", ".tar.gz", ".zip")
+SERVED = (".whl", *SDIST_ENDINGS)
 # Paths that clients request from any host: uv and pdm, PEP 807, browsers, and robots.
 PROBED = frozenset({"_", ".well-known", "favicon.ico", "robots.txt"})
 

@@ -26,7 +26,7 @@ from pyoci.store.models import ByteRange, FileElsewhere, FileStream, PackageFile
 from pyoci.store.writing.publish import REASON_LIMIT
 from pyoci.upstream.files import Download, Wanted
 from pyoci.web import answers, finding, rendering
-from pyoci.web.addresses import DIGEST_DIGITS
+from pyoci.web.addresses import DIGEST_DIGITS, SERVED
 from pyoci.web.body import SMALL_BODY, RequestBody
 from pyoci.web.context import ResolvedRequest, body, resolve, site
 
@@ -50,7 +50,7 @@ _EXPECTED_YANK = 'expected JSON, {"yanked": "reason"} or {"yanked": true} or {"y
 class FilenameConverter(BaseConverter):
     """A path's last segment, if it ends like the file names of package indexes."""
 
-    regex = r"[^/]+\.(?:whl|tar\.gz|zip|tar\.bz2|tgz)"
+    regex = rf"[^/]+(?:{'|'.join(map(re.escape, SERVED))})"
     weight = 50
 
 

@@ -88,6 +88,15 @@ def test_pages_link_here(make_client: MakeClient, proxy: dict[str, str], elsewhe
     assert fetched(elsewhere) == []
 
 
+@pytest.mark.parametrize("ending", [".tar.gz", ".zip", ".tar.bz2", ".tgz"])
+def test_sdists_of_each_kind(client: FlaskClient, elsewhere: PackageIndex, ending: str) -> None:
+    """Each link to this server leads to the file."""
+    elsewhere.add(f"old-1.0{ending}", b"content")
+    [url] = urls(client, f"{INDEX}old/").values()
+    assert url == link(f"old-1.0{ending}", b"content")
+    assert get(client, f"{INDEX}old/{url}").data == b"content"
+
+
 def test_direct_links_there(make_client: MakeClient, elsewhere: PackageIndex) -> None:
     """This is the default, and then no file of upstream has an address here."""
     client = make_client(PYOCI_UPSTREAM_INDEX=elsewhere.simple)
