@@ -545,9 +545,9 @@ class TestReceived:
         )
     )
     def test_any_body(self, body: bytes) -> None:
-        """Any body is a form, or gets one of the errors for forms."""
+        """Any body is a form with a file, which is all that a form needs, or gets one of the errors."""
         try:
-            name = self.read(body)[0].name
+            found = self.read(body)[0].filename
         except (InvalidRequest, Withdrawn) as exc:
-            name = exc.message
-        assert name
+            found = exc.message
+        assert found
