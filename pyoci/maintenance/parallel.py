@@ -17,7 +17,7 @@ from pyoci.oci.references import Digest
 ATTEMPTS = 4
 _LONGEST_PAUSE = 60.0  # seconds
 _TEMPORARY = (RateLimited, Unreachable, RegistryFailed)
-# docker-registry 2.8 refuses a manifest while somebody else uploads one of its blobs, too.
+# docker-registry 2.8 refuses a tag while somebody else writes its manifests, as another copy does.
 _UNKNOWN_YET = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
 
 _Item = TypeVar("_Item")

@@ -264,8 +264,9 @@ QUIRKS = (
     ),
     Quirk(
         "docker-registry 2.8",
-        "one of two uploads of the same blob at the same time is a 400 with DIGEST_INVALID",
-        "the upload is repeated",
+        "of two uploads of the same blob at the same time, one is a 400 with DIGEST_INVALID, or its manifest"
+        " a 400 with MANIFEST_BLOB_UNKNOWN",
+        "the blob or the manifest is sent again",
         "oci/uploads.py",
         "oci/test_uploads.py::test_the_same_blob_is_uploaded_at_the_same_time",
     ),

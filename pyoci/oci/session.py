@@ -172,7 +172,7 @@ class OCISession:
         # Another client may have written the tag before a second attempt, so the caller must read it again
         # first.
         call = replace(call, repeatable=isinstance(reference, Digest))
-        answer = self._wire.document(f"write {reference}", call, self._scope(repository), quirks.WRITTEN)
+        answer = uploads.written(self._wire, f"write {reference}", call, self._scope(repository))
         if answer.status == 200:
             self._media_type(answer)
         uploads.check_stored(self.registry, answer, document.digest)

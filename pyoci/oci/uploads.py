@@ -14,6 +14,7 @@ from pyoci.errors import ProtocolError, PyOCIError, Unreachable
 from pyoci.net.messages import Answer, Body, Call, FileBody
 from pyoci.oci import errors, ping
 from pyoci.oci.challenges import Scope
+from pyoci.oci.quirks import WRITTEN
 from pyoci.oci.references import Digest, Registry, Repository
 from pyoci.oci.wire import Wire, authorized
 
@@ -29,6 +30,8 @@ class _Collided(errors.RegistryRefused):
     """Somebody else uploaded the same blob at the same time."""
 
 
+# What a registry says of a manifest whose blob it doesn't have, or not yet.
+_UNKNOWN_YET = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
 # Failures after which a new upload may succeed.
 _BROKEN = (Unreachable, errors.RegistryFailed, errors.RegistryNotFound, _Expired, _Collided)
 
@@ -153,6 +156,20 @@ class Uploader:
             collided.operation, collided.status, collided.codes = error.operation, error.status, error.codes
             raise collided from error
         raise error
+
+
+def written(wire: Wire, what: str, call: Call, scope: Scope) -> Answer:
+    """The answer to a document's PUT. A `repeatable` call is repeated while the registry says that it lacks a
+    blob: docker-registry 2.8 does that while somebody else uploads the same blob.
+    """
+    for attempt in range(1, _ATTEMPTS):
+        try:
+            return wire.document(what, call, scope, WRITTEN)
+        except errors.RegistryRefused as exc:
+            if not call.repeatable or _UNKNOWN_YET.isdisjoint(exc.codes):
+                raise
+        wire.transport.wait(attempt)
+    return wire.document(what, call, scope, WRITTEN)
 
 
 def check_stored(registry: Registry, answer: Answer, digest: Digest) -> None:

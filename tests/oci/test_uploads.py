@@ -12,8 +12,9 @@ import pytest
 import responses
 
 from pyoci.errors import Denied, InvalidRequest, PyOCIError, TooLarge, Unauthorized
+from pyoci.oci.models import IMAGE_INDEX, Document
 from pyoci.oci.session import OCISession
-from tests.oci.conftest import BASE, REPOSITORY, TOKENS, MakeSession, bearer, sha256, trips
+from tests.oci.conftest import BASE, INDEX_BODY, REPOSITORY, TAG, TOKENS, MakeSession, bearer, sha256, trips
 
 BLOB = b"0123456789" * 100
 DIGEST = sha256(BLOB)
@@ -117,6 +118,25 @@ def test_the_same_blob_is_uploaded_at_the_same_time(
     answers.put(f"{UPLOADS}1", status=201)
     assert not session.stream_blob(REPOSITORY, Arriving(), DIGEST)
     session.push_blob(REPOSITORY, io.BytesIO(BLOB), len(BLOB), DIGEST)
+
+
+def test_manifest_of_a_blob_that_somebody_else_uploads(
+    answers: responses.RequestsMock, session: OCISession
+) -> None:
+    """docker-registry 2.8 lacks the blob for a moment: the manifest is sent again. A tag is not, because
+    somebody else may have written it meanwhile.
+    """
+    refusal = {"errors": [{"code": "MANIFEST_BLOB_UNKNOWN", "message": "blob unknown to registry"}]}
+    document = Document(IMAGE_INDEX, INDEX_BODY)
+    url = f"{BASE}/manifests/{document.digest}"
+    for _ in range(2):
+        answers.put(url, status=400, json=refusal)
+    answers.put(url, status=201)
+    session.push(REPOSITORY, document.digest, document)
+    answers.put(f"{BASE}/manifests/1.0", status=400, json=refusal)
+    with pytest.raises(InvalidRequest, match="blob unknown"):
+        session.push(REPOSITORY, TAG, document)
+    assert trips(answers).count("PUT /manifests/1.0") == 1
 
 
 def test_a_registry_that_wants_no_upload_gets_no_body(
