@@ -142,7 +142,7 @@ class Importer:
             files = parallel.patiently(lambda: self._source.files(project))
             there = parallel.patiently(lambda: self._present(project))
         except PyOCIError as exc:
-            return [ImportedFile(project=project, filename="", outcome="failed", error=exc.message)]
+            return [_failed(project, "", exc.message)]
         now = self._now()
         chosen = [file for file in files if self._choice.takes(project, file, now)]
         return [self._compared(project, file, there) or (project, file) for file in chosen]
@@ -166,11 +166,11 @@ class Importer:
             sha256 = file.hashes.get("sha256") or self._source.sha256(file)
         except OSError as exc:
             error = f"it can't be read: {exc.strerror}"
-            return ImportedFile(project=project, filename=file.filename, outcome="failed", error=error)
+            return _failed(project, file.filename, error)
         if sha256 is None or sha256.lower() == there[name]:
             return ImportedFile(project=project, filename=file.filename, outcome="present")
         error = f"{self._target.address} has another file of that name"
-        return ImportedFile(project=project, filename=file.filename, outcome="failed", error=error)
+        return _failed(project, file.filename, error)
 
     def _import(self, directory: Path, task: tuple[str, sources.SourceFile] | ImportedFile) -> ImportedFile:
         if isinstance(task, ImportedFile):
@@ -185,10 +185,10 @@ class Importer:
                 lost, size = parallel.patiently(lambda: self._moved(directory, name, file))
         except AlreadyExists:
             error = f"{self._target.address} has another file of that name"
-            return ImportedFile(project=project, filename=file.filename, outcome="failed", error=error)
+            return _failed(project, file.filename, error)
         except (PyOCIError, OSError) as exc:
             error = exc.message if isinstance(exc, PyOCIError) else f"it can't be kept here: {exc.strerror}"
-            return ImportedFile(project=project, filename=file.filename, outcome="failed", error=error)
+            return _failed(project, file.filename, error)
         return ImportedFile(project=project, filename=file.filename, outcome="imported", lost=lost, size=size)
 
     def _moved(
@@ -215,6 +215,10 @@ class Importer:
     def _go_on(self, _count: int = 0) -> None:
         if self._stopped.is_set():
             raise Interrupted
+
+
+def _failed(project: str, filename: str, error: str) -> ImportedFile:
+    return ImportedFile(project=project, filename=filename, outcome="failed", error=error)
 
 
 def _stored_name(project: str, filename: str) -> str:

@@ -26,6 +26,7 @@ from pyoci.simple_api.reading import read_document, read_json, read_names
 SIMPLE = "application/vnd.pypi.simple.v1+json"
 _PAGE_LIMIT = 32 * 1024 * 1024  # bytes
 _FILE_LIMIT = 16 * 1024**3  # bytes of a file whose size isn't on its page
+HASHES = ("sha256", "sha512", "blake2b", "sha384", "sha224", "sha1", "md5")  # that can be compared
 _MESSAGE = 500  # characters of a server's message
 _REDIRECTS = 3
 _REDIRECTED = frozenset({301, 302, 303, 307, 308})
@@ -89,7 +90,8 @@ class ServerIndex(Index):
             raise NotFound(f"{self._host} has named no URL for {file.filename}")
         stream = self._opened(self._call("GET", file.url))
         with closing(stream):
-            yield _verified(file, stream)
+            hashes = {"sha256": file.sha256} if file.sha256 is not None else {}
+            yield verified(stream.pieces(READ_PIECE), file.filename, file.size, hashes)
 
     def publish(self, path: Path, progress: Progress | None = None) -> File:
         with uploads.LocalFile(path, progress) as file:
@@ -135,8 +137,7 @@ class ServerIndex(Index):
         """The reach of links to other hosts: a public server can't lead into a private network."""
         parts = urlsplit(self._url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        is_private = self._transport.resolver.is_private(parts.hostname or "", port)
-        return Reach.PRIVATE if is_private else Reach.VOUCHED
+        return self._transport.resolver.reach_beyond(parts.hostname or "", port)
 
     def _document(self, call: Call) -> Answer:
         """The answer to a call, after redirects. Raises the kind of error that its status stands for."""
@@ -178,34 +179,39 @@ class ServerIndex(Index):
 
 def _names(answer: Answer, host: str) -> tuple[str, ...]:
     """The projects of a root. Names that aren't names are left out."""
-    names = map(_name, read_names(answer.body, host))
+    names = map(normalized, read_names(answer.body, host))
     return tuple(sorted({name for name in names if name is not None}))
 
 
-def _name(text: object) -> str | None:
+def normalized(text: object) -> str | None:
+    """The normalised name of a project; None if the text isn't a name."""
     try:
         return ProjectName.parse(text).normalized if isinstance(text, str) else None
     except errors.InvalidRequest:
         return None
 
 
-def _verified(file: File, stream: Stream) -> Iterator[bytes]:
-    """The pieces of a file, the last one only after its sha256 was compared."""
-    computed, last = hashlib.sha256(), b""
-    for piece in limited(stream.pieces(READ_PIECE), file.filename, file.size):
+def verified(
+    pieces: Iterator[bytes], filename: str, size: int | None, hashes: Mapping[str, str]
+) -> Iterator[bytes]:
+    """The pieces of a file, the last one only after the best hash that its page has was compared."""
+    algorithm = next((name for name in HASHES if name in hashes), None)
+    computed, last = hashlib.new(algorithm or "sha256", usedforsecurity=False), b""
+    for piece in _limited(pieces, filename, size):
         if last:
             yield last
         computed.update(piece)
         last = piece
-    if file.sha256 is not None and computed.hexdigest() != file.sha256:
+    if algorithm is not None and computed.hexdigest() != hashes[algorithm].lower():
         raise ProtocolError(
-            f"{file.filename} has the sha256 {computed.hexdigest()}; expected {file.sha256}, as its page says"
+            f"{filename} has the {algorithm} {computed.hexdigest()};"
+            f" expected {hashes[algorithm]}, as its page says"
         )
     if last:
         yield last
 
 
-def limited(pieces: Iterator[bytes], filename: str, size: int | None) -> Iterator[bytes]:
+def _limited(pieces: Iterator[bytes], filename: str, size: int | None) -> Iterator[bytes]:
     """The pieces of a file. Raises ProtocolError if there are more bytes than its page says."""
     left = _FILE_LIMIT if size is None else size
     for piece in pieces:

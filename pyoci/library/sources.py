@@ -15,9 +15,8 @@ from typing import Any, Protocol, Self
 from urllib.parse import unquote, urlsplit
 
 from pyoci.distributions.filenames import SDIST_ENDINGS, parse_filename
-from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest, NotFound, ProtocolError
-from pyoci.library.server import SIMPLE, ServerIndex, limited
+from pyoci.library.server import HASHES, SIMPLE, ServerIndex, normalized, verified
 from pyoci.library.uploads import project_in
 from pyoci.maintenance.dates import upload_times
 from pyoci.net.messages import READ_PIECE, Answer
@@ -27,7 +26,6 @@ from pyoci.simple_api.reading import read_document, read_html, read_json, read_l
 _ACCEPT = f"{SIMPLE}, text/html;q=0.5"
 _NAMES = 1_000_000  # projects of one index
 _FILES = 1_000_000  # of one folder
-_HASHES = ("sha256", "sha512", "blake2b", "sha384", "sha224", "sha1", "md5")  # that can be compared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +87,7 @@ class IndexSource(ServerIndex):
             names = iter(read_names(answer.body, self._host))
         else:
             names = _names_in_html(answer, self.address, self._host)
-        return tuple(sorted({name for name in map(_normalized, islice(names, _NAMES)) if name}))
+        return tuple(sorted({name for name in map(normalized, islice(names, _NAMES)) if name}))
 
     def files(self, project: str) -> tuple[SourceFile, ...]:
         call = self._call("GET", f"{self.address}{project}/", {"Accept": _ACCEPT})
@@ -110,7 +108,7 @@ class IndexSource(ServerIndex):
 
     @contextmanager
     def fetch(self, file: SourceFile) -> Iterator[Fetched]:
-        is_checked = any(name in file.hashes for name in _HASHES)
+        is_checked = any(name in file.hashes for name in HASHES)
         if not is_checked and file.location.startswith("http:") and self.address.startswith("https:"):
             raise ProtocolError(
                 f"{file.filename} has a URL of plain http, and no hash on its page, so its bytes can't be"
@@ -119,7 +117,9 @@ class IndexSource(ServerIndex):
         stream = self._opened(self._call("GET", file.location))
         with closing(stream):
             modified = _http_date(stream.headers.get("last-modified"))
-            yield Fetched(_verified(file, stream.pieces(READ_PIECE)), modified)
+            yield Fetched(
+                verified(stream.pieces(READ_PIECE), file.filename, file.size, file.hashes), modified
+            )
 
     def _json(self, url: str) -> Any:
         answer = self._document(self._call("GET", url, {"Accept": "application/json"}))
@@ -191,24 +191,6 @@ def _source_file(file: model.File, lost: tuple[str, ...]) -> SourceFile:
     )
 
 
-def _verified(file: SourceFile, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The pieces, the last one only after the best hash that the page has was compared."""
-    algorithm = next((name for name in _HASHES if name in file.hashes), None)
-    computed, last = hashlib.new(algorithm or "sha256", usedforsecurity=False), b""
-    for piece in limited(pieces, file.filename, file.size):
-        if last:
-            yield last
-        computed.update(piece)
-        last = piece
-    if algorithm is not None and computed.hexdigest() != file.hashes[algorithm].lower():
-        raise ProtocolError(
-            f"{file.filename} has the {algorithm} {computed.hexdigest()};"
-            f" expected {file.hashes[algorithm]}, as its page says"
-        )
-    if last:
-        yield last
-
-
 def _is_json(answer: Answer) -> bool:
     return "json" in answer.headers.get("content-type", "").partition(";")[0]
 
@@ -220,13 +202,6 @@ def _names_in_html(answer: Answer, base: str, sender: str) -> Iterator[object]:
             yield unquote(linked.removeprefix(path).strip("/"))
 
 
-def _normalized(text: object) -> str | None:
-    try:
-        return ProjectName.parse(text).normalized if isinstance(text, str) else None
-    except InvalidRequest:
-        return None
-
-
 def _project_of(path: Path) -> str:
     """The project of a file. If none can be read, the beginning of its name, so that the file is named among
     those that failed.
@@ -234,7 +209,7 @@ def _project_of(path: Path) -> str:
     try:
         return parse_filename(path.name, project_in(path)).name.normalized
     except InvalidRequest:
-        return _normalized(path.name.partition("-")[0]) or path.name
+        return normalized(path.name.partition("-")[0]) or path.name
 
 
 def _iso_date(text: str | None) -> datetime | None:

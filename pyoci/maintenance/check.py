@@ -6,7 +6,7 @@ Each document and each blob is asked for once.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,7 +23,7 @@ from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.models import Document, ImageIndex
 from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.store import layout
-from pyoci.store.files import CONFIG_LIMIT
+from pyoci.store.files import read_config
 
 JOBS = 4  # projects that are checked at the same time
 _ENTRIES = 4  # files of one project that are checked at the same time
@@ -146,7 +146,7 @@ class _Project:
         for spellings in versions.values():
             if len(spellings) > 1:
                 self._report("spelled twice", spellings[0], " and ".join(sorted(spellings)))
-        files = [(text, each) for text, index in found for each in self._entries(text, index)]
+        files = [(text, each) for text, index in found for each in layout.entries(index, self._name, text)]
         for _ in in_parallel(self._check_entry, files, _ENTRIES):
             pass
         problems = sorted(self._problems, key=lambda each: (each.tag, each.what, each.kind))
@@ -181,11 +181,6 @@ class _Project:
         if len(document.body) > _LARGE:
             self._report("document is large", text, text, f"{len(document.body)} bytes")
         return text, image_index
-
-    def _entries(self, text: str, image_index: ImageIndex) -> Iterator[layout.Entry]:
-        return (
-            layout.entries(image_index, self._name, text) if layout.version_of(text) is not None else iter(())
-        )
 
     def _check_entry(self, located: tuple[str, layout.Entry]) -> None:
         tag, entry = located
@@ -271,17 +266,13 @@ class _Project:
 
     def _read_metadata(self, entry: layout.Entry, config: Digest) -> str:
         try:
-            content = patiently(lambda: self._config(config))
+            content = patiently(lambda: read_config(self._remote.session(), self._repository, config))
             layout.core_metadata_of(content, entry.descriptor.annotations[layout.CORE_METADATA])
         except RegistryNotFound:
             return _LOST
         except ProtocolError as exc:
             return exc.message
         return ""
-
-    def _config(self, digest: Digest) -> bytes:
-        with closing(self._remote.session().open_blob(self._repository, digest)) as stream:
-            return b"".join(_limited(stream.pieces))
 
     def _report(
         self, kind: Kind, tag: str, what: str, detail: str = "", entry: layout.Entry | None = None
@@ -299,12 +290,3 @@ def _layer_size(document: Document) -> int | None:
     except ProtocolError:
         return None
     return manifest.layers[0].size if manifest is not None and len(manifest.layers) == 1 else None
-
-
-def _limited(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    left = CONFIG_LIMIT
-    for piece in pieces:
-        left -= len(piece)
-        if left < 0:
-            raise ProtocolError(f"the config blob has more than {CONFIG_LIMIT} bytes")
-        yield piece

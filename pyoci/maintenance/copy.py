@@ -26,7 +26,7 @@ from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.models import Descriptor, Document, ImageIndex
 from pyoci.oci.references import Digest, Tag
 from pyoci.store import layout
-from pyoci.store.writing.update import IndexUpdate, IndexUpdater
+from pyoci.store.writing.update import IndexUpdate, IndexUpdater, place_of
 
 JOBS = 8  # tags that are copied at the same time
 _FILES = 4  # files of one tag that are copied at the same time
@@ -37,7 +37,6 @@ _REFERRERS_TAG = re.compile(r"sha(256|512)-[0-9a-f]{64,128}")
 _COSIGN_TAG = re.compile(r"sha256-[0-9a-f]{64}\.(sig|att|sbom)")
 
 Outcome = Literal["copied", "changed", "present", "passed over", "failed"]
-_Place = tuple[str, Digest]  # in a version: the wheel's tags or the kind of sdist, and the file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,12 +215,12 @@ class Copier:
         """The entries of a version, once their files are in the target. Those that can't be copied are left
         out, and noted.
         """
-        there = {_place(entry)[0]: entry for entry in before.manifests}
+        there = {place_of(entry)[0]: entry for entry in before.manifests}
 
         def copy(number: int) -> tuple[int, Descriptor | PyOCIError]:
             entry = version.manifests[number]
-            known = there.get(_place(entry)[0])
-            if known is not None and _place(known) == _place(entry):
+            known = there.get(place_of(entry)[0])
+            if known is not None and place_of(known) == place_of(entry):
                 return number, replace(entry, digest=known.digest, size=known.size)
             if known is not None:
                 return number, AlreadyExists(f"{transfer.there} has another file of that name")
@@ -238,7 +237,7 @@ class Copier:
                 result.outcome = "failed"
                 result.notes.append(f"{_name(entry)} was not copied: {found.message}")
                 continue
-            if found.digest != entry.digest and _place(entry)[0] not in there:
+            if found.digest != entry.digest and place_of(entry)[0] not in there:
                 result.notes.append(f"{_name(entry)} got a new manifest, because its own is lost")
             copied.append(found)
         return tuple(copied)
@@ -337,19 +336,14 @@ def _entries(document: Document) -> tuple[Descriptor, ...]:
     return found.manifests if found is not None else ()
 
 
-def _place(entry: Descriptor) -> _Place:
-    suffix = entry.platform.architecture if entry.platform is not None else str(entry.digest)
-    return suffix, layout.blob_digest(entry) or entry.digest
-
-
 def _name(entry: Descriptor) -> str:
-    return entry.annotations.get(layout.FILENAME) or _place(entry)[0]
+    return entry.annotations.get(layout.FILENAME) or place_of(entry)[0]
 
 
 def _supersedes(version: ImageIndex, before: ImageIndex) -> bool:
     """Whether a version can be written in place of what the target has, and no file or change is lost."""
-    places = set(map(_place, version.manifests))
-    return places.issuperset(map(_place, before.manifests)) and (
+    places = set(map(place_of, version.manifests))
+    return places.issuperset(map(place_of, before.manifests)) and (
         not before.manifests or layout.changed_at(version) >= layout.changed_at(before)
     )
 
@@ -370,10 +364,10 @@ def _merging(version: ImageIndex, now: Callable[[], datetime]) -> IndexUpdate:
     """The update that adds the files of a version which the target lacks. Yanks follow whichever was changed
     later.
     """
-    wanted = {_place(entry): entry for entry in version.manifests}
+    wanted = {place_of(entry): entry for entry in version.manifests}
 
     def merged(entry: Descriptor) -> Descriptor:
-        other = wanted.get(_place(entry), entry)
+        other = wanted.get(place_of(entry), entry)
         return entry.annotated({layout.YANKED: other.annotations.get(layout.YANKED)})
 
     def apply(present: ImageIndex | None) -> ImageIndex | None:
@@ -382,14 +376,14 @@ def _merging(version: ImageIndex, now: Callable[[], datetime]) -> IndexUpdate:
         kept = present.manifests
         if layout.changed_at(version) > layout.changed_at(present):
             kept = tuple(map(merged, kept))
-        taken = {_place(entry)[0] for entry in kept}
-        new = tuple(entry for entry in version.manifests if _place(entry)[0] not in taken)
+        taken = {place_of(entry)[0] for entry in kept}
+        new = tuple(entry for entry in version.manifests if place_of(entry)[0] not in taken)
         if kept == present.manifests and not new:
             return present
         return layout.rewritten(present, (*kept, *new), now(), secrets.token_hex(8))
 
     def is_in(present: ImageIndex | None) -> bool:
-        there = {_place(entry)[0] for entry in present.manifests} if present is not None else set()
+        there = {place_of(entry)[0] for entry in present.manifests} if present is not None else set()
         return all(place in there for place, _ in wanted)
 
     return IndexUpdate(apply, is_in)

@@ -7,10 +7,9 @@ lost for good can be removed from its version, so that pages no longer show it.
 from __future__ import annotations
 
 import hashlib
-import secrets
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -23,9 +22,9 @@ from pyoci.maintenance.transfer import Advance, Transfer
 from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.models import Descriptor, ImageIndex
 from pyoci.oci.references import Digest, Repository, Tag
-from pyoci.store.layout import Entry, config_digest, rewritten
+from pyoci.store.layout import Entry, config_digest
 from pyoci.store.writing.repair import with_new_manifest
-from pyoci.store.writing.update import IndexUpdate, IndexUpdater
+from pyoci.store.writing.update import IndexUpdate, IndexUpdater, edited
 
 _FILES: frozenset[Kind] = frozenset({"manifest is lost", "file is lost", "file is wrong", "metadata is lost"})
 _LOST: frozenset[Kind] = frozenset({"file is lost", "file is wrong"})
@@ -120,7 +119,7 @@ class Repairer:
     def _write_manifest(self, problem: Problem, entry: Entry) -> None:
         session, repository = self._remote.session(writing=True), self._remote.repository(problem.project)
         found = with_new_manifest(session, repository, entry.descriptor)
-        self._replace(problem, {entry.descriptor.digest: found})
+        self._replace(problem, entry.descriptor.digest, found)
 
     def _fetch(self, source: Remote, problem: Problem, entry: Entry, kinds: Set[Kind]) -> None:
         """Push again what is lost of a file. Raises _NotAtHand if `source` doesn't have the file."""
@@ -146,31 +145,26 @@ class Repairer:
 
     def _take_out(self, problem: Problem, entry: Entry) -> tuple[str, str]:
         try:
-            self._replace(problem, {entry.descriptor.digest: None})
+            self._replace(problem, entry.descriptor.digest, None)
         except PyOCIError as exc:
             return "left", exc.message
         return "taken out", ""
 
-    def _replace(self, problem: Problem, new: Mapping[Digest, Descriptor | None]) -> None:
-        """Replace entries of a version by the digest of their manifests; None takes them out."""
+    def _replace(self, problem: Problem, lost: Digest, found: Descriptor | None) -> None:
+        """Give the entry with the manifest `lost` the manifest of `found`; None takes the entry out."""
         tag = Tag.listed(problem.tag)
         assert tag is not None  # it was read
 
+        def edit(entry: Descriptor) -> Descriptor | None:
+            if entry.digest != lost:
+                return entry
+            return None if found is None else replace(entry, digest=found.digest, size=found.size)
+
         def apply(present: ImageIndex | None) -> ImageIndex | None:
-            if present is None:
-                return None
-            wanted = tuple(
-                found for found in (_replaced(each, new) for each in present.manifests) if found is not None
-            )
-            if wanted == present.manifests:
-                return present
-            return rewritten(present, wanted, self._now(), secrets.token_hex(8))
+            return None if present is None else edited(present, edit, self._now())
 
         def is_in(present: ImageIndex | None) -> bool:
-            there = {each.digest for each in present.manifests} if present is not None else set()
-            return there.isdisjoint(
-                digest for digest, found in new.items() if found is None or found.digest != digest
-            )
+            return present is None or all(edit(entry) == entry for entry in present.manifests)
 
         session = self._remote.session(writing=True)
         self._updater.update(
@@ -183,10 +177,3 @@ def _check_document(source: Remote, here: Repository, entry: Entry) -> None:
         source.session().pull(here, entry.descriptor.digest)
     except RegistryNotFound:
         raise _NotAtHand(f"{source} doesn't have the manifest of {entry.distribution.filename}") from None
-
-
-def _replaced(entry: Descriptor, new: Mapping[Digest, Descriptor | None]) -> Descriptor | None:
-    if entry.digest not in new:
-        return entry
-    found = new[entry.digest]
-    return None if found is None else replace(entry, digest=found.digest, size=found.size)

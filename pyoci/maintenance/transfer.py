@@ -11,16 +11,7 @@ from pyoci.errors import NotFound, ProtocolError, PyOCIError, Unreachable
 from pyoci.maintenance.remote import Remote
 from pyoci.net.messages import Body
 from pyoci.oci.errors import RegistryNotFound
-from pyoci.oci.models import (
-    DOCKER_LIST,
-    DOCKER_MANIFEST,
-    IMAGE_INDEX,
-    IMAGE_MANIFEST,
-    Descriptor,
-    Document,
-    ImageIndex,
-    Manifest,
-)
+from pyoci.oci.models import Descriptor, Document, ImageIndex, Manifest
 from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.oci.session import OCISession
 from pyoci.store.layout import blob_digest, config_digest, descriptors_of
@@ -95,7 +86,7 @@ class Transfer:
 
     def contents(self, document: Document, depth: int = _DEPTH) -> None:
         """Copy everything that a document refers to. Raises RegistryNotFound for what the source has lost."""
-        found = parsed(document)
+        found = document.parsed()
         for entry in descriptors_of(found) if found is not None else ():
             if isinstance(found, ImageIndex):
                 self.document(entry.digest, depth - 1)
@@ -210,20 +201,11 @@ def with_referrers(listed: ImageIndex, found: tuple[Descriptor, ...]) -> ImageIn
     return replace(listed, manifests=(*listed.manifests, *new)) if new else listed
 
 
-def parsed(document: Document) -> ImageIndex | Manifest | None:
-    """A document of the OCI's or Docker's types; None for any other. Raises ProtocolError."""
-    if document.media_type in {IMAGE_INDEX, DOCKER_LIST}:
-        return Document(IMAGE_INDEX, document.body).image_index()
-    if document.media_type in {IMAGE_MANIFEST, DOCKER_MANIFEST}:
-        return Document(IMAGE_MANIFEST, document.body).manifest()
-    return None
-
-
 def layers_of(document: Document) -> frozenset[tuple[Digest, tuple[tuple[str, str], ...]]]:
     """The layers of a manifest; the document itself where it is none. The signatures of one image have the
     same bytes, and differ in their annotations.
     """
-    found = parsed(document)
+    found = document.parsed()
     layers = found.layers if isinstance(found, Manifest) else ()
     known = frozenset((layer.digest, tuple(sorted(layer.annotations.items()))) for layer in layers)
     return known or frozenset({(document.digest, ())})

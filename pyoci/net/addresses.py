@@ -219,6 +219,12 @@ class Resolver:
             return False
         return any(_is_private(_inner(address)) for address in found)
 
+    def reach_beyond(self, host: str, port: int) -> Reach:
+        """The reach of other hosts that a host names which the operator has chosen: they may be private if it
+        is private itself.
+        """
+        return Reach.PRIVATE if self.is_private(host, port) else Reach.VOUCHED
+
     def close(self) -> None:
         """End the threads; no name can be looked up afterwards."""
         for threads in (self._unknown, self._known, self._listed):

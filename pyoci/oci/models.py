@@ -171,6 +171,14 @@ class Document:
         """The parsed document; None if it is of another type."""
         return Manifest.from_json(self._json()) if self.media_type == IMAGE_MANIFEST else None
 
+    def parsed(self) -> ImageIndex | Manifest | None:
+        """The parsed document of the OCI's or of Docker's types; None if it is of another type."""
+        if self.media_type in {IMAGE_INDEX, DOCKER_LIST}:
+            return ImageIndex.from_json(self._json())
+        if self.media_type in {IMAGE_MANIFEST, DOCKER_MANIFEST}:
+            return Manifest.from_json(self._json())
+        return None
+
     def _json(self) -> object:
         return parse_json(self.body, "a document")
 

@@ -34,7 +34,7 @@ class Targets:
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver
         self._lock = threading.Lock()
-        self._private: TTLCache[str, bool] = TTLCache(256, _PRIVATE_SECONDS)
+        self._beyond: TTLCache[str, Reach] = TTLCache(256, _PRIVATE_SECONDS)
         self._redirects: TTLCache[tuple[str, int, Reach], bool] = TTLCache(256, _REDIRECT_SECONDS)
 
     def own_reach(self, registry: Registry) -> Reach:
@@ -110,12 +110,12 @@ class Targets:
         if not registry.listed:
             return Reach.PUBLIC
         with self._lock:
-            private = self._private.get(registry.origin)
-        if private is None:
-            private = self._resolver.is_private(registry.hostname, registry.port)
+            reach = self._beyond.get(registry.origin)
+        if reach is None:
+            reach = self._resolver.reach_beyond(registry.hostname, registry.port)
             with self._lock:
-                self._private[registry.origin] = private
-        return Reach.PRIVATE if private else Reach.VOUCHED
+                self._beyond[registry.origin] = reach
+        return reach
 
 
 def _origin(scheme: str, host: str | None, port: int | None) -> Registry:

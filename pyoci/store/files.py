@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 
 from packaging.version import Version
@@ -13,14 +13,15 @@ from pyoci.distributions.filenames import Distribution, filename_version_text, p
 from pyoci.errors import InvalidRequest, NotFound, ProtocolError
 from pyoci.oci import errors
 from pyoci.oci.blobs import BlobStream
-from pyoci.oci.references import Digest, Tag
+from pyoci.oci.references import Digest, Repository, Tag
+from pyoci.oci.session import OCISession
 from pyoci.store.backfill import MetadataBackfill
 from pyoci.store.layout import CREATED, OURS, Entry, core_metadata_of, spelled_tag, tag_of, version_of
 from pyoci.store.models import ByteRange, FileElsewhere, FileStream, PackageFile
 from pyoci.store.project import StoredProject
 from pyoci.store.state import TagState
 
-CONFIG_LIMIT = 32 * 1024 * 1024  # bytes: METADATA has its own, lower limit; JSON may escape every character
+_CONFIG_LIMIT = 32 * 1024 * 1024  # bytes: METADATA has its own, lower limit; JSON may escape every character
 _SPELLINGS = 16  # tags of one version in which a file is looked for
 _NO_LIST = (
     errors.RegistryUnauthorized,
@@ -229,13 +230,20 @@ def _config(project: StoredProject, digest: Digest) -> bytes:
     project.events.count("cache", "metadata", "miss" if known is None else "hit")
     if known is not None:
         return known
-    config = bytearray()
     with project.proving():
-        for piece in project.session.open_blob(project.repository, digest).pieces:
+        config = read_config(project.session, project.repository, digest)
+    project.cache.documents.put_blob(digest, config)
+    return config
+
+
+def read_config(session: OCISession, repository: Repository, digest: Digest) -> bytes:
+    """A config blob from the registry. Raises ProtocolError if it is too long to be one."""
+    config = bytearray()
+    with closing(session.open_blob(repository, digest)) as stream:
+        for piece in stream.pieces:
             config += piece
-            if len(config) > CONFIG_LIMIT:
-                raise ProtocolError(f"the registry's config blob has more than {CONFIG_LIMIT} bytes")
-    project.cache.documents.put_blob(digest, bytes(config))
+            if len(config) > _CONFIG_LIMIT:
+                raise ProtocolError(f"the registry's config blob has more than {_CONFIG_LIMIT} bytes")
     return bytes(config)
 
 

@@ -14,15 +14,7 @@ from cachetools import LRUCache
 
 from pyoci.errors import Denied, InvalidRequest, NotFound, NotSupported, ProtocolError, Unauthorized
 from pyoci.oci.errors import RegistryFailed, RegistryRefused
-from pyoci.oci.models import (
-    DOCKER_LIST,
-    DOCKER_MANIFEST,
-    IMAGE_INDEX,
-    IMAGE_MANIFEST,
-    Document,
-    ImageIndex,
-    Manifest,
-)
+from pyoci.oci.models import Document, ImageIndex, Manifest
 from pyoci.oci.references import Digest, Tag
 from pyoci.store.layout import MARKER_TAG, PACKAGE_TYPE, descriptors_of, is_annotated
 from pyoci.store.project import StoredProject, side_by_side
@@ -97,22 +89,18 @@ def _taken(project: StoredProject, document: Document) -> Document:
 
 def _is_image(document: Document, pull: Pull) -> bool:
     """Whether a document is an image, for one platform or several, and nothing in it was made by PyOCI."""
-    if document.media_type not in {IMAGE_INDEX, DOCKER_LIST}:
-        return _is_manifest_of_image(document)
-    image_index = Document(IMAGE_INDEX, document.body).image_index()
+    found = document.parsed()
+    if not isinstance(found, ImageIndex):
+        return _is_manifest_of_image(found)
     return (
-        image_index is not None
-        and bool(image_index.manifests)
-        and not _is_ours(image_index)
-        and all(_is_manifest_of_image(pull(entry.digest)) for entry in image_index.manifests)
+        bool(found.manifests)
+        and not _is_ours(found)
+        and all(_is_manifest_of_image(pull(entry.digest).parsed()) for entry in found.manifests)
     )
 
 
-def _is_manifest_of_image(document: Document) -> bool:
-    if document.media_type not in {IMAGE_MANIFEST, DOCKER_MANIFEST}:
-        return False
-    manifest = Document(IMAGE_MANIFEST, document.body).manifest()
-    return manifest is not None and manifest.config.media_type in _CONFIGS and not _is_ours(manifest)
+def _is_manifest_of_image(found: ImageIndex | Manifest | None) -> bool:
+    return isinstance(found, Manifest) and found.config.media_type in _CONFIGS and not _is_ours(found)
 
 
 def _is_ours(value: ImageIndex | Manifest) -> bool:

@@ -133,12 +133,8 @@ class UpstreamClient:
         if target[0] == "http" and own[0] == "https":
             raise ProtocolError(f"{NAME} redirects to plain http; expected https")
         headers = {key: value for key, value in call.headers.items() if key != "Authorization"}
-        return replace(call, url=url, headers=headers, reach=self._reach_elsewhere())
-
-    def _reach_elsewhere(self) -> Reach:
-        """The reach of redirects: an upstream in a private network may redirect to other private hosts."""
-        _, host, port = self._address.origin
-        return Reach.PRIVATE if self._transport.resolver.is_private(host, port) else Reach.VOUCHED
+        reach = self._transport.resolver.reach_beyond(*own[1:])
+        return replace(call, url=url, headers=headers, reach=reach)
 
 
 def freshness_lifetime(headers: Mapping[str, str], default: float) -> float:

@@ -83,7 +83,7 @@ class Answer:
         self._context = contextvars.copy_context()
         self._started = time.monotonic()
         self.thread = ServerThread()
-        self.takes_interim = request.version >= (1, 1)  # and none was sent
+        self.takes_interim = request.version >= (1, 1)
         self._response: Any = None
         self._environ: dict[str, Any] = {}
         self._made: Any = None  # what the application returned

@@ -84,16 +84,20 @@ def _closed(conns: Iterable[Any], probe: Callable[[Any], None]) -> list[Any]:
 
 
 def _probe_served(conn: Any) -> None:
-    """Send an interim answer once, unless the answer has begun."""
     if conn.answer.takes_interim:
-        conn.answer.takes_interim = False
-        conn.sock.send_interim(_INTERIM)
+        _probe(conn)
 
 
 def _probe_waiting(conn: Any) -> None:
-    """The same while the request has no thread: its first line tells whether it is HTTP/1.1."""
+    """The request has no thread yet: its first line tells whether it is HTTP/1.1."""
     line = bytes(conn.sock.gathered[:_TARGET_LIMIT]).lstrip(b"\r\n").partition(b"\r\n")[0]
-    if line.endswith(b" HTTP/1.1") and not conn.sock.was_probed:
+    if line.endswith(b" HTTP/1.1"):
+        _probe(conn)
+
+
+def _probe(conn: Any) -> None:
+    """Send an interim answer once for a request, unless its answer has begun."""
+    if not conn.sock.was_probed:
         conn.sock.was_probed = True
         conn.sock.send_interim(_INTERIM)
 

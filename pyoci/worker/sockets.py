@@ -64,7 +64,7 @@ class ClientSocket(socket.socket):
         self.unread = False  # whether a part of the body will not be read
         self.is_answered = False  # whether a part of the answer was given to this socket
         self.was_cut = False
-        self.was_probed = False  # whether it was sent an interim answer while it waited for a thread
+        self.was_probed = False  # whether it was sent an interim answer, to see if the client is there
         if self.spool is not None:
             while piece := self.spool.take(HEAD_LIMIT):
                 self.gathered += piece

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from datetime import datetime
@@ -19,10 +18,9 @@ from pyoci.store.models import PackageFile
 from pyoci.store.project import StoredProject, versions_among
 from pyoci.store.writing import repair, steps
 from pyoci.store.writing.incoming import IncomingFile
-from pyoci.store.writing.update import IndexUpdate, IndexUpdater
+from pyoci.store.writing.update import IndexUpdate, IndexUpdater, edited, place_of
 
 REASON_LIMIT = 1000  # characters; a page shows the reason once for each file
-_FileKey = tuple[str, Digest]
 _EntryKey = tuple[str, Digest, str]
 _Edit = Callable[[Descriptor], Descriptor | None]  # None removes the entry
 
@@ -125,11 +123,7 @@ class Publisher:
         return edited.values()
 
     def _edited(self, present: ImageIndex | None, edit: _Edit) -> ImageIndex | None:
-        """The image index with each entry edited; the same object if that changes nothing."""
-        wanted = tuple(new for new in map(edit, _manifests(present)) if new is not None)
-        if present is None or wanted == present.manifests:
-            return present
-        return layout.rewritten(present, wanted, self._now(), secrets.token_hex(8))
+        return None if present is None else edited(present, edit, self._now())
 
 
 def _adding(project: StoredProject, tag: Tag, stored: steps.StoredFile) -> IndexUpdate:
@@ -150,7 +144,7 @@ def _adding(project: StoredProject, tag: Tag, stored: steps.StoredFile) -> Index
         return layout.rewritten(added, added.manifests, new.imported, new.unique)
 
     def is_in(present: ImageIndex | None) -> bool:
-        return any(_file_key(entry) == _file_key(stored.descriptor) for entry in _manifests(present))
+        return any(place_of(entry) == place_of(stored.descriptor) for entry in _manifests(present))
 
     return IndexUpdate(apply, is_in)
 
@@ -207,11 +201,6 @@ def _manifests(image_index: ImageIndex | None) -> tuple[Descriptor, ...]:
     return image_index.manifests if image_index else ()
 
 
-def _file_key(entry: Descriptor) -> _FileKey:
-    """The platform and the file of an entry. The digest of its manifest may change (`repair`)."""
-    return entry.platform.architecture if entry.platform else "", layout.blob_digest(entry) or entry.digest
-
-
 def _entry_key(entry: Descriptor) -> _EntryKey:
     """Identifies an entry. It differs from that of an entry for the same file, published again later."""
-    return *_file_key(entry), entry.annotations.get(layout.CREATED, "")
+    return *place_of(entry), entry.annotations.get(layout.CREATED, "")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -19,10 +20,10 @@ from functools import partial
 
 from pyoci.errors import Denied, PyOCIError, Unreachable
 from pyoci.oci.errors import RegistryFailed, RegistryRateLimited, RegistryRefused
-from pyoci.oci.models import Document, ImageIndex
-from pyoci.oci.references import Repository, Tag
+from pyoci.oci.models import Descriptor, Document, ImageIndex
+from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.oci.session import OCISession
-from pyoci.store.layout import package_in
+from pyoci.store.layout import blob_digest, package_in, rewritten
 from pyoci.store.writing import lag, queue, repair, steps
 
 _OVERWRITTEN = (12, 30.0)  # attempts, and seconds after which none begins, if others overwrite an update
@@ -271,3 +272,23 @@ def _package(
     if image_index is None:
         raise Denied(f"the tag {tag} of {repository} holds something else than a Python package")
     return image_index
+
+
+def edited(
+    image_index: ImageIndex, edit: Callable[[Descriptor], Descriptor | None], now: datetime
+) -> ImageIndex:
+    """The image index with each entry edited, and without those for which `edit` returns None; the same
+    object if that changes nothing.
+    """
+    wanted = tuple(new for new in map(edit, image_index.manifests) if new is not None)
+    if wanted == image_index.manifests:
+        return image_index
+    return rewritten(image_index, wanted, now, secrets.token_hex(8))
+
+
+def place_of(entry: Descriptor) -> tuple[str, Digest]:
+    """The place of an entry in its version (the wheel's tags, or the kind of sdist), and its file. The digest
+    of its manifest may change, when a lost manifest is written again.
+    """
+    suffix = entry.platform.architecture if entry.platform is not None else str(entry.digest)
+    return suffix, blob_digest(entry) or entry.digest
