@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,11 +18,10 @@ from functools import lru_cache
 from packaging.version import InvalidVersion, Version
 
 from pyoci.distributions.filenames import Distribution, parse_filename, rebuild_filename
-from pyoci.distributions.metadata import CoreMetadata
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest, ProtocolError
 from pyoci.oci.errors import RegistryNotFound
-from pyoci.oci.models import IMAGE_MANIFEST, Descriptor, Document, ImageIndex, Manifest, Platform
+from pyoci.oci.models import Descriptor, Document, ImageIndex, Manifest
 from pyoci.oci.references import Digest, Tag
 from pyoci.store.models import PackageFile
 
@@ -204,99 +203,13 @@ def _distribution(
     return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewFile:
-    """An uploaded file, with all that its manifest, config blob and descriptor are made from."""
-
-    distribution: Distribution
-    sha256: str
-    size: int
-    metadata: CoreMetadata
-    project_urls: Mapping[str, str]
-    labels: Mapping[str, str]
-    attestations: str  # as they were sent; "" if there are none
-    created: datetime
-    yanked: str | None = None
-    imported: datetime | None = None  # when it was imported; `created` is then that of another package index
-    unique: str  # makes the manifest unique: two uploads that shared one would be deleted together
-
-    @property
-    def digest(self) -> Digest:
-        return Digest("sha256", self.sha256)
-
-    @property
-    def has_core_metadata(self) -> bool:
-        """Whether METADATA is stored. That of an sdist may change when it is built, and the config blob is
-        JSON, which has to be UTF-8.
-        """
-        return self.distribution.filetype == "bdist_wheel" and self.metadata.is_utf8
-
-    @property
-    def _stamp(self) -> str:
-        """The upload time. If it comes from another package index, it has microseconds, as in lock files."""
-        if self.imported is None or not self.created.microsecond:
-            return _stamp(self.created)
-        return f"{_stamp(self.created)[:-1]}.{self.created.microsecond:06}Z"
-
-    def config(self) -> bytes:
-        """The config blob."""
-        document = {
-            "filename": self.distribution.filename,
-            "size": self.size,
-            "sha256": self.sha256,
-            "filetype": self.distribution.filetype,
-        }
-        if self.has_core_metadata:
-            document["coreMetadata"] = self.metadata.text.decode()
-        if self.attestations:
-            document["attestations"] = self.attestations
-        return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
-
-    def manifest(self, config: bytes) -> Document:
-        """The manifest. It has one layer, because the Rust PyOCI fails on more; labels are annotations."""
-        layer = Descriptor(media_type=PACKAGE_TYPE, digest=self.digest, size=self.size)
-        annotations = {**self.labels, CREATED: self._stamp, UPLOAD: self.unique}
-        return Document.of(
-            Manifest(
-                artifact_type=PACKAGE_TYPE,
-                config=Descriptor(media_type=CONFIG_TYPE, digest=digest_of(config), size=len(config)),
-                layers=(layer,),
-                annotations=annotations,
-            )
-        )
-
-    def descriptor(self, config: bytes, manifest: Document) -> Descriptor:
-        """The file's entry in the image index. Its annotations have everything that a page shows."""
-        annotations = {
-            CREATED: self._stamp,
-            SHA256: self.sha256,
-            PROJECT_URLS: json.dumps(dict(self.project_urls), separators=(",", ":")),
-            FILENAME: self.distribution.filename,
-            SIZE: str(self.size),
-            CONFIG_DIGEST: str(digest_of(config)),
-        }
-        if self.metadata.requires_python:
-            annotations[REQUIRES_PYTHON] = self.metadata.requires_python
-        if self.yanked is not None:
-            annotations[YANKED] = self.yanked
-        if self.has_core_metadata:
-            annotations[CORE_METADATA] = hashlib.sha256(self.metadata.text).hexdigest()
-        return Descriptor(
-            media_type=IMAGE_MANIFEST,
-            digest=manifest.digest,
-            size=len(manifest.body),
-            platform=Platform(self.distribution.suffix, "any"),
-            annotations=annotations,
-        )
-
-
 def with_entry(image_index: ImageIndex | None, descriptor: Descriptor, created: datetime) -> ImageIndex:
     """The image index with one more file; a new image index if there is none yet."""
     if image_index is None:
         return ImageIndex(
             artifact_type=PACKAGE_TYPE,
             manifests=(descriptor,),
-            annotations={CREATED: _stamp(created)},
+            annotations={CREATED: stamp(created)},
         )
     return replace(image_index, manifests=(*image_index.manifests, descriptor))
 
@@ -310,7 +223,7 @@ def rewritten(
     answer of a registry would look like the current one. Two empty versions would share a digest, and
     deleting one by its digest would remove both tags.
     """
-    annotations = {**image_index.annotations, CHANGED: f"{_stamp(now)} {unique}"}
+    annotations = {**image_index.annotations, CHANGED: f"{stamp(now)} {unique}"}
     return replace(image_index, manifests=manifests, annotations=annotations)
 
 
@@ -326,7 +239,7 @@ def marker(now: datetime) -> ImageIndex:
     """The image index of a project's marker. Registries forget a repository without tags, so the marker's
     tag stays when the last version is deleted.
     """
-    return ImageIndex(artifact_type=PACKAGE_TYPE, annotations={CREATED: _stamp(now), MARKER: "project"})
+    return ImageIndex(artifact_type=PACKAGE_TYPE, annotations={CREATED: stamp(now), MARKER: "project"})
 
 
 def core_metadata_of(config: bytes, sha256: str) -> bytes:
@@ -367,7 +280,7 @@ def digest_of(data: bytes) -> Digest:
     return Digest("sha256", hashlib.sha256(data).hexdigest())
 
 
-def _stamp(moment: datetime) -> str:
+def stamp(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

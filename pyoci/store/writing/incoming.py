@@ -18,8 +18,9 @@ from pyoci.distributions.filenames import Distribution, parse_filename
 from pyoci.distributions.metadata import CoreMetadata, labels, read_metadata
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest
-from pyoci.store.layout import NewFile, is_web_url
+from pyoci.store.layout import is_web_url
 from pyoci.store.models import Imported, Upload
+from pyoci.store.writing.new_file import NewFile
 
 _MIN_STREAMED = 1024 * 1024  # bytes; a smaller file has arrived before the registry answers anything
 _PIECE = 1024 * 1024  # bytes

@@ -19,10 +19,11 @@ from pyoci.oci import errors
 from pyoci.oci.models import Descriptor, Document, ImageIndex
 from pyoci.oci.references import Digest, Reference, Repository, Tag
 from pyoci.oci.session import OCISession
-from pyoci.store.layout import MARKER_TAG, NewFile, digest_of, marker
+from pyoci.store.layout import MARKER_TAG, digest_of, marker
 from pyoci.store.project import StoredProject
 from pyoci.store.writing.incoming import IncomingFile, SizeMismatch
 from pyoci.store.writing.lag import RecentWrites, current_document
+from pyoci.store.writing.new_file import NewFile
 from pyoci.store.writing.queue import TagLocks
 
 _DELETES = 4  # attempts to delete one tag
