@@ -16,7 +16,16 @@ from pyoci.oci.blobs import BlobStream
 from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.oci.session import OCISession
 from pyoci.store.backfill import MetadataBackfill
-from pyoci.store.layout import CREATED, OURS, Entry, core_metadata_of, spelled_tag, tag_of, version_of
+from pyoci.store.layout import (
+    CREATED,
+    OURS,
+    Entry,
+    core_metadata_of,
+    provenance_of,
+    spelled_tag,
+    tag_of,
+    version_of,
+)
 from pyoci.store.models import ByteRange, FileElsewhere, FileStream, PackageFile
 from pyoci.store.project import StoredProject
 from pyoci.store.state import TagState
@@ -90,6 +99,14 @@ class Files:
         if text is None:
             raise NotFound(f"{filename} has no separate metadata; download the file to read it")
         return text
+
+    def provenance(self, project: StoredProject, filename: str, sha256: str) -> bytes:
+        """The provenance of a copied file, byte-exact (PEP 740). Raises NotFound if there is none."""
+        entry = find_file(project, parse_filename(filename, project.name), sha256)
+        provenance, config_digest = project.complete(entry).provenance, entry.config_digest
+        if provenance is None or config_digest is None:
+            raise NotFound(f"{filename} has no provenance here")
+        return provenance_of(_config(project, config_digest), provenance)
 
     def labels(self, project: StoredProject, filename: str) -> dict[str, str]:
         """The labels of a file: the annotations of its manifest that aren't PyOCI's own. Raises NotFound."""

@@ -37,6 +37,8 @@ REQUIRES_PYTHON = "com.pyoci.requires_python"
 CONFIG_DIGEST = "com.pyoci.config_digest"
 CORE_METADATA = "com.pyoci.core_metadata"
 YANKED = "com.pyoci.yanked"
+UPSTREAM_URL = "com.pyoci.upstream_url"
+PROVENANCE = "com.pyoci.provenance"
 CHANGED = "com.pyoci.changed"
 UPLOAD = "com.pyoci.upload"
 MARKER = "com.pyoci.marker"
@@ -113,6 +115,12 @@ class Entry:
         value = self.descriptor.annotations.get(CORE_METADATA, "")
         return _HEX.fullmatch(value) is not None and self.config_digest is not None
 
+    @property
+    def has_provenance(self) -> bool:
+        """Whether the config blob has the provenance: the entry has its hash and the blob's digest."""
+        value = self.descriptor.annotations.get(PROVENANCE, "")
+        return _HEX.fullmatch(value) is not None and self.config_digest is not None
+
     def file(self, sha256: str) -> PackageFile:
         """The file as the page shows it. Annotations that can't be parsed are ignored."""
         annotations = self.descriptor.annotations
@@ -125,6 +133,8 @@ class Entry:
             requires_python=annotations.get(REQUIRES_PYTHON) or None,
             core_metadata=annotations[CORE_METADATA] if self.has_core_metadata else None,
             yanked=annotations.get(YANKED),
+            upstream_url=_web_url(annotations.get(UPSTREAM_URL, "")),
+            provenance=annotations[PROVENANCE] if self.has_provenance else None,
             project_urls=_project_urls(annotations.get(PROJECT_URLS, "")),
         )
 
@@ -244,14 +254,23 @@ def marker(now: datetime) -> ImageIndex:
 
 def core_metadata_of(config: bytes, sha256: str) -> bytes:
     """METADATA from a config blob. Raises ProtocolError if its SHA-256 isn't `sha256`."""
+    return _text_in(config, "coreMetadata", "core metadata", sha256)
+
+
+def provenance_of(config: bytes, sha256: str) -> bytes:
+    """The provenance (PEP 740) from a config blob. Raises ProtocolError if its SHA-256 isn't `sha256`."""
+    return _text_in(config, "provenance", "provenance", sha256)
+
+
+def _text_in(config: bytes, key: str, what: str, sha256: str) -> bytes:
     try:
-        text = json.loads(config)["coreMetadata"].encode()
+        text = json.loads(config)[key].encode()
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
         raise ProtocolError(
-            "the registry's config blob has no core metadata, but the image index says that it has"
+            f"the registry's config blob has no {what}, but the image index says that it has"
         ) from exc
     if hashlib.sha256(text).hexdigest() != sha256:
-        raise ProtocolError("the core metadata in the config blob has another hash than the image index says")
+        raise ProtocolError(f"the {what} in the config blob has another hash than the image index says")
     return bytes(text)
 
 
@@ -301,6 +320,10 @@ def _project_urls(text: str) -> dict[str, str]:
     if not isinstance(found, dict):
         return {}
     return {label: url for label, url in found.items() if isinstance(url, str) and is_web_url(url)}
+
+
+def _web_url(text: str) -> str | None:
+    return text if is_web_url(text) else None
 
 
 def is_web_url(text: str) -> bool:

@@ -60,6 +60,8 @@ class PackageFile:
     core_metadata: str | None = None  # sha256 hex of METADATA; None if `.metadata` is not served
     yanked: str | None = None  # the reason, "" if none was given; None: not yanked (PEP 592)
     project_urls: Mapping[str, str] = field(default_factory=dict)
+    upstream_url: str | None = None  # of the file that this is a copy of
+    provenance: str | None = None  # sha256 hex of the provenance that is stored with it (PEP 740)
 
     @property
     def filename(self) -> str:
@@ -190,10 +192,16 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What a file keeps from the package index that it was imported from. No upload form can set it."""
+    """What a file keeps from the package index that it was imported from. No upload form can set it.
+
+    `upstream_url` and `provenance` are for copies of upstream's files. The URL is stored without its query,
+    which may contain a signature. A provenance of more than 256 KiB is not stored.
+    """
 
     upload_time: datetime | None = None  # with a zone; None: the time of the import
     yanked: str | None = None  # as in PackageFile
+    upstream_url: str = ""
+    provenance: str = field(default="", repr=False)  # a JSON document (PEP 740)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,35 @@ def _report_busy(events: Events, repository: Repository) -> None:
     events.warning("store", "large pages", repository=str(repository))
 
 
+class _Projects:
+    """Opens projects with the session of a caller. One for a store."""
+
+    def __init__(self, gateway: Gateway, cache: Cache, events: Events, writes: lag.RecentWrites) -> None:
+        self._gateway, self._cache, self._events, self._writes = gateway, cache, events, writes
+        self._large = LargeReads()
+
+    def open(
+        self, namespace: Namespace, name: ProjectName, caller: Credentials, *, publishing: bool = False
+    ) -> StoredProject:
+        repository = namespace.repository(name)
+        session = self._gateway.session(namespace.registry, caller, publishing=publishing)
+        read_limit = ReadLimit.among(
+            self._large, namespace.registry, refused=partial(_report_busy, self._events, repository)
+        )
+        if not publishing:  # an upload doesn't wait for readers of large projects
+            session.large = read_limit.large
+        return StoredProject(
+            session=session,
+            read_limit=read_limit,
+            repository=repository,
+            name=name,
+            caller_key=self._cache.caller_key(caller),
+            events=self._events,
+            cache=self._cache.of(repository),
+            writes=self._writes,
+        )
+
+
 class PackageStore:
     """Python packages kept in registries. One for the process; the caller comes with each call.
 
@@ -68,18 +97,16 @@ class PackageStore:
         sleep: Callable[[float], None] = time.sleep,
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
-        self._gateway = gateway
         self._now = now
-        self._large = LargeReads()
-        self._events = events
         self._cache = cache
         backfill = MetadataBackfill(cache.backend)
         self._files = files.Files(backfill)
         self._pages = pages.Pages(backfill, max_versions=max_versions)
         self._lookup = Lookup(self._pages, upstream, rules)
-        self._writes = lag.RecentWrites(cache)
+        writes = lag.RecentWrites(cache)
+        self._project = _Projects(gateway, cache, events, writes).open
         locks = queue.TagLocks(cache.backend.lock)
-        updater = update.IndexUpdater(cache.changed, self._writes, locks=locks, now=now, sleep=sleep)
+        updater = update.IndexUpdater(cache.changed, writes, locks=locks, now=now, sleep=sleep)
         self._publisher = Publisher(updater, now)
         self._roots = roots.Roots(gateway, cache)
         self._destinations = Destinations(self._roots, self._pages, partial(self._project, publishing=True))
@@ -181,6 +208,12 @@ class PackageStore:
         """METADATA of a wheel, byte-exact (PEP 658): as it was published, or read from the wheel."""
         return self._files.metadata(self._project(namespace, name, caller), filename, sha256)
 
+    def provenance(
+        self, namespace: Namespace, name: ProjectName, filename: str, caller: Credentials, *, sha256: str = ""
+    ) -> bytes:
+        """The provenance that a copy of another index's file has (PEP 740)."""
+        return self._files.provenance(self._project(namespace, name, caller), filename, sha256)
+
     def labels(
         self, namespace: Namespace, name: ProjectName, filename: str, caller: Credentials
     ) -> dict[str, str]:
@@ -229,24 +262,3 @@ class PackageStore:
     def delete(self, namespace: Namespace, name: ProjectName, target: str, caller: Credentials) -> None:
         """Delete a file or a whole version. Raises NotSupported if the registry can't delete."""
         self._publisher.delete(self._project(namespace, name, caller, publishing=True), target)
-
-    def _project(
-        self, namespace: Namespace, name: ProjectName, caller: Credentials, *, publishing: bool = False
-    ) -> StoredProject:
-        repository = namespace.repository(name)
-        session = self._gateway.session(namespace.registry, caller, publishing=publishing)
-        read_limit = ReadLimit.among(
-            self._large, namespace.registry, refused=partial(_report_busy, self._events, repository)
-        )
-        if not publishing:  # an upload doesn't wait for readers of large projects
-            session.large = read_limit.large
-        return StoredProject(
-            session=session,
-            read_limit=read_limit,
-            repository=repository,
-            name=name,
-            caller_key=self._cache.caller_key(caller),
-            events=self._events,
-            cache=self._cache.of(repository),
-            writes=self._writes,
-        )

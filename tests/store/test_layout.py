@@ -18,6 +18,7 @@ from pyoci.store.layout import (
     core_metadata_of,
     entries,
     is_package,
+    provenance_of,
     tag_of,
     version_of,
     version_text_of,
@@ -198,6 +199,13 @@ def test_metadata_with_another_hash_is_an_error(config: bytes) -> None:
     """pip and uv would resolve dependencies with it."""
     with pytest.raises(ProtocolError):
         core_metadata_of(config, HEX)
+
+
+@pytest.mark.parametrize("config", [b"", b"[]", b"{}", b'{"provenance": 1}', b'{"provenance": "other"}'])
+def test_provenance_with_another_hash_is_an_error(config: bytes) -> None:
+    """It isn't the document that was stored with the file."""
+    with pytest.raises(ProtocolError):
+        provenance_of(config, HEX)
 
 
 def test_unknown_keys_survive_a_rewrite() -> None:

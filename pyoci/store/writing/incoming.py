@@ -25,6 +25,7 @@ from pyoci.store.writing.new_file import NewFile
 _MIN_STREAMED = 1024 * 1024  # bytes; a smaller file has arrived before the registry answers anything
 _PIECE = 1024 * 1024  # bytes
 _URL_COUNT = 100
+_PROVENANCE_LIMIT = 256 * 1024  # bytes
 
 
 class IncomingForm(Protocol):
@@ -170,6 +171,8 @@ def _verified(upload: Upload, hashes: _Hashes, now: datetime, imported: Imported
         created=(imported and imported.upload_time) or now,
         yanked=imported.yanked if imported else None,
         imported=now if imported else None,
+        upstream_url=_without_query(imported.upstream_url) if imported else "",
+        provenance=_provenance(imported.provenance) if imported else "",
         unique=secrets.token_hex(8),
     )
 
@@ -212,3 +215,13 @@ def _project_urls(given: tuple[str, ...], metadata: CoreMetadata) -> dict[str, s
     found = dict(pairs or metadata.project_urls)
     valid = {label: url for label, url in found.items() if label and is_web_url(url)}
     return dict(list(valid.items())[:_URL_COUNT])
+
+
+def _without_query(url: str) -> str:
+    """The URL without its query, which may contain a signature; "" if it isn't a web URL."""
+    plain = url.partition("#")[0].partition("?")[0]
+    return plain if is_web_url(plain) else ""
+
+
+def _provenance(text: str) -> str:
+    return text if len(text.encode()) <= _PROVENANCE_LIMIT else ""

@@ -20,10 +20,12 @@ from pyoci.store.layout import (
     FILENAME,
     PACKAGE_TYPE,
     PROJECT_URLS,
+    PROVENANCE,
     REQUIRES_PYTHON,
     SHA256,
     SIZE,
     UPLOAD,
+    UPSTREAM_URL,
     YANKED,
     digest_of,
     stamp,
@@ -44,6 +46,8 @@ class NewFile:
     created: datetime
     yanked: str | None = None
     imported: datetime | None = None  # when it was imported; `created` is then that of another package index
+    upstream_url: str = ""  # where it was imported from; "" if that isn't kept
+    provenance: str = ""  # the document that another package index has for it; "" if there is none
     unique: str  # makes the manifest unique: two uploads that shared one would be deleted together
 
     @property
@@ -76,6 +80,8 @@ class NewFile:
             document["coreMetadata"] = self.metadata.text.decode()
         if self.attestations:
             document["attestations"] = self.attestations
+        if self.provenance:
+            document["provenance"] = self.provenance
         return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
     def manifest(self, config: bytes) -> Document:
@@ -105,6 +111,10 @@ class NewFile:
             annotations[REQUIRES_PYTHON] = self.metadata.requires_python
         if self.yanked is not None:
             annotations[YANKED] = self.yanked
+        if self.upstream_url:
+            annotations[UPSTREAM_URL] = self.upstream_url
+        if self.provenance:
+            annotations[PROVENANCE] = hashlib.sha256(self.provenance.encode()).hexdigest()
         if self.has_core_metadata:
             annotations[CORE_METADATA] = hashlib.sha256(self.metadata.text).hexdigest()
         return Descriptor(

@@ -586,6 +586,29 @@ class TestImport:
         changed = registry.document("1.0")["annotations"]["com.pyoci.changed"]
         assert datetime.fromisoformat(changed.partition(" ")[0]) > datetime.now(UTC) - timedelta(hours=1)
 
+    def test_copy_of_another_indexs_file(self, store: PackageStore) -> None:
+        """A copy says where it came from. Its provenance is in the config blob, under a hash in its entry."""
+        url = "https://files.example/a/hello_world-1.0-py3-none-any.whl"
+        provenance = '{"version": 1, "attestation_bundles": []}'
+        filename, content = make_wheel()
+        copied = Imported(upstream_url=f"{url}?signature=secret#sha256=ab", provenance=provenance)
+        store.publish(ACME, make_upload(filename, content), NOBODY, copied)
+        (file,) = page(store, fresh=True).files
+        assert file.upstream_url == url
+        assert file.provenance == hashlib.sha256(provenance.encode()).hexdigest()
+        assert store.provenance(ACME, HELLO, filename, NOBODY) == provenance.encode()
+
+    @pytest.mark.parametrize("url", ["file:///etc/passwd", "javascript:alert(1)", "https://a/b c"])
+    def test_what_cannot_be_kept_of_a_copy(self, store: PackageStore, url: str) -> None:
+        """The file is stored without it."""
+        filename, content = make_wheel()
+        copied = Imported(upstream_url=url, provenance="[" + " " * 2**18 + "]")
+        store.publish(ACME, make_upload(filename, content), NOBODY, copied)
+        (file,) = page(store, fresh=True).files
+        assert (file.upstream_url, file.provenance) == (None, None)
+        with pytest.raises(NotFound, match="no provenance"):
+            store.provenance(ACME, HELLO, filename, NOBODY)
+
     def test_unknown_time_is_now(self, store: PackageStore) -> None:
         filename, content = make_wheel()
         store.publish(ACME, make_upload(filename, content), NOBODY, Imported())
