@@ -76,7 +76,7 @@ class Transport:
             self.resolver,
             embedded=embedded,
             proxies=proxies or adapters.Proxies(),
-            verify=ca_bundle or True,
+            ca_bundle=ca_bundle,
             connections=4 * host_connections,
             public_port=public_port,
         )

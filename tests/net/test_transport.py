@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ from pyoci.net.adapters import Proxies
 from pyoci.net.addresses import Reach
 from pyoci.net.messages import Answer, Call, FileBody, Stream
 from pyoci.net.transport import Transport
+from tests.certificates import make_certificate
 from tests.clock import Clock
 from tests.net.conftest import Certificate, MakeTransport
 from tests.net.servers import Connection, Server, always, answer
@@ -482,6 +484,38 @@ def test_ca_bundle_is_trusted(make_transport: MakeTransport, certificate: Certif
         assert trusting.document(call).body == b"good"
         with pytest.raises(Unreachable, match="TLS"):
             make_transport(lookup=lambda *_: ["127.0.0.1"]).document(call)
+
+
+def test_ca_bundle_is_read_once(make_transport: MakeTransport, tmp_path: Path) -> None:
+    """All connections share the certificates, those to another host too."""
+    key, file = make_certificate(tmp_path, "registry.example")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file, key)
+    with Server(always(GOOD), tls=context) as server, Server(always(GOOD), tls=context) as other:
+        calls = [
+            Call(method="GET", url=f"https://registry.example:{each.port}/", reach=reach)
+            for each in (server, other)
+            for reach in (Reach.LISTED, Reach.PRIVATE)
+        ]
+        transport = make_transport(lookup=lambda *_: ["127.0.0.1"], ca_bundle=str(file))
+        assert transport.document(calls[0]).body == b"good"
+        file.unlink()
+        assert [transport.document(call).body for call in calls[1:]] == [b"good"] * 3
+
+
+def test_missing_ca_bundle(make_transport: MakeTransport, tmp_path: Path) -> None:
+    """Nobody is trusted. A bundle that appears later counts."""
+    key, file = make_certificate(tmp_path, "registry.example")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file, key)
+    late = tmp_path / "late.pem"
+    with Server(always(GOOD), tls=context) as server:
+        call = Call(method="GET", url=f"https://registry.example:{server.port}/", reach=Reach.LISTED)
+        transport = make_transport(lookup=lambda *_: ["127.0.0.1"], ca_bundle=str(late))
+        with pytest.raises(Unreachable):
+            transport.document(call)
+        late.write_bytes(file.read_bytes())
+        assert transport.document(call).body == b"good"
 
 
 def test_uploads_over_tls(make_transport: MakeTransport, certificate: Certificate) -> None:
