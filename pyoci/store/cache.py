@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -26,17 +27,20 @@ _PARSED = 64 * 1024 * 1024  # bytes of parsed documents that one process remembe
 _WEIGHT = 6  # a parsed document takes about this many times its size
 _STATES = 16 * 1024 * 1024  # bytes
 _SIZES = 16384
+_IMAGES = 2000  # repositories of one namespace
+_IMAGES_SECONDS = 24 * 3600.0  # for which it is remembered that repositories hold container images
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The files of the image index under one tag; none if it isn't a version."""
+    """The files of the image index under one tag, and its summary; none if it isn't a version."""
 
     entries: tuple[Entry, ...] = ()
     files: tuple[PackageFile, ...] = ()
     changed: float = 0.0  # seconds since the epoch
     size: int = 0  # bytes of the document
     unread: tuple[Entry, ...] = ()  # their files' hashes are in child manifests that weren't read yet
+    summary: str = ""  # the label; "" for a version that was published without it
 
     @property
     def weight(self) -> int:
@@ -90,6 +94,32 @@ class Cache:
         """Whether the answer with this validity may be served again to the same caller."""
         return self.access.is_valid(validity)
 
+    # Repositories that hold container images alone
+
+    def images(self, namespace: Repository) -> frozenset[str]:
+        """The repositories in a namespace that were found to hold container images alone, by the last
+        segments of their names. All callers share them: they are only taken out of a caller's own list.
+        """
+        return frozenset(self._images(self.key_of(namespace)))
+
+    def add_image(self, repository: Repository) -> None:
+        """Remember that a repository holds container images alone. If two workers add one at the same time,
+        one of the two is lost, and is found again.
+        """
+        above, _, name = repository.name.rpartition("/")
+        key = self.key_of(replace(repository, name=above))
+        known = self._images(key)
+        if name not in known:
+            names = [*known, name][-_IMAGES:]
+            self.backend.put(f"images\0{key}", json.dumps(names).encode(), _IMAGES_SECONDS)
+
+    def _images(self, key: str) -> list[str]:
+        try:
+            found = json.loads(self.backend.get(f"images\0{key}") or b"[]")
+        except (ValueError, RecursionError):
+            found = []
+        return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
+
     # The journal, as RecentWrites and IndexUpdater use it
 
     def changed(self, repository: Repository, tag: Tag) -> None:
@@ -129,6 +159,10 @@ class RepositoryCache:
         can't be read: then others may have changed any tag, and remembered tags must not be used.
         """
         return self._shared.backend.position(self.key)
+
+    def add_image(self, repository: Repository) -> None:
+        """Remember that this `repository` holds container images alone, until a project is found there."""
+        self._shared.add_image(repository)
 
     def refresh_lock(self, seconds: float) -> AbstractContextManager[bool]:
         """The lock that a request holds while it asks the registry for the state of the repository, so that

@@ -175,7 +175,7 @@ def _find(project: StoredProject, distribution: Distribution, *, fresh: bool) ->
         return None
     close: Entry | None = None
     for tag in _candidates(project, distribution, fresh=fresh):
-        there = _look(project, tag) if fresh else _remembered(project, tag)
+        there = look(project, tag) if fresh else remembered(project, tag)
         for entry in project.contents(str(tag), there.digest, {}).entries if there else ():
             if entry.distribution.filename == distribution.filename:
                 return entry
@@ -214,13 +214,15 @@ def _listed(project: StoredProject) -> tuple[str, ...]:
         return ()
 
 
-def _remembered(project: StoredProject, tag: Tag) -> TagState | None:
+def remembered(project: StoredProject, tag: Tag) -> TagState | None:
+    """What was under a tag, if that is still fresh. Only callers with a proof may get it."""
     cache = project.cache
     known = cache.state().tag_states.get(str(tag))
     return known if cache.freshness.is_fresh(known, cache.now()) else None
 
 
-def _look(project: StoredProject, tag: Tag) -> TagState | None:
+def look(project: StoredProject, tag: Tag) -> TagState | None:
+    """What is under a tag now; it is remembered in this process."""
     position = project.cache.position()
     found = project.look(tag)
     if found is not None:

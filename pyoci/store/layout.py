@@ -29,6 +29,8 @@ PACKAGE_TYPE = "application/pyoci.package.v1"
 CONFIG_TYPE = "application/vnd.pyoci.config.v1+json"
 
 CREATED = "org.opencontainers.image.created"
+SUMMARY = "org.opencontainers.image.description"
+SUMMARY_LIMIT = 1000  # characters
 SHA256 = "com.pyoci.sha256_digest"
 PROJECT_URLS = "com.pyoci.project_urls"
 FILENAME = "com.pyoci.filename"

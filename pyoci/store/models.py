@@ -1,5 +1,5 @@
 """The types in the store's interface: Namespace, PackageFile, ProjectPage, ForeignPage, Absence, Root,
-Validity, Upload, Published, ByteRange, FileStream, FileElsewhere.
+ProjectSummary, Validity, Upload, Published, ByteRange, FileStream, FileElsewhere.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import Enum
 from typing import BinaryIO, Self
 
 from packaging.version import Version
@@ -167,11 +168,37 @@ class Absence:
         return Absence(replace(self.validity, also=other.validity))
 
 
+class ListSource(Enum):
+    """Where a list of projects comes from, as users read it."""
+
+    CATALOG = "_catalog"  # the registry's list of repositories
+    GITHUB = "GitHub"  # GitHub's REST API, for ghcr.io
+    REPOSITORY = "catalogue repository"  # PYOCI_CATALOG
+
+
 @dataclass(frozen=True, slots=True)
 class Root:
-    """The projects of a namespace, sorted."""
+    """The projects of a namespace, sorted. What is known to be a container image is left out. The list proves
+    that these names are here; it never proves that another one isn't.
+    """
 
     projects: tuple[ProjectName, ...]
+    namespace: Namespace | None = field(default=None, compare=False)
+    source: ListSource = field(default=ListSource.CATALOG, compare=False)
+
+    @property
+    def may_be_incomplete(self) -> bool:
+        """Whether projects may be missing: not every publisher may write to the catalogue repository."""
+        return self.source is ListSource.REPOSITORY
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectSummary:
+    """What a list of projects shows of one. Texts are empty if they aren't known."""
+
+    summary: str = ""
+    version: str = ""  # the newest, as ProjectPage.latest chooses it
+    released: datetime | None = None  # when its first file was published
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

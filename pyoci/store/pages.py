@@ -52,7 +52,7 @@ class Pages:
 
     def __init__(self, backfill: MetadataBackfill, *, max_versions: int) -> None:
         self._backfill = backfill
-        self._images = images.Images()
+        self.images = images.Images()
         self._newest = NewestVersions(max_versions)
         self._refresher = refresh.Refresher(self._newest)
         self._guard = threading.Lock()
@@ -93,7 +93,8 @@ class Pages:
         """Raises Absent if `tags`, all the tags of the repository, are container images' and no one who
         shares the cache has ever seen a project there. Otherwise remembers that the project exists.
         """
-        if not project.cache.access.has_existed() and self._images.are_all(project, tags):
+        if not project.cache.access.has_existed() and self.images.are_all(project, tags):
+            project.cache.add_image(project.repository)
             raise Absent.image(f"there is no project {project.name} here")
         project.cache.access.set_existing()
 

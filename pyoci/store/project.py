@@ -24,7 +24,17 @@ from pyoci.oci.models import Document, ImageIndex
 from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.oci.session import READ_SECONDS, SMALL_DOCUMENT, OCISession
 from pyoci.store.cache import Contents, RepositoryCache
-from pyoci.store.layout import Entry, changed_at, entries, layer_sha256, package_in, tag_of, version_of
+from pyoci.store.layout import (
+    SUMMARY,
+    SUMMARY_LIMIT,
+    Entry,
+    changed_at,
+    entries,
+    layer_sha256,
+    package_in,
+    tag_of,
+    version_of,
+)
 from pyoci.store.models import PackageFile
 from pyoci.store.read_limit import ReadLimit
 from pyoci.store.state import Listing, TagState
@@ -239,7 +249,8 @@ class StoredProject:
                 unread = tuple(e for e in found if e.sha256 is None and e.descriptor.digest not in hashes)
                 known = ((e, e.sha256 or hashes.get(e.descriptor.digest)) for e in found)
                 files = tuple(entry.file(sha256) for entry, sha256 in known if sha256 is not None)
-                contents = Contents(found, files, changed, len(document.body), unread)
+                summary = image_index.annotations.get(SUMMARY, "")[:SUMMARY_LIMIT]
+                contents = Contents(found, files, changed, len(document.body), unread, summary)
         if not contents.unread:
             self.cache.put_contents(tag, digest, contents)
         return contents

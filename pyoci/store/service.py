@@ -15,7 +15,7 @@ from pyoci.events import Events
 from pyoci.oci.credentials import Credentials
 from pyoci.oci.references import Repository
 from pyoci.oci.session import Gateway
-from pyoci.store import files, pages, roots
+from pyoci.store import catalog, files, pages, roots
 from pyoci.store.backfill import MetadataBackfill
 from pyoci.store.cache import Cache
 from pyoci.store.lookup import Lookup, ProjectsBelow, Rules, Upstream
@@ -80,7 +80,8 @@ class _Projects:
 
 
 class PackageStore:
-    """Python packages kept in registries. One for the process; the caller comes with each call.
+    """Python packages kept in registries. One for the process; the caller comes with each call. `catalog` has
+    the lists of projects.
 
     Methods raise the errors of `pyoci.errors`.
     """
@@ -109,11 +110,12 @@ class PackageStore:
         updater = update.IndexUpdater(cache.changed, writes, locks=locks, now=now, sleep=sleep)
         self._publisher = Publisher(updater, now)
         self._roots = roots.Roots(gateway, cache)
+        self.catalog = catalog.Catalog(self._roots, cache, self._files, self._pages.images, self._project)
         self._destinations = Destinations(self._roots, self._pages, partial(self._project, publishing=True))
 
     def projects(self, namespace: Namespace, caller: Credentials) -> tuple[ProjectName, ...]:
-        """The projects of a namespace, sorted. Raises NotFound if the registry doesn't list repositories."""
-        return self._roots.projects(namespace, caller)
+        """The projects of a namespace, sorted. Raises NotFound if there is no list of them."""
+        return self.catalog.root(namespace, caller).projects
 
     def find(
         self,
@@ -136,7 +138,9 @@ class PackageStore:
         found = self._lookup.find(
             project, self._projects_below(below, caller), ask_upstream=ask_upstream, fresh=fresh
         )
-        if after is None or isinstance(found, Root):
+        if isinstance(found, Root):
+            return self.catalog.without_images(replace(found, namespace=below))
+        if after is None:
             return found
         both = replace(found.validity, also=after.validity) if found.validity and after.validity else None
         return replace(found, validity=both)

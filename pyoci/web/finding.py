@@ -170,7 +170,7 @@ def _absence(project: ResolvedProject, resolved: ResolvedRequest) -> Absence | N
 
 
 def _root(namespace: Namespace, resolved: ResolvedRequest) -> Root:
-    return Root(site().store.projects(namespace, resolved.caller))
+    return site().store.catalog.root(namespace, resolved.caller)
 
 
 def _no_project(project: ResolvedProject) -> NotFound:

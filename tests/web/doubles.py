@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +21,7 @@ from pyoci.store.models import (
     Namespace,
     PackageFile,
     ProjectPage,
+    ProjectSummary,
     Published,
     Root,
     Upload,
@@ -79,6 +80,22 @@ class Kept:
     metadata: bytes | None = None
 
 
+@dataclass
+class MemoryCatalog:
+    """The lists of a MemoryStore. `described` is what it says of its projects."""
+
+    store: MemoryStore
+    described: dict[ProjectName, ProjectSummary | None] = field(default_factory=dict)
+
+    def root(self, namespace: Namespace, caller: Credentials) -> Root:
+        return Root(self.store.projects(namespace, caller), namespace)
+
+    def summaries(
+        self, namespace: Namespace, names: Sequence[ProjectName], caller: Credentials
+    ) -> dict[ProjectName, ProjectSummary | None]:
+        return {name: self.described[name] for name in names if name in self.described}
+
+
 class MemoryStore:
     """A PackageStore over dictionaries. Every call raises `failure`, if set, and is recorded in `calls`."""
 
@@ -88,7 +105,8 @@ class MemoryStore:
         self.summaries: dict[ProjectName, str] = {}
         self.password: str | None = None
         self.failure: Exception | None = None
-        self.catalog: PyOCIError | None = None
+        self.no_list: PyOCIError | None = None
+        self.catalog = MemoryCatalog(self)
         self.refused: dict[str, PyOCIError] = {}  # by the namespace, what is raised in place of an absence
         self.calls: list[tuple[Any, ...]] = []
         self.uploads: list[Upload] = []
@@ -114,8 +132,8 @@ class MemoryStore:
 
     def projects(self, namespace: Namespace, caller: Credentials) -> tuple[ProjectName, ...]:
         self._asked("projects", caller, str(namespace))
-        if self.catalog is not None:
-            raise self.catalog
+        if self.no_list is not None:
+            raise self.no_list
         return tuple(sorted(name for place, name in self.kept if place == str(namespace)))
 
     def find(
@@ -132,7 +150,7 @@ class MemoryStore:
         try:
             return self.page(namespace, name, caller, fresh=fresh)
         except NotFound:
-            projects = self.projects(below, caller) if below is not None and self.catalog is None else ()
+            projects = self.projects(below, caller) if below is not None and self.no_list is None else ()
             if projects:
                 return Root(projects)
             if ask_upstream and name in self.elsewhere:

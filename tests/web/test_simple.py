@@ -194,7 +194,7 @@ class TestRoots:
     )
     def test_neither(self, client: FlaskClient, store: MemoryStore, catalog: PyOCIError | None) -> None:
         """Without a project and without projects it is the page's 404, and pip asks the next index."""
-        store.catalog = catalog
+        store.no_list = catalog
         answer = client.get("/ghcr.io/a/b/")
         assert (answer.status_code, answer.text) == (404, "there is no project b in ghcr.io/a")
 
