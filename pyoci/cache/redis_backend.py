@@ -21,7 +21,7 @@ from pyoci.events import Events
 
 _PREFIX = "pyoci:"
 _LARGEST = 16 * 1024 * 1024  # bytes of a value
-_LONGEST = 7 * 86400.0  # seconds for which a value is stored, at most
+_USUAL = 7 * 86400.0  # seconds for which a value is stored if its owner doesn't say
 _MAC_SIZE = hashlib.sha256().digest_size
 _ENTRIES = 1000  # that a stream keeps, approximately
 _READ = 2 * _ENTRIES
@@ -79,7 +79,7 @@ class RedisBackend:
         return stored if stored is None or not self._key else self._verified(name, stored)
 
     def put(self, key: str, value: bytes, seconds: float | None = None) -> None:
-        milliseconds = int(min(_LONGEST if seconds is None else seconds, _LONGEST) * 1000)
+        milliseconds = int((_USUAL if seconds is None else seconds) * 1000)
         if len(value) > _LARGEST or milliseconds <= 0:
             self.discard(key)
             return

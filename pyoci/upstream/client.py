@@ -42,13 +42,14 @@ class UpstreamPage(Page):
     """A page as upstream sent it, without its invalid parts. The URLs of its files are absolute.
 
     Pages with the same fingerprint are identical. `until` is a time of the monotonic clock: until then the
-    page may be served again without asking upstream. `stale`: upstream couldn't be asked when it expired.
+    page may be served again without asking upstream. If upstream couldn't be asked when it expired, `stale`
+    is the number of seconds since upstream was last asked.
     """
 
     files: tuple[File, ...]
     fingerprint: str = ""
     until: float = field(default=0.0, compare=False)
-    stale: bool = field(default=False, compare=False)
+    stale: float | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, page: Page) -> Self:

@@ -18,7 +18,7 @@ from pyoci.upstream.client import NAME, UpstreamClient, UpstreamPage, freshness_
 from pyoci.upstream.page_cache import CachedAnswer, PageCache, header
 
 TTL = 600.0  # seconds for which a page is fresh if upstream doesn't specify it
-STALE_TTL = 86400.0  # seconds for which a page may be served while upstream can't be asked
+KEPT_SECONDS = 10 * 365 * 86400.0  # for which pages are kept for times when upstream can't be asked
 ABSENT_TTL = 60.0  # seconds for which a project is known to be absent
 FRESH_TTL = 5.0  # seconds for which a page is fresh to a caller who asks for a fresh one
 RETRY_SECONDS = 10.0  # for which a stale page is served without asking again
@@ -54,8 +54,8 @@ class Upstream:
     def page(self, name: str, *, fresh: bool = False) -> UpstreamPage:
         """The page of a project. With `fresh`, it is at most some seconds old.
 
-        While upstream can't be asked, the last page is served for a day, and is `stale`. Raises NotFound,
-        Denied, ProtocolError and Unreachable, the last at once while the circuit is open.
+        While upstream can't be asked, the last page is served, and is `stale`, however old it is. Raises
+        NotFound, Denied, ProtocolError and Unreachable, the last at once while the circuit is open.
         """
         known = self._cache.local(name)
         if known is None or not self._is_fresh(known, fresh=fresh):
@@ -67,21 +67,19 @@ class Upstream:
                 known = self._stale(name, known, failure)
         if known.page is None:
             raise NotFound(f"{NAME} has no project {name}")
-        return replace(known.page, until=self._clock() + known.until - self._now(), stale=known.stale)
+        now = self._now()
+        stale = max(now - known.checked, 0.0) if known.stale else None
+        return replace(known.page, until=self._clock() + known.until - now, stale=stale)
 
     def _is_fresh(self, known: CachedAnswer, *, fresh: bool) -> bool:
         now = self._now()
         return known.is_fresh(now) and (not fresh or known.checked > now - FRESH_TTL)
 
     def _stale(self, name: str, known: CachedAnswer | None, failure: Unreachable) -> CachedAnswer:
-        """The known answer, valid for some more seconds, if upstream was asked within a day. Otherwise raises
-        `failure`.
-        """
-        now = self._now()
-        if known is None or known.page is None or not now < known.checked + STALE_TTL:
+        """The known answer, valid for some more seconds. Without a known page, raises `failure`."""
+        if known is None or known.page is None:
             raise failure
-        until = min(now + RETRY_SECONDS, known.checked + STALE_TTL)
-        known = replace(known, until=until, stale=True)
+        known = replace(known, until=self._now() + RETRY_SECONDS, stale=True)
         self._cache.put_local(name, known)
         return known
 
@@ -135,5 +133,5 @@ class Upstream:
         else:
             etag, modified = answer.headers.get("etag"), answer.headers.get("last-modified")
             current = CachedAnswer(answer.page, now, until, header(etag), header(modified))
-        self._cache.put(name, current, STALE_TTL)
+        self._cache.put(name, current, KEPT_SECONDS)
         return current

@@ -7,8 +7,9 @@ from urllib.parse import quote
 
 from flask import Response, request
 
+from pyoci.upstream.client import UpstreamPage
 from pyoci.web.negotiation import accepts_gzip
-from pyoci.web.rendering import REGISTRY, Rendered, matches
+from pyoci.web.rendering import REGISTRY, UPSTREAM, Rendered, matches
 
 # Characters that a query may contain unencoded. All others are percent-encoded.
 _QUERY_SAFE = "!$&'()*+,;=:@/?%-._~"
@@ -29,6 +30,16 @@ def rendered(page: Rendered) -> Response:
     answer = Response(body, status=status, headers=headers)
     if status == HTTPStatus.NOT_MODIFIED:
         del answer.headers["Content-Type"]
+    return answer
+
+
+def from_upstream(answer: Response, page: UpstreamPage) -> Response:
+    """The answer with the headers of upstream's pages and files. If upstream can't be asked, X-PyOCI-Upstream
+    is `stale`, with the seconds since it was last asked.
+    """
+    answer.headers["X-PyOCI-Origin"] = UPSTREAM
+    if page.stale is not None:
+        answer.headers["X-PyOCI-Upstream"] = f"stale; age={page.stale:.0f}"
     return answer
 
 

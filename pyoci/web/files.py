@@ -147,7 +147,7 @@ def _or_upstreams(
         if file.filename == filename and file.hashes.get("sha256", "").startswith(digest):
             wanted = wanted_of(file)
             if wanted is not None:
-                return _from_upstream(wanted)
+                return answers.from_upstream(_from_upstream(wanted), page)
     raise NotFound(f"upstream's page of {page.name} has no file {filename} with this sha256")
 
 
@@ -175,7 +175,6 @@ def _from_upstream(wanted: Wanted) -> Response:
     else:
         span = asked.within(size) if asked and _range_holds(wanted.sha256) else None
         answer = _streamed(source.open(wanted, span), site().events)
-    answer.headers["X-PyOCI-Origin"] = rendering.UPSTREAM
     return answer
 
 

@@ -9,6 +9,7 @@ from flask import Blueprint, Response, request
 from pyoci.errors import NotFound
 from pyoci.oci.registries import DEFAULT
 from pyoci.store.models import ForeignPage, Root
+from pyoci.upstream.client import UpstreamPage
 from pyoci.web import answers, finding, negotiation, rendering, warm
 from pyoci.web.context import ResolvedRequest, locate, resolve, site
 
@@ -82,7 +83,8 @@ def _legacy(resolved: ResolvedRequest, page: str = "") -> Response:
     if isinstance(found.page, ForeignPage):
         base = base if site().upstream_files is not None else ""
         content = rendering.render_legacy(found.page.page, base)
-        return answers.page(content, "application/json", origin=rendering.UPSTREAM)
+        answer = answers.page(content, "application/json", origin=rendering.UPSTREAM)
+        return answers.from_upstream(answer, found.page.page)
     summary = site().store.summary(project.namespace, found.page, resolved.caller)
     content = rendering.render_legacy(found.page, base, summary)
     return answers.page(content, "application/json")
@@ -115,8 +117,11 @@ def _page(found: finding.Found, shape: negotiation.Representation) -> Response:
         return answers.rendered(render())
     where = rendering.UPSTREAM if foreign else found.project.namespace
     key = (where, page.name, found.version, shape, compressed)
+    rendered = site().pages.get_or_render(key, page.fingerprint, render)
+    if isinstance(page, UpstreamPage) and page.stale is not None:
+        return answers.from_upstream(answers.rendered(rendered), page)  # its age changes
     warm.may_be_given_again(request.environ, found.page.validity, key, page.fingerprint)
-    return answers.rendered(site().pages.get_or_render(key, page.fingerprint, render))
+    return answers.rendered(rendered)
 
 
 def _fresh() -> bool:

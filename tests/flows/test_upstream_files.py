@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -13,8 +14,11 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 from werkzeug.wrappers import Response
 
+from pyoci.cache.files import FileBackend
 from pyoci.embedded import create_registry_app
 from pyoci.errors import Unavailable
+from pyoci.upstream.address import UpstreamAddress
+from pyoci.upstream.page_cache import PageCache
 from tests.builders import make_metadata, make_wheel
 from tests.flows.conftest import MakeClient
 from tests.flows.test_main_job import JSON, upload
@@ -173,15 +177,36 @@ def test_other_bytes_are_refused(client: FlaskClient, elsewhere: PackageIndex, t
     assert get(client, f"{PAGE}{link()}{tail}").status_code == 200
 
 
-def test_upstream_is_down(make_client: MakeClient, proxy: dict[str, str], elsewhere: PackageIndex) -> None:
-    """What was fetched is served, after a restart, too, as long as the page is."""
-    cache = {"PYOCI_CACHE_URL": f"file://{proxy['PYOCI_UPSTREAM_FILES_DIR']}-cache"}
-    assert get(make_client(**proxy, **cache)).data == CONTENT
+def test_upstream_is_down(
+    make_client: MakeClient, proxy: dict[str, str], elsewhere: PackageIndex, tmp_path: Path
+) -> None:
+    """What was seen is served, after a restart, too, however old it is. A header says so."""
+    cache = tmp_path / "cache"
+    settings = {**proxy, "PYOCI_CACHE_URL": f"file://{cache}"}
+    assert get(make_client(**settings)).data == CONTENT
     elsewhere.answer = lambda _: Response("down", 503)
-    restarted = make_client(**proxy, **cache)
-    assert get(restarted).data == CONTENT
-    answer = get(restarted, f"{PAGE}{link()}.metadata")
-    assert answer.status_code == 503
+    asked_long_ago(cache, elsewhere, 400 * 86400)
+    restarted = make_client(**settings)
+    for path in (PAGE, f"{PAGE}json", f"{PAGE}{link()}", f"{INDEX}+simple/flask/3.1.0/"):
+        for method in (restarted.get, restarted.head):
+            answer = method(path, headers=JSON)
+            assert (answer.status_code, answer.headers["X-PyOCI-Origin"]) == (200, "upstream")
+            word, _, age = answer.headers["X-PyOCI-Upstream"].partition("; age=")
+            assert (word, int(age) // 86400) == ("stale", 400)
+    assert get(restarted, f"{PAGE}{link()}").data == CONTENT
+    for unseen in (f"{PAGE}{link()}.metadata", f"{INDEX}hello-world/"):
+        answer = get(restarted, unseen)
+        assert (answer.status_code, answer.headers.get("X-PyOCI-Upstream")) == (503, None)
+    elsewhere.answer = None
+    assert "X-PyOCI-Upstream" not in get(make_client(**proxy), PAGE).headers
+
+
+def asked_long_ago(cache: Path, elsewhere: PackageIndex, seconds: float) -> None:
+    """Make the cache's page of flask as old as that."""
+    pages = PageCache(FileBackend(cache), UpstreamAddress.parse(elsewhere.simple).key)
+    known = pages.shared("flask", None)
+    assert known is not None
+    pages.put("flask", replace(known, checked=known.checked - seconds, until=known.until - seconds), 3600)
 
 
 class TestPrivateProjects:
