@@ -44,6 +44,23 @@ before = pages()
 give_back()
 print(before - pages())
 """
+# A document of 8 MB is freed after a larger one. Smaller objects that are in use come after it in the heap.
+_DOCUMENT = """
+from pathlib import Path
+from pyoci.heap import keep_one
+
+def pages():
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+keep_one()
+larger = bytearray(b"x" * 30_000_000)
+del larger
+document = bytearray(b"x" * 8_000_000)
+used = [b"x" * 1000 for _ in range(1000)]
+before = pages()
+del document
+print(before - pages())
+"""
 # What the collector looks at in a worker; and whether a cycle is there before and after.
 _CYCLES = """
 import gc, weakref
@@ -88,6 +105,20 @@ def test_heaps(environ: dict[str, str], heaps: set[int]) -> None:
 def test_holes() -> None:
     """Free memory between used pieces is returned to the system: nine tenths of 50 MB."""
     assert int(ran(_HOLES)) * os.sysconf("SC_PAGE_SIZE") > 30_000_000
+
+
+@on_glibc
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_large_document() -> None:
+    """The memory of a large document is returned to the system when the document is freed."""
+    assert int(ran(_DOCUMENT)) * os.sysconf("SC_PAGE_SIZE") > 7_000_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_is_large() -> None:
+    """A process with more than 200 MiB of memory is large."""
+    size = "from pyoci.heap import is_large; print(is_large()); x = b'x' * 250_000_000; print(is_large())"
+    assert ran(size).split() == ["False", "True"]
 
 
 def test_cycles() -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
 
 from pyoci.events import Events
-from pyoci.heap import give_back
+from pyoci.heap import GiveBack
 from pyoci.worker.answers import Answer, informed
 from pyoci.worker.clients import SUSPENDED, Clients
 from pyoci.worker.pace import Reports
@@ -36,9 +36,6 @@ _READER_SECONDS = 0.1  # that a thread waits for a reader to take a piece, if no
 _FINISH_SECONDS = 3600  # for streams to end when a worker stops; at SIGTERM the arbiter allows less
 _LOOK_SECONDS = 0.25  # between two looks at who has left, while requests wait for a thread
 _ASK_SECONDS = 60.0  # between two requests to the arbiter to replace this worker
-# Giving free memory back to the system stops all threads for a moment.
-_GIVE_BACK_SECONDS = 30.0  # the least time between two such moments
-_GIVE_BACK_SHARE = 0.001  # the largest share of the time that they may take
 _LEFT_SECONDS = 0.1  # for which connections are left to other workers while all threads here are busy
 _AT_ONCE = 100  # connections accepted in one turn of the loop
 
@@ -65,7 +62,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._has_tls = bool(self.cfg.is_ssl)
         self._notify_at = self._tick_at = self._leftovers_at = self._look_at = 0.0
-        self._accept_at = self._ask_at = self._give_back_at = 0.0
+        self._accept_at = self._ask_at = 0.0
+        self._give_back = GiveBack()
         self._threads = Threads(
             int(self.cfg.threads),
             executor=lambda: self.tpool,
@@ -198,8 +196,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if now >= max(self._leftovers_at, self._accept_at) and self.alive and not self._threads.have_one_free:
             self._leftovers_at = now + _LEFT_SECONDS
             self._accept_leftovers(self.sockets)
-        if now >= self._give_back_at:
-            self._give_back_at = now + max(give_back() / _GIVE_BACK_SHARE, _GIVE_BACK_SECONDS)
+        self._give_back(now)
 
     def _accept_leftovers(self, listeners: list[Any], at_once: int = _AT_ONCE) -> None:
         """Accept connections that no other worker has accepted in time. They are queued here, or refused."""
