@@ -24,6 +24,7 @@ from pyoci.oci.models import Document, ImageIndex
 from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.store import layout
 from pyoci.store.files import read_config
+from pyoci.store.marker import MARKER_TAG
 
 JOBS = 4  # projects that are checked at the same time
 _ENTRIES = 4  # files of one project that are checked at the same time
@@ -152,7 +153,7 @@ class _Project:
         problems = sorted(self._problems, key=lambda each: (each.tag, each.what, each.kind))
         failed = {each.tag for each in problems if each.kind in {"unreadable", "tag is lost"}}
         nothing_read = bool(tags) and failed.issuperset(tags)  # so it may well hold a package
-        has_package = bool(found) or str(layout.MARKER_TAG) in tags or nothing_read
+        has_package = bool(found) or str(MARKER_TAG) in tags or nothing_read
         return CheckedProject(
             self._name,
             has_package,

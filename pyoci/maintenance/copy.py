@@ -26,6 +26,7 @@ from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.models import Descriptor, Document, ImageIndex
 from pyoci.oci.references import Digest, Tag
 from pyoci.store import layout
+from pyoci.store.marker import MARKER_TAG
 from pyoci.store.writing.update import IndexUpdate, IndexUpdater, place_of
 
 JOBS = 8  # tags that are copied at the same time
@@ -255,7 +256,7 @@ class Copier:
 
 def _copy_other(transfer: Transfer, tag: Tag, document: Document, there: Document | None) -> _Result:
     """Copy a tag that is no version: a list of referrers, signatures, the marker, or anything else."""
-    if there is not None and tag == layout.MARKER_TAG:
+    if there is not None and tag == MARKER_TAG:
         return _Result("present")
     if there is not None and _COSIGN_TAG.fullmatch(str(tag)):
         ours, theirs = layers_of(document), layers_of(there)
@@ -280,7 +281,7 @@ def _package_among(source: Remote, name: ProjectName, tags: tuple[str, ...]) -> 
     """What was read to find out whether a repository holds a Python package; None if it doesn't. Versions
     that can't be read don't count. Raises what reading raises if there are no others.
     """
-    if str(layout.MARKER_TAG) in tags:
+    if str(MARKER_TAG) in tags:
         return {}
     repository, failure = source.repository(name), None
     read: dict[str, Document] = {}

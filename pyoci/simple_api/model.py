@@ -240,6 +240,20 @@ class ProjectStatus:
     status: str
     reason: str | None = None
 
+    @property
+    def is_quarantined(self) -> bool:
+        """Whether none of the project's files may be offered."""
+        return self.status == "quarantined"
+
+    @property
+    def takes_uploads(self) -> bool:
+        """Whether new files may be added."""
+        return self.status not in {"archived", "quarantined"}
+
+    def document(self) -> dict[str, str]:
+        """The status as JSON has it."""
+        return {"status": self.status, **({"reason": self.reason} if self.reason else {})}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:

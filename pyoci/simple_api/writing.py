@@ -44,8 +44,7 @@ def page_json(page: Page, *, files_last: bool = True) -> bytes:
     head: dict[str, Any] = {"meta": _META, "name": page.name}
     rest: dict[str, Any] = {"versions": page.versions}
     if page.status is not None:
-        reason = {"reason": page.status.reason} if page.status.reason else {}
-        rest["project-status"] = {"status": page.status.status, **reason}
+        rest["project-status"] = page.status.document()
     files = b'"files":[%s]' % b",".join(_pieces(page.files))
     if files_last:
         return b"%s,%s}" % (_json(head | rest)[:-1], files)
@@ -85,6 +84,8 @@ def legacy_json(page: Page, summary: str = "") -> bytes:
     releases = {str(version): list(map(_legacy_file, files)) for version, files in versions.items()}
     newest = latest({version: any(file.yanked for file in files) for version, files in versions.items()})
     info: dict[str, Any] = {"name": page.name, "summary": summary}
+    if page.status is not None:
+        info["project_status"] = page.status.document()
     if newest is None:
         return _json({"info": info | {"project_urls": {}}, "releases": {}, "urls": []})
     files = versions[newest]

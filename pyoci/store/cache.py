@@ -18,6 +18,7 @@ from cachetools import LRUCache
 from pyoci.cache.backend import Backend, Position
 from pyoci.oci.credentials import Credentials
 from pyoci.oci.references import Digest, Repository, Tag
+from pyoci.simple_api.model import ProjectStatus
 from pyoci.store import access, documents
 from pyoci.store.layout import Entry
 from pyoci.store.models import PackageFile, Validity
@@ -29,6 +30,7 @@ _STATES = 16 * 1024 * 1024  # bytes
 _SIZES = 16384
 _IMAGES = 2000  # repositories of one namespace
 _IMAGES_SECONDS = 24 * 3600.0  # for which it is remembered that repositories hold container images
+_UNMARKED = 16384
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Contents:
     size: int = 0  # bytes of the document
     unread: tuple[Entry, ...] = ()  # their files' hashes are in child manifests that weren't read yet
     summary: str = ""  # the label; "" for a version that was published without it
+    status: ProjectStatus | None = None  # of the project, if this is its marker
 
     @property
     def weight(self) -> int:
@@ -73,6 +76,7 @@ class Cache:
             _PARSED, getsizeof=lambda known: known[1].weight
         )
         self.sizes: LRUCache[tuple[str, Digest], int] = LRUCache(_SIZES)
+        self.unmarked: LRUCache[str, tuple[Position, float]] = LRUCache(_UNMARKED)
         self._home = home
 
     def of(self, repository: Repository) -> RepositoryCache:
@@ -217,6 +221,22 @@ class RepositoryCache:
             state = self._shared.states.get(self.key) or State(position)
             if position is not None and state.position == position:
                 self._remember(state.with_tag_state(tag, known))
+
+    # Projects without a marker
+
+    def put_unmarked(self, position: Position | None) -> None:
+        """Remember, in this process, that there was no marker when the journal was at `position`."""
+        if position is not None:
+            with self._shared.guard:
+                self._shared.unmarked[self.key] = position, self.now()
+
+    def is_unmarked(self) -> bool:
+        """Whether there was lately no marker, and nobody has written to the repository since."""
+        with self._shared.guard:
+            known = self._shared.unmarked.get(self.key)
+        if known is None or not self.freshness.is_current(known[1], self.now()):
+            return False
+        return self.position() == known[0]
 
     def _stored(self, position: Position | None, *, needed: bool) -> State | None:
         """The state that another worker has stored. Unless it is `needed`, it is parsed only if nothing has

@@ -29,6 +29,7 @@ from pyoci.store.layout import (
 from pyoci.store.models import ByteRange, FileElsewhere, FileStream, PackageFile
 from pyoci.store.project import StoredProject
 from pyoci.store.state import TagState
+from pyoci.store.status import require_download
 
 _CONFIG_LIMIT = 32 * 1024 * 1024  # bytes: METADATA has its own, lower limit; JSON may escape every character
 _SPELLINGS = 16  # tags of one version in which a file is looked for
@@ -45,7 +46,7 @@ class Files:
     """Reads files. One for the process; the project comes with its caller's session.
 
     `sha256` is the beginning of the hash that the caller expects, in hex. Methods raise NotFound for a file
-    that has another hash.
+    that has another hash, and Denied for any file of a quarantined project.
     """
 
     def __init__(self, backfill: MetadataBackfill) -> None:
@@ -85,6 +86,7 @@ class Files:
         NotFound if there is none.
         """
         entry = find_file(project, parse_filename(filename, project.name), sha256)
+        require_download(project)
         file, config_digest = project.complete(entry), entry.config_digest
         if file.core_metadata is not None and config_digest is not None:
             try:
@@ -117,7 +119,9 @@ class Files:
         return {k: annotations[k] for k in sorted(annotations) if k != CREATED and not k.startswith(OURS)}
 
     def _file(self, project: StoredProject, filename: str, sha256: str) -> PackageFile:
-        return project.complete(find_file(project, parse_filename(filename, project.name), sha256))
+        entry = find_file(project, parse_filename(filename, project.name), sha256)
+        require_download(project)
+        return project.complete(entry)
 
     def _fill_in(self, project: StoredProject, file: PackageFile) -> None:
         """Read METADATA of a wheel that was published without it, so that the page announces it."""

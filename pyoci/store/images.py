@@ -16,7 +16,8 @@ from pyoci.errors import Denied, InvalidRequest, NotFound, NotSupported, Protoco
 from pyoci.oci.errors import RegistryFailed, RegistryRefused
 from pyoci.oci.models import Document, ImageIndex, Manifest
 from pyoci.oci.references import Digest, Tag
-from pyoci.store.layout import MARKER_TAG, PACKAGE_TYPE, descriptors_of, is_annotated
+from pyoci.store.layout import PACKAGE_TYPE, descriptors_of, is_annotated
+from pyoci.store.marker import MARKER_TAG
 from pyoci.store.project import StoredProject, side_by_side
 
 _TAGS = 100

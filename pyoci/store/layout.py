@@ -43,11 +43,6 @@ UPSTREAM_URL = "com.pyoci.upstream_url"
 PROVENANCE = "com.pyoci.provenance"
 CHANGED = "com.pyoci.changed"
 UPLOAD = "com.pyoci.upload"
-MARKER = "com.pyoci.marker"
-
-# The tag of a project's marker. No implementation parses it as a version. It begins with the lowest digit,
-# because the Rust PyOCI takes the last tag in string order for the newest version.
-MARKER_TAG = Tag.parse("0--pyoci")
 
 OURS = "com.pyoci."
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -247,13 +242,6 @@ def changed_at(image_index: ImageIndex) -> float:
     return max((moment.timestamp() for moment in map(_time, stamps) if moment is not None), default=0.0)
 
 
-def marker(now: datetime) -> ImageIndex:
-    """The image index of a project's marker. Registries forget a repository without tags, so the marker's
-    tag stays when the last version is deleted.
-    """
-    return ImageIndex(artifact_type=PACKAGE_TYPE, annotations={CREATED: stamp(now), MARKER: "project"})
-
-
 def core_metadata_of(config: bytes, sha256: str) -> bytes:
     """METADATA from a config blob. Raises ProtocolError if its SHA-256 isn't `sha256`."""
     return _text_in(config, "coreMetadata", "core metadata", sha256)
@@ -302,6 +290,7 @@ def digest_of(data: bytes) -> Digest:
 
 
 def stamp(moment: datetime) -> str:
+    """A time as annotations have it, `2026-11-20T20:23:36Z`."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

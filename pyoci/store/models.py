@@ -18,7 +18,7 @@ from pyoci.distributions.filenames import Sdist, Wheel
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import RangeNotSatisfiable
 from pyoci.oci.references import Registry, Repository
-from pyoci.simple_api.model import File, Page, latest, timestamp
+from pyoci.simple_api.model import File, Page, ProjectStatus, latest, timestamp
 from pyoci.upstream.client import UpstreamPage
 
 
@@ -108,12 +108,29 @@ class ProjectPage:
     """The files of one project, in PEP 440 order, oldest version first.
 
     Two pages of one project with the same `fingerprint` are identical. An empty fingerprint means: unknown.
+    `status` is None for an active project. A quarantined one has its files in `withheld`, which nobody may
+    download.
     """
 
     name: ProjectName
     files: tuple[PackageFile, ...]
     fingerprint: str = field(default="", compare=False)
     validity: Validity | None = field(default=None, compare=False)
+    status: ProjectStatus | None = None
+    withheld: tuple[PackageFile, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        name: ProjectName,
+        files: tuple[PackageFile, ...],
+        fingerprint: str,
+        status: ProjectStatus | None,
+    ) -> Self:
+        """The page of a project with this status."""
+        is_withheld = status is not None and status.is_quarantined
+        offered, withheld = ((), files) if is_withheld else (files, ())
+        return cls(name, offered, fingerprint, status=status, withheld=withheld)
 
     @property
     def versions(self) -> tuple[Version, ...]:
@@ -128,7 +145,10 @@ class ProjectPage:
 
     def of_version(self, version: Version) -> ProjectPage:
         """The page with the files of one version. 1.0 and 1.0.0 are one version."""
-        return replace(self, files=tuple(file for file in self.files if file.version == version))
+        files, withheld = (
+            tuple(file for file in found if file.version == version) for found in (self.files, self.withheld)
+        )
+        return replace(self, files=files, withheld=withheld)
 
     @property
     def latest(self) -> Version | None:
@@ -142,6 +162,7 @@ class ProjectPage:
             name=self.name.normalized,
             files=(file.on_page(url_of(file)) for file in self.files),
             versions=tuple(map(str, self.versions)),
+            status=self.status,
         )
 
 

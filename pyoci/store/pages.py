@@ -20,9 +20,11 @@ from cachetools import LRUCache
 from pyoci.distributions.filenames import Sdist
 from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.references import Digest
+from pyoci.simple_api.model import ProjectStatus
 from pyoci.store import images, refresh
 from pyoci.store.backfill import MetadataBackfill
 from pyoci.store.cache import Contents
+from pyoci.store.marker import MARKER_TAG
 from pyoci.store.models import PackageFile, ProjectPage
 from pyoci.store.project import Absent, NewestVersions, StoredProject, side_by_side
 from pyoci.store.state import State, fingerprint
@@ -113,15 +115,16 @@ class Pages:
 
     def _build(self, project: StoredProject, state: State, before: _Built | None) -> _Built:
         """Build the page of a state, or return the page from before if nothing in it has changed."""
-        newest = self._newest.among(project.repository, state.tags)
+        newest, status = self._newest.among(project.repository, state.tags), _status(project, state)
         pairs = [(str(tag), state.tag_states[str(tag)].digest) for tag in newest]
-        name = fingerprint(pairs)
+        shown = () if status is None else (f"{status.status} {status.reason}",)
+        name = fingerprint(pairs, *shown)
         if before is not None and before.page.fingerprint == name:
             return replace(before, state=state)
         files, size, left_out = _files(project, pairs, state.packs)
         # A page that lacks files gets another fingerprint, so that the next request reads more of them.
         lacking = (f"without {left_out} files",) if left_out else ()
-        name = fingerprint(pairs, *lacking)
+        name = fingerprint(pairs, *shown, *lacking)
         if any(_lacks_metadata(file) for file in files):
             known = self._backfill.known(project)
             files = tuple(
@@ -129,10 +132,16 @@ class Pages:
                 for file in files
             )
             # METADATA that was read later isn't in the image index, so the fingerprint has to include it.
-            name = fingerprint(pairs, *(file.core_metadata or "" for file in files), *lacking)
+            known_metadata = (file.core_metadata or "" for file in files)
+            name = fingerprint(pairs, *known_metadata, *shown, *lacking)
             if before is not None and before.page.fingerprint == name:
                 return replace(before, state=state)
-        return _Built(state, ProjectPage(project.name, files, name), size)
+        return _Built(state, ProjectPage.of(project.name, files, name, status), size)
+
+
+def _status(project: StoredProject, state: State) -> ProjectStatus | None:
+    known = state.tag_states.get(str(MARKER_TAG))
+    return None if known is None else project.contents(str(MARKER_TAG), known.digest, {}).status
 
 
 def _lacks_metadata(file: PackageFile) -> bool:

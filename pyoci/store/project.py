@@ -35,6 +35,7 @@ from pyoci.store.layout import (
     tag_of,
     version_of,
 )
+from pyoci.store.marker import MARKER_TAG, status_in
 from pyoci.store.models import PackageFile
 from pyoci.store.read_limit import ReadLimit
 from pyoci.store.state import Listing, TagState
@@ -144,6 +145,8 @@ class StoredProject:
         self.read_limit.take(len(document.body))
         digest = document.digest
         self.documents_read[digest] = document
+        if tag == MARKER_TAG:  # it is read by itself, and not with the packs that hold the versions
+            self.cache.documents.put_document(digest, document)
         if len(document.body) <= SMALL_DOCUMENT:
             return TagState(digest, at, self._parsed(str(tag), digest, document).changed)
         with self.read_limit.large(), suppress(ProtocolError):  # logged when the page is built
@@ -182,8 +185,7 @@ class StoredProject:
 
     def image_index(self, document: Document) -> ImageIndex | None:
         """The image index in a document; None if the document isn't that of a version."""
-        found = document.image_index()
-        return package_in(found, self._pulled)
+        return package_in(document.image_index(), self._pulled)
 
     def complete(self, entry: Entry) -> PackageFile:
         """The file of an entry. Raises NotFound if its hash is in neither the entry nor its manifest."""
@@ -234,7 +236,7 @@ class StoredProject:
         """What a document contains: nothing if it isn't the image index of a version. It is remembered once
         all child manifests that it needs were read. So a document that is skipped is logged only once.
         """
-        contents, hashes = Contents(size=len(document.body)), self.child_hashes
+        contents = Contents(size=len(document.body))
         fields = {"repository": str(self.repository), "what": tag}
         try:
             image_index = self.image_index(document)
@@ -245,12 +247,7 @@ class StoredProject:
             if image_index is None:
                 self.events.info("store", "passed over", **fields, why="it holds no Python package")
             else:
-                changed, found = changed_at(image_index), tuple(entries(image_index, self.name, tag))
-                unread = tuple(e for e in found if e.sha256 is None and e.descriptor.digest not in hashes)
-                known = ((e, e.sha256 or hashes.get(e.descriptor.digest)) for e in found)
-                files = tuple(entry.file(sha256) for entry, sha256 in known if sha256 is not None)
-                summary = image_index.annotations.get(SUMMARY, "")[:SUMMARY_LIMIT]
-                contents = Contents(found, files, changed, len(document.body), unread, summary)
+                contents = _contents_of(self, image_index, tag, len(document.body))
         if not contents.unread:
             self.cache.put_contents(tag, digest, contents)
         return contents
@@ -276,6 +273,22 @@ class StoredProject:
         )
 
 
+def _contents_of(project: StoredProject, image_index: ImageIndex, tag: str, size: int) -> Contents:
+    """What an image index contains, with the hashes of files that are known by now."""
+    found, hashes = tuple(entries(image_index, project.name, tag)), project.child_hashes
+    unread = tuple(e for e in found if e.sha256 is None and e.descriptor.digest not in hashes)
+    known = ((e, e.sha256 or hashes.get(e.descriptor.digest)) for e in found)
+    return Contents(
+        entries=found,
+        files=tuple(entry.file(sha256) for entry, sha256 in known if sha256 is not None),
+        changed=changed_at(image_index),
+        size=size,
+        unread=unread,
+        summary=image_index.annotations.get(SUMMARY, "")[:SUMMARY_LIMIT],
+        status=status_in(image_index) if tag == str(MARKER_TAG) else None,
+    )
+
+
 def versions_among(tags: tuple[str, ...]) -> list[tuple[Version, Tag]]:
     """The tags that are versions, each after its version, oldest first."""
     parsed = ((version_of(tag), Tag.listed(tag)) for tag in tags)
@@ -290,6 +303,7 @@ class _Newest:
 
     among: tuple[str, ...]
     tags: list[Tag]
+    has_marker: bool
 
 
 class NewestVersions:
@@ -305,19 +319,28 @@ class NewestVersions:
 
     def among(self, repository: Repository, tags: tuple[str, ...]) -> list[Tag]:
         """The newest among all `tags` of a repository, oldest first. 1.0 and 1.0.0 are one version."""
+        return self._newest(repository, tags).tags
+
+    def shown(self, repository: Repository, tags: tuple[str, ...]) -> list[Tag]:
+        """The tags that a page is made of: those of the newest versions, and that of the marker."""
+        known = self._newest(repository, tags)
+        return [*known.tags, MARKER_TAG] if known.has_marker else known.tags
+
+    def _newest(self, repository: Repository, tags: tuple[str, ...]) -> _Newest:
         with self._guard:
             known = self._known.get(repository)
         if known is not None and known.among == tags:
-            return known.tags
+            return known
         versions = versions_among(tags)
         distinct = dict.fromkeys(version for version, _ in reversed(versions))
         kept = set(islice(distinct, self._count or None))
         newest = [tag for version, tag in versions if version in kept]
+        found = _Newest(tags, newest, str(MARKER_TAG) in tags)
         with self._guard:
             self._known.pop(repository, None)
             with suppress(ValueError):  # it is too large to be remembered
-                self._known[repository] = _Newest(tags, newest)
-        return newest
+                self._known[repository] = found
+        return found
 
 
 def side_by_side(

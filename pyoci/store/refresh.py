@@ -11,9 +11,11 @@ from dataclasses import replace
 from functools import partial
 
 from pyoci.cache.backend import Position
+from pyoci.oci.references import Tag
 from pyoci.single_flight import SingleFlight
+from pyoci.store.marker import MARKER_TAG
 from pyoci.store.project import NewestVersions, StoredProject, side_by_side
-from pyoci.store.state import Listing, State
+from pyoci.store.state import Freshness, Listing, State
 
 _LAG = 300.0  # seconds for which a list of tags may lack what was written, or name what was deleted
 _TRIES = 3  # times that a request waits for others that began before it
@@ -89,8 +91,8 @@ class Refresher:
     def _with_tags_read(self, project: StoredProject, state: State, *, fresh: bool) -> State:
         """The state, after asking the registry what is under the tags that aren't fresh."""
         cache, known = project.cache, dict(state.tag_states)
-        now, newest = cache.now(), self._newest.among(project.repository, state.tags)
-        asked = [tag for tag in newest if fresh or not cache.freshness.is_fresh(known.get(str(tag)), now)]
+        now, shown = cache.now(), self._newest.shown(project.repository, state.tags)
+        asked = [tag for tag in shown if fresh or not _is_tag_fresh(cache.freshness, tag, state, now)]
         found = side_by_side(project, lambda tag: project.look(tag, known.get(str(tag))), asked)
         gone = set()
         for tag, present in zip(asked, found, strict=True):
@@ -105,18 +107,25 @@ class Refresher:
     def _is_fresh(self, project: StoredProject, state: State) -> bool:
         now, freshness = project.cache.now(), project.cache.freshness
         return freshness.is_list_fresh(state, now) and all(
-            freshness.is_fresh(state.tag_states.get(str(tag)), now)
-            for tag in self._newest.among(project.repository, state.tags)
+            _is_tag_fresh(freshness, tag, state, now)
+            for tag in self._newest.shown(project.repository, state.tags)
         )
 
     def _stale(self, project: StoredProject) -> State | None:
         """The remembered state if it may be used while another request asks the registry, else None."""
         state = project.cache.state()
-        newest = self._newest.among(project.repository, state.tags)
-        whole = all(str(tag) in state.tag_states for tag in newest)
+        shown = self._newest.shown(project.repository, state.tags)
+        whole = all(str(tag) in state.tag_states for tag in shown)
         return (
             state if whole and project.cache.freshness.may_serve_stale(state, project.cache.now()) else None
         )
+
+
+def _is_tag_fresh(freshness: Freshness, tag: Tag, state: State, now: float) -> bool:
+    known = state.tag_states.get(str(tag))
+    if tag == MARKER_TAG:  # a project that is quarantined after years has to be so within the time to live
+        return known is not None and freshness.is_current(known.looked, now)
+    return freshness.is_fresh(known, now)
 
 
 def _merged(state: State, listing: Listing, now: float) -> State:

@@ -154,6 +154,10 @@ class Freshness:
     def is_list_fresh(self, state: State, now: float) -> bool:
         return -_SKEW <= now - state.listed < self.ttl
 
+    def is_current(self, looked: float, now: float) -> bool:
+        """Whether what was looked at then counts as current, however long ago it was written."""
+        return -_SKEW <= now - looked < self.ttl
+
     def is_fresh(self, known: TagState | None, now: float) -> bool:
         if known is None:
             return False

@@ -126,7 +126,7 @@ def _narrowed(page: ProjectPage | Root | ForeignPage, version: Version) -> Proje
     assert not isinstance(page, Root)  # only projects were looked up
     if isinstance(page, ProjectPage):
         found = page.of_version(version)
-        return found if found.files else None
+        return found if found.files or found.withheld else None
     foreign = page.page.of_version(version)
     return replace(page, page=foreign) if foreign.files else None
 

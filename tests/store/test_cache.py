@@ -164,13 +164,13 @@ class TestFiles:
     def test_one_that_is_asked_for_before_its_page(
         self, registry: TestRegistry, make_store: Callable[..., PackageStore], store: PackageStore
     ) -> None:
-        """The image index of its version is read, and remembered."""
+        """The image index of its version and the marker, which has the status, are read and remembered."""
         store.delete(ACME, HELLO, "2.0", NOBODY)
         other = make_store()
         registry.calls.clear()
         for _ in range(2):
             assert other.describe(ACME, HELLO, WHEEL, SOMEBODY).size == len(BYTES)
-        assert registry.calls == ["GET acme/hello_world/manifests/1.0"]
+        assert registry.calls == [f"GET acme/hello_world/manifests/{tag}" for tag in ("1.0", "0--pyoci")]
 
 
 class TestChanges:

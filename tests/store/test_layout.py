@@ -14,7 +14,6 @@ from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest, ProtocolError
 from pyoci.oci.models import ImageIndex
 from pyoci.store.layout import (
-    MARKER_TAG,
     core_metadata_of,
     entries,
     is_package,
@@ -23,6 +22,7 @@ from pyoci.store.layout import (
     version_of,
     version_text_of,
 )
+from pyoci.store.marker import MARKER_TAG
 from tests.distributions.strategies import version_texts
 
 NAME = ProjectName.parse("hello-world")

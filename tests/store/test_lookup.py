@@ -22,8 +22,8 @@ from pyoci.oci.errors import RegistryUnauthorized
 from pyoci.oci.models import DOCKER_LIST, DOCKER_MANIFEST, IMAGE_INDEX, IMAGE_MANIFEST, Document
 from pyoci.oci.references import Tag
 from pyoci.oci.session import Gateway
-from pyoci.store.layout import MARKER_TAG, marker
 from pyoci.store.lookup import Lookup, Rules
+from pyoci.store.marker import MARKER_TAG, marker
 from pyoci.store.models import ForeignPage, ProjectPage, Root
 from pyoci.store.service import PackageStore
 from pyoci.store.state import Freshness

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import Denied, InvalidRequest, NotFound, NotSupported, Unauthorized
 from pyoci.oci.credentials import Credentials
-from pyoci.store.layout import MARKER_TAG
+from pyoci.store.marker import MARKER_TAG
 from pyoci.store.models import Namespace
 from pyoci.store.pages import Pages
 from pyoci.store.project import StoredProject

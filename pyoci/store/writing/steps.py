@@ -19,7 +19,8 @@ from pyoci.oci import errors
 from pyoci.oci.models import Descriptor, Document, ImageIndex
 from pyoci.oci.references import Digest, Reference, Repository, Tag
 from pyoci.oci.session import OCISession
-from pyoci.store.layout import MARKER_TAG, digest_of, marker
+from pyoci.store.layout import digest_of
+from pyoci.store.marker import MARKER_TAG, marker
 from pyoci.store.project import StoredProject
 from pyoci.store.writing.incoming import IncomingFile, SizeMismatch
 from pyoci.store.writing.lag import RecentWrites, current_document
