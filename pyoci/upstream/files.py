@@ -14,62 +14,30 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from io import FileIO
-from typing import Self
-from urllib.parse import urlsplit
 
 from pyoci import request_scope
 from pyoci.errors import (
     NO_MEMORY,
-    Denied,
     Exhausted,
-    NotFound,
     ProtocolError,
     PyOCIError,
     Unavailable,
     Unreachable,
 )
 from pyoci.events import Events
-from pyoci.net.addresses import Reach
-from pyoci.net.messages import READ_PIECE, Call, Stream
+from pyoci.net.messages import READ_PIECE, Stream
 from pyoci.net.reading import content_length
 from pyoci.net.transport import Transport
-from pyoci.request_scope import Host, concern, result_of
-from pyoci.simple_api import model
-from pyoci.simple_api.model import File
-from pyoci.upstream.address import FileHosts, UpstreamAddress, origin_of
+from pyoci.request_scope import concern, result_of
+from pyoci.upstream.address import FileHosts, UpstreamAddress
+from pyoci.upstream.file_source import NAME, REDIRECTS, FileSource, Wanted
 from pyoci.upstream.folder import Folder, is_arriving
 
-NAME = "the server of upstream's files"
 DOWNLOADS = 16  # at once in one process
-_REDIRECTS = 3
-_REDIRECTED = frozenset({301, 302, 303, 307, 308})
 _PAUSE = 0.02  # seconds between two looks at a file that arrives
 _STALL = 90.0  # seconds without a byte after which a reader gives up; the download itself gives up earlier
 _COMPLETE = 300.0  # seconds that a caller waits for a whole file
 _WITHOUT_FOLDER = 60.0  # seconds for which files aren't kept after the folder couldn't be written
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A file of upstream, or its METADATA. `size` is in bytes; None if the page doesn't say it."""
-
-    filename: str
-    url: str = field(repr=False)
-    sha256: str
-    size: int | None = None
-
-    @classmethod
-    def of(cls, file: File) -> Self | None:
-        """The file of a page; None if it has no sha256, so that it can't be verified."""
-        sha256 = file.hashes.get("sha256")
-        return None if sha256 is None else cls(file.filename, file.url, sha256, file.size)
-
-    @classmethod
-    def metadata_of(cls, file: File) -> Self | None:
-        """The METADATA of a file (PEP 658); None if the page has no sha256 of it."""
-        hashes = file.core_metadata
-        sha256 = hashes.get("sha256") if isinstance(hashes, dict) else None
-        return None if sha256 is None else cls(f"{file.filename}.metadata", f"{file.url}.metadata", sha256)
 
 
 @dataclass(slots=True)
@@ -110,10 +78,10 @@ class UpstreamFiles:
         sleep: Callable[[float], None] = request_scope.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._source = _Source(address, transport, hosts)
+        self._source = FileSource(address, transport, hosts)
         self._folder = folder
         self._events = events or Events()
-        self._head_seconds = transport.document_seconds * (1 + _REDIRECTS)
+        self._head_seconds = transport.document_seconds * (1 + REDIRECTS)
         self._sleep, self._clock = sleep, clock
         self._slots = threading.BoundedSemaphore(DOWNLOADS)
         self._without_folder_until = 0.0
@@ -296,54 +264,6 @@ class UpstreamFiles:
         self._events.warning("upstream", "files can't be kept", reason=exc.strerror)
 
 
-class _Source:
-    """Requests files where upstream's pages say: at upstream's own origin, at a public host by https, or at
-    one of `hosts`. Upstream's credentials are sent to its own origin alone.
-    """
-
-    def __init__(self, address: UpstreamAddress, transport: Transport, hosts: FileHosts) -> None:
-        self._address, self._transport, self._hosts = address, transport, hosts
-
-    def host(self, wanted: Wanted) -> Host | None:
-        return self._call(wanted.url, at_home=True).asked_host
-
-    def fetch(self, wanted: Wanted) -> Stream:
-        """The answer with the whole file. Raises NotFound, Denied, ProtocolError, Unreachable."""
-        call = self._call(wanted.url, at_home=True)
-        for _ in range(1 + _REDIRECTS):
-            try:
-                stream = self._transport.stream(call)
-            except Denied as exc:
-                # The transport's message mentions registries, and may contain an internal host name.
-                raise _refused() from exc
-            if stream.status == 200:
-                return stream
-            stream.close()
-            if stream.status not in _REDIRECTED:
-                raise _failure(stream.status, wanted)
-            url = model.url(stream.headers.get("location", ""), call.url)
-            if url is None:
-                raise ProtocolError(f"{NAME} redirects to an unusable URL")
-            call = self._call(url, at_home="Authorization" in call.headers)
-        raise ProtocolError(f"{NAME} redirects more than {_REDIRECTS} times")
-
-    def _call(self, url: str, *, at_home: bool) -> Call:
-        """The call for a URL; `at_home`: no other host has redirected here."""
-        origin, own = origin_of(urlsplit(url)), self._address.origin
-        headers = {}
-        if origin == own:
-            reach = Reach.LISTED
-            if at_home and self._address.authorization is not None:
-                headers["Authorization"] = self._address.authorization
-        elif origin in self._hosts.origins:
-            reach = Reach.LISTED
-        elif origin[0] == "https":
-            reach = Reach.VOUCHED
-        else:
-            raise _refused()
-        return Call(method="GET", url=url, headers=headers, reach=reach, name=NAME, operation="upstream")
-
-
 def _verified(pieces: Iterable[bytes], wanted: Wanted, size: int) -> Iterator[bytes]:
     """The pieces. The last one is yielded after all of them have been verified."""
     seen, count = hashlib.sha256(), 0
@@ -377,22 +297,3 @@ def _wrong(wanted: Wanted) -> ProtocolError:
 
 def _broken_off(wanted: Wanted) -> Unavailable:
     return Unavailable(f"the download of {wanted.filename} from upstream broke off; try again")
-
-
-def _refused() -> ProtocolError:
-    return ProtocolError(
-        "upstream's page names an address for this file that may not be requested; expected one of upstream"
-        " itself, a public one with https, or one that PYOCI_UPSTREAM_FILE_HOSTS lists"
-    )
-
-
-def _failure(status: int, wanted: Wanted) -> PyOCIError:
-    if status in {404, 410}:
-        return NotFound(f"upstream's page names {wanted.filename}, but {NAME} doesn't have it")
-    if status == 401:
-        return ProtocolError(f"{NAME} rejects the credentials of PYOCI_UPSTREAM_AUTH")
-    if status in {403, 451}:
-        return Denied(f"{NAME} does not give out {wanted.filename}")
-    if status == 429 or status >= 500:
-        return Unavailable(f"{NAME} can't answer now; try again later")
-    return ProtocolError(f"{NAME} answered {status}; expected a file")

@@ -24,7 +24,8 @@ from pyoci.events import Events
 from pyoci.simple_api.model import File
 from pyoci.store.models import ByteRange, FileElsewhere, FileStream, PackageFile
 from pyoci.store.writing.publish import REASON_LIMIT
-from pyoci.upstream.files import Download, Wanted
+from pyoci.upstream.file_source import Wanted
+from pyoci.upstream.files import Download
 from pyoci.web import answers, finding, rendering
 from pyoci.web.addresses import DIGEST_DIGITS, SERVED
 from pyoci.web.body import SMALL_BODY, RequestBody

@@ -18,7 +18,8 @@ from werkzeug.wrappers import Request, Response
 from pyoci.errors import Denied, NotFound, ProtocolError, PyOCIError, Unavailable
 from pyoci.net.transport import Transport
 from pyoci.upstream.address import FileHosts, UpstreamAddress
-from pyoci.upstream.files import UpstreamFiles, Wanted
+from pyoci.upstream.file_source import Wanted
+from pyoci.upstream.files import UpstreamFiles
 from pyoci.upstream.folder import Folder
 from tests.upstreams import PackageIndex, package_index
 

@@ -1,0 +1,110 @@
+"""FileSource: requests files where upstream's pages say, if that is permitted. Wanted: a file to fetch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Self
+from urllib.parse import urlsplit
+
+from pyoci.errors import Denied, NotFound, ProtocolError, PyOCIError, Unavailable
+from pyoci.net.addresses import Reach
+from pyoci.net.messages import Call, Stream
+from pyoci.net.transport import Transport
+from pyoci.request_scope import Host
+from pyoci.simple_api import model
+from pyoci.simple_api.model import File
+from pyoci.upstream.address import FileHosts, UpstreamAddress, origin_of
+
+NAME = "the server of upstream's files"
+REDIRECTS = 3
+_REDIRECTED = frozenset({301, 302, 303, 307, 308})
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A file of upstream, or its METADATA. `size` is in bytes; None if the page doesn't say it."""
+
+    filename: str
+    url: str = field(repr=False)
+    sha256: str
+    size: int | None = None
+
+    @classmethod
+    def of(cls, file: File) -> Self | None:
+        """The file of a page; None if it has no sha256, so that it can't be verified."""
+        sha256 = file.hashes.get("sha256")
+        return None if sha256 is None else cls(file.filename, file.url, sha256, file.size)
+
+    @classmethod
+    def metadata_of(cls, file: File) -> Self | None:
+        """The METADATA of a file (PEP 658); None if the page has no sha256 of it."""
+        hashes = file.core_metadata
+        sha256 = hashes.get("sha256") if isinstance(hashes, dict) else None
+        return None if sha256 is None else cls(f"{file.filename}.metadata", f"{file.url}.metadata", sha256)
+
+
+class FileSource:
+    """Requests files where upstream's pages say: at upstream's own origin, at a public host by https, or at
+    one of `hosts`. Upstream's credentials are sent to its own origin alone.
+    """
+
+    def __init__(self, address: UpstreamAddress, transport: Transport, hosts: FileHosts) -> None:
+        self._address, self._transport, self._hosts = address, transport, hosts
+
+    def host(self, wanted: Wanted) -> Host | None:
+        return self._call(wanted.url, at_home=True).asked_host
+
+    def fetch(self, wanted: Wanted) -> Stream:
+        """The answer with the whole file. Raises NotFound, Denied, ProtocolError, Unreachable."""
+        call = self._call(wanted.url, at_home=True)
+        for _ in range(1 + REDIRECTS):
+            try:
+                stream = self._transport.stream(call)
+            except Denied as exc:
+                # The transport's message mentions registries, and may contain an internal host name.
+                raise _refused() from exc
+            if stream.status == 200:
+                return stream
+            stream.close()
+            if stream.status not in _REDIRECTED:
+                raise _failure(stream.status, wanted)
+            url = model.url(stream.headers.get("location", ""), call.url)
+            if url is None:
+                raise ProtocolError(f"{NAME} redirects to an unusable URL")
+            call = self._call(url, at_home="Authorization" in call.headers)
+        raise ProtocolError(f"{NAME} redirects more than {REDIRECTS} times")
+
+    def _call(self, url: str, *, at_home: bool) -> Call:
+        """The call for a URL; `at_home`: no other host has redirected here."""
+        origin, own = origin_of(urlsplit(url)), self._address.origin
+        headers = {}
+        if origin == own:
+            reach = Reach.LISTED
+            if at_home and self._address.authorization is not None:
+                headers["Authorization"] = self._address.authorization
+        elif origin in self._hosts.origins:
+            reach = Reach.LISTED
+        elif origin[0] == "https":
+            reach = Reach.VOUCHED
+        else:
+            raise _refused()
+        return Call(method="GET", url=url, headers=headers, reach=reach, name=NAME, operation="upstream")
+
+
+def _refused() -> ProtocolError:
+    return ProtocolError(
+        "upstream's page names an address for this file that may not be requested; expected one of upstream"
+        " itself, a public one with https, or one that PYOCI_UPSTREAM_FILE_HOSTS lists"
+    )
+
+
+def _failure(status: int, wanted: Wanted) -> PyOCIError:
+    if status in {404, 410}:
+        return NotFound(f"upstream's page names {wanted.filename}, but {NAME} doesn't have it")
+    if status == 401:
+        return ProtocolError(f"{NAME} rejects the credentials of PYOCI_UPSTREAM_AUTH")
+    if status in {403, 451}:
+        return Denied(f"{NAME} does not give out {wanted.filename}")
+    if status == 429 or status >= 500:
+        return Unavailable(f"{NAME} can't answer now; try again later")
+    return ProtocolError(f"{NAME} answered {status}; expected a file")
