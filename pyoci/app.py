@@ -41,7 +41,9 @@ from pyoci.telemetry.listening import Telemetry, exporter, prometheus_metrics
 from pyoci.telemetry.logs import Log
 from pyoci.telemetry.requests import watch
 from pyoci.upstream.files import UpstreamFiles
+from pyoci.upstream.filtering import FilteredUpstream
 from pyoci.upstream.folder import Folder
+from pyoci.upstream.rules_file import Circumstances, RulesFile
 from pyoci.upstream.service import Upstream
 from pyoci.web import blueprints, context
 from pyoci.web.context import lend_nothing
@@ -84,7 +86,9 @@ def create_app(
     backend = _backend(settings, events)
     htpasswd = _htpasswd(settings)
     transport = _transport(settings, htpasswd, events)
-    store = _store(settings, transport, backend, events, sleep)
+    upstream = _upstream(settings, transport, backend, events)
+    rules = _filtered(settings, upstream, events)
+    store = _store(settings, transport, backend, events, sleep, rules or upstream)
     app = Flask("pyoci", static_folder=None)
     if settings.embedded is not None and not settings.short_urls.alone:
         app.register_blueprint(
@@ -103,6 +107,7 @@ def create_app(
         path=settings.path,
         redirect=settings.redirect,
         upstream_files=_upstream_files(settings, transport, events),
+        rules_version=rules.version if rules is not None else context.no_rules,
         log_user=settings.log_user,
     )
     blueprints.register(app, site)
@@ -118,12 +123,13 @@ def _store(
     backend: Backend,
     events: Events,
     sleep: Callable[[float], None],
+    upstream: Upstream | FilteredUpstream | None,
 ) -> service.PackageStore:
     return service.PackageStore(
         Gateway(transport, ttl=settings.cache_ttl, events=events),
         max_versions=settings.max_versions,
         events=events,
-        upstream=_upstream(settings, transport, backend, events),
+        upstream=upstream,
         rules=lookup.Rules(settings.private_projects, settings.upstream_on_denied),
         cache=_cache(settings, backend),
         sleep=sleep,
@@ -208,6 +214,22 @@ def _upstream(settings: Settings, transport: Transport, backend: Backend, events
     # Requests to upstream use at most half of the threads; the rest stay free for the registry's packages.
     waiting = max(settings.threads // 2, 1)
     return Upstream(settings.upstream, transport, backend, events=events, waiting=waiting)
+
+
+def _filtered(settings: Settings, upstream: Upstream | None, events: Events) -> FilteredUpstream | None:
+    """Upstream as the rules allow it; None if there are no rules."""
+    if upstream is None or (settings.upstream_rules is None and settings.upstream_min_age is None):
+        return None
+    circumstances = Circumstances(
+        min_age=settings.upstream_min_age, serves_files=bool(settings.upstream_files)
+    )
+    name = "PYOCI_UPSTREAM_MIN_AGE" if settings.upstream_rules is None else "PYOCI_UPSTREAM_RULES"
+    try:
+        rules = RulesFile(settings.upstream_rules, circumstances, events)
+    except (ValueError, OSError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else exc
+        raise WrongSettings(f"PyOCI can't start with these settings:\n  {name}: {reason}") from exc
+    return FilteredUpstream(upstream, rules, events=events)
 
 
 def _upstream_files(settings: Settings, transport: Transport, events: Events) -> UpstreamFiles | None:

@@ -32,7 +32,7 @@ class Events:
     """The callables of telemetry.
 
     `log` takes an event, the `room` (the package that logs it), the `level` and further fields. `count` adds
-    one to a measure of `telemetry/measures.py`, with the values of its labels.
+    one, or `amount`, to a measure of `telemetry/measures.py`, with the values of its labels.
 
     `calling` is entered around each HTTP request to a registry or upstream. It takes the kind of call, the
     origin, and a mapping: `method` is set before the request, `status` after it. `headers` returns the trace

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
-from pyoci.config import packages, serving
+from pyoci.config import packages, serving, upstream
 from pyoci.config.environment import Reader, WrongSettings, topics
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(serving.ServerSettings, packages.PackageSettings):
+class Settings(serving.ServerSettings, upstream.UpstreamSettings, packages.PackageSettings):
     """Every setting. `warnings` are sentences for the log about settings that are probably unintended."""
 
     warnings: tuple[str, ...]
@@ -35,6 +35,13 @@ def _contradictions(settings: Settings) -> Iterator[str]:
         yield "PYOCI_UPSTREAM_FILES=proxy is set without PYOCI_UPSTREAM_INDEX; expected both"
     if settings.upstream_files and settings.upstream_files_dir is None:
         yield "PYOCI_UPSTREAM_FILES=proxy is set without PYOCI_UPSTREAM_FILES_DIR; expected both"
+    if settings.upstream is None:
+        for name, value in (
+            ("PYOCI_UPSTREAM_RULES", settings.upstream_rules),
+            ("PYOCI_UPSTREAM_MIN_AGE", settings.upstream_min_age),
+        ):
+            if value is not None:
+                yield f"{name} is set without PYOCI_UPSTREAM_INDEX; expected both"
     if settings.cache.kind == "memory" and settings.workers > 1:
         yield (
             f"PYOCI_CACHE_URL: memory:// serves one process, and {settings.workers} are configured; "

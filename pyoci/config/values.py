@@ -201,6 +201,13 @@ def username(text: str) -> str:
     return text
 
 
+def existing_file(text: str) -> Path:
+    path = Path(text).expanduser().absolute()
+    if not path.is_file():
+        raise ValueError(f"there is no file {text[:SHOWN]!r}; expected one")
+    return path
+
+
 def directory(text: str) -> Path:
     path = Path(text).expanduser().absolute()
     if path.exists() and not path.is_dir():

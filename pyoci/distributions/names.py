@@ -68,7 +68,7 @@ class PrivateProjects:
         Raises ValueError with one line for each mistake.
         """
         words = re.split(r"[,\s]+", text.strip(" ,\t\r\n"))
-        wrong = [word for word in words if word and not _could_be_a_name(word)]
+        wrong = [word for word in words if word and not could_be_a_name(word)]
         if wrong:
             raise ValueError(
                 "\n".join(
@@ -84,7 +84,7 @@ class PrivateProjects:
         return any(fnmatchcase(normalized, pattern) for pattern in self.patterns)
 
 
-def _could_be_a_name(pattern: str) -> bool:
+def could_be_a_name(pattern: str) -> bool:
     """Whether a name can match the pattern. `-acme` matches nothing, so it must be a mistake."""
     try:
         ProjectName.parse(_WILD.sub("x", pattern))

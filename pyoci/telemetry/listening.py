@@ -142,13 +142,13 @@ class Telemetry:
         if otlp is not None:
             otlp.log(event, room, level, facts)
 
-    def count(self, name: str, *values: object) -> None:
-        """Add one to a measure of COUNTED. If its first label is a host, the value is an origin."""
+    def count(self, name: str, *values: object, amount: int = 1) -> None:
+        """Add `amount` to a measure of COUNTED. If its first label is a host, the value is an origin."""
         measure = COUNTED[name]
         shown = tuple(known_status(value) or str(value) for value in values)
         if measure.labels[0] == "server.address":
             shown = (self._hosts.labels(shown[0])[0], *shown[1:])
-        self._record(measure, 1, shown)
+        self._record(measure, amount, shown)
 
     @contextmanager
     def calling(self, operation: str, origin: str, facts: Mapping[str, object]) -> Iterator[None]:

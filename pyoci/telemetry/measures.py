@@ -130,6 +130,20 @@ COUNTED = {
     "upstream": _counter(
         "pyoci.upstream.calls", "{call}", "Projects asked of the upstream, by result", "pyoci.result"
     ),
+    "withheld": _counter(
+        "pyoci.upstream.withheld",
+        "{file}",
+        "Files of the upstream that rules withhold, or would withhold",
+        "pyoci.rule",
+        "pyoci.mode",
+        "pyoci.where",
+    ),
+    "rules": _counter(
+        "pyoci.upstream.rules",
+        "{read}",
+        "Changed rules and databases of malware that were read, by result",
+        "pyoci.result",
+    ),
 }
 MEASURES = (REQUESTS, RECEIVED, SENT, ACTIVE, THREADS, CALLS, *COUNTED.values())
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 from urllib.parse import urlsplit
 
+from pyoci.distributions.filenames import Version
 from pyoci.errors import AnswerTooLong, Denied, NotFound, ProtocolError, Unreachable
 from pyoci.net.addresses import Reach
 from pyoci.net.messages import Answer, Call
@@ -19,9 +20,10 @@ from pyoci.net.retries import retry_after_seconds
 from pyoci.net.transport import Transport
 from pyoci.request_scope import Host
 from pyoci.simple_api import model, reading, writing
-from pyoci.simple_api.model import File, Page
+from pyoci.simple_api.model import File, Page, version_of
 from pyoci.upstream.address import UpstreamAddress, origin_of
 from pyoci.upstream.circuit import UpstreamUnavailable
+from pyoci.upstream.rules import Judgement
 
 NAME = "the upstream package index"
 ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
@@ -44,12 +46,27 @@ class UpstreamPage(Page):
     Pages with the same fingerprint are identical. `until` is a time of the monotonic clock: until then the
     page may be served again without asking upstream. If upstream couldn't be asked when it expired, `stale`
     is the number of seconds since upstream was last asked.
+    `judgement` is what the rules say about its files, if there are rules.
     """
 
     files: tuple[File, ...]
     fingerprint: str = ""
     until: float = field(default=0.0, compare=False)
     stale: float | None = field(default=None, compare=False)
+    judgement: Judgement | None = field(default=None, compare=False)
+
+    @property
+    def is_withheld(self) -> bool:
+        """Whether the rules withhold files of it."""
+        return self.judgement is not None and self.judgement.header != ""
+
+    def of_version(self, version: Version) -> Self:
+        """The page with the files of one version, also among those that are withheld."""
+        page = Page.of_version(self, version)
+        if self.judgement is None:
+            return page
+        withheld = tuple(each for each in self.judgement.withheld if version_of(each.file) == version)
+        return replace(page, judgement=replace(self.judgement, withheld=withheld))
 
     @classmethod
     def of(cls, page: Page) -> Self:

@@ -15,13 +15,16 @@ from pyoci.web.rendering import REGISTRY, UPSTREAM, Rendered, matches
 _QUERY_SAFE = "!$&'()*+,;=:@/?%-._~"
 
 
-def page(content: bytes, content_type: str, origin: str = REGISTRY) -> Response:
+def page(content: bytes, content_type: str, origin: str = REGISTRY, withheld: str = "") -> Response:
     """A page: compressed if the client accepts gzip, with a strong ETag over exactly these bytes, and 304 if
     the client has them.
 
     The store has authorized the caller before, so only a caller who may read the page gets a 304.
     """
-    return rendered(Rendered.of(content, content_type, compressed=gzip_is_welcome(), origin=origin))
+    compressed = gzip_is_welcome()
+    return rendered(
+        Rendered.of(content, content_type, compressed=compressed, origin=origin, withheld=withheld)
+    )
 
 
 def rendered(page: Rendered) -> Response:

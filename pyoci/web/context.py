@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self, cast
@@ -59,6 +59,11 @@ def _always_ready() -> str | None:
     """Always ready."""
 
 
+def no_rules() -> Hashable:
+    """There are no rules, so they never change."""
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
     """What the web package gets from the application. `max_body` is in bytes; `path` is "" or "/a/prefix".
@@ -68,6 +73,7 @@ class Site:
     if this server can't work, else None. `redirect`: whether the registry's redirects of plain downloads are
     passed on to clients. `spool` is the directory for the temporary files of uploads; None is the system's.
     `upstream_files` serves the files of upstream's pages; without it clients fetch them where the pages say.
+    `rules_version` differs after each change of the rules for upstream's pages.
     `key` is the key of the hashes that identify callers in the log. `log_user`: whether the log has user
     names, too.
     """
@@ -84,6 +90,7 @@ class Site:
     path: str = ""
     redirect: bool = False
     upstream_files: UpstreamFiles | None = None
+    rules_version: Callable[[], Hashable] = no_rules
     spool: str | None = None
     patience: Patience = field(default_factory=Patience)
     pages: RenderedPages = field(default_factory=RenderedPages)

@@ -24,8 +24,10 @@ from pyoci.events import Events
 from pyoci.simple_api.model import File
 from pyoci.store.models import ByteRange, FileElsewhere, FileStream, PackageFile
 from pyoci.store.writing.publish import REASON_LIMIT
+from pyoci.upstream.client import UpstreamPage
 from pyoci.upstream.file_source import Wanted
 from pyoci.upstream.files import Download
+from pyoci.upstream.rules import QUARANTINED, Judgement
 from pyoci.web import answers, finding, rendering
 from pyoci.web.addresses import DIGEST_DIGITS, SERVED
 from pyoci.web.body import SMALL_BODY, RequestBody
@@ -144,12 +146,39 @@ def _or_upstreams(
         page = None
     if page is None:
         raise refusal or NotFound(f"there is no file {filename} here")
+    answer = _from_upstream(_on_page(page, filename, digest, wanted_of))
+    return answers.from_upstream(answer, page)
+
+
+def _on_page(
+    page: UpstreamPage, filename: str, digest: str, wanted_of: Callable[[File], Wanted | None]
+) -> Wanted:
+    """A file of upstream's page, or its metadata. Raises NotFound, and Denied if the rules withhold it."""
+    if page.judgement is not None:
+        _apply(page.judgement, filename, digest)
     for file in page.files:
         if file.filename == filename and file.hashes.get("sha256", "").startswith(digest):
             wanted = wanted_of(file)
             if wanted is not None:
-                return answers.from_upstream(_from_upstream(wanted), page)
+                return wanted
     raise NotFound(f"upstream's page of {page.name} has no file {filename} with this sha256")
+
+
+def _apply(judgement: Judgement, filename: str, digest: str) -> None:
+    """Raises Denied if the rules withhold a file. If they only report, it is counted and logged."""
+    found = judgement.of(filename, digest)
+    if found is not None:
+        rule, reason = found.rule, found.reason
+    elif judgement.quarantine:
+        rule, reason = QUARANTINED, judgement.quarantine
+    else:
+        return
+    events = site().events
+    events.count("withheld", rule, judgement.mode, "file")
+    if judgement.enforced:
+        events.warning("upstream", "file withheld", file=filename, rule=rule, reason=reason)
+        raise Denied(judgement.sentence(filename, rule, reason))
+    events.info("upstream", "file would be withheld", file=filename, rule=rule, reason=reason)
 
 
 def _is_known_absent(resolved: ResolvedRequest) -> bool:

@@ -128,7 +128,7 @@ def _narrowed(page: ProjectPage | Root | ForeignPage, version: Version) -> Proje
         found = page.of_version(version)
         return found if found.files or found.withheld else None
     foreign = page.page.of_version(version)
-    return replace(page, page=foreign) if foreign.files else None
+    return replace(page, page=foreign) if foreign.files or foreign.is_withheld else None
 
 
 def _look_up(project: ResolvedProject, resolved: ResolvedRequest) -> ProjectPage | Root | ForeignPage:

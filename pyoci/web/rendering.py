@@ -79,6 +79,13 @@ def render_root(projects: Iterable[ProjectName], shape: Representation) -> bytes
     return root_json(names) if shape.is_json else root_html(names)
 
 
+def withheld(page: ProjectPage | UpstreamPage) -> str:
+    """The value of X-PyOCI-Withheld for a page; "" if nothing is withheld from it."""
+    if isinstance(page, ProjectPage) or page.judgement is None:
+        return ""
+    return page.judgement.header
+
+
 def link(file: PackageFile) -> str:
     """The file's URL, relative to its page, with the first digits of its sha256: a file that was deleted and
     published with other content has another URL. It has no query: pip appends `.metadata` to it.
@@ -122,13 +129,25 @@ class Rendered:
     encoding: str = ""  # gzip, or none
 
     @classmethod
-    def of(cls, content: bytes, content_type: str, *, compressed: bool, origin: str = REGISTRY) -> Rendered:
-        """Render `content`, with gzip if `compressed` and if it is large enough."""
+    def of(
+        cls,
+        content: bytes,
+        content_type: str,
+        *,
+        compressed: bool,
+        origin: str = REGISTRY,
+        withheld: str = "",
+    ) -> Rendered:
+        """Render `content`, with gzip if `compressed` and if it is large enough. `withheld` is the value of
+        X-PyOCI-Withheld, if any.
+        """
         encoding = "gzip" if compressed and len(content) > _WORTH_COMPRESSING else ""
         body = gzip.compress(content, compresslevel=6, mtime=0) if encoding else content
         etag = hashlib.sha256(body).hexdigest()
         is_html = content_type.partition(";")[0].endswith("html")
-        own = (("X-PyOCI-Origin", origin), ("ETag", f'"{etag}"'))
+        own = [("X-PyOCI-Origin", origin), ("ETag", f'"{etag}"')]
+        if withheld:
+            own.append(("X-PyOCI-Withheld", withheld))
         headers = (*_HEADERS, *(_HTML_HEADERS if is_html else ()), *own)
         return cls(body, etag, headers, content_type, encoding)
 

@@ -83,7 +83,8 @@ def _legacy(resolved: ResolvedRequest, page: str = "") -> Response:
     if isinstance(found.page, ForeignPage):
         base = base if site().upstream_files is not None else ""
         content = rendering.render_legacy(found.page.page, base)
-        answer = answers.page(content, "application/json", origin=rendering.UPSTREAM)
+        withheld = rendering.withheld(found.page.page)
+        answer = answers.page(content, "application/json", rendering.UPSTREAM, withheld)
         return answers.from_upstream(answer, found.page.page)
     summary = site().store.summary(project.namespace, found.page, resolved.caller)
     content = rendering.render_legacy(found.page, base, summary)
@@ -111,7 +112,10 @@ def _page(found: finding.Found, shape: negotiation.Representation) -> Response:
     def render() -> rendering.Rendered:
         up = "" if found.version is None else "../"
         content = rendering.render_page(page, shape, up, proxied=site().upstream_files is not None)
-        return rendering.Rendered.of(content, shape.value, compressed=compressed, origin=origin)
+        withheld = rendering.withheld(page)
+        return rendering.Rendered.of(
+            content, shape.value, compressed=compressed, origin=origin, withheld=withheld
+        )
 
     if not page.fingerprint:
         return answers.rendered(render())

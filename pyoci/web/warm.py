@@ -40,9 +40,12 @@ _ENVIRON = "pyoci.warm"
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """An answer that was sent: its page and fields for the log line, and how long it is valid."""
+    """An answer that was sent: its page and fields for the log line, how long it is valid, and the version of
+    the rules that it was made by.
+    """
 
     validity: Validity
+    rules: Hashable
     page: Hashable
     fingerprint: str
     facts: dict[str, Any]
@@ -53,6 +56,7 @@ class _Asked:
     """A request that WarmPages may answer. The page's view fills in the remaining fields."""
 
     key: Hashable = field(repr=False)
+    rules: Hashable
     validity: Validity | None = None
     page: Hashable = None
     fingerprint: str = ""
@@ -78,7 +82,7 @@ class WarmPages:
             status, headers, body = answer
             start_response(f"{status} {HTTPStatus(status).phrase}", headers)
             return [body] if environ["REQUEST_METHOD"] == "GET" else []
-        asked = environ[_ENVIRON] = _Asked(key)
+        asked = environ[_ENVIRON] = _Asked(key, self._site.rules_version())
         try:
             return self._application(environ, start_response)
         finally:
@@ -89,7 +93,9 @@ class WarmPages:
     ) -> tuple[int, list[tuple[str, str]], bytes] | None:
         with self._guard:
             given = self._given.get(key)
-        if given is None or not self._site.store.is_valid(given.validity):
+        if given is None or given.rules != self._site.rules_version():
+            return None
+        if not self._site.store.is_valid(given.validity):
             return None
         page = self._pages.get(given.page, given.fingerprint)
         if page is None:
@@ -105,9 +111,8 @@ class WarmPages:
     def _keep(self, asked: _Asked, environ: WSGIEnvironment) -> None:
         if asked.validity is not None:
             self._site.events.count("cache", "page", "miss")
-            given = _Given(
-                asked.validity, asked.page, asked.fingerprint, {name: environ.get(name) for name in _FACTS}
-            )
+            facts = {name: environ.get(name) for name in _FACTS}
+            given = _Given(asked.validity, asked.rules, asked.page, asked.fingerprint, facts)
             with self._guard:
                 self._given[asked.key] = given
 

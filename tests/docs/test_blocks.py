@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pyoci.upstream.rules_file import Circumstances, read_rules
 from tests.docs.blocks import Block, all_blocks
 from tests.live.test_documents import PROGRAMS
 
@@ -44,6 +45,14 @@ def test_data_can_be_parsed(block: Block) -> None:
         assert yaml.safe_load(block.text)
     else:
         configparser.ConfigParser(interpolation=None).read_string(block.text)
+
+
+def test_rules_can_be_read() -> None:
+    """The example of docs/upstream.rst has every key."""
+    [text] = [block.text for block in BLOCKS if "[min-age]" in block.text]
+    rules = read_rules(text, Circumstances())
+    assert rules.min_age is not None
+    assert (len(rules.block), len(rules.allow), rules.enforced) == (2, 1, True)
 
 
 @pytest.mark.parametrize("block", [each for each in BLOCKS if each.schema], ids=str)

@@ -28,6 +28,9 @@ LABELS = {
     "pyoci.cache.result",
     "pyoci.result",
     "pyoci.reason",
+    "pyoci.rule",
+    "pyoci.mode",
+    "pyoci.where",
 }
 
 
