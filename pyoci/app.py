@@ -43,6 +43,7 @@ from pyoci.telemetry.requests import watch
 from pyoci.upstream.files import UpstreamFiles
 from pyoci.upstream.filtering import FilteredUpstream
 from pyoci.upstream.folder import Folder
+from pyoci.upstream.osv_dump import OsvDump
 from pyoci.upstream.rules_file import Circumstances, RulesFile
 from pyoci.upstream.service import Upstream
 from pyoci.web import blueprints, context
@@ -218,18 +219,29 @@ def _upstream(settings: Settings, transport: Transport, backend: Backend, events
 
 def _filtered(settings: Settings, upstream: Upstream | None, events: Events) -> FilteredUpstream | None:
     """Upstream as the rules allow it; None if there are no rules."""
-    if upstream is None or (settings.upstream_rules is None and settings.upstream_min_age is None):
+    sources = {
+        "PYOCI_UPSTREAM_RULES": settings.upstream_rules,
+        "PYOCI_UPSTREAM_MIN_AGE": settings.upstream_min_age,
+        "PYOCI_OSV_DUMP": settings.osv_dump,
+    }
+    name = next((name for name, value in sources.items() if value is not None), None)
+    if upstream is None or name is None:
         return None
     circumstances = Circumstances(
-        min_age=settings.upstream_min_age, serves_files=bool(settings.upstream_files)
+        min_age=settings.upstream_min_age,
+        has_malware=settings.osv_dump is not None,
+        serves_files=bool(settings.upstream_files),
     )
-    name = "PYOCI_UPSTREAM_MIN_AGE" if settings.upstream_rules is None else "PYOCI_UPSTREAM_RULES"
+    malware = None
     try:
         rules = RulesFile(settings.upstream_rules, circumstances, events)
+        if settings.osv_dump is not None:
+            name = "PYOCI_OSV_DUMP"
+            malware = OsvDump(settings.osv_dump, events=events)
     except (ValueError, OSError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else exc
         raise WrongSettings(f"PyOCI can't start with these settings:\n  {name}: {reason}") from exc
-    return FilteredUpstream(upstream, rules, events=events)
+    return FilteredUpstream(upstream, rules, malware, events=events)
 
 
 def _upstream_files(settings: Settings, transport: Transport, events: Events) -> UpstreamFiles | None:

@@ -39,6 +39,7 @@ def _contradictions(settings: Settings) -> Iterator[str]:
         for name, value in (
             ("PYOCI_UPSTREAM_RULES", settings.upstream_rules),
             ("PYOCI_UPSTREAM_MIN_AGE", settings.upstream_min_age),
+            ("PYOCI_OSV_DUMP", settings.osv_dump),
         ):
             if value is not None:
                 yield f"{name} is set without PYOCI_UPSTREAM_INDEX; expected both"

@@ -94,6 +94,15 @@ How long a file has to be at upstream before clients get it, by its upload time:
 Newer files, and those without an upload time, are withheld. The file of ``PYOCI_UPSTREAM_RULES`` may name
 another age, and exceptions.""",
     )
+    osv_dump: Path | None = optional(
+        "PYOCI_OSV_DUMP",
+        directory,
+        None,
+        """\
+A directory with entries of OSV's database, which works offline. Files of upstream that an entry reports
+as malware (``MAL-*.json``, also in subdirectories) are withheld; other entries are ignored. It is read
+again within a minute after it changes.""",
+    )
     upstream_on_denied: bool = setting(
         "PYOCI_UPSTREAM_ON_DENIED",
         yes_or_no,

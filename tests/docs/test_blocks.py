@@ -50,7 +50,7 @@ def test_data_can_be_parsed(block: Block) -> None:
 def test_rules_can_be_read() -> None:
     """The example of docs/upstream.rst has every key."""
     [text] = [block.text for block in BLOCKS if "[min-age]" in block.text]
-    rules = read_rules(text, Circumstances())
+    rules = read_rules(text, Circumstances(has_malware=True))
     assert rules.min_age is not None
     assert (len(rules.block), len(rules.allow), rules.enforced) == (2, 1, True)
 

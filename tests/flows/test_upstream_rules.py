@@ -14,6 +14,7 @@ from pyoci.config import WrongSettings
 from tests.builders import make_wheel
 from tests.flows.conftest import Lines, MakeClient
 from tests.flows.test_main_job import JSON, upload
+from tests.upstream.test_osv_dump import affected, write
 from tests.upstreams import HTML, PackageIndex, package_index
 
 INDEX = "/local/acme/"
@@ -224,12 +225,33 @@ def test_private_projects_have_no_rules(client: FlaskClient, elsewhere: PackageI
     assert elsewhere.calls == []
 
 
+def test_malware(
+    make_client: MakeClient, settings: dict[str, str], elsewhere: PackageIndex, tmp_path: Path
+) -> None:
+    """It is withheld with the entry that reports it, also without a file of rules."""
+    write(tmp_path / "osv", "MAL-2026-1", affected("flask", versions=["3.1.0"]))
+    del settings["PYOCI_UPSTREAM_RULES"]
+    client = make_client(**settings, PYOCI_OSV_DUMP=str(tmp_path / "osv"))
+    page = client.get(PAGE, headers=JSON)
+    assert page.headers["X-PyOCI-Withheld"] == "2; malware, unverifiable"
+    answer = client.get(link(elsewhere))
+    assert (answer.status_code, "MAL-2026-1 reports it as malware" in answer.text) == (403, True)
+    assert client.get(link(elsewhere, "3.0.0")).status_code == 200
+
+
 MISTAKES: list[tuple[dict[str, Any], str, str]] = [
     ({"PYOCI_UPSTREAM_RULES": "/nowhere/rules.toml"}, "", "there is no file '/nowhere/rules.toml'"),
     ({}, "[[block]]", "block[1].projects is missing"),
     ({}, "\0", "this is not TOML"),
     ({"PYOCI_UPSTREAM_FILES": "direct"}, "", "can't be enforced on files that clients download elsewhere"),
     ({"PYOCI_UPSTREAM_INDEX": ""}, "", "PYOCI_UPSTREAM_RULES is set without PYOCI_UPSTREAM_INDEX"),
+    ({"PYOCI_OSV_DUMP": "/nowhere"}, "", "PYOCI_OSV_DUMP: No such file or directory"),
+    ({"PYOCI_OSV_DUMP": "/proc/self/fd"}, "", "PYOCI_OSV_DUMP: the folder has no files MAL-*.json"),
+    (
+        {"PYOCI_UPSTREAM_RULES": "", "PYOCI_OSV_DUMP": "/nowhere", "PYOCI_UPSTREAM_FILES": "direct"},
+        "",
+        "PYOCI_OSV_DUMP: rules can't be enforced",
+    ),
     ({"PYOCI_UPSTREAM_MIN_AGE": "soon"}, "", "PYOCI_UPSTREAM_MIN_AGE: 'soon' is not an age"),
     (
         {"PYOCI_UPSTREAM_RULES": "", "PYOCI_UPSTREAM_MIN_AGE": "7d", "PYOCI_UPSTREAM_FILES": "direct"},

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pyoci.distributions.selectors import Selector, Selectors
 from pyoci.simple_api.model import File, ProjectStatus
+from pyoci.upstream.osv_dump import OsvDump
 from pyoci.upstream.rules import Judgement, ListEntry, MinAge, Rules
+from tests.upstream.test_osv_dump import ALL, affected, write
 from tests.upstream_pages import make_upstream_file, make_upstream_page
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC).timestamp()
@@ -210,3 +213,38 @@ def test_a_report_withholds_nothing() -> None:
     """It lists what would be withheld."""
     judgement = judge(Rules(enforced=False, block=(entry("*"),)), make_upstream_file())
     assert (judgement.header, rules_of(judgement)) == ("", ["blocked"])
+
+
+class TestMalware:
+    @pytest.fixture
+    def dump(self, tmp_path: Path) -> OsvDump:
+        write(tmp_path, "MAL-2026-1", affected("flask", versions=["3.1.0"]))
+        write(tmp_path, "MAL-2026-2", affected("evil", **ALL))
+        return OsvDump(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("filename", "reason"),
+        [
+            (WHEEL, "MAL-2026-1 reports it as malware"),
+            (SDIST, "MAL-2026-1 reports it as malware"),
+            ("flask-3.0.0.tar.gz", None),
+            (
+                "flask-what.tar.gz",
+                "MAL-2026-1 reports it as malware (for some versions, and this file's version can't be read)",
+            ),
+        ],
+    )
+    def test_by_version(self, dump: OsvDump, filename: str, reason: str | None) -> None:
+        """A file that can't be compared is withheld."""
+        page = make_upstream_page("flask", make_upstream_file(filename))
+        withheld = Rules().judge(page, dump, NOW).withheld
+        assert [(each.rule, each.reason) for each in withheld] == [("malware", reason)] * bool(reason)
+
+    def test_whatever_else_is_allowed(self, dump: OsvDump) -> None:
+        """Malware comes before other rules. An exception is for what was reported wrongly."""
+        page = make_upstream_page("evil", make_upstream_file("evil-1.0.tar.gz", upload_time=THIS_MORNING))
+        rules = Rules(allow=(entry("evil"),), block=(entry("evil"),))
+        assert rules_of(rules.judge(page, dump, NOW)) == ["malware"]
+        for exception, rule in (("evil==1.0", "min-age"), ("evil==2.0", "malware"), ("ev*", "min-age")):
+            rules = Rules(malware_exceptions=selectors(exception), min_age=MinAge.parse("7d"))
+            assert rules_of(rules.judge(page, dump, NOW)) == [rule]

@@ -1,0 +1,233 @@
+"""OsvDump: the malware among PyPI's projects, from a folder with entries of the OSV database (MAL-*.json)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyoci.distributions.filenames import Version, read_version
+from pyoci.distributions.names import ProjectName
+from pyoci.errors import InvalidRequest
+from pyoci.events import Events
+
+_CHECK = 60.0  # seconds between two looks at the folder
+_FILES = 1_000_000
+_SIZE = 4 * 1024 * 1024  # bytes of a file
+_VERSIONS = 2_000_000  # in all entries
+_ID = re.compile(r"MAL-[A-Za-z0-9-]{1,60}", re.ASCII)
+_ECOSYSTEM = "PyPI"
+
+
+@dataclass(frozen=True, slots=True)
+class _Interval:
+    """Versions from `introduced` on, before `fixed`, up to `last`. None is no limit."""
+
+    introduced: Version | None = None
+    fixed: Version | None = None
+    last: Version | None = None
+
+    def covers(self, version: Version) -> bool:
+        return not (
+            (self.introduced is not None and version < self.introduced)
+            or (self.fixed is not None and version >= self.fixed)
+            or (self.last is not None and version > self.last)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What an entry of the database says about one project. Without versions and intervals it covers all."""
+
+    id: str
+    versions: tuple[str, ...]
+    intervals: tuple[_Interval, ...]
+
+
+class MalwareReport:
+    """An entry about a project, with its versions parsed."""
+
+    def __init__(self, entry: _Entry) -> None:
+        self.id = entry.id
+        self._everything = not entry.versions and not entry.intervals
+        self._versions = {read_version(text) for text in entry.versions} - {None}
+        self._intervals = entry.intervals
+
+    def covers(self, version: Version | None) -> bool | None:
+        """Whether a version is malware; None if that isn't known. 1.0+local counts as 1.0, too."""
+        if self._everything:
+            return True
+        if version is None:
+            return None
+        same = {version, Version(version.public)}
+        return bool(same & self._versions) or any(each.covers(version) for each in self._intervals)
+
+
+class OsvDump:
+    """The entries of a folder and its subfolders. One for the process.
+
+    They are read again, in a thread, after a file has changed. While the folder is missing or one of its
+    files is broken, the entries that were read before count.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        events: Events | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        start: Callable[[Callable[[], None]], None] | None = None,
+    ) -> None:
+        """Raises ValueError with a sentence, and OSError. `start` runs a function, in a thread as a rule."""
+        self._folder = folder
+        self._events = events or Events()
+        self._clock = clock
+        self._start = start or _in_thread
+        self._guard = threading.Lock()
+        self._signature = signature_of(folder)
+        self._current = _read(folder), 0
+        self._next = clock() + _CHECK
+
+    @property
+    def version(self) -> int:
+        """Differs after each change. Has the folder looked at if that wasn't done for a minute."""
+        if self._clock() >= self._next:
+            self._next = self._clock() + _CHECK
+            self._start(self._refresh)
+        return self._current[1]
+
+    def of_project(self, name: str) -> tuple[MalwareReport, ...]:
+        """The entries about a project, by its normalised name."""
+        return tuple(map(MalwareReport, self._current[0].get(name, ())))
+
+    def _refresh(self) -> None:
+        if self._guard.acquire(blocking=False):  # otherwise another thread is still at it
+            try:
+                self._read_again()
+            finally:
+                self._guard.release()
+
+    def _read_again(self) -> None:
+        try:
+            signature = signature_of(self._folder)
+            if signature == self._signature:
+                return
+            self._signature = signature
+            entries = _read(self._folder)
+        except (ValueError, OSError) as exc:
+            reason = exc.strerror if isinstance(exc, OSError) else str(exc)
+            self._events.error("upstream", "database of malware not read", reason=reason)
+            self._events.count("rules", "broken")
+        else:
+            self._current = entries, self._current[1] + 1
+            self._events.info("upstream", "database of malware read", projects=len(entries))
+            self._events.count("rules", "done")
+
+
+def _in_thread(run: Callable[[], None]) -> None:
+    try:
+        threading.Thread(target=run, name="osv-dump", daemon=True).start()
+    except RuntimeError:  # there are too many threads; the next look comes in a minute
+        return
+
+
+def _files(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """The files of entries in a folder and its subfolders. Links to folders are not followed."""
+    folders = [os.fspath(folder)]
+    count = 0
+    while folders:
+        with os.scandir(folders.pop()) as found:
+            for each in found:
+                if each.is_dir(follow_symlinks=False):
+                    folders.append(each.path)
+                elif each.name.startswith("MAL-") and each.name.endswith(".json"):
+                    count += 1
+                    if count > _FILES:
+                        raise ValueError(f"the folder has more than {_FILES} files MAL-*.json")
+                    yield each
+
+
+def signature_of(folder: Path) -> str:
+    """Differs after each change of the files. Raises OSError."""
+    parts = []
+    for each in _files(folder):
+        found = each.stat()
+        parts.append(f"{each.path} {found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}")
+    return hashlib.sha256("\n".join(sorted(parts)).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _read(folder: Path) -> Mapping[str, tuple[_Entry, ...]]:
+    """The entries by project. Raises ValueError and OSError."""
+    found: dict[str, tuple[_Entry, ...]] = {}
+    versions, count = 0, 0
+    for file in _files(folder):
+        count += 1
+        for name, entry in _entries(Path(file.path)):
+            versions += len(entry.versions) + len(entry.intervals)
+            if versions > _VERSIONS:
+                raise ValueError(f"the entries name more than {_VERSIONS} versions")
+            found[name] = (*found.get(name, ()), entry)
+    if not count:
+        raise ValueError("the folder has no files MAL-*.json; expected those of OSV's database")
+    return found
+
+
+def _entries(path: Path) -> Iterator[tuple[str, _Entry]]:
+    """The projects in one file. Raises ValueError if it isn't an entry of OSV."""
+    with path.open("rb") as file:
+        content = file.read(_SIZE + 1)
+    if len(content) > _SIZE:
+        raise ValueError(f"{path.name} has more than {_SIZE} bytes")
+    try:
+        document = json.loads(content)
+        if document.get("withdrawn"):
+            return
+        if not _ID.fullmatch(document["id"]):
+            raise ValueError
+        for affected in document["affected"]:
+            package = affected.get("package", {})
+            if package.get("ecosystem", "").partition(":")[0] == _ECOSYSTEM:
+                with suppress(InvalidRequest):  # nobody can ask for a project whose name is none
+                    yield ProjectName.parse(package["name"]).normalized, _entry(document["id"], affected)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ValueError(f"{path.name[:100]!a} can't be read; expected an entry of OSV's database") from None
+
+
+def _entry(identity: str, affected: Mapping[str, Any]) -> _Entry:
+    versions = tuple(map(str, affected.get("versions") or ()))
+    intervals: list[_Interval] = []
+    for each in affected.get("ranges") or ():
+        if each["type"] == "GIT":
+            continue
+        found = _intervals(each["events"])
+        if found is None:
+            return _Entry(identity, (), ())
+        intervals += found
+    return _Entry(identity, versions, tuple(intervals))
+
+
+def _intervals(events: list[dict[str, str]]) -> list[_Interval] | None:
+    """The affected intervals; None if a limit is no version, so that they may cover everything."""
+    found: list[_Interval] = []
+    begun: list[_Interval] = []
+    for event in events:
+        [(kind, text)] = event.items()
+        version = read_version(text)
+        if version is None:
+            return None
+        if kind == "introduced":
+            found += begun
+            begun = [_Interval(None if text == "0" else version)]
+        elif kind in {"fixed", "last_affected"}:
+            introduced = begun.pop().introduced if begun else None
+            end = {"fixed": version} if kind == "fixed" else {"last": version}
+            found.append(_Interval(introduced, **end))
+    return found + begun
