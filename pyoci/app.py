@@ -37,6 +37,7 @@ from pyoci.oci.session import Gateway
 from pyoci.readiness import Directory, Readiness
 from pyoci.request_scope import ServerThread
 from pyoci.store import cache, lookup, service, state
+from pyoci.store.catalog_repository import CatalogName
 from pyoci.telemetry.listening import Telemetry, exporter, prometheus_metrics
 from pyoci.telemetry.logs import Log
 from pyoci.telemetry.requests import watch
@@ -132,6 +133,7 @@ def _store(
         events=events,
         upstream=upstream,
         rules=lookup.Rules(settings.private_projects, settings.upstream_on_denied),
+        catalog_name=CatalogName(settings.catalog) if settings.catalog else None,
         cache=_cache(settings, backend),
         sleep=sleep,
     )

@@ -24,6 +24,8 @@ VALUES: list[tuple[str, str, str, Any]] = [
     ("PYOCI_MAX_BODY", "1000", "max_body", 1000),
     ("PYOCI_MAX_VERSIONS", "0", "max_versions", 0),
     ("PYOCI_BEARER_USERNAME", "__token__", "bearer_username", "__token__"),
+    ("PYOCI_CATALOG", "pyoci.catalog", "catalog", "pyoci.catalog"),
+    ("PYOCI_CATALOG", "", "catalog", ""),
     ("PYOCI_HOST_CONNECTIONS", "4", "host_connections", 4),
     ("PYOCI_CACHE_URL", "file://", "cache", CacheAddress()),
     ("PYOCI_CACHE_URL", "file:///a%20b/c", "cache", CacheAddress(directory=Path("/a b/c"))),
@@ -70,6 +72,13 @@ VALUES: list[tuple[str, str, str, Any]] = [
 def test_a_variable_sets_its_field(name: str, text: str, field: str, value: Any) -> None:
     """An empty variable is an unset one."""
     assert getattr(Settings.from_environ({name: text}), field) == value
+
+
+@pytest.mark.parametrize("text", ["a/b", "Capital", "a..b", "-a", "a b", "a" * 129, "é"])
+def test_a_catalogue_is_one_segment_of_a_repository(text: str) -> None:
+    """It is below every namespace."""
+    with pytest.raises(WrongSettings, match=r"PYOCI_CATALOG: .* is not a name; expected"):
+        Settings.from_environ({"PYOCI_CATALOG": text})
 
 
 def test_nothing_needs_to_be_set() -> None:

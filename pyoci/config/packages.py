@@ -9,6 +9,7 @@ from pyoci.config.environment import Reader, Variable, combined, optional, setti
 from pyoci.config.values import (
     number,
     prefix,
+    repository_segment,
     secret,
     username,
     yes_or_no,
@@ -100,6 +101,17 @@ ports or private addresses must always be listed. With a proxy, every registry m
 proxy resolves the names. URLs use an alias in place of its registry: ``/lab/acme/``.""",
         ),
         topic="Registries",
+    )
+    catalog: str = optional(
+        "PYOCI_CATALOG",
+        repository_segment,
+        "",
+        """\
+The name of a catalogue repository below each namespace, ``pyoci.catalog`` for example. A publish writes the
+project's name, summary and newest version there, so that registries without a list of repositories (ghcr.io,
+Docker Hub, Amazon ECR) have a list of projects. Everybody who may read this repository learns the names of
+all projects in its namespace. Callers who may not write to it publish all the same. No project may have
+this name. ``pyoci check --repair`` fills it for projects from before. Empty turns this off.""",
     )
     host_connections: int = setting(
         "PYOCI_HOST_CONNECTIONS",

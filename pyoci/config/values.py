@@ -19,6 +19,8 @@ from pyoci.oci.registries import RESERVED
 LEVELS = ("debug", "info", "warning", "error", "off")
 _LEVEL_NAMES = {**{level: level for level in LEVELS}, "warn": "warning", "trace": "debug"}
 _NAME_LIMIT = 255  # characters
+_TAG_LIMIT = 128  # characters
+_SEGMENT = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*")
 _SECRET_LENGTH = 32  # characters at least
 
 # Azure's container apps set these variables. The Rust PyOCI reports them as the same attributes.
@@ -206,6 +208,16 @@ def existing_file(text: str) -> Path:
     if not path.is_file():
         raise ValueError(f"there is no file {text[:SHOWN]!r}; expected one")
     return path
+
+
+def repository_segment(text: str) -> str:
+    """One segment of a repository's name. Raises ValueError."""
+    if not (_SEGMENT.fullmatch(text) and len(text) <= _TAG_LIMIT):
+        raise ValueError(
+            f"{text[:SHOWN]!r} is not a name; expected lower case letters and digits, joined by one of . _ -,"
+            " like pyoci.catalog"
+        )
+    return text
 
 
 def directory(text: str) -> Path:

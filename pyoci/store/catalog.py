@@ -6,23 +6,38 @@ another name isn't: nothing else is decided by it.
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 
+from cachetools import LRUCache
 from packaging.version import Version
 
+from pyoci.cache.backend import Position
 from pyoci.distributions.metadata import parse_metadata
 from pyoci.distributions.names import ProjectName
-from pyoci.errors import PyOCIError, RequestEnded
-from pyoci.oci.credentials import Credentials
+from pyoci.errors import (
+    Denied,
+    NotFound,
+    NotSupported,
+    ProtocolError,
+    PyOCIError,
+    RequestEnded,
+    Unauthorized,
+)
+from pyoci.oci.credentials import Anonymous, Credentials
+from pyoci.oci.errors import RegistryDenied, RegistryRefused, RegistryUnauthorized
 from pyoci.oci.references import Repository, Tag
+from pyoci.oci.session import Gateway
 from pyoci.store.cache import Cache
+from pyoci.store.catalog_repository import CatalogName, listed_projects, read_entry
 from pyoci.store.files import Files, look, remembered
 from pyoci.store.images import Images
 from pyoci.store.layout import SUMMARY_LIMIT
-from pyoci.store.models import Namespace, PackageFile, ProjectSummary, Root
+from pyoci.store.models import ListSource, Namespace, PackageFile, ProjectSummary, Root
 from pyoci.store.project import StoredProject, side_by_side, versions_among
 from pyoci.store.roots import Roots
 from pyoci.store.writing.destination import OpenProject
@@ -32,7 +47,22 @@ _SECONDS = 8.0  # after which no more projects are asked about
 _VERSIONS = 5  # that are read until one has files that aren't yanked
 _TAGS = 10  # of a repository that is checked for images; a page of the project checks more
 
+_ENTRIES = 8192
+# What a source answers that has no list, or not for this caller. The next source is tried then.
+_NO_LIST = (NotFound, NotSupported, Unauthorized, Denied, RegistryRefused, ProtocolError)
+_NO_ENTRY = (RegistryUnauthorized, RegistryDenied, RegistryRefused, ProtocolError)
+
+_Read = Callable[[], tuple[ProjectName, ...]]
 Summaries = Mapping[ProjectName, ProjectSummary | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    """An entry of a catalogue repository; None: it has none. `position` is that of its journal."""
+
+    position: Position
+    until: float
+    entry: ProjectSummary | None
 
 
 class Catalog:
@@ -41,36 +71,65 @@ class Catalog:
     def __init__(
         self,
         roots: Roots,
+        gateway: Gateway,
         cache: Cache,
         files: Files,
         images: Images,
         open_project: OpenProject,
+        name: CatalogName | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._roots, self._cache, self._files, self._images = roots, cache, files, images
-        self._open = open_project
+        self._roots, self._gateway, self._cache = roots, gateway, cache
+        self._files, self._images = files, images
+        self._open, self._name = open_project, name
         self._clock = clock
+        self._guard = threading.Lock()
+        self._entries: LRUCache[tuple[str, str], _Remembered] = LRUCache(_ENTRIES)
 
     def root(self, namespace: Namespace, caller: Credentials) -> Root:
-        """The projects of a namespace, sorted, without known container images. Raises NotFound if no source
-        has a list, or the refusal of a source that wants other credentials.
+        """The projects of a namespace, sorted, without known container images: from the first source that
+        lists some. Raises NotFound if no source has a list, or the refusal of one that wants credentials.
         """
-        return self.without_images(Root(self._roots.projects(namespace, caller), namespace))
+        refusals, empty = list[PyOCIError](), None
+        for source, read in self._sources(namespace, caller):
+            try:
+                root = self.without_images(Root(read(), namespace, source))
+            except _NO_LIST as exc:
+                refusals.append(exc)
+                continue
+            if root.projects:
+                return root
+            empty = empty or root
+        if empty is not None:
+            return empty
+        wants_credentials = (each for each in refusals if isinstance(each, Unauthorized))
+        raise (isinstance(caller, Anonymous) and next(wants_credentials, None)) or refusals[0]
+
+    def _sources(self, namespace: Namespace, caller: Credentials) -> Iterator[tuple[ListSource, _Read]]:
+        """The sources of a list, and functions that read it, in the order in which they are tried."""
+        yield ListSource.CATALOG, lambda: self._roots.projects(namespace, caller)
+        if self._name is not None:
+            repository = self._name.repository(namespace)
+            session = self._gateway.session(namespace.registry, caller)
+            yield ListSource.REPOSITORY, lambda: listed_projects(session, repository)
 
     def without_images(self, root: Root) -> Root:
-        """The root without the repositories that are known to hold container images alone."""
+        """The root without the catalogue repository, and without the repositories that are known to hold
+        container images alone.
+        """
         namespace = root.namespace
         assert namespace is not None
         images = self._cache.images(Repository(namespace.registry, namespace.path))
 
         def is_shown(name: ProjectName) -> bool:
+            if self._name is not None and self._name.is_name_of(name):
+                return False
             if name.underscored not in images:
                 return True
             return self._cache.of(namespace.repository(name)).access.has_existed()
 
-        shown = tuple(filter(is_shown, root.projects)) if images else root.projects
-        return Root(shown, namespace, root.source)
+        return Root(tuple(filter(is_shown, root.projects)), namespace, root.source)
 
     def summaries(self, namespace: Namespace, names: Sequence[ProjectName], caller: Credentials) -> Summaries:
         """What some projects of a root are, by name. None: the repository holds container images alone.
@@ -84,7 +143,8 @@ class Catalog:
             if self._clock() - begun >= _SECONDS:
                 return
             try:
-                found[project.name] = self._summary(project)
+                entry = self._entry(project)
+                found[project.name] = entry or self.describe(project, versions=_VERSIONS)
             except RequestEnded:
                 raise
             except PyOCIError as exc:
@@ -101,11 +161,35 @@ class Catalog:
                 pass
         return dict(found)
 
-    def _summary(self, project: StoredProject) -> ProjectSummary | None:
+    def _entry(self, project: StoredProject) -> ProjectSummary | None:
+        """What the catalogue repository says of a project, read or remembered; None if it says nothing. It is
+        remembered for this caller alone, until somebody who shares the cache changes the catalogue.
+        """
+        if self._name is None:
+            return None
+        repository = self._name.beside(project.repository)
+        cache, key = self._cache.of(repository), (project.caller_key, str(project.repository))
+        position, now = cache.position(), self._clock()
+        with self._guard:
+            known = self._entries.get(key)
+        if known is not None and known.position == position and now < known.until:
+            return known.entry
+        with suppress(*_NO_ENTRY):
+            entry = read_entry(project.session, repository, project.name)
+            if position is not None:
+                with self._guard:
+                    self._entries[key] = _Remembered(position, now + cache.freshness.ttl, entry)
+            return entry
+        return None
+
+    def describe(self, project: StoredProject, *, versions: int | None = None) -> ProjectSummary | None:
+        """What a project is. None: the repository holds container images alone. At most so many `versions`
+        are read until one has files that aren't yanked; None is no limit. Raises the registry's refusal.
+        """
         state = project.cache.state()
         is_fresh = project.is_proven and project.cache.freshness.is_list_fresh(state, project.cache.now())
         tags = state.tags if is_fresh else project.listing().tags
-        newest = newest_version(project, tags)
+        newest = _newest_version(project, tags, versions)
         if newest is None:
             may_be_image = len(tags) <= _TAGS and not project.cache.access.has_existed()
             if may_be_image and self._images.are_all(project, tags):
@@ -130,18 +214,18 @@ class Catalog:
         return ""
 
 
-def newest_version(
-    project: StoredProject, tags: tuple[str, ...]
+def _newest_version(
+    project: StoredProject, tags: tuple[str, ...], count: int | None
 ) -> tuple[tuple[PackageFile, ...], str] | None:
     """The files of the newest version, as `pyoci.simple_api.model.latest` chooses it, and its summary. None
-    if no version has files. At most a few versions are read.
+    if none of the first `count` versions has files.
     """
     yanked = None
     by_version: dict[Version, list[Tag]] = {}
     for version, tag in versions_among(tags):
         by_version.setdefault(version, []).append(tag)
     best_first = sorted(by_version, key=lambda version: (not version.is_prerelease, version), reverse=True)
-    for version in islice(best_first, _VERSIONS):
+    for version in islice(best_first, count):
         files, summary = list[PackageFile](), ""
         for tag in by_version[version]:
             found = remembered(project, tag) or look(project, tag)

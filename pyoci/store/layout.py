@@ -126,7 +126,7 @@ class Entry:
             distribution=self.distribution,
             sha256=sha256,
             size=int(size) if re.fullmatch(r"[0-9]{1,18}", size) else None,
-            upload_time=_time(annotations.get(CREATED, "")),
+            upload_time=parsed_time(annotations.get(CREATED, "")),
             requires_python=annotations.get(REQUIRES_PYTHON) or None,
             core_metadata=annotations[CORE_METADATA] if self.has_core_metadata else None,
             yanked=annotations.get(YANKED),
@@ -239,7 +239,7 @@ def changed_at(image_index: ImageIndex) -> float:
     stamps = [image_index.annotations.get(CHANGED, "").partition(" ")[0]]
     stamps += [image_index.annotations.get(CREATED, "")]
     stamps += [entry.annotations.get(CREATED, "") for entry in image_index.manifests]
-    return max((moment.timestamp() for moment in map(_time, stamps) if moment is not None), default=0.0)
+    return max((moment.timestamp() for moment in map(parsed_time, stamps) if moment is not None), default=0.0)
 
 
 def core_metadata_of(config: bytes, sha256: str) -> bytes:
@@ -295,7 +295,8 @@ def stamp(moment: datetime) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _time(text: str) -> datetime | None:
+def parsed_time(text: str) -> datetime | None:
+    """The time in an annotation, with a zone; None if it can't be read."""
     try:
         moment = datetime.fromisoformat(text)
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -254,10 +254,13 @@ class Imported:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The file that is stored after an upload, and its repository."""
+    """The file that is stored after an upload, and its repository. `catalog_failure`: why the catalogue
+    repository was not updated; "" if it was, or if there is none.
+    """
 
     file: PackageFile
     repository: Repository
+    catalog_failure: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from functools import partial
 
 from pyoci.distributions.metadata import parse_metadata
 from pyoci.distributions.names import ProjectName
-from pyoci.errors import PyOCIError
+from pyoci.errors import InvalidRequest, NotFound, PyOCIError
 from pyoci.events import Events
 from pyoci.oci.credentials import Credentials
 from pyoci.oci.references import Repository
@@ -18,6 +18,7 @@ from pyoci.oci.session import Gateway
 from pyoci.store import catalog, files, pages, roots
 from pyoci.store.backfill import MetadataBackfill
 from pyoci.store.cache import Cache
+from pyoci.store.catalog_repository import CatalogName
 from pyoci.store.lookup import Lookup, ProjectsBelow, Rules, Upstream
 from pyoci.store.models import (
     Absence,
@@ -35,7 +36,8 @@ from pyoci.store.models import (
 )
 from pyoci.store.project import StoredProject
 from pyoci.store.read_limit import LargeReads, ReadLimit
-from pyoci.store.writing import lag, queue, update
+from pyoci.store.writing import lag, queue, steps, update
+from pyoci.store.writing.catalog import CatalogUpdater
 from pyoci.store.writing.destination import Destinations, UploadAddress
 from pyoci.store.writing.incoming import IncomingFile, IncomingForm
 from pyoci.store.writing.publish import Publisher
@@ -53,13 +55,25 @@ def _report_busy(events: Events, repository: Repository) -> None:
 class _Projects:
     """Opens projects with the session of a caller. One for a store."""
 
-    def __init__(self, gateway: Gateway, cache: Cache, events: Events, writes: lag.RecentWrites) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        cache: Cache,
+        events: Events,
+        writes: lag.RecentWrites,
+        catalog_name: CatalogName | None,
+    ) -> None:
         self._gateway, self._cache, self._events, self._writes = gateway, cache, events, writes
+        self._catalog_name = catalog_name
         self._large = LargeReads()
 
     def open(
         self, namespace: Namespace, name: ProjectName, caller: Credentials, *, publishing: bool = False
     ) -> StoredProject:
+        """Raises NotFound, or to publish InvalidRequest, for the name of the catalogue repository."""
+        if self._catalog_name is not None and self._catalog_name.is_name_of(name):
+            message = f"{name} is the name of the catalogue repository (PYOCI_CATALOG); expected another name"
+            raise InvalidRequest(message) if publishing else NotFound(message)
         repository = namespace.repository(name)
         session = self._gateway.session(namespace.registry, caller, publishing=publishing)
         read_limit = ReadLimit.among(
@@ -95,6 +109,7 @@ class PackageStore:
         max_versions: int,
         upstream: Upstream | None,
         rules: Rules,
+        catalog_name: CatalogName | None = None,
         sleep: Callable[[float], None] = time.sleep,
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
@@ -105,12 +120,18 @@ class PackageStore:
         self._pages = pages.Pages(backfill, max_versions=max_versions)
         self._lookup = Lookup(self._pages, upstream, rules)
         writes = lag.RecentWrites(cache)
-        self._project = _Projects(gateway, cache, events, writes).open
+        self._project = _Projects(gateway, cache, events, writes, catalog_name).open
         locks = queue.TagLocks(cache.backend.lock)
         updater = update.IndexUpdater(cache.changed, writes, locks=locks, now=now, sleep=sleep)
         self._publisher = Publisher(updater, now)
         self._roots = roots.Roots(gateway, cache)
-        self.catalog = catalog.Catalog(self._roots, cache, self._files, self._pages.images, self._project)
+        self.catalog = catalog.Catalog(
+            self._roots, gateway, cache, self._files, self._pages.images, self._project, catalog_name
+        )
+        tags = steps.TagWriter(cache.changed, writes, locks, now)
+        self._catalog_updater = CatalogUpdater(
+            catalog_name, tags, locks, self.catalog.describe, gateway.transport.shared_deadline
+        )
         self._destinations = Destinations(self._roots, self._pages, partial(self._project, publishing=True))
 
     def projects(self, namespace: Namespace, caller: Credentials) -> tuple[ProjectName, ...]:
@@ -255,14 +276,20 @@ class PackageStore:
         if isinstance(address, UploadAddress):
             address = self._destinations.choose(address, name, caller)
         project = self._project(address, name, caller, publishing=True)
-        return Published(self._publisher.publish(project, incoming), project.repository)
+        file = self._publisher.publish(project, incoming)
+        summary = incoming.file().metadata.summary or ""
+        return Published(file, project.repository, self._catalog_updater.published(project, file, summary))
 
     def yank(
         self, namespace: Namespace, name: ProjectName, target: str, reason: str | None, caller: Credentials
     ) -> None:
         """Yank a file or a whole version; `reason` may be empty, None takes it back (PEP 592)."""
-        self._publisher.yank(self._project(namespace, name, caller, publishing=True), target, reason)
+        project = self._project(namespace, name, caller, publishing=True)
+        self._publisher.yank(project, target, reason)
+        self._catalog_updater.refresh(project)
 
     def delete(self, namespace: Namespace, name: ProjectName, target: str, caller: Credentials) -> None:
         """Delete a file or a whole version. Raises NotSupported if the registry can't delete."""
-        self._publisher.delete(self._project(namespace, name, caller, publishing=True), target)
+        project = self._project(namespace, name, caller, publishing=True)
+        self._publisher.delete(project, target)
+        self._catalog_updater.refresh(project)

@@ -41,7 +41,10 @@ def publish(path: str) -> Response:
             resolved.leave_path(published.repository.name.rpartition("/")[0])
         if form.ignored:
             here.events.debug("web", "form fields that are not stored", fields=form.ignored)
-    return answers.text(f"{published.file.filename} is published in {published.repository}")
+    answer = answers.text(f"{published.file.filename} is published in {published.repository}")
+    if published.catalog_failure:
+        answer.headers["X-PyOCI-Catalog"] = f"not updated: {published.catalog_failure}"
+    return answer
 
 
 @upload.post("/legacy", strict_slashes=False, provide_automatic_options=False)

@@ -7,14 +7,16 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from datetime import UTC, datetime
 
 import pytest
 
 from pyoci.distributions.names import ProjectName
-from pyoci.errors import NotFound
+from pyoci.errors import InvalidRequest, NotFound
 from pyoci.oci.models import Document
 from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.oci.registries import EMBEDDED
+from pyoci.store.catalog_repository import CatalogName
 from pyoci.store.service import PackageStore
 from tests.builders import make_wheel
 from tests.registry import TestRegistry, make_namespace
@@ -103,6 +105,35 @@ class TestWhatItsDeleteLeaves:
         publish(store, *make_wheel())
         assert content(store, make_wheel()[0]) == make_wheel()[1]
         assert len(names(store)) == 2
+
+
+class TestCatalogueRepository:
+    """It reads the repository of the project that is asked for, and every tag there. So the catalogue is a
+    repository of its own, whose name is that of no project.
+    """
+
+    def test_a_project_has_the_same_documents_as_without(self, registry: TestRegistry) -> None:
+        """No tag and no annotation is added to the project's own repository."""
+        moment = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
+        without, catalogued = (
+            registry.store(now=lambda: moment, catalog_name=name)
+            for name in (None, CatalogName("pyoci.catalog"))
+        )
+        publish(without, *make_wheel("before"))
+        publish(catalogued, *make_wheel("afterw"))
+        before, after = (registry.document("1.0", name) for name in ("before", "afterw"))
+        assert before.keys() == after.keys()
+        assert before["annotations"].keys() == after["annotations"].keys()
+        assert before["manifests"][0]["annotations"].keys() == after["manifests"][0]["annotations"].keys()
+        repository = Repository.parse(EMBEDDED, "acme/afterw")
+        assert registry.session().tags(repository) == ("1.0",)
+
+    @pytest.mark.parametrize("spelled", ["pyoci.catalog", "PyOCI-Catalog", "pyoci_catalog"])
+    def test_no_file_can_be_published_there(self, registry: TestRegistry, spelled: str) -> None:
+        """The Rust PyOCI spells a repository like the project."""
+        store = registry.store(catalog_name=CatalogName("pyoci.catalog"))
+        with pytest.raises(InvalidRequest):
+            publish(store, *make_wheel(spelled))
 
 
 class TestNamesOfProjects:

@@ -82,9 +82,12 @@ class Kept:
 
 @dataclass
 class MemoryCatalog:
-    """The lists of a MemoryStore. `described` is what it says of its projects."""
+    """The lists of a MemoryStore. `described` is what it says of its projects; `failure` is why the catalogue
+    repository can't be updated.
+    """
 
     store: MemoryStore
+    failure: str = ""
     described: dict[ProjectName, ProjectSummary | None] = field(default_factory=dict)
 
     def root(self, namespace: Namespace, caller: Credentials) -> Root:
@@ -235,7 +238,7 @@ class MemoryStore:
             kept = there[upload.filename].file.sha256
             raise AlreadyExists(f"File already exists ('{upload.filename}', with sha256 hash '{kept}').")
         file = self.put(upload.filename, content, namespace=str(namespace))
-        return Published(file, namespace.repository(name))
+        return Published(file, namespace.repository(name), self.catalog.failure)
 
     def _destination(self, address: UploadAddress) -> Namespace:
         place = str(address.namespace)

@@ -551,3 +551,12 @@ class TestReceived:
         except (InvalidRequest, Withdrawn) as exc:
             found = exc.message
         assert found
+
+
+def test_a_catalogue_that_is_not_updated_is_reported(client: FlaskClient, store: MemoryStore) -> None:
+    """In a header: the file is published all the same."""
+    assert "X-PyOCI-Catalog" not in post(client, make_form()).headers
+    store.catalog.failure = "r.example answered 403 when asked to write hello-world"
+    answer = post(client, make_form())
+    assert answer.status_code == 200
+    assert answer.headers["X-PyOCI-Catalog"] == f"not updated: {store.catalog.failure}"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pyoci.oci import errors
-from pyoci.oci.models import Descriptor, Document, ImageIndex
+from pyoci.oci.models import Descriptor, Document, ImageIndex, Manifest
 from pyoci.oci.references import Digest, Reference, Repository, Tag
 from pyoci.oci.session import OCISession
 from pyoci.store.layout import digest_of
@@ -100,9 +100,14 @@ class TagWriter:
         return current_document(session, repository, tag, self._writes)
 
     def write(
-        self, session: OCISession, repository: Repository, tag: Tag, old: Document | None, new: ImageIndex
+        self,
+        session: OCISession,
+        repository: Repository,
+        tag: Tag,
+        old: Document | None,
+        new: ImageIndex | Manifest,
     ) -> None:
-        """Put an image index under a tag, in place of what `read` returned."""
+        """Put a document under a tag, in place of what `read` returned."""
         self._recorded(repository, tag, old, lambda: _push(session, repository, tag, new))
 
     def remove(
@@ -117,6 +122,17 @@ class TagWriter:
         """Remove the tag of a version that has lost its last file. At ghcr.io and Docker Hub it can't be
         removed: there it gets the image index `empty`.
         """
+        self.remove_unmarked(session, repository, tag, old, empty)
+
+    def remove_unmarked(
+        self,
+        session: OCISession,
+        repository: Repository,
+        tag: Tag,
+        old: Document,
+        empty: ImageIndex | Manifest,
+    ) -> None:
+        """Remove a tag of a repository that may be forgotten without it, as `remove` does."""
 
         def delete() -> Digest | None:
             is_gone = _delete_tag(session, repository, tag, old.digest, empty)
@@ -166,14 +182,14 @@ def delete_manifests(project: StoredProject, digests: Iterable[Digest]) -> None:
         _delete(project.session, project.repository, digest, errors.RegistryError)
 
 
-def _push(session: OCISession, repository: Repository, tag: Tag, image_index: ImageIndex) -> Digest:
-    document = Document.of(image_index)
+def _push(session: OCISession, repository: Repository, tag: Tag, new: ImageIndex | Manifest) -> Digest:
+    document = Document.of(new)
     session.push(repository, tag, document)
     return document.digest
 
 
 def _delete_tag(
-    session: OCISession, repository: Repository, tag: Tag, digest: Digest, empty: ImageIndex
+    session: OCISession, repository: Repository, tag: Tag, digest: Digest, empty: ImageIndex | Manifest
 ) -> bool:
     """Delete a tag and the image index under it. Some registries can delete only by tag, others only by
     digest. Returns whether the tag is gone.

@@ -1,0 +1,125 @@
+"""CatalogRepository: the catalogue repository of a namespace, as `docs/storage.rst` specifies it.
+
+It has a tag for each project, whose manifest says what the project is. So one request lists the projects of a
+registry that doesn't list its repositories, and publishers of different projects never write the same tag.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from pyoci.distributions.names import ProjectName
+from pyoci.errors import InvalidRequest, ProtocolError
+from pyoci.oci.errors import RegistryNotFound
+from pyoci.oci.models import Descriptor, Document, Manifest
+from pyoci.oci.references import Digest, Repository, Tag
+from pyoci.oci.session import OCISession
+from pyoci.store.layout import CREATED, SUMMARY, SUMMARY_LIMIT, parsed_time, stamp
+from pyoci.store.models import Namespace, ProjectSummary
+
+CATALOG_TYPE = "application/pyoci.catalog.v1"
+EMPTY = b"{}"
+_EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
+TITLE = "org.opencontainers.image.title"
+VERSION = "org.opencontainers.image.version"
+_VERSION_LIMIT = 200  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogName:
+    """The last segment of the name of each namespace's catalogue repository."""
+
+    text: str
+
+    def is_name_of(self, project: ProjectName) -> bool:
+        """Whether a project of this name could be confused with the catalogue repository."""
+        return re.sub(r"[._-]+", "-", self.text) == project.normalized
+
+    def repository(self, namespace: Namespace) -> Repository:
+        """The catalogue repository of a namespace. Raises InvalidRequest if its name is too long."""
+        return Repository.parse(namespace.registry, namespace.prefix + self.text)
+
+    def beside(self, project: Repository) -> Repository:
+        """The catalogue repository of a project's namespace."""
+        return self.repository(Namespace(project.registry, project.name.rpartition("/")[0]))
+
+
+def tag_of_project(name: ProjectName) -> Tag | None:
+    """The tag of a project; None for a name over 128 characters, which no tag can have."""
+    try:
+        return Tag.parse(name.normalized)
+    except InvalidRequest:
+        return None
+
+
+def listed_projects(session: OCISession, repository: Repository) -> tuple[ProjectName, ...]:
+    """The projects that have a tag. Tags that no project can have are passed over. Raises RegistryError."""
+    found = []
+    for tag in session.tags(repository):
+        try:
+            name = ProjectName.parse(tag)
+        except InvalidRequest:
+            continue
+        if name.normalized == tag:
+            found.append(name)
+    return tuple(sorted(found))
+
+
+def read_entry(session: OCISession, repository: Repository, name: ProjectName) -> ProjectSummary | None:
+    """What the catalogue says of a project; None if it has nothing. Raises RegistryError."""
+    tag = tag_of_project(name)
+    if tag is None:
+        return None
+    try:
+        return entry_in(session.pull(repository, tag))
+    except RegistryNotFound:
+        return None
+
+
+def entry_in(document: Document | None) -> ProjectSummary | None:
+    """What a document in a catalogue repository says of its project; None for any other document."""
+    try:
+        manifest = document.manifest() if document is not None else None
+    except ProtocolError:
+        return None
+    if manifest is None or manifest.artifact_type != CATALOG_TYPE:
+        return None
+    annotations = manifest.annotations
+    return ProjectSummary(
+        annotations.get(SUMMARY, "")[:SUMMARY_LIMIT],
+        annotations.get(VERSION, "")[:_VERSION_LIMIT],
+        parsed_time(annotations.get(CREATED, "")),
+    )
+
+
+def entry_manifest(name: ProjectName, entry: ProjectSummary) -> Manifest:
+    """The manifest of a project. A project without files has neither version nor summary."""
+    empty = Descriptor(
+        media_type=_EMPTY_TYPE,
+        digest=Digest("sha256", hashlib.sha256(EMPTY).hexdigest()),
+        size=len(EMPTY),
+    )
+    annotations = {TITLE: name.normalized}
+    if entry.version:
+        annotations[VERSION] = entry.version
+    if entry.summary:
+        annotations[SUMMARY] = entry.summary
+    if entry.released is not None:
+        annotations[CREATED] = stamp(entry.released)
+    return Manifest(artifact_type=CATALOG_TYPE, config=empty, layers=(empty,), annotations=annotations)
+
+
+def is_same(one: ProjectSummary | None, other: ProjectSummary) -> bool:
+    """Whether two entries are the same as the catalogue stores them: it has times in whole seconds."""
+    return one is not None and (one.summary, one.version, _seconds(one.released)) == (
+        other.summary,
+        other.version,
+        _seconds(other.released),
+    )
+
+
+def _seconds(moment: datetime | None) -> int | None:
+    return None if moment is None else int(moment.timestamp())
