@@ -39,8 +39,11 @@ def read_lock(path: Path) -> Pins:
     """
     try:
         is_toml = path.suffix in {".toml", ".lock"}
-        pairs = list(_locked(_decoded(path)) if is_toml else _required(path))
-    except (tomllib.TOMLDecodeError, RecursionError) as exc:
+        pairs = list(_locked(decoded(path)) if is_toml else _required(path))
+    except (
+        ValueError,
+        RecursionError,
+    ) as exc:  # tomllib raises a bare ValueError for a number of 5,000 digits
         raise InvalidRequest(f"{path} is not a lock file: {exc}; {_EXPECTED}") from exc
     found: defaultdict[str, set[Version]] = defaultdict(set)
     for name, version in pairs:
@@ -53,14 +56,15 @@ def read_lock(path: Path) -> Pins:
     return {name: frozenset(versions) for name, versions in found.items()}
 
 
-def _decoded(path: Path) -> str:
+def decoded(path: Path, limit: int = _LIMIT) -> str:
+    """The text of a file of at most `limit` bytes. Raises InvalidRequest."""
     try:
         with path.open("rb") as file:
-            content = file.read(_LIMIT + 1)
+            content = file.read(limit + 1)
     except OSError as exc:
         raise InvalidRequest(f"{path} can't be read: {exc.strerror}; {_EXPECTED}") from exc
-    if len(content) > _LIMIT:
-        raise InvalidRequest(f"{path} has more than {_LIMIT} bytes; {_EXPECTED}")
+    if len(content) > limit:
+        raise InvalidRequest(f"{path} has more than {limit} bytes; {_EXPECTED}")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
@@ -87,7 +91,7 @@ def read_requirements(paths: Iterable[Path]) -> dict[str, SpecifierSet]:
     """
     found: dict[str, SpecifierSet] = {}
     for path in paths:
-        requirements = list(_requirements(path, set()))
+        requirements = list(_requirements(path))
         if not requirements:
             raise InvalidRequest(f"{path} names no project; expected a requirements file")
         for requirement in requirements:
@@ -97,25 +101,33 @@ def read_requirements(paths: Iterable[Path]) -> dict[str, SpecifierSet]:
     return found
 
 
-def _requirements(path: Path, seen: set[Path]) -> Iterator[Requirement]:
-    """The requirements in a file, and in those that it includes with `-r`. Other options don't count."""
+def _requirements(path: Path) -> Iterator[Requirement]:
+    """The requirements in a file, and in those that it includes. Other options don't count."""
+    for line in requirement_lines(path):
+        with suppress(InvalidRequirement):
+            yield Requirement(line.split(" --", 1)[0].strip())
+
+
+def requirement_lines(path: Path, *, seen: set[Path] | None = None) -> Iterator[str]:
+    """The lines of a requirements file, and of the files that it includes with `-r`, each file once.
+    Continued lines are joined, and comments are left out. Raises InvalidRequest.
+    """
+    seen = set() if seen is None else seen
     if path.resolve() in seen:
         return
     seen.add(path.resolve())
-    for line in re.sub(r"\\\r?\n", " ", _decoded(path)).splitlines():
+    for line in re.sub(r"\\\r?\n", " ", decoded(path)).splitlines():
         text = re.sub(r"(^|\s)#.*", "", line).strip()
         included = _INCLUDE.fullmatch(text)
         if included is not None:
-            yield from _requirements(path.parent / included[1], seen)
-            continue
-        words = text.split(" --", 1)[0].strip()
-        with suppress(InvalidRequirement):
-            yield Requirement(words)
+            yield from requirement_lines(path.parent / included[1], seen=seen)
+        elif text:
+            yield text
 
 
 def _required(path: Path) -> Iterator[tuple[str, str]]:
     """Names and versions of `name==version`."""
-    for requirement in _requirements(path, set()):
+    for requirement in _requirements(path):
         for each in requirement.specifier:
             if each.operator in {"==", "==="} and not each.version.endswith(".*"):
                 yield requirement.name, each.version

@@ -59,7 +59,13 @@ def test_pins(tmp_path: Path, name: str, text: str, pins: dict[str, set[str]]) -
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("uv.lock", b"[[package"), ("uv.lock", b"\xff"), ("requirements.txt", b"\xff\xfe")]
+    ("name", "content"),
+    [
+        ("uv.lock", b"[[package"),
+        ("uv.lock", b"\xff"),
+        ("requirements.txt", b"\xff\xfe"),
+        ("uv.lock", b"version = " + b"9" * 5000),
+    ],
 )
 def test_no_lock_file(tmp_path: Path, name: str, content: bytes) -> None:
     path = tmp_path / name
