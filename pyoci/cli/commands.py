@@ -28,6 +28,7 @@ VERBS = {
     "unyank": "Take back that versions or files are yanked.",
     "delete": "Delete versions or files for good.",
     "import": "Import files from another package index, or from a folder.",
+    "mirror": "Copy PyPI's files that a lock file names, to serve them without PyPI.",
     "copy": "Copy projects between registries, or to and from a folder.",
     "prune": "Delete versions by rules: how many and how new ones to keep.",
     "check": "Check that everything is there, and repair what isn't.",

@@ -1,4 +1,6 @@
-"""ClientSettings: the settings that count for the `pyoci` command and the library."""
+"""ClientSettings: the settings that count for the `pyoci` command and the library. MirrorSettings: those for
+`pyoci mirror` alone.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,27 @@ from typing import Self
 
 from pyoci.config.environment import Reader, WrongSettings
 from pyoci.config.settings import Settings
+from pyoci.distributions.names import PrivateProjects
 from pyoci.oci.registries import Registries, ShortUrls
+from pyoci.upstream.address import UpstreamAddress
+
+
+class _SomeSettings:
+    """Some fields of Settings. Mistakes in the other settings don't matter here."""
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Self:
+        """Read the environment. Raises WrongSettings, which lists every mistake in these settings."""
+        reader = Reader(Settings, environ)
+        values = {each.name: reader.value(each.name) for each in fields(cls)}  # type: ignore[arg-type]
+        if reader.mistakes:
+            raise WrongSettings("these settings can't be used:\n  " + "\n  ".join(reader.mistakes))
+        return cls(**values)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClientSettings:
-    """Some fields of Settings. Mistakes in the other settings don't matter here."""
+class ClientSettings(_SomeSettings):
+    """The settings of every verb."""
 
     registries: Registries
     short_urls: ShortUrls
@@ -24,11 +41,11 @@ class ClientSettings:
     ca_bundle: str | None
     host_connections: int
 
-    @classmethod
-    def from_environ(cls, environ: Mapping[str, str]) -> Self:
-        """Read the environment. Raises WrongSettings, which lists every mistake in these settings."""
-        reader = Reader(Settings, environ)
-        values = {each.name: reader.value(each.name) for each in fields(cls)}
-        if reader.mistakes:
-            raise WrongSettings("these settings can't be used:\n  " + "\n  ".join(reader.mistakes))
-        return cls(**values)
+
+@dataclass(frozen=True, kw_only=True)
+class MirrorSettings(_SomeSettings):
+    """Where upstream is, and which names it must not hear."""
+
+    short_urls: ShortUrls
+    upstream: UpstreamAddress | None
+    private_projects: PrivateProjects

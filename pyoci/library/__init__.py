@@ -8,6 +8,7 @@ from pyoci.library import operations
 from pyoci.library.credentials import find_credentials
 from pyoci.library.importing import Choice, ImportedFile
 from pyoci.library.index import Index
+from pyoci.library.mirroring import Filter, Selection
 from pyoci.library.models import File, Project
 from pyoci.library.opening import open_index, open_source
 from pyoci.maintenance.check import CheckedProject, Problem
@@ -26,6 +27,7 @@ __all__ = [
     "CopiedTag",
     "Credentials",
     "File",
+    "Filter",
     "IdentityToken",
     "ImportedFile",
     "Index",
@@ -35,6 +37,7 @@ __all__ = [
     "PyOCIError",
     "Repaired",
     "Rules",
+    "Selection",
     "find_credentials",
     "open_index",
     "open_source",

@@ -8,11 +8,11 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Protocol, Self
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
@@ -22,7 +22,9 @@ from pyoci.distributions.names import ProjectName
 from pyoci.errors import AlreadyExists, InvalidRequest, NotFound, PyOCIError
 from pyoci.library import registry, sources, uploads
 from pyoci.library.index import Progress
+from pyoci.library.models import File
 from pyoci.library.publishing import Interrupted
+from pyoci.library.server import verified
 from pyoci.maintenance import parallel, prune
 from pyoci.maintenance.locks import read_locks, read_requirements
 from pyoci.simple_api.model import version_in
@@ -68,8 +70,13 @@ class Choice:
         """The projects that are named; empty if all are meant."""
         return tuple(sorted({*self.projects, *self.specifiers, *self.pins}))
 
-    def takes(self, project: str, file: sources.SourceFile, now: datetime) -> bool:
-        """Whether a file of a project is imported."""
+    def pick(
+        self, project: str, page: sources.SourcePage, now: datetime
+    ) -> Iterator[sources.SourceFile | ImportedFile]:
+        """The files of a project that are imported."""
+        return (file for file in page.files if self._takes(project, file, now))
+
+    def _takes(self, project: str, file: sources.SourceFile, now: datetime) -> bool:
         moment = file.upload_time
         if self.newer_than is not None and moment is not None and moment < now - self.newer_than:
             return False
@@ -86,15 +93,30 @@ class Choice:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedFile:
     """What became of a file: `imported`, `present` already, or `failed`. `filename` is "" if the whole
-    project failed.
+    project is meant. A mirror may also have `left out` a file on purpose, or `changed` whether it is yanked.
     """
 
     project: str
     filename: str
-    outcome: Literal["imported", "present", "failed"]
-    error: str = ""
+    outcome: Literal["imported", "present", "failed", "left out", "changed"]
+    error: str = ""  # why it failed or was left out
     lost: tuple[str, ...] = ()  # what of it couldn't be kept
     size: int = 0  # bytes that were fetched
+
+
+class Chooser(Protocol):
+    """Chooses what is imported, as `Choice` does."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The projects that are named; empty if all are meant."""
+        ...
+
+    def pick(
+        self, project: str, page: sources.SourcePage, now: datetime
+    ) -> Iterable[sources.SourceFile | ImportedFile]:
+        """The files of a project that are imported, and what is known of others."""
+        ...
 
 
 class Importer:
@@ -104,7 +126,7 @@ class Importer:
         self,
         source: sources.Source,
         target: registry.RegistryIndex,
-        choice: Choice,
+        choice: Chooser,
         *,
         jobs: int = JOBS,
         progress: Progress = lambda _count: None,
@@ -139,24 +161,26 @@ class Importer:
     def _listed(self, project: str) -> list[tuple[str, sources.SourceFile] | ImportedFile]:
         """The files of a project that are to be fetched, and those that need not."""
         try:
-            files = parallel.patiently(lambda: self._source.files(project))
+            page = parallel.patiently(lambda: self._source.page(project))
             there = parallel.patiently(lambda: self._present(project))
         except PyOCIError as exc:
-            return [_failed(project, "", exc.message)]
-        now = self._now()
-        chosen = [file for file in files if self._choice.takes(project, file, now)]
-        return [self._compared(project, file, there) or (project, file) for file in chosen]
+            return [failed(project, "", exc.message)]
+        return [
+            each
+            if isinstance(each, ImportedFile)
+            else self._compared(project, each, there) or (project, each)
+            for each in self._choice.pick(project, page, self._now())
+        ]
 
-    def _present(self, project: str) -> dict[str, str | None]:
-        """The sha256 of each file that the target has."""
+    def _present(self, project: str) -> dict[str, File]:
+        """The files that the target has, by name."""
         try:
-            files = self._target.project(project).files
+            return {file.filename: file for file in self._target.project(project).files}
         except NotFound:
             return {}
-        return {file.filename: file.sha256 for file in files}
 
     def _compared(
-        self, project: str, file: sources.SourceFile, there: Mapping[str, str | None]
+        self, project: str, file: sources.SourceFile, there: Mapping[str, File]
     ) -> ImportedFile | None:
         """What is known of a file without fetching it: the target has it, or another one of its name."""
         name = _stored_name(project, file.filename)
@@ -166,11 +190,11 @@ class Importer:
             sha256 = file.hashes.get("sha256") or self._source.sha256(file)
         except OSError as exc:
             error = f"it can't be read: {exc.strerror}"
-            return _failed(project, file.filename, error)
-        if sha256 is None or sha256.lower() == there[name]:
+            return failed(project, file.filename, error)
+        if sha256 is None or sha256.lower() == there[name].sha256:
             return ImportedFile(project=project, filename=file.filename, outcome="present")
         error = f"{self._target.address} has another file of that name"
-        return _failed(project, file.filename, error)
+        return failed(project, file.filename, error)
 
     def _import(self, directory: Path, task: tuple[str, sources.SourceFile] | ImportedFile) -> ImportedFile:
         if isinstance(task, ImportedFile):
@@ -185,10 +209,10 @@ class Importer:
                 lost, size = parallel.patiently(lambda: self._moved(directory, name, file))
         except AlreadyExists:
             error = f"{self._target.address} has another file of that name"
-            return _failed(project, file.filename, error)
+            return failed(project, file.filename, error)
         except (PyOCIError, OSError) as exc:
             error = exc.message if isinstance(exc, PyOCIError) else f"it can't be kept here: {exc.strerror}"
-            return _failed(project, file.filename, error)
+            return failed(project, file.filename, error)
         return ImportedFile(project=project, filename=file.filename, outcome="imported", lost=lost, size=size)
 
     def _moved(
@@ -198,26 +222,30 @@ class Importer:
         with tempfile.TemporaryDirectory(dir=parent, ignore_cleanup_errors=True) as directory:
             path, size = Path(directory) / file.filename, 0
             with self._source.fetch(file) as fetched, path.open("wb") as copy:
-                for piece in fetched.pieces:
+                for piece in verified(fetched.pieces, file.filename, None, file.locked, "the lock file"):
                     self._go_on()
                     copy.write(piece)
                     size += len(piece)
                     self._progress(len(piece))
-            moment, lost = file.upload_time, file.lost
-            if moment is None:
-                moment = fetched.modified
-                lost = (*lost, "its upload time" if moment is None else "its exact upload time")
+            imported, lost = self._facts(file)
+            if file.upload_time is None:
+                imported = replace(imported, upload_time=fetched.modified)
+                lost = (*lost, "its upload time" if fetched.modified is None else "its exact upload time")
             with uploads.LocalFile(path, self._go_on, project=project) as form:
-                imported = Imported(moment, file.yanked)
                 self._target.store.publish(self._target.namespace, form, self._target.caller, imported)
         return lost, size
+
+    def _facts(self, file: sources.SourceFile) -> tuple[Imported, tuple[str, ...]]:
+        """What a file keeps of its source, and what is lost."""
+        lost = (*file.lost, "its provenance") if file.provenance else file.lost
+        return Imported(file.upload_time, file.yanked), lost
 
     def _go_on(self, _count: int = 0) -> None:
         if self._stopped.is_set():
             raise Interrupted
 
 
-def _failed(project: str, filename: str, error: str) -> ImportedFile:
+def failed(project: str, filename: str, error: str) -> ImportedFile:
     return ImportedFile(project=project, filename=filename, outcome="failed", error=error)
 
 

@@ -27,6 +27,7 @@ class File:
     yanked: str | None  # the reason, "" if none was given; None: not yanked
     core_metadata: str | None  # sha256 of METADATA, where the index offers it beside the file
     url: str | None = field(default=None, repr=False)  # at a server: where to download the file
+    upstream_url: str | None = None  # in a registry: of the file that this is a copy of
 
     @classmethod
     def stored(cls, project: str, file: PackageFile) -> Self:
@@ -41,6 +42,7 @@ class File:
             requires_python=file.requires_python,
             yanked=file.yanked,
             core_metadata=file.core_metadata,
+            upstream_url=file.upstream_url,
         )
 
     @classmethod

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pyoci
 from pyoci.config import ClientSettings
 from pyoci.errors import InvalidRequest, NotFound, ProtocolError
-from pyoci.library.credentials import find_credentials, source_environ
+from pyoci.library.credentials import USERNAME, find_credentials, source_environ
 from pyoci.library.index import Index
 from pyoci.library.registry import RegistryIndex
 from pyoci.library.server import SIMPLE, ServerIndex
@@ -81,14 +81,26 @@ def open_source(
     sent. Its credentials are PYOCI_SOURCE_USERNAME and PYOCI_SOURCE_PASSWORD, or those stored for its host.
     Raises InvalidRequest, and NotFound if there is no such folder.
     """
-    environ = os.environ if environ is None else environ
-    if "@" in address and _URL.match(address):
-        raise InvalidRequest("the address has an @; expected one without user and password")
     if not _URL.match(address):
         return FolderSource(Path(address))
+    return open_index_source(address, netrc=netrc, environ=environ)
+
+
+def open_index_source(
+    address: str,
+    credentials: Credentials | None = None,
+    *,
+    netrc: bool = False,
+    environ: Mapping[str, str] | None = None,
+) -> IndexSource:
+    """The same for a URL alone. `credentials` are used if the environment has none for the source."""
+    environ = source_environ(os.environ if environ is None else environ)
+    if "@" in address:
+        raise InvalidRequest("the address has an @; expected one without user and password")
     settings, url = ClientSettings.from_environ(environ), _checked_url(address)
-    caller = find_credentials(urlsplit(url).netloc, source_environ(environ), netrc=netrc)
-    return IndexSource(url, caller, make_transport(settings))
+    if credentials is None or environ[USERNAME]:
+        credentials = find_credentials(urlsplit(url).netloc, environ, netrc=netrc)
+    return IndexSource(url, credentials, make_transport(settings))
 
 
 def parse_address(text: str, settings: ClientSettings) -> Namespace | str:

@@ -4,14 +4,17 @@ registry itself, or a folder of OCI image layouts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pyoci.config.client import MirrorSettings
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest, NotFound, PyOCIError
 from pyoci.library.importing import Choice, ImportedFile, Importer
 from pyoci.library.index import Index, Progress, needs_registry
+from pyoci.library.mirroring import Mirror, Selection, check_target, open_mirrored
 from pyoci.library.registry import RegistryIndex
 from pyoci.library.sources import Source
 from pyoci.maintenance.check import CheckedProject, Checker, Problem
@@ -53,6 +56,26 @@ def import_files(
     """
     registry = _registry(target, "importing")
     return Importer(source, registry, choice, jobs=jobs, progress=progress).run()
+
+
+def mirror(
+    target: Index,
+    selection: Selection,
+    *,
+    netrc: bool = False,
+    environ: Mapping[str, str] | None = None,
+    jobs: int = JOBS,
+    progress: Progress = _ignored,
+) -> Generator[ImportedFile]:
+    """Copy what a selection chooses of another package index, and yield what became of each file. What the
+    target has already isn't fetched. The settings of the environment `environ` count, os.environ by default.
+    Raises NotSupported for an index behind a server, and InvalidRequest.
+    """
+    registry = _registry(target, "mirroring")
+    settings = MirrorSettings.from_environ(os.environ if environ is None else environ)
+    check_target(registry, settings)
+    with open_mirrored(selection.source, settings, netrc=netrc, environ=environ) as source:
+        yield from Mirror(source, registry, selection, jobs=jobs, progress=progress).run()
 
 
 def check(

@@ -192,9 +192,15 @@ def normalized(text: object) -> str | None:
 
 
 def verified(
-    pieces: Iterator[bytes], filename: str, size: int | None, hashes: Mapping[str, str]
+    pieces: Iterator[bytes],
+    filename: str,
+    size: int | None,
+    hashes: Mapping[str, str],
+    document: str = "its page",
 ) -> Iterator[bytes]:
-    """The pieces of a file, the last one only after the best hash that its page has was compared."""
+    """The pieces of a file, the last one only after the best of the hashes was compared. `document` has
+    them.
+    """
     algorithm = next((name for name in HASHES if name in hashes), None)
     computed, last = hashlib.new(algorithm or "sha256", usedforsecurity=False), b""
     for piece in _limited(pieces, filename, size):
@@ -205,7 +211,7 @@ def verified(
     if algorithm is not None and computed.hexdigest() != hashes[algorithm].lower():
         raise ProtocolError(
             f"{filename} has the {algorithm} {computed.hexdigest()};"
-            f" expected {hashes[algorithm]}, as its page says"
+            f" expected {hashes[algorithm]}, as {document} says"
         )
     if last:
         yield last

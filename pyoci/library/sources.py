@@ -24,6 +24,7 @@ from pyoci.simple_api import model
 from pyoci.simple_api.reading import read_document, read_html, read_json, read_links, read_names
 
 _ACCEPT = f"{SIMPLE}, text/html;q=0.5"
+_ORIGIN = "x-pyoci-origin"  # the header in which PyOCI says where a page comes from
 _NAMES = 1_000_000  # projects of one index
 _FILES = 1_000_000  # of one folder
 
@@ -38,7 +39,19 @@ class SourceFile:
     size: int | None = None  # bytes
     upload_time: datetime | None = None
     yanked: str | None = None  # the reason, "" if none was given; None: not yanked
+    requires_python: str | None = None
+    provenance: str | None = field(default=None, repr=False)  # the URL of a document (PEP 740)
+    locked: Mapping[str, str] = field(default_factory=dict)  # further hashes, from a lock file
     lost: tuple[str, ...] = ()  # what an import can't keep
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePage:
+    """The files of a project. `is_private` if a PyOCI server has them in its registry, not from upstream."""
+
+    files: tuple[SourceFile, ...]
+    status: str | None = None  # `archived`, `quarantined` and so on (PEP 792)
+    is_private: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +76,7 @@ class Source(Protocol):
         """The normalised names of all projects, sorted."""
         ...
 
-    def files(self, project: str) -> tuple[SourceFile, ...]:
+    def page(self, project: str) -> SourcePage:
         """The files of a project. Raises NotFound."""
         ...
 
@@ -89,19 +102,19 @@ class IndexSource(ServerIndex):
             names = _names_in_html(answer, self.address, self._host)
         return tuple(sorted({name for name in map(normalized, islice(names, _NAMES)) if name}))
 
-    def files(self, project: str) -> tuple[SourceFile, ...]:
+    def page(self, project: str) -> SourcePage:
         call = self._call("GET", f"{self.address}{project}/", {"Accept": _ACCEPT})
         answer = self._document(call)
         read = read_json if _is_json(answer) else read_html
         page = read(answer.body, project, call.url, self._host)
-        lost = () if page.status is None else (f"the project's status {page.status.status!r}",)
-        found = tuple(_source_file(file, lost) for file in page.files)
-        if all(file.upload_time is not None for file in found):
-            return found
-        known = upload_times(self.address, project, [file.location for file in found], self._json)
-        return tuple(
-            replace(file, upload_time=file.upload_time or known.get(file.filename)) for file in found
-        )
+        status = page.status.status if page.status is not None else None
+        found = tuple(_source_file(file, status) for file in page.files)
+        if not all(file.upload_time is not None for file in found):
+            known = upload_times(self.address, project, [file.location for file in found], self._json)
+            found = tuple(
+                replace(file, upload_time=file.upload_time or known.get(file.filename)) for file in found
+            )
+        return SourcePage(found, status, answer.headers.get(_ORIGIN) == "registry")
 
     def sha256(self, file: SourceFile) -> str | None:
         return None
@@ -120,6 +133,19 @@ class IndexSource(ServerIndex):
             yield Fetched(
                 verified(stream.pieces(READ_PIECE), file.filename, file.size, file.hashes), modified
             )
+
+    def provenance(self, file: SourceFile) -> str:
+        """The provenance of a file, a JSON document; "" if its page names none."""
+        if file.provenance is None:
+            return ""
+        answer = self._document(self._call("GET", file.provenance, {"Accept": "application/json, */*;q=0.1"}))
+        try:
+            text = answer.body.decode()
+        except UnicodeDecodeError:
+            text = ""
+        if not text or not isinstance(read_document(answer.body, self._host), dict):
+            raise ProtocolError(f"the provenance of {file.filename} is not a JSON object in UTF-8")
+        return text
 
     def _json(self, url: str) -> Any:
         answer = self._document(self._call("GET", url, {"Accept": "application/json"}))
@@ -160,10 +186,10 @@ class FolderSource:
     def projects(self) -> tuple[str, ...]:
         return tuple(sorted(self._files))
 
-    def files(self, project: str) -> tuple[SourceFile, ...]:
+    def page(self, project: str) -> SourcePage:
         if project not in self._files:
             raise NotFound(f"{self.address} has no files of {project}")
-        return tuple(self._files[project])
+        return SourcePage(tuple(self._files[project]))
 
     def sha256(self, file: SourceFile) -> str | None:
         with Path(file.location).open("rb") as content:
@@ -175,11 +201,10 @@ class FolderSource:
             yield Fetched(iter(lambda: content.read(READ_PIECE), b""))
 
 
-def _source_file(file: model.File, lost: tuple[str, ...]) -> SourceFile:
+def _source_file(file: model.File, status: str | None) -> SourceFile:
+    lost = () if status is None else (f"the project's status {status!r}",)
     if file.gpg_sig:
         lost = (*lost, "its PGP signature")
-    if file.provenance:
-        lost = (*lost, "its provenance")
     return SourceFile(
         filename=file.filename,
         location=file.url,
@@ -187,6 +212,8 @@ def _source_file(file: model.File, lost: tuple[str, ...]) -> SourceFile:
         size=file.size,
         upload_time=_iso_date(file.upload_time),
         yanked=None if not file.yanked else "" if file.yanked is True else file.yanked,
+        requires_python=file.requires_python,
+        provenance=file.provenance,
         lost=lost,
     )
 

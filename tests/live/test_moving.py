@@ -106,7 +106,7 @@ def _compare(source: str, target: str) -> None:
     for project, files in FILES.items():
         with open_index(target, environ={}) as index:
             found = {file.filename: file for file in index.project(project).files}
-        listed = {file.filename: file for file in open_source(source, environ={}).files(project)}
+        listed = {file.filename: file for file in open_source(source, environ={}).page(project).files}
         assert set(found) == {name for name, _ in files} == set(listed)
         for name, content in files:
             assert found[name].sha256 == hashlib.sha256(content).hexdigest()

@@ -1,0 +1,488 @@
+"""Copies of another index's files: what is chosen, what is compared, and what they keep."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from werkzeug.wrappers import Request, Response
+
+from pyoci.app import create_app
+from pyoci.config import MirrorSettings, Settings
+from pyoci.distributions.names import ProjectName
+from pyoci.errors import InvalidRequest
+from pyoci.library import Filter, ImportedFile, Index, Selection, open_index, operations
+from pyoci.library.mirroring import check_target
+from pyoci.library.registry import RegistryIndex
+from tests.builders import make_sdist, make_wheel
+from tests.serving import served
+from tests.upstreams import PackageIndex, package_index
+
+LINUX, WINDOWS = "cp312-cp312-manylinux_2_17_x86_64", "cp312-cp312-win_amd64"
+NOBODY = {"DOCKER_CONFIG": "/absent"}
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[PackageIndex]:
+    """hello-world as a wheel and an sdist, and crunch with wheels of two platforms in two versions."""
+    with package_index() as found:
+        found.add(*make_wheel())
+        found.add(*make_sdist())
+        for version in ("1.0", "2.0"):
+            for tag in (LINUX, WINDOWS):
+                found.add(*make_wheel("crunch", version, tag))
+        yield found
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Iterator[RegistryIndex]:
+    with open_index(f"oci:{tmp_path / 'target'}", create=True) as index:
+        assert isinstance(index, RegistryIndex)
+        yield index
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def select(
+    elsewhere: PackageIndex | None, environ: Mapping[str, str] | None = None, **choice: Any
+) -> Selection:
+    source = {"source": elsewhere.simple} if elsewhere is not None else {}
+    return Selection.parse(MirrorSettings.from_environ(environ or {}), **{**source, **choice})
+
+
+def mirrored(
+    target: Index, elsewhere: PackageIndex | None, environ: Mapping[str, str] | None = None, **choice: Any
+) -> dict[str, ImportedFile]:
+    """What became of each file, or of a project."""
+    environ = {**NOBODY, **(environ or {})}
+    done = operations.mirror(target, select(elsewhere, environ, **choice), environ=environ, jobs=2)
+    return {each.filename or each.project: each for each in done}
+
+
+def outcomes(done: Mapping[str, ImportedFile]) -> dict[str, str]:
+    return {name: each.outcome for name, each in done.items()}
+
+
+@pytest.fixture
+def lock(tmp_path: Path, elsewhere: PackageIndex) -> Path:
+    """A uv.lock of all files of hello-world 1.0 and crunch 2.0."""
+    return write_lock(tmp_path, elsewhere, {"hello-world": "1.0", "crunch": "2.0"})
+
+
+def write_lock(
+    folder: Path, elsewhere: PackageIndex, pins: Mapping[str, str], *, index: str = "", name: str = "uv.lock"
+) -> Path:
+    lines = ["version = 1"]
+    for project, version in pins.items():
+        source = f'source = {{ registry = "{index or elsewhere.simple}" }}'
+        lines += ["[[package]]", f'name = "{project}"', f'version = "{version}"', source, "wheels = ["]
+        for each in elsewhere.projects[project]:
+            if f"-{version}" in each["filename"]:
+                digest = sha256(elsewhere.content(each["filename"]))
+                url = f"{elsewhere.url}/files/{each['filename']}"
+                lines.append(f'  {{ url = "{url}", hash = "sha256:{digest}" }},')
+        lines.append("]")
+    path = folder / name
+    path.write_text("\n".join(lines))
+    return path
+
+
+class TestLocked:
+    def test_copies(self, target: Index, elsewhere: PackageIndex, lock: Path) -> None:
+        """The files of the lock file alone, with where they came from, when, and whether they are yanked."""
+        elsewhere.projects["hello-world"][0]["yanked"] = "broken"
+        done = mirrored(target, None, locks=[lock])
+        assert set(outcomes(done).values()) == {"imported"}
+        assert len(done) == 4
+        assert [str(file.version) for file in target.project("crunch").files] == ["2.0", "2.0"]
+        [wheel] = (file for file in target.project("hello-world").files if file.filename.endswith(".whl"))
+        assert wheel.upstream_url == f"{elsewhere.url}/files/{wheel.filename}"
+        assert wheel.upload_time == datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+        assert wheel.yanked == "broken"
+        assert {each.lost for each in done.values()} == {()}
+
+    def test_again_fetches_nothing(self, target: Index, elsewhere: PackageIndex, lock: Path) -> None:
+        mirrored(target, None, locks=[lock])
+        elsewhere.calls.clear()
+        assert set(outcomes(mirrored(target, None, locks=[lock])).values()) == {"present"}
+        assert sorted(elsewhere.calls) == ["GET /simple/crunch/ 200", "GET /simple/hello-world/ 200"]
+
+    def test_yanks_are_followed(self, target: Index, elsewhere: PackageIndex, lock: Path) -> None:
+        """Both ways, without fetching the file."""
+        mirrored(target, None, locks=[lock])
+        entry = elsewhere.projects["crunch"][-1]
+        for yanked in ("too slow", False):
+            entry["yanked"] = yanked
+            elsewhere.calls.clear()
+            done = mirrored(target, None, locks=[lock])
+            assert done[entry["filename"]].outcome == "changed"
+            assert not any("/files/" in call for call in elsewhere.calls)
+            found = {file.filename: file for file in target.project("crunch").files}[entry["filename"]]
+            assert found.yanked == (yanked or None)
+            assert found.upstream_url is not None
+
+    def test_hash_of_the_page_differs(self, target: Index, elsewhere: PackageIndex, lock: Path) -> None:
+        """Nothing of the file is fetched or stored, and the others are."""
+        entry = elsewhere.projects["crunch"][-1]
+        entry["hashes"] = {"sha256": "0" * 64}
+        done = mirrored(target, None, locks=[lock])
+        failed = done.pop(entry["filename"])
+        assert failed.outcome == "failed"
+        assert failed.error.startswith(f"its page has the sha256 {'0' * 64}, and a lock file has ")
+        assert set(outcomes(done).values()) == {"imported"}
+        assert entry["filename"] not in [file.filename for file in target.project("crunch").files]
+        assert not any(entry["filename"] in call for call in elsewhere.calls)
+
+    @pytest.mark.parametrize("hashes", [{}, {"md5": ""}], ids=["none", "md5"])
+    def test_bytes_differ_from_the_lock(
+        self, target: Index, elsewhere: PackageIndex, lock: Path, hashes: dict[str, str]
+    ) -> None:
+        """The page has no sha256 that would show it. One of its other hashes is right."""
+        entry = elsewhere.projects["crunch"][-1]
+        other = make_wheel("crunch", "2.0", WINDOWS, files={"other.py": b""})[1]
+        entry["hashes"] = {"md5": hashlib.md5(other).hexdigest()} if hashes else {}
+        elsewhere.answer = lambda request: (
+            Response(other) if request.path.endswith(f"/files/{entry['filename']}") else None
+        )
+        failed = mirrored(target, None, locks=[lock])[entry["filename"]]
+        assert failed.outcome == "failed"
+        assert f"has the sha256 {sha256(other)}; expected" in failed.error
+        assert entry["filename"] not in [file.filename for file in target.project("crunch").files]
+
+    def test_bytes_differ_from_the_page(self, target: Index, elsewhere: PackageIndex, lock: Path) -> None:
+        entry = elsewhere.projects["crunch"][-1]
+        elsewhere.answer = lambda request: (
+            Response(b"x") if request.path.endswith(f"/files/{entry['filename']}") else None
+        )
+        failed = mirrored(target, None, locks=[lock])[entry["filename"]]
+        assert failed.outcome == "failed"
+        assert entry["filename"] not in [file.filename for file in target.project("crunch").files]
+
+    def test_no_sha256_anywhere(self, target: Index, elsewhere: PackageIndex) -> None:
+        elsewhere.projects["hello-world"][0]["hashes"] = {"md5": "0" * 32}
+        [failed] = mirrored(target, elsewhere, projects=["hello-world"], files=Filter(sdists=False)).values()
+        assert failed.error == "neither its page nor a lock file has its sha256"
+
+    def test_two_locks_that_disagree(
+        self, target: Index, elsewhere: PackageIndex, lock: Path, tmp_path: Path
+    ) -> None:
+        """The page agrees with one of them."""
+        other = tmp_path / "pylock.toml"
+        filename = elsewhere.projects["crunch"][-1]["filename"]
+        other.write_text(
+            'lock-version = "1.0"\n[[packages]]\nname = "crunch"\nversion = "2.0"\n'
+            f'wheels = [{{ name = "{filename}", hashes = {{ sha256 = "{"0" * 64}" }} }}]\n'
+        )
+        assert mirrored(target, None, locks=[other, lock])[filename].outcome == "failed"
+        assert mirrored(target, None, locks=[lock, other])[filename].outcome == "failed"
+
+    def test_file_that_is_gone(self, target: Index, elsewhere: PackageIndex, lock: Path) -> None:
+        entry = elsewhere.projects["crunch"].pop()
+        failed = mirrored(target, None, locks=[lock])[entry["filename"]]
+        assert (failed.outcome, failed.error) == ("failed", f"{elsewhere.simple} doesn't have it (any more)")
+
+    def test_project_that_is_gone(self, target: Index, elsewhere: PackageIndex, lock: Path) -> None:
+        del elsewhere.projects["crunch"]
+        done = mirrored(target, None, locks=[lock])
+        assert done["crunch"].outcome == "failed"
+        assert done[make_wheel()[0]].outcome == "imported"
+
+    def test_requirements(self, target: Index, elsewhere: PackageIndex, tmp_path: Path) -> None:
+        """The files with one of the hashes; a hash that no file has is a failure."""
+        wheel, sdist = make_wheel(), make_sdist()
+        path = tmp_path / "requirements.txt"
+        path.write_text(f"hello-world==1.0 --hash=sha256:{sha256(wheel[1])} --hash=sha256:{'1' * 64}\n")
+        done = mirrored(target, elsewhere, locks=[path])
+        assert outcomes(done) == {wheel[0]: "imported", "hello-world": "failed"}
+        assert f"the sha256 {'1' * 64}".replace("the ", "") in done["hello-world"].error
+        path.write_text("hello-world==1.0\ncrunch==7\n")
+        done = mirrored(target, elsewhere, locks=[path])
+        assert outcomes(done) == {wheel[0]: "present", sdist[0]: "imported", "crunch": "failed"}
+
+
+class TestFilter:
+    @pytest.mark.parametrize(
+        ("files", "chosen"),
+        [
+            (Filter.parse(["manylinux_2_28_x86_64"]), {f"crunch-2.0-{LINUX}.whl", "wheel", "sdist"}),
+            (Filter.parse(["win_amd64"], sdists=False), {f"crunch-2.0-{WINDOWS}.whl", "wheel"}),
+            (Filter.parse(["any"], sdists=False), {"wheel"}),
+            (Filter.parse(pythons=["3.11"]), {"wheel", "sdist"}),
+        ],
+    )
+    def test_locked(
+        self, target: Index, elsewhere: PackageIndex, lock: Path, files: Filter, chosen: set[str]
+    ) -> None:
+        """A version that has nothing for the platforms is named, but hasn't failed."""
+        done = mirrored(target, None, locks=[lock], files=files)
+        names = {"wheel": make_wheel()[0], "sdist": make_sdist()[0]}
+        stored = {name for name, each in done.items() if each.outcome == "imported"}
+        assert stored == {names.get(name, name) for name in chosen}
+        assert {name: each.outcome for name, each in done.items() if name not in stored} in (
+            {},
+            {"crunch": "left out"},
+        )
+
+    def test_requires_python(self, target: Index, elsewhere: PackageIndex) -> None:
+        """For each Python the newest version that it can install."""
+        elsewhere.add(*make_wheel("new", "1.0"), requires_python=">=3.8")
+        elsewhere.add(*make_wheel("new", "2.0"), requires_python=">=3.12")
+        choose: dict[str, Any] = {"projects": ["new"]}
+        assert set(mirrored(target, elsewhere, **choose, files=Filter.parse(pythons=["3.9"]))) == {
+            "new-1.0-py3-none-any.whl"
+        }
+        files = Filter.parse(pythons=["3.9", "3.13"])
+        assert set(mirrored(target, elsewhere, **choose, files=files)) == {
+            "new-1.0-py3-none-any.whl",
+            "new-2.0-py3-none-any.whl",
+        }
+
+
+class TestNewest:
+    @pytest.fixture(autouse=True)
+    def _versions(self, elsewhere: PackageIndex) -> None:
+        for version in ("1.0", "2.0", "10.0", "11.0rc1"):
+            elsewhere.add(*make_wheel("many", version))
+        elsewhere.add(*make_wheel("many", "9.0"), yanked="broken")
+
+    @pytest.mark.parametrize(
+        ("requirement", "newest", "versions"),
+        [
+            ("many", 1, ["10.0"]),
+            ("Many<10", 1, ["2.0"]),
+            ("many", 2, ["2.0", "10.0"]),
+            ("many", None, ["1.0", "2.0", "10.0"]),
+            ("many>=11.0rc1", 3, ["11.0rc1"]),
+            ("many==9.0", 1, ["9.0"]),
+        ],
+    )
+    def test_newest(
+        self,
+        target: Index,
+        elsewhere: PackageIndex,
+        requirement: str,
+        newest: int | None,
+        versions: list[str],
+    ) -> None:
+        """Pre-releases and yanked versions count only if they are asked for."""
+        mirrored(target, elsewhere, projects=[requirement], newest=newest)
+        assert list(target.project("many").versions) == versions
+
+    @pytest.mark.parametrize("requirement", ["many>99", "absent"])
+    def test_nothing(self, target: Index, elsewhere: PackageIndex, requirement: str) -> None:
+        [failed] = mirrored(target, elsewhere, projects=[requirement]).values()
+        assert failed.outcome == "failed"
+
+
+class TestPrivate:
+    """A private name is never asked for."""
+
+    def test_private_projects(self, target: Index, elsewhere: PackageIndex, lock: Path) -> None:
+        done = mirrored(
+            target,
+            elsewhere,
+            {"PYOCI_PRIVATE_PROJECTS": "hello-*, secret"},
+            locks=[lock],
+            projects=["Secret", "crunch<2"],
+        )
+        assert done["hello-world"].outcome == done["secret"].outcome == "left out"
+        assert "PYOCI_PRIVATE_PROJECTS" in done["secret"].error
+        assert {call.split()[1] for call in elsewhere.calls if "simple" in call} == {"/simple/crunch/"}
+
+    def test_another_index_of_the_lock(
+        self, target: Index, elsewhere: PackageIndex, lock: Path, tmp_path: Path
+    ) -> None:
+        """What comes from another index isn't asked for at the source, unless that is wanted."""
+        corp = "https://packages.example/simple/"
+        other = write_lock(tmp_path, elsewhere, {"hello-world": "1.0"}, index=corp, name="other.lock")
+        done = mirrored(target, elsewhere, locks=[lock, other], projects=["crunch"])
+        assert done["hello-world"].outcome == "left out"
+        assert done["hello-world"].error == f"{other} has it from {corp}, not from {elsewhere.simple}"
+        elsewhere.calls.clear()
+        with pytest.raises(
+            InvalidRequest, match=r"nothing is chosen: of hello-world, .* expected another source"
+        ):
+            select(elsewhere, locks=[other])
+        assert elsewhere.calls == []
+        assert outcomes(mirrored(target, elsewhere, locks=[other], any_index=True)) == {
+            make_wheel()[0]: "present",
+            make_sdist()[0]: "present",
+        }
+
+    def test_projects_of_the_registry_of_the_source(
+        self, target: Index, elsewhere: PackageIndex, tmp_path: Path
+    ) -> None:
+        """The source is a PyOCI server, whose lock files don't tell private projects from upstream's."""
+        settings = {
+            "PYOCI_EMBEDDED": str(tmp_path / "registry"),
+            "PYOCI_LOG": "off",
+            "PYOCI_UPSTREAM_INDEX": elsewhere.simple,
+        }
+        with served(create_app(Settings.from_environ(settings), sleep=lambda _: None)) as url:
+            private = tmp_path / make_wheel("crunch", "3.0")[0]
+            private.write_bytes(make_wheel("crunch", "3.0")[1])
+            with open_index(f"{url}/local/acme/", environ=NOBODY) as index:
+                index.publish(private)
+            done = mirrored(target, None, source=f"{url}/local/acme/", projects=["crunch", "hello-world"])
+        assert done["crunch"].outcome == "left out"
+        assert "has it in its own registry" in done["crunch"].error
+        assert done[make_wheel()[0]].outcome == "imported"
+        assert target.projects() == ("hello-world",)
+
+    def test_namespace_of_private_projects(self, tmp_path: Path) -> None:
+        environ = {"PYOCI_DEFAULT_INDEX": "ghcr.io/acme", "PYOCI_REGISTRIES": "ghcr.io"}
+        settings = MirrorSettings.from_environ(environ)
+        with open_index("ghcr.io/acme", environ={**NOBODY, **environ}) as index:
+            assert isinstance(index, RegistryIndex)
+            with pytest.raises(InvalidRequest, match="has the private projects of the short URL 'simple'"):
+                check_target(index, settings)
+        with open_index("ghcr.io/acme/pypi", environ={**NOBODY, **environ}) as index:
+            assert isinstance(index, RegistryIndex)
+            check_target(index, settings)
+
+    def test_project_that_is_no_copy(
+        self, target: Index, elsewhere: PackageIndex, lock: Path, tmp_path: Path
+    ) -> None:
+        """Somebody has published it into the target: it gets no versions of another index."""
+        path = tmp_path / make_wheel("crunch", "0.1")[0]
+        path.write_bytes(make_wheel("crunch", "0.1")[1])
+        target.publish(path)
+        done = mirrored(target, None, locks=[lock])
+        assert done["crunch"].outcome == "failed"
+        assert "has crunch already, and not as a copy" in done["crunch"].error
+        assert len(target.project("crunch").files) == 1
+
+
+class TestSource:
+    UPSTREAM = "https://packages.example/simple/"
+
+    def test_of_the_lock(self, elsewhere: PackageIndex, lock: Path) -> None:
+        """It counts more than PYOCI_UPSTREAM_INDEX."""
+        assert select(None, {"PYOCI_UPSTREAM_INDEX": self.UPSTREAM}, locks=[lock]).source == elsewhere.simple
+
+    def test_of_the_settings(self, elsewhere: PackageIndex, lock: Path, tmp_path: Path) -> None:
+        """Where the lock files name none, or several that include it, or PyPI."""
+        environ = {"PYOCI_UPSTREAM_INDEX": self.UPSTREAM}
+        assert select(None, environ, projects=["flask"]).source == self.UPSTREAM
+        other = write_lock(tmp_path, elsewhere, {"crunch": "2.0"}, index=self.UPSTREAM, name="b.lock")
+        assert select(None, environ, locks=[lock, other]).source == self.UPSTREAM
+        poetry = tmp_path / "poetry.lock"
+        poetry.write_text('[[package]]\nname = "a"\nversion = "1"\n[metadata]\nlock-version = "2.1"\n')
+        chosen = select(None, environ, locks=[poetry])
+        assert (chosen.source, chosen.names) == (self.UPSTREAM, ("a",))
+
+    def test_not_said(self, elsewhere: PackageIndex, lock: Path, tmp_path: Path) -> None:
+        with pytest.raises(InvalidRequest, match="it isn't said which package index"):
+            select(None, projects=["flask"])
+        other = write_lock(tmp_path, elsewhere, {"crunch": "2.0"}, index=self.UPSTREAM, name="b.lock")
+        with pytest.raises(InvalidRequest, match="the lock files name several indexes: http"):
+            select(None, locks=[lock, other])
+        with pytest.raises(InvalidRequest, match="nothing is chosen; expected lock files or projects"):
+            select(elsewhere)
+
+    @pytest.mark.parametrize("source", ["packages", "https://me:secret@packages.example/simple/", "ftp://x/"])
+    def test_unusable(self, source: str) -> None:
+        with pytest.raises(InvalidRequest, match="the source can't be used; expected the URL") as caught:
+            select(None, source=source, projects=["flask"])
+        assert "secret" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("environ", "expected"),
+        [
+            ({"PYOCI_UPSTREAM_AUTH": "me:one"}, "Basic bWU6b25l"),
+            ({"PYOCI_UPSTREAM_AUTH": "Bearer one"}, "Bearer one"),
+            (
+                {
+                    "PYOCI_UPSTREAM_AUTH": "me:one",
+                    "PYOCI_SOURCE_USERNAME": "me",
+                    "PYOCI_SOURCE_PASSWORD": "two",
+                },
+                "Basic bWU6dHdv",
+            ),
+            ({"PYOCI_USERNAME": "me", "PYOCI_PASSWORD": "three"}, None),
+        ],
+        ids=["upstream", "token", "source", "target"],
+    )
+    def test_credentials(
+        self, target: Index, elsewhere: PackageIndex, environ: dict[str, str], expected: str | None
+    ) -> None:
+        """The source's are sent to its own host alone, and those of the target never to the source."""
+        with package_index() as storage:
+            storage.add(*make_wheel("stored"))
+            elsewhere.add(*make_wheel("stored"), url=f"{storage.url}/files/{make_wheel('stored')[0]}")
+            settings = {"PYOCI_UPSTREAM_INDEX": elsewhere.simple, **environ}
+            done = mirrored(target, None, settings, projects=["hello-world", "stored"])
+            assert set(outcomes(done).values()) == {"imported"}
+            assert {each.headers.get("Authorization") for each in elsewhere.requests} == {expected}
+            assert [each.headers.get("Authorization") for each in storage.requests] == [None]
+
+    def test_credentials_of_upstream_stay_there(self, target: Index, elsewhere: PackageIndex) -> None:
+        """Another source doesn't get them."""
+        environ = {"PYOCI_UPSTREAM_INDEX": self.UPSTREAM, "PYOCI_UPSTREAM_AUTH": "me:one"}
+        mirrored(target, elsewhere, environ, projects=["hello-world"])
+        assert {each.headers.get("Authorization") for each in elsewhere.requests} == {None}
+
+
+class TestProvenance:
+    DOCUMENT = json.dumps({"version": 1, "attestation_bundles": []})
+
+    @pytest.fixture
+    def answered(self, elsewhere: PackageIndex) -> dict[str, bytes]:
+        """What the source answers for the provenance of hello-world's wheel."""
+        answered = {"body": self.DOCUMENT.encode()}
+        elsewhere.projects["hello-world"][0]["provenance"] = f"{elsewhere.url}/provenance"
+
+        def answer(request: Request) -> Response | None:
+            return Response(answered["body"]) if request.path == "/provenance" else None
+
+        elsewhere.answer = answer
+        return answered
+
+    def run(self, target: Index, elsewhere: PackageIndex) -> ImportedFile:
+        [done] = mirrored(target, elsewhere, projects=["hello-world"], files=Filter(sdists=False)).values()
+        assert done.outcome == "imported"
+        return done
+
+    @pytest.mark.usefixtures("answered")
+    def test_is_kept(self, target: RegistryIndex, elsewhere: PackageIndex) -> None:
+        assert self.run(target, elsewhere).lost == ()
+        name = ProjectName.parse("hello-world")
+        kept = target.store.provenance(target.namespace, name, make_wheel()[0], target.caller)
+        assert kept.decode() == self.DOCUMENT
+
+    @pytest.mark.parametrize(
+        "body",
+        [b"", b"[]", b"{", b'{"x": "\xff"}', b'{"x": "' + b"y" * 256 * 1024 + b'"}'],
+        ids=["empty", "list", "no JSON", "no UTF-8", "large"],
+    )
+    def test_unusable(
+        self, target: Index, elsewhere: PackageIndex, answered: dict[str, bytes], body: bytes
+    ) -> None:
+        """The file is stored without it."""
+        answered["body"] = body
+        assert self.run(target, elsewhere).lost == ("its provenance",)
+
+
+def test_quarantined(target: Index, elsewhere: PackageIndex) -> None:
+    """Nothing is copied of a project that may be malware, also if its page still has files."""
+    elsewhere.keys["project-status"] = {"status": "quarantined"}
+    [failed] = mirrored(target, elsewhere, projects=["hello-world"]).values()
+    assert failed.error == f"{elsewhere.simple} has quarantined it"
+    assert not any("/files/" in call for call in elsewhere.calls)
+
+
+def test_what_the_format_cannot_hold(target: Index, elsewhere: PackageIndex) -> None:
+    """It is named with the reason; the others are stored."""
+    long = "1.0+" + "x" * 130
+    elsewhere.add(*make_wheel("long", long))
+    elsewhere.add(*make_wheel("long", "0.9"))
+    done = mirrored(target, elsewhere, projects=["long"], newest=None)
+    assert done["long-0.9-py3-none-any.whl"].outcome == "imported"
+    assert "can't be a tag; expected at most 128 characters" in done[f"long-{long}-py3-none-any.whl"].error
