@@ -44,11 +44,13 @@ from pyoci.telemetry.requests import watch
 from pyoci.upstream.files import UpstreamFiles
 from pyoci.upstream.filtering import FilteredUpstream
 from pyoci.upstream.folder import Folder
+from pyoci.upstream.osv import OSV
 from pyoci.upstream.osv_dump import OsvDump
 from pyoci.upstream.rules_file import Circumstances, RulesFile
 from pyoci.upstream.service import Upstream
 from pyoci.web import blueprints, context
 from pyoci.web.context import lend_nothing
+from pyoci.web.osv import Relay
 
 Lend = Callable[[Registry, dict[str, Any]], Credentials]
 WORKER = "pyoci.worker"  # the key of the ForWorker in app.extensions
@@ -88,9 +90,10 @@ def create_app(
     backend = _backend(settings, events)
     htpasswd = _htpasswd(settings)
     transport = _transport(settings, htpasswd, events)
+    gateway = Gateway(transport, ttl=settings.cache_ttl, events=events)
     upstream = _upstream(settings, transport, backend, events)
     rules = _filtered(settings, upstream, events)
-    store = _store(settings, transport, backend, events, sleep, rules or upstream)
+    store = _store(settings, gateway, backend, sleep, rules or upstream)
     app = Flask("pyoci", static_folder=None)
     if settings.embedded is not None and not settings.short_urls.alone:
         app.register_blueprint(
@@ -110,6 +113,7 @@ def create_app(
         redirect=settings.redirect,
         upstream_files=_upstream_files(settings, transport, events),
         rules_version=rules.version if rules is not None else context.no_rules,
+        osv=_osv(settings, gateway, backend),
         log_user=settings.log_user,
     )
     blueprints.register(app, site)
@@ -121,18 +125,17 @@ def create_app(
 
 def _store(
     settings: Settings,
-    transport: Transport,
+    gateway: Gateway,
     backend: Backend,
-    events: Events,
     sleep: Callable[[float], None],
     upstream: Upstream | FilteredUpstream | None,
 ) -> service.PackageStore:
     return service.PackageStore(
-        Gateway(transport, ttl=settings.cache_ttl, events=events),
+        gateway,
         max_versions=settings.max_versions,
-        events=events,
+        events=gateway.events,
         upstream=upstream,
-        rules=lookup.Rules(settings.private_projects, settings.upstream_on_denied),
+        rules=_lookup_rules(settings),
         catalog_name=CatalogName(settings.catalog) if settings.catalog else None,
         cache=_cache(settings, backend),
         sleep=sleep,
@@ -260,6 +263,18 @@ def _upstream_files(settings: Settings, transport: Transport, events: Events) ->
             f"  PYOCI_UPSTREAM_FILES_DIR: {exc.strerror}; expected a directory that can be written"
         ) from exc
     return UpstreamFiles(settings.upstream, transport, folder, settings.upstream_file_hosts, events=events)
+
+
+def _lookup_rules(settings: Settings) -> lookup.Rules:
+    return lookup.Rules(settings.private_projects, settings.upstream_on_denied)
+
+
+def _osv(settings: Settings, gateway: Gateway, backend: Backend) -> Relay | None:
+    if not settings.osv_url:
+        return None
+    waiting = max(settings.threads // 2, 1)
+    service = OSV(settings.osv_url, gateway.transport, backend, events=gateway.events, waiting=waiting)
+    return Relay(service, gateway.knows, _lookup_rules(settings))
 
 
 def _backend(settings: Settings, events: Events) -> Backend:

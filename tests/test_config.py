@@ -54,6 +54,8 @@ VALUES: list[tuple[str, str, str, Any]] = [
             )
         ),
     ),
+    ("PYOCI_OSV_URL", "https://api.osv.dev", "osv_url", "https://api.osv.dev/"),
+    ("PYOCI_OSV_URL", "http://10.0.0.5:8080/osv/", "osv_url", "http://10.0.0.5:8080/osv/"),
     ("PYOCI_PRIVATE_PROJECTS", "Acme_*, tool", "private_projects", PrivateProjects(("acme-*", "tool"))),
     ("WEB_CONCURRENCY", "3", "workers", 3),
     ("PYOCI_THREADS", "8", "threads", 8),
@@ -484,6 +486,21 @@ class TestUpstream:
         with pytest.raises(WrongSettings, match=sentence) as caught:
             Settings.from_environ({name: text})
         assert name in str(caught.value)
+        assert "hunter2" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("text", "sentence"),
+        [
+            ("yes", "isn't the URL of a service; expected one like https://api.osv.dev/"),
+            ("https://me:hunter2@host/", "without credentials"),
+            ("https://host/?key=hunter2", "isn't the URL of a service"),
+            ("https://host/v1/", "ends with v1/, which PyOCI appends"),
+        ],
+    )
+    def test_wrong_urls_of_a_vulnerability_service(self, text: str, sentence: str) -> None:
+        """They stop the start, and no password is repeated."""
+        with pytest.raises(WrongSettings, match=sentence) as caught:
+            Settings.from_environ({"PYOCI_OSV_URL": text})
         assert "hunter2" not in str(caught.value)
 
     @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyoci.config.environment import Reader, Variable, combined, optional, setting
-from pyoci.config.values import direct_or_proxy, directory, existing_file, number, yes_or_no
+from pyoci.config.values import direct_or_proxy, directory, existing_file, number, osv_url, yes_or_no
 from pyoci.distributions.names import PrivateProjects
 from pyoci.upstream.address import FileHosts, UpstreamAddress, authorization_of
 from pyoci.upstream.rules import MinAge
@@ -112,6 +112,16 @@ With ``yes`` upstream is also asked when the registry doesn't reveal whether a p
 forbidden. Most registries hide this from callers without credentials; Docker Hub hides it from everyone.
 Set ``PYOCI_PRIVATE_PROJECTS`` first: a caller without access to a project of any other name then gets
 upstream's project of that name. A wrong password is still answered with 401.""",
+    )
+    osv_url: str = optional(
+        "PYOCI_OSV_URL",
+        osv_url,
+        "",
+        """\
+The URL of a service with OSV's API, ``https://api.osv.dev/`` for OSV itself. ``<index>/+osv/`` then relays
+questions about vulnerabilities to it, as ``uv audit`` and pip-audit ask them. It asks only about projects
+that the registry doesn't have, and never about those in ``PYOCI_PRIVATE_PROJECTS``. Empty turns this off.
+`PyPI's packages too <upstream.rst#audits>`_ describes it.""",
     )
     private_projects: PrivateProjects = optional(
         "PYOCI_PRIVATE_PROJECTS",

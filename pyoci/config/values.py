@@ -175,6 +175,16 @@ def base_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def osv_url(text: str) -> str:
+    """The URL of OSV's API, with a slash at its end and without the `v1/` of its paths."""
+    expected = "expected one like https://api.osv.dev/, without credentials"
+    if not re.fullmatch(r"https?://[A-Za-z0-9._:\[\]-]+(?:/[!-~]*)?", text) or re.search("[?#@]", text):
+        raise ValueError(f"this isn't the URL of a service; {expected}")
+    if text.rstrip("/").endswith("/v1"):
+        raise ValueError(f"the URL ends with v1/, which PyOCI appends by itself; {expected}")
+    return f"{text.rstrip('/')}/"
+
+
 def header(text: str) -> str:
     if not re.fullmatch(r"[!-~]+(?: +[!-~]+)*", text):
         raise ValueError("this is not a header's value; expected all of an Authorization, like Bearer TOKEN")

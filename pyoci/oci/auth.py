@@ -162,6 +162,22 @@ class Authenticator:
             return None
         return self._ping.caller_until(registry, credentials)
 
+    def knows(self, caller: Caller) -> bool:
+        """Whether the registry lets everybody in at `/v2/`, or knows these credentials: it accepts them
+        there, or its token server issues a token for them. Raises what the transport raises, and
+        RegistryError where the token server refuses.
+        """
+        registry, credentials = caller.registry, caller.credentials
+        if self._ping.anyone_until(registry) is not None:
+            return True
+        if isinstance(credentials, Anonymous):
+            return False
+        challenge = self._ping.challenge(registry)
+        if isinstance(credentials, Bearer) or challenge is None or challenge.scheme == "basic":
+            return self._ping.caller_until(registry, credentials) is not None
+        self._token(caller, Scope("", ()), challenge)
+        return True
+
     def _remembered(self, caller: Caller, scope: Scope) -> Challenge | None:
         with self._lock:
             return self._challenges.get(_challenge_key(caller, scope))

@@ -62,6 +62,13 @@ class Gateway:
         request_scope.concern(wire.host)
         return OCISession(wire, ("pull", "push") if publishing else ("pull",))
 
+    def knows(self, registry: Registry, credentials: Credentials) -> bool:
+        """Whether a registry lets everybody in, or knows these credentials, whatever they may read. Raises
+        RegistryUnauthorized if its token server rejects them.
+        """
+        with self.transport.shared_deadline():
+            return self.authenticator.knows(self.authenticator.caller(registry, credentials))
+
 
 class OCISession:
     """The operations of one request. Methods raise RegistryError, and what the transport raises."""

@@ -349,10 +349,20 @@ def side_by_side(
     """Work on all items in parallel, in as many threads as suit the registry. Returns the results in the
     order of the items. The first failure ends the work.
     """
-    width = min(project.session.concurrency, len(items))
+    late = f"{project.repository} has not given its versions in time"
+    return in_threads(project.session.concurrency, work, items, project.seconds_left, late)
+
+
+def in_threads(
+    width: int, work: Callable[[_Item], _Result], items: Sequence[_Item], seconds: float, late: str
+) -> list[_Result]:
+    """Work on all items in at most `width` threads of this request. Returns the results in the order of the
+    items. The first failure ends the work. Raises Unreachable with the message `late` after `seconds`.
+    """
+    width = min(width, len(items))
     if width <= 1:
         return [work(item) for item in items]
-    left, seconds = deque(enumerate(items)), project.seconds_left
+    left = deque(enumerate(items))
     found: dict[int, _Result] = {}
 
     def fetch() -> None:
@@ -369,11 +379,11 @@ def side_by_side(
     try:
         # Each thread has the context of the request, so that its calls are in the request's trace.
         futures = [fetchers.submit(copy_context().run, fetch) for _ in range(width)]
-        done, late = wait(futures, seconds, FIRST_EXCEPTION)
+        done, unfinished = wait(futures, seconds, FIRST_EXCEPTION)
         for future in done:
             future.result()
-        if late:
-            raise Unreachable(f"{project.repository} has not given its versions in time")
+        if unfinished:
+            raise Unreachable(late)
         return [found[number] for number in range(len(items))]
     finally:
         left.clear()

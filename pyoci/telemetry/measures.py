@@ -127,6 +127,9 @@ COUNTED = {
         "Requests that got less than they asked for because it would have taken too much, by reason",
         "pyoci.reason",
     ),
+    "osv": _counter(
+        "pyoci.osv.calls", "{call}", "Requests to the vulnerability service, by result", "pyoci.result"
+    ),
     "upstream": _counter(
         "pyoci.upstream.calls", "{call}", "Projects asked of the upstream, by result", "pyoci.result"
     ),

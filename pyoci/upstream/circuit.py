@@ -1,4 +1,5 @@
-"""Circuit and ConcurrencyLimit: limits on the threads that wait for an upstream that fails or is slow.
+"""Circuit and ConcurrencyLimit: limits on the threads that wait for an upstream that fails or is slow. `name`
+is what its messages call it.
 
 The other threads stay free for the registry's pages.
 """
@@ -16,6 +17,7 @@ FAILURES = 5  # consecutive failures after which the circuit opens
 OPEN_SECONDS = 30.0  # until one caller may try again
 PATIENCE = 1.0  # seconds; a request that takes longer shows that upstream is slow
 _LONGEST = 300.0  # seconds of a Retry-After that are respected
+_INDEX = "the upstream package index"
 
 
 class UpstreamUnavailable(Unavailable):
@@ -26,9 +28,9 @@ class UpstreamUnavailable(Unavailable):
         self.wait = wait
 
 
-def circuit_is_open() -> Unavailable:
-    """The error of a request that isn't made because the circuit is open."""
-    return Unavailable("the upstream package index has failed several times; it is asked again soon")
+def circuit_is_open(name: str = _INDEX) -> Unavailable:
+    """The error of a request to the service `name` that isn't made because the circuit is open."""
+    return Unavailable(f"{name} has failed several times; it is asked again soon")
 
 
 class Circuit:
@@ -39,8 +41,9 @@ class Circuit:
         failures: int = FAILURES,
         seconds: float = OPEN_SECONDS,
         clock: Callable[[], float] = time.monotonic,
+        name: str = _INDEX,
     ) -> None:
-        self._failures, self._seconds, self._clock = failures, seconds, clock
+        self._failures, self._seconds, self._clock, self._name = failures, seconds, clock, name
         self._guard = threading.Lock()
         self._failed = 0
         self._open_until: float | None = None  # None: closed
@@ -60,7 +63,7 @@ class Circuit:
         """
         with self._guard:
             if self._is_open():
-                raise circuit_is_open()
+                raise circuit_is_open(self._name)
             trying = self._trying = self._open_until is not None
         try:
             yield
@@ -102,9 +105,13 @@ class ConcurrencyLimit:
     """
 
     def __init__(
-        self, count: int, patience: float = PATIENCE, clock: Callable[[], float] = time.monotonic
+        self,
+        count: int,
+        patience: float = PATIENCE,
+        clock: Callable[[], float] = time.monotonic,
+        name: str = _INDEX,
     ) -> None:
-        self._count, self._patience, self._clock = count, patience, clock
+        self._count, self._patience, self._clock, self._name = count, patience, clock, name
         self._changed = threading.Condition()
         self._started: list[float] = []
 
@@ -114,9 +121,7 @@ class ConcurrencyLimit:
         with self._changed:
             self._changed.wait_for(lambda: self._is_free() or self._is_slow(), self._patience)
             if not self._is_free():
-                raise Unreachable(
-                    "too many requests wait for the upstream package index already; try again later"
-                )
+                raise Unreachable(f"too many requests wait for {self._name} already; try again later")
             started = self._clock()
             self._started.append(started)
         try:

@@ -23,6 +23,8 @@ EXPECTED_BELOW = "<project>/ or <project>/<file> after the package index's own a
 EXPECTED_OF_DEFAULT = f"/{DEFAULT}/<project>/, /pypi/<project>/json, or an upload to /{DEFAULT}/ or /legacy/"
 # hatch requests this path. An OCI name can't contain "+", so the path conflicts with no namespace.
 SIMPLE = "+simple"
+# Below it is the API of OSV, for tools that audit packages.
+OSV = "+osv"
 # Many clients insist on `<index>/simple/` for reading and on `<index>/legacy/` for uploads.
 ALIAS = "simple"
 UPLOAD_ALIASES = frozenset({ALIAS, "legacy"})

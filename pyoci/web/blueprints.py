@@ -13,6 +13,7 @@ from pyoci.errors import NotFound
 from pyoci.web import admission, answers, body, errors
 from pyoci.web.context import EXTENSION, Site, locate, site
 from pyoci.web.files import DigestConverter, FilenameConverter, files
+from pyoci.web.osv import osv
 from pyoci.web.simple import simple
 from pyoci.web.upload import upload
 from pyoci.web.warm import WarmPages
@@ -63,7 +64,7 @@ def _address_template() -> str:
     """The template of an index's address: a project's if the address has segments below it or could be a
     project's.
     """
-    if request.endpoint == "upload.publish":
+    if request.endpoint == "upload.publish" or request.blueprint == osv.name:
         return _ROOT
     values = request.view_args or {}
     if set(values) - {"path"}:
@@ -92,7 +93,7 @@ def register(app: Flask, site: Site) -> None:
     prefix = site.path.rstrip("/") or None
     if prefix is not None:
         app.register_blueprint(home, url_prefix=prefix, name="home_below")
-    for blueprint in (simple, upload, files):
+    for blueprint in (simple, upload, files, osv):
         app.register_blueprint(blueprint, url_prefix=prefix)
     errors.register_errors(app)
     app.before_request(set_route)

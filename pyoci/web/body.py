@@ -8,6 +8,7 @@ after it. Every answer therefore waits until the rest of the body has been read 
 from __future__ import annotations
 
 import io
+import json
 import socket
 import threading
 from collections.abc import Iterable
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 SMALL_BODY = 64 * 1024  # bytes; the limit of bodies that are not uploads
+QUERIES_BODY = 1024 * 1024  # bytes; the limit of questions about vulnerabilities
 PIECE = 768 * 1024  # bytes; smaller pieces cost processor time, larger ones memory (up to 20 MB)
 
 
@@ -201,6 +203,21 @@ class _ReadDeadline:
         with suppress(OSError):  # the client may have disconnected
             # Not SSLSocket.shutdown, which would continue without encryption.
             socket.socket.shutdown(connection, socket.SHUT_RD)
+
+
+def read_json(body: RequestBody, limit: int, expected: str) -> object:
+    """The value of a body of JSON. Raises InvalidRequest, with what was `expected`, and TooLarge for more
+    than `limit` bytes.
+    """
+    content = bytearray()
+    while piece := body.read(min(limit + 1, PIECE)):
+        content += piece
+        if len(content) > limit:
+            raise TooLarge(f"the body has more than {limit} bytes, which is the limit here")
+    try:
+        return json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError):
+        raise InvalidRequest(f"the body can't be parsed; {expected}") from None
 
 
 class ReadToTheEnd:

@@ -20,13 +20,14 @@ from pyoci.oci.references import Registry
 from pyoci.oci.registries import ShortUrls
 from pyoci.store.models import Absence, Namespace
 from pyoci.store.writing.destination import UploadAddress
-from pyoci.web.addresses import IndexAddress
-from pyoci.web.body import SMALL_BODY, Patience, RequestBody
+from pyoci.web.addresses import OSV, IndexAddress
+from pyoci.web.body import QUERIES_BODY, SMALL_BODY, Patience, RequestBody
 from pyoci.web.rendering import RenderedPages
 
 if TYPE_CHECKING:
     from pyoci.store.service import PackageStore
     from pyoci.upstream.files import UpstreamFiles
+    from pyoci.web.osv import Relay
 
 PROBES = frozenset({"/health", "/ready"})
 # With one of these as password, the user name may be a token.
@@ -73,9 +74,9 @@ class Site:
     if this server can't work, else None. `redirect`: whether the registry's redirects of plain downloads are
     passed on to clients. `spool` is the directory for the temporary files of uploads; None is the system's.
     `upstream_files` serves the files of upstream's pages; without it clients fetch them where the pages say.
-    `rules_version` differs after each change of the rules for upstream's pages.
-    `key` is the key of the hashes that identify callers in the log. `log_user`: whether the log has user
-    names, too.
+    `rules_version` differs after each change of the rules for upstream's pages. `osv` relays questions about
+    vulnerabilities. `key` is the key of the hashes that identify callers in the log. `log_user`: whether the
+    log has user names, too.
     """
 
     store: PackageStore
@@ -91,6 +92,7 @@ class Site:
     redirect: bool = False
     upstream_files: UpstreamFiles | None = None
     rules_version: Callable[[], Hashable] = no_rules
+    osv: Relay | None = None
     spool: str | None = None
     patience: Patience = field(default_factory=Patience)
     pages: RenderedPages = field(default_factory=RenderedPages)
@@ -101,6 +103,8 @@ class Site:
         """The most bytes that a request's body may have: 0 for a probe, `max_body` for an upload."""
         if path in PROBES:
             return 0
+        if method == "POST" and f"/{OSV}/" in unquote(path):
+            return QUERIES_BODY
         return self.max_body if method == "POST" else SMALL_BODY
 
     def registry_of(self, path: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
@@ -17,7 +16,6 @@ from pyoci.errors import (
     NotFound,
     NotSupported,
     PyOCIError,
-    TooLarge,
     Unauthorized,
 )
 from pyoci.events import Events
@@ -30,7 +28,7 @@ from pyoci.upstream.files import Download
 from pyoci.upstream.rules import QUARANTINED, Judgement
 from pyoci.web import answers, finding, rendering
 from pyoci.web.addresses import DIGEST_DIGITS, SERVED
-from pyoci.web.body import SMALL_BODY, RequestBody
+from pyoci.web.body import SMALL_BODY, RequestBody, read_json
 from pyoci.web.context import ResolvedRequest, body, resolve, site
 
 files = Blueprint("files", __name__)
@@ -336,24 +334,12 @@ def _with_headers(answer: Response, tag: str, size: int, span: range | None) -> 
 
 def _read_yank(body: RequestBody) -> str | None:
     """The reason to yank; "" if none is given, None to unyank. Raises InvalidRequest and TooLarge."""
-    match _json_in(body):
+    match read_json(body, SMALL_BODY, _EXPECTED_YANK):
         case {"yanked": bool(yanked), **rest} if not rest:
             return "" if yanked else None
         case {"yanked": str(reason), **rest} if not rest:
             return _checked_reason(reason.strip())
     raise InvalidRequest(f"the body has the wrong content; {_EXPECTED_YANK}")
-
-
-def _json_in(body: RequestBody) -> object:
-    content = b""
-    while piece := body.read(SMALL_BODY + 1):
-        content += piece
-        if len(content) > SMALL_BODY:
-            raise TooLarge(f"the body has more than {SMALL_BODY} bytes, which is the limit here")
-    try:
-        return json.loads(content.decode("utf-8"))
-    except (ValueError, RecursionError):
-        raise InvalidRequest(f"the body can't be parsed; {_EXPECTED_YANK}") from None
 
 
 def _checked_reason(reason: str) -> str:

@@ -56,6 +56,18 @@ def find_upstream_page(resolved: ResolvedRequest) -> UpstreamPage | None:
     return found.page.page
 
 
+def is_absent(resolved: ResolvedRequest) -> bool:
+    """Whether the registry has answered that it has nothing at a project's address, so that `find_page` may
+    ask upstream for the project. Raises the registry's refusal if that leaves it unclear.
+    """
+    if resolved.address.as_version is not None or not resolved.address.may_go_upstream:
+        return False  # another project's version, or a root, may have the same address
+    project, shadowed = resolved.page_project(), resolved.shadowed()
+    if _absence(project, resolved) is None:
+        return False
+    return shadowed is None or _absence(shadowed, resolved) is not None
+
+
 def find_legacy(resolved: ResolvedRequest) -> Found:
     """The version or project that the legacy JSON at an address describes. Raises the same errors as
     find_page.

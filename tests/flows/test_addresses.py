@@ -54,7 +54,8 @@ class Index:
     def at(self, address: str) -> str:
         """The path of a row of the table for this index."""
         words = {"index": self.url, "project": "hello-world", "version": "1.0", "file": self.wheel[0]}
-        return re.sub(r"<(\w+)>", lambda word: {**words, "digest": self.sha256[:16]}[word[1]], address)
+        words |= {"digest": self.sha256[:16], "id": "PYSEC-2021-66"}
+        return re.sub(r"<(\w+)>", lambda word: words[word[1]], address)
 
 
 INDEXES = (
@@ -161,7 +162,9 @@ def test_the_table_is_read() -> None:
     """It has rows, and those of a package index are the ones in these tests."""
     assert len(ROWS) > 10
     assert set(SHOWN) == {
-        address for address, methods in ROWS.items() if address.startswith("<index>/") and "GET" in methods
+        address
+        for address, methods in ROWS.items()
+        if address.startswith("<index>/") and "GET" in methods and "/+osv/" not in address  # test_osv.py
     }
 
 

@@ -15,9 +15,11 @@ from pyoci.errors import ProtocolError, PyOCIError, Unauthorized, Unreachable
 from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials
 from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.ping import grants
+from pyoci.oci.session import Gateway
 from tests.clock import Clock
 from tests.oci.conftest import (
     BASE,
+    REGISTRY,
     REPOSITORY,
     TOKENS,
     MakeGateway,
@@ -257,6 +259,52 @@ def test_a_token_for_the_scope_shows_that_the_caller_is_accepted(
     answers.add_callback("GET", PING, accepting)
     answers.get(TOKENS, json={"token": token})
     assert is_accepted(make_session, SOMEBODY) is expected
+
+
+class TestKnownCaller:
+    """Whether a registry knows a caller, whatever they may read."""
+
+    BASIC = 'Basic realm="x"'
+
+    @pytest.mark.parametrize(
+        ("caller", "expected"),
+        [
+            (Anonymous(), False),
+            (SOMEBODY, True),
+            (IMPOSTOR, False),
+            (Bearer("t"), True),
+            (Bearer("u"), False),
+        ],
+        ids=["nobody", "password", "wrong password", "token", "wrong token"],
+    )
+    def test_by_the_ping(
+        self, answers: responses.RequestsMock, gateway: Gateway, caller: Credentials, expected: bool
+    ) -> None:
+        """The registry accepts the credentials at `/v2/`."""
+        answers.add_callback("GET", PING, guard(self.BASIC, SOMEBODY.header(), "Bearer t"))
+        assert gateway.knows(REGISTRY, caller) is expected
+
+    def test_by_its_token_server(self, answers: responses.RequestsMock, gateway: Gateway) -> None:
+        """A token without a scope is enough. A refusal is raised, and an anonymous token shows nothing."""
+        answers.add_callback("GET", PING, guard(bearer()["WWW-Authenticate"]))
+        answers.get(TOKENS, json={"token": make_jwt(access=[])})
+        assert not gateway.knows(REGISTRY, Anonymous())
+        assert gateway.knows(REGISTRY, SOMEBODY)
+        answers.replace("GET", TOKENS, status=401)
+        with pytest.raises(Unauthorized):
+            gateway.knows(REGISTRY, IMPOSTOR)
+
+    @pytest.mark.parametrize("caller", [Anonymous(), IMPOSTOR])
+    def test_everybody(self, answers: responses.RequestsMock, gateway: Gateway, caller: Credentials) -> None:
+        """A registry that lets everybody in knows everybody."""
+        answers.get(PING, json={})
+        assert gateway.knows(REGISTRY, caller)
+
+    def test_a_registry_that_is_down(self, answers: responses.RequestsMock, gateway: Gateway) -> None:
+        """It knows nobody, and says so with an error."""
+        answers.get(PING, status=503)
+        with pytest.raises(PyOCIError):
+            gateway.knows(REGISTRY, SOMEBODY)
 
 
 def test_an_anonymous_token_shows_nothing(answers: responses.RequestsMock, make_session: MakeSession) -> None:
