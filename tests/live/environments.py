@@ -33,6 +33,7 @@ CLIENTS = {
     "twine": "tools",
     "flit": "tools",
     "pip-compile": "tools",
+    "pip-audit": "audit",
     "poetry": "poetry",
     "hatch": "hatch",
     "pdm": "pdm",
