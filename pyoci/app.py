@@ -95,10 +95,7 @@ def create_app(
     rules = _filtered(settings, upstream, events)
     store = _store(settings, gateway, backend, sleep, rules or upstream)
     app = Flask("pyoci", static_folder=None)
-    if settings.embedded is not None and not settings.short_urls.alone:
-        app.register_blueprint(
-            create_blueprint(settings.embedded, htpasswd=htpasswd, local_only=True, events=events)
-        )
+    _serve_embedded(app, settings, htpasswd, events)
     site = context.Site(
         store=store,
         registries=settings.registries,
@@ -111,6 +108,7 @@ def create_app(
         events=events,
         path=settings.path,
         redirect=settings.redirect,
+        upstream=settings.upstream is not None,
         upstream_files=_upstream_files(settings, transport, events),
         rules_version=rules.version if rules is not None else context.no_rules,
         osv=_osv(settings, gateway, backend),
@@ -121,6 +119,14 @@ def create_app(
     app.wsgi_app = transport.bulkheads.scoped(app.wsgi_app)  # type: ignore[method-assign, assignment]
     watch(app, log, telemetry)
     return app
+
+
+def _serve_embedded(app: Flask, settings: Settings, htpasswd: Htpasswd | None, events: Events) -> None:
+    """Serve the embedded registry at /v2/, if there is one and other URLs than short ones are served."""
+    if settings.embedded is not None and not settings.short_urls.alone:
+        app.register_blueprint(
+            create_blueprint(settings.embedded, htpasswd=htpasswd, local_only=True, events=events)
+        )
 
 
 def _store(

@@ -36,7 +36,8 @@ MAY_IMPORT = {
     "maintenance": {"store", "distributions", "oci", "net", "cache"},
     "embedded": {"oci", "net"},
     "telemetry": {"oci"},
-    "web": {"store", "distributions", "oci", "simple_api", "upstream"},
+    "pages": {"distributions", "simple_api"},
+    "web": {"store", "distributions", "oci", "simple_api", "upstream", "pages"},
     "config": {"oci", "cache", "distributions", "upstream"},
     "app": {
         "config",
@@ -75,6 +76,9 @@ MAY_IMPORT = {
 LIBRARIES = {
     "flask": {"web", "embedded", "app", "telemetry", "server"},
     "werkzeug": {"web", "embedded", "app", "telemetry"},
+    "jinja2": {"pages"},
+    "nh3": {"pages"},
+    "readme_renderer": {"pages"},
     "requests": {"net", "telemetry"},
     "urllib3": {"net", "telemetry"},
     "packaging": {"distributions", "simple_api", "store", "maintenance", "library"},

@@ -23,6 +23,7 @@ __all__ = [
     "METADATA_LIMIT",
     "CoreMetadata",
     "labels",
+    "parse_headers",
     "parse_metadata",
     "read_distant_metadata",
     "read_metadata",
@@ -130,7 +131,7 @@ def parse_metadata(text: bytes, where: str, distribution: Distribution) -> CoreM
 
 
 def _parse(text: bytes, where: str) -> CoreMetadata:
-    raw, unparsed = _parse_headers(text, where)
+    raw, unparsed = parse_headers(text, where)
     return CoreMetadata(
         name=ProjectName.parse(_required(raw.get("name"), unparsed, "Name", where)),
         version=_version(_required(raw.get("version"), unparsed, "Version", where), where),
@@ -143,7 +144,7 @@ def _parse(text: bytes, where: str) -> CoreMetadata:
     )
 
 
-def _parse_headers(text: bytes, where: str) -> tuple[RawMetadata, dict[str, list[str]]]:
+def parse_headers(text: bytes, where: str) -> tuple[RawMetadata, dict[str, list[str]]]:
     """Parse the headers alone: nested parts in the body would exhaust the parser's stack."""
     end = _HEADERS_END.search(text)
     headers = text[: end.end()] if end else text

@@ -10,7 +10,7 @@ from dataclasses import replace
 from flask import Blueprint, Flask, Response, request
 
 from pyoci.errors import NotFound
-from pyoci.web import admission, answers, body, errors
+from pyoci.web import admission, answers, body, errors, people
 from pyoci.web.context import EXTENSION, Site, locate, site
 from pyoci.web.files import DigestConverter, FilenameConverter, files
 from pyoci.web.osv import osv
@@ -46,9 +46,13 @@ def ready() -> Response:
 
 
 @home.get("/", provide_automatic_options=False, strict_slashes=False)
-def redirect_home() -> Response:
+def show_home() -> Response:
+    """The home page for browsers. Other clients are sent to PyOCI's home page."""
+    if people.wanted():
+        return people.home()
     answer = answers.text("see PyOCI's home page", 302)
     answer.headers["Location"] = HOME
+    answer.headers["Vary"] = "Accept"
     return answer
 
 

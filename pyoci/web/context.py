@@ -73,6 +73,7 @@ class Site:
     request without any, and raises Unauthorized. `not_ready_reason` returns a sentence
     if this server can't work, else None. `redirect`: whether the registry's redirects of plain downloads are
     passed on to clients. `spool` is the directory for the temporary files of uploads; None is the system's.
+    `upstream`: whether projects come from another package index, too.
     `upstream_files` serves the files of upstream's pages; without it clients fetch them where the pages say.
     `rules_version` differs after each change of the rules for upstream's pages. `osv` relays questions about
     vulnerabilities. `key` is the key of the hashes that identify callers in the log. `log_user`: whether the
@@ -90,6 +91,7 @@ class Site:
     events: Events = field(default_factory=Events)
     path: str = ""
     redirect: bool = False
+    upstream: bool = False
     upstream_files: UpstreamFiles | None = None
     rules_version: Callable[[], Hashable] = no_rules
     osv: Relay | None = None

@@ -47,6 +47,8 @@ _SHORT_NAMES = {"json": Representation.JSON, "html": Representation.HTML}
 # client that sends only */* gets HTML, because hatch sends that and reads nothing else.
 _IF_NAMED = (Representation.JSON, Representation.SIMPLE_HTML, Representation.HTML)
 _IF_WILD = (Representation.HTML, Representation.SIMPLE_HTML, Representation.JSON)
+_XHTML = "application/xhtml+xml"
+_API = frozenset(name for name, shape in _NAMES.items() if shape is not Representation.HTML)
 _EXPECTED = ", ".join(dict.fromkeys(shape.media_type for shape in _IF_NAMED))
 
 
@@ -65,6 +67,17 @@ def choose(accept: str | None, wanted: str | None = None) -> Representation:
     if chosen is None:
         raise NotAcceptable(f"nothing here satisfies the Accept header; expected one of {_EXPECTED}")
     return chosen
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def is_browser(accept: str) -> bool:
+    """Whether a browser sent this Accept header: it accepts XHTML, which no client of packages does, and
+    names no type of the simple API.
+    """
+    kinds = [
+        (kind.partition(";")[0].strip().lower(), q) for kind, q in parse_accept_header(accept[:_HEADER_LIMIT])
+    ]
+    return any(kind == _XHTML and q > 0 for kind, q in kinds) and not any(kind in _API for kind, _ in kinds)
 
 
 @lru_cache(maxsize=_REMEMBERED)

@@ -59,7 +59,7 @@ def render_page(
         shown = page.as_page(lambda file: up + link(file))
         return page_json(shown) if shape.is_json else page_html(shown)
     if proxied:
-        page = _proxied(page, up)
+        page = with_links_here(page, up)
     # The order of keys in upstream's pages must not change, since that would change all their ETags.
     return page_json(page, files_last=False) if shape.is_json else page_html(page)
 
@@ -70,7 +70,7 @@ def render_legacy(page: ProjectPage | UpstreamPage, base: str = "", summary: str
     """
     if isinstance(page, ProjectPage):
         return legacy_json(page.as_page(lambda file: base + link(file)), summary)
-    return legacy_json(_proxied(page, base) if base else page)
+    return legacy_json(with_links_here(page, base) if base else page)
 
 
 def render_root(projects: Iterable[ProjectName], shape: Representation) -> bytes:
@@ -98,7 +98,7 @@ def _link(filename: str, sha256: str) -> str:
     return f"+{sha256[:DIGEST_DIGITS]}/{quoted}"
 
 
-def _proxied(page: UpstreamPage, base: str) -> UpstreamPage:
+def with_links_here(page: UpstreamPage, base: str) -> UpstreamPage:
     """The page with links to this server, which start with `base`."""
     return replace(page, files=tuple(_proxied_file(file, base) for file in page.files))
 
@@ -137,6 +137,7 @@ class Rendered:
         compressed: bool,
         origin: str = REGISTRY,
         withheld: str = "",
+        html_headers: tuple[tuple[str, str], ...] = _HTML_HEADERS,
     ) -> Rendered:
         """Render `content`, with gzip if `compressed` and if it is large enough. `withheld` is the value of
         X-PyOCI-Withheld, if any.
@@ -148,7 +149,7 @@ class Rendered:
         own = [("X-PyOCI-Origin", origin), ("ETag", f'"{etag}"')]
         if withheld:
             own.append(("X-PyOCI-Withheld", withheld))
-        headers = (*_HEADERS, *(_HTML_HEADERS if is_html else ()), *own)
+        headers = (*_HEADERS, *(html_headers if is_html else ()), *own)
         return cls(body, etag, headers, content_type, encoding)
 
     def answer(self, condition: str | None) -> tuple[int, Headers, bytes]:

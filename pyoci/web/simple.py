@@ -10,7 +10,7 @@ from pyoci.errors import NotFound
 from pyoci.oci.registries import DEFAULT
 from pyoci.store.models import ForeignPage, Root
 from pyoci.upstream.client import UpstreamPage
-from pyoci.web import answers, finding, negotiation, rendering, warm
+from pyoci.web import answers, finding, negotiation, people, rendering, warm
 from pyoci.web.context import ResolvedRequest, locate, resolve, site
 
 simple = Blueprint("simple", __name__)
@@ -23,13 +23,19 @@ def show(path: str) -> Response:
     if not request.path.endswith("/"):
         locate(path)
         return answers.moved(f"{quote(_last(path), safe='')}/")
+    for_people = people.wanted()
+    if for_people:
+        people.refuse_anonymous()
     resolved = resolve(path, fresh=_fresh())
     shape = negotiation.choose(request.headers.get("Accept"), request.args.get("format"))
     found = finding.find_page(resolved)
     if isinstance(found, Root):
         request.environ.pop("pyoci.project", None)
+        if for_people:
+            return people.root(found, resolved)
         return answers.page(rendering.render_root(found.projects, shape), shape.value)
-    return _redirect(found, request.path.rstrip("/"), "/") or _page(found, shape)
+    redirect = _redirect(found, request.path.rstrip("/"), "/")
+    return redirect or (people.project(found) if for_people else _page(found, shape))
 
 
 @simple.get("/<path:path>/json", provide_automatic_options=False)

@@ -1,0 +1,94 @@
+"""The frame of every page: templates, style, script, and the headers that go with them.
+
+Style and script are part of each page, and the Content-Security-Policy names them by their hashes. So a page
+is complete with one answer, behind any proxy and any prefix, and nothing else can run or be loaded.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+TEMPLATES = Path(__file__).with_name("templates")
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    environment: Environment
+    headers: tuple[tuple[str, str], ...]
+
+
+def html(template: str, **values: Any) -> bytes:
+    """A page: the template `<template>.html` with these values."""
+    text = _frame().environment.get_template(f"{template}.html").render(values)
+    return text.encode("utf-8", "replace")
+
+
+def headers() -> tuple[tuple[str, str], ...]:
+    """The headers of every page, besides those about caching."""
+    return _frame().headers
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """`1 file`, `2 files`, `1,234 files`."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
+def size(number: int) -> str:
+    """A number of bytes as people read it: `12.3 kB`."""
+    if number < 1000:
+        return f"{number} B"
+    shown = float(number)
+    units = iter(("kB", "MB", "GB"))
+    unit = "B"
+    while shown >= 999.5 and unit != "GB":
+        shown, unit = shown / 1000, next(units)
+    return f"{shown:.1f} {unit}" if shown < 99.5 else f"{shown:.0f} {unit}"
+
+
+@lru_cache(maxsize=1)
+def _frame() -> _Frame:
+    """Everything that is the same on all pages. It is made for the first page, so that a server whose pages
+    nobody looks at doesn't load it.
+    """
+    style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
+    script = (TEMPLATES / "script.js").read_text(encoding="utf-8")
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.globals |= {"style": Markup(style), "script": Markup(script)}  # noqa: S704  # our own files
+    environment.filters |= {"count": count, "size": size}
+    policy = (
+        "default-src 'none'",
+        f"style-src '{_hash(style)}'",
+        f"script-src '{_hash(script)}'",
+        "img-src data:",  # the icon, which is part of the page
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+    return _Frame(
+        environment,
+        (
+            ("Content-Security-Policy", "; ".join(policy)),
+            ("X-Frame-Options", "DENY"),
+            ("Referrer-Policy", "no-referrer"),
+            ("Cross-Origin-Opener-Policy", "same-origin"),
+        ),
+    )
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
