@@ -9,6 +9,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import requests
 from requests.utils import parse_header_links
@@ -55,33 +56,40 @@ def is_encoded(response: requests.Response) -> bool:
     return response.headers.get("content-encoding", "").strip().lower() not in {"", "identity"}
 
 
-def decoded(answer: Answer, limit: int, name: str) -> bytes:
+class Decoded(NamedTuple):
+    """The decoded body of an answer, and the same in gzip if it was sent so, as a single member."""
+
+    body: bytes
+    gzip: bytes | None = None
+
+
+def decoded(answer: Answer, limit: int, name: str) -> Decoded:
     """The decoded body of an answer to a call that accepts gzip, at most `limit` bytes. Of several gzip
     members only the first is read. Raises ProtocolError with `name` in its message, and AnswerTooLong for a
     longer one.
     """
     coding = answer.headers.get("content-encoding", "").strip().lower()
-    if coding in {"", "identity"}:
-        body, at_end = answer.body, True
-    elif coding in {"gzip", "x-gzip"}:
-        body, at_end = _unzipped(answer.body, limit + 1)
-    else:
+    found, at_end = Decoded(answer.body), True
+    if coding in {"gzip", "x-gzip"}:
+        found, at_end = _unzipped(answer.body, limit + 1)
+    elif coding not in {"", "identity"}:
         raise ProtocolError(f"{name} sent an answer with an unrequested compression; expected gzip")
-    if len(body) > limit:
+    if len(found.body) > limit:
         raise AnswerTooLong(f"{name} sent more than {limit} bytes, decompressed")
     if not at_end:
         raise ProtocolError(f"{name} sent gzip that can't be decompressed")
-    return body
+    return found
 
 
-def _unzipped(body: bytes, limit: int) -> tuple[bytes, bool]:
+def _unzipped(body: bytes, limit: int) -> tuple[Decoded, bool]:
     unpacking = zlib.decompressobj(16 + zlib.MAX_WBITS)
     try:
-        return unpacking.decompress(body, limit), unpacking.eof
+        text = unpacking.decompress(body, limit)
+        return Decoded(text, None if unpacking.unused_data else body), unpacking.eof
     except zlib.error as exc:
         if str(exc).startswith("Error -4 "):  # Z_MEM_ERROR
             raise MemoryError(str(exc)) from None
-        return b"", False
+        return Decoded(b""), False
 
 
 def whole_answer(call: Call, response: requests.Response, limit: int) -> Answer:

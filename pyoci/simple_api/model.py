@@ -135,7 +135,7 @@ def _legacy_times(value: str) -> dict[str, Any]:
     }
 
 
-def _text(value: object) -> str | None:
+def text(value: object) -> str | None:
     """One line of at most 2,000 characters."""
     return _line(value) if isinstance(value, str) and len(value) <= _TEXT else None
 
@@ -147,7 +147,7 @@ def _line(value: str) -> str | None:
     return line if line.isprintable() and line else None
 
 
-def _yanked(value: object) -> bool | str | None:
+def yanked(value: object) -> bool | str | None:
     """The reason as one line. A broken reason leaves the file yanked."""
     if not isinstance(value, str) or not value:
         return True if value is True else None
@@ -162,7 +162,7 @@ def status(value: object) -> ProjectStatus | None:
     word = value.get("status")
     if not isinstance(word, str) or word not in _STATUSES:
         return None
-    return ProjectStatus(word, _text(value.get("reason")))
+    return ProjectStatus(word, text(value.get("reason")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,10 +186,15 @@ class Field:
         """The names that the key may have, the current one first (PEP 714)."""
         return (self.key, self.former_key) if self.former_key else (self.key,)
 
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """The names that JSON may have for it: some indexes wrote `data-core-metadata` for a while."""
+        return (*self.keys, *(f"data-{key}" for key in self.keys if self.former_key))
+
 
 # HTML and the legacy JSON have them in this order. Another order would change the ETag of every page.
 FIELDS = (
-    Field("requires-python", _text, str, str, True, legacy=lambda value: {"requires_python": value}),
+    Field("requires-python", text, str, str, True, legacy=lambda value: {"requires_python": value}),
     Field(
         "core-metadata",
         _core_metadata,
@@ -197,7 +202,7 @@ FIELDS = (
         _core_metadata_in,
         former_key="dist-info-metadata",
     ),
-    Field("yanked", _yanked, lambda value: "" if value is True else value, lambda text: text or True, True),
+    Field("yanked", yanked, lambda value: "" if value is True else value, lambda text: text or True, True),
     Field(
         "gpg-sig",
         lambda value: value if isinstance(value, bool) else None,

@@ -17,7 +17,7 @@ from pyoci.errors import ProtocolError
 from pyoci.simple_api import model
 from pyoci.simple_api.model import File, Page, version_of
 
-_FILES = 50_000  # the largest pages of PyPI have some 30,000
+FILES = 50_000  # the largest pages of PyPI have some 30,000
 _VALUES = 1_000_000  # of JSON; each takes up to 100 bytes of memory, and a file has some 15
 _LINKS = 1_000_000  # of the list of all projects
 _TEXT = 64 * 1024 * 1024  # bytes of JSON as a str, which has four for each character if one needs four
@@ -26,18 +26,18 @@ _HTML_ELEMENT = 256 * 1024  # characters of one tag or comment; attributes take 
 _VERSIONS = 100_000
 _VERSION = 200  # characters
 _META = {"pypi:project-status": "status", "pypi:project-status-reason": "reason"}
-# For each field, the names that JSON may have for it: some indexes wrote `data-core-metadata` for a while.
-_FIELDS = [
-    (field.attribute, [*field.keys, *(f"data-{key}" for key in field.keys if field.former_key)], field.read)
-    for field in model.FIELDS
-]
+_FIELDS = [(field.attribute, field.spellings, field.read) for field in model.FIELDS]
 _UPSTREAM = "the upstream package index"  # what messages call the sender, unless the caller says otherwise
 _ATTRIBUTES = [(f"data-{key}", key, field.from_html) for field in model.FIELDS for key in field.keys]
 
 
 def read_json(body: bytes, name: str, base: str, sender: str = _UPSTREAM) -> Page:
     """The page of the project `name` (normalised), as JSON from the URL `base`. Raises ProtocolError."""
-    document = read_document(body, sender)
+    return read_page(read_document(body, sender), name, base, sender)
+
+
+def read_page(document: object, name: str, base: str, sender: str = _UPSTREAM) -> Page:
+    """The same from JSON that was parsed. Raises ProtocolError."""
     if not isinstance(document, dict) or not isinstance(document.get("files"), list):
         raise ProtocolError(f"{sender} sent JSON that is no project's page")
     meta = document.get("meta")
@@ -124,8 +124,8 @@ def _check_weight(body: bytes, sender: str) -> None:
 
 
 def _check_count(files: int, sender: str) -> None:
-    if files > _FILES:
-        raise ProtocolError(f"{sender} sent a page with more than {_FILES} files")
+    if files > FILES:
+        raise ProtocolError(f"{sender} sent a page with more than {FILES} files")
 
 
 def _text_pieces(body: bytes) -> Iterator[str]:

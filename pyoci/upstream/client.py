@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Self
@@ -19,8 +19,9 @@ from pyoci.net.reading import decoded
 from pyoci.net.retries import retry_after_seconds
 from pyoci.net.transport import Transport
 from pyoci.request_scope import Host
-from pyoci.simple_api import model, reading, writing
+from pyoci.simple_api import model, reading, verbatim, writing
 from pyoci.simple_api.model import File, Page, version_of
+from pyoci.simple_api.verbatim import Verbatim, VerbatimFiles
 from pyoci.upstream.address import UpstreamAddress, origin_of
 from pyoci.upstream.circuit import UpstreamUnavailable
 from pyoci.upstream.rules import Judgement
@@ -49,7 +50,7 @@ class UpstreamPage(Page):
     `judgement` is what the rules say about its files, if there are rules.
     """
 
-    files: tuple[File, ...]
+    files: Sequence[File]
     fingerprint: str = ""
     until: float = field(default=0.0, compare=False)
     stale: float | None = field(default=None, compare=False)
@@ -77,6 +78,18 @@ class UpstreamPage(Page):
         ).hexdigest()[:32]
         return cls(
             name=page.name, files=files, versions=page.versions, status=page.status, fingerprint=fingerprint
+        )
+
+    @classmethod
+    def verbatim(cls, name: str, files: VerbatimFiles) -> Self:
+        """A page that is passed on as it was sent."""
+        about = files.about
+        return cls(
+            name=name,
+            files=files,
+            versions=about.versions,
+            status=about.status,
+            fingerprint=files.fingerprint,
         )
 
 
@@ -127,7 +140,11 @@ class UpstreamClient:
             answer = self._send(call, limit)
             if answer.status not in _REDIRECTED:
                 with _held(self._parsing, self._transport.document_seconds):
-                    return _understood(answer, name, call, limit)
+                    page = _understood(answer, name, call, limit)
+                if isinstance(page, _Recognized):
+                    packed = page.gzip or verbatim.packed(page.body)
+                    page = UpstreamPage.verbatim(name, VerbatimFiles.of(packed, page.about))
+                return PageAnswer(page, answer.headers)
             call = self._redirected(call, answer.headers.get("location", ""))
         raise ProtocolError(f"{NAME} redirects more than {_REDIRECTS} times")
 
@@ -187,12 +204,24 @@ def _held(lock: threading.Lock, seconds: float) -> Iterator[None]:
         lock.release()
 
 
-def _understood(answer: Answer, name: str, call: Call, limit: int) -> PageAnswer:
+@dataclass(frozen=True, slots=True)
+class _Recognized:
+    """A page that can be passed on as it was sent; `gzip` is its `body` as upstream compressed it, if it
+    did.
+    """
+
+    about: Verbatim
+    body: bytes = field(repr=False)
+    gzip: bytes | None = field(repr=False)
+
+
+def _understood(answer: Answer, name: str, call: Call, limit: int) -> UpstreamPage | _Recognized | None:
+    """The page in an answer; None for a 304."""
     status = answer.status
     if status == 200:
-        return PageAnswer(UpstreamPage.of(_page(answer, name, call.url, limit)), answer.headers)
+        return _page(answer, name, call.url, limit)
     if status == 304 and call.headers.keys() & {"If-None-Match", "If-Modified-Since"}:
-        return PageAnswer(None, answer.headers)
+        return None
     if status in {404, 410}:
         raise NotFound(f"{NAME} has no project {name}")
     if status == 401:
@@ -208,10 +237,16 @@ def _understood(answer: Answer, name: str, call: Call, limit: int) -> PageAnswer
     raise ProtocolError(f"{NAME} answered {status}; expected a page")
 
 
-def _page(answer: Answer, name: str, url: str, limit: int) -> Page:
+def _page(answer: Answer, name: str, url: str, limit: int) -> UpstreamPage | _Recognized:
     kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in _JSON:
-        return reading.read_json(decoded(answer, limit, NAME), name, url)
+        body, packed = decoded(answer, limit, NAME)
+        document = reading.read_document(body)
+        about = verbatim.recognize(document, body, name)
+        if about is not None:
+            return _Recognized(about, body, packed)
+        return UpstreamPage.of(reading.read_page(document, name, url))
     if kind in _HTML:
-        return reading.read_html(decoded(answer, min(limit, HTML_LIMIT), NAME), name, url)
+        body, _ = decoded(answer, min(limit, HTML_LIMIT), NAME)
+        return UpstreamPage.of(reading.read_html(body, name, url))
     raise ProtocolError(f"{NAME} sent neither JSON nor HTML of the simple API")

@@ -108,9 +108,14 @@ class FilteredUpstream:
             and now < known.judgement.until
         ):
             return known
-        judgement = rules.judge(page, self._malware, now)
+        # A page that is passed on as it was sent may read its files anew each time: judge these.
+        read = replace(page, files=tuple(page.files))
+        judgement = rules.judge(read, self._malware, now)
         self._report(page.name, judgement)
-        judged = _Judged(page.fingerprint, version, filtered(page, judgement), judgement)
+        shown = filtered(read, judgement)
+        if shown.files is read.files:
+            shown = replace(shown, files=page.files)
+        judged = _Judged(page.fingerprint, version, shown, judgement)
         with self._guard:
             self._judged.pop(page.name, None)
             if len(page.files) <= _JUDGED // 4:

@@ -206,7 +206,7 @@ class OSV:
         """Send a request; returns the answer, parsed and as it was sent. Takes ten seconds at most."""
         answer = self._transport.document(self._call(method, path, document), _LIMIT)
         _check(answer)
-        body = decoded(answer, _LIMIT, NAME)
+        body = decoded(answer, _LIMIT, NAME).body
         try:
             parsed = json.loads(body)
         except (ValueError, RecursionError):

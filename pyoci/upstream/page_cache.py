@@ -14,10 +14,11 @@ from cachetools import LRUCache
 from pyoci.cache.backend import Backend
 from pyoci.errors import PyOCIError
 from pyoci.simple_api import reading, writing
+from pyoci.simple_api.model import ProjectStatus
+from pyoci.simple_api.verbatim import FILE_BYTES, Verbatim, VerbatimFiles
 from pyoci.upstream.client import UpstreamPage
 
-_LOCAL = 96 * 1024 * 1024  # bytes, as estimated, of parsed pages in this process
-_FILE = 1200  # bytes that the objects of a file take, besides its texts
+_LOCAL = 64 * 1024 * 1024  # bytes, as estimated, of pages in this process
 _UNPACKED = 40 * 1024 * 1024  # bytes of one page, which may be longer than what upstream sent
 _HEADER = 1000  # characters of an ETag or a date; a longer one isn't sent back
 _SKEW = 60.0  # seconds that the clocks of hosts may differ
@@ -49,6 +50,10 @@ class CachedAnswer:
     def to_bytes(self) -> bytes:
         """A line of JSON about the answer, then the page, compressed."""
         head = {"checked": self.checked, "until": self.until, "etag": self.etag, "modified": self.modified}
+        if self.page is not None and isinstance(self.page.files, VerbatimFiles):
+            files = self.page.files
+            verbatim = {"about": _written(files.about), "sha256": files.fingerprint}
+            return json.dumps({**head, "verbatim": verbatim}).encode() + b"\n" + files.packed
         body = b"" if self.page is None else writing.page_json(self.page, files_last=False)
         return json.dumps({**head, "size": len(body)}).encode() + b"\n" + zlib.compress(body, 1)
 
@@ -61,14 +66,33 @@ class CachedAnswer:
             checked = float(head["checked"])
             if known is not None and checked <= known.checked:
                 return None
-            size = head["size"]
-            body = zlib.decompressobj().decompress(packed, _UNPACKED)
-            if size != len(body):
-                return None
-            page = UpstreamPage.of(reading.read_json(body, name, "")) if size else None
+            page = _read(head, packed, name)
             return cls(page, checked, float(head["until"]), str(head["etag"]), str(head["modified"]))
         except (ValueError, KeyError, TypeError, zlib.error, PyOCIError):
             return None
+
+
+def _written(about: Verbatim) -> list[Any]:
+    status = about.status
+    return [about.versions, None if status is None else [status.status, status.reason], about.file_count]
+
+
+def _read(head: Mapping[str, Any], packed: bytes, name: str) -> UpstreamPage | None:
+    """The page in what `to_bytes` wrote; None if upstream has none. Raises ValueError and others for other
+    data.
+    """
+    if "verbatim" in head:
+        versions, status, count = head["verbatim"]["about"]
+        about = Verbatim(tuple(versions), None if status is None else ProjectStatus(*status), int(count))
+        files = VerbatimFiles.of(packed, about)
+        if files.fingerprint != head["verbatim"]["sha256"]:
+            raise ValueError("the page was changed")
+        return UpstreamPage.verbatim(name, files)
+    size = head["size"]
+    body = zlib.decompressobj().decompress(packed, _UNPACKED)
+    if size != len(body):
+        raise ValueError("the page is incomplete")
+    return UpstreamPage.of(reading.read_json(body, name, "")) if size else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +153,10 @@ def _weight(answer: CachedAnswer) -> int:
     if answer.page is None:
         return 500
     files = answer.page.files
+    if isinstance(files, VerbatimFiles):
+        return 1000 + len(files.packed) + 100 * len(answer.page.versions)
     texts = sum(len(file.url) + len(file.filename) + len(file.provenance or "") for file in files)
-    return 1000 + len(files) * _FILE + texts + 100 * len(answer.page.versions)
+    return 1000 + len(files) * FILE_BYTES + texts + 100 * len(answer.page.versions)
 
 
 def header(value: str | None) -> str:

@@ -18,6 +18,7 @@ from werkzeug.http import parse_etags
 
 from pyoci.distributions.names import ProjectName
 from pyoci.simple_api.model import File
+from pyoci.simple_api.verbatim import VerbatimFiles
 from pyoci.simple_api.writing import legacy_json, page_html, page_json, root_html, root_json
 from pyoci.store.models import PackageFile, ProjectPage
 from pyoci.upstream.client import UpstreamPage
@@ -62,6 +63,17 @@ def render_page(
         page = with_links_here(page, up)
     # The order of keys in upstream's pages must not change, since that would change all their ETags.
     return page_json(page, files_last=False) if shape.is_json else page_html(page)
+
+
+def as_sent(
+    page: ProjectPage | UpstreamPage, shape: Representation, *, proxied: bool
+) -> VerbatimFiles | None:
+    """Upstream's page as upstream sent it, if clients may get that; None if it has to be rendered."""
+    if isinstance(page, ProjectPage) or not isinstance(page.files, VerbatimFiles):
+        return None
+    about = page.files.about
+    is_unchanged = (page.versions, page.status) == (about.versions, about.status)
+    return page.files if is_unchanged and shape.is_json and not proxied else None
 
 
 def render_legacy(page: ProjectPage | UpstreamPage, base: str = "", summary: str = "") -> bytes:
@@ -131,7 +143,7 @@ class Rendered:
     @classmethod
     def of(
         cls,
-        content: bytes,
+        content: bytes | VerbatimFiles,
         content_type: str,
         *,
         compressed: bool,
@@ -142,8 +154,12 @@ class Rendered:
         """Render `content`, with gzip if `compressed` and if it is large enough. `withheld` is the value of
         X-PyOCI-Withheld, if any.
         """
-        encoding = "gzip" if compressed and len(content) > _WORTH_COMPRESSING else ""
-        body = gzip.compress(content, compresslevel=6, mtime=0) if encoding else content
+        if isinstance(content, VerbatimFiles):
+            body, encoding = (content.packed, "gzip") if compressed else (content.body(), "")
+        elif compressed and len(content) > _WORTH_COMPRESSING:
+            body, encoding = gzip.compress(content, compresslevel=6, mtime=0), "gzip"
+        else:
+            body, encoding = content, ""
         etag = hashlib.sha256(body).hexdigest()
         is_html = content_type.partition(";")[0].endswith("html")
         own = [("X-PyOCI-Origin", origin), ("ETag", f'"{etag}"')]

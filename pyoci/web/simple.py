@@ -116,11 +116,14 @@ def _page(found: finding.Found, shape: negotiation.Representation) -> Response:
     compressed = answers.gzip_is_welcome()
 
     def render() -> rendering.Rendered:
-        up = "" if found.version is None else "../"
-        content = rendering.render_page(page, shape, up, proxied=site().upstream_files is not None)
-        withheld = rendering.withheld(page)
+        up, proxied = "" if found.version is None else "../", site().upstream_files is not None
+        sent = rendering.as_sent(page, shape, proxied=proxied)
         return rendering.Rendered.of(
-            content, shape.value, compressed=compressed, origin=origin, withheld=withheld
+            rendering.render_page(page, shape, up, proxied=proxied) if sent is None else sent,
+            shape.value,
+            compressed=compressed,
+            origin=origin,
+            withheld=rendering.withheld(page),
         )
 
     if not page.fingerprint:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from packaging.version import Version
 
 from pyoci.events import Events
+from pyoci.simple_api.verbatim import VerbatimFiles, packed, recognize
 from pyoci.upstream.client import UpstreamPage
 from pyoci.upstream.filtering import FilteredUpstream
 from pyoci.upstream.rules import MinAge
@@ -91,6 +93,36 @@ def test_a_page_is_valid_until_a_file_is_old_enough(
     assert later.versions == ("3.0", "3.1")
     assert later.fingerprint == "flask"
     assert later.until == float("inf")
+
+
+def test_a_page_that_reads_its_files_each_time(upstream: FilteredUpstream, pages: Pages, path: Path) -> None:
+    """It is too large to be kept in parts. The same is withheld, and without that the page is passed on
+    as it was sent.
+    """
+    count = 25_000
+    files = [
+        {
+            "filename": f"flask-{number}.0.tar.gz",
+            "hashes": {"sha256": "ab" * 32},
+            "upload-time": f"2026-{'11-30' if number < 3 else '01-01'}T00:00:00Z",
+            "url": "https://files.example/flask.tar.gz",
+        }
+        for number in range(count)
+    ]
+    versions = [f"{number}.0" for number in range(count)]
+    document = {"meta": {"api-version": "1.4"}, "name": "flask", "files": files, "versions": versions}
+    body = json.dumps(document).encode()
+    about = recognize(document, body, "flask")
+    assert about is not None
+    sent = VerbatimFiles.of(packed(body), about)
+    assert sent[0] is not sent[0]
+    pages.shown = UpstreamPage.verbatim("flask", sent)
+
+    page = upstream.page("flask")
+    assert len(page.files) == count - 3
+    assert page.files[0].filename == "flask-3.0.tar.gz"
+    path.write_text('mode = "report"')
+    assert upstream.page("flask").files is sent
 
 
 def test_rules_that_change(upstream: FilteredUpstream, path: Path) -> None:

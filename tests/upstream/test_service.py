@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from itertools import islice
@@ -15,13 +17,14 @@ from pyoci.cache.backend import Backend
 from pyoci.cache.files import FileBackend
 from pyoci.errors import ClientLeft, Denied, NotFound, ProtocolError, Unreachable
 from pyoci.events import Events
+from pyoci.simple_api.verbatim import VerbatimFiles, packed
 from pyoci.upstream.circuit import Circuit
 from pyoci.upstream.page_cache import CachedAnswer
 from tests.clock import Clock
 from tests.registry import TestRegistry
 from tests.store.shelf import names, publish_wheel
 from tests.upstream.conftest import MakeUpstream
-from tests.upstreams import PackageIndex
+from tests.upstreams import JSON, PackageIndex, json_page
 
 FAILURES = [
     pytest.param({"status": 500}, id="500"),
@@ -426,3 +429,68 @@ class TestSharedCache:
         again = CachedAnswer.newer(known.to_bytes(), None, "hello-world")
         assert again == known
         assert CachedAnswer.newer(known.to_bytes(), known, "hello-world") is None
+
+
+class TestVerbatim:
+    """Pages without mistakes are passed on as they were sent."""
+
+    @pytest.fixture
+    def body(self, elsewhere: PackageIndex) -> bytes:
+        """The page of a project whose files have absolute URLs, as PyPI's have."""
+        for version in ("1.0", "2.0"):
+            filename = f"flask-{version}-py3-none-any.whl"
+            elsewhere.add(filename, version.encode(), url=f"{elsewhere.url}/files/{filename}")
+        return json_page("flask", elsewhere.projects["flask"]).encode()
+
+    @pytest.mark.parametrize("zipped", [True, False])
+    def test_they_are_kept_as_they_were_sent(
+        self, elsewhere: PackageIndex, make_upstream: MakeUpstream, body: bytes, zipped: bool
+    ) -> None:
+        """In all workers that share the cache, and in upstream's own gzip."""
+        elsewhere.zipped = zipped
+        pages = [make_upstream().page("flask") for _ in range(2)]
+        for page in pages:
+            assert isinstance(page.files, VerbatimFiles)
+            assert page.files.body() == body
+            assert (page.files.packed == gzip.compress(body)) == zipped
+            assert [file.filename for file in page.files] == [
+                file["filename"] for file in json.loads(body)["files"]
+            ]
+        assert pages[0] == pages[1]
+        assert elsewhere.asked("flask") == 1
+
+    @pytest.mark.parametrize("rest", [gzip.compress(b"more"), b"more"], ids=["member", "nonsense"])
+    def test_what_follows_in_gzip_is_left_out(
+        self, elsewhere: PackageIndex, make_upstream: MakeUpstream, body: bytes, rest: bytes
+    ) -> None:
+        """Clients get what was checked."""
+        headers = {"Content-Encoding": "gzip"}
+        elsewhere.answer = lambda _: Response(gzip.compress(body) + rest, 200, headers, content_type=JSON)
+        page = make_upstream().page("flask")
+        assert isinstance(page.files, VerbatimFiles)
+        assert page.files.packed == packed(body)
+
+    def test_a_change_in_the_cache_is_noticed(
+        self, elsewhere: PackageIndex, make_upstream: MakeUpstream, body: bytes, backend: Backend
+    ) -> None:
+        """Upstream is asked again."""
+        first = make_upstream()
+        found = first.page("flask")
+        key = f"upstream\0{first.address.key}\0flask"
+        kept = backend.get(key)
+        assert kept is not None
+        backend.put(key, kept[:-9] + b"x" + kept[-8:])
+        assert make_upstream().page("flask") == found
+        assert elsewhere.asked("flask") == 2
+
+    def test_a_page_that_changes(
+        self, elsewhere: PackageIndex, make_upstream: MakeUpstream, body: bytes, clock: Clock
+    ) -> None:
+        """The new one counts, and one with a mistake is written anew."""
+        upstream = make_upstream()
+        upstream.page("flask")
+        elsewhere.add("flask-3.0-py3-none-any.whl", b"3.0", size=-1)
+        clock.now += 601
+        page = upstream.page("flask")
+        assert not isinstance(page.files, VerbatimFiles)
+        assert [file.size for file in page.files] == [3, 3, None]

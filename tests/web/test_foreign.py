@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from packaging.version import Version
 from pypi_simple import ProjectPage as Parsed
 from werkzeug.test import EnvironBuilder
 
 from pyoci.distributions.names import ProjectName
 from pyoci.simple_api.model import ProjectStatus
+from pyoci.simple_api.verbatim import VerbatimFiles, packed, recognize
 from pyoci.store.models import ForeignPage
+from pyoci.upstream.client import UpstreamPage
 from pyoci.web.negotiation import Representation
-from pyoci.web.rendering import render_legacy, render_page
+from pyoci.web.rendering import as_sent, render_legacy, render_page
 from tests.upstream_pages import make_upstream_file, make_upstream_page
+from tests.upstreams import JSON
 from tests.web.doubles import MemoryStore
 
 WHEEL = make_upstream_file(
@@ -173,3 +179,60 @@ class TestServed:
     def test_files_are_linked_at_upstream(self, client: FlaskClient, name: str) -> None:
         """Clients download them directly."""
         assert client.get(f"/ghcr.io/acme/flask/{name}").status_code == 404
+
+
+BODY = json.dumps(
+    {
+        "meta": {"api-version": "1.4"},
+        "name": "flask",
+        "versions": ["3.1.0"],
+        "files": [
+            {
+                "filename": "flask-3.1.0-py3-none-any.whl",
+                "url": "https://files.example/flask-3.1.0-py3-none-any.whl",
+                "hashes": {"sha256": "ab" * 32},
+                "requires-python": None,
+            }
+        ],
+    }
+).encode()
+
+
+@pytest.fixture
+def sent() -> UpstreamPage:
+    """A page as upstream sent it."""
+    about = recognize(json.loads(BODY), BODY, "flask")
+    assert about is not None
+    return UpstreamPage.verbatim("flask", VerbatimFiles.of(packed(BODY), about))
+
+
+def test_a_page_is_passed_on_as_it_was_sent(
+    client: FlaskClient, store: MemoryStore, sent: UpstreamPage
+) -> None:
+    """Byte for byte, to clients that accept gzip and to others."""
+    store.elsewhere[ProjectName.parse("flask")] = ForeignPage(sent)
+    zipped = client.get("/ghcr.io/acme/flask/", headers={"Accept": JSON, "Accept-Encoding": "gzip"})
+    plain = client.get("/ghcr.io/acme/flask/", headers={"Accept": JSON})
+    assert (zipped.data, zipped.content_encoding) == (packed(BODY), "gzip")
+    assert plain.data == BODY
+    assert "Content-Encoding" not in plain.headers
+    assert zipped.headers["ETag"] != plain.headers["ETag"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda page: replace(page, status=ProjectStatus("quarantined")), id="status"),
+        pytest.param(lambda page: replace(page, versions=()), id="versions"),
+        pytest.param(lambda page: replace(page, files=tuple(page.files)), id="files"),
+        pytest.param(lambda page: page.of_version(Version("3.1.0")), id="one version"),
+    ],
+)
+def test_a_changed_page_is_rendered(
+    sent: UpstreamPage, change: Callable[[UpstreamPage], UpstreamPage]
+) -> None:
+    """So is HTML, and a page whose links are replaced."""
+    assert as_sent(sent, Representation.JSON, proxied=False) is sent.files
+    assert as_sent(change(sent), Representation.JSON, proxied=False) is None
+    assert as_sent(sent, Representation.HTML, proxied=False) is None
+    assert as_sent(sent, Representation.JSON, proxied=True) is None

@@ -1,0 +1,299 @@
+"""Pages of JSON that can be passed on as they were sent, because nothing in them would be changed.
+
+Reading ten thousand files one by one, and writing them again, takes most of the time of a page. Here each key
+is checked in all files at once. What isn't certainly right goes to `reading`, which leaves out the mistakes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from itertools import chain
+from typing import Any, NamedTuple, overload
+
+from cachetools import LRUCache
+
+from pyoci.simple_api import model
+from pyoci.simple_api.model import File, ProjectStatus
+from pyoci.simple_api.reading import FILES
+
+_LEVEL = 3  # of gzip; 6 takes twice the time for a tenth less
+_KEPT = 32 * 1024 * 1024  # bytes, as estimated, of files that were read
+FILE_BYTES = 1200  # bytes that the objects of a file take, besides its texts
+_API_VERSIONS = frozenset({"1.0", "1.1", "1.2", "1.3", "1.4"})
+_KEYS = frozenset({"meta", "name", "files", "versions", "project-status", "alternate-locations"})
+_META_KEYS = frozenset({"api-version", "_last-serial"})
+_LARGEST = 2**53
+# Lines, each of which is a value. They are a part of what `model` takes.
+_FILENAMES = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._+!-]*[A-Za-z0-9]\n)*", re.ASCII)
+_URLS = re.compile(
+    r"(?:https?://[A-Za-z0-9][A-Za-z0-9.-]*(?::(?:[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}))?"
+    r"/[A-Za-z0-9._~!$&()*+,;=:@%/-]*\n)*",
+    re.ASCII,
+)
+_SHA256S = re.compile(r"(?:[0-9a-f]{64}\n)*", re.ASCII)
+_TIMES = re.compile(r"(?:\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{6})?Z\n)*", re.ASCII)
+
+
+class Verbatim(NamedTuple):
+    """A page that can be passed on: what it says about the project, and the number of its files."""
+
+    versions: tuple[str, ...]
+    status: ProjectStatus | None
+    file_count: int
+
+
+def recognize(document: object, body: bytes, name: str) -> Verbatim | None:
+    """The page of the project `name` (normalised) whose JSON is `body`, and parsed `document`, if it can be
+    passed on. None if something in it is wrong, unknown, or only unusual.
+    """
+    try:
+        return _recognize(document, body, name)
+    except (KeyError, TypeError, ValueError, AttributeError):  # a key is missing, or of another type
+        return None
+
+
+def _recognize(document: Any, body: bytes, name: str) -> Verbatim | None:
+    files = document["files"]
+    if document.keys() - _KEYS or document["name"] != name or document.get("alternate-locations", []) != []:
+        return None
+    if type(files) is not list or set(map(type, files)) - {dict} or len(files) > FILES:
+        return None
+    about = Verbatim(_versions(document["versions"]), _status(document), len(files))
+    outer = len(document) + _keys_of_meta(document["meta"]) + len(document.get("project-status", ()))
+    if not _has_keys(body, outer + _keys_inside(files) + sum(map(len, files))):
+        return None
+    return about
+
+
+def _keys_inside(files: list[dict[str, Any]]) -> int:
+    """How many keys the objects in these files have. Raises ValueError if a file would be changed."""
+    keys = set(chain.from_iterable(files))
+    if keys - _CHECKS.keys() or (files and not keys >= _REQUIRED):
+        raise ValueError
+    count = 0
+    for key in keys:
+        column = [file[key] for file in files if key in file]
+        if (key in _REQUIRED and len(column) != len(files)) or not _CHECKS[key](column):
+            raise ValueError
+        count += sum(len(value) for value in column if type(value) is dict)
+    return count
+
+
+def _keys_of_meta(meta: Any) -> int:
+    """How many there are. Raises ValueError if it says something unknown."""
+    serial = str(meta.get("_last-serial", 0))
+    if meta.keys() - _META_KEYS or meta["api-version"] not in _API_VERSIONS or not serial.isdecimal():
+        raise ValueError
+    return len(meta)
+
+
+def _has_keys(body: bytes, count: int) -> bool:
+    """Whether JSON, on one line and without blanks after strings, has that many keys. If it has more, some
+    are there twice in one object, and clients might take others than were checked here.
+    """
+    plain = body.startswith(b"{") and not any(blank in body for blank in (b"\n", b"\r", b"\t", b'" '))
+    return plain and body.count(b'":') == count
+
+
+def _versions(versions: Any) -> tuple[str, ...]:
+    """Raises ValueError if some would be left out."""
+    found = tuple(dict.fromkeys(versions))
+    if type(versions) is not list or len(found) != len(versions) or not all(map(_is_version, found)):
+        raise ValueError
+    return found
+
+
+def _is_version(text: object) -> bool:
+    return type(text) is str and 0 < len(text) <= 200 and text.isascii() and text.isprintable()
+
+
+def _status(document: Any) -> ProjectStatus | None:
+    """Raises ValueError if it would be changed."""
+    if "project-status" not in document:
+        return None
+    found = model.status(document["project-status"])
+    reason = {"reason": found.reason} if found and found.reason else {}
+    if found is None or document["project-status"] != {"status": found.status, **reason}:
+        raise ValueError
+    return found
+
+
+# Each gets the values of one key in all files, and says whether all of them are as `model` would have them.
+
+
+def _lines(pattern: re.Pattern[str], texts: list[str], longest: int) -> bool:
+    joined = "\n".join((*texts, ""))
+    return (
+        joined.count("\n") == len(texts)
+        and max(map(len, texts), default=0) <= longest
+        and pattern.fullmatch(joined) is not None
+    )
+
+
+def _are_filenames(column: list[Any]) -> bool:
+    return _lines(_FILENAMES, column, 255)
+
+
+def _are_urls(column: list[Any]) -> bool:
+    return _lines(_URLS, column, 4000)
+
+
+def _are_hashes(column: list[Any]) -> bool:
+    if set(map(type, column)) - {dict} or set(map(len, column)) - {1}:
+        return False
+    return _lines(_SHA256S, [hashes["sha256"] for hashes in column], 64)
+
+
+def _are_sizes(column: list[Any]) -> bool:
+    return not set(map(type, column)) - {int} and min(column) >= 0 and max(column) <= _LARGEST
+
+
+def _are_times(column: list[Any]) -> bool:
+    if not _lines(_TIMES, column, 27):
+        return False
+    for day in {text[:10] for text in column}:
+        date.fromisoformat(day)
+    return True
+
+
+def _are_unchanged(read: Callable[[object], object]) -> Callable[[list[Any]], bool]:
+    """Whether `read` changes none of these values, which are few different ones; null is no value."""
+    return lambda column: all(
+        value is None or (type(value) is str and read(value) == value) for value in set(column)
+    )
+
+
+def _are_yanks(column: list[Any]) -> bool:
+    """Also reasons with blanks that `model` would leave out."""
+    reasons = {value for value in column if type(value) is str}
+    return not set(map(type, column)) - {bool, str} and all(
+        len(reason) <= 2000 and reason.isprintable() and type(model.yanked(reason)) is str
+        for reason in reasons
+    )
+
+
+def _are_core_metadata(column: list[Any]) -> bool:
+    return not set(map(type, column)) - {bool, dict} and _are_hashes(
+        [value for value in column if type(value) is dict]
+    )
+
+
+def _are_booleans(column: list[Any]) -> bool:
+    return not set(map(type, column)) - {bool}
+
+
+def _are_urls_or_null(column: list[Any]) -> bool:
+    return _are_urls([value for value in column if value is not None])
+
+
+_REQUIRED = frozenset({"filename", "url", "hashes"})
+_METADATA_KEYS = next(field.spellings for field in model.FIELDS if field.key == "core-metadata")
+_CHECKS: dict[str, Callable[[list[Any]], bool]] = {
+    "filename": _are_filenames,
+    "url": _are_urls,
+    "hashes": _are_hashes,
+    "size": _are_sizes,
+    "upload-time": _are_times,
+    "requires-python": _are_unchanged(model.text),
+    "provenance": _are_urls_or_null,
+    "gpg-sig": _are_booleans,
+    "yanked": _are_yanks,
+    **dict.fromkeys(_METADATA_KEYS, _are_core_metadata),
+}
+
+
+def packed(body: bytes) -> bytes:
+    """The JSON of a page, compressed as clients get it."""
+    return gzip.compress(body, compresslevel=_LEVEL, mtime=0)
+
+
+class _Kept:
+    """The files of the pages that were read last. One for the process."""
+
+    def __init__(self, size: int) -> None:
+        self._guard = threading.Lock()
+        self._known: LRUCache[str, tuple[File, ...]] = LRUCache(
+            size, getsizeof=lambda files: 1000 + (FILE_BYTES + 200) * len(files)
+        )
+
+    def get_or_read(self, key: str, read: Callable[[], tuple[File, ...]]) -> tuple[File, ...]:
+        with self._guard:
+            known = self._known.get(key)
+        if known is None:
+            known = read()
+            with self._guard:
+                if self._known.getsizeof(known) <= self._known.maxsize:
+                    self._known[key] = known
+        return known
+
+
+_kept = _Kept(_KEPT)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VerbatimFiles(Sequence[File]):
+    """The files of a page that is passed on as it was sent. They are read when they are needed.
+
+    `packed` is the JSON of the whole page, compressed with gzip. `about` is what else it says.
+    """
+
+    packed: bytes = field(repr=False)
+    about: Verbatim
+    fingerprint: str
+
+    @classmethod
+    def of(cls, packed: bytes, about: Verbatim) -> VerbatimFiles:
+        return cls(packed, about, hashlib.sha256(packed).hexdigest())
+
+    def body(self) -> bytes:
+        """The JSON of the page."""
+        return gzip.decompress(self.packed)
+
+    def __len__(self) -> int:
+        return self.about.file_count
+
+    def __iter__(self) -> Iterator[File]:
+        return iter(self._files())
+
+    @overload
+    def __getitem__(self, index: int) -> File: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[File, ...]: ...
+    def __getitem__(self, index: int | slice) -> File | tuple[File, ...]:
+        return self._files()[index]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and self._files() == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def _files(self) -> tuple[File, ...]:
+        return _kept.get_or_read(
+            self.fingerprint, lambda: tuple(map(_file, json.loads(self.body())["files"]))
+        )
+
+
+def _file(entry: dict[str, Any]) -> File:
+    """A file of a page that was recognized."""
+    get = entry.get
+    metadata: Iterable[Any] = (entry[key] for key in _METADATA_KEYS if key in entry)
+    return File(
+        entry["filename"],
+        entry["url"],
+        entry["hashes"],
+        get("size"),
+        get("upload-time"),
+        get("requires-python"),
+        get("provenance"),
+        get("gpg-sig"),
+        next(iter(metadata), None) or None,
+        model.yanked(get("yanked")),
+    )

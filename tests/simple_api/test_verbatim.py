@@ -1,0 +1,258 @@
+"""Pages that are passed on as they were sent: which are, and that reading them says the same as usual."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pyoci.simple_api import model
+from pyoci.simple_api.reading import read_page
+from pyoci.simple_api.verbatim import _CHECKS, VerbatimFiles, packed, recognize
+from pyoci.simple_api.writing import page_html, page_json
+
+SHA = "0123456789abcdef" * 4
+NAME = "hello-world"
+BASE = "https://packages.example/simple/hello-world/"
+
+
+def entry(number: int = 0, **keys: Any) -> dict[str, Any]:
+    """A file as PyPI describes one; a key given as `...` isn't there."""
+    filename = f"hello_world-1.{number}-py3-none-any.whl"
+    usual = {
+        "core-metadata": {"sha256": SHA},
+        "data-dist-info-metadata": {"sha256": SHA},
+        "filename": filename,
+        "hashes": {"sha256": SHA},
+        "provenance": None,
+        "requires-python": ">=3.8",
+        "size": 1234,
+        "upload-time": "2026-01-02T03:04:05.678901Z",
+        "url": f"https://files.example/packages/ab/{filename}",
+        "yanked": False,
+    }
+    keys = usual | {key.replace("_", "-"): value for key, value in keys.items()}
+    return {key: value for key, value in keys.items() if value is not ...}
+
+
+def page(*files: Any, **keys: Any) -> dict[str, Any]:
+    """A page as PyPI sends one."""
+    usual = {
+        "alternate-locations": [],
+        "files": list(files),
+        "meta": {"_last-serial": 12345, "api-version": "1.4"},
+        "name": NAME,
+        "project-status": {"status": "active"},
+        "versions": ["1.0", "1.1"],
+    }
+    keys = usual | {key.replace("_", "-"): value for key, value in keys.items()}
+    return {key: value for key, value in keys.items() if value is not ...}
+
+
+def is_recognized(document: Any) -> bool:
+    body = json.dumps(document).encode()
+    return recognize(json.loads(body), body, NAME) is not None
+
+
+GOOD = [
+    page(),
+    page(entry()),
+    page(entry(), entry(1)),
+    page(entry(core_metadata=False, data_dist_info_metadata=False), entry(1, core_metadata=True)),
+    page(entry(core_metadata=..., data_dist_info_metadata=...)),
+    page(entry(requires_python=None), entry(1, requires_python=...)),
+    page(entry(provenance="https://packages.example/integrity/x/provenance")),
+    page(entry(yanked="it is broken: äöü"), entry(1, yanked=True), entry(2, yanked=...)),
+    page(entry(yanked="two  blanks ")),
+    page(entry(size=..., upload_time=...), entry(1, size=0), entry(2, size=2**53)),
+    page(entry(upload_time="2026-01-02T03:04:05Z")),
+    page(entry(gpg_sig=True), entry(1, gpg_sig=False)),
+    page(entry(url="http://127.0.0.1:45678/packages/x.whl")),
+    page(entry(), alternate_locations=..., project_status=...),
+    page(entry(), project_status={"status": "archived", "reason": "no time"}),
+    page(entry(), meta={"api-version": "1.0"}),
+    page(entry(), meta={"api-version": "1.1", "_last-serial": "40585097"}),
+    page(entry(), versions=[]),
+]
+
+
+@pytest.mark.parametrize("document", GOOD, ids=range(len(GOOD)))
+def test_what_is_passed_on_is_read_as_usual(document: dict[str, Any]) -> None:
+    """The files are those that reading each by itself finds, in HTML and JSON, too."""
+    body = json.dumps(document).encode()
+    about = recognize(json.loads(body), body, NAME)
+    assert about is not None
+    files = VerbatimFiles.of(packed(body), about)
+    usual = read_page(document, NAME, BASE)
+
+    assert (about.versions, about.status) == (usual.versions, usual.status)
+    assert tuple(files) == usual.files == files[:]
+    assert len(files) == len(document["files"])
+    assert files.body() == body
+    passed = replace(usual, files=files)
+    assert page_html(passed) == page_html(usual)
+    assert page_json(passed) == page_json(usual)
+
+
+BAD_FILES: list[Any] = [
+    {},
+    None,
+    [],
+    "hello_world-1.0-py3-none-any.whl",
+    entry(filename=...),
+    entry(url=...),
+    entry(hashes=...),
+    entry(filename=None),
+    entry(filename=3),
+    entry(filename=""),
+    entry(filename="../x.whl"),
+    entry(filename=".x.whl"),
+    entry(filename="x.whl "),
+    entry(filename="a/b.whl"),
+    entry(filename="a.whl\nb.whl"),
+    entry(filename="a" * 256),
+    entry(filename="ä.whl"),
+    entry(url=None),
+    entry(url="x.whl"),
+    entry(url="javascript:alert(1)"),
+    entry(url="ftp://files.example/x.whl"),
+    entry(url="https://user:password@files.example/x.whl"),
+    entry(url="https://files.example/x.whl#sha256=1"),
+    entry(url="https://files.example/x y.whl"),
+    entry(url="https://files.example:99999/x.whl"),
+    entry(url="https://files.example/" + "x" * 4000),
+    entry(url="https://files.example/x.whl\nhttps://files.example/y.whl"),
+    entry(hashes=None),
+    entry(hashes={}),
+    entry(hashes={"md5": SHA[:32]}),
+    entry(hashes={"sha256": SHA, "md5": SHA[:32]}),
+    entry(hashes={"sha256": SHA.upper()}),
+    entry(hashes={"sha256": SHA[1:]}),
+    entry(hashes={"sha256": None}),
+    entry(size=None),
+    entry(size=-1),
+    entry(size=2**53 + 1),
+    entry(size=1.0),
+    entry(size=True),
+    entry(size="1"),
+    entry(upload_time=None),
+    entry(upload_time="2026-02-30T03:04:05Z"),
+    entry(upload_time="0000-01-01T03:04:05Z"),
+    entry(upload_time="2026-01-02T24:04:05Z"),
+    entry(upload_time="2026-01-02T03:04:05"),
+    entry(upload_time=3),
+    entry(requires_python=3),
+    entry(requires_python=""),
+    entry(requires_python=">=3.8\n"),
+    entry(requires_python=["3"]),
+    entry(provenance="x"),
+    entry(provenance=3),
+    entry(gpg_sig=None),
+    entry(gpg_sig=1),
+    entry(yanked=None),
+    entry(yanked=""),
+    entry(yanked=" "),
+    entry(yanked="x" * 2001),
+    entry(yanked=0),
+    entry(yanked="two\nlines"),
+    entry(yanked="\ud800"),
+    entry(yanked={}),
+    entry(core_metadata=None),
+    entry(core_metadata="true"),
+    entry(core_metadata={}),
+    entry(core_metadata={"md5": SHA[:32]}),
+    entry(data_dist_info_metadata=1),
+    entry(another=1),
+]
+BAD_PAGES: list[Any] = [
+    [],
+    None,
+    page(entry(), name="another"),
+    page(entry(), name="Hello_World"),
+    page(entry(), name=...),
+    page(entry(), files=...),
+    page(files={}),
+    page(files="x"),
+    page(entry(), meta=...),
+    page(entry(), meta={}),
+    page(entry(), meta={"api-version": "2.0"}),
+    page(entry(), meta={"api-version": "1.9"}),
+    page(entry(), meta={"api-version": "1.4", "tracks": ["https://packages.example/"]}),
+    page(entry(), meta={"api-version": "1.4", "_last-serial": None}),
+    page(entry(), alternate_locations=["https://packages.example/"]),
+    page(entry(), alternate_locations=None),
+    page(entry(), versions=...),
+    page(entry(), versions=None),
+    page(entry(), versions=["1.0", "1.0"]),
+    page(entry(), versions=["1.0", None]),
+    page(entry(), versions=["x" * 201]),
+    page(entry(), versions={"1.0": 1}),
+    page(entry(), project_status=None),
+    page(entry(), project_status="active"),
+    page(entry(), project_status={"status": "gone"}),
+    page(entry(), project_status={"status": "archived", "reason": None}),
+    page(entry(), project_status={"status": "archived", "reason": 3}),
+    page(entry(), project_status={"status": "active", "x": 1}),
+    page(entry(), another=1),
+]
+
+
+@pytest.mark.parametrize("broken", BAD_FILES, ids=range(len(BAD_FILES)))
+def test_a_file_with_a_mistake(broken: Any) -> None:
+    """The page isn't passed on, wherever the file stands."""
+    assert not is_recognized(page(broken))
+    assert not is_recognized(page(entry(), broken, entry(2)))
+
+
+@pytest.mark.parametrize("document", BAD_PAGES, ids=range(len(BAD_PAGES)))
+def test_a_page_with_a_mistake(document: Any) -> None:
+    assert not is_recognized(document)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"size": 1234', b'"size": 1, "size": 1234'),
+        (b'"size": 1234', b'"\\u0073ize": 1, "size": 1234'),
+        (b'"yanked": false', b'"yanked" : true, "yanked": false'),
+        (b'"yanked": false', b'"yanked"\n: true, "yanked": false'),
+        (b'"sha256"', b'"sha256": "x", "sha256"'),
+        (b'"files"', b'"files": [], "files"'),
+        (b'"status"', b'"status": "quarantined", "status"'),
+        (b'"api-version"', b'"api-version": "2.0", "api-version"'),
+    ],
+)
+def test_keys_twice(old: bytes, new: bytes) -> None:
+    """Parsers differ in which of two equal keys they take, so such a page is written anew."""
+    body = json.dumps(page(entry())).encode()
+    changed = body.replace(old, new, 1)
+    assert json.loads(changed) == json.loads(body)
+    assert recognize(json.loads(body), body, NAME) is not None
+    assert recognize(json.loads(changed), changed, NAME) is None
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_other_encodings(encoding: str) -> None:
+    """json reads them; clients expect UTF-8 without a mark at its beginning."""
+    body = json.dumps(page(entry())).encode(encoding)
+    assert recognize(json.loads(body), body, NAME) is None
+
+
+def test_mixtures() -> None:
+    """Of pages with random good and broken files, exactly those without broken ones are passed on."""
+    seeds = random.Random(18)
+    good = [file for document in GOOD for file in document["files"]]
+    for _ in range(300):
+        files = seeds.choices(good, k=seeds.randrange(20))
+        broken = seeds.choices(BAD_FILES, k=seeds.randrange(2))
+        mixed = [*files, *broken]
+        seeds.shuffle(mixed)
+        assert is_recognized(page(*mixed)) == (not broken)
+
+
+def test_each_key_is_known() -> None:
+    """A key that pages have is checked here, too; otherwise no page with it would be passed on."""
+    assert {key for field in model.FIELDS for key in field.spellings} <= _CHECKS.keys()
