@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException
 
 from pyoci import errors
 from pyoci.events import Events
-from pyoci.web import addresses, answers, negotiation
+from pyoci.web import addresses, answers, negotiation, people
 from pyoci.web.context import site
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _known(error: errors.PyOCIError) -> Response:
             answer.headers["Accept-Encoding"] = "identity"  # RFC 9110, section 12.5.3
         case errors.AlreadyExists() if negotiation.prefers_json(request.headers.get("Accept", "")):
             _as_json(answer, one_line(error.message))
-        case addresses.NoRegistry(probed=True):
+        case addresses.NoRegistry(probed=True) if not people.wanted():
             answer.headers["Cache-Control"] = _WEEK
         case errors.NotSupported():
             answer.headers["Allow"] = "GET, HEAD, POST"
@@ -177,7 +177,11 @@ def _answer(status: int, message: str, kind: str) -> Response:
     """
     line = one_line(message)
     request.environ["pyoci.error"] = f"{kind}: {line}"
-    return answers.text(line, f"{status} {line}")
+    if kind == errors.Exhausted.__name__ or not people.wanted():  # a page takes memory
+        return answers.text(line, f"{status} {line}")
+    answer = people.refusal(status, message)
+    answer.status = f"{status} {line}"
+    return answer
 
 
 def _as_json(answer: Response, message: str) -> None:

@@ -18,6 +18,7 @@ from pyoci.oci.registries import DEFAULT
 from pyoci.pages import catalogue, frame, links, usage
 from pyoci.pages.description import Description, Descriptions
 from pyoci.pages.project import Place, project_html
+from pyoci.pages.refusals import refusal_html
 from pyoci.simple_api.model import Page
 from pyoci.store.models import ForeignPage, Namespace, ProjectPage, Root
 from pyoci.upstream.client import UpstreamPage
@@ -119,6 +120,23 @@ def home() -> Response:
     )
     answer = answers.rendered(_rendered(content, answers.gzip_is_welcome()))
     answer.status_code = 400 if mistake else answer.status_code
+    return answer
+
+
+def refusal(status: int, message: str) -> Response:
+    """A refusal as a page; its status line and its other headers are for the caller to set."""
+    registry = request.environ.get("pyoci.registry")
+    content = refusal_html(
+        status,
+        message,
+        _home(),
+        registry=str(registry) if registry is not None else "",
+        signed_in="Authorization" in request.headers,
+        below=registry is not None and len(_below().split("/")) > 2,
+    )
+    answer = Response(content, content_type=HTML)
+    answer.headers.extend([("Cache-Control", "no-store"), ("Vary", "Accept"), *frame.headers()])
+    answer.headers["X-Content-Type-Options"] = "nosniff"
     return answer
 
 

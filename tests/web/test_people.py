@@ -9,7 +9,15 @@ import pytest
 from flask.testing import FlaskClient
 
 from pyoci.distributions.names import ProjectName
-from pyoci.errors import NotFound
+from pyoci.errors import (
+    Denied,
+    Exhausted,
+    NotFound,
+    ProtocolError,
+    RateLimited,
+    Unauthorized,
+    Unavailable,
+)
 from pyoci.store.models import ProjectSummary
 from pyoci.web.negotiation import is_browser
 from tests.builders import make_metadata
@@ -364,3 +372,105 @@ class TestHome:
             text = client.get(f"{path}?registry=quay.io&namespace=acme", headers=BROWSER).text
             assert f'href="{link}"' in text
             assert "http://localhost/packages/" in text
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("failure", "status", "sentences"),
+        [
+            pytest.param(
+                Unauthorized("ghcr.io asks for credentials"),
+                401,
+                ["Sign in</h1>", "Ghcr.io asks for credentials.", "read:packages", 'href="?sign-in"'],
+                id="no credentials",
+            ),
+            pytest.param(
+                Denied("ghcr.io doesn&t <let> you"),
+                403,
+                ["doesn&amp;t &lt;let&gt; you", "?sign-in"],
+                id="denied",
+            ),
+            pytest.param(
+                NotFound("there is no project hello-world here"),
+                404,
+                ["There is nothing here</h1>", "Check the spelling", 'href="../"', "Start page"],
+                id="absent",
+            ),
+            pytest.param(RateLimited("wait", 7), 429, ["Too many requests", "Try again"], id="rate"),
+            pytest.param(Unavailable("ghcr.io can't be reached"), 503, ["Not now", "Try again"], id="down"),
+            pytest.param(ProtocolError("ghcr.io answered nonsense"), 502, ["makes no sense"], id="nonsense"),
+            pytest.param(
+                OSError("token-of-somebody"), 500, ["Something is wrong on this server"], id="a defect"
+            ),
+        ],
+    )
+    @pytest.mark.parametrize("path", [PROJECT, INDEX])
+    def test_each_is_a_page(
+        self,
+        client: FlaskClient,
+        store: MemoryStore,
+        path: str,
+        failure: Exception,
+        status: int,
+        sentences: list[str],
+    ) -> None:
+        """It says what to do. Its status and its other headers are those that clients get."""
+        store.failure = failure
+        page, other = client.get(path, headers=BROWSER), client.get(path)
+        assert page.status == other.status
+        assert page.status_code == status
+        for name in ("WWW-Authenticate", "Retry-After", "X-PyOCI", "Cache-Control"):
+            assert page.headers.get(name) == other.headers.get(name)
+        assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
+        assert page.headers["Vary"] == "Accept"
+        assert page.headers["X-Content-Type-Options"] == "nosniff"
+        assert other.content_type == "text/plain; charset=utf-8"
+        for sentence in sentences:
+            if not (path == INDEX and sentence == 'href="../"'):
+                assert sentence in page.text
+        assert "token-of-somebody" not in page.text
+
+    def test_the_dialogue(self, client: FlaskClient, store: MemoryStore) -> None:
+        """The browser asks again after wrong credentials, and shows the page after right ones."""
+        store.put(WHEEL)
+        store.password = "right"
+        assert client.get(PROJECT, headers=BROWSER).headers["WWW-Authenticate"] == 'Basic realm="pyoci"'
+        wrong = client.get(PROJECT, headers=BROWSER, auth=("me", "wrong"))
+        assert wrong.status_code == 401
+        assert "rejected these credentials" in wrong.text
+        assert client.get(PROJECT, headers=BROWSER, auth=("me", "right")).status_code == 200
+
+    @pytest.mark.parametrize(
+        ("path", "status", "sentence"),
+        [
+            ("/nonsense/acme/", 404, "is not a registry"),
+            ("/forbidden.example/acme/", 403, "The operator of this server decides"),
+            ("/ghcr.io/acme/a/+b/c", 404, "There is nothing here"),
+            ("/ghcr.io/", 404, "Start page"),
+            ("/favicon.ico", 404, "Start page"),
+            (f"{PROJECT}?format=html", 404, "there is no project hello-world"),
+        ],
+    )
+    def test_addresses(self, client: FlaskClient, path: str, status: int, sentence: str) -> None:
+        """A wrong address, and a registry that isn't allowed."""
+        answer = client.get(path, headers=BROWSER)
+        assert answer.status_code == status
+        assert sentence in answer.text
+        assert answer.headers["Cache-Control"] == "no-store"
+
+    def test_somebody_signed_in(self, client: FlaskClient, store: MemoryStore) -> None:
+        """A browser can't sign out, so the page says how to be somebody else."""
+        store.failure = Denied("no")
+        assert "A private window" in client.get(PROJECT, headers=BROWSER, auth=("me", "secret")).text
+
+    def test_writes_are_refused_in_text(self, client: FlaskClient) -> None:
+        """A form on a page of another site gets no page, and writes nothing."""
+        elsewhere = {**BROWSER, "Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
+        answer = client.post(INDEX, headers=elsewhere, data={"name": "x"})
+        assert answer.status_code == 403
+        assert answer.content_type == "text/plain; charset=utf-8"
+
+    def test_without_memory(self, client: FlaskClient, store: MemoryStore) -> None:
+        """A page would need more of it."""
+        store.failure = Exhausted("there is no memory left")
+        assert client.get(PROJECT, headers=BROWSER).content_type == "text/plain; charset=utf-8"
