@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pyoci import library
 from pyoci.config import ClientSettings, WrongSettings
 from pyoci.errors import InvalidRequest, NotFound, ProtocolError
 from pyoci.library import Anonymous, open_index
@@ -177,3 +178,23 @@ print(sorted(name for name in sys.modules if name.startswith(("pyoci.web", "pyoc
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout == "[]\n[]\n"
+
+
+def test_names_are_imported_when_they_are_used() -> None:
+    """The keyring's backend, which clients start for each password, loads no HTTP client and no settings."""
+    script = """
+import sys, pyoci.library.keyring_backend
+heavy = {"requests", "urllib3", "packaging", "pyoci.config", "pyoci.store", "pyoci.maintenance"}
+print(sorted(heavy & sys.modules.keys()))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_the_names_of_the_library() -> None:
+    """Each that is announced is there, and no other."""
+    assert all(getattr(library, name) is not None for name in library.__all__)
+    with pytest.raises(AttributeError, match=r"module 'pyoci\.library' has no attribute 'nonsense'"):
+        _ = library.nonsense
