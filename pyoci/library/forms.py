@@ -57,6 +57,7 @@ class UploadForm:
             "version": str(self._distribution.version),
             "filetype": self._distribution.filetype,
             "sha256_digest": self._file.sha256,
+            **({"attestations": self._file.attestations} if self._file.attestations else {}),
         }
 
 

@@ -51,9 +51,9 @@ class Index(ABC):
         """
 
     @abstractmethod
-    def publish(self, path: Path, progress: Progress | None = None) -> File:
-        """Publish a wheel or an sdist. To publish an identical file again succeeds. Raises AlreadyExists, and
-        InvalidRequest with nothing stored.
+    def publish(self, path: Path, progress: Progress | None = None, *, attested: bool = False) -> File:
+        """Publish a wheel or an sdist, with the attestations beside it if `attested` is true. To publish an
+        identical file again succeeds. Raises AlreadyExists, and InvalidRequest with nothing stored.
         """
 
     @abstractmethod

@@ -19,7 +19,7 @@ from pyoci.maintenance.parallel import in_parallel
 from pyoci.store.writing.incoming import IncomingFile
 
 JOBS = 8  # files that are published at the same time
-_COMPANIONS = (".asc", ".sig", ".publish.attestation", ".sigstore", ".sigstore.json")
+_COMPANIONS = (".asc", ".sig", ".attestation", ".sigstore", ".sigstore.json")
 
 Watch = Callable[[Path], Progress]  # is called when a file's turn has come
 
@@ -54,15 +54,21 @@ def find_files(names: Iterable[str]) -> tuple[tuple[Path, ...], tuple[Outcome, .
 
 
 def publish_files(
-    index: Index, paths: Sequence[Path], *, watch: Watch | None = None, jobs: int = JOBS
+    index: Index,
+    paths: Sequence[Path],
+    *,
+    watch: Watch | None = None,
+    jobs: int = JOBS,
+    attested: bool = False,
 ) -> Generator[Outcome]:
     """Publish files side by side, and give each outcome as soon as it is known. All wheels are there before
-    the first sdist begins, so that no client builds what it could have downloaded.
+    the first sdist begins, so that no client builds what it could have downloaded. With `attested`, a file is
+    published with the attestations beside it, or not at all.
 
     To close the iterator ends the work: what is being sent is broken off, and nothing of it is stored.
     """
     stopped = threading.Event()
-    publish = partial(_publish, index, stopped, watch)
+    publish = partial(_publish, partial(index.publish, attested=attested), stopped, watch)
     wheels = [path for path in paths if path.suffix == ".whl"]
     others = [path for path in paths if path.suffix != ".whl"]
     try:
@@ -72,14 +78,14 @@ def publish_files(
         stopped.set()
 
 
-def check_files(index: Index, paths: Sequence[Path]) -> Iterator[Outcome]:
+def check_files(index: Index, paths: Sequence[Path], *, attested: bool = False) -> Iterator[Outcome]:
     """What `publish_files` would do, as far as that can be known without writing: the files are verified, and
     compared with those of the index.
     """
     known: dict[str, dict[str, File]] = {}
     for path in paths:
         try:
-            file = _verified(path)
+            file = _verified(path, attested=attested)
             if file.project not in known:
                 known[file.project] = _files_of(index, file.project)
             there = known[file.project].get(file.filename)
@@ -92,7 +98,9 @@ def check_files(index: Index, paths: Sequence[Path]) -> Iterator[Outcome]:
             yield Outcome(path, error=exc)
 
 
-def _publish(index: Index, stopped: threading.Event, watch: Watch | None, path: Path) -> Outcome:
+def _publish(
+    publish: Callable[[Path, Progress], File], stopped: threading.Event, watch: Watch | None, path: Path
+) -> Outcome:
     moved = watch(path) if watch is not None else None
 
     def progress(count: int) -> None:
@@ -103,15 +111,15 @@ def _publish(index: Index, stopped: threading.Event, watch: Watch | None, path: 
 
     try:
         progress(0)
-        return Outcome(path, index.publish(path, progress))
+        return Outcome(path, publish(path, progress))
     except PyOCIError as exc:
         return Outcome(path, error=exc)
     except OSError as exc:  # the file was changed or removed meanwhile
         return Outcome(path, error=InvalidRequest(f"{path} can't be read any more: {exc.strerror}"))
 
 
-def _verified(path: Path) -> File:
-    with LocalFile(path) as form:
+def _verified(path: Path, *, attested: bool) -> File:
+    with LocalFile(path, attested=attested) as form:
         new = IncomingFile(form, datetime.now(UTC)).file()
     return File(
         project=new.distribution.name.normalized,

@@ -78,8 +78,8 @@ class RegistryIndex(Index):
         with closing(self.store.open(self.namespace, name, file.filename, self.caller, sha256=sha256)) as it:
             yield iter(it)
 
-    def publish(self, path: Path, progress: Progress | None = None) -> File:
-        with LocalFile(path, progress) as form:
+    def publish(self, path: Path, progress: Progress | None = None, *, attested: bool = False) -> File:
+        with LocalFile(path, progress, attested=attested) as form:
             published = self.store.publish(self.namespace, form, self.caller)
         return File.stored(published.file.distribution.name.normalized, published.file)
 

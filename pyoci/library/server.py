@@ -93,8 +93,8 @@ class ServerIndex(Index):
             hashes = {"sha256": file.sha256} if file.sha256 is not None else {}
             yield verified(stream.pieces(READ_PIECE), file.filename, file.size, hashes)
 
-    def publish(self, path: Path, progress: Progress | None = None) -> File:
-        with uploads.LocalFile(path, progress) as file:
+    def publish(self, path: Path, progress: Progress | None = None, *, attested: bool = False) -> File:
+        with uploads.LocalFile(path, progress, attested=attested) as file:
             form = forms.UploadForm(file)
             call = self._call("POST", self._url, {"Content-Type": form.content_type})
             answer = self._transport.upload(replace(call, body=form, repeatable=False))

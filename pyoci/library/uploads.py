@@ -1,8 +1,12 @@
-"""LocalFile: a wheel or sdist on disk, as the store and the upload form take it."""
+"""LocalFile: a wheel or sdist on disk, as the store and the upload form take it, with the attestations beside
+it.
+"""
 
 from __future__ import annotations
 
+import glob
 import hashlib
+import json
 import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, suppress
@@ -18,6 +22,7 @@ from pyoci.library.index import Progress
 from pyoci.store.models import Upload
 
 _PIECE = 256 * 1024  # bytes
+_ATTESTATIONS_LIMIT = 256 * 1024  # bytes of those of a file, as servers take them
 _HYPHENS = 10  # in a file name at which the version may begin
 
 
@@ -27,16 +32,22 @@ class LocalFile(AbstractContextManager["LocalFile"]):
     """
 
     def __init__(
-        self, path: Path, progress: Progress | None = None, *, project: ProjectName | None = None
+        self,
+        path: Path,
+        progress: Progress | None = None,
+        *,
+        project: ProjectName | None = None,
+        attested: bool = False,
     ) -> None:
-        """`project` is the project of the file, if it is known. Raises InvalidRequest if the file can't be
-        opened.
+        """`project` is the project of the file, if it is known. With `attested` the attestations beside it
+        are published as well. Raises InvalidRequest if the file can't be opened, or they can't be used.
         """
         self.path = path
         self.project = project or project_in(path)
         self._progress = progress
         if path.exists() and not path.is_file():  # a pipe may have no end
             raise InvalidRequest(f"{path} is not a regular file; expected a wheel or an sdist")
+        self.attestations = read_attestations(path) if attested else ""
         try:
             with ExitStack() as opened:
                 self._content = opened.enter_context(path.open("rb"))
@@ -79,7 +90,44 @@ class LocalFile(AbstractContextManager["LocalFile"]):
         content.seek(0)
         digests = {"sha256": self.sha256}
         name = "" if self.project is None else self.project.normalized
-        return Upload(filename=self.path.name, content=content, size=self.size, name=name, digests=digests)
+        return Upload(
+            filename=self.path.name,
+            content=content,
+            size=self.size,
+            name=name,
+            digests=digests,
+            attestations=self.attestations,
+        )
+
+
+def read_attestations(path: Path) -> str:
+    """The attestations beside a file, `<name>.publish.attestation` and the like, as one JSON array (PEP 740).
+    Raises InvalidRequest if there are none.
+    """
+    found = sorted(path.parent.glob(f"{glob.escape(path.name)}.*.attestation"))
+    if not found:
+        raise InvalidRequest(f"{path} has no attestation; expected {path.name}.publish.attestation beside it")
+    texts = list(map(_attestation, found))
+    text = f"[{','.join(texts)}]"
+    size = len(text.encode())
+    if size > _ATTESTATIONS_LIMIT:
+        raise InvalidRequest(
+            f"the attestations of {path} have {size} bytes; expected at most {_ATTESTATIONS_LIMIT}"
+        )
+    return text
+
+
+def _attestation(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            text = file.read(_ATTESTATIONS_LIMIT + 1).decode()
+        if isinstance(json.loads(text), dict):
+            return text.strip()
+    except OSError as exc:
+        raise InvalidRequest(f"{path} can't be read: {exc.strerror}; expected an attestation") from exc
+    except (ValueError, RecursionError):
+        pass
+    raise InvalidRequest(f"{path} is no attestation; expected a JSON object (PEP 740)")
 
 
 def project_in(path: Path) -> ProjectName | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import pty
 import subprocess
@@ -127,3 +128,61 @@ def test_bars_on_a_terminal(server: str, write: WriteFile, no_color: str) -> Non
     assert text.endswith(f"published {wheel.name}\r\n")
     assert "2.0/2.0 MB" in text
     assert ("\x1b[32m" in text) is not bool(no_color)
+
+
+class TestAttestations:
+    """Of `--attestations`: the files beside the distributions, as twine and uv send them."""
+
+    def stored(self, folder: Path) -> list[str | None]:
+        """What the registry has for each file."""
+        blobs = (path.read_bytes() for path in folder.rglob("*") if path.is_file())
+        configs = [json.loads(blob) for blob in blobs if blob.startswith(b'{"filename"')]
+        return [each.get("attestations") for each in configs]
+
+    def test_are_stored(self, index: str, run: Run, write: WriteFile, tmp_path: Path) -> None:
+        """Each as it was written, as one array. They are no files to be published."""
+        path = write(make_wheel())
+        write((f"{path.name}.publish.attestation", b'{"version": 1}\n'))
+        write((f"{path.name}.slsa.attestation", '{"name": "\N{SNOWMAN}"}'.encode()))
+        ran = run("publish", index, f"{path.parent}/*", "--attestations")
+        assert (ran.code, ran.stderr) == (0, "")
+        assert self.stored(tmp_path / "registry") == ['[{"version": 1},{"name": "\N{SNOWMAN}"}]']
+
+    def test_are_not_sent_by_default(self, index: str, run: Run, write: WriteFile, tmp_path: Path) -> None:
+        path = write(make_wheel())
+        write((f"{path.name}.publish.attestation", b"{}"))
+        assert run("publish", index, path).code == 0
+        assert self.stored(tmp_path / "registry") == [None]
+
+    @pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+    @pytest.mark.parametrize(
+        ("content", "sentence"),
+        [
+            (None, "has no attestation; expected hello_world-1.0-py3-none-any.whl.publish.attestation"),
+            (b"", "is no attestation; expected a JSON object"),
+            (b"[]", "is no attestation; expected a JSON object"),
+            (b'{"x": "\xff"}', "is no attestation; expected a JSON object"),
+            (b"[" * 100_000, "is no attestation; expected a JSON object"),
+            (b'{"x": "' + b"y" * (256 * 1024 - 10) + b'"}', "have 262145 bytes; expected at most 262144"),
+            (b"x" * 256 * 1024 + b"xx", "is no attestation; expected a JSON object"),
+        ],
+        ids=["none", "empty", "list", "no UTF-8", "deep", "large", "larger"],
+    )
+    def test_wrong(
+        self,
+        index: str,
+        run: Run,
+        write: WriteFile,
+        dry: tuple[str, ...],
+        content: bytes | None,
+        sentence: str,
+    ) -> None:
+        """The file isn't published; another one is."""
+        path, other = write(make_wheel()), write(make_wheel("other"))
+        write((f"{other.name}.publish.attestation", b"{}"))
+        if content is not None:
+            write((f"{path.name}.publish.attestation", content))
+        ran = run("publish", index, path.parent, "--attestations", *dry)
+        assert ran.code == 1
+        assert sentence in ran.stderr
+        assert len(ran.stdout.splitlines()) == 1

@@ -43,22 +43,28 @@ _DOCUMENT = schema.record(
 )
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @click.option("--dry-run", is_flag=True, help="Verify the files, and write nothing.")
-def command(output: Output, index: Index, files: tuple[str, ...], dry_run: bool) -> int:
+@click.option(
+    "--attestations", is_flag=True, help="Also send FILE.publish.attestation of each file (PEP 740)."
+)
+def command(output: Output, index: Index, files: tuple[str, ...], dry_run: bool, attestations: bool) -> int:
     """Publish wheels and sdists into INDEX.
 
     FILE may be a folder, for the wheels and sdists in it, or a pattern in quotes. Wheels are published first,
     several files at a time. If a file can't be published, the others are: the end of the output names it with
     the reason, and the exit code is 1, or 3 if no file may be published. An identical file that is there
     already counts as published.
+
+    With --attestations a file without an attestation beside it isn't published. PyOCI stores attestations and
+    doesn't verify them. A file that is there already keeps those that it has.
     """
     paths, missing = find_files(files)
     found = list(missing)
     if dry_run:
-        found += check_files(index, paths)
+        found += check_files(index, paths, attested=attestations)
     else:
         with (
             Bars({path: path.stat().st_size for path in paths}, "published") as bars,
-            closing(publish_files(index, paths, watch=bars.begin)) as outcomes,
+            closing(publish_files(index, paths, watch=bars.begin, attested=attestations)) as outcomes,
         ):
             for outcome in outcomes:
                 bars.end(outcome.path)
