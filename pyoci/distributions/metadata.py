@@ -1,12 +1,10 @@
-"""CoreMetadata: METADATA of a wheel or PKG-INFO of an sdist, parsed and checked; and the labels in its
-classifiers.
-"""
+"""CoreMetadata: METADATA of a wheel or PKG-INFO of an sdist, parsed and checked."""
 
 from __future__ import annotations
 
 import email.errors
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -22,7 +20,6 @@ from pyoci.errors import InvalidRequest
 __all__ = [
     "METADATA_LIMIT",
     "CoreMetadata",
-    "labels",
     "parse_headers",
     "parse_metadata",
     "read_distant_metadata",
@@ -38,15 +35,6 @@ HEADER_LINE_LIMIT = 50_000
 HEADER_NAME_LIMIT = 100  # distinct names; parse_email distinguishes upper and lower case
 VALUE_LIMIT = 2_000  # characters of a specifier, or of a URL and its label
 URL_COUNT_LIMIT = 100
-
-LABEL_COUNT_LIMIT = 100  # labels
-LABEL_KEY_LIMIT = 255  # characters
-LABEL_VALUE_LIMIT = 4096  # characters; all labels together stay below a manifest's usual limit of 4 MiB
-
-_LABEL_PREFIX = "PyOCI :: Label :: "
-_LABEL_RESERVED = "com.pyoci."
-# C0 and C1 controls, line and paragraph separators, and surrogates, which UTF-8 can't carry.
-_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 _NEWLINE = rb"(?:\r\n|\r(?!\n)|\n)"
 _HEADERS_END = re.compile(rb"(?:\A|" + _NEWLINE + rb")(?=[\r\n])")
@@ -67,6 +55,7 @@ class CoreMetadata:
     requires_python: str | None  # one line of visible ASCII; in old files it may not be a specifier set
     project_urls: tuple[tuple[str, str], ...]  # (label, URL); Home-page is among them
     summary: str | None
+    license_expression: str  # as the metadata has it, in one line; "" if there is none
     classifiers: tuple[str, ...]
     text: bytes = field(repr=False)
 
@@ -139,6 +128,7 @@ def _parse(text: bytes, where: str) -> CoreMetadata:
         requires_python=shown_requires_python(raw.get("requires_python") or ""),
         project_urls=_project_urls(raw, unparsed),
         summary=_line(raw.get("summary", "")) or None,
+        license_expression=_license_expression(raw, unparsed),
         classifiers=tuple(filter(None, map(_line, raw.get("classifiers", ())))),
         text=text,
     )
@@ -210,36 +200,13 @@ def _labelled_urls(raw: RawMetadata, unparsed: dict[str, list[str]]) -> Iterator
         yield _line(label), _line(url)
 
 
+def _license_expression(raw: RawMetadata, unparsed: dict[str, list[str]]) -> str:
+    """License-Expression (PEP 639). packaging knows this header since its version 24.2."""
+    found = raw.get("license_expression") or next(iter(unparsed.get("license-expression", ())), "")
+    return _line(found) if isinstance(found, str) else ""
+
+
 def _line(text: str) -> str:
     """`text` without line breaks and control characters; empty for UNKNOWN."""
     line = "".join(character for character in " ".join(text.split()) if character.isprintable())
     return "" if line == _UNKNOWN else line
-
-
-def labels(classifiers: Iterable[str]) -> dict[str, str]:
-    """The labels among `classifiers`; the last one of a key counts. Raises InvalidRequest."""
-    found: dict[str, str] = {}
-    for classifier in classifiers:
-        if not classifier.startswith(_LABEL_PREFIX):
-            continue
-        key, separator, value = classifier.removeprefix(_LABEL_PREFIX).partition(" :: ")
-        if not (key and separator):
-            continue  # an ordinary classifier, as for the Rust PyOCI
-        _check_label(key, value)
-        found[key] = value
-        if len(found) > LABEL_COUNT_LIMIT:
-            raise InvalidRequest(f"there are more than {LABEL_COUNT_LIMIT} labels among the classifiers")
-    return found
-
-
-def _check_label(key: str, value: str) -> None:
-    if _CONTROLS.search(key) or _CONTROLS.search(value):
-        raise InvalidRequest(f"the label {key[:100]!a} holds control characters; expected plain text")
-    if key.startswith(_LABEL_RESERVED):
-        raise InvalidRequest(
-            f"the label {key[:100]!a} is PyOCI's own; expected another key than {_LABEL_RESERVED}*"
-        )
-    if len(key) > LABEL_KEY_LIMIT:
-        raise InvalidRequest(f"the label {key[:20]!a}... has a key over {LABEL_KEY_LIMIT} characters")
-    if len(value) > LABEL_VALUE_LIMIT:
-        raise InvalidRequest(f"the label {key[:100]!a} has a value over {LABEL_VALUE_LIMIT} characters")

@@ -42,7 +42,7 @@ class Contents:
     changed: float = 0.0  # seconds since the epoch
     size: int = 0  # bytes of the document
     unread: tuple[Entry, ...] = ()  # their files' hashes are in child manifests that weren't read yet
-    summary: str = ""  # the label; "" for a version that was published without it
+    summary: str | None = None  # the label; None for a version that was published without labels
     status: ProjectStatus | None = None  # of the project, if this is its marker
 
     @property

@@ -17,6 +17,7 @@ from cachetools import LRUCache
 from packaging.version import Version
 
 from pyoci.cache.backend import Position
+from pyoci.distributions.labels import SUMMARY_LIMIT
 from pyoci.distributions.metadata import parse_metadata
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import (
@@ -36,7 +37,6 @@ from pyoci.store.cache import Cache
 from pyoci.store.catalog_repository import CatalogName, listed_projects, read_entry
 from pyoci.store.files import Files, look, remembered
 from pyoci.store.images import Images
-from pyoci.store.layout import SUMMARY_LIMIT
 from pyoci.store.models import ListSource, Namespace, PackageFile, ProjectSummary, Root
 from pyoci.store.project import StoredProject, side_by_side, versions_among
 from pyoci.store.roots import Roots
@@ -199,7 +199,7 @@ class Catalog:
         files, summary = newest
         published = [file.upload_time for file in files if file.upload_time is not None]
         return ProjectSummary(
-            summary or self._summary_of(project, files),
+            self._summary_of(project, files) if summary is None else summary,
             str(files[0].version),
             min(published, default=None),
         )
@@ -216,7 +216,7 @@ class Catalog:
 
 def _newest_version(
     project: StoredProject, tags: tuple[str, ...], count: int | None
-) -> tuple[tuple[PackageFile, ...], str] | None:
+) -> tuple[tuple[PackageFile, ...], str | None] | None:
     """The files of the newest version, as `pyoci.simple_api.model.latest` chooses it, and its summary. None
     if none of the first `count` versions has files.
     """
@@ -226,12 +226,12 @@ def _newest_version(
         by_version.setdefault(version, []).append(tag)
     best_first = sorted(by_version, key=lambda version: (not version.is_prerelease, version), reverse=True)
     for version in islice(best_first, count):
-        files, summary = list[PackageFile](), ""
+        files, summary = list[PackageFile](), None
         for tag in by_version[version]:
             found = remembered(project, tag) or look(project, tag)
             if found is not None:
                 contents = project.contents(str(tag), found.digest, {})
-                files, summary = [*files, *contents.files], summary or contents.summary
+                files, summary = [*files, *contents.files], contents.summary if summary is None else summary
         # A version counts as yanked if one of its files is, as on a page.
         if files and all(file.yanked is None for file in files):
             return tuple(files), summary

@@ -11,20 +11,19 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
+from pyoci.distributions.labels import DESCRIPTION, SUMMARY_LIMIT, TITLE, VERSION
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest, ProtocolError
 from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.models import Descriptor, Document, Manifest
 from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.oci.session import OCISession
-from pyoci.store.layout import CREATED, SUMMARY, SUMMARY_LIMIT, parsed_time, stamp
+from pyoci.store.layout import CREATED, parsed_time, stamp
 from pyoci.store.models import Namespace, ProjectSummary
 
 CATALOG_TYPE = "application/pyoci.catalog.v1"
 EMPTY = b"{}"
 _EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
-TITLE = "org.opencontainers.image.title"
-VERSION = "org.opencontainers.image.version"
 _VERSION_LIMIT = 200  # characters
 
 
@@ -89,7 +88,7 @@ def entry_in(document: Document | None) -> ProjectSummary | None:
         return None
     annotations = manifest.annotations
     return ProjectSummary(
-        annotations.get(SUMMARY, "")[:SUMMARY_LIMIT],
+        annotations.get(DESCRIPTION, "")[:SUMMARY_LIMIT],
         annotations.get(VERSION, "")[:_VERSION_LIMIT],
         parsed_time(annotations.get(CREATED, "")),
     )
@@ -106,7 +105,7 @@ def entry_manifest(name: ProjectName, entry: ProjectSummary) -> Manifest:
     if entry.version:
         annotations[VERSION] = entry.version
     if entry.summary:
-        annotations[SUMMARY] = entry.summary
+        annotations[DESCRIPTION] = entry.summary
     if entry.released is not None:
         annotations[CREATED] = stamp(entry.released)
     return Manifest(artifact_type=CATALOG_TYPE, config=empty, layers=(empty,), annotations=annotations)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from functools import lru_cache
 from packaging.version import InvalidVersion, Version
 
 from pyoci.distributions.filenames import Distribution, parse_filename, rebuild_filename
+from pyoci.distributions.labels import DESCRIPTION, SUMMARY_LIMIT, TITLE
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest, ProtocolError
 from pyoci.oci.errors import RegistryNotFound
@@ -29,8 +30,6 @@ PACKAGE_TYPE = "application/pyoci.package.v1"
 CONFIG_TYPE = "application/vnd.pyoci.config.v1+json"
 
 CREATED = "org.opencontainers.image.created"
-SUMMARY = "org.opencontainers.image.description"
-SUMMARY_LIMIT = 1000  # characters
 SHA256 = "com.pyoci.sha256_digest"
 PROJECT_URLS = "com.pyoci.project_urls"
 FILENAME = "com.pyoci.filename"
@@ -210,15 +209,32 @@ def _distribution(
     return None
 
 
-def with_entry(image_index: ImageIndex | None, descriptor: Descriptor, created: datetime) -> ImageIndex:
-    """The image index with one more file; a new image index if there is none yet."""
+def with_entry(
+    image_index: ImageIndex | None, descriptor: Descriptor, created: datetime, labels: Mapping[str, str]
+) -> ImageIndex:
+    """The image index with one more file; a new image index if there is none yet. The `labels` of a version
+    are those of its first file.
+    """
     if image_index is None:
         return ImageIndex(
             artifact_type=PACKAGE_TYPE,
             manifests=(descriptor,),
-            annotations={CREATED: stamp(created)},
+            annotations={CREATED: stamp(created), **labels},
         )
-    return replace(image_index, manifests=(*image_index.manifests, descriptor))
+    # An emptied version takes the labels of the file that fills it again.
+    added = {} if image_index.manifests else labels
+    return replace(
+        image_index,
+        manifests=(*image_index.manifests, descriptor),
+        annotations={**image_index.annotations, **added},
+    )
+
+
+def summary_in(image_index: ImageIndex) -> str | None:
+    """The summary among the labels of a version; None for a version without labels."""
+    annotations = image_index.annotations
+    summary = annotations.get(DESCRIPTION, "" if TITLE in annotations else None)
+    return None if summary is None else summary[:SUMMARY_LIMIT]
 
 
 def rewritten(

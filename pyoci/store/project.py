@@ -25,13 +25,12 @@ from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.oci.session import READ_SECONDS, SMALL_DOCUMENT, OCISession
 from pyoci.store.cache import Contents, RepositoryCache
 from pyoci.store.layout import (
-    SUMMARY,
-    SUMMARY_LIMIT,
     Entry,
     changed_at,
     entries,
     layer_sha256,
     package_in,
+    summary_in,
     tag_of,
     version_of,
 )
@@ -284,7 +283,7 @@ def _contents_of(project: StoredProject, image_index: ImageIndex, tag: str, size
         changed=changed_at(image_index),
         size=size,
         unread=unread,
-        summary=image_index.annotations.get(SUMMARY, "")[:SUMMARY_LIMIT],
+        summary=summary_in(image_index),
         status=status_in(image_index) if tag == str(MARKER_TAG) else None,
     )
 

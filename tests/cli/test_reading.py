@@ -76,7 +76,11 @@ def test_labels(index: str, run: Run, write: WriteFile) -> None:
         opened.publish(write(make_wheel("labelled", extra_headers=[classifier])))
         kind = opened.kind
     (file,) = run("show", index, "labelled==1.0", "--json").document["files"]
-    expected = {"org.opencontainers.image.licenses": "MIT"}
+    expected = {
+        "org.opencontainers.image.licenses": "MIT",
+        "org.opencontainers.image.title": "labelled",
+        "org.opencontainers.image.version": "1.0",
+    }
     assert file["labels"] == (expected if kind == "registry" else None)
     assert ("licenses = MIT" in run("show", index, "labelled==1.0").stdout) is (kind == "registry")
 

@@ -298,7 +298,15 @@ def test_written_documents_are_as_documented(registry: TestRegistry) -> None:
     store = registry.store(now=lambda: NOW)
     headers = [
         ("Project-URL", "Homepage, https://example.org"),
+        ("Project-URL", "Source Code, https://example.org/source"),
+        ("Project-URL", "docs, https://example.org/docs"),
+        ("Summary", "Says hello"),
+        ("License-Expression", "MIT OR Apache-2.0"),
         ("Classifier", "PyOCI :: Label :: team :: alpha"),
+        (
+            "Classifier",
+            "PyOCI :: Label :: org.opencontainers.image.source :: https://example.org/classifier",
+        ),
     ]
     filename, wheel = make_wheel(requires_python=">=3.9", extra_headers=headers)
     publish(store, filename, wheel)

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 
 from packaging.version import InvalidVersion, Version
 
+from pyoci.distributions.labels import SUMMARY_LIMIT
 from pyoci.errors import Denied, PyOCIError
 from pyoci.oci import errors
 from pyoci.oci.models import Document, Manifest
@@ -19,7 +20,6 @@ from pyoci.oci.session import OCISession
 from pyoci.simple_api.model import latest
 from pyoci.store import catalog_repository
 from pyoci.store.catalog_repository import EMPTY, CatalogName
-from pyoci.store.layout import SUMMARY_LIMIT
 from pyoci.store.models import PackageFile, ProjectSummary
 from pyoci.store.project import StoredProject
 from pyoci.store.writing.queue import TagLocks

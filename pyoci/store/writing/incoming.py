@@ -15,7 +15,8 @@ from typing import BinaryIO, Protocol
 from packaging.version import InvalidVersion, Version
 
 from pyoci.distributions.filenames import Distribution, parse_filename
-from pyoci.distributions.metadata import CoreMetadata, labels, read_metadata
+from pyoci.distributions.labels import labels
+from pyoci.distributions.metadata import CoreMetadata, read_metadata
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest
 from pyoci.store.layout import is_web_url
@@ -160,13 +161,14 @@ def _verified(upload: Upload, hashes: _Hashes, now: datetime, imported: Imported
     distribution = _check_form(upload)
     sha256 = hashes.checked_sha256(upload)
     metadata = read_metadata(upload.content, distribution)
+    project_urls = _project_urls(upload.project_urls, metadata)
     return NewFile(
         distribution=distribution,
         sha256=sha256,
         size=upload.size,
         metadata=metadata,
-        project_urls=_project_urls(upload.project_urls, metadata),
-        labels=labels(upload.classifiers or metadata.classifiers),
+        project_urls=project_urls,
+        labels=labels(metadata, project_urls, upload.classifiers or metadata.classifiers),
         attestations=upload.attestations,
         created=(imported and imported.upload_time) or now,
         yanked=imported.yanked if imported else None,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pyoci.distributions.filenames import Distribution
+from pyoci.distributions.labels import TITLE
 from pyoci.distributions.metadata import CoreMetadata
 from pyoci.oci.models import IMAGE_MANIFEST, Descriptor, Document, Manifest, Platform
 from pyoci.oci.references import Digest
@@ -85,8 +86,15 @@ class NewFile:
         return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
     def manifest(self, config: bytes) -> Document:
-        """The manifest. It has one layer, because the Rust PyOCI fails on more; labels are annotations."""
-        layer = Descriptor(media_type=PACKAGE_TYPE, digest=self.digest, size=self.size)
+        """The manifest. It has one layer, because the Rust PyOCI fails on more; labels are annotations. The
+        layer has the file's name, under which `oras pull` writes it.
+        """
+        layer = Descriptor(
+            media_type=PACKAGE_TYPE,
+            digest=self.digest,
+            size=self.size,
+            annotations={TITLE: self.distribution.filename},
+        )
         annotations = {**self.labels, CREATED: self._created, UPLOAD: self.unique}
         return Document.of(
             Manifest(

@@ -9,6 +9,7 @@ from datetime import datetime
 from packaging.version import InvalidVersion, Version
 
 from pyoci.distributions.filenames import SDIST_ENDINGS, Distribution, parse_filename
+from pyoci.distributions.labels import version_labels
 from pyoci.errors import AlreadyExists, InvalidRequest, NotFound
 from pyoci.oci.errors import RegistryDenied, RegistryNotFound, RegistryUnauthorized
 from pyoci.oci.models import Descriptor, ImageIndex
@@ -137,7 +138,7 @@ def _adding(project: StoredProject, tag: Tag, stored: steps.StoredFile) -> Index
             # If entries with the file's wheel tags, or sdists like it, are left, they can't be read any more.
             lost = [entry.descriptor for entry in _in_place(project, tag, present, new.distribution)]
             present = replace(present, manifests=tuple(e for e in present.manifests if e not in lost))
-        added = layout.with_entry(present, stored.descriptor, new.created)
+        added = layout.with_entry(present, stored.descriptor, new.created, version_labels(new.labels))
         if new.imported is None:
             return added
         # Its own time may be years ago, and a version that hasn't changed for long is read less often.
