@@ -272,7 +272,9 @@ def _upstream_files(settings: Settings, transport: Transport, events: Events) ->
 
 
 def _lookup_rules(settings: Settings) -> lookup.Rules:
-    return lookup.Rules(settings.private_projects, settings.upstream_on_denied)
+    return lookup.Rules(
+        settings.private_projects, settings.upstream_on_denied, tells_others=bool(settings.osv_url)
+    )
 
 
 def _osv(settings: Settings, gateway: Gateway, backend: Backend) -> Relay | None:

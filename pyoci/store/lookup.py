@@ -14,15 +14,16 @@ from typing import Protocol
 
 from pyoci.cache.backend import Position
 from pyoci.distributions.names import ProjectName
-from pyoci.errors import NotFound, PyOCIError
+from pyoci.errors import NotFound, PyOCIError, RequestEnded
 from pyoci.oci.errors import RegistryDenied, RegistryUnauthorized
 from pyoci.store.models import Absence, ForeignPage, ProjectPage, Root
 from pyoci.store.pages import Pages
 from pyoci.store.project import Absent, StoredProject
 from pyoci.upstream.client import UpstreamPage
 
-# Lists the projects of the namespace that has the same address as a project.
-ProjectsBelow = Callable[[], tuple[ProjectName, ...]]
+# Lists the projects of the namespace that has the same address as a project. It is empty if only namespaces
+# below it have projects, and None if there is no such namespace.
+ProjectsBelow = Callable[[], tuple[ProjectName, ...] | None]
 
 
 class Upstream(Protocol):
@@ -44,11 +45,13 @@ class Names(Protocol):
 @dataclass(frozen=True, slots=True)
 class Rules:
     """When another package index is asked. `private` names are never sent to it. With `on_denied` it is also
-    asked if the registry denies access without saying whether the project exists.
+    asked if the registry denies access without saying whether the project exists. `tells_others`: services
+    besides upstream are told the names of absent projects.
     """
 
     private: Names | None = None
     on_denied: bool = False
+    tells_others: bool = False
 
     def is_private(self, name: ProjectName) -> bool:
         return self.private is not None and self.private.covers(name.normalized)
@@ -83,10 +86,12 @@ class Lookup:
         try:
             return self.pages.page(project, fresh=fresh)
         except PyOCIError as refusal:
-            projects = projects_below() if isinstance(refusal, NotFound) else ()
+            projects = _listed(projects_below, refusal, required=ask_upstream)
             if projects:
                 return Root(projects)
-            if not (ask_upstream and self._counts_as_absent(project, refusal, position)):
+            if projects is not None or not (
+                ask_upstream and self._counts_as_absent(project, refusal, position)
+            ):
                 raise
             return self._foreign(project, refusal, fresh=fresh)
 
@@ -104,7 +109,8 @@ class Lookup:
             try:
                 self.pages.require(project, fresh=fresh)
             except PyOCIError as refusal:
-                if isinstance(refusal, NotFound) and projects_below():
+                required = self.upstream is not None or self.rules.tells_others
+                if _listed(projects_below, refusal, required=required) is not None:
                     return None
                 if not self._counts_as_absent(project, refusal, position):
                     raise
@@ -134,6 +140,25 @@ class Lookup:
         except NotFound:
             raise refusal from None
         return ForeignPage(page, project.cache.access.absence_validity(project.caller_key, page.until))
+
+
+def _listed(
+    projects_below: ProjectsBelow, refusal: PyOCIError, *, required: bool
+) -> tuple[ProjectName, ...] | None:
+    """The projects of the root with the same address, after the registry's refusal of the project. If the
+    list fails, there may be one: its error is raised if the list is `required`, because the name of a
+    namespace isn't sent to anyone.
+    """
+    if not isinstance(refusal, NotFound):
+        return None
+    try:
+        return projects_below()
+    except RequestEnded:
+        raise
+    except PyOCIError:
+        if required:
+            raise
+        return None
 
 
 def _may_mean_absent(refusal: PyOCIError) -> bool:

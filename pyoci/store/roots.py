@@ -10,9 +10,9 @@ from contextlib import suppress
 from cachetools import TLRUCache
 
 from pyoci.distributions.names import ProjectName
-from pyoci.errors import InvalidRequest, NotFound, PyOCIError, RequestEnded
+from pyoci.errors import Denied, InvalidRequest, NotFound, NotSupported, Unauthorized
 from pyoci.oci.credentials import Credentials
-from pyoci.oci.errors import RegistryNotFound, RegistryNotSupported
+from pyoci.oci.errors import RegistryNotFound, RegistryNotSupported, RegistryRefused
 from pyoci.oci.references import Registry
 from pyoci.oci.session import Gateway, OCISession
 from pyoci.single_flight import SingleFlight
@@ -22,6 +22,9 @@ from pyoci.store.models import Namespace
 _KNOWN = 16 * 1024 * 1024  # bytes, roughly, of the namespaces that one process remembers
 _NAME = 150  # bytes of one namespace
 _SECONDS = 40.0  # to wait for a list that another request is reading, which takes at most 30
+
+# How registries answer that don't list their repositories, or not to this caller.
+_HAS_NO_LIST = (NotFound, NotSupported, Unauthorized, Denied, RegistryRefused)
 
 _Namespaces = tuple[frozenset[str], float]  # their paths, and until when these are valid
 
@@ -60,16 +63,15 @@ class Roots:
             ) from exc
         return tuple(sorted(projects_in(namespace, names)))
 
-    def projects_if_any(self, namespace: Namespace, caller: Credentials) -> tuple[ProjectName, ...]:
-        """The projects of a namespace; none if they can't be listed. The whole list is read only if the
-        namespace is in use: pip also asks for every dependency that is on PyPI, and that must stay cheap.
+    def projects_if_in_use(self, namespace: Namespace, caller: Credentials) -> tuple[ProjectName, ...] | None:
+        """The projects of a namespace; None if nothing is in it, or if the registry doesn't list its
+        repositories to this caller. The whole list is read only if the namespace is in use: pip also asks for
+        every dependency that is on PyPI, and that must stay cheap. Raises the error of a list that fails.
         """
         try:
-            return self.projects(namespace, caller) if self.is_in_use(namespace, caller) else ()
-        except RequestEnded:
-            raise
-        except PyOCIError:
-            return ()
+            return self.projects(namespace, caller) if self.is_in_use(namespace, caller) else None
+        except _HAS_NO_LIST:
+            return None
 
     def is_in_use(self, namespace: Namespace, caller: Credentials, *, fresh: bool = False) -> bool:
         """Whether the registry lists anything in a namespace. With `fresh` nothing that is remembered is

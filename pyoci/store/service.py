@@ -187,7 +187,7 @@ class PackageStore:
         return project.cache.access.is_absent(project.caller_key)
 
     def _projects_below(self, below: Namespace | None, caller: Credentials) -> ProjectsBelow:
-        return lambda: self._roots.projects_if_any(below, caller) if below is not None else ()
+        return lambda: self._roots.projects_if_in_use(below, caller) if below is not None else None
 
     def is_valid(self, validity: Validity) -> bool:
         """Whether the page with this validity may be served again to the same caller."""

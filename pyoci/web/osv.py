@@ -138,7 +138,7 @@ def _json(content: bytes, age: float | None) -> Response:
     answer.headers["Cache-Control"] = "no-store"
     answer.headers["X-Content-Type-Options"] = "nosniff"
     if age is not None:
-        answer.headers["X-PyOCI-Stale"] = str(int(age))
+        answer.headers["X-PyOCI-Upstream"] = f"stale; age={age:.0f}"  # as for upstream's pages
     return answer
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,13 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 from werkzeug.wrappers import Response
 
+from pyoci.cache.memory import MemoryBackend
 from pyoci.embedded import create_registry_app
+from pyoci.net.transport import Transport
+from pyoci.upstream.osv import OSV
+from pyoci.web.context import EXTENSION
 from tests.builders import make_wheel
+from tests.clock import Clock
 from tests.flows.conftest import Lines, MakeClient
 from tests.flows.test_main_job import upload
 from tests.flows.test_strangers import CALLERS, ME, FriendlyRegistry, HalfOpenRegistry
@@ -329,13 +335,37 @@ class TestCallers:
 
 
 class TestWithoutTheService:
+    def test_old_answers_say_so(
+        self, make_client: MakeClient, settings: dict[str, str], service: VulnerabilityService
+    ) -> None:
+        """A header has their age."""
+        clock = Clock(1_800_000_000.0)
+        transport = Transport(sleep=lambda _: None)
+        osv = OSV(service.url, transport, MemoryBackend(), clock=clock, now=clock)
+        client = make_client(**settings)
+        extensions = client.application.extensions
+        relay = replace(extensions[EXTENSION].osv, service=osv)
+        extensions[EXTENSION] = replace(extensions[EXTENSION], osv=relay)
+        requests: list[Callable[[], TestResponse]] = [
+            lambda: batch(client, query()),
+            lambda: client.post(f"{INDEX}+osv/v1/query", json=query()),
+            lambda: client.get(f"{INDEX}+osv/v1/vulns/{BUG}"),
+        ]
+        before = [ask().data for ask in requests]
+        service.answer = lambda _: Response("down", 503)
+        clock.now += 7200
+        after = [ask() for ask in requests]
+        assert [answer.data for answer in after] == before
+        assert {answer.headers["X-PyOCI-Upstream"] for answer in after} == {"stale; age=7200"}
+        transport.close()
+
     def test_answers_of_before_are_given(self, client: FlaskClient, service: VulnerabilityService) -> None:
         """While they are fresh without a word."""
         first = batch(client, query())
         service.answer = lambda _: Response("down", 503)
         again = batch(client, query())
         assert again.data == first.data
-        assert "X-PyOCI-Stale" not in again.headers
+        assert "X-PyOCI-Upstream" not in again.headers
         assert len(service.calls) == 1
 
     def test_what_was_never_asked_is_an_error(

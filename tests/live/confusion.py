@@ -85,14 +85,14 @@ def always(reply: bytes) -> Handler:
 
 
 def says(tags: bytes, *, ping: bytes = OPEN, manifest: bytes = b"", next_page: bytes = b"") -> Handler:
-    """A registry with these answers to `/v2/`, to the list of tags, and to a tag."""
+    """A registry with these answers to `/v2/`, to the list of tags, and to a tag. It has no other list."""
 
     def script(path: str, _sent: str) -> bytes:
         if path == "/v2/":
             return ping
         if "/tags/list" in path:
             return next_page if "last=" in path else tags
-        return manifest
+        return UNKNOWN if "/_catalog" in path else manifest
 
     return scripted(script)
 

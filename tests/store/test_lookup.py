@@ -116,6 +116,61 @@ class TestWhoHasIt:
         assert find(store, ProjectName.parse("below"), below=below) == Root((HELLO,))
         assert elsewhere.asked == []
 
+    def test_a_namespace_of_namespaces_before_upstream(
+        self, store: PackageStore, elsewhere: PackageIndex
+    ) -> None:
+        """It has no projects itself, but it is a namespace: its name is not sent."""
+        inner = make_namespace("acme/below/inner")
+        store.publish(inner, make_upload(*make_wheel()), NOBODY)
+        below = make_namespace("acme/below")
+        with pytest.raises(NotFound):
+            find(store, ProjectName.parse("below"), below=below)
+        assert store.absence(ACME, ProjectName.parse("below"), NOBODY, below=below) is None
+        assert elsewhere.asked == []
+
+    @pytest.mark.parametrize("strict", [False, True], ids=["sorted", "zot"])
+    @pytest.mark.parametrize(
+        ("status", "code"),
+        [(500, "UNKNOWN"), (503, "UNAVAILABLE"), (504, "UNKNOWN"), (429, "TOOMANYREQUESTS"), (200, "")],
+    )
+    def test_a_list_that_fails_for_a_moment(
+        self, registry: TestRegistry, elsewhere: PackageIndex, status: int, code: str, *, strict: bool
+    ) -> None:
+        """It doesn't say that there is no namespace, so the name is not sent, then and later. Without an
+        upstream nothing depends on it.
+        """
+        registry.strict = strict
+        store = registry.store(upstream=elsewhere)
+        store.publish(make_namespace("acme/below"), make_upload(*make_wheel()), NOBODY)
+        name, below = ProjectName.parse("below"), make_namespace("acme/below")
+        if status == 200:
+            registry.answers = {"_catalog": (b"<html>", {"Content-Type": "text/html"})}
+        else:
+            registry.refuse = {"_catalog": (status, code)}
+        for act in (find, find, lambda *_, **below: store.absence(ACME, name, NOBODY, **below)):
+            with pytest.raises((ProtocolError, Unreachable, RateLimited)):
+                act(store, name, below=below)
+        plain = registry.store()
+        with pytest.raises(NotFound):
+            find(plain, name, below=below)
+        assert plain.absence(ACME, name, NOBODY, below=below) is not None
+        registry.refuse, registry.answers = {}, {}
+        assert find(store, name, below=below) == Root((HELLO,))
+        assert elsewhere.asked == []
+
+    @pytest.mark.parametrize(
+        ("status", "code"),
+        [(401, "UNAUTHORIZED"), (403, "DENIED"), (404, "NAME_UNKNOWN"), (405, "UNSUPPORTED"), (400, "X")],
+    )
+    def test_a_registry_that_lists_nothing_to_this_caller(
+        self, registry: TestRegistry, elsewhere: PackageIndex, status: int, code: str
+    ) -> None:
+        """Docker Hub and ghcr.io: docs/upstream.rst says what that means for the names of namespaces."""
+        registry.refuse = {"_catalog": (status, code)}
+        store = registry.store(upstream=elsewhere)
+        below = make_namespace("acme/below")
+        assert isinstance(find(store, ProjectName.parse("below"), below=below), ForeignPage)
+
     @pytest.mark.parametrize("quirk", ["strict", "heedless"])
     def test_a_root_before_upstream_at_zot(
         self, registry: TestRegistry, elsewhere: PackageIndex, quirk: str
