@@ -31,8 +31,9 @@ INDEX is one of these:
   <settings.rst>`_ of the environment count.
 * ``oci:DIR``, a folder of OCI image layouts, where a verb says so.
 * the URL of a PyOCI server: ``https://pypi.example.com/ghcr.io/acme/``. ``publish``, ``list``, ``show``,
-  ``search``, ``download``, ``yank``, ``unyank`` and ``delete`` go through its HTTP API; the other verbs
-  need the registry, and say so. A URL is asked whether it is a server or a registry, without credentials.
+  ``explain``, ``search``, ``download``, ``yank``, ``unyank`` and ``delete`` go through its HTTP API; the
+  other verbs need the registry, and say so. A URL is asked whether it is a server or a registry, without
+  credentials.
 
 Credentials
 -----------

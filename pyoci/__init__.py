@@ -14,7 +14,9 @@ if TYPE_CHECKING:
         Index,
         Project,
         PyOCIError,
+        explain,
         open_index,
+        open_source,
         operations,
     )
 
@@ -28,7 +30,9 @@ __all__ = [
     "Index",
     "Project",
     "PyOCIError",
+    "explain",
     "open_index",
+    "open_source",
     "operations",
 ]
 

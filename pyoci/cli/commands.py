@@ -21,6 +21,7 @@ from pyoci import errors
 VERBS = {
     "list": "List the projects of an index, or the versions of a project.",
     "show": "Show a project or a version with its files.",
+    "explain": "Explain what an index serves of a project, what not, and why.",
     "search": "Search an index for projects.",
     "publish": "Publish wheels and sdists.",
     "download": "Download the files of projects, verified.",

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from pyoci.errors import PyOCIError
     from pyoci.library import operations
     from pyoci.library.credentials import find_credentials
+    from pyoci.library.explaining import explain
     from pyoci.library.importing import Choice, ImportedFile
     from pyoci.library.index import Index
     from pyoci.library.mirroring import Filter, Selection
-    from pyoci.library.models import File, Project
+    from pyoci.library.models import Explanation, File, Project, WithheldFile
     from pyoci.library.opening import open_index, open_source
     from pyoci.maintenance.check import CheckedProject, Problem
     from pyoci.maintenance.copy import CopiedTag
@@ -30,10 +31,11 @@ if TYPE_CHECKING:
 _MODULES = {
     "pyoci.errors": ("PyOCIError",),
     "pyoci.library.credentials": ("find_credentials",),
+    "pyoci.library.explaining": ("explain",),
     "pyoci.library.importing": ("Choice", "ImportedFile"),
     "pyoci.library.index": ("Index",),
     "pyoci.library.mirroring": ("Filter", "Selection"),
-    "pyoci.library.models": ("File", "Project"),
+    "pyoci.library.models": ("Explanation", "File", "Project", "WithheldFile"),
     "pyoci.library.opening": ("open_index", "open_source"),
     "pyoci.maintenance.check": ("CheckedProject", "Problem"),
     "pyoci.maintenance.copy": ("CopiedTag",),
@@ -52,6 +54,7 @@ __all__ = [
     "Choice",
     "CopiedTag",
     "Credentials",
+    "Explanation",
     "File",
     "Filter",
     "IdentityToken",
@@ -64,6 +67,8 @@ __all__ = [
     "Repaired",
     "Rules",
     "Selection",
+    "WithheldFile",
+    "explain",
     "find_credentials",
     "open_index",
     "open_source",

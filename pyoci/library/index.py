@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from pyoci.errors import NotSupported
-from pyoci.library.models import File, Project
+from pyoci.library.models import Explanation, File, Project
 
 Progress = Callable[[int], None]  # is called with the number of bytes that have moved since the last call
 
@@ -35,6 +35,10 @@ class Index(ABC):
     @abstractmethod
     def project(self, name: str) -> Project:
         """A project with its files, as it is now. Raises NotFound."""
+
+    @abstractmethod
+    def explain(self, name: str) -> Explanation:
+        """A project with the files that are withheld from it, and why. Raises NotFound."""
 
     @abstractmethod
     def summary(self, project: Project) -> str:

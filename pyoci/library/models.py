@@ -57,7 +57,7 @@ class File:
             version=None if version is None else str(version),
             sha256=file.hashes.get("sha256"),
             size=file.size,
-            upload_time=_moment(file.upload_time),
+            upload_time=moment(file.upload_time),
             requires_python=file.requires_python,
             yanked=yanked,
             core_metadata=core_metadata.get("sha256"),
@@ -116,7 +116,29 @@ class Project:
         return replace(self, files=tuple(same))
 
 
-def _moment(text: str | None) -> datetime | None:
+@dataclass(frozen=True, slots=True)
+class WithheldFile:
+    """A file that a server's rules withhold; `until` is when it will be old enough."""
+
+    file: File
+    rule: str
+    reason: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What an index serves of a project, and what not. `withheld` are no files of `project`, except with the
+    mode `report`: then they would be withheld.
+    """
+
+    project: Project
+    origin: str | None  # "registry", or "upstream" for another package index; None if the index doesn't say
+    mode: str | None = None  # of the rules, "enforce" or "report"; None if there are none for this project
+    withheld: tuple[WithheldFile, ...] = ()
+
+
+def moment(text: str | None) -> datetime | None:
     """The time of a page's `upload-time`, which has been checked."""
     if text is None:
         return None

@@ -10,7 +10,7 @@ from pyoci.cache.memory import MemoryBackend
 from pyoci.distributions.names import ProjectName
 from pyoci.events import Events
 from pyoci.library.index import Index, Progress
-from pyoci.library.models import File, Project
+from pyoci.library.models import Explanation, File, Project
 from pyoci.library.uploads import LocalFile
 from pyoci.maintenance.parallel import Turns
 from pyoci.net.transport import Transport
@@ -64,6 +64,9 @@ class RegistryIndex(Index):
 
     def project(self, name: str) -> Project:
         return Project.stored(self._page(name, fresh=True))
+
+    def explain(self, name: str) -> Explanation:
+        return Explanation(self.project(name), "registry")
 
     def summary(self, project: Project) -> str:
         return self.store.summary(self.namespace, self._page(project.name, fresh=False), self.caller)

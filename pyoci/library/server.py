@@ -13,9 +13,9 @@ from urllib.parse import quote, urlsplit
 from pyoci import errors
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import NotFound, ProtocolError, PyOCIError
-from pyoci.library import forms, uploads
+from pyoci.library import explaining, forms, uploads
 from pyoci.library.index import Index, Progress
-from pyoci.library.models import File, Project
+from pyoci.library.models import Explanation, File, Project
 from pyoci.net.addresses import Reach
 from pyoci.net.messages import READ_PIECE, Answer, Call, Stream
 from pyoci.net.transport import Transport
@@ -72,6 +72,11 @@ class ServerIndex(Index):
         call = self._call("GET", f"{self._url}{normalized}/", {"Accept": SIMPLE})
         page = read_json(self._document(call).body, normalized, call.url, self._host)
         return Project(page.name, tuple(File.listed(page.name, file) for file in page.files))
+
+    def explain(self, name: str) -> Explanation:
+        normalized = ProjectName.parse(name).normalized
+        call = self._call("GET", f"{self._url}{normalized}/?explain=yes", {"Accept": SIMPLE})
+        return explaining.read(self._document(call), normalized, call.url, self._host)
 
     def summary(self, project: Project) -> str:
         answer = self._document(self._call("GET", f"{self._url}{project.name}/json"))

@@ -116,7 +116,7 @@ def _size_in(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 17 else None
 
 
-def _upload_time(value: object) -> str | None:
+def time_text(value: object) -> str | None:
     """A time with an offset, as it was written."""
     if not isinstance(value, str) or not _TIME.fullmatch(value):
         return None
@@ -211,7 +211,7 @@ FIELDS = (
     ),
     Field("provenance", lambda value: url(value, ""), str, str, True),
     Field("size", _size, str, _size_in, legacy=lambda value: {"size": value}),
-    Field("upload-time", _upload_time, str, str, legacy=_legacy_times),
+    Field("upload-time", time_text, str, str, legacy=_legacy_times),
 )
 
 

@@ -99,7 +99,7 @@ def _feed(reader: HTMLParser, body: bytes, sender: str) -> None:
 def _page(document: Mapping[str, Any], name: str, base: str, sender: str) -> Page:
     entries = document["files"]
     _check_count(len(entries), sender)
-    files = tuple(file for file in (_file(entry, base) for entry in entries) if file is not None)
+    files = tuple(file for file in (read_file(entry, base) for entry in entries) if file is not None)
     versions = _versions(document.get("versions"))
     return Page(
         name=name,
@@ -141,7 +141,8 @@ def _check_version(version: object, sender: str) -> None:
         raise ProtocolError(f"{sender} speaks another version of the simple API; expected 1")
 
 
-def _file(entry: object, base: str) -> File | None:
+def read_file(entry: object, base: str) -> File | None:
+    """A file of a page's JSON; None if it has no usable name and URL."""
     if not isinstance(entry, dict):
         return None
     filename, url = model.filename(entry.get("filename")), model.url(entry.get("url"), base)

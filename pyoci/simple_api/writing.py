@@ -128,14 +128,21 @@ def _legacy_file(file: File) -> dict[str, Any]:
     return entry
 
 
+def file_document(file: File) -> dict[str, Any]:
+    """A file as the JSON of a page has it."""
+    return {key: value for key, value in zip(_KEYS, _values(file), strict=True) if value is not None}
+
+
+def with_private_keys(page: bytes, keys: dict[str, Any]) -> bytes:
+    """A page's JSON with further keys, which begin with an underscore (PEP 691)."""
+    return b"%s,%s" % (page[:-1], _json(keys)[1:]) if keys else page
+
+
 def _pieces(files: Iterable[File]) -> Iterator[bytes]:
     """The files as JSON, some at a time: the dictionaries of ten thousand files at once would keep the
     garbage collector as busy as the encoder.
     """
-    entries = (
-        {key: value for key, value in zip(_KEYS, _values(file), strict=True) if value is not None}
-        for file in files
-    )
+    entries = map(file_document, files)
     while piece := list(islice(entries, _AT_ONCE)):
         yield _json(piece)[1:-1]
 

@@ -18,7 +18,7 @@ from pyoci.upstream.client import UpstreamPage
 from pyoci.upstream.rules import Judgement, Malware
 from pyoci.upstream.rules_file import RulesFile
 
-_JUDGED = 60_000  # files on all pages that are remembered; each page counts as ten more
+_JUDGED = 50_000  # files on all pages that are remembered, as far as they differ from upstream's
 
 
 class Pages(Protocol):
@@ -70,7 +70,7 @@ class FilteredUpstream:
         self._clock, self._now = clock, now
         self._guard = threading.Lock()
         self._judged: LRUCache[str, _Judged] = LRUCache(
-            _JUDGED, getsizeof=lambda judged: 10 + len(judged.page.files) + len(judged.judgement.withheld)
+            _JUDGED, getsizeof=lambda judged: len(judged.page.files) + 10 if judged.judgement.header else 10
         )
 
     def version(self) -> tuple[int, int]:
@@ -118,7 +118,7 @@ class FilteredUpstream:
         judged = _Judged(page.fingerprint, version, shown, judgement)
         with self._guard:
             self._judged.pop(page.name, None)
-            if len(page.files) <= _JUDGED // 4:
+            if self._judged.getsizeof(judged) <= _JUDGED:
                 self._judged[page.name] = judged
         return judged
 
@@ -137,8 +137,8 @@ def filtered(page: UpstreamPage, judgement: Judgement) -> UpstreamPage:
     """The page without the files that are withheld, and without the versions that have no others."""
     if not judgement.enforced or not judgement.withheld:
         return replace(page, judgement=judgement)
-    withheld = {id(each.file) for each in judgement.withheld}
-    files = tuple(file for file in page.files if id(file) not in withheld)
+    withheld = {each.position for each in judgement.withheld}
+    files = tuple(file for position, file in enumerate(page.files) if position not in withheld)
     gone = {version_of(each.file) for each in judgement.withheld} - {version_of(file) for file in files}
     lost = gone - {None}
     identity = [page.fingerprint, *(f"{each.file.filename} {each.rule}" for each in judgement.withheld)]

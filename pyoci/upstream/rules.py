@@ -35,9 +35,12 @@ _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
 @dataclass(frozen=True, slots=True)
 class Withheld:
-    """A file that is withheld, by which rule, and why; `until` is when it will be old enough."""
+    """A file that is withheld, its position on the page, by which rule, and why; `until` is when it will be
+    old enough.
+    """
 
     file: File
+    position: int
     rule: str
     reason: str
     until: datetime | None = None
@@ -160,10 +163,13 @@ class Rules:
             reason = "the upstream package index has quarantined the project"
             if page.status.reason:
                 reason += f" ({page.status.reason})"
-            withheld = tuple(Withheld(file, QUARANTINED, reason) for file in page.files)
+            withheld = tuple(
+                Withheld(file, position, QUARANTINED, reason) for position, file in enumerate(page.files)
+            )
             return Judgement(self.enforced, withheld, reason, contact=self.contact)
         judge = _ProjectJudge(self, page.name, malware, datetime.fromtimestamp(now, UTC))
-        found = tuple(each for each in map(judge.judge, page.files) if each is not None)
+        judged = (judge.judge(file, position) for position, file in enumerate(page.files))
+        found = tuple(each for each in judged if each is not None)
         until = min((each.until.timestamp() for each in found if each.until is not None), default=math.inf)
         return Judgement(self.enforced, found, until=until, contact=self.contact)
 
@@ -198,12 +204,16 @@ class _ProjectJudge:
         self._allow = [(entry, entry.selectors.of_project(name)) for entry in rules.allow]
         self._old_enough = rules.min_age.exceptions.of_project(name) if rules.min_age is not None else ()
 
-    def judge(self, file: File) -> Withheld | None:
-        """The first rule that withholds a file; None if none does."""
+    def judge(self, file: File, position: int) -> Withheld | None:
+        """The first rule that withholds a file of a page; None if none does."""
+        found = self._rule_for(file)
+        return None if found is None else Withheld(file, position, *found)
+
+    def _rule_for(self, file: File) -> tuple[str, str] | tuple[str, str, datetime] | None:
         if "sha256" not in file.hashes:
-            return Withheld(file, UNVERIFIABLE, "the upstream package index doesn't tell its sha256")
+            return UNVERIFIABLE, "the upstream package index doesn't tell its sha256"
         if not file.filename.endswith(_ENDINGS):
-            return Withheld(file, UNVERIFIABLE, "it is neither a wheel nor an sdist")
+            return UNVERIFIABLE, "it is neither a wheel nor an sdist"
         judged = _File(file, self._project)
         for rule, reasons in (
             (MALWARE, self._malware(judged)),
@@ -212,7 +222,7 @@ class _ProjectJudge:
         ):
             reason = next(reasons, None)
             if reason is not None:
-                return Withheld(file, rule, reason)
+                return rule, reason
         return self._too_new(judged)
 
     def _malware(self, file: _File) -> Iterator[str]:
@@ -243,25 +253,23 @@ class _ProjectJudge:
                 near.append(entry.reason)
         yield near[0] if near else "the project is not on the list of allowed ones"
 
-    def _too_new(self, file: _File) -> Withheld | None:
+    def _too_new(self, file: _File) -> tuple[str, str] | tuple[str, str, datetime] | None:
         rule = self._rules.min_age
-        if rule is None or _names(self._old_enough, file.version):
+        if rule is None or (self._old_enough and _names(self._old_enough, file.version)):
             return None
         uploaded = file.file.upload_time
         if uploaded is None:
             if rule.serve_without_time:
                 return None
-            return Withheld(
-                file.file, MIN_AGE, "the upstream package index doesn't tell when it was uploaded"
-            )
+            return MIN_AGE, "the upstream package index doesn't tell when it was uploaded"
         try:
             until = datetime.fromisoformat(uploaded).astimezone(UTC) + rule.age
         except OverflowError:
-            return Withheld(file.file, MIN_AGE, "its upload time lies too far in the future")
+            return MIN_AGE, "its upload time lies too far in the future"
         if until <= self._now:
             return None
         reason = f"it was uploaded less than {rule.text} ago; from {until:%Y-%m-%dT%H:%M:%SZ} on it is served"
-        return Withheld(file.file, MIN_AGE, reason, until)
+        return MIN_AGE, reason, until
 
 
 def _mode(enforced: bool) -> str:

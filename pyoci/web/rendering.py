@@ -17,9 +17,17 @@ from cachetools import LRUCache
 from werkzeug.http import parse_etags
 
 from pyoci.distributions.names import ProjectName
-from pyoci.simple_api.model import File
+from pyoci.simple_api.model import File, timestamp
 from pyoci.simple_api.verbatim import VerbatimFiles
-from pyoci.simple_api.writing import legacy_json, page_html, page_json, root_html, root_json
+from pyoci.simple_api.writing import (
+    file_document,
+    legacy_json,
+    page_html,
+    page_json,
+    root_html,
+    root_json,
+    with_private_keys,
+)
 from pyoci.store.models import PackageFile, ProjectPage
 from pyoci.upstream.client import UpstreamPage
 from pyoci.web.addresses import DIGEST_DIGITS, SERVED
@@ -74,6 +82,24 @@ def as_sent(
     about = page.files.about
     is_unchanged = (page.versions, page.status) == (about.versions, about.status)
     return page.files if is_unchanged and shape.is_json and not proxied else None
+
+
+def render_explained(page: ProjectPage | UpstreamPage, up: str = "", *, proxied: bool = False) -> bytes:
+    """The page of one project as JSON. If there are rules for it, `_rules` has their mode, and `_withheld`
+    the files that they withhold, or would withhold, with `_rule`, `_reason` and `_until`.
+    """
+    content = render_page(page, Representation.JSON, up, proxied=proxied)
+    if isinstance(page, ProjectPage) or page.judgement is None:
+        return content
+    judgement = page.judgement
+    rules = {"mode": judgement.mode, "contact": judgement.contact, "quarantine": judgement.quarantine}
+    files = [
+        file_document(_proxied_file(each.file, up) if proxied else each.file)
+        | {"_rule": each.rule, "_reason": each.reason}
+        | ({"_until": timestamp(each.until)} if each.until is not None else {})
+        for each in judgement.withheld
+    ]
+    return with_private_keys(content, {"_rules": rules, "_withheld": files})
 
 
 def render_legacy(page: ProjectPage | UpstreamPage, base: str = "", summary: str = "") -> bytes:

@@ -19,11 +19,14 @@ simple = Blueprint("simple", __name__)
 @simple.get("/<path:path>", strict_slashes=False, provide_automatic_options=False)
 @simple.get("/<path:path>/", strict_slashes=False, provide_automatic_options=False)
 def show(path: str) -> Response:
-    """A root or a page, in the representation that the client prefers."""
+    """A root or a page, in the representation that the client prefers. A page with `explain` in the query is
+    JSON that says what rules withhold from it, and why.
+    """
     if not request.path.endswith("/"):
         locate(path)
         return answers.moved(f"{quote(_last(path), safe='')}/")
-    for_people = people.wanted()
+    explain = "explain" in request.args
+    for_people = people.wanted() and not explain
     if for_people:
         people.refuse_anonymous()
     resolved = resolve(path, fresh=_fresh())
@@ -35,7 +38,9 @@ def show(path: str) -> Response:
             return people.root(found, resolved)
         return answers.page(rendering.render_root(found.projects, shape), shape.value)
     redirect = _redirect(found, request.path.rstrip("/"), "/")
-    return redirect or (people.project(found) if for_people else _page(found, shape))
+    if redirect is not None or explain:
+        return redirect or _explained(found)
+    return people.project(found) if for_people else _page(found, shape)
 
 
 @simple.get("/<path:path>/json", provide_automatic_options=False)
@@ -135,6 +140,18 @@ def _page(found: finding.Found, shape: negotiation.Representation) -> Response:
         return answers.from_upstream(answers.rendered(rendered), page)  # its age changes
     warm.may_be_given_again(request.environ, found.page.validity, key, page.fingerprint)
     return answers.rendered(rendered)
+
+
+def _explained(found: finding.Found) -> Response:
+    """A page as JSON, with the reasons for which files are withheld from it."""
+    page = found.page.page if isinstance(found.page, ForeignPage) else found.page
+    origin = rendering.UPSTREAM if isinstance(page, UpstreamPage) else rendering.REGISTRY
+    if origin == rendering.UPSTREAM:
+        request.environ["pyoci.origin"] = origin  # for the log line
+    up = "" if found.version is None else "../"
+    content = rendering.render_explained(page, up, proxied=site().upstream_files is not None)
+    answer = answers.page(content, negotiation.Representation.JSON.value, origin, rendering.withheld(page))
+    return answers.from_upstream(answer, page) if isinstance(page, UpstreamPage) else answer
 
 
 def _fresh() -> bool:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import pyoci
 from pyoci.app import create_app
 from pyoci.cli.commands import VERBS
 from pyoci.config import Settings
 from tests.builders import make_wheel
 from tests.docs.blocks import blocks
-from tests.docs.pages import by_docutils
+from tests.docs.pages import by_docutils, source
 from tests.serving import served
 
 ROOT = Path(__file__).parents[2]
@@ -55,3 +57,11 @@ def test_the_code_of_the_library_runs(
     assert "hello-world 1.0 copied" in printed
     downloaded = tmp_path / "hello_world-1.0-py3-none-any.whl"
     assert downloaded.read_bytes() == (tmp_path / "dist" / downloaded.name).read_bytes()
+
+
+def test_the_names_of_the_library_exist() -> None:
+    """Each `pyoci.name` in the text of docs/library.rst is one of the package."""
+    text = source("docs/library").read_text()
+    names = set(re.findall(r"``pyoci\.(\w+)", text))
+    assert {name for name in names if not hasattr(pyoci, name)} == set()
+    assert {"explain", "open_source"} <= names

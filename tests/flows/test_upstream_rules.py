@@ -225,6 +225,25 @@ def test_private_projects_have_no_rules(client: FlaskClient, elsewhere: PackageI
     assert elsewhere.calls == []
 
 
+def test_the_reasons_of_a_page(client: FlaskClient, elsewhere: PackageIndex) -> None:
+    """With `explain` in the query. It is never given for a page without, nor warm."""
+    for _ in range(2):
+        page = client.get(f"{PAGE}?explain=yes", headers={"Accept": HTML})
+        document = page.get_json()
+        assert [file["filename"].split("-")[1] for file in document["files"]] == ["3.0.0"]
+        assert document["_rules"] == {"mode": "enforce", "contact": "Ask security", "quarantine": ""}
+        new, old = document["_withheld"]
+        assert (new["filename"], new["_rule"], f"{PAGE}{new['url']}") == (WHEEL, "min-age", link(elsewhere))
+        assert new["_reason"].startswith("it was uploaded less than 7d ago")
+        assert new["_until"].endswith("Z")
+        assert (old["_rule"], "_until" in old) == ("unverifiable", False)
+        assert "_rules" not in client.get(PAGE, headers=JSON).get_json()
+    version = client.get("/simple/flask/3.1.0/?explain").get_json()
+    assert [each["filename"] for each in version["_withheld"]] == [WHEEL]
+    moved = client.get(f"{INDEX}Flask/?explain")
+    assert (moved.status_code, moved.headers["Location"]) == (301, "../flask/?explain")
+
+
 def test_malware(
     make_client: MakeClient, settings: dict[str, str], elsewhere: PackageIndex, tmp_path: Path
 ) -> None:

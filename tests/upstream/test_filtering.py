@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from packaging.version import Version
 
 from pyoci.events import Events
+from pyoci.simple_api.model import File
 from pyoci.simple_api.verbatim import VerbatimFiles, packed, recognize
 from pyoci.upstream.client import UpstreamPage
 from pyoci.upstream.filtering import FilteredUpstream
@@ -76,6 +78,25 @@ def test_withheld_files_are_not_on_the_page(upstream: FilteredUpstream) -> None:
     assert page.fingerprint not in {"flask", ""}
     assert page.judgement is not None
     assert page.judgement.header == "2; min-age"
+
+
+class ReadEachTime(Sequence[File]):
+    """Files that are other objects with each look at them."""
+
+    def __init__(self, files: Sequence[File]) -> None:
+        self._files = files
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._files[index]._replace()
+
+
+def test_files_that_are_read_each_time(upstream: FilteredUpstream, pages: Pages) -> None:
+    """A page of JSON that is passed on keeps its files only for a while."""
+    pages.shown = replace(pages.shown, files=ReadEachTime((OLD, NEW, MORE)))
+    assert upstream.page("flask").files == (OLD,)
 
 
 def test_a_page_is_valid_until_a_file_is_old_enough(
