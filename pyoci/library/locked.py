@@ -11,6 +11,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -27,6 +28,7 @@ from pyoci.simple_api import model
 
 PYPI = "PyPI"  # stands for its URL, which poetry.lock doesn't have
 _LIMIT = 16 * 1024 * 1024  # bytes of one file: large ones have 3 MB, and parsed TOML takes ten times as much
+_MOST = 20_000  # packages of one file
 _EXPECTED = (
     "expected uv.lock of the version 1, pylock.toml 1.x, poetry.lock 2.x, pdm.lock 4.x, or a requirements"
     " file with == and --hash"
@@ -142,7 +144,10 @@ Origin = Callable[[Mapping[str, Any]], str | Elsewhere | None]  # the URL of an 
 
 
 def _packages(packages: object, origin: Origin) -> Iterator[LockedVersion | Elsewhere]:
-    for number, package in enumerate(packages if isinstance(packages, list) else [], 1):
+    packages = packages if isinstance(packages, list) else []
+    if len(packages) > _MOST:
+        raise InvalidRequest(f"it has {len(packages)} packages; expected at most {_MOST}")
+    for number, package in enumerate(packages, 1):
         name = package.get("name") if isinstance(package, dict) else None
         if not isinstance(name, str):
             raise InvalidRequest(f"its package {number} has no name")
@@ -229,7 +234,9 @@ def _table(value: object) -> Mapping[str, Any]:
 
 def _read_requirements(path: Path) -> tuple[list[LockedVersion | Elsewhere], frozenset[str]]:
     """The requirements, and the indexes that the file names. Of several, none is that of a requirement."""
-    lines = list(requirement_lines(path))
+    lines = list(islice(requirement_lines(path), _MOST + 1))
+    if len(lines) > _MOST:
+        raise InvalidRequest(f"it has more than {_MOST} lines")
     named = [match[1] for line in lines if (match := _INDEX.fullmatch(line) or _EXTRA.fullmatch(line))]
     indexes = frozenset(url for url in map(index_url, named) if url is not None)
     index = next(iter(indexes)) if len(indexes) == 1 else None

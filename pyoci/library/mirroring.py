@@ -7,7 +7,7 @@ choose the files. The other index is never asked for private projects.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -141,7 +141,7 @@ class Selection:
             return
         chosen: dict[str, SourceFile | ImportedFile] = {}
         for version in self.locked.get(project, ()):
-            for each in self._locked(project, page.files, version):
+            for each in self._locked(project, page, version):
                 before = chosen.get(each.filename)
                 if not each.filename:
                     yield each
@@ -150,42 +150,40 @@ class Selection:
                 elif not isinstance(before, ImportedFile):  # what failed for one lock file has failed
                     chosen[each.filename] = each
         if project in self.specifiers:
-            for each in self._newest(project, page.files):
+            for each in self._newest(project, page):
                 chosen.setdefault(each.filename, each)
         yield from chosen.values()
 
     def _locked(
-        self, project: str, files: Sequence[SourceFile], version: LockedVersion
+        self, project: str, page: SourcePage, version: LockedVersion
     ) -> Iterator[SourceFile | ImportedFile]:
-        if version.files:
-            found = list(self._named(project, files, version))
-        else:
-            found = list(self._of_version(project, files, version))
+        find = self._named if version.files else self._of_version
+        found = list(find(project, page, version))
         yield from found
         if not found:
             yield _left_out(project, f"no file of {version.version} is for these platforms and Pythons")
 
     def _named(
-        self, project: str, files: Iterable[SourceFile], version: LockedVersion
+        self, project: str, page: SourcePage, version: LockedVersion
     ) -> Iterator[SourceFile | ImportedFile]:
         """The files that a lock file names."""
-        there = {file.filename: file for file in files}
+        there = {file.filename: file for file in page.files}
         for locked in version.files:
             file = there.get(locked.filename)
             if not self.filter.takes(locked.filename, file.requires_python if file else None):
                 continue
             if file is None:
-                yield failed(project, locked.filename, f"{self.source} doesn't have it (any more)")
+                yield failed(project, locked.filename, f"{self._owner(page)} doesn't have it (any more)")
             else:
                 yield _with_hashes(project, file, locked.hashes)
 
     def _of_version(
-        self, project: str, files: Iterable[SourceFile], version: LockedVersion
+        self, project: str, page: SourcePage, version: LockedVersion
     ) -> Iterator[SourceFile | ImportedFile]:
         """The files of a version with one of its hashes, as a requirements file has them."""
-        there = [file for file in files if version_in(file.filename) == version.version]
+        there = [file for file in page.files if version_in(file.filename) == version.version]
         if not there:
-            yield failed(project, "", f"{self.source} has no version {version.version}")
+            yield failed(project, "", f"{self._owner(page)} has no version {version.version}")
         unknown = set(version.digests)
         for file in there:
             hashes = version.digests.intersection(file.hashes.items())
@@ -193,18 +191,15 @@ class Selection:
             if (hashes or not version.digests) and self.filter.takes(file.filename, file.requires_python):
                 yield _with_hashes(project, file, dict(hashes))
         for algorithm, digest in sorted(unknown) if there else ():
-            yield failed(
-                project,
-                "",
-                f"{self.source} has no file of {version.version} with a lock file's {algorithm} {digest}",
-            )
+            wanted = f"file of {version.version} with a lock file's {algorithm} {digest}"
+            yield failed(project, "", f"{self._owner(page)} has no {wanted}")
 
-    def _newest(self, project: str, files: Iterable[SourceFile]) -> Iterator[SourceFile | ImportedFile]:
+    def _newest(self, project: str, page: SourcePage) -> Iterator[SourceFile | ImportedFile]:
         """The files of the newest versions: for each Python, those that it can install."""
         specifier = self.specifiers[project]
         pins = {read_version(each.version) for each in specifier if each.operator in {"==", "==="}}
         candidates: defaultdict[Version, list[SourceFile]] = defaultdict(list)
-        for file in files:
+        for file in page.files:
             version = version_in(file.filename)
             if version is not None and (file.yanked is None or version in pins):
                 candidates[version].append(file)
@@ -216,8 +211,14 @@ class Selection:
             for version in sorted(versions, reverse=True)[: self.newest]:
                 chosen.update({file.filename: file for file in fitting[version]})
         if not chosen:
-            yield failed(project, "", f"{self.source} has no file for {project}{specifier} that is chosen")
+            yield failed(
+                project, "", f"{self._owner(page)} has no file of {project}{specifier} that is chosen"
+            )
         yield from (_with_hashes(project, file, {}) for file in chosen.values())
+
+    def _owner(self, page: SourcePage) -> str:
+        """The source, as the beginning of a sentence about what it lacks."""
+        return f"{self.source} withholds files ({page.withheld}), and" if page.withheld else self.source
 
 
 class Mirror(Importer):

@@ -25,6 +25,7 @@ from pyoci.simple_api.reading import read_document, read_html, read_json, read_l
 
 _ACCEPT = f"{SIMPLE}, text/html;q=0.5"
 _ORIGIN = "x-pyoci-origin"  # the header in which PyOCI says where a page comes from
+_WITHHELD = "x-pyoci-withheld"  # `3; min-age, blocked`
 _NAMES = 1_000_000  # projects of one index
 _FILES = 1_000_000  # of one folder
 
@@ -47,11 +48,14 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class SourcePage:
-    """The files of a project. `is_private` if a PyOCI server has them in its registry, not from upstream."""
+    """The files of a project. A PyOCI server says `is_private` if it has them in its registry, not from
+    upstream, and how many files of upstream it has `withheld`, and by which rules.
+    """
 
     files: tuple[SourceFile, ...]
     status: str | None = None  # `archived`, `quarantined` and so on (PEP 792)
     is_private: bool = False
+    withheld: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,8 @@ class IndexSource(ServerIndex):
             found = tuple(
                 replace(file, upload_time=file.upload_time or known.get(file.filename)) for file in found
             )
-        return SourcePage(found, status, answer.headers.get(_ORIGIN) == "registry")
+        headers = answer.headers
+        return SourcePage(found, status, headers.get(_ORIGIN) == "registry", headers.get(_WITHHELD, ""))
 
     def sha256(self, file: SourceFile) -> str | None:
         return None

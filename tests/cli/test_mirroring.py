@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pyoci.app import create_app
+from pyoci.config import Settings
+from pyoci.library import Basic
 from tests.builders import make_sdist, make_wheel
 from tests.cli.conftest import Run
+from tests.serving import served
 from tests.upstreams import PackageIndex, package_index
 
 WHEEL, SDIST = make_wheel()[0], make_sdist()[0]
@@ -87,3 +92,36 @@ def test_behind_a_server(run: Run, server: str, source: tuple[str, str]) -> None
     ran = run("mirror", f"{server}/local/acme/", "--project", "hello-world", *source)
     assert ran.code == 1
     assert "mirroring needs the registry" in ran.stderr
+
+
+def test_credentials(
+    run: Run,
+    source: tuple[str, str],
+    elsewhere: PackageIndex,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The login of the target never goes to the source, and that of the source never to the target."""
+    settings = Settings.from_environ({"PYOCI_EMBEDDED": str(tmp_path / "guarded"), "PYOCI_LOG": "off"})
+    application, heard = create_app(settings, sleep=lambda _: None), set()
+
+    def guarded(environ: Mapping[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        heard.add(environ.get("HTTP_AUTHORIZATION"))
+        if "HTTP_AUTHORIZATION" in environ or not environ["PATH_INFO"].startswith("/v2/"):
+            return application(dict(environ), start_response)
+        headers = {"Content-Length": "0", "WWW-Authenticate": 'Basic realm="guarded"'}
+        headers["Docker-Distribution-Api-Version"] = "registry/2.0"
+        start_response("401 Unauthorized", list(headers.items()))
+        return []
+
+    for name, value in {"USERNAME": "target", "SOURCE_USERNAME": "source"}.items():
+        monkeypatch.setenv(f"PYOCI_{name}", value)
+        monkeypatch.setenv(f"PYOCI_{name.replace('USERNAME', 'PASSWORD')}", "secret-word")
+    with served(guarded) as url:
+        ran = run("mirror", f"{url}/acme", "--project", "hello-world", *source, "--json")
+    assert ran.code == 0, ran.stderr
+    assert {each["outcome"] for each in ran.document["files"]} == {"stored"}
+    assert heard == {None, Basic("target", "secret-word").header()}
+    asked = {each.headers.get("Authorization") for each in elsewhere.requests}
+    assert asked == {Basic("source", "secret-word").header()}
+    assert "secret-word" not in ran.stdout + ran.stderr

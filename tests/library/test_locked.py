@@ -134,6 +134,8 @@ REGISTRY = 'source = { registry = "https://packages.example/simple" }'
         ("uv.lock", "x = 1\n", "it is no lock file"),
         ("uv.lock", 'version = 1\npackage = "x"\n', "pins no version"),
         ("uv.lock", "version = 1\npackage = [7]\n", "its package 1 has no name"),
+        ("uv.lock", f"version = 1\npackage = [{'7,' * 20_001}]\n", "it has 20001 packages"),
+        ("requirements.txt", "a==1\n" * 20_001, "it has more than 20000 lines"),
         ("uv.lock", uv("name = 7"), "its package 1 has no name"),
         ("uv.lock", uv('name = "../x"', REGISTRY), "'../x'"),
         ("uv.lock", uv(f'name = "a"\n{REGISTRY}'), "its package 'a' has no version"),

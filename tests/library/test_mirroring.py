@@ -21,7 +21,7 @@ from pyoci.library.mirroring import check_target
 from pyoci.library.registry import RegistryIndex
 from tests.builders import make_sdist, make_wheel
 from tests.serving import served
-from tests.upstreams import PackageIndex, package_index
+from tests.upstreams import JSON, PackageIndex, json_page, package_index
 
 LINUX, WINDOWS = "cp312-cp312-manylinux_2_17_x86_64", "cp312-cp312-win_amd64"
 NOBODY = {"DOCKER_CONFIG": "/absent"}
@@ -187,6 +187,20 @@ class TestLocked:
         entry = elsewhere.projects["crunch"].pop()
         failed = mirrored(target, None, locks=[lock])[entry["filename"]]
         assert (failed.outcome, failed.error) == ("failed", f"{elsewhere.simple} doesn't have it (any more)")
+
+    def test_file_that_rules_withhold(self, target: Index, elsewhere: PackageIndex, lock: Path) -> None:
+        """Of a PyOCI server with rules: the reason says so."""
+        entry = elsewhere.projects["crunch"].pop()
+
+        def answer(request: Request) -> Response | None:
+            if request.path != "/simple/crunch/":
+                return None
+            page = json_page("crunch", elsewhere.projects["crunch"])
+            return Response(page, content_type=JSON, headers={"X-PyOCI-Withheld": "1; min-age"})
+
+        elsewhere.answer = answer
+        failed = mirrored(target, None, locks=[lock])[entry["filename"]]
+        assert "withholds files (1; min-age), and doesn't have it" in failed.error
 
     def test_project_that_is_gone(self, target: Index, elsewhere: PackageIndex, lock: Path) -> None:
         del elsewhere.projects["crunch"]
