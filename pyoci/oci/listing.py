@@ -16,7 +16,7 @@ _PAGES = 500
 _ALL_PAGES = 16 * 1024 * 1024  # bytes of all pages
 _ENTRIES = 200_000
 _REFERRERS = 1000  # of one document
-_ENTRY = 512  # characters; tags have at most 128 and names 255, longer entries are ignored
+ENTRY_LIMIT = 512  # characters; tags have at most 128 and names 255, longer entries are ignored
 _SECONDS = 30.0  # for all pages
 
 Fetch = Callable[[str], Answer]
@@ -29,8 +29,12 @@ def read_listing(
     follow: Callable[[str, str], str],
     clock: Callable[[], float] = time.monotonic,
     pages: int | None = None,
+    *,
+    entries: Callable[[bytes], Iterable[str]] | None = None,
+    size: int = _ALL_PAGES,
 ) -> tuple[str, ...]:
-    """The strings under `key` of all pages, without duplicates, in the registry's order.
+    """The strings under `key` of all pages, without duplicates, in the registry's order. `entries` reads
+    them from the body of a page that has another shape. All pages together have at most `size` bytes.
 
     `fetch` gets a page or raises RegistryError; `follow` turns a Link of the page at a URL into the next URL.
     Reading ends after `pages` pages, and at a page without new entries, because Gitea sends a Link with every
@@ -39,13 +43,13 @@ def read_listing(
     """
     deadline = clock() + _SECONDS
     found: dict[str, None] = {}
-    size = 0
+    left = size
     answer = _first(fetch, url)
     for number in range(1, _PAGES + 1):
         before = len(found)
-        found.update(dict.fromkeys(_entries(answer.body, key)))
-        size += len(answer.body)
-        if len(found) > _ENTRIES or size > _ALL_PAGES:
+        found.update(dict.fromkeys(entries(answer.body) if entries else _entries(answer.body, key)))
+        left -= len(answer.body)
+        if len(found) > _ENTRIES or left < 0:
             raise ProtocolError(f"the registry's list of {key} is too long; expected at most {_ENTRIES}")
         link = next_link(answer.headers.get("link", ""))
         if link is None or len(found) == before or number == pages:
@@ -108,4 +112,4 @@ def _entries(body: bytes, key: str) -> Iterable[str]:
         return ()
     if not isinstance(entries, list):
         raise ProtocolError(f"the registry sent a list of {key} of the wrong shape; expected a JSON list")
-    return (entry for entry in entries if isinstance(entry, str) and len(entry) <= _ENTRY)
+    return (entry for entry in entries if isinstance(entry, str) and len(entry) <= ENTRY_LIMIT)

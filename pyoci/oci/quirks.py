@@ -271,6 +271,13 @@ QUIRKS = (
         "oci/test_uploads.py::test_the_same_blob_is_uploaded_at_the_same_time",
     ),
     Quirk(
+        "ghcr.io",
+        "repositories are not listed",
+        "GitHub's REST API is asked for the packages of the owner",
+        "oci/github.py",
+        "oci/test_github.py::test_all_pages_are_read",
+    ),
+    Quirk(
         "zot, go-containerregistry",
         "tags outside the grammar are accepted and listed",
         "they can be read",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import BinaryIO
@@ -15,7 +15,7 @@ from pyoci.errors import AnswerTooLong, InvalidRequest, ProtocolError
 from pyoci.events import Events
 from pyoci.net.messages import Answer, Body, Stream
 from pyoci.net.transport import Transport
-from pyoci.oci import auth, blobs, errors, listing, quirks, uploads
+from pyoci.oci import auth, blobs, errors, github, listing, quirks, uploads
 from pyoci.oci.challenges import Scope
 from pyoci.oci.credentials import Credentials
 from pyoci.oci.models import DOCKER_SIGNED, IMAGE_INDEX, Descriptor, Document, parse_json
@@ -38,12 +38,16 @@ class Gateway:
         *,
         ttl: float,
         events: Events | None = None,
+        companions: Mapping[str, str] = github.COMPANIONS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`ttl`: how many seconds a registry's answers to a caller, and its tokens, are reused."""
+        """`ttl`: how many seconds a registry's answers to a caller, and its tokens, are reused. `companions`
+        are GitHub's APIs, by the origin of their registry.
+        """
         self.transport = transport
         self.events = events or Events()
         self.targets = Targets(transport.resolver)
+        self.github = github.GitHub(transport, self.targets, companions)
         self.authenticator = auth.Authenticator(transport, self.targets, self.events, ttl=ttl, clock=clock)
 
     def session(

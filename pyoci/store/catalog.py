@@ -104,11 +104,15 @@ class Catalog:
         if empty is not None:
             return empty
         wants_credentials = (each for each in refusals if isinstance(each, Unauthorized))
-        raise (isinstance(caller, Anonymous) and next(wants_credentials, None)) or refusals[0]
+        refusal = (isinstance(caller, Anonymous) and next(wants_credentials, None)) or refusals[0]
+        refusal.message = "; ".join(dict.fromkeys(each.message for each in refusals))
+        raise refusal
 
     def _sources(self, namespace: Namespace, caller: Credentials) -> Iterator[tuple[ListSource, _Read]]:
         """The sources of a list, and functions that read it, in the order in which they are tried."""
         yield ListSource.CATALOG, lambda: self._roots.projects(namespace, caller)
+        if self._roots.is_at_github(namespace):
+            yield ListSource.GITHUB, lambda: self._roots.github_projects(namespace, caller)
         if self._name is not None:
             repository = self._name.repository(namespace)
             session = self._gateway.session(namespace.registry, caller)

@@ -1,4 +1,4 @@
-"""Roots: the projects of a namespace, from the registry's list of repositories."""
+"""Roots: the projects of a namespace, from the registry's list of repositories, or from GitHub's."""
 
 from __future__ import annotations
 
@@ -10,8 +10,16 @@ from contextlib import suppress
 from cachetools import TLRUCache
 
 from pyoci.distributions.names import ProjectName
-from pyoci.errors import Denied, InvalidRequest, NotFound, NotSupported, Unauthorized
-from pyoci.oci.credentials import Credentials
+from pyoci.errors import (
+    Denied,
+    InvalidRequest,
+    NotFound,
+    NotSupported,
+    PyOCIError,
+    RequestEnded,
+    Unauthorized,
+)
+from pyoci.oci.credentials import Anonymous, Credentials
 from pyoci.oci.errors import RegistryNotFound, RegistryNotSupported, RegistryRefused
 from pyoci.oci.references import Registry
 from pyoci.oci.session import Gateway, OCISession
@@ -38,7 +46,11 @@ class Roots:
     """
 
     def __init__(
-        self, gateway: Gateway, cache: Cache, *, clock: Callable[[], float] = time.monotonic
+        self,
+        gateway: Gateway,
+        cache: Cache,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._gateway = gateway
         self._cache = cache
@@ -62,6 +74,39 @@ class Roots:
                 f"{namespace.registry} doesn't list its repositories; ask for a project by name"
             ) from exc
         return tuple(sorted(projects_in(namespace, names)))
+
+    def is_at_github(self, namespace: Namespace) -> bool:
+        """Whether GitHub knows the projects of a namespace."""
+        return self._gateway.github.knows(namespace.registry)
+
+    def github_projects(self, namespace: Namespace, caller: Credentials) -> tuple[ProjectName, ...]:
+        """The projects of a namespace in GitHub's list, sorted. It is remembered for its caller. Raises
+        Unauthorized for an anonymous caller, and NotFound if GitHub gives no list.
+        """
+        owner = namespace.path.partition("/")[0]
+        who = self._cache.caller_key(caller)
+        key = (f"github {namespace.registry.origin} {owner}", who)
+        with self._guard:
+            known = self._known.get(key)
+
+        def read() -> frozenset[str]:
+            until = self._clock() + self._cache.freshness.ttl
+            found = frozenset(self._gateway.github.packages(namespace.registry, owner, caller))
+            with self._guard, suppress(ValueError):  # it is too large to be remembered
+                self._known[key] = (found, until)
+            return found
+
+        try:
+            names = known[0] if known is not None else self._flights.run(key, who, read, _SECONDS)
+        except RequestEnded:
+            raise
+        except PyOCIError as exc:
+            if isinstance(exc, Unauthorized) and isinstance(caller, Anonymous):
+                raise
+            raise NotFound(
+                f"{exc.message}; GitHub lists packages for classic tokens with read:packages"
+            ) from exc
+        return tuple(sorted(projects_in(namespace, (f"{owner}/{name}" for name in names))))
 
     def projects_if_in_use(self, namespace: Namespace, caller: Credentials) -> tuple[ProjectName, ...] | None:
         """The projects of a namespace; None if nothing is in it, or if the registry doesn't list its
