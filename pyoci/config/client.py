@@ -13,7 +13,7 @@ from pyoci.config.environment import Reader, WrongSettings
 from pyoci.config.settings import Settings
 from pyoci.distributions.names import PrivateProjects
 from pyoci.oci.registries import Registries, ShortUrls
-from pyoci.upstream.address import UpstreamAddress
+from pyoci.upstream.address import FileHosts, UpstreamAddress
 
 
 class _SomeSettings:
@@ -40,6 +40,7 @@ class ClientSettings(_SomeSettings):
     no_proxy: str
     ca_bundle: str | None
     host_connections: int
+    upstream_file_hosts: FileHosts
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -73,7 +73,8 @@ arriving are not counted. A larger file is passed on without being kept.""",
         """\
 With ``PYOCI_UPSTREAM_FILES=proxy``, files are fetched from the host of ``PYOCI_UPSTREAM_INDEX`` and from
 public hosts by https. This is a list of further hosts, ``files.example:8443, http://10.0.0.5:8080``, which
-may have private addresses or plain http. No credentials are sent to them.""",
+may have private addresses or plain http. No credentials are sent to them. ``pyoci mirror`` and ``pyoci
+import`` may fetch files from them as well.""",
     )
     upstream_rules: Path | None = optional(
         "PYOCI_UPSTREAM_RULES",

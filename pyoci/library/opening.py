@@ -100,7 +100,8 @@ def open_index_source(
     settings, url = ClientSettings.from_environ(environ), _checked_url(address)
     if credentials is None or environ[USERNAME]:
         credentials = find_credentials(urlsplit(url).netloc, environ, netrc=netrc)
-    return IndexSource(url, credentials, make_transport(settings))
+    is_trusted = settings.upstream_file_hosts.covers
+    return IndexSource(url, credentials, make_transport(settings), is_trusted=is_trusted)
 
 
 def parse_address(text: str, settings: ClientSettings) -> Namespace | str:

@@ -133,13 +133,13 @@ class ServerIndex(Index):
             method=method,
             url=url,
             headers={**(headers or {}), **login},
-            reach=Reach.LISTED if own else self._reach_elsewhere(),
+            reach=Reach.LISTED if own else self._reach_elsewhere(url),
             name=urlsplit(url).netloc,
             operation="index",
         )
 
-    def _reach_elsewhere(self) -> Reach:
-        """The reach of links to other hosts: a public server can't lead into a private network."""
+    def _reach_elsewhere(self, url: str) -> Reach:
+        """The reach of a link to another host: a public server can't lead into a private network."""
         parts = urlsplit(self._url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         return self._transport.resolver.reach_beyond(parts.hostname or "", port)
@@ -156,7 +156,7 @@ class ServerIndex(Index):
 
     def _opened(self, call: Call) -> Stream:
         for _ in range(1 + _REDIRECTS):
-            stream = self._transport.stream(call)
+            stream = self._stream(call)
             if stream.status == 200:
                 return stream
             with closing(stream):
@@ -165,6 +165,9 @@ class ServerIndex(Index):
                     raise ProtocolError(f"{self._host} answered {stream.status}; expected a file")
                 call = self._redirected(call, stream.headers)
         raise ProtocolError(f"{self._host} redirects more than {_REDIRECTS} times")
+
+    def _stream(self, call: Call) -> Stream:
+        return self._transport.stream(call)
 
     def _redirected(self, call: Call, headers: Mapping[str, str]) -> Call:
         url = model.url(headers.get("location", ""), call.url)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -15,11 +15,14 @@ from typing import Any, Protocol, Self
 from urllib.parse import unquote, urlsplit
 
 from pyoci.distributions.filenames import SDIST_ENDINGS, parse_filename
-from pyoci.errors import InvalidRequest, NotFound, ProtocolError
+from pyoci.errors import Denied, InvalidRequest, NotFound, ProtocolError
 from pyoci.library.server import HASHES, SIMPLE, ServerIndex, normalized, verified
 from pyoci.library.uploads import project_in
 from pyoci.maintenance.dates import upload_times
-from pyoci.net.messages import READ_PIECE, Answer
+from pyoci.net.addresses import Reach
+from pyoci.net.messages import READ_PIECE, Answer, Call, Stream
+from pyoci.net.transport import Transport
+from pyoci.oci.credentials import Credentials
 from pyoci.simple_api import model
 from pyoci.simple_api.reading import read_document, read_html, read_json, read_links, read_names
 
@@ -95,8 +98,20 @@ class Source(Protocol):
 
 class IndexSource(ServerIndex):
     """A package index: PyPI, devpi, pypiserver, Artifactory, Nexus, GitLab, Pulp, PyOCI. Its credentials are
-    sent to its own host alone.
+    sent to its own host alone. `is_trusted` says of the URL of a file elsewhere whether it may have a private
+    address.
     """
+
+    def __init__(
+        self,
+        url: str,
+        caller: Credentials,
+        transport: Transport,
+        *,
+        is_trusted: Callable[[str], bool] = lambda _url: False,
+    ) -> None:
+        super().__init__(url, caller, transport)
+        self._is_trusted = is_trusted
 
     def projects(self) -> tuple[str, ...]:
         answer = self._document(self._call("GET", self.address, {"Accept": _ACCEPT}))
@@ -151,6 +166,17 @@ class IndexSource(ServerIndex):
         if not text or not isinstance(read_document(answer.body, self._host), dict):
             raise ProtocolError(f"the provenance of {file.filename} is not a JSON object in UTF-8")
         return text
+
+    def _reach_elsewhere(self, url: str) -> Reach:
+        return Reach.LISTED if self._is_trusted(url) else super()._reach_elsewhere(url)
+
+    def _stream(self, call: Call) -> Stream:
+        try:
+            return super()._stream(call)
+        except Denied as exc:  # by the transport, whose message is about registries
+            raise Denied(
+                f"{call.name} has a private address; expected PYOCI_UPSTREAM_FILE_HOSTS to list it"
+            ) from exc
 
     def _json(self, url: str) -> Any:
         answer = self._document(self._call("GET", url, {"Accept": "application/json"}))

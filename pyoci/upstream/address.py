@@ -81,6 +81,10 @@ class FileHosts:
             origins.add(origin_of(parts))
         return cls(frozenset(origins))
 
+    def covers(self, url: str) -> bool:
+        """Whether the host of a URL is one of these."""
+        return origin_of(urlsplit(url)) in self.origins
+
 
 def origin_of(parts: SplitResult) -> tuple[str, str, int]:
     """Scheme, host and port of a URL. Raises ValueError for an invalid port."""

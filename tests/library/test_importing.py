@@ -13,16 +13,20 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from pyoci.distributions.filenames import SDIST_ENDINGS
-from pyoci.errors import InvalidRequest, NotFound, ProtocolError
-from pyoci.library import Choice, ImportedFile, Index, open_index, open_source, operations
+from pyoci.errors import Denied, InvalidRequest, NotFound, ProtocolError
+from pyoci.library import Anonymous, Choice, ImportedFile, Index, open_index, open_source, operations
 from pyoci.library.importing import Importer
 from pyoci.library.registry import RegistryIndex
-from pyoci.library.sources import SourceFile
+from pyoci.library.sources import IndexSource, SourceFile
 from pyoci.maintenance.parallel import Turns
+from pyoci.net.addresses import Resolver
+from pyoci.net.transport import Transport
+from pyoci.upstream.address import FileHosts
 from tests.builders import make_sdist, make_tar, make_wheel, make_zip
 from tests.registry import TestRegistry, make_namespace
 from tests.serving import served
@@ -336,6 +340,36 @@ class TestFolder:
     def test_absent(self, target: Index, tmp_path: Path) -> None:
         with pytest.raises(NotFound, match="there is no folder"):
             imported(target, tmp_path / "absent")
+
+
+class TestFileHosts:
+    """A public index whose files have a host with a private address."""
+
+    def fetched(self, url: str, location: str, **more: Any) -> bytes:
+        port = urlsplit(url).port
+
+        def lookup(host: str, _port: int) -> list[str]:
+            return ["127.0.0.1"] if host == "files.internal" else ["93.184.216.34"]
+
+        transport = Transport(resolver=Resolver(lookup))
+        source = IndexSource("https://packages.example/simple/", Anonymous(), transport, **more)
+        file = SourceFile(
+            filename=WHEEL[0],
+            location=f"http://files.internal:{port}{location}",
+            hashes={"sha256": hashlib.sha256(WHEEL[1]).hexdigest()},
+        )
+        with source, source.fetch(file) as fetched:
+            return b"".join(fetched.pieces)
+
+    def test_unlisted(self, site: Site, url: str) -> None:
+        """The message names the setting."""
+        with pytest.raises(Denied, match="has a private address; expected PYOCI_UPSTREAM_FILE_HOSTS to list"):
+            self.fetched(url, f"/files/{WHEEL[0]}")
+        assert site.asked == []
+
+    def test_listed(self, site: Site, url: str) -> None:
+        hosts = FileHosts.parse(f"http://files.internal:{urlsplit(url).port}")
+        assert self.fetched(url, f"/files/{WHEEL[0]}", is_trusted=hosts.covers) == WHEEL[1]
 
 
 class TestBadSources:
