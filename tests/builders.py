@@ -48,6 +48,7 @@ def make_wheel(
     extra_headers: Iterable[tuple[str, str]] = (),
     files: Mapping[str, bytes] | None = None,
     build: str | None = None,
+    body: str = "",
 ) -> tuple[str, bytes]:
     """The file name and content of a wheel with one module, or with `files` (path to content). The file name
     has name and version as given, with the escaping that the format requires.
@@ -56,7 +57,12 @@ def make_wheel(
     info = f"{spelled}.dist-info"
     content = dict(_module(name, version) if files is None else files)
     content[f"{info}/METADATA"] = make_metadata(
-        name, version, requires=requires, requires_python=requires_python, extra_headers=extra_headers
+        name,
+        version,
+        requires=requires,
+        requires_python=requires_python,
+        extra_headers=extra_headers,
+        body=body,
     )
     content[f"{info}/WHEEL"] = _wheel_file(tag, build)
     content[f"{info}/RECORD"] = _record(content, f"{info}/RECORD")

@@ -42,6 +42,7 @@ CLIENTS = {
     "pypi-server": "indexes",
     "atheris": "atheris",
     "renovate": "renovate",
+    "axe-core": "axe",
 }
 _NODE_NAMES = {"x86_64": "x64", "aarch64": "arm64"}  # what npm's packages of Node call a processor
 _TIME_LIMIT = 240  # seconds for one environment; below pytest's limit for a test, which would say less

@@ -23,6 +23,7 @@ DEBIAN_PACKAGES = {
     "curl": "curl",
     "npm": "npm",
     "nginx": "nginx",
+    "chromium": "chromium",
 }
 # Programs that neither Debian nor PyPI brings, to what has to be done for each.
 OTHERS = {"zot": "put zot 2, built from its source, on PATH"}

@@ -63,6 +63,8 @@ def test_pip_wheel(checkout: Path, tmp_path: Path) -> None:
     [wheel] = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert "pyoci/py.typed" in names
+    templates = {path.name for path in (CHECKOUT / "pyoci" / "pages" / "templates").iterdir()}
+    assert {f"pyoci/pages/templates/{name}" for name in templates} <= set(names)
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"pyoci", "pyoci_server"}
 
 

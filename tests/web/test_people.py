@@ -445,7 +445,7 @@ class TestRefusals:
         [
             ("/nonsense/acme/", 404, "is not a registry"),
             ("/forbidden.example/acme/", 403, "The operator of this server decides"),
-            ("/ghcr.io/acme/a/+b/c", 404, "There is nothing here"),
+            ("/ghcr.io/acme/a/+b/", 400, "This request can&#39;t be answered"),
             ("/ghcr.io/", 404, "Start page"),
             ("/favicon.ico", 404, "Start page"),
             (f"{PROJECT}?format=html", 404, "there is no project hello-world"),
