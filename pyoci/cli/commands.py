@@ -28,6 +28,7 @@ VERBS = {
     "yank": "Yank versions or files: clients pass over them.",
     "unyank": "Take back that versions or files are yanked.",
     "delete": "Delete versions or files for good.",
+    "status": "Show or set the status of a project: archived, quarantined.",
     "import": "Import files from another package index, or from a folder.",
     "mirror": "Copy PyPI's files that a lock file names, to serve them without PyPI.",
     "copy": "Copy projects between registries, or to and from a folder.",

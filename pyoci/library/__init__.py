@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pyoci.maintenance.prune import PrunedVersion, Rules
     from pyoci.maintenance.repair import Repaired
     from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials, IdentityToken
+    from pyoci.simple_api.model import ProjectStatus
 
 _MODULES = {
     "pyoci.errors": ("PyOCIError",),
@@ -43,6 +44,7 @@ _MODULES = {
     "pyoci.maintenance.prune": ("PrunedVersion", "Rules"),
     "pyoci.maintenance.repair": ("Repaired",),
     "pyoci.oci.credentials": ("Anonymous", "Basic", "Bearer", "Credentials", "IdentityToken"),
+    "pyoci.simple_api.model": ("ProjectStatus",),
 }
 _PLACES = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -62,6 +64,7 @@ __all__ = [
     "Index",
     "Problem",
     "Project",
+    "ProjectStatus",
     "PrunedVersion",
     "PyOCIError",
     "Repaired",

@@ -69,6 +69,10 @@ class Index(ABC):
         """Take back that a file or a whole version was yanked."""
 
     @abstractmethod
+    def set_status(self, project: str, status: str, reason: str = "") -> None:
+        """Set the status of a project (PEP 792): active, archived, deprecated or quarantined."""
+
+    @abstractmethod
     def delete(self, project: str, target: str) -> None:
         """Delete a file or a whole version. Raises NotSupported if the registry can't."""
 

@@ -10,6 +10,7 @@ from packaging.version import InvalidVersion, Version
 
 from pyoci.errors import InvalidRequest
 from pyoci.simple_api import model
+from pyoci.simple_api.model import ACTIVE, ProjectStatus
 from pyoci.store.models import PackageFile, ProjectPage
 
 
@@ -67,16 +68,20 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A project and its files, in the order of the index: from a registry the oldest version comes first."""
+    """A project and its files, in the order of the index: from a registry the oldest version comes first. An
+    index offers no files of a quarantined project.
+    """
 
     name: str  # normalised
     files: tuple[File, ...]
+    status: ProjectStatus = ACTIVE
 
     @classmethod
     def stored(cls, page: ProjectPage) -> Self:
         """A project in a registry."""
         name = page.name.normalized
-        return cls(name, tuple(File.stored(name, file) for file in page.files))
+        files = tuple(File.stored(name, file) for file in page.files)
+        return cls(name, files, page.status or ACTIVE)
 
     @property
     def versions(self) -> tuple[str, ...]:

@@ -137,7 +137,7 @@ def prunable(
             unreadable(name.normalized, exc)
             continue
         assert isinstance(page, ProjectPage)  # without `below` and upstream there is nothing else
-        yield from pruned(page, rules, now())
+        yield from pruned(page.with_withheld(), rules, now())
 
 
 def _names(projects: Iterable[str]) -> tuple[ProjectName, ...]:

@@ -92,6 +92,9 @@ class RegistryIndex(Index):
     def unyank(self, project: str, target: str) -> None:
         self.store.yank(self.namespace, ProjectName.parse(project), target, None, self.caller)
 
+    def set_status(self, project: str, status: str, reason: str = "") -> None:
+        self.store.set_status(self.namespace, ProjectName.parse(project), status, reason, self.caller)
+
     def delete(self, project: str, target: str) -> None:
         self.store.delete(self.namespace, ProjectName.parse(project), target, self.caller)
 

@@ -71,7 +71,8 @@ class ServerIndex(Index):
         normalized = ProjectName.parse(name).normalized
         call = self._call("GET", f"{self._url}{normalized}/", {"Accept": SIMPLE})
         page = read_json(self._document(call).body, normalized, call.url, self._host)
-        return Project(page.name, tuple(File.listed(page.name, file) for file in page.files))
+        files = tuple(File.listed(page.name, file) for file in page.files)
+        return Project(page.name, files, page.status or model.ACTIVE)
 
     def explain(self, name: str) -> Explanation:
         normalized = ProjectName.parse(name).normalized
@@ -112,6 +113,10 @@ class ServerIndex(Index):
     def unyank(self, project: str, target: str) -> None:
         self._patch(project, target, False)
 
+    def set_status(self, project: str, status: str, reason: str = "") -> None:
+        wanted = {"status": status, **({"reason": reason} if reason else {})}
+        self._patched(f"{self._url}{ProjectName.parse(project).normalized}/", wanted)
+
     def delete(self, project: str, target: str) -> None:
         self._check(self._transport.document(self._call("DELETE", self._target(project, target))))
 
@@ -119,8 +124,11 @@ class ServerIndex(Index):
         self._transport.close()
 
     def _patch(self, project: str, target: str, yanked: str | bool) -> None:
-        call = self._call("PATCH", self._target(project, target), {"Content-Type": "application/json"})
-        self._check(self._transport.document(replace(call, body=json.dumps({"yanked": yanked}).encode())))
+        self._patched(self._target(project, target), {"yanked": yanked})
+
+    def _patched(self, url: str, change: Mapping[str, str | bool]) -> None:
+        call = self._call("PATCH", url, {"Content-Type": "application/json"})
+        self._check(self._transport.document(replace(call, body=json.dumps(change).encode())))
 
     def _target(self, project: str, target: str) -> str:
         return f"{self._url}{ProjectName.parse(project).normalized}/{quote(target, safe='')}"

@@ -26,7 +26,7 @@ from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.models import Descriptor, Document, ImageIndex
 from pyoci.oci.references import Digest, Tag
 from pyoci.store import layout
-from pyoci.store.marker import MARKER_TAG
+from pyoci.store.marker import MARKER_TAG, stamp_of
 from pyoci.store.writing.update import IndexUpdate, IndexUpdater, place_of
 
 JOBS = 8  # tags that are copied at the same time
@@ -256,13 +256,17 @@ class Copier:
 
 def _copy_other(transfer: Transfer, tag: Tag, document: Document, there: Document | None) -> _Result:
     """Copy a tag that is no version: a list of referrers, signatures, the marker, or anything else."""
-    if there is not None and tag == MARKER_TAG:
-        return _Result("present")
+    if there is not None and tag == MARKER_TAG:  # the status that was set later stays
+        ours, theirs = document.image_index(), there.image_index()
+        if stamp_of(theirs) >= stamp_of(ours):
+            return _Result("present")
+        if theirs is None or not layout.is_package(theirs):
+            return _foreign(transfer, tag)
     if there is not None and _COSIGN_TAG.fullmatch(str(tag)):
-        ours, theirs = layers_of(document), layers_of(there)
-        if ours <= theirs:
+        signed, signed_there = layers_of(document), layers_of(there)
+        if signed <= signed_there:
             return _Result("present", document=document)
-        if not theirs <= ours:
+        if not signed_there <= signed:
             note = f"{transfer.there}:{tag} has signatures of its own, so it was not overwritten"
             return _Result("failed", [note])
     transfer.contents(document)

@@ -260,6 +260,9 @@ class ProjectStatus:
         return {"status": self.status, **({"reason": self.reason} if self.reason else {})}
 
 
+ACTIVE = ProjectStatus("active")  # the status of a project that has none
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
     """A project's page. `files` may be an iterator that creates the files while they are written."""

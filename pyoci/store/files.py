@@ -10,7 +10,8 @@ from dataclasses import replace
 from packaging.version import Version
 
 from pyoci.distributions.filenames import Distribution, filename_version_text, parse_filename
-from pyoci.errors import InvalidRequest, NotFound, ProtocolError
+from pyoci.distributions.metadata import parse_metadata
+from pyoci.errors import InvalidRequest, NotFound, ProtocolError, PyOCIError
 from pyoci.oci import errors
 from pyoci.oci.blobs import BlobStream
 from pyoci.oci.references import Digest, Repository, Tag
@@ -26,7 +27,7 @@ from pyoci.store.layout import (
     tag_of,
     version_of,
 )
-from pyoci.store.models import ByteRange, FileElsewhere, FileStream, PackageFile
+from pyoci.store.models import ByteRange, FileElsewhere, FileStream, PackageFile, ProjectPage
 from pyoci.store.project import StoredProject
 from pyoci.store.state import TagState
 from pyoci.store.status import require_download
@@ -85,8 +86,7 @@ class Files:
         """METADATA of a wheel, byte-exact (PEP 658): as it was published, or read from the wheel. Raises
         NotFound if there is none.
         """
-        entry = find_file(project, parse_filename(filename, project.name), sha256)
-        require_download(project)
+        entry = _offered(project, filename, sha256)
         file, config_digest = project.complete(entry), entry.config_digest
         if file.core_metadata is not None and config_digest is not None:
             try:
@@ -104,11 +104,23 @@ class Files:
 
     def provenance(self, project: StoredProject, filename: str, sha256: str) -> bytes:
         """The provenance of a copied file, byte-exact (PEP 740). Raises NotFound if there is none."""
-        entry = find_file(project, parse_filename(filename, project.name), sha256)
+        entry = _offered(project, filename, sha256)
         provenance, config_digest = project.complete(entry).provenance, entry.config_digest
         if provenance is None or config_digest is None:
             raise NotFound(f"{filename} has no provenance here")
         return provenance_of(_config(project, config_digest), provenance)
+
+    def summary(self, project: StoredProject, page: ProjectPage) -> str:
+        """The Summary in METADATA of the newest version on a page; "" if there is none."""
+        newest = (file for file in page.files if file.version == page.latest and file.core_metadata)
+        file = next(newest, None)
+        if file is None:
+            return ""
+        try:
+            text = self.metadata(project, file.filename, file.sha256)
+            return parse_metadata(text, "METADATA", file.distribution).summary or ""
+        except PyOCIError:  # the page is complete without a summary
+            return ""
 
     def labels(self, project: StoredProject, filename: str) -> dict[str, str]:
         """The labels of a file: the annotations of its manifest that aren't PyOCI's own. Raises NotFound."""
@@ -119,14 +131,19 @@ class Files:
         return {k: annotations[k] for k in sorted(annotations) if k != CREATED and not k.startswith(OURS)}
 
     def _file(self, project: StoredProject, filename: str, sha256: str) -> PackageFile:
-        entry = find_file(project, parse_filename(filename, project.name), sha256)
-        require_download(project)
-        return project.complete(entry)
+        return project.complete(_offered(project, filename, sha256))
 
     def _fill_in(self, project: StoredProject, file: PackageFile) -> None:
         """Read METADATA of a wheel that was published without it, so that the page announces it."""
         if file.core_metadata is None:
             self._backfill.fill_in(project, file)
+
+
+def _offered(project: StoredProject, filename: str, sha256: str) -> Entry:
+    """The entry of a file that may be downloaded. Raises NotFound and Denied."""
+    entry = find_file(project, parse_filename(filename, project.name), sha256)
+    require_download(project)
+    return entry
 
 
 def find_file(project: StoredProject, distribution: Distribution, sha256: str = "") -> Entry:

@@ -6,13 +6,15 @@ tags. It also has the project's status (PEP 792).
 
 from __future__ import annotations
 
+import secrets
+from dataclasses import replace
 from datetime import datetime
 
 from pyoci.oci.models import ImageIndex
 from pyoci.oci.references import Tag
 from pyoci.simple_api import model
-from pyoci.simple_api.model import ProjectStatus
-from pyoci.store.layout import CREATED, PACKAGE_TYPE, stamp
+from pyoci.simple_api.model import ACTIVE, ProjectStatus
+from pyoci.store.layout import CHANGED, CREATED, PACKAGE_TYPE, rewritten, stamp
 
 MARKER = "com.pyoci.marker"
 STATUS = "com.pyoci.status"
@@ -32,3 +34,31 @@ def status_in(image_index: ImageIndex) -> ProjectStatus | None:
     """The status that a marker has; None if it has none, or one that PEP 792 doesn't have."""
     annotations = image_index.annotations
     return model.status({"status": annotations.get(STATUS), "reason": annotations.get(STATUS_REASON)})
+
+
+def is_marker(image_index: ImageIndex) -> bool:
+    """Whether this is a marker, and not a version that has lost its files."""
+    return MARKER in image_index.annotations and not image_index.manifests
+
+
+def with_status(present: ImageIndex | None, status: ProjectStatus, now: datetime) -> ImageIndex | None:
+    """The marker with this status; a new one if there is none. The same object if nothing changes: without a
+    status a project is active.
+    """
+    annotations = dict((present or marker(now)).annotations)
+    before = status_in(present) if present is not None else None
+    if status == (before or ACTIVE):
+        return present
+    for key in (STATUS, STATUS_REASON):
+        annotations.pop(key, None)
+    if status != ACTIVE:
+        annotations[STATUS] = status.status
+    if status.reason:
+        annotations[STATUS_REASON] = status.reason
+    changed = replace(present or marker(now), annotations={**annotations, MARKER: "project"})
+    return rewritten(changed, changed.manifests, now, secrets.token_hex(8))
+
+
+def stamp_of(image_index: ImageIndex | None) -> str:
+    """When a status was last set in this marker, and a random part; "" if none ever was."""
+    return "" if image_index is None else image_index.annotations.get(CHANGED, "")

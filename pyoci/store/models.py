@@ -132,6 +132,10 @@ class ProjectPage:
         offered, withheld = ((), files) if is_withheld else (files, ())
         return cls(name, offered, fingerprint, status=status, withheld=withheld)
 
+    def with_withheld(self) -> ProjectPage:
+        """The page with all its files, for those who yank or delete them."""
+        return replace(self, files=self.files + self.withheld, withheld=())
+
     @property
     def versions(self) -> tuple[Version, ...]:
         """The versions that have files, each once, in order."""

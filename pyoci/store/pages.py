@@ -86,10 +86,13 @@ class Pages:
             self._require_project(project, state.tags)
         return replace(page, validity=project.cache.validity(project.caller_key, state))
 
-    def require(self, project: StoredProject, *, fresh: bool) -> None:
-        """Raises Absent if the registry has no such project. Usually takes one request."""
+    def require(self, project: StoredProject, *, fresh: bool) -> tuple[str, ...]:
+        """The tags of a project. Raises Absent if the registry has no such project. Usually takes one
+        request.
+        """
         listing = self._refresher.listing(project, project.cache.position(), fresh=fresh)
         self._require_project(project, listing.tags)
+        return listing.tags
 
     def _require_project(self, project: StoredProject, tags: tuple[str, ...]) -> None:
         """Raises Absent if `tags`, all the tags of the repository, are container images' and no one who

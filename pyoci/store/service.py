@@ -8,9 +8,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
-from pyoci.distributions.metadata import parse_metadata
 from pyoci.distributions.names import ProjectName
-from pyoci.errors import InvalidRequest, NotFound, PyOCIError
+from pyoci.errors import InvalidRequest, NotFound
 from pyoci.events import Events
 from pyoci.oci.credentials import Credentials
 from pyoci.oci.references import Repository
@@ -36,6 +35,7 @@ from pyoci.store.models import (
 )
 from pyoci.store.project import StoredProject
 from pyoci.store.read_limit import LargeReads, ReadLimit
+from pyoci.store.status import parse_status
 from pyoci.store.writing import lag, queue, steps, update
 from pyoci.store.writing.catalog import CatalogUpdater
 from pyoci.store.writing.destination import Destinations, UploadAddress
@@ -246,18 +246,8 @@ class PackageStore:
         return self._files.labels(self._project(namespace, name, caller), filename)
 
     def summary(self, namespace: Namespace, page: ProjectPage, caller: Credentials) -> str:
-        """The Summary in METADATA of the newest version on a page; "" if there is none. Reads METADATA of at
-        most one file, which is then remembered.
-        """
-        newest = (file for file in page.files if file.version == page.latest and file.core_metadata)
-        file = next(newest, None)
-        if file is None:
-            return ""
-        try:
-            text = self.metadata(namespace, page.name, file.filename, caller, sha256=file.sha256)
-            return parse_metadata(text, "METADATA", file.distribution).summary or ""
-        except PyOCIError:  # the page is complete without a summary
-            return ""
+        """The Summary in METADATA of the newest version on a page; "" if there is none."""
+        return self._files.summary(self._project(namespace, page.name, caller), page)
 
     def publish(
         self,
@@ -287,6 +277,16 @@ class PackageStore:
         project = self._project(namespace, name, caller, publishing=True)
         self._publisher.yank(project, target, reason)
         self._catalog_updater.refresh(project)
+
+    def set_status(
+        self, namespace: Namespace, name: ProjectName, status: str, reason: str, caller: Credentials
+    ) -> None:
+        """Set the status of a project (PEP 792); the reason may be empty. Raises NotFound."""
+        wanted = parse_status(status, reason)
+        project = self._project(namespace, name, caller, publishing=True)
+        if not self._pages.require(project, fresh=True):  # as gcr.io answers for a project that it lacks
+            raise NotFound(f"there is no project {name} here")
+        self._publisher.set_status(project, wanted)
 
     def delete(self, namespace: Namespace, name: ProjectName, target: str, caller: Credentials) -> None:
         """Delete a file or a whole version. Raises NotSupported if the registry can't delete."""

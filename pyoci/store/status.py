@@ -8,13 +8,34 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from pyoci.errors import Denied, NotFound, Unauthorized
+from pyoci.errors import Denied, InvalidRequest, NotFound, Unauthorized
+from pyoci.simple_api import model
 from pyoci.simple_api.model import ProjectStatus
 from pyoci.store.marker import MARKER_TAG
 from pyoci.store.project import StoredProject
 from pyoci.store.state import TagState
 
+REASON_LIMIT = 1000  # characters; a page of one version shows a reason for each file
 _TAG = str(MARKER_TAG)
+
+
+def parse_status(status: str, reason: str) -> ProjectStatus:
+    """A status as a caller names it. Raises InvalidRequest."""
+    found = model.status({"status": status})
+    if found is None:
+        raise InvalidRequest(
+            f"{status[:40]!a} is no status; expected active, archived, deprecated or quarantined"
+        )
+    return ProjectStatus(found.status, checked_reason(reason) or None)
+
+
+def checked_reason(reason: str) -> str:
+    """A reason that pages can show. Raises InvalidRequest."""
+    if len(reason) > REASON_LIMIT or not (reason.isprintable() or not reason):
+        raise InvalidRequest(
+            f"the reason can't be shown; expected one line of at most {REASON_LIMIT} characters"
+        )
+    return reason
 
 
 def status_of(project: StoredProject) -> ProjectStatus | None:

@@ -11,6 +11,7 @@ from flask import Blueprint, Flask, Response, request
 
 from pyoci.errors import NotFound
 from pyoci.web import admission, answers, body, errors, people
+from pyoci.web.changes import changes
 from pyoci.web.context import EXTENSION, Site, locate, site
 from pyoci.web.files import DigestConverter, FilenameConverter, files
 from pyoci.web.osv import osv
@@ -97,7 +98,7 @@ def register(app: Flask, site: Site) -> None:
     prefix = site.path.rstrip("/") or None
     if prefix is not None:
         app.register_blueprint(home, url_prefix=prefix, name="home_below")
-    for blueprint in (simple, upload, files, osv):
+    for blueprint in (simple, upload, files, changes, osv):
         app.register_blueprint(blueprint, url_prefix=prefix)
     errors.register_errors(app)
     app.before_request(set_route)

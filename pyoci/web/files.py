@@ -1,4 +1,4 @@
-"""Files: download, metadata, yank and delete."""
+"""Files: download and metadata."""
 
 from __future__ import annotations
 
@@ -12,24 +12,20 @@ from werkzeug.routing import BaseConverter
 
 from pyoci.errors import (
     Denied,
-    InvalidRequest,
     NotFound,
-    NotSupported,
     PyOCIError,
     Unauthorized,
 )
 from pyoci.events import Events
 from pyoci.simple_api.model import File
 from pyoci.store.models import ByteRange, FileElsewhere, FileStream, PackageFile
-from pyoci.store.writing.publish import REASON_LIMIT
 from pyoci.upstream.client import UpstreamPage
 from pyoci.upstream.file_source import Wanted
 from pyoci.upstream.files import Download
 from pyoci.upstream.rules import QUARANTINED, Judgement
 from pyoci.web import answers, finding, rendering
 from pyoci.web.addresses import DIGEST_DIGITS, SERVED
-from pyoci.web.body import SMALL_BODY, RequestBody, read_json
-from pyoci.web.context import ResolvedRequest, body, resolve, site
+from pyoci.web.context import ResolvedRequest, resolve, site
 
 files = Blueprint("files", __name__)
 
@@ -44,8 +40,6 @@ _ENDINGS = {
     ".bz2": "application/x-bzip2",
 }
 _BINARY = "application/octet-stream"
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_EXPECTED_YANK = 'expected JSON, {"yanked": "reason"} or {"yanked": true} or {"yanked": false}'
 
 
 class FilenameConverter(BaseConverter):
@@ -206,38 +200,6 @@ def _from_upstream(wanted: Wanted) -> Response:
     return answer
 
 
-@files.patch("/<path:path>/<target>", provide_automatic_options=False)
-def yank(path: str, target: str) -> Response:
-    """Yank or unyank a file or a version (PEP 592)."""
-    request.environ["pyoci.file"] = target
-    resolved = resolve(path)
-    namespace, name = resolved.project()
-    reason = _read_yank(body())
-    site().store.yank(namespace, name, target, reason, resolved.caller)
-    return answers.text(f"{target} is {'no longer yanked' if reason is None else 'yanked'}")
-
-
-@files.delete("/<path:path>/<target>", provide_automatic_options=False)
-def delete(path: str, target: str) -> Response:
-    """Delete a file or a whole version."""
-    request.environ["pyoci.file"] = target
-    resolved = resolve(path)
-    namespace, name = resolved.project()
-    site().store.delete(namespace, name, target, resolved.caller)
-    return answers.text(f"{target} is deleted")
-
-
-@files.route(
-    "/<path:path>/<digest:digest>/<target>", methods=["PATCH", "DELETE"], provide_automatic_options=False
-)
-def refuse_change(path: str, digest: str, target: str) -> Response:
-    """Refuse to yank or delete at an address with a digest."""
-    resolve(path).project()
-    raise NotSupported(
-        f"this address is read-only; expected the file's address without +{digest}/ to yank or delete it"
-    )
-
-
 def _range_holds(digest: str) -> bool:
     """Whether If-Range is missing or names exactly this file (RFC 9110, section 13.1.5)."""
     condition = request.headers.get("If-Range")
@@ -330,23 +292,3 @@ def _with_headers(answer: Response, tag: str, size: int, span: range | None) -> 
         answer.status_code = 206
         answer.headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{size}"
     return answer
-
-
-def _read_yank(body: RequestBody) -> str | None:
-    """The reason to yank; "" if none is given, None to unyank. Raises InvalidRequest and TooLarge."""
-    match read_json(body, SMALL_BODY, _EXPECTED_YANK):
-        case {"yanked": bool(yanked), **rest} if not rest:
-            return "" if yanked else None
-        case {"yanked": str(reason), **rest} if not rest:
-            return _checked_reason(reason.strip())
-    raise InvalidRequest(f"the body has the wrong content; {_EXPECTED_YANK}")
-
-
-def _checked_reason(reason: str) -> str:
-    if not reason:
-        raise InvalidRequest(f"the reason is empty; {_EXPECTED_YANK}")
-    if len(reason) > REASON_LIMIT or _CONTROL.search(reason):
-        raise InvalidRequest(
-            f"the reason can't be displayed; expected one line of at most {REASON_LIMIT} characters"
-        )
-    return reason

@@ -100,6 +100,15 @@ class TestPrune:
         versions = run("list", registry, "hello-world", "--json").document["versions"]
         assert [each["version"] for each in versions] == ["2.0", "2.1.dev1"]
 
+    def test_quarantined_project(self, registry: str, run: Run) -> None:
+        """Its versions are deleted as others are, and the status stays."""
+        run("status", registry, "hello-world", "quarantined", "--reason", "malware")
+        assert run("prune", registry, "hello-world", "--keep", "1", "--yes").code == 0
+        assert run("status", registry, "hello-world").stdout == "hello-world is quarantined: malware\n"
+        run("status", registry, "hello-world", "active")
+        versions = run("list", registry, "hello-world", "--json").document["versions"]
+        assert [each["version"] for each in versions] == ["2.0", "2.1.dev1"]
+
     def test_match(self, registry: str, run: Run) -> None:
         document = run("prune", registry, "--match", "dev|rc", "--dry-run", "--json").document
         assert [each["version"] for each in document["versions"]] == ["2.1.dev1"]

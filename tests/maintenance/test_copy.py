@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import NotFound
+from pyoci.maintenance.check import Checker
 from pyoci.maintenance.copy import CopiedTag, Copier
 from pyoci.maintenance.remote import Remote, make_updater
+from pyoci.maintenance.repair import Repairer
 from pyoci.oci.models import IMAGE_INDEX, IMAGE_MANIFEST
+from pyoci.simple_api.model import ProjectStatus
 from tests.builders import make_sdist, make_wheel
 from tests.maintenance.places import HELLO, Place, make_foreign_image
 from tests.registry import make_namespace
-from tests.store.shelf import NOBODY
+from tests.store.shelf import NOBODY, page
 
 
 def copy(source: Place, target: Place, *names: str) -> dict[str, CopiedTag]:
@@ -408,3 +412,67 @@ def test_blob_that_somebody_else_uploads_too(source: Place, target: Place) -> No
 
     target.registry.before = before
     assert copy(source, target)["1.0"].outcome == "copied"
+
+
+class TestStatus:
+    """The status of a project is in its marker."""
+
+    @staticmethod
+    def status(place: Place) -> ProjectStatus | None:
+        return page(place.registry.store(), HELLO).status
+
+    @staticmethod
+    def set_status(place: Place, status: str, reason: str, year: int = 2026) -> None:
+        store = place.registry.store(now=lambda: datetime(year, 1, 1, tzinfo=UTC))
+        store.set_status(make_namespace(), HELLO, status, reason, NOBODY)
+
+    def test_is_copied(self, source: Place, target: Place) -> None:
+        """With files that nobody may download or add."""
+        source.wheel()
+        for year, status in enumerate(("archived", "deprecated", "quarantined"), 2026):
+            self.set_status(source, status, str(year), year)
+        assert {each.outcome for each in copy(source, target).values()} == {"copied"}
+        assert self.status(target) == ProjectStatus("quarantined", "2028")
+        assert target.digest("1.0") == source.digest("1.0")
+        assert copy(source, target)["0--pyoci"].outcome == "present"
+
+    @pytest.mark.parametrize(("year", "outcome"), [(2027, "copied"), (2025, "present")])
+    def test_the_later_one_stays(self, source: Place, target: Place, year: int, outcome: str) -> None:
+        """Also where it has lifted the other one."""
+        source.wheel(), target.wheel()
+        self.set_status(source, "deprecated", "", 2024)
+        self.set_status(source, "active", "", year)
+        self.set_status(target, "quarantined", "here")
+        assert copy(source, target)["0--pyoci"].outcome == outcome
+        assert self.status(target) == (None if year == 2027 else ProjectStatus("quarantined", "here"))
+
+    def test_a_marker_without_one_changes_nothing(self, source: Place, target: Place) -> None:
+        """It was left by a delete, at whatever time."""
+        source.wheel(), source.wheel("2.0"), target.wheel()
+        source.store.delete(make_namespace(), HELLO, "2.0", NOBODY)
+        self.set_status(target, "archived", "here", 2020)
+        assert copy(source, target)["0--pyoci"].outcome == "present"
+        assert self.status(target) == ProjectStatus("archived", "here")
+
+    def test_an_image_under_the_tag_is_kept(self, source: Place, target: Place) -> None:
+        """It is somebody else's."""
+        source.wheel(), target.wheel()
+        self.set_status(source, "archived", "")
+        image = make_foreign_image(target.registry)
+        target.registry.put("0--pyoci", image)
+        assert copy(source, target)["0--pyoci"].outcome == "failed"
+        assert target.registry.document("0--pyoci") == image
+
+    def test_check_and_repair_keep_it(self, source: Place) -> None:
+        """Nothing is wrong with it, and taking out a lost file leaves it."""
+        source.wheel()
+        self.set_status(source, "quarantined", "malware")
+        (checked,) = Checker(source.remote).run()
+        assert (checked.problems, checked.has_package) == ((), True)
+        (entry,) = source.registry.document("1.0")["manifests"]
+        source.delete(f"sha256:{entry['annotations']['com.pyoci.sha256_digest']}")
+        (checked,) = Checker(source.remote).run()
+        repairer = Repairer(source.remote, make_updater(sleep=lambda _: None), drop_lost=True)
+        assert [each.outcome for each in repairer.run(checked.problems)] == ["taken out"]
+        assert source.remote.tags(HELLO) == ("0--pyoci",)
+        assert self.status(source) == ProjectStatus("quarantined", "malware")

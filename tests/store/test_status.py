@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 
-from pyoci.errors import Denied, NotFound
+from pyoci.distributions.names import ProjectName
+from pyoci.errors import Denied, InvalidRequest, NotFound
 from pyoci.oci.credentials import Basic
 from pyoci.oci.errors import RegistryFailed
 from pyoci.simple_api.model import ProjectStatus
@@ -16,9 +19,9 @@ from pyoci.store.service import PackageStore
 from pyoci.store.state import Freshness
 from tests.builders import make_wheel
 from tests.clock import Clock
-from tests.registry import TestRegistry, make_namespace
-from tests.store.shelf import HELLO, NOBODY, content, make_foreign_image, page, publish_wheel
-from tests.store.test_format import golden
+from tests.registry import TestRegistry, make_namespace, make_repository
+from tests.store.shelf import HELLO, NOBODY, content, make_foreign_image, page, publish, publish_wheel
+from tests.store.test_format import NOW, golden
 
 ACME = make_namespace()
 WHEEL, BYTES = make_wheel()
@@ -210,10 +213,11 @@ class TestCostOfAFile:
         if has_marker:
             registry.put("0--pyoci", golden("our-marker"))
         store = make_store()
-        for looks in (1, 2):
+        for _ in range(2):
+            registry.calls.clear()
             for _ in range(3):
                 assert content(store, WHEEL) == BYTES
-            assert len([call for call in registry.calls if call.endswith("/0--pyoci")]) - has_marker == looks
+            assert len([call for call in registry.calls if call.endswith("/0--pyoci")]) == 1
             clock.now += 61
 
     def test_none_after_a_page(self, registry: TestRegistry, store: PackageStore) -> None:
@@ -234,3 +238,201 @@ class TestCostOfAFile:
         for _ in range(2):
             content(store, WHEEL)
         assert registry.calls.count(MARKER) == 2
+
+
+class TestSet:
+    """A status is set in the marker, which is written if there is none."""
+
+    @pytest.fixture
+    def store(self, registry: TestRegistry) -> PackageStore:
+        store = registry.store(now=lambda: NOW)
+        publish_wheel(store)
+        return store
+
+    def test_is_as_documented(self, registry: TestRegistry, store: PackageStore) -> None:
+        """The marker of a deleted version, with two annotations more."""
+        store.set_status(ACME, HELLO, "archived", "replaced by hello-planet", NOBODY)
+        found = registry.document("0--pyoci")
+        unique = found["annotations"]["com.pyoci.changed"].partition(" ")[2]
+        assert found == golden("our-marker-archived", unique=unique)
+        assert page(store).status == ARCHIVED
+
+    def test_is_lifted(self, registry: TestRegistry, store: PackageStore) -> None:
+        """The marker stays, for some registries can't delete tags."""
+        registry.refuse = {"DELETE": (405, "UNSUPPORTED")}
+        store.set_status(ACME, HELLO, "quarantined", "", NOBODY)
+        store.set_status(ACME, HELLO, "active", "", NOBODY)
+        assert page(store).status is None
+        assert set(registry.document("0--pyoci")["annotations"]) == {
+            "org.opencontainers.image.created",
+            "com.pyoci.marker",
+            "com.pyoci.changed",
+        }
+        assert content(store, WHEEL) == BYTES
+        publish_wheel(store, "2.0")
+
+    def test_an_active_project_may_have_a_reason(self, store: PackageStore) -> None:
+        """Which is shown as well."""
+        store.set_status(ACME, HELLO, "active", "maintained again", NOBODY)
+        assert page(store).status == ProjectStatus("active", "maintained again")
+
+    def test_nothing_is_written_if_nothing_changes(self, registry: TestRegistry, store: PackageStore) -> None:
+        """Neither an active project that has no marker, nor the same status again."""
+        store.set_status(ACME, HELLO, "active", "", NOBODY)
+        assert not registry.exists("0--pyoci")
+        store.set_status(ACME, HELLO, "archived", "why", NOBODY)
+        before = registry.document("0--pyoci")
+        store.set_status(ACME, HELLO, "archived", "why", NOBODY)
+        assert registry.document("0--pyoci") == before
+
+    def test_annotations_of_others_stay(self, registry: TestRegistry, store: PackageStore) -> None:
+        """As in a version."""
+        marker = golden("our-marker")
+        marker["annotations"]["org.example"] = "kept"
+        registry.put("0--pyoci", marker)
+        for status in ("deprecated", "active"):
+            store.set_status(ACME, HELLO, status, "", NOBODY)
+            assert registry.document("0--pyoci")["annotations"]["org.example"] == "kept"
+
+    def test_it_outlives_the_last_version(self, registry: TestRegistry, store: PackageStore) -> None:
+        """Which may be yanked and deleted in any status."""
+        store.set_status(ACME, HELLO, "quarantined", "malware", NOBODY)
+        store.yank(ACME, HELLO, WHEEL, "malware", NOBODY)
+        store.yank(ACME, HELLO, "1.0", None, NOBODY)
+        store.delete(ACME, HELLO, WHEEL, NOBODY)
+        assert registry.session().tags(make_repository()) == ("0--pyoci",)
+        assert page(store).status == ProjectStatus("quarantined", "malware")
+        with pytest.raises(Denied, match="quarantined: malware; it takes no uploads"):
+            publish_wheel(store)
+
+    @pytest.mark.parametrize(
+        ("status", "reason"),
+        [
+            ("", ""),
+            ("Archived", ""),
+            ("removed", ""),
+            ("archived\n", ""),
+            ("x" * 10_000, ""),
+            ("archived", "two\nlines"),
+            ("archived", "\x1b[31m"),
+            ("archived", "\ud800"),
+            ("archived", "x" * 1001),
+        ],
+    )
+    def test_bad_input(self, registry: TestRegistry, store: PackageStore, status: str, reason: str) -> None:
+        """It is refused before the registry is asked."""
+        registry.calls.clear()
+        with pytest.raises(InvalidRequest, match="expected"):
+            store.set_status(ACME, HELLO, status, reason, NOBODY)
+        assert registry.calls == []
+
+    def test_the_longest_reason(self, store: PackageStore) -> None:
+        """A thousand characters of any script."""
+        store.set_status(ACME, HELLO, "archived", "ü☃" * 500, NOBODY)
+        assert page(store, fresh=True).status == ProjectStatus("archived", "ü☃" * 500)
+
+    def test_a_project_that_is_not_there(self, registry: TestRegistry, store: PackageStore) -> None:
+        """Nothing is written: a name isn't taken by a status."""
+        registry.put("1.0", make_foreign_image(registry, "an-image"), "an-image")
+        for name in ("other", "an-image"):
+            with pytest.raises(NotFound, match=f"no project {name}"):
+                store.set_status(ACME, ProjectName.parse(name), "archived", "", NOBODY)
+            assert not registry.exists("0--pyoci", name)
+
+    def test_an_image_under_the_tag_is_kept(self, registry: TestRegistry, store: PackageStore) -> None:
+        """It is somebody else's."""
+        image = make_foreign_image(registry)
+        registry.put("0--pyoci", image)
+        with pytest.raises(Denied, match="something else than a Python package"):
+            store.set_status(ACME, HELLO, "archived", "", NOBODY)
+        assert registry.document("0--pyoci") == image
+
+    def test_the_registry_decides_who_may(self, registry: TestRegistry, store: PackageStore) -> None:
+        """Callers who may only read can't set a status."""
+        registry.refuse = {"(PUT|POST)": (403, "DENIED")}
+        with pytest.raises(Denied):
+            store.set_status(ACME, HELLO, "archived", "", Basic("reader", "secret"))
+        assert not registry.exists("0--pyoci")
+
+    @pytest.mark.parametrize("failures", [1, 2])
+    def test_a_registry_that_fails_is_asked_again(
+        self, registry: TestRegistry, store: PackageStore, failures: int
+    ) -> None:
+        """Also when the marker has another status, so that a failed write is not taken for one of others."""
+        store.set_status(ACME, HELLO, "deprecated", "", NOBODY)
+        failing = iter([{"PUT .*/0--pyoci": (500, "UNKNOWN")}] * failures)
+
+        def before(line: str) -> None:
+            if line.startswith("PUT"):
+                registry.refuse = next(failing, {})
+
+        registry.before = before
+        later = registry.store(now=lambda: NOW + timedelta(seconds=5))
+        later.set_status(ACME, HELLO, "archived", "", NOBODY)
+        assert registry.document("0--pyoci")["annotations"]["com.pyoci.status"] == "archived"
+
+
+class TestUpload:
+    """Archived and quarantined projects take no files; others do."""
+
+    @pytest.mark.parametrize("version", ["1.0", "2.0"])
+    @pytest.mark.parametrize("status", ["archived", "quarantined"])
+    def test_is_refused(self, registry: TestRegistry, store: PackageStore, status: str, version: str) -> None:
+        """Also of a file that is there, and of another one of its name: clients skip what exists already."""
+        publish_wheel(store)
+        put_status(registry, status, "why")
+        before = sorted(registry.session().tags(make_repository()))
+        for files in ({}, {"hello_world/extra.py": b"more"}):
+            with pytest.raises(Denied) as caught:
+                publish(store, *make_wheel(version=version, files=files))
+            expected = f"hello-world is {status}: why; it takes no uploads until its status is active again"
+            assert str(caught.value) == expected
+        assert sorted(registry.session().tags(make_repository())) == before
+
+    @pytest.mark.parametrize("status", ["active", "deprecated"])
+    def test_is_taken(self, registry: TestRegistry, store: PackageStore, status: str) -> None:
+        """At once when a status was lifted elsewhere."""
+        put_status(registry, "archived")
+        with pytest.raises(Denied):
+            publish_wheel(store)
+        put_status(registry, status)
+        publish_wheel(store)
+
+    @pytest.mark.parametrize("refusal", [(401, "UNAUTHORIZED"), (403, "DENIED"), (404, "MANIFEST_UNKNOWN")])
+    def test_a_registry_that_shows_no_marker(
+        self, registry: TestRegistry, store: PackageStore, refusal: tuple[int, str]
+    ) -> None:
+        """Docker Hub denies what it doesn't have, and lets the same caller push."""
+        registry.refuse = {MARKER: refusal}
+        publish_wheel(store)
+
+
+class TestAtTheSameTime:
+    """Statuses and uploads of several callers."""
+
+    def test_no_upload_is_lost_and_one_status_stays(self, registry: TestRegistry) -> None:
+        """Eight of each, of one caller and through two servers that share nothing."""
+        stores = [registry.store(), registry.store()]
+        publish_wheel(stores[0])
+        reasons = [f"number {number}" for number in range(8)]
+
+        def work(number: int) -> None:
+            store = stores[number % 2]
+            if number < 8:
+                publish_wheel(store, f"2.{number}")
+            else:
+                store.set_status(ACME, HELLO, "deprecated", reasons[number - 8], NOBODY)
+
+        with ThreadPoolExecutor(16) as threads:
+            list(threads.map(work, range(16)))
+        shown = page(registry.store())
+        assert len(shown.files) == 9
+        assert shown.status is not None
+        assert shown.status.reason in reasons
+
+    def test_the_last_status_stays(self, registry: TestRegistry, store: PackageStore) -> None:
+        """Of statuses that follow one another, through servers that share nothing."""
+        publish_wheel(store)
+        for number, status in enumerate(("archived", "deprecated", "quarantined", "active", "archived")):
+            registry.store().set_status(ACME, HELLO, status, str(number), NOBODY)
+            assert page(registry.store()).status == ProjectStatus(status, str(number))

@@ -26,6 +26,7 @@ from pyoci.store.models import (
     Root,
     Upload,
 )
+from pyoci.store.status import parse_status
 from pyoci.store.writing.destination import UploadAddress
 from pyoci.store.writing.incoming import IncomingForm
 from pyoci.web.addresses import IndexAddress
@@ -251,6 +252,13 @@ class MemoryStore:
         self._asked("yank", caller, str(namespace), name, target, reason)
         for filename, kept in self._targets(namespace, name, target).items():
             self._project(namespace, name)[filename].file = replace(kept.file, yanked=reason)
+
+    def set_status(
+        self, namespace: Namespace, name: ProjectName, status: str, reason: str, caller: Credentials
+    ) -> None:
+        self._asked("set_status", caller, str(namespace), name, status, reason)
+        self._project(namespace, name)
+        parse_status(status, reason)
 
     def delete(self, namespace: Namespace, name: ProjectName, target: str, caller: Credentials) -> None:
         self._asked("delete", caller, str(namespace), name, target)

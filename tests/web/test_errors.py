@@ -181,9 +181,9 @@ def test_empty_message(client: FlaskClient, store: MemoryStore) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        pytest.param("PUT", PAGE, {"GET", "HEAD", "POST"}, id="page"),
-        pytest.param("OPTIONS", PAGE, {"GET", "HEAD", "POST"}, id="OPTIONS"),
-        pytest.param("BREW", PAGE, {"GET", "HEAD", "POST"}, id="a method that nobody knows"),
+        pytest.param("PUT", PAGE, {"GET", "HEAD", "POST", "PATCH"}, id="page"),
+        pytest.param("OPTIONS", PAGE, {"GET", "HEAD", "POST", "PATCH"}, id="OPTIONS"),
+        pytest.param("BREW", PAGE, {"GET", "HEAD", "POST", "PATCH"}, id="a method that nobody knows"),
         pytest.param("PUT", f"{PAGE}1.0", {"GET", "HEAD", "POST", "PATCH", "DELETE"}, id="version"),
         pytest.param("TRACE", f"{PAGE}a-1.0.zip", {"GET", "HEAD", "POST", "PATCH", "DELETE"}, id="file"),
     ],

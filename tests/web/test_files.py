@@ -397,8 +397,11 @@ class TestDelete:
     def test_not_a_page(self, client: FlaskClient, store: MemoryStore, method: str, path: str) -> None:
         """An address with a final slash is a page, and is never deleted by mistake."""
         answer = client.open(path, method=method, data=b'{"yanked": true}')
-        assert (answer.status_code, store.calls) == (405, [])
-        assert {"GET", "HEAD", "POST"} <= set(answer.headers["Allow"].split(", "))
+        expected = {405} if method == "DELETE" else {400, 404}
+        assert answer.status_code in expected
+        assert store.calls == []
+        if method == "DELETE":
+            assert {"GET", "HEAD", "POST", "PATCH"} <= set(answer.headers["Allow"].split(", "))
 
     def test_needs_a_project(self, client: FlaskClient, store: MemoryStore) -> None:
         """A namespace can't be deleted."""

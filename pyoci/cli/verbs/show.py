@@ -24,6 +24,8 @@ _FILE = schema.record(
 _DOCUMENT = schema.record(
     index=schema.text("The address of the index."),
     project=schema.text("The normalised name of the project."),
+    status=schema.text("Its status: active, archived, deprecated or quarantined."),
+    status_reason=schema.nullable(schema.text("The reason for the status, where one was given.")),
     latest=schema.nullable(
         schema.text("The newest version that is neither yanked nor a pre-release, else the next best.")
     ),
@@ -48,6 +50,8 @@ def command(output: Output, index: Index, project: str) -> None:
     document = {
         "index": index.address,
         "project": whole.name,
+        "status": whole.status.status,
+        "status_reason": whole.status.reason,
         "latest": whole.latest,
         "files": [{**file_document(file), "labels": labels.get(file.filename)} for file in shown.files],
     }
@@ -55,6 +59,9 @@ def command(output: Output, index: Index, project: str) -> None:
 
 
 def _print(output: Output, project: Project, labels: Mapping[str, dict[str, str] | None]) -> None:
+    if project.status.status != "active":
+        why = f": {project.status.reason}" if project.status.reason else ""
+        output.line(f"{project.name} is {project.status.status}{why}")
     columns = ("FILE", "SIZE", "PUBLISHED", "PYTHON", "SHA256", "YANKED")
     rows = (
         (

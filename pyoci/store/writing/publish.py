@@ -14,14 +14,16 @@ from pyoci.errors import AlreadyExists, InvalidRequest, NotFound
 from pyoci.oci.errors import RegistryDenied, RegistryNotFound, RegistryUnauthorized
 from pyoci.oci.models import Descriptor, ImageIndex
 from pyoci.oci.references import Digest, Tag
+from pyoci.simple_api.model import ProjectStatus
 from pyoci.store import files, layout
+from pyoci.store.marker import MARKER_TAG, stamp_of, with_status
 from pyoci.store.models import PackageFile
 from pyoci.store.project import StoredProject, versions_among
+from pyoci.store.status import checked_reason, require_upload
 from pyoci.store.writing import repair, steps
 from pyoci.store.writing.incoming import IncomingFile
 from pyoci.store.writing.update import IndexUpdate, IndexUpdater, edited, place_of
 
-REASON_LIMIT = 1000  # characters; a page shows the reason once for each file
 _EntryKey = tuple[str, Digest, str]
 _Edit = Callable[[Descriptor], Descriptor | None]  # None removes the entry
 
@@ -38,28 +40,33 @@ class Publisher:
         a reader never sees a dangling reference. If the same file is stored already, push only the parts of
         it that the registry has lost, and return the stored file.
 
-        Raises AlreadyExists if a different file of that name is stored, and InvalidRequest.
+        Raises AlreadyExists if a different file of that name is stored, InvalidRequest, and Denied if the
+        project takes no uploads.
         """
+        tag = layout.tag_of(incoming.distribution.version)
+        require_upload(project)
         present = self._present(project, incoming)
         if present is not None:
             return self._restore(project, *present, incoming)
         stored = steps.push_file(project, incoming)
-        tag = layout.tag_of(stored.new.distribution.version)
         self._updater.update(project.session, project.repository, tag, _adding(project, tag, stored))
         return layout.Entry(stored.descriptor, stored.new.distribution).file(stored.new.sha256)
 
     def yank(self, project: StoredProject, target: str, reason: str | None) -> None:
         """Yank a file or a version. The reason may be empty; None takes the yank back (PEP 592)."""
-        if reason is not None and not (len(reason) <= REASON_LIMIT and (reason.isprintable() or not reason)):
-            raise InvalidRequest(
-                f"the reason can't be shown; expected one line of at most {REASON_LIMIT} characters"
-            )
+        if reason is not None:
+            checked_reason(reason)
         self._edit(project, target, lambda entry: entry.annotated({layout.YANKED: reason}))
 
     def delete(self, project: StoredProject, target: str) -> None:
         """Delete a file, or a version with all its files. Blobs stay: other versions may share them."""
         digests = self._edit(project, target, lambda _entry: None)
         steps.delete_manifests(project, digests)
+
+    def set_status(self, project: StoredProject, status: ProjectStatus) -> None:
+        """Set the status of a project. Of several that are set at the same time, one stays."""
+        project.session.check_push(project.repository)
+        self._updater.update(project.session, project.repository, MARKER_TAG, _setting(status, self._now()))
 
     def _present(self, project: StoredProject, incoming: IncomingFile) -> tuple[Tag, layout.Entry] | None:
         """The tag and the entry of the same file, if it is stored already. On Docker Hub a tag may become
@@ -146,6 +153,23 @@ def _adding(project: StoredProject, tag: Tag, stored: steps.StoredFile) -> Index
 
     def is_in(present: ImageIndex | None) -> bool:
         return any(place_of(entry) == place_of(stored.descriptor) for entry in _manifests(present))
+
+    return IndexUpdate(apply, is_in)
+
+
+def _setting(status: ProjectStatus, now: datetime) -> IndexUpdate:
+    """The update that sets a project's status. If somebody sets another one afterwards, that stays."""
+    ours, replaced = set[str](), set[str]()
+
+    def apply(present: ImageIndex | None) -> ImageIndex | None:
+        wanted = with_status(present, status, now)
+        replaced.add(stamp_of(present))
+        ours.add(stamp_of(wanted))
+        return wanted
+
+    def is_in(present: ImageIndex | None) -> bool:
+        found = stamp_of(present)
+        return found in ours or (found not in replaced and found >= layout.stamp(now))
 
     return IndexUpdate(apply, is_in)
 

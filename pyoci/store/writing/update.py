@@ -24,6 +24,7 @@ from pyoci.oci.models import Descriptor, Document, ImageIndex
 from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.oci.session import OCISession
 from pyoci.store.layout import blob_digest, package_in, rewritten
+from pyoci.store.marker import is_marker
 from pyoci.store.writing import lag, queue, repair, steps
 
 _OVERWRITTEN = (12, 30.0)  # attempts, and seconds after which none begins, if others overwrite an update
@@ -113,7 +114,7 @@ class _Outcome:
     def removes_tag(self) -> bool:
         if self.before is None or self.wanted is None or self.is_unchanged:
             return False
-        return not self.wanted.manifests
+        return not (self.wanted.manifests or is_marker(self.wanted))
 
 
 class IndexUpdater:
@@ -215,7 +216,7 @@ class IndexUpdater:
     ) -> None:
         document, wanted = outcome.document, outcome.wanted
         assert wanted is not None  # no update returns None for a tag that is there
-        if wanted.manifests:
+        if wanted.manifests or is_marker(wanted):
             wanted = repair.with_manifests(session, repository, wanted) if repairs else wanted
             self._tags.write(session, repository, tag, document, wanted)
         elif document is not None:  # else a file was added and deleted in one batch

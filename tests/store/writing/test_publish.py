@@ -98,12 +98,12 @@ def test_the_image_index_is_written_last(registry: TestRegistry, store: PackageS
 def test_the_same_file_again_is_no_conflict(registry: TestRegistry, store: PackageStore) -> None:
     """twine repeats an upload whose answer was lost. Nothing is written, and the upload time stays.
 
-    The registry is asked whether it still has the file, its config blob and its manifest.
+    The registry is asked for the status, and whether it still has the file, its config blob and its manifest.
     """
     first = publish_wheel(store)
     registry.calls.clear()
     assert publish_wheel(store) == first
-    assert [line.split()[0] for line in registry.calls] == ["GET", "HEAD", "HEAD", "GET"]
+    assert [line.split()[0] for line in registry.calls] == ["GET", "GET", "HEAD", "HEAD", "GET"]
 
 
 def test_another_file_of_that_name_is_a_conflict(store: PackageStore) -> None:
