@@ -92,9 +92,15 @@ def _unzipped(body: bytes, limit: int) -> tuple[Decoded, bool]:
         return Decoded(b""), False
 
 
-def whole_answer(call: Call, response: requests.Response, limit: int) -> Answer:
-    """The answer with its whole body. Raises AnswerTooLong if that has more than `limit` bytes."""
+def whole_answer(
+    call: Call, response: requests.Response, limit: int, grow: Callable[[], int] | None = None
+) -> Answer:
+    """The answer with its whole body. Raises AnswerTooLong if that has more than `limit` bytes. `grow` is
+    called before a body is read that announces more, and returns the limit for it.
+    """
     try:
+        if grow is not None and (content_length(headers_of(response)) or 0) > limit:
+            limit = grow()
         if is_encoded(response) and call.method != "HEAD" and "Accept-Encoding" not in call.headers:
             raise ProtocolError(f"{call.label} sent a compressed answer without being asked to")
         body = whole(response, limit + 1)

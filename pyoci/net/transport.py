@@ -87,16 +87,21 @@ class Transport:
         self._adapters.close()
         self.resolver.close()
 
-    def document(self, call: Call, limit: int = DOCUMENT_LIMIT) -> Answer:
-        """Send `call` and read its answer completely, at most `limit` bytes of it. A call with its own
-        Accept-Encoding gets the body as it was encoded, for `decoded`.
+    def document(
+        self, call: Call, limit: int = DOCUMENT_LIMIT, grow: Callable[[], int] | None = None
+    ) -> Answer:
+        """Send `call` and read its answer completely, at most `limit` bytes of it. For a body that announces
+        more, `grow` may return another limit, or wait before it is read. A call with its own Accept-Encoding
+        gets the body as it was encoded, for `decoded`.
 
         It takes at most `document_seconds`, including retries after a lost connection, a busy registry or a
         429. A call that isn't `repeatable` is sent once. Of a refusal's body only the beginning is read, for
         the error message. Raises Unreachable, ProtocolError, Denied.
         """
         with _one_message(self._events, call):
-            return self._retries.run(call, lambda left: self._read(call, limit, left), self.document_seconds)
+            return self._retries.run(
+                call, lambda left: self._read(call, limit, grow, left), self.document_seconds
+            )
 
     def stream(self, call: Call) -> Stream:
         """Send `call` and return an answer whose body is still to be read.
@@ -136,7 +141,7 @@ class Transport:
         """Wait before an operation is repeated: longer after each attempt, with jitter."""
         self._retries.wait(attempt)
 
-    def _read(self, call: Call, limit: int, seconds: float) -> Answer:
+    def _read(self, call: Call, limit: int, grow: Callable[[], int] | None, seconds: float) -> Answer:
         host, deadline = urlsplit(call.url).netloc, self._clock() + seconds
         with self._limits.entered(host, call.label, seconds), _recorded(self._events, call) as facts:
             seconds = max(deadline - self._clock(), 0.1)
@@ -144,7 +149,7 @@ class Transport:
                 response = self._send(call, (min(CONNECT_SECONDS, seconds), seconds), call.body)
                 facts["status"] = response.status_code
                 if response.status_code < 300:
-                    return reading.whole_answer(call, response, limit)
+                    return reading.whole_answer(call, response, limit, grow)
             return self._refused(call, response, watch)
 
     def _open(self, call: Call) -> Stream:

@@ -6,7 +6,7 @@ import hashlib
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Self
 from urllib.parse import urlsplit
@@ -31,6 +31,7 @@ ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+ht
 JSON_LIMIT = 32 * 1024 * 1024  # bytes, unpacked; the largest pages of PyPI have some 20 million
 HTML_LIMIT = 16 * 1024 * 1024
 _SMALL = 4 * 1024 * 1024  # bytes, unpacked; larger pages are read one at a time
+_WAITING = 2 * 1024 * 1024  # bytes in gzip of a large page that waits; a longer one is requested again
 MIN_LIFETIME = 60.0  # seconds, whatever upstream says: one run of a client requests a page more than once
 MAX_LIFETIME = 3600.0
 _REDIRECTS = 3
@@ -126,31 +127,43 @@ class UpstreamClient:
         call = Call(
             method="GET", url=url, headers=headers, reach=Reach.LISTED, name=NAME, operation="upstream"
         )
-        with self._transport.shared_deadline():
+        seconds = self._transport.document_seconds
+        with self._transport.shared_deadline(), _Allowance(self._reading_large, seconds) as allowed:
             try:
-                return self._fetch(call, name, _SMALL)
+                return self._fetch(call, name, allowed)
             except AnswerTooLong:
-                # The size isn't known in advance: a quarter of a megabyte of gzip may become a gigabyte.
-                with _held(self._reading_large, self._transport.document_seconds):
-                    return self._fetch(call, name, JSON_LIMIT)
+                if allowed.is_large:
+                    raise
+                allowed.grow()
+                return self._fetch(call, name, allowed)
 
-    def _fetch(self, call: Call, name: str, limit: int) -> PageAnswer:
-        """Follow redirects, and read an answer of at most `limit` bytes. Raises AnswerTooLong."""
+    def _fetch(self, call: Call, name: str, allowed: _Allowance) -> PageAnswer:
+        """Follow redirects, and read the answer. Raises AnswerTooLong."""
         for _ in range(1 + _REDIRECTS):
-            answer = self._send(call, limit)
+            answer = self._send(call, allowed)
             if answer.status not in _REDIRECTED:
-                with _held(self._parsing, self._transport.document_seconds):
-                    page = _understood(answer, name, call, limit)
-                if isinstance(page, _Recognized):
-                    packed = page.gzip or verbatim.packed(page.body)
-                    page = UpstreamPage.verbatim(name, VerbatimFiles.of(packed, page.about))
+                try:
+                    page = self._read(answer, name, call, allowed.limit)
+                except AnswerTooLong:
+                    if allowed.is_large or len(answer.body) > _WAITING:
+                        raise
+                    page = self._read(answer, name, call, allowed.grow())
                 return PageAnswer(page, answer.headers)
             call = self._redirected(call, answer.headers.get("location", ""))
         raise ProtocolError(f"{NAME} redirects more than {_REDIRECTS} times")
 
-    def _send(self, call: Call, limit: int) -> Answer:
+    def _read(self, answer: Answer, name: str, call: Call, limit: int) -> UpstreamPage | None:
+        """The page in an answer; None for a 304."""
+        with _held(self._parsing, self._transport.document_seconds):
+            page = _understood(answer, name, call, limit)
+        if not isinstance(page, _Recognized):
+            return page
+        packed = page.gzip or verbatim.packed(page.body)
+        return UpstreamPage.verbatim(name, VerbatimFiles.of(packed, page.about))
+
+    def _send(self, call: Call, allowed: _Allowance) -> Answer:
         try:
-            return self._transport.document(call, limit)
+            return self._transport.document(call, allowed.limit, allowed.grow)
         except Denied as exc:
             # The transport's message mentions registries, and may contain an internal host name.
             raise ProtocolError(f"{NAME} redirects to an address that may not be requested") from exc
@@ -191,6 +204,37 @@ def freshness_lifetime(headers: Mapping[str, str], default: float) -> float:
 def _directives(header: str) -> dict[str, str]:
     pairs = (part.strip().partition("=") for part in header[:1000].split(","))
     return {name.strip().lower(): value.strip().strip('"') for name, _, value in pairs}
+
+
+class _Allowance:
+    """How many bytes of a page may be read. Large pages are read one at a time.
+
+    The size isn't known in advance: a quarter of a megabyte of gzip may become a gigabyte.
+    """
+
+    def __init__(self, alone: threading.Lock, seconds: float) -> None:
+        self.limit = _SMALL
+        self._alone, self._seconds = alone, seconds
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def is_large(self) -> bool:
+        return self.limit > _SMALL
+
+    def grow(self) -> int:
+        """Wait until no other large page is being read; returns the limit of a large one. Raises
+        Unreachable.
+        """
+        if not self.is_large:
+            self._stack.enter_context(_held(self._alone, self._seconds))
+            self.limit = JSON_LIMIT
+        return self.limit
 
 
 @contextmanager

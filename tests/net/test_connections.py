@@ -83,7 +83,7 @@ class TestPinning:
             transport = make_transport(lookup=lookup, document_seconds=0.3)
             call = make_call(server, host="rebind.example", reach=Reach.PRIVATE)
             with pytest.raises(Unreachable):
-                transport._read(call, 1000, 0.2)
+                transport._read(call, 1000, None, 0.2)
         assert dialled == ["rebind.example"]
         assert server.connections == 0
 

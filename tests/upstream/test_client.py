@@ -6,6 +6,7 @@ import gzip
 import json
 import tracemalloc
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from pyoci.errors import Denied, NotFound, ProtocolError, PyOCIError, Unreachabl
 from pyoci.upstream.client import HTML_LIMIT, JSON_LIMIT, freshness_lifetime
 from pyoci.upstream.service import Upstream
 from tests.upstream.conftest import MakeUpstream
-from tests.upstreams import HTML, JSON, PackageIndex, package_index
+from tests.upstreams import HTML, JSON, PackageIndex, json_page, package_index
 
 SECRET = "Bearer planted-secret"
 
@@ -129,6 +130,33 @@ def test_a_page_takes_bounded_memory(
         assert tracemalloc.get_traced_memory()[1] < 120 * 1024 * 1024
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_large_page_is_requested_once(
+    elsewhere: PackageIndex, make_upstream: MakeUpstream, zipped: bool
+) -> None:
+    """Its size is announced, or it is small in gzip. Several at once are read one after the other."""
+    elsewhere.zipped = zipped
+    names = ["one", "two", "three"]
+    for name in names:
+        for number in range(20_000):
+            elsewhere.add(f"{name}-{number}.0.tar.gz", b"")
+    upstream = make_upstream()
+    with ThreadPoolExecutor() as threads:
+        pages = list(threads.map(upstream.page, names))
+    assert [len(page.files) for page in pages] == [20_000] * 3
+    assert [elsewhere.asked(name) for name in names] == [1, 1, 1]
+
+
+def test_a_large_page_without_a_length(elsewhere: PackageIndex, make_upstream: MakeUpstream) -> None:
+    """It is requested again when no other large one is being read."""
+    for number in range(20_000):
+        elsewhere.add(f"flask-{number}.0.tar.gz", b"")
+    body = json_page("flask", elsewhere.projects["flask"]).encode()
+    elsewhere.answer = lambda _: Response(iter([body]), content_type=JSON)
+    assert len(make_upstream().page("flask").files) == 20_000
+    assert elsewhere.asked("flask") == 2
 
 
 def test_json_must_be_of_the_same_project(elsewhere: PackageIndex, make_upstream: MakeUpstream) -> None:
