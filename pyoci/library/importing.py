@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,7 @@ from packaging.version import Version
 
 from pyoci.distributions.filenames import parse_filename
 from pyoci.distributions.names import ProjectName
-from pyoci.errors import AlreadyExists, InvalidRequest, NotFound, PyOCIError
+from pyoci.errors import AlreadyExists, InvalidRequest, NotFound, PyOCIError, Unreachable
 from pyoci.library import registry, sources, uploads
 from pyoci.library.index import Progress
 from pyoci.library.models import File
@@ -132,10 +133,12 @@ class Importer:
         progress: Progress = lambda _count: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         temporary: Path | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """`temporary` is the directory of temporary files; None: the system's."""
         self._source, self._target, self._choice = source, target, choice
-        self._jobs, self._progress, self._now = jobs, progress, now
+        self._jobs, self._progress, self._now, self._sleep = jobs, progress, now, sleep
+        self._unreachable = 0  # projects in a row
         self._free = threading.Semaphore(jobs)
         self._stopped = threading.Event()
         self._temporary = temporary
@@ -160,11 +163,15 @@ class Importer:
 
     def _listed(self, project: str) -> list[tuple[str, sources.SourceFile] | ImportedFile]:
         """The files of a project that are to be fetched, and those that need not."""
+        # A host that was out of reach for that many projects isn't waited for any more.
+        attempts = 1 if self._unreachable >= self._jobs else parallel.ATTEMPTS
         try:
-            page = parallel.patiently(lambda: self._source.page(project))
-            there = parallel.patiently(lambda: self._present(project))
+            read = partial(parallel.patiently, attempts=attempts, sleep=self._sleep)
+            page, there = read(lambda: self._source.page(project)), read(lambda: self._present(project))
         except PyOCIError as exc:
+            self._unreachable = self._unreachable + 1 if isinstance(exc, Unreachable) else 0
             return [failed(project, "", exc.message)]
+        self._unreachable = 0
         return [
             each
             if isinstance(each, ImportedFile)

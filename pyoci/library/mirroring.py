@@ -77,7 +77,7 @@ class Selection:
 
     source: str
     locked: Mapping[str, tuple[LockedVersion, ...]]
-    specifiers: Mapping[str, SpecifierSet]
+    specifiers: Mapping[str, tuple[SpecifierSet, ...]]
     newest: int | None  # of each named project; None: every version
     filter: Filter
     left_out: tuple[ImportedFile, ...] = ()
@@ -99,7 +99,9 @@ class Selection:
         left out unless `any_index` is true, and so are private projects. Raises InvalidRequest.
         """
         read = [read_lock_file(path) for path in locks]
-        wanted = {ProjectName.parse(each.name).normalized: each for each in map(parse_requirement, projects)}
+        wanted: defaultdict[str, list[SpecifierSet]] = defaultdict(list)
+        for each in map(parse_requirement, projects):
+            wanted[ProjectName.parse(each.name).normalized].append(each.specifier)
         if not read and not wanted:
             raise InvalidRequest("nothing is chosen; expected lock files or projects")
         named = frozenset[str]().union(*(lock.indexes for lock in read))
@@ -120,7 +122,7 @@ class Selection:
         return cls(
             source=url,
             locked={project: tuple(versions) for project, versions in chosen.items()},
-            specifiers={name: each.specifier for name, each in wanted.items() if not private(name)},
+            specifiers={name: tuple(each) for name, each in wanted.items() if not private(name)},
             newest=newest,
             filter=files,
             left_out=tuple(_left_out(project, reason) for project, reason in left_out),
@@ -149,9 +151,9 @@ class Selection:
                     chosen[each.filename] = _with_hashes(project, before, each.locked)
                 elif not isinstance(before, ImportedFile):  # what failed for one lock file has failed
                     chosen[each.filename] = each
-        if project in self.specifiers:
-            for each in self._newest(project, page):
-                chosen.setdefault(each.filename, each)
+        for specifier in self.specifiers.get(project, ()):
+            for each in self._newest(project, page, specifier):
+                chosen.setdefault(each.filename or str(specifier), each)
         yield from chosen.values()
 
     def _locked(
@@ -194,9 +196,10 @@ class Selection:
             wanted = f"file of {version.version} with a lock file's {algorithm} {digest}"
             yield failed(project, "", f"{self._owner(page)} has no {wanted}")
 
-    def _newest(self, project: str, page: SourcePage) -> Iterator[SourceFile | ImportedFile]:
+    def _newest(
+        self, project: str, page: SourcePage, specifier: SpecifierSet
+    ) -> Iterator[SourceFile | ImportedFile]:
         """The files of the newest versions: for each Python, those that it can install."""
-        specifier = self.specifiers[project]
         pins = {read_version(each.version) for each in specifier if each.operator in {"==", "==="}}
         candidates: defaultdict[Version, list[SourceFile]] = defaultdict(list)
         for file in page.files:

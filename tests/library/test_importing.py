@@ -401,6 +401,16 @@ class TestBadSources:
         site.answers[f"/files/{WHEEL[0]}"] = ("application/octet-stream", WHEEL[1][:100])
         assert imported(target, url)[WHEEL[0]].outcome == "failed"
 
+    def test_out_of_reach(self, target: Index) -> None:
+        """After a few projects in a row nobody waits for the source any more, and each project has failed."""
+        names, slept = tuple(f"project{number}" for number in range(40)), list[float]()
+        source = open_source("http://127.0.0.1:1/simple/", environ={"DOCKER_CONFIG": "/absent"})
+        assert isinstance(target, RegistryIndex)
+        done = list(Importer(source, target, Choice(projects=names), jobs=2, sleep=slept.append).run())
+        assert {each.project for each in done} == set(names)
+        assert all("could not be reached" in each.error for each in done)
+        assert 0 < len(slept) <= 3 * 4
+
     def test_busy(self, site: Site, url: str, target: Index) -> None:
         """429 is waited for, at the page and at the file."""
         site.add_json(entry(WHEEL))

@@ -289,6 +289,12 @@ class TestNewest:
         mirrored(target, elsewhere, projects=[requirement], newest=newest)
         assert list(target.project("many").versions) == versions
 
+    def test_a_project_twice(self, target: Index, elsewhere: PackageIndex) -> None:
+        """Each requirement counts by itself."""
+        done = mirrored(target, elsewhere, projects=["many<2", "Many<10", "many>99"])
+        assert list(target.project("many").versions) == ["1.0", "2.0"]
+        assert done["many"].outcome == "failed"
+
     @pytest.mark.parametrize("requirement", ["many>99", "absent"])
     def test_nothing(self, target: Index, elsewhere: PackageIndex, requirement: str) -> None:
         [failed] = mirrored(target, elsewhere, projects=[requirement]).values()
