@@ -25,8 +25,9 @@ lint: environment-dev  ## check style and types
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-docs: environment-dev  ## build the documents into build/html; build/html/docs/index.html is the first
+docs: environment-dev  ## build the documents into build/html, and print the address of the first page
 	$(RUN) -m sphinx -W -n --keep-going -q -c docs . build/html
+	@echo "The documents are in $(CURDIR)/build/html/docs/index.html"
 
 clean:  ## remove .venv and everything that was built
 	rm -rf .venv build dist *.egg-info
