@@ -59,11 +59,13 @@ def read(answer: Answer, name: str, url: str, host: str) -> Explanation:
     project = Project(page.name, tuple(File.listed(page.name, file) for file in page.files))
     rules, withheld = document.get("_rules"), document.get("_withheld")
     origin = answer.headers.get("x-pyoci-origin")
-    mode = rules.get("mode") if isinstance(rules, dict) else None
+    known = rules if isinstance(rules, dict) else {}
+    mode = known.get("mode")
     return Explanation(
         project,
         origin if origin in ("registry", "upstream") else None,
         mode if mode in ("enforce", "report") else None,
+        _line(known.get("quarantine")) or None,
         tuple(_withheld(withheld, name, url)) if isinstance(withheld, list) else (),
     )
 

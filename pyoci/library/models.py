@@ -140,6 +140,7 @@ class Explanation:
     project: Project
     origin: str | None  # "registry", or "upstream" for another package index; None if the index doesn't say
     mode: str | None = None  # of the rules, "enforce" or "report"; None if there are none for this project
+    quarantine: str | None = None  # why the whole project is quarantined; None if it isn't
     withheld: tuple[WithheldFile, ...] = ()
 
 

@@ -149,6 +149,10 @@ def _files(folder: Path) -> Iterator[os.DirEntry[str]]:
                 if each.is_dir(follow_symlinks=False):
                     folders.append(each.path)
                 elif each.name.startswith("MAL-") and each.name.endswith(".json"):
+                    if not each.is_file():  # to open a pipe would wait for whoever writes to it
+                        raise ValueError(
+                            f"{each.name[:100]!a} is no file; expected an entry of OSV's database"
+                        )
                     count += 1
                     if count > _FILES:
                         raise ValueError(f"the folder has more than {_FILES} files MAL-*.json")

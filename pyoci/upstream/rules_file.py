@@ -197,6 +197,8 @@ class RulesFile:
                 self._events.count("rules", "done")
 
     def _read(self, path: Path) -> Rules:
+        if path.exists() and not path.is_file():  # to open a pipe would wait for whoever writes to it
+            raise ValueError("this is no file; expected one")
         with path.open("rb") as file:
             content = file.read(_SIZE + 1)
         if len(content) > _SIZE:

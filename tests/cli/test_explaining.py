@@ -97,6 +97,16 @@ def test_nothing_is_served(run: Run, index: str, rules: Path) -> None:
     assert ran.stderr.startswith("nothing is served")
 
 
+def test_a_quarantined_project(run: Run, index: str, elsewhere: PackageIndex) -> None:
+    """The reason stands there also if upstream's page lists no files."""
+    elsewhere.keys = {"project-status": {"status": "quarantined", "reason": "taken over"}}
+    elsewhere.projects["flask"].clear()
+    found = run("explain", index, "flask", "--json").document
+    assert (found["files"], found["latest"]) == ([], None)
+    assert found["quarantine"] == "the upstream package index has quarantined the project (taken over)"
+    assert "has quarantined the project (taken over)" in run("explain", index, "flask").stderr
+
+
 def test_a_report(run: Run, index: str, rules: Path) -> None:
     """Files are served, with the rule that would withhold them."""
     rules.write_text('mode = "report"\n[min-age]\nage = "7d"\n')

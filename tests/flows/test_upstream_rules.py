@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from werkzeug.wrappers import Response
 
 from pyoci.config import WrongSettings
 from tests.builders import make_wheel
@@ -173,6 +174,23 @@ def test_a_page_is_logged_once(client: FlaskClient, lines: Lines) -> None:
     assert [(line["project"], line["files"]) for line in told] == [("flask", 2)]
 
 
+def test_it_is_counted(
+    make_client: MakeClient, settings: dict[str, str], elsewhere: PackageIndex, rules: Path
+) -> None:
+    """Each file of a page once, when the page is judged; each refused download; and changed rules."""
+    client = make_client(**settings, PYOCI_METRICS="yes")
+    for _ in range(3):
+        client.get(PAGE)
+        client.get(link(elsewhere))
+    rules.write_text("mode =")
+    client.get(PAGE)
+    labels = 'pyoci_mode="enforce",pyoci_rule="min-age",pyoci_where="{}"'
+    metrics = client.get("/metrics").text
+    assert f"pyoci_upstream_withheld_total{{{labels.format('page')}}} 1.0" in metrics
+    assert f"pyoci_upstream_withheld_total{{{labels.format('file')}}} 3.0" in metrics
+    assert 'pyoci_upstream_rules_total{pyoci_result="broken"} 1.0' in metrics
+
+
 def test_a_quarantined_project(client: FlaskClient, elsewhere: PackageIndex, rules: Path) -> None:
     """It offers nothing, kept files and those that are no longer on its page included."""
     path = link(elsewhere)
@@ -186,6 +204,28 @@ def test_a_quarantined_project(client: FlaskClient, elsewhere: PackageIndex, rul
         client.get(PAGE, headers=fresh)
         answer = client.get(path)
         assert (answer.status_code, "quarantined" in answer.text) == (403, True)
+
+
+def test_upstream_is_busy(
+    make_client: MakeClient, settings: dict[str, str], elsewhere: PackageIndex, rules: Path, tmp_path: Path
+) -> None:
+    """Rules hold, and change, for what is remembered as well, also after a restart."""
+    settings["PYOCI_CACHE_URL"] = f"file://{tmp_path / 'cache'}"
+    client = make_client(**settings)
+    assert versions(client) == ["3.0.0"]
+    assert client.get(link(elsewhere, "3.0.0")).status_code == 200
+    elsewhere.answer = lambda _: Response("too many requests", 429)
+    elsewhere.cache_control = "no-store"
+    for now in (client, make_client(**settings)):
+        for path in (PAGE, f"{PAGE}json"):
+            answer = now.get(path, headers={"Cache-Control": "no-cache"})
+            assert (answer.status_code, WHEEL in answer.text) == (200, False)
+            assert answer.headers["X-PyOCI-Withheld"] == "2; min-age, unverifiable"
+        assert now.get(link(elsewhere)).status_code == 403
+        assert now.get(link(elsewhere, "3.0.0")).status_code == 200
+    rules.write_text(BLOCK.format("flask"))
+    assert client.get(link(elsewhere, "3.0.0")).status_code == 403
+    assert versions(client) == []
 
 
 def test_a_yanked_file_stays_yanked(client: FlaskClient, elsewhere: PackageIndex) -> None:

@@ -135,6 +135,13 @@ class TestBroken:
         assert covers(dump, "1.0") == []
 
 
+def test_a_pipe(tmp_path: Path) -> None:
+    """Nobody waits for it."""
+    os.mkfifo(tmp_path / "MAL-2026-1.json")
+    with pytest.raises(ValueError, match=r"'MAL-2026-1\.json' is no file"):
+        OsvDump(tmp_path)
+
+
 def test_an_empty_folder(tmp_path: Path) -> None:
     """It is a mistake: with it, no malware would be found."""
     with pytest.raises(ValueError, match=r"no files MAL-\*\.json"):

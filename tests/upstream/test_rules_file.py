@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,25 @@ class TestReload:
         assert told[1] == ("rules", "broken")
         path.write_text("")
         assert not self.flask_is_blocked(rules)
+
+    def test_a_link_that_leads_elsewhere(self, path: Path, tmp_path: Path) -> None:
+        """Kubernetes changes a mounted file so."""
+        (tmp_path / "link").symlink_to(path)
+        rules = RulesFile(tmp_path / "link", HERE)
+        (tmp_path / "other").write_text(BLOCK.format("django"))
+        (tmp_path / "new").symlink_to(tmp_path / "other")
+        (tmp_path / "new").rename(tmp_path / "link")
+        assert not self.flask_is_blocked(rules)
+
+    @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "directory"])
+    def test_what_is_no_file(self, path: Path, make: Callable[[Path], None]) -> None:
+        """Nobody waits for a pipe."""
+        rules = RulesFile(path, HERE)
+        path.unlink()
+        make(path)
+        assert self.flask_is_blocked(rules)
+        with pytest.raises(ValueError, match="this is no file"):
+            RulesFile(path, HERE)
 
     def test_enforced_after_a_report_where_that_can_not_be(
         self, path: Path, events: Events, told: list[Any]

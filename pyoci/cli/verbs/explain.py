@@ -26,6 +26,7 @@ _DOCUMENT = schema.record(
         schema.text("Where the project comes from: registry, or upstream for another package index.")
     ),
     mode=schema.nullable(schema.text("The mode of the rules for it, enforce or report; null without rules.")),
+    quarantine=schema.nullable(schema.text("Why upstream has quarantined the project; null if it hasn't.")),
     latest=schema.nullable(
         schema.text(
             "The newest version that is served, and neither yanked nor a pre-release, else the next best."
@@ -66,6 +67,7 @@ def _document(index: Index, found: Explanation) -> dict[str, Any]:
         "project": found.project.name,
         "origin": found.origin,
         "mode": found.mode,
+        "quarantine": found.quarantine,
         "latest": found.project.latest,
         "files": [
             {
@@ -103,4 +105,6 @@ def _print(output: Output, found: Explanation) -> None:
     origin = {"registry": "from the registry", "upstream": "from upstream"}.get(found.origin or "", "")
     latest = f"{found.project.latest} is the newest version" if found.project.latest else "nothing is served"
     rules_note = {"enforce": "rules are enforced", "report": "rules only report"}.get(found.mode or "")
+    if found.quarantine:
+        output.note(found.quarantine)
     output.note("; ".join(part for part in (f"{latest} {origin}".strip(), rules_note) if part))
