@@ -17,6 +17,7 @@ from pyoci.cache import address, files
 from pyoci.cache.backend import Backend
 from pyoci.cache.directory import ServerDirectory
 from pyoci.config import Settings, WrongSettings
+from pyoci.copies import FindLogin, store_namespace, stored_copies
 from pyoci.embedded import (
     Htpasswd,
     body_limit,
@@ -41,6 +42,7 @@ from pyoci.store.catalog_repository import CatalogName
 from pyoci.telemetry.listening import Telemetry, exporter, prometheus_metrics
 from pyoci.telemetry.logs import Log
 from pyoci.telemetry.requests import watch
+from pyoci.upstream.copies import KeptFiles
 from pyoci.upstream.files import UpstreamFiles
 from pyoci.upstream.filtering import FilteredUpstream
 from pyoci.upstream.folder import Folder
@@ -77,23 +79,24 @@ def create_app(
     *,
     sleep: Callable[[float], None] = time.sleep,
     lend: Lend | None = None,
+    find_login: FindLogin | None = None,
 ) -> Flask:
     """The WSGI application. `sleep` is called before what was written is read back, and between attempts to
-    write. `lend` returns the credentials of a request without any. Raises WrongSettings if the embedded
-    registry can't be opened.
+    write. `lend` returns the credentials of a request without any, and `find_login` those that are stored
+    for PYOCI_UPSTREAM_STORE. Raises WrongSettings if the embedded registry can't be opened.
     """
-    log = log or Log(settings.log.default, settings.log.rooms)
-    for warning in settings.warnings:
-        log.write(warning, room="config", level="warning")
+    log = _with_warnings(log or Log(settings.log.default, settings.log.rooms), settings)
     telemetry = _telemetry(settings, log)
     events = telemetry.events(log)
     backend = _backend(settings, events)
     htpasswd = _htpasswd(settings)
     transport = _transport(settings, htpasswd, events)
     gateway = Gateway(transport, ttl=settings.cache_ttl, events=events)
-    upstream = _upstream(settings, transport, backend, events)
+    known = _cache(settings, backend)
+    kept = KeptFiles(stored_copies(settings, gateway, known, sleep, find_login), _folder(settings))
+    upstream = _upstream(settings, transport, backend, kept, events)
     rules = _filtered(settings, upstream, events)
-    store = _store(settings, gateway, backend, sleep, rules or upstream)
+    store = _store(settings, gateway, known, sleep, rules or upstream)
     app = Flask("pyoci", static_folder=None)
     _serve_embedded(app, settings, htpasswd, events)
     site = context.Site(
@@ -109,7 +112,7 @@ def create_app(
         path=settings.path,
         redirect=settings.redirect,
         upstream=settings.upstream is not None,
-        upstream_files=_upstream_files(settings, transport, events),
+        upstream_files=_upstream_files(settings, transport, kept, events),
         rules_version=rules.version if rules is not None else context.no_rules,
         osv=_osv(settings, gateway, backend),
         log_user=settings.log_user,
@@ -119,6 +122,12 @@ def create_app(
     app.wsgi_app = transport.bulkheads.scoped(app.wsgi_app)  # type: ignore[method-assign, assignment]
     watch(app, log, telemetry)
     return app
+
+
+def _with_warnings(log: Log, settings: Settings) -> Log:
+    for warning in settings.warnings:
+        log.write(warning, room="config", level="warning")
+    return log
 
 
 def _serve_embedded(app: Flask, settings: Settings, htpasswd: Htpasswd | None, events: Events) -> None:
@@ -132,7 +141,7 @@ def _serve_embedded(app: Flask, settings: Settings, htpasswd: Htpasswd | None, e
 def _store(
     settings: Settings,
     gateway: Gateway,
-    backend: Backend,
+    known: cache.Cache,
     sleep: Callable[[float], None],
     upstream: Upstream | FilteredUpstream | None,
 ) -> service.PackageStore:
@@ -143,7 +152,7 @@ def _store(
         upstream=upstream,
         rules=_lookup_rules(settings),
         catalog_name=CatalogName(settings.catalog) if settings.catalog else None,
-        cache=_cache(settings, backend),
+        cache=known,
         sleep=sleep,
     )
 
@@ -220,12 +229,22 @@ def _htpasswd(settings: Settings) -> Htpasswd | None:
         ) from exc
 
 
-def _upstream(settings: Settings, transport: Transport, backend: Backend, events: Events) -> Upstream | None:
+def _upstream(
+    settings: Settings, transport: Transport, backend: Backend, kept: KeptFiles, events: Events
+) -> Upstream | None:
     if settings.upstream is None:
         return None
     # Requests to upstream use at most half of the threads; the rest stay free for the registry's packages.
     waiting = max(settings.threads // 2, 1)
-    return Upstream(settings.upstream, transport, backend, events=events, waiting=waiting)
+    return Upstream(
+        settings.upstream,
+        transport,
+        backend,
+        events=events,
+        kept=kept,
+        offline=settings.upstream_offline,
+        waiting=waiting,
+    )
 
 
 def _filtered(settings: Settings, upstream: Upstream | None, events: Events) -> FilteredUpstream | None:
@@ -255,10 +274,10 @@ def _filtered(settings: Settings, upstream: Upstream | None, events: Events) -> 
     return FilteredUpstream(upstream, rules, malware, events=events)
 
 
-def _upstream_files(settings: Settings, transport: Transport, events: Events) -> UpstreamFiles | None:
-    """The files of upstream's pages, if this server serves them. Creates their directory."""
+def _folder(settings: Settings) -> Folder | None:
+    """The folder of upstream's files, if this server serves them. Creates its directory."""
     directory = settings.upstream_files_dir
-    if not settings.upstream_files or settings.upstream is None or directory is None:
+    if not settings.upstream_files or directory is None:
         return None
     folder = Folder(directory, settings.upstream_files_bytes)
     try:
@@ -268,12 +287,33 @@ def _upstream_files(settings: Settings, transport: Transport, events: Events) ->
             "PyOCI can't start with these settings:\n"
             f"  PYOCI_UPSTREAM_FILES_DIR: {exc.strerror}; expected a directory that can be written"
         ) from exc
-    return UpstreamFiles(settings.upstream, transport, folder, settings.upstream_file_hosts, events=events)
+    return folder
+
+
+def _upstream_files(
+    settings: Settings, transport: Transport, kept: KeptFiles, events: Events
+) -> UpstreamFiles | None:
+    """The files of upstream's pages, if this server serves them."""
+    if settings.upstream is None or kept.folder is None:
+        return None
+    return UpstreamFiles(
+        settings.upstream,
+        transport,
+        kept.folder,
+        settings.upstream_file_hosts,
+        events=events,
+        copies=kept.copies,
+        offline=settings.upstream_offline,
+    )
 
 
 def _lookup_rules(settings: Settings) -> lookup.Rules:
     return lookup.Rules(
-        settings.private_projects, settings.upstream_on_denied, tells_others=bool(settings.osv_url)
+        settings.private_projects,
+        settings.upstream_on_denied,
+        tells_others=bool(settings.osv_url),
+        copies=store_namespace(settings),
+        offline=settings.upstream_offline,
     )
 
 

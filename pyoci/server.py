@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyoci.app import WORKER, ForWorker, Lend, create_app
 from pyoci.config import Settings, WrongSettings
+from pyoci.copies import FindLogin
 from pyoci.embedded import gc, remove_expired_uploads
 from pyoci.heap import keep_one, share
 from pyoci.telemetry.listening import TELEMETRY, Telemetry
@@ -61,6 +62,7 @@ __all__ = [
 
 
 _CLEAN_UP_EVERY = 600.0  # seconds
+_LOGIN_SECONDS = 30.0  # that a credential helper may take
 # A thread that computes for long, such as one that builds a page of 20,000 files, gives way to other threads
 # after so many seconds. Beside it a page took twice as long at Python's 5 ms, because it waits several times.
 _SWITCH_SECONDS = 0.001
@@ -218,6 +220,15 @@ def pre_exec(arbiter: Any) -> None:
         words[1:2] = ["-m", "gunicorn"]
 
 
+def _find_login() -> FindLogin | None:
+    """What finds the operator's login for PYOCI_UPSTREAM_STORE; None if it isn't needed."""
+    if settings.upstream_store is None:
+        return None
+    from pyoci.library.docker import docker_credentials  # which no other server needs
+
+    return lambda host, path: docker_credentials(host, os.environ, path=path, seconds=_LOGIN_SECONDS)
+
+
 def application(*, docker_credentials: bool = False) -> Flask:
     """The application, for `gunicorn 'pyoci.server:application()'`. With `docker_credentials`, requests of
     this machine that have no credentials get those of the user who started it.
@@ -228,6 +239,6 @@ def application(*, docker_credentials: bool = False) -> Flask:
 
         lend = Lender(os.environ)
     try:
-        return create_app(settings, lend=lend)
+        return create_app(settings, lend=lend, find_login=_find_login())
     except WrongSettings as exc:
         sys.exit(str(exc))

@@ -453,6 +453,15 @@ class TestShortUrls:
         assert "PYOCI_ONLY_INDEXES" not in str(caught.value)
 
 
+def storing(folder: Path, store: str) -> dict[str, str]:
+    return {
+        "PYOCI_UPSTREAM_INDEX": "https://host/simple/",
+        "PYOCI_UPSTREAM_FILES": "store",
+        "PYOCI_UPSTREAM_FILES_DIR": str(folder / "files"),
+        "PYOCI_UPSTREAM_STORE": store,
+    }
+
+
 class TestUpstream:
     """PYOCI_UPSTREAM_INDEX and related settings."""
 
@@ -469,11 +478,72 @@ class TestUpstream:
             with pytest.raises(WrongSettings, match=f"is set without {missing}; expected both"):
                 Settings.from_environ(incomplete)
 
+    def test_the_store_of_copies(self, tmp_path: Path) -> None:
+        """Its registry need not be one that callers may name."""
+        login = tmp_path / "login"
+        login.write_text("me:hunter2\n")
+        settings = Settings.from_environ(
+            {
+                **storing(tmp_path, "http://10.0.0.5:5000/Acme/Upstream"),
+                "PYOCI_REGISTRIES": "ghcr.io",
+                "PYOCI_UPSTREAM_STORE_CREDENTIALS": str(login),
+            }
+        )
+        assert settings.upstream_files
+        assert settings.upstream_store == ShortUrl("http://10.0.0.5:5000", ("acme", "upstream"))
+        assert settings.upstream_store_credentials == login
+        assert "hunter2" not in repr(settings)
+
+    @pytest.mark.parametrize(
+        ("store", "short"),
+        [
+            ("ghcr.io/acme", "PYOCI_DEFAULT_INDEX=ghcr.io/acme"),
+            ("ghcr.io/acme", "PYOCI_INDEXES=team=GHCR.io/ACME"),
+            ("ghcr.io/acme", "PYOCI_INDEXES=team=ghcr.io/acme/team"),
+            ("hub/acme", "PYOCI_DEFAULT_INDEX=registry-1.docker.io/acme"),
+            ("docker.io/acme", "PYOCI_DEFAULT_INDEX=hub/acme"),
+        ],
+    )
+    def test_no_short_url_leads_to_the_copies(self, tmp_path: Path, store: str, short: str) -> None:
+        """A private project that is looked up there could be found to be upstream's."""
+        name, _, value = short.partition("=")
+        environ = {**storing(tmp_path, store), name: value}
+        with pytest.raises(WrongSettings, match="leads to this namespace") as caught:
+            Settings.from_environ({**environ, "PYOCI_REGISTRIES": "*, hub=docker.io"})
+        assert "PYOCI_UPSTREAM_STORE: the short URL /" in str(caught.value)
+
+    @pytest.mark.parametrize("short", ["ghcr.io/acme", "ghcr.io/acme/upstream2", "quay.io/acme/upstream"])
+    def test_other_short_urls_do_not(self, tmp_path: Path, short: str) -> None:
+        """One of the namespace above doesn't either: below a short URL there are projects alone."""
+        environ = storing(tmp_path, "ghcr.io/acme/upstream")
+        assert Settings.from_environ({**environ, "PYOCI_DEFAULT_INDEX": short}).upstream_store
+
+    @pytest.mark.parametrize("store", ["ghcr.io/acme/pypi", "ghcr.io/acme/simple/up", "ghcr.io/legacy"])
+    def test_no_alias_leads_to_the_copies(self, tmp_path: Path, store: str) -> None:
+        """`acme/simple/flask/` may mean the project flask of acme."""
+        with pytest.raises(WrongSettings, match="has addresses of the one above"):
+            Settings.from_environ(storing(tmp_path, store))
+
+    @pytest.mark.parametrize("store", ["acme", "ghcr.io", "ghcr.io/ac me", "ghcr.io/acme/../x"])
+    def test_a_store_that_is_no_namespace(self, tmp_path: Path, store: str) -> None:
+        """The sentence names the setting."""
+        with pytest.raises(WrongSettings, match="PYOCI_UPSTREAM_STORE: "):
+            Settings.from_environ(storing(tmp_path, store))
+
     @pytest.mark.parametrize(
         ("name", "text", "sentence"),
         [
-            ("PYOCI_UPSTREAM_FILES", "store", "'store' is not supported yet; expected direct or proxy"),
-            ("PYOCI_UPSTREAM_FILES", "yes", "'yes' is not valid; expected direct or proxy"),
+            ("PYOCI_UPSTREAM_FILES", "yes", "'yes' is not valid; expected direct, proxy or store"),
+            ("PYOCI_UPSTREAM_FILES", "store", "is set without PYOCI_UPSTREAM_STORE; expected both"),
+            ("PYOCI_UPSTREAM_STORE", "ghcr.io/acme", "is set without PYOCI_UPSTREAM_FILES=store"),
+            ("PYOCI_UPSTREAM_STORE_CREDENTIALS", "/nowhere", "there is no file '/nowhere'"),
+            ("PYOCI_UPSTREAM_STORE_CREDENTIALS", "/proc/self/comm", "has no credentials; expected user:pass"),
+            (
+                "PYOCI_UPSTREAM_OFFLINE",
+                "yes",
+                "is direct; expected proxy or store",
+            ),
+            ("PYOCI_UPSTREAM_OFFLINE", "maybe", "'maybe' is not valid; expected yes or no"),
             ("PYOCI_UPSTREAM_FILES_DIR", __file__, "is not a directory"),
             ("PYOCI_UPSTREAM_FILES_BYTES", "0", "expected a whole number from 1"),
             ("PYOCI_UPSTREAM_FILE_HOSTS", "https://me:hunter2@host", "has credentials or a path"),

@@ -32,9 +32,13 @@ def _contradictions(settings: Settings) -> Iterator[str]:
     if settings.embedded_htpasswd is not None and settings.embedded is None:
         yield "PYOCI_EMBEDDED_HTPASSWD is set without PYOCI_EMBEDDED; expected both"
     if settings.upstream_files and settings.upstream is None:
-        yield "PYOCI_UPSTREAM_FILES=proxy is set without PYOCI_UPSTREAM_INDEX; expected both"
+        yield "PYOCI_UPSTREAM_FILES is set without PYOCI_UPSTREAM_INDEX; expected both"
     if settings.upstream_files and settings.upstream_files_dir is None:
-        yield "PYOCI_UPSTREAM_FILES=proxy is set without PYOCI_UPSTREAM_FILES_DIR; expected both"
+        yield "PYOCI_UPSTREAM_FILES is set without PYOCI_UPSTREAM_FILES_DIR; expected both"
+    if settings.upstream_offline and not settings.upstream_files:
+        yield "PYOCI_UPSTREAM_OFFLINE is set while PYOCI_UPSTREAM_FILES is direct; expected proxy or store"
+    if settings.upstream_store_credentials is not None and settings.upstream_store is None:
+        yield "PYOCI_UPSTREAM_STORE_CREDENTIALS is set without PYOCI_UPSTREAM_STORE; expected both"
     if settings.upstream is None:
         for name, value in (
             ("PYOCI_UPSTREAM_RULES", settings.upstream_rules),

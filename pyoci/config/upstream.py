@@ -6,8 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyoci.config.environment import Reader, Variable, combined, optional, setting
-from pyoci.config.values import direct_or_proxy, directory, existing_file, number, osv_url, yes_or_no
+from pyoci.config.values import (
+    comes_from_here,
+    credentials_file,
+    directory,
+    existing_file,
+    number,
+    osv_url,
+    yes_or_no,
+)
 from pyoci.distributions.names import PrivateProjects
+from pyoci.oci.registries import Registries, ShortUrl, ShortUrls
 from pyoci.upstream.address import FileHosts, UpstreamAddress, authorization_of
 from pyoci.upstream.rules import MinAge
 
@@ -15,6 +24,36 @@ from pyoci.upstream.rules import MinAge
 def _upstream(reader: Reader) -> UpstreamAddress | None:
     header = reader.get("PYOCI_UPSTREAM_AUTH", authorization_of, None)
     return reader.get("PYOCI_UPSTREAM_INDEX", lambda text: UpstreamAddress.parse(text, header), None)
+
+
+def _store(reader: Reader) -> ShortUrl | None:
+    """The namespace of the copies. No private name may be looked up there, by a short URL or an alias of an
+    address.
+    """
+    registries: Registries = reader.value("registries")
+    name = "PYOCI_UPSTREAM_STORE"
+    is_wanted = reader.text("PYOCI_UPSTREAM_FILES") == "store"
+    found = reader.get(name, lambda text: ShortUrl.parse(text, registries, trusted=True), None)
+    if not is_wanted and reader.text(name):
+        reader.mistakes.append(f"{name} is set without PYOCI_UPSTREAM_FILES=store; expected both")
+    if is_wanted and not reader.text(name):
+        reader.mistakes.append(f"PYOCI_UPSTREAM_FILES=store is set without {name}; expected both")
+    if found is None:
+        return None
+    aliases = [segment for segment in found.path if segment in {"simple", "legacy", "pypi"}]
+    if aliases:
+        reader.mistakes.append(
+            f"{name}: a namespace with /{aliases[0]} has addresses of the one above; expected another name,"
+            " like ghcr.io/acme/upstream"
+        )
+    short_urls: ShortUrls = reader.value("short_urls")
+    for short, meant in short_urls.urls.items():
+        if meant.is_in(found, registries):
+            reader.mistakes.append(
+                f"{name}: the short URL /{short}/ leads to this namespace, where private projects would be"
+                " looked up; expected a namespace of its own"
+            )
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,29 +73,58 @@ registry doesn't have. Empty turns this off. The URL may contain a user and a pa
             names=("PYOCI_UPSTREAM_AUTH",),
             meaning="""\
 The credentials for upstream: ``user:password``, or a whole header, ``Basic …`` or ``Bearer …``. Everyone
-with access to this server sees the pages that these credentials give access to. With
-``PYOCI_UPSTREAM_FILES=proxy`` the same holds for files at upstream's own host; otherwise clients download
-files directly from the URLs in upstream's pages, without these credentials.""",
+with access to this server sees the pages that these credentials give access to. Unless
+``PYOCI_UPSTREAM_FILES`` is ``direct``, the same holds for files at upstream's own host; otherwise clients
+download files directly from the URLs in upstream's pages, without these credentials.""",
         ),
         topic="PyPI behind it",
     )
     upstream_files: bool = setting(
         "PYOCI_UPSTREAM_FILES",
-        direct_or_proxy,
+        comes_from_here,
         "direct",
         """\
 How clients get the files of upstream's pages. With ``direct`` they download them from the URLs in those
 pages. With ``proxy`` they download them from PyOCI, which fetches each file once, verifies its sha256, and
-keeps it in ``PYOCI_UPSTREAM_FILES_DIR``. Files without a sha256, and files other than wheels and
-sdists, keep their URLs.""",
+keeps it in ``PYOCI_UPSTREAM_FILES_DIR``. With ``store`` each file that was downloaded is also stored for
+good in ``PYOCI_UPSTREAM_STORE``. Files without a sha256, and files other than wheels and sdists, keep their
+URLs.""",
+    )
+    upstream_store: ShortUrl | None = combined(
+        _store,
+        Variable(
+            names=("PYOCI_UPSTREAM_STORE",),
+            meaning="""\
+A registry and a namespace, ``ghcr.io/acme/upstream``, for copies of upstream's files.
+``PYOCI_UPSTREAM_FILES=store`` requires it. It has to be a namespace of its own: no short URL may lead there,
+and PyOCI refuses uploads, yanks and deletes in it. The registry need not be in ``PYOCI_REGISTRIES``.""",
+        ),
+    )
+    upstream_store_credentials: Path | None = optional(
+        "PYOCI_UPSTREAM_STORE_CREDENTIALS",
+        credentials_file,
+        None,
+        """\
+A file with the credentials for the registry of ``PYOCI_UPSTREAM_STORE``: ``user:password`` on its first line.
+They need the right to read and to write. The file is read again every minute. Without it, the credentials are
+those that ``docker login`` stored for the user who runs the server; without those, there are none.""",
+    )
+    upstream_offline: bool = setting(
+        "PYOCI_UPSTREAM_OFFLINE",
+        yes_or_no,
+        "no",
+        """\
+With ``yes`` upstream is never asked: only those of its files are served that are in ``PYOCI_UPSTREAM_STORE``
+or, if PyOCI remembers their page, in ``PYOCI_UPSTREAM_FILES_DIR``. Everything else is a 404. It requires
+``PYOCI_UPSTREAM_FILES`` to be ``proxy`` or ``store``.""",
     )
     upstream_files_dir: Path | None = optional(
         "PYOCI_UPSTREAM_FILES_DIR",
         directory,
         None,
         """\
-The directory for upstream's files. ``PYOCI_UPSTREAM_FILES=proxy`` requires it. The workers of one machine
-share it. It may be emptied at any time.""",
+The directory for upstream's files. ``PYOCI_UPSTREAM_FILES`` requires it, unless it is ``direct``. The
+workers of one machine share it. It may be emptied at any time.""",
     )
     upstream_files_bytes: int = setting(
         "PYOCI_UPSTREAM_FILES_BYTES",
@@ -71,10 +139,10 @@ arriving are not counted. A larger file is passed on without being kept.""",
         FileHosts.parse,
         FileHosts(),
         """\
-With ``PYOCI_UPSTREAM_FILES=proxy``, files are fetched from the host of ``PYOCI_UPSTREAM_INDEX`` and from
-public hosts by https. This is a list of further hosts, ``files.example:8443, http://10.0.0.5:8080``, which
-may have private addresses or plain http. No credentials are sent to them. ``pyoci mirror`` and ``pyoci
-import`` may fetch files from them as well.""",
+Unless ``PYOCI_UPSTREAM_FILES`` is ``direct``, files are fetched from the host of
+``PYOCI_UPSTREAM_INDEX`` and from public hosts by https. This is a list of further hosts,
+``files.example:8443, http://10.0.0.5:8080``, which may have private addresses or plain http. No
+credentials are sent to them. ``pyoci mirror`` and ``pyoci import`` may fetch files from them as well.""",
     )
     upstream_rules: Path | None = optional(
         "PYOCI_UPSTREAM_RULES",
@@ -83,8 +151,8 @@ import`` may fetch files from them as well.""",
         """\
 A TOML file with rules for upstream's files: which are withheld from clients, and why. It is read again
 when it changes; while it has a mistake, the former rules stay in force, and the log says so. Rules need
-``PYOCI_UPSTREAM_FILES=proxy``, unless they only report. `PyPI's packages too <upstream.rst#rules>`_
-describes them.""",
+``PYOCI_UPSTREAM_FILES`` to be ``proxy`` or ``store``, unless they only report.
+`PyPI's packages too <upstream.rst#rules>`_ describes them.""",
     )
     upstream_min_age: MinAge | None = optional(
         "PYOCI_UPSTREAM_MIN_AGE",

@@ -151,12 +151,10 @@ def yes_or_no(text: str) -> bool:
     return text.lower() == "yes"
 
 
-def direct_or_proxy(text: str) -> bool:
-    if text == "store":
-        raise ValueError("'store' is not supported yet; expected direct or proxy")
-    if text not in {"direct", "proxy"}:
-        raise ValueError(f"{text[:SHOWN]!r} is not valid; expected direct or proxy")
-    return text == "proxy"
+def comes_from_here(text: str) -> bool:
+    if text not in {"direct", "proxy", "store"}:
+        raise ValueError(f"{text[:SHOWN]!r} is not valid; expected direct, proxy or store")
+    return text != "direct"
 
 
 def prefix(text: str) -> str:
@@ -211,6 +209,20 @@ def username(text: str) -> str:
     if ":" in text or not text.isprintable():
         raise ValueError("this is not a user name; expected visible characters without a colon")
     return text
+
+
+def credentials_file(text: str) -> Path:
+    """Raises ValueError without repeating what the file has."""
+    path = existing_file(text)
+    try:
+        with path.open(encoding="utf-8") as content:
+            username, _, password = content.readline(10_000).strip().partition(":")
+    except (OSError, ValueError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it isn't UTF-8"
+        raise ValueError(f"{text[:SHOWN]!r} can't be read: {reason}") from None
+    if not username or not password:
+        raise ValueError(f"{text[:SHOWN]!r} has no credentials; expected user:password on the first line")
+    return path
 
 
 def existing_file(text: str) -> Path:

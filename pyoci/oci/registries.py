@@ -148,10 +148,18 @@ class ShortUrl:
     path: tuple[str, ...]
 
     @classmethod
-    def parse(cls, text: str, registries: Registries) -> Self:
-        """Read `<registry>/<namespace>`. Raises InvalidRequest, and what Registries.parse raises."""
+    def parse(cls, text: str, registries: Registries, *, trusted: bool = False) -> Self:
+        """Read `<registry>/<namespace>`. With `trusted` the registry need not be one that callers may name.
+        Raises InvalidRequest, and what Registries.parse raises.
+        """
         registry, path = split_address(text, registries)
-        return cls(registry, tuple(Repository.parse(registries.parse(registry), path).name.split("/")))
+        found = registries.trusted(registry) if trusted else registries.parse(registry)
+        return cls(registry, tuple(Repository.parse(found, path).name.split("/")))
+
+    def is_in(self, other: ShortUrl, registries: Registries) -> bool:
+        """Whether it means the other's namespace, or one below it."""
+        hosts = {registries.trusted(each.registry).host for each in (self, other)}
+        return len(hosts) == 1 and self.path[: len(other.path)] == other.path
 
 
 @dataclass(frozen=True, slots=True)

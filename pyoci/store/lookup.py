@@ -16,10 +16,12 @@ from pyoci.cache.backend import Position
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import NotFound, PyOCIError, RequestEnded
 from pyoci.oci.errors import RegistryDenied, RegistryUnauthorized
-from pyoci.store.models import Absence, ForeignPage, ProjectPage, Root
+from pyoci.oci.references import Repository
+from pyoci.store.models import Absence, ForeignPage, Namespace, ProjectPage, Root
 from pyoci.store.pages import Pages
 from pyoci.store.project import Absent, StoredProject
 from pyoci.upstream.client import UpstreamPage
+from pyoci.upstream.copies import OFFLINE
 
 # Lists the projects of the namespace that has the same address as a project. It is empty if only namespaces
 # below it have projects, and None if there is no such namespace.
@@ -46,12 +48,22 @@ class Names(Protocol):
 class Rules:
     """When another package index is asked. `private` names are never sent to it. With `on_denied` it is also
     asked if the registry denies access without saying whether the project exists. `tells_others`: services
-    besides upstream are told the names of absent projects.
+    besides upstream are told the names of absent projects. In the namespace of its `copies`, and below it,
+    upstream isn't asked, and callers change nothing. If it is `offline`, errors say so.
     """
 
     private: Names | None = None
     on_denied: bool = False
     tells_others: bool = False
+    copies: Namespace | None = None
+    offline: bool = False
+
+    def holds_copies(self, repository: Repository) -> bool:
+        """Whether a repository is in the namespace of the copies, or below it."""
+        copies = self.copies
+        if copies is None or repository.registry.host != copies.registry.host:
+            return False
+        return repository.name.startswith(copies.prefix)
 
     def is_private(self, name: ProjectName) -> bool:
         return self.private is not None and self.private.covers(name.normalized)
@@ -79,8 +91,23 @@ class Lookup:
 
         Raises the registry's refusal.
         """
+        try:
+            return self._find(project, projects_below, ask_upstream, fresh)
+        except NotFound as exc:
+            if not self.rules.offline:
+                raise
+            raise NotFound(f"{exc.message}; {OFFLINE}") from None
+
+    def _find(
+        self, project: StoredProject, projects_below: ProjectsBelow, ask_upstream: bool, fresh: bool
+    ) -> ProjectPage | Root | ForeignPage:
         position, access = project.cache.position(), project.cache.access
-        ask_upstream = ask_upstream and self.upstream is not None and not self.rules.is_private(project.name)
+        ask_upstream = (
+            ask_upstream
+            and self.upstream is not None
+            and not self.rules.is_private(project.name)
+            and not self.rules.holds_copies(project.repository)
+        )
         if ask_upstream and not fresh and access.is_absent(project.caller_key):
             return self._foreign(project, NotFound(f"there is no project {project.name} here"), fresh=False)
         try:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from pyoci.distributions.names import ProjectName
-from pyoci.errors import InvalidRequest, NotFound
+from pyoci.errors import Denied, InvalidRequest, NotFound
 from pyoci.events import Events
 from pyoci.oci.credentials import Credentials
 from pyoci.oci.references import Repository
@@ -61,20 +61,28 @@ class _Projects:
         cache: Cache,
         events: Events,
         writes: lag.RecentWrites,
+        rules: Rules,
         catalog_name: CatalogName | None,
     ) -> None:
         self._gateway, self._cache, self._events, self._writes = gateway, cache, events, writes
-        self._catalog_name = catalog_name
+        self._rules, self._catalog_name = rules, catalog_name
         self._large = LargeReads()
 
     def open(
         self, namespace: Namespace, name: ProjectName, caller: Credentials, *, publishing: bool = False
     ) -> StoredProject:
-        """Raises NotFound, or to publish InvalidRequest, for the name of the catalogue repository."""
+        """Raises NotFound, or to publish InvalidRequest, for the name of the catalogue repository. Raises
+        Denied to publish copies of upstream's files.
+        """
+        repository = namespace.repository(name)
+        if publishing and self._rules.holds_copies(repository):
+            raise Denied(
+                f"{namespace} has copies of upstream's files, and can't be changed through PyOCI;"
+                " expected another namespace"
+            )
         if self._catalog_name is not None and self._catalog_name.is_name_of(name):
             message = f"{name} is the name of the catalogue repository (PYOCI_CATALOG); expected another name"
             raise InvalidRequest(message) if publishing else NotFound(message)
-        repository = namespace.repository(name)
         session = self._gateway.session(namespace.registry, caller, publishing=publishing)
         read_limit = ReadLimit.among(
             self._large, namespace.registry, refused=partial(_report_busy, self._events, repository)
@@ -120,7 +128,7 @@ class PackageStore:
         self._pages = pages.Pages(backfill, max_versions=max_versions)
         self._lookup = Lookup(self._pages, upstream, rules)
         writes = lag.RecentWrites(cache)
-        self._project = _Projects(gateway, cache, events, writes, catalog_name).open
+        self._project = _Projects(gateway, cache, events, writes, rules, catalog_name).open
         locks = queue.TagLocks(cache.backend.lock)
         updater = update.IndexUpdater(cache.changed, writes, locks=locks, now=now, sleep=sleep)
         self._publisher = Publisher(updater, now)

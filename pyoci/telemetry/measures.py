@@ -133,6 +133,12 @@ COUNTED = {
     "upstream": _counter(
         "pyoci.upstream.calls", "{call}", "Projects asked of the upstream, by result", "pyoci.result"
     ),
+    "copies": _counter(
+        "pyoci.upstream.copies",
+        "{file}",
+        "Files of upstream that were to be stored, or read from the store, by result",
+        "pyoci.result",
+    ),
     "withheld": _counter(
         "pyoci.upstream.withheld",
         "{file}",

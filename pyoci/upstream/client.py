@@ -47,14 +47,15 @@ class UpstreamPage(Page):
 
     Pages with the same fingerprint are identical. `until` is a time of the monotonic clock: until then the
     page may be served again without asking upstream. If upstream couldn't be asked when it expired, `stale`
-    is the number of seconds since upstream was last asked.
-    `judgement` is what the rules say about its files, if there are rules.
+    is the number of seconds since upstream was last asked. If `stored`, the page was made of the files that
+    are stored here. `judgement` is what the rules say about its files, if there are rules.
     """
 
     files: Sequence[File]
     fingerprint: str = ""
     until: float = field(default=0.0, compare=False)
     stale: float | None = field(default=None, compare=False)
+    stored: bool = field(default=False, compare=False)
     judgement: Judgement | None = field(default=None, compare=False)
 
     @property

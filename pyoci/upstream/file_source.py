@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import urlsplit
 
 from pyoci.errors import Denied, NotFound, ProtocolError, PyOCIError, Unavailable
 from pyoci.net.addresses import Reach
-from pyoci.net.messages import Call, Stream
+from pyoci.net.messages import READ_PIECE, Call
+from pyoci.net.reading import content_length
 from pyoci.net.transport import Transport
 from pyoci.request_scope import Host
 from pyoci.simple_api import model
@@ -22,25 +24,42 @@ _REDIRECTED = frozenset({301, 302, 303, 307, 308})
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A file of upstream, or its METADATA. `size` is in bytes; None if the page doesn't say it."""
+    """A file of upstream, or its METADATA. `size` is in bytes; None if the page doesn't say it.
+
+    `project` is the normalised name of its project, and `entry` is the file as the page has it.
+    """
 
     filename: str
     url: str = field(repr=False)
     sha256: str
     size: int | None = None
+    project: str = ""
+    entry: File | None = field(default=None, repr=False)
+    is_metadata: bool = False
 
     @classmethod
-    def of(cls, file: File) -> Self | None:
+    def of(cls, file: File, project: str) -> Self | None:
         """The file of a page; None if it has no sha256, so that it can't be verified."""
         sha256 = file.hashes.get("sha256")
-        return None if sha256 is None else cls(file.filename, file.url, sha256, file.size)
+        return None if sha256 is None else cls(file.filename, file.url, sha256, file.size, project, file)
 
     @classmethod
-    def metadata_of(cls, file: File) -> Self | None:
+    def metadata_of(cls, file: File, project: str) -> Self | None:
         """The METADATA of a file (PEP 658); None if the page has no sha256 of it."""
         hashes = file.core_metadata
         sha256 = hashes.get("sha256") if isinstance(hashes, dict) else None
-        return None if sha256 is None else cls(f"{file.filename}.metadata", f"{file.url}.metadata", sha256)
+        if sha256 is None:
+            return None
+        return cls(f"{file.filename}.metadata", f"{file.url}.metadata", sha256, None, project, file, True)
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The bytes of a file as they arrive. `size` is in bytes; None if it isn't known."""
+
+    size: int | None
+    pieces: Iterator[bytes] = field(repr=False)
+    close: Callable[[], None] = field(repr=False)
 
 
 class FileSource:
@@ -54,8 +73,20 @@ class FileSource:
     def host(self, wanted: Wanted) -> Host | None:
         return self._call(wanted.url, at_home=True).asked_host
 
-    def fetch(self, wanted: Wanted) -> Stream:
-        """The answer with the whole file. Raises NotFound, Denied, ProtocolError, Unreachable."""
+    def document(self, url: str, limit: int) -> bytes:
+        """A document that upstream's page names. Raises ProtocolError if it has more than `limit` bytes."""
+        body, content = self.fetch(Wanted(url.rpartition("/")[2], url, "")), bytearray()
+        try:
+            for piece in body.pieces:
+                content += piece
+                if len(content) > limit:
+                    raise ProtocolError(f"{NAME} sent a document of more than {limit} bytes")
+        finally:
+            body.close()
+        return bytes(content)
+
+    def fetch(self, wanted: Wanted) -> Body:
+        """The bytes of the whole file. Raises NotFound, Denied, ProtocolError, Unreachable."""
         call = self._call(wanted.url, at_home=True)
         for _ in range(1 + REDIRECTS):
             try:
@@ -64,7 +95,7 @@ class FileSource:
                 # The transport's message mentions registries, and may contain an internal host name.
                 raise _refused() from exc
             if stream.status == 200:
-                return stream
+                return Body(content_length(stream.headers), stream.pieces(READ_PIECE), stream.close)
             stream.close()
             if stream.status not in _REDIRECTED:
                 raise _failure(stream.status, wanted)

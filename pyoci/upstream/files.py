@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from io import FileIO
+from typing import BinaryIO
 
 from pyoci import request_scope
 from pyoci.errors import (
@@ -25,12 +28,13 @@ from pyoci.errors import (
     Unreachable,
 )
 from pyoci.events import Events
-from pyoci.net.messages import READ_PIECE, Stream
-from pyoci.net.reading import content_length
+from pyoci.net.messages import READ_PIECE
 from pyoci.net.transport import Transport
 from pyoci.request_scope import concern, result_of
+from pyoci.simple_api.model import File
 from pyoci.upstream.address import FileHosts, UpstreamAddress
-from pyoci.upstream.file_source import NAME, REDIRECTS, FileSource, Wanted
+from pyoci.upstream.copies import Copies, CopiesFirst
+from pyoci.upstream.file_source import NAME, REDIRECTS, Body, FileSource, Wanted
 from pyoci.upstream.folder import Folder, is_arriving
 
 DOWNLOADS = 16  # at once in one process
@@ -64,93 +68,24 @@ class Download:
             self.source.close()
 
 
-class UpstreamFiles:
-    """One for the process. `hosts` are the further hosts that files may come from."""
+class _Downloads:
+    """Downloads files into the folder, each in a thread of its own. `disk_failed` is called if the folder
+    can't be written.
+    """
 
     def __init__(
         self,
-        address: UpstreamAddress,
-        transport: Transport,
+        source: CopiesFirst,
         folder: Folder,
-        hosts: FileHosts,
-        *,
-        events: Events | None = None,
-        sleep: Callable[[float], None] = request_scope.sleep,
-        clock: Callable[[], float] = time.monotonic,
+        events: Events,
+        head_seconds: float,
+        disk_failed: Callable[[OSError], None],
     ) -> None:
-        self._source = FileSource(address, transport, hosts)
-        self._folder = folder
-        self._events = events or Events()
-        self._head_seconds = transport.document_seconds * (1 + REDIRECTS)
-        self._sleep, self._clock = sleep, clock
+        self._source, self._folder, self._events = source, folder, events
+        self._head_seconds, self._disk_failed = head_seconds, disk_failed
         self._slots = threading.BoundedSemaphore(DOWNLOADS)
-        self._without_folder_until = 0.0
 
-    def sized(self, wanted: Wanted) -> Wanted:
-        """The file with its size. If the page doesn't say it, the file is downloaded."""
-        if wanted.size is not None:
-            return wanted
-        file = self._opened(wanted)
-        if file is None:
-            stream = self._source.fetch(wanted)
-            stream.close()
-            size = content_length(stream.headers)
-            if size is None:
-                raise ProtocolError(f"{NAME} doesn't say how long {wanted.filename} is")
-            return replace(wanted, size=size)
-        with self._complete(wanted, file) as kept:
-            return replace(wanted, size=os.fstat(kept.fileno()).st_size)
-
-    def open(self, wanted: Wanted, span: range | None = None) -> Download:
-        """The bytes of a file. A file that can't be kept is passed on whole, whatever the span."""
-        wanted = self.sized(wanted)
-        size = wanted.size or 0
-        file = self._opened(wanted) if size <= self._folder.size else None
-        if file is None:
-            return Download(wanted, size, None, self._straight(wanted, size))
-        if span is not None:
-            file = self._complete(wanted, file)
-            return Download(wanted, size, span, _part(file, span), file)
-        return Download(wanted, size, None, self._verified(wanted, size, file), file)
-
-    def _opened(self, wanted: Wanted) -> FileIO | None:
-        """The file in the folder, complete or arriving; None if the folder can't be used. Raises what the
-        download raises before its first byte.
-        """
-        kept = self._kept(wanted)
-        if kept is not None or self._clock() < self._without_folder_until:
-            return kept
-        concern(self._source.host(wanted))
-        try:
-            reader, writer = self._folder.begin(wanted.sha256)
-        except OSError as exc:
-            self._do_without_folder(exc)
-            return None
-        if writer is None:
-            return reader
-        kept = self._kept(wanted)
-        if kept is not None:  # it was committed in this moment
-            reader.close()
-            self._folder.abandon(wanted.sha256, writer)
-            return kept
-        try:
-            self._start(wanted, writer)
-        except BaseException:
-            reader.close()
-            raise
-        return reader
-
-    def _kept(self, wanted: Wanted) -> FileIO | None:
-        kept = self._folder.kept(wanted.sha256)
-        if kept is not None:
-            if wanted.size in {None, os.fstat(kept.fileno()).st_size}:
-                concern(None)
-                return kept
-            kept.close()
-            self._folder.remove(wanted.sha256)
-        return None
-
-    def _start(self, wanted: Wanted, writer: FileIO) -> None:
+    def start(self, wanted: Wanted, writer: FileIO) -> None:
         """Start the download, and wait until its answer begins."""
         if not self._slots.acquire(blocking=False):
             self._folder.abandon(wanted.sha256, writer)
@@ -174,18 +109,18 @@ class UpstreamFiles:
 
     def _download(self, wanted: Wanted, writer: FileIO, begun: Future[None]) -> None:
         try:
-            stream = self._source.fetch(wanted)
+            body = self._source.fetch(wanted)
             begun.set_result(None)
             try:
-                self._receive(stream, wanted, writer)
+                self._receive(body, wanted, writer)
             finally:
-                stream.close()
+                body.close()
             self._folder.commit(wanted.sha256, writer)
         except Exception as exc:  # noqa: BLE001  # the request that waits for it raises it
             reason = exc.message if isinstance(exc, PyOCIError) else type(exc).__name__
             self._events.warning("upstream", "file not downloaded", file=wanted.filename, reason=reason)
             if isinstance(exc, OSError):
-                self._do_without_folder(exc)
+                self._disk_failed(exc)
             self._folder.abandon(wanted.sha256, writer)  # before its caller learns of it, and tries again
             if not begun.done():
                 begun.set_exception(exc.bare() if isinstance(exc, PyOCIError) else _broken_off(wanted))
@@ -193,13 +128,13 @@ class UpstreamFiles:
             self._folder.abandon(wanted.sha256, writer)
             self._slots.release()
 
-    def _receive(self, stream: Stream, wanted: Wanted, writer: FileIO) -> None:
+    def _receive(self, body: Body, wanted: Wanted, writer: FileIO) -> None:
         """Write the body to the folder. Raises ProtocolError if it isn't the file that the page names."""
         limit = self._folder.size if wanted.size is None else wanted.size
-        announced = content_length(stream.headers) if wanted.size is None else wanted.size
+        announced = body.size if wanted.size is None else wanted.size
         self._folder.sweep(min(announced or 0, self._folder.size))
         seen, count = hashlib.sha256(), 0
-        for piece in stream.pieces(READ_PIECE):
+        for piece in body.pieces:
             seen.update(piece)
             count += len(piece)
             if count > limit:
@@ -209,6 +144,125 @@ class UpstreamFiles:
                 rest = rest[writer.write(rest) :]
         if seen.hexdigest() != wanted.sha256 or wanted.size not in {None, count}:
             raise _wrong(wanted)
+
+
+class UpstreamFiles:
+    """One for the process. `hosts` are the further hosts that files may come from."""
+
+    def __init__(
+        self,
+        address: UpstreamAddress,
+        transport: Transport,
+        folder: Folder,
+        hosts: FileHosts,
+        *,
+        events: Events | None = None,
+        sleep: Callable[[float], None] = request_scope.sleep,
+        clock: Callable[[], float] = time.monotonic,
+        copies: Copies | None = None,
+        offline: bool = False,
+    ) -> None:
+        """`copies` are asked before upstream, and are offered what was served. If it is `offline`, upstream
+        is never asked.
+        """
+        self._copies = None if offline else copies
+        self._source = CopiesFirst(
+            FileSource(address, transport, hosts), copies, events or Events(), offline=offline
+        )
+        self._folder = folder
+        self._events = events or Events()
+        seconds = transport.document_seconds * (1 + REDIRECTS)
+        self._downloads = _Downloads(self._source, folder, self._events, seconds, self._do_without_folder)
+        self._sleep, self._clock = sleep, clock
+        self._without_folder_until = 0.0
+
+    def sized(self, wanted: Wanted) -> Wanted:
+        """The file with its size. If the page doesn't say it, the file is downloaded."""
+        if wanted.size is not None:
+            return wanted
+        file = self._opened(wanted)
+        if file is None:
+            body = self._source.fetch(wanted)
+            body.close()
+            if body.size is None:
+                raise ProtocolError(f"{NAME} doesn't say how long {wanted.filename} is")
+            return replace(wanted, size=body.size)
+        with self._complete(wanted, file) as kept:
+            return replace(wanted, size=os.fstat(kept.fileno()).st_size)
+
+    def open(self, wanted: Wanted, span: range | None = None) -> Download:
+        """The bytes of a file. A file that can't be kept is passed on whole, whatever the span."""
+        wanted = self.sized(wanted)
+        size = wanted.size or 0
+        file = self._opened(wanted) if size <= self._folder.size else None
+        if file is None:
+            return Download(wanted, size, None, self._offered(wanted, self._straight(wanted, size)))
+        if span is not None:
+            file = self._complete(wanted, file)
+            return Download(wanted, size, span, self._offered(wanted, _part(file, span)), file)
+        return Download(wanted, size, None, self._offered(wanted, self._verified(wanted, size, file)), file)
+
+    def whole(self, wanted: Wanted) -> BinaryIO:
+        """The whole file, verified, for reading and seeking. It is fetched again if it isn't kept."""
+        wanted = self.sized(wanted)
+        size = wanted.size or 0
+        kept = self._opened(wanted) if size <= self._folder.size else None
+        if kept is not None:
+            return self._complete(wanted, kept)
+        with ExitStack() as opened:
+            file = opened.enter_context(tempfile.TemporaryFile())
+            for piece in self._straight(wanted, size):
+                file.write(piece)
+            file.seek(0)
+            opened.pop_all()
+        return file
+
+    def provenance(self, file: File) -> str:
+        """The provenance of a file, as upstream has it (PEP 740). Raises NotFound if it has none."""
+        return self._source.provenance(file)
+
+    def _offered(self, wanted: Wanted, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        """The pieces. After the last one the file is offered to the copies."""
+        yield from pieces
+        if self._copies is not None and not wanted.is_metadata:
+            self._copies.offer(wanted, self)
+
+    def _opened(self, wanted: Wanted) -> FileIO | None:
+        """The file in the folder, complete or arriving; None if the folder can't be used. Raises what the
+        download raises before its first byte.
+        """
+        kept = self._kept(wanted)
+        if kept is not None or self._clock() < self._without_folder_until:
+            return kept
+        concern(self._source.host(wanted))
+        try:
+            reader, writer = self._folder.begin(wanted.sha256)
+        except OSError as exc:
+            self._do_without_folder(exc)
+            return None
+        if writer is None:
+            return reader
+        kept = self._kept(wanted)
+        if kept is not None:  # it was committed in this moment
+            reader.close()
+            self._folder.abandon(wanted.sha256, writer)
+            return kept
+        try:
+            self._downloads.start(wanted, writer)
+        except BaseException:
+            reader.close()
+            raise
+        return reader
+
+    def _kept(self, wanted: Wanted) -> FileIO | None:
+        kept = self._folder.kept(wanted.sha256)
+        if kept is not None:
+            if wanted.size in {None, os.fstat(kept.fileno()).st_size}:
+                concern(None)
+                return kept
+            kept.close()
+            self._folder.remove(wanted.sha256)
+        return None
 
     def _complete(self, wanted: Wanted, file: FileIO) -> FileIO:
         """The complete and verified file. Waits while it arrives."""
@@ -253,11 +307,11 @@ class UpstreamFiles:
 
     def _straight(self, wanted: Wanted, size: int) -> Iterator[bytes]:
         """The bytes of a file that can't be kept, as they arrive."""
-        stream = self._source.fetch(wanted)
+        body = self._source.fetch(wanted)
         try:
-            yield from _verified(stream.pieces(READ_PIECE), wanted, size)
+            yield from _verified(body.pieces, wanted, size)
         finally:
-            stream.close()
+            body.close()
 
     def _do_without_folder(self, exc: OSError) -> None:
         self._without_folder_until = self._clock() + _WITHOUT_FOLDER

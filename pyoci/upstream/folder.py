@@ -45,6 +45,13 @@ class Folder:
                 if entry.name.startswith(_ARRIVING):
                     self._remove_abandoned(entry.path)
 
+    def names(self) -> frozenset[str]:
+        """The sha256 of each complete file."""
+        try:
+            return frozenset(name for name in os.listdir(self._path) if not name.startswith(_ARRIVING))
+        except OSError:
+            return frozenset()
+
     def kept(self, sha256: str) -> FileIO | None:
         """A complete file; None if it is missing."""
         try:

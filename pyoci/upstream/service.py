@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from pyoci.cache.backend import Backend
-from pyoci.errors import Denied, NotFound, Unreachable
+from pyoci.errors import Denied, NotFound, PyOCIError, RequestEnded, Unreachable
 from pyoci.events import Events
 from pyoci.net.transport import Transport
 from pyoci.request_scope import concern
@@ -15,6 +15,7 @@ from pyoci.single_flight import SingleFlight
 from pyoci.upstream.address import UpstreamAddress
 from pyoci.upstream.circuit import Circuit, ConcurrencyLimit, circuit_is_open
 from pyoci.upstream.client import NAME, UpstreamClient, UpstreamPage, freshness_lifetime
+from pyoci.upstream.copies import OFFLINE, KeptFiles
 from pyoci.upstream.page_cache import CachedAnswer, PageCache, header
 
 TTL = 600.0  # seconds for which a page is fresh if upstream doesn't specify it
@@ -35,12 +36,16 @@ class Upstream:
         backend: Backend,
         *,
         events: Events | None = None,
+        kept: KeptFiles | None = None,
+        offline: bool = False,
         waiting: int = WAITING,
         circuit: Circuit | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.address = address
+        self._kept = kept or KeptFiles()
+        self._is_offline = offline
         self._client = UpstreamClient(address, transport)
         self._cache = PageCache(backend, address.key)
         self._backend = backend
@@ -54,9 +59,12 @@ class Upstream:
     def page(self, name: str, *, fresh: bool = False) -> UpstreamPage:
         """The page of a project. With `fresh`, it is at most some seconds old.
 
-        While upstream can't be asked, the last page is served, and is `stale`, however old it is. Raises
-        NotFound, Denied, ProtocolError and Unreachable, the last at once while the circuit is open.
+        While upstream can't be asked, the last page is served, and is `stale`, however old it is; or else a
+        page with the files that are stored here. Raises NotFound, Denied, ProtocolError and Unreachable, the
+        last at once while the circuit is open. If it is offline, upstream is never asked.
         """
+        if self._is_offline:
+            return self._offline(name)
         known = self._cache.local(name)
         if known is None or not self._is_fresh(known, fresh=fresh):
             known = self._cache.shared(name, known)
@@ -64,7 +72,9 @@ class Upstream:
             try:
                 known = self._fetch_once(name, fresh=fresh)
             except Unreachable as failure:
-                known = self._stale(name, known, failure)
+                if known is None or known.page is None:
+                    return self._stored(name, failure)
+                known = self._stale(name, known)
         if known.page is None:
             raise NotFound(f"{NAME} has no project {name}")
         now = self._now()
@@ -75,10 +85,28 @@ class Upstream:
         now = self._now()
         return known.is_fresh(now) and (not fresh or known.checked > now - FRESH_TTL)
 
-    def _stale(self, name: str, known: CachedAnswer | None, failure: Unreachable) -> CachedAnswer:
-        """The known answer, valid for some more seconds. Without a known page, raises `failure`."""
-        if known is None or known.page is None:
+    def _offline(self, name: str) -> UpstreamPage:
+        """The page with the files that are kept here, by what is remembered of upstream's page."""
+        known = self._cache.shared(name, self._cache.local(name))
+        page = self._kept.page(name, known.page if known is not None else None)
+        if page is None:
+            raise NotFound(f"no file of {name} is stored here, and {OFFLINE}")
+        return replace(page, until=self._clock() + RETRY_SECONDS, stored=True)
+
+    def _stored(self, name: str, failure: Unreachable) -> UpstreamPage:
+        """The page with the files that are stored. Raises `failure` if there are none."""
+        try:
+            page = self._kept.page(name, None)
+        except RequestEnded:
+            raise
+        except PyOCIError:
+            page = None
+        if page is None:
             raise failure
+        return replace(page, until=self._clock() + RETRY_SECONDS, stored=True)
+
+    def _stale(self, name: str, known: CachedAnswer) -> CachedAnswer:
+        """The known answer, valid for some more seconds."""
         known = replace(known, until=self._now() + RETRY_SECONDS, stale=True)
         self._cache.put_local(name, known)
         return known

@@ -9,7 +9,7 @@ from flask import Response, request
 
 from pyoci.upstream.client import UpstreamPage
 from pyoci.web.negotiation import accepts_gzip
-from pyoci.web.rendering import REGISTRY, UPSTREAM, Rendered, matches
+from pyoci.web.rendering import REGISTRY, STORED, UPSTREAM, Rendered, matches
 
 # Characters that a query may contain unencoded. All others are percent-encoded.
 _QUERY_SAFE = "!$&'()*+,;=:@/?%-._~"
@@ -38,10 +38,12 @@ def rendered(page: Rendered) -> Response:
 
 def from_upstream(answer: Response, page: UpstreamPage) -> Response:
     """The answer with the headers of upstream's pages and files. If upstream can't be asked, X-PyOCI-Upstream
-    is `stale`, with the seconds since it was last asked.
+    is `stale`, with the seconds since it was last asked, or `stored`.
     """
     answer.headers["X-PyOCI-Origin"] = UPSTREAM
-    if page.stale is not None:
+    if page.stored:
+        answer.headers["X-PyOCI-Upstream"] = STORED
+    elif page.stale is not None:
         answer.headers["X-PyOCI-Upstream"] = f"stale; age={page.stale:.0f}"
     return answer
 

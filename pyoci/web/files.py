@@ -116,7 +116,7 @@ def _or_upstreams(
     resolved: ResolvedRequest,
     filename: str,
     digest: str,
-    wanted_of: Callable[[File], Wanted | None],
+    wanted_of: Callable[[File, str], Wanted | None],
     from_registry: Callable[[], Response],
 ) -> Response:
     """The answer of `from_registry`; or a file of upstream's page, if that is the page that this caller would
@@ -132,8 +132,8 @@ def _or_upstreams(
             refusal = exc
     try:
         page = finding.find_upstream_page(resolved)
-    except (NotFound, Unauthorized, Denied):
-        if refusal is None:
+    except (NotFound, Unauthorized, Denied) as exc:
+        if refusal is None or (isinstance(exc, NotFound) and isinstance(refusal, NotFound)):
             raise
         page = None
     if page is None:
@@ -143,14 +143,14 @@ def _or_upstreams(
 
 
 def _on_page(
-    page: UpstreamPage, filename: str, digest: str, wanted_of: Callable[[File], Wanted | None]
+    page: UpstreamPage, filename: str, digest: str, wanted_of: Callable[[File, str], Wanted | None]
 ) -> Wanted:
     """A file of upstream's page, or its metadata. Raises NotFound, and Denied if the rules withhold it."""
     if page.judgement is not None:
         _apply(page.judgement, filename, digest)
     for file in page.files:
         if file.filename == filename and file.hashes.get("sha256", "").startswith(digest):
-            wanted = wanted_of(file)
+            wanted = wanted_of(file, page.name)
             if wanted is not None:
                 return wanted
     raise NotFound(f"upstream's page of {page.name} has no file {filename} with this sha256")

@@ -54,6 +54,8 @@ _SIZE = 32 * 1024 * 1024  # bytes of all rendered pages in one process
 # The values of X-PyOCI-Origin, which says where a project's files come from.
 REGISTRY = "registry"
 UPSTREAM = "upstream"
+# The value of X-PyOCI-Upstream for a page that was made of the files that are stored here.
+STORED = "stored"
 
 Headers = list[tuple[str, str]]
 
@@ -175,10 +177,11 @@ class Rendered:
         compressed: bool,
         origin: str = REGISTRY,
         withheld: str = "",
+        stored: bool = False,
         html_headers: tuple[tuple[str, str], ...] = _HTML_HEADERS,
     ) -> Rendered:
         """Render `content`, with gzip if `compressed` and if it is large enough. `withheld` is the value of
-        X-PyOCI-Withheld, if any.
+        X-PyOCI-Withheld, if any; `stored` means that the page was made of the files that are stored here.
         """
         if isinstance(content, VerbatimFiles):
             body, encoding = (content.packed, "gzip") if compressed else (content.body(), "")
@@ -191,6 +194,8 @@ class Rendered:
         own = [("X-PyOCI-Origin", origin), ("ETag", f'"{etag}"')]
         if withheld:
             own.append(("X-PyOCI-Withheld", withheld))
+        if stored:
+            own.append(("X-PyOCI-Upstream", STORED))
         headers = (*_HEADERS, *(html_headers if is_html else ()), *own)
         return cls(body, etag, headers, content_type, encoding)
 

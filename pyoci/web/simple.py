@@ -118,6 +118,7 @@ def _page(found: finding.Found, shape: negotiation.Representation) -> Response:
         request.environ["pyoci.origin"] = rendering.UPSTREAM  # for the log line
     page = found.page.page if isinstance(found.page, ForeignPage) else found.page
     origin = rendering.UPSTREAM if foreign else rendering.REGISTRY
+    stored = isinstance(page, UpstreamPage) and page.stored
     compressed = answers.gzip_is_welcome()
 
     def render() -> rendering.Rendered:
@@ -129,12 +130,13 @@ def _page(found: finding.Found, shape: negotiation.Representation) -> Response:
             compressed=compressed,
             origin=origin,
             withheld=rendering.withheld(page),
+            stored=stored,
         )
 
     if not page.fingerprint:
         return answers.rendered(render())
     where = rendering.UPSTREAM if foreign else found.project.namespace
-    key = (where, page.name, found.version, shape, compressed)
+    key = (where, page.name, found.version, shape, compressed, stored)
     rendered = site().pages.get_or_render(key, page.fingerprint, render)
     if isinstance(page, UpstreamPage) and page.stale is not None:
         return answers.from_upstream(answers.rendered(rendered), page)  # its age changes
