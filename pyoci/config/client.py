@@ -41,6 +41,7 @@ class ClientSettings(_SomeSettings):
     ca_bundle: str | None
     host_connections: int
     upstream_file_hosts: FileHosts
+    catalog: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,7 +71,7 @@ def open_index(
         opened.pop_all()  # the index closes it
     if isinstance(target, str):
         return ServerIndex(target, caller, transport)
-    return RegistryIndex(target, caller, transport)
+    return RegistryIndex(target, caller, transport, catalog=settings.catalog)
 
 
 def open_source(

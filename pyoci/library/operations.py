@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 
 from pyoci.config.client import MirrorSettings
@@ -17,6 +18,7 @@ from pyoci.library.index import Index, Progress, needs_registry
 from pyoci.library.mirroring import Mirror, Selection, check_target, open_mirrored
 from pyoci.library.registry import RegistryIndex
 from pyoci.library.sources import Source
+from pyoci.maintenance.catalog import KINDS, CatalogMaintenance
 from pyoci.maintenance.check import CheckedProject, Checker, Problem
 from pyoci.maintenance.copy import JOBS, CopiedTag, Copier
 from pyoci.maintenance.prune import PrunedVersion, Rules, pruned
@@ -81,9 +83,11 @@ def mirror(
 def check(
     index: Index, projects: Iterable[str] = (), *, deep: bool = False, progress: Progress = _ignored
 ) -> Generator[CheckedProject]:
-    """Check projects, or all, and yield what was found in each. `deep` reads the bytes of every file."""
-    remote = _remote(index, "checking")
-    return Checker(remote, deep=deep, advance=progress).run(_names(projects))
+    """Check projects, or all, and yield what was found in each, and in the catalogue repository if
+    PYOCI_CATALOG names one. `deep` reads the bytes of every file.
+    """
+    remote, catalog = _remote(index, "checking"), _catalog(index)
+    return Checker(remote, deep=deep, advance=progress, catalog=catalog).run(_names(projects))
 
 
 def repair(
@@ -104,7 +108,12 @@ def repair(
     elif source is not None:
         found = _remote(source, "repairing")
     repairer = Repairer(remote, make_updater(), source=found, drop_lost=drop_lost, advance=progress)
-    return repairer.run(problems)
+    of_files, of_catalog = list[Problem](), list[Problem]()
+    for problem in problems:
+        (of_catalog if problem.kind in KINDS else of_files).append(problem)
+    catalog = _catalog(index)
+    # The catalogue is last: a file that is taken out may have been the newest version's.
+    return chain(repairer.run(of_files), map(catalog.repair, of_catalog) if catalog is not None else ())
 
 
 def prunable(
@@ -152,4 +161,16 @@ def _registry(index: Index, what: str) -> RegistryIndex:
 
 def _remote(index: Index, what: str) -> Remote:
     registry = _registry(index, what)
-    return Remote(registry.gateway, registry.namespace, registry.caller, registry.address)
+
+    def projects() -> tuple[ProjectName, ...]:
+        return registry.store.projects(registry.namespace, registry.caller)
+
+    return Remote(registry.gateway, registry.namespace, registry.caller, registry.address, projects)
+
+
+def _catalog(index: Index) -> CatalogMaintenance | None:
+    """The catalogue repository of an index; None if PYOCI_CATALOG names none."""
+    registry = _registry(index, "checking")
+    if not registry.has_catalog:
+        return None
+    return CatalogMaintenance(registry.store.catalog, registry.namespace, registry.caller)

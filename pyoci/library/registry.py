@@ -17,6 +17,7 @@ from pyoci.net.transport import Transport
 from pyoci.oci.credentials import Credentials
 from pyoci.oci.session import Gateway
 from pyoci.store import cache, lookup, service, state
+from pyoci.store.catalog_repository import CatalogName
 from pyoci.store.models import Namespace, ProjectPage
 
 _TOKEN_SECONDS = 60.0  # for which a registry's token is used again
@@ -37,14 +38,18 @@ class RegistryIndex(Index):
         transport: Transport,
         address: str = "",
         turns: Turns | None = None,
+        catalog: str = "",
     ) -> None:
-        """`address` is what messages call the index: the namespace itself unless it is given."""
+        """`address` is what messages call the index: the namespace itself unless it is given. `catalog` is
+        the name of the catalogue repository, "" if there is none.
+        """
         self._address = address or str(namespace)
         self.namespace = namespace
         self.caller = caller
         self.transport = transport
         self.gateway = Gateway(transport, ttl=_TOKEN_SECONDS)
         self.turns = turns or Turns()
+        self.has_catalog = bool(catalog)
         self.store = service.PackageStore(
             self.gateway,
             cache=cache.Cache(MemoryBackend(), state.Freshness(_TOKEN_SECONDS, _TOKEN_SECONDS)),
@@ -52,6 +57,7 @@ class RegistryIndex(Index):
             max_versions=0,
             upstream=None,
             rules=lookup.Rules(),
+            catalog_name=CatalogName(catalog) if catalog else None,
             sleep=self.turns.sleep,
         )
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal
+from typing import Literal, Protocol
 
 from packaging.version import Version
 
@@ -41,6 +41,9 @@ Kind = Literal[
     "file is wrong",
     "file is unreadable",
     "metadata is lost",
+    "catalogue lacks it",
+    "catalogue is outdated",
+    "catalogue has no files for it",
 ]
 # What each kind means for users.
 _EFFECTS: dict[Kind, str] = {
@@ -54,6 +57,9 @@ _EFFECTS: dict[Kind, str] = {
     "file is wrong": "the page shows the file, and its download fails because its bytes are wrong",
     "file is unreadable": "its download fails as long as the registry answers like this",
     "metadata is lost": "it still installs; its METADATA is read from the wheel, which takes longer",
+    "catalogue lacks it": "a list of projects that comes from the catalogue repository leaves it out",
+    "catalogue is outdated": "the catalogue repository names another newest version, or another summary",
+    "catalogue has no files for it": "the catalogue repository lists a project that has no files",
 }
 
 
@@ -94,8 +100,22 @@ class CheckedProject:
     problems: tuple[Problem, ...] = ()
 
 
+class CatalogCheck(Protocol):
+    """Compares the catalogue repository with the projects."""
+
+    def names(self) -> Iterable[ProjectName]:
+        """The projects that it lists."""
+        ...
+
+    def problems(self, name: ProjectName) -> tuple[Problem, ...]:
+        """What is wrong with what it says of a project."""
+        ...
+
+
 class Checker:
-    """Checks the projects of a namespace. `deep` reads the bytes of every file, too."""
+    """Checks the projects of a namespace. `deep` reads the bytes of every file, too. `catalog` finds what is
+    wrong with the catalogue repository, if there is one.
+    """
 
     def __init__(
         self,
@@ -104,18 +124,27 @@ class Checker:
         deep: bool = False,
         jobs: int = JOBS,
         advance: Callable[[int], None] = lambda _count: None,
+        catalog: CatalogCheck | None = None,
     ) -> None:
         self._remote, self._deep, self._jobs, self._advance = remote, deep, jobs, advance
+        self._catalog = catalog
 
     def run(self, names: Iterable[ProjectName] = ()) -> Generator[CheckedProject]:
         """Check these projects, or all. Raises what the registry's list of projects raises."""
         named = tuple(names)
-        check = partial(self._checked, must_exist=bool(named))
-        yield from in_parallel(check, named or self._remote.projects(), self._jobs)
+        wanted = named or self._remote.projects()
+        yield from in_parallel(partial(self._checked, must_exist=bool(named)), wanted, self._jobs)
+        if self._catalog is not None and not named:
+            left = sorted(set(self._catalog.names()) - set(wanted))
+            found = in_parallel(self._catalog.problems, left, self._jobs)
+            yield from (CheckedProject(each[0].project, problems=each) for each in found if each)
 
     def _checked(self, name: ProjectName, *, must_exist: bool) -> CheckedProject:
         try:
-            return _Project(self._remote, name, self._deep, self._advance).check()
+            found = _Project(self._remote, name, self._deep, self._advance).check()
+            if self._catalog is None or not found.has_package:
+                return found
+            return replace(found, problems=(*found.problems, *self._catalog.problems(name)))
         except PyOCIError as exc:
             if isinstance(exc, RegistryNotFound) and not must_exist:
                 return CheckedProject(name, has_package=False)  # a repository that never had a tag

@@ -23,12 +23,15 @@ from pyoci.store.writing import lag, queue, update
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """`address` is what messages call it: the namespace itself unless it is given."""
+    """`address` is what messages call it: the namespace itself unless it is given. `listed` lists the
+    projects in place of the registry.
+    """
 
     gateway: Gateway
     namespace: Namespace
     credentials: Credentials = field(default_factory=Anonymous)
     address: str = ""
+    listed: Callable[[], tuple[ProjectName, ...]] | None = None
 
     def session(self, *, writing: bool = False) -> OCISession:
         """A session of its own for each piece of work, because reading has a deadline."""
@@ -40,11 +43,13 @@ class Remote:
 
     def projects(self) -> tuple[ProjectName, ...]:
         """The projects in the registry's list of repositories, sorted, including container images. Raises
-        NotFound if the registry doesn't list its repositories.
+        NotFound if there is no list.
         """
         try:
+            if self.listed is not None:
+                return self.listed()
             names = self.session().repositories()
-        except (RegistryNotFound, RegistryNotSupported) as exc:
+        except (NotFound, RegistryNotSupported) as exc:
             raise NotFound(f"{self} doesn't list its repositories; name the projects") from exc
         return tuple(sorted(roots.projects_in(self.namespace, names)))
 

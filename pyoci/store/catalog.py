@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
+from typing import Protocol
 
 from cachetools import LRUCache
 from packaging.version import Version
@@ -30,17 +31,17 @@ from pyoci.errors import (
     Unauthorized,
 )
 from pyoci.oci.credentials import Anonymous, Credentials
-from pyoci.oci.errors import RegistryDenied, RegistryRefused, RegistryUnauthorized
+from pyoci.oci.errors import RegistryDenied, RegistryNotFound, RegistryRefused, RegistryUnauthorized
 from pyoci.oci.references import Repository, Tag
 from pyoci.oci.session import Gateway
 from pyoci.store.cache import Cache
-from pyoci.store.catalog_repository import CatalogName, listed_projects, read_entry
+from pyoci.store.catalog_repository import listed_projects, read_entry
 from pyoci.store.files import Files, look, remembered
 from pyoci.store.images import Images
 from pyoci.store.models import ListSource, Namespace, PackageFile, ProjectSummary, Root
 from pyoci.store.project import StoredProject, side_by_side, versions_among
 from pyoci.store.roots import Roots
-from pyoci.store.writing.destination import OpenProject
+from pyoci.store.writing.catalog import CatalogUpdater, Difference
 
 SUMMARIES = 50  # projects of one page that the registry is asked about
 _SECONDS = 8.0  # after which no more projects are asked about
@@ -65,24 +66,74 @@ class _Remembered:
     entry: ProjectSummary | None
 
 
+class Describe(Protocol):
+    """Describer.describe."""
+
+    def __call__(self, project: StoredProject, *, versions: int | None = None) -> ProjectSummary | None: ...
+
+
+class OpenProject(Protocol):
+    """Opens a project for a caller."""
+
+    def __call__(
+        self, namespace: Namespace, name: ProjectName, caller: Credentials, *, publishing: bool = False
+    ) -> StoredProject: ...
+
+
+class Describer:
+    """Reads what projects are. One for the process."""
+
+    def __init__(self, files: Files, images: Images) -> None:
+        self._files, self._images = files, images
+
+    def describe(self, project: StoredProject, *, versions: int | None = None) -> ProjectSummary | None:
+        """What a project is. None: the repository holds container images alone. At most so many `versions`
+        are read until one has files that aren't yanked; None is no limit. Raises the registry's refusal.
+        """
+        state = project.cache.state()
+        is_fresh = project.is_proven and project.cache.freshness.is_list_fresh(state, project.cache.now())
+        tags = state.tags if is_fresh else project.listing().tags
+        newest = _newest_version(project, tags, versions)
+        if newest is None:
+            may_be_image = len(tags) <= _TAGS and not project.cache.access.has_existed()
+            if may_be_image and self._images.are_all(project, tags):
+                project.cache.add_image(project.repository)
+                return None
+            return ProjectSummary()
+        files, summary = newest
+        published = [file.upload_time for file in files if file.upload_time is not None]
+        return ProjectSummary(
+            self._summary_of(project, files) if summary is None else summary,
+            str(files[0].version),
+            min(published, default=None),
+        )
+
+    def _summary_of(self, project: StoredProject, files: Sequence[PackageFile]) -> str:
+        """The Summary in METADATA of a version that was published without labels; "" if there is none."""
+        for file in files:
+            if file.core_metadata is not None:
+                with suppress(PyOCIError):
+                    text = self._files.metadata(project, file.filename, file.sha256)
+                    return (parse_metadata(text, "METADATA", file.distribution).summary or "")[:SUMMARY_LIMIT]
+        return ""
+
+
 class Catalog:
-    """Lists projects. One for the process. `open_project` opens one for reading."""
+    """Lists projects. One for the process. `updater` keeps the catalogue repository up to date."""
 
     def __init__(
         self,
         roots: Roots,
         gateway: Gateway,
         cache: Cache,
-        files: Files,
-        images: Images,
+        describe: Describe,
         open_project: OpenProject,
-        name: CatalogName | None = None,
+        updater: CatalogUpdater,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._roots, self._gateway, self._cache = roots, gateway, cache
-        self._files, self._images = files, images
-        self._open, self._name = open_project, name
+        self._roots, self._gateway, self._cache, self._describe = roots, gateway, cache, describe
+        self._open, self.updater, self._name = open_project, updater, updater.name
         self._clock = clock
         self._guard = threading.Lock()
         self._entries: LRUCache[tuple[str, str], _Remembered] = LRUCache(_ENTRIES)
@@ -118,6 +169,26 @@ class Catalog:
             session = self._gateway.session(namespace.registry, caller)
             yield ListSource.REPOSITORY, lambda: listed_projects(session, repository)
 
+    def names(self, namespace: Namespace, caller: Credentials) -> tuple[ProjectName, ...]:
+        """The projects in the catalogue repository; none if there is no such repository. Raises the
+        registry's refusal.
+        """
+        if self._name is None:
+            return ()
+        session = self._gateway.session(namespace.registry, caller)
+        try:
+            return listed_projects(session, self._name.repository(namespace))
+        except RegistryNotFound:
+            return ()
+
+    def difference(self, namespace: Namespace, name: ProjectName, caller: Credentials) -> Difference | None:
+        """How the catalogue repository differs from what a project is; None if it doesn't."""
+        return self.updater.difference(self._open(namespace, name, caller))
+
+    def repair(self, namespace: Namespace, name: ProjectName, caller: Credentials) -> str:
+        """Write what a project is to the catalogue repository. Returns why that failed, "" if it didn't."""
+        return self.updater.refresh(self._open(namespace, name, caller, publishing=True))
+
     def without_images(self, root: Root) -> Root:
         """The root without the catalogue repository, and without the repositories that are known to hold
         container images alone.
@@ -148,7 +219,7 @@ class Catalog:
                 return
             try:
                 entry = self._entry(project)
-                found[project.name] = entry or self.describe(project, versions=_VERSIONS)
+                found[project.name] = entry or self._describe(project, versions=_VERSIONS)
             except RequestEnded:
                 raise
             except PyOCIError as exc:
@@ -185,37 +256,6 @@ class Catalog:
                     self._entries[key] = _Remembered(position, now + cache.freshness.ttl, entry)
             return entry
         return None
-
-    def describe(self, project: StoredProject, *, versions: int | None = None) -> ProjectSummary | None:
-        """What a project is. None: the repository holds container images alone. At most so many `versions`
-        are read until one has files that aren't yanked; None is no limit. Raises the registry's refusal.
-        """
-        state = project.cache.state()
-        is_fresh = project.is_proven and project.cache.freshness.is_list_fresh(state, project.cache.now())
-        tags = state.tags if is_fresh else project.listing().tags
-        newest = _newest_version(project, tags, versions)
-        if newest is None:
-            may_be_image = len(tags) <= _TAGS and not project.cache.access.has_existed()
-            if may_be_image and self._images.are_all(project, tags):
-                project.cache.add_image(project.repository)
-                return None
-            return ProjectSummary()
-        files, summary = newest
-        published = [file.upload_time for file in files if file.upload_time is not None]
-        return ProjectSummary(
-            self._summary_of(project, files) if summary is None else summary,
-            str(files[0].version),
-            min(published, default=None),
-        )
-
-    def _summary_of(self, project: StoredProject, files: Sequence[PackageFile]) -> str:
-        """The Summary in METADATA of a version that was published without labels; "" if there is none."""
-        for file in files:
-            if file.core_metadata is not None:
-                with suppress(PyOCIError):
-                    text = self._files.metadata(project, file.filename, file.sha256)
-                    return (parse_metadata(text, "METADATA", file.distribution).summary or "")[:SUMMARY_LIMIT]
-        return ""
 
 
 def _newest_version(

@@ -133,13 +133,11 @@ class PackageStore:
         updater = update.IndexUpdater(cache.changed, writes, locks=locks, now=now, sleep=sleep)
         self._publisher = Publisher(updater, now)
         self._roots = roots.Roots(gateway, cache)
-        self.catalog = catalog.Catalog(
-            self._roots, gateway, cache, self._files, self._pages.images, self._project, catalog_name
-        )
         tags = steps.TagWriter(cache.changed, writes, locks, now)
-        self._catalog_updater = CatalogUpdater(
-            catalog_name, tags, locks, self.catalog.describe, gateway.transport.shared_deadline
-        )
+        describe = catalog.Describer(self._files, self._pages.images).describe
+        limited = gateway.transport.shared_deadline
+        entries = CatalogUpdater(catalog_name, tags, locks, describe, limited)
+        self.catalog = catalog.Catalog(self._roots, gateway, cache, describe, self._project, entries)
         self._destinations = Destinations(self._roots, self._pages, partial(self._project, publishing=True))
 
     def projects(self, namespace: Namespace, caller: Credentials) -> tuple[ProjectName, ...]:
@@ -276,7 +274,7 @@ class PackageStore:
         project = self._project(address, name, caller, publishing=True)
         file = self._publisher.publish(project, incoming)
         summary = incoming.file().metadata.summary or ""
-        return Published(file, project.repository, self._catalog_updater.published(project, file, summary))
+        return Published(file, project.repository, self.catalog.updater.published(project, file, summary))
 
     def yank(
         self, namespace: Namespace, name: ProjectName, target: str, reason: str | None, caller: Credentials
@@ -284,7 +282,7 @@ class PackageStore:
         """Yank a file or a whole version; `reason` may be empty, None takes it back (PEP 592)."""
         project = self._project(namespace, name, caller, publishing=True)
         self._publisher.yank(project, target, reason)
-        self._catalog_updater.refresh(project)
+        self.catalog.updater.refresh(project)
 
     def set_status(
         self, namespace: Namespace, name: ProjectName, status: str, reason: str, caller: Credentials
@@ -300,4 +298,4 @@ class PackageStore:
         """Delete a file or a whole version. Raises NotSupported if the registry can't delete."""
         project = self._project(namespace, name, caller, publishing=True)
         self._publisher.delete(project, target)
-        self._catalog_updater.refresh(project)
+        self.catalog.updater.refresh(project)

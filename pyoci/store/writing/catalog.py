@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Literal
 
 from packaging.version import InvalidVersion, Version
 
@@ -21,7 +22,7 @@ from pyoci.simple_api.model import latest
 from pyoci.store import catalog_repository
 from pyoci.store.catalog_repository import EMPTY, CatalogName
 from pyoci.store.models import PackageFile, ProjectSummary
-from pyoci.store.project import StoredProject
+from pyoci.store.project import Absent, StoredProject
 from pyoci.store.writing.queue import TagLocks
 from pyoci.store.writing.steps import TagWriter, push_config
 
@@ -30,6 +31,7 @@ _LOCK_SECONDS = 5.0  # to wait for others who write the same project's tag
 _ABSENT = (errors.RegistryNotFound, errors.RegistryUnauthorized, errors.RegistryDenied)
 _LACKS_BLOB = (errors.RegistryNotFound, errors.RegistryRefused)
 
+Difference = Literal["missing", "outdated", "extra"]
 Describe = Callable[[StoredProject], ProjectSummary | None]
 _Wanted = Callable[[ProjectSummary | None], ProjectSummary]
 
@@ -51,7 +53,7 @@ class CatalogUpdater:
         describe: Describe,
         limited: Callable[[], AbstractContextManager[None]],
     ) -> None:
-        self._name, self._tags, self._locks, self._describe = name, tags, locks, describe
+        self.name, self._tags, self._locks, self._describe = name, tags, locks, describe
         self._limited = limited
 
     def published(self, project: StoredProject, file: PackageFile, summary: str) -> str:
@@ -74,14 +76,37 @@ class CatalogUpdater:
         """Write what the project is now, after a version was yanked or deleted, or for a repair. The tag of a
         project without files is removed.
         """
-        return self._update(project, lambda _present: self._describe(project) or ProjectSummary())
+        return self._update(project, lambda _present: self._present_state(project))
+
+    def difference(self, project: StoredProject) -> Difference | None:
+        """How the catalogue differs from what the project is now; None if it doesn't, or if it can't have the
+        project. Raises the registry's refusal.
+        """
+        if self.name is None or catalog_repository.tag_of_project(project.name) is None:
+            return None
+        repository = self.name.beside(project.repository)
+        there = catalog_repository.read_entry(project.session, repository, project.name)
+        now = self._present_state(project)
+        if catalog_repository.is_same(there or ProjectSummary(), now):
+            return None
+        if not now.version:
+            return "extra"
+        return "outdated" if there is not None and there.version else "missing"
+
+    def _present_state(self, project: StoredProject) -> ProjectSummary:
+        try:
+            return self._describe(project) or ProjectSummary()
+        except Absent as exc:
+            if not exc.is_conclusive:
+                raise
+            return ProjectSummary()
 
     def _update(self, project: StoredProject, wanted: _Wanted) -> str:
-        if self._name is None:
+        if self.name is None:
             return ""
         try:
             with self._limited():
-                self._write(project, self._name.beside(project.repository), wanted)
+                self._write(project, self.name.beside(project.repository), wanted)
         except PyOCIError as exc:
             project.events.warning(
                 "store", "catalogue not updated", repository=str(project.repository), why=exc.message
