@@ -23,7 +23,7 @@ from pyoci.distributions.names import ProjectName
 from pyoci.errors import AlreadyExists, InvalidRequest, NotFound, PyOCIError, Unreachable
 from pyoci.library import registry, sources, uploads
 from pyoci.library.index import Progress
-from pyoci.library.models import File
+from pyoci.library.models import File, Project
 from pyoci.library.publishing import Interrupted
 from pyoci.library.server import verified
 from pyoci.maintenance import parallel, prune
@@ -167,7 +167,8 @@ class Importer:
         attempts = 1 if self._unreachable >= self._jobs else parallel.ATTEMPTS
         try:
             read = partial(parallel.patiently, attempts=attempts, sleep=self._sleep)
-            page, there = read(lambda: self._source.page(project)), read(lambda: self._present(project))
+            page = read(lambda: self._source.page(project))
+            there = read(lambda: self._present(project, page))
         except PyOCIError as exc:
             self._unreachable = self._unreachable + 1 if isinstance(exc, Unreachable) else 0
             return [failed(project, "", exc.message)]
@@ -179,12 +180,16 @@ class Importer:
             for each in self._choice.pick(project, page, self._now())
         ]
 
-    def _present(self, project: str) -> dict[str, File]:
-        """The files that the target has, by name."""
+    def _present(self, project: str, _page: sources.SourcePage) -> dict[str, File]:
+        """The files that the target has, by name. Raises PyOCIError if the project gets none."""
+        return {file.filename: file for file in self._stored(project).files}
+
+    def _stored(self, project: str) -> Project:
+        """The project as the target has it."""
         try:
-            return {file.filename: file for file in self._target.project(project).files}
+            return self._target.project(project)
         except NotFound:
-            return {}
+            return Project(project, ())
 
     def _compared(
         self, project: str, file: sources.SourceFile, there: Mapping[str, File]

@@ -21,7 +21,7 @@ from pyoci.config.client import MirrorSettings
 from pyoci.distributions.compatibility import Platform, PythonVersion, fits
 from pyoci.distributions.filenames import read_version
 from pyoci.distributions.names import ProjectName
-from pyoci.errors import InvalidRequest, PyOCIError
+from pyoci.errors import Denied, InvalidRequest, PyOCIError
 from pyoci.library.downloading import parse_requirement
 from pyoci.library.importing import ImportedFile, Importer, failed
 from pyoci.library.index import Progress
@@ -138,7 +138,7 @@ class Selection:
         if page.is_private:
             yield _left_out(project, f"{self.source} has it in its own registry; see `pyoci copy`")
             return
-        if page.status == "quarantined":
+        if page.status.is_quarantined:
             yield failed(project, "", f"{self.source} has quarantined it")
             return
         chosen: dict[str, SourceFile | ImportedFile] = {}
@@ -246,14 +246,19 @@ class Mirror(Importer):
         if self._selection.names:
             yield from super().run()
 
-    def _present(self, project: str) -> dict[str, File]:
-        there = super()._present(project)
-        if there and not any(file.upstream_url for file in there.values()):
+    def _present(self, project: str, page: SourcePage) -> dict[str, File]:
+        """What the source has quarantined is quarantined here, too. To end that is for people."""
+        there = self._stored(project)
+        if there.status.is_quarantined and not page.status.is_quarantined:
+            raise Denied(f"{self._target.address} has quarantined {project}; see `pyoci status`")
+        if there.files and not any(file.upstream_url for file in there.files):
             raise InvalidRequest(
                 f"{self._target.address} has {project} already, and not as a copy; expected a namespace that"
                 " has nothing but copies"
             )
-        return there
+        if there.files and page.status.is_quarantined:
+            self._target.set_status(project, page.status.status, page.status.reason or "")
+        return {file.filename: file for file in there.files}
 
     def _compared(self, project: str, file: SourceFile, there: Mapping[str, File]) -> ImportedFile | None:
         """A file that is there already follows the source if that has yanked it since."""

@@ -56,7 +56,7 @@ class SourcePage:
     """
 
     files: tuple[SourceFile, ...]
-    status: str | None = None  # `archived`, `quarantined` and so on (PEP 792)
+    status: model.ProjectStatus = model.ACTIVE
     is_private: bool = False
     withheld: str = ""
 
@@ -126,7 +126,7 @@ class IndexSource(ServerIndex):
         answer = self._document(call)
         read = read_json if _is_json(answer) else read_html
         page = read(answer.body, project, call.url, self._host)
-        status = page.status.status if page.status is not None else None
+        status = page.status or model.ACTIVE
         found = tuple(_source_file(file, status) for file in page.files)
         if not all(file.upload_time is not None for file in found):
             known = upload_times(self.address, project, [file.location for file in found], self._json)
@@ -232,8 +232,8 @@ class FolderSource:
             yield Fetched(iter(lambda: content.read(READ_PIECE), b""))
 
 
-def _source_file(file: model.File, status: str | None) -> SourceFile:
-    lost = () if status is None else (f"the project's status {status!r}",)
+def _source_file(file: model.File, status: model.ProjectStatus) -> SourceFile:
+    lost = () if status.status == model.ACTIVE.status else (f"the project's status {status.status!r}",)
     if file.gpg_sig:
         lost = (*lost, "its PGP signature")
     return SourceFile(

@@ -15,7 +15,7 @@ from werkzeug.wrappers import Request, Response
 from pyoci.app import create_app
 from pyoci.config import MirrorSettings, Settings
 from pyoci.distributions.names import ProjectName
-from pyoci.errors import InvalidRequest
+from pyoci.errors import InvalidRequest, NotFound
 from pyoci.library import Filter, ImportedFile, Index, Selection, open_index, operations
 from pyoci.library.mirroring import check_target
 from pyoci.library.registry import RegistryIndex
@@ -490,12 +490,35 @@ class TestProvenance:
         assert self.run(target, elsewhere).lost == ("its provenance",)
 
 
-def test_quarantined(target: Index, elsewhere: PackageIndex) -> None:
+class TestQuarantined:
     """Nothing is copied of a project that may be malware, also if its page still has files."""
-    elsewhere.keys["project-status"] = {"status": "quarantined"}
-    [failed] = mirrored(target, elsewhere, projects=["hello-world"]).values()
-    assert failed.error == f"{elsewhere.simple} has quarantined it"
-    assert not any("/files/" in call for call in elsewhere.calls)
+
+    @pytest.fixture(autouse=True)
+    def _reason(self, elsewhere: PackageIndex) -> None:
+        elsewhere.keys["project-status"] = {"status": "quarantined", "reason": "looks like malware"}
+
+    def run(self, target: Index, elsewhere: PackageIndex) -> ImportedFile:
+        [done] = mirrored(target, elsewhere, projects=["hello-world"], files=Filter(sdists=False)).values()
+        return done
+
+    def test_new(self, target: Index, elsewhere: PackageIndex) -> None:
+        assert self.run(target, elsewhere).error == f"{elsewhere.simple} has quarantined it"
+        assert not any("/files/" in call for call in elsewhere.calls)
+        with pytest.raises(NotFound):
+            target.project("hello-world")
+
+    def test_copies(self, target: Index, elsewhere: PackageIndex) -> None:
+        """They are quarantined, until somebody ends that: the next mirror doesn't."""
+        reason = elsewhere.keys.pop("project-status")
+        assert self.run(target, elsewhere).outcome == "imported"
+        elsewhere.keys["project-status"] = reason
+        assert self.run(target, elsewhere).outcome == "failed"
+        found = target.project("hello-world")
+        assert (found.files, found.status.status, found.status.reason) == ((), *reason.values())
+        elsewhere.keys.clear()
+        assert "has quarantined hello-world; see `pyoci status`" in self.run(target, elsewhere).error
+        target.set_status("hello-world", "active")
+        assert self.run(target, elsewhere).outcome == "present"
 
 
 def test_what_the_format_cannot_hold(target: Index, elsewhere: PackageIndex) -> None:
