@@ -24,7 +24,7 @@ _LAST_CHUNK = b"0\r\n\r\n"
 # What pip sends. Each server answers it as it answers pip.
 ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html; q=0.1, text/html; q=0.01"
 _HEADERS = (
-    f"Accept: {ACCEPT}\r\nAccept-Encoding: gzip, deflate\r\nCache-Control: max-age=0\r\n"
+    "Accept-Encoding: gzip, deflate\r\nCache-Control: max-age=0\r\n"
     "Connection: keep-alive\r\nUser-Agent: pyoci-bench\r\n"
 )
 
@@ -66,7 +66,8 @@ def ask(
 
     Raises Missed for any other status, and where no answer comes for `patience` seconds.
     """
-    more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+    asked = {"Accept": ACCEPT} | dict(headers or {})
+    more = "".join(f"{name}: {value}\r\n" for name, value in asked.items())
     request = f"GET {path} HTTP/1.1\r\nHost: {address[0]}:{address[1]}\r\n{_HEADERS}{more}\r\n".encode()
     waiting = [_Client(address, request, status) for _ in range(clients)]
     try:

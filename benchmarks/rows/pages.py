@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmarks import peers
 from benchmarks.load import ACCEPT, Load, ask
@@ -21,21 +21,25 @@ _FLASK = "Flask view"
 _WSGI = "bare WSGI function"
 _GTHREAD = "bare WSGI function, gunicorn's gthread"
 _EMBEDDED = "PyOCI's own registry"
+_PEOPLE = "page for people"
+_BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 _HOP = frozenset({"connection", "date", "server", "transfer-encoding", "content-length"})
 
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """A server of the page; `etag` for conditional requests."""
+    """A server of the page; `etag` for conditional requests, `accept` for another representation."""
 
     label: str
     address: tuple[str, int]
     path: str
     etag: str = ""
+    accept: str = ACCEPT
 
     def load(self, clients: int, seconds: float = _SECONDS) -> Load:
         """Let some clients ask."""
-        headers, status = ({"If-None-Match": self.etag}, 304) if self.etag else ({}, 200)
+        condition, status = ({"If-None-Match": self.etag}, 304) if self.etag else ({}, 200)
+        headers = {"Accept": self.accept, **condition}
         return ask(self.address, self.path, clients=clients, seconds=seconds, headers=headers, status=status)
 
 
@@ -44,7 +48,8 @@ def page_rows(stage: Stage, rounds: int) -> list[Row]:
     pyoci, others = _targets(stage)
     etag, limits = _limits(stage, pyoci)
     again = _Target("If-None-Match", pyoci.address, pyoci.path, etag)
-    targets = [pyoci, again, *limits, *others]
+    people = replace(pyoci, label=_PEOPLE, accept=_BROWSER)
+    targets = [pyoci, again, people, *limits, *others]
     for target in targets:
         target.load(CLIENTS, 0.5)  # every worker and thread has done it once
     many = _runs(targets, rounds, CLIENTS)
@@ -124,7 +129,7 @@ def _better(runs: dict[str, list[Load]]) -> str:
 def _rates(runs: dict[str, list[Load]], peer: str) -> list[Row]:
     about = f"warm page of {VERSIONS} versions x 2 files, {CLIENTS} clients"
     rates = {label: tuple(load.rate for load in loads) for label, loads in runs.items()}
-    pyoci, again = rates.pop("PyOCI"), rates.pop("If-None-Match")
+    pyoci, again, people = (rates.pop(label) for label in ("PyOCI", "If-None-Match", _PEOPLE))
     bars = {
         _FLASK: times(0.65, at_least=True),
         _GTHREAD: times(0.85, at_least=True),
@@ -143,6 +148,14 @@ def _rates(runs: dict[str, list[Load]], peer: str) -> list[Row]:
             beside="PyOCI without",
             others=pyoci,
             bar=times(1, at_least=True),
+        ),
+        Row(
+            name=f"{about}, as a page for people",
+            unit="1/s",
+            runs=people,
+            beside="PyOCI's JSON",
+            others=pyoci,
+            bar=times(0.5, at_least=True),
         ),
     ]
 

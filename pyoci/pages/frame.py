@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -53,6 +53,15 @@ def size(number: int) -> str:
     return f"{shown:.1f} {unit}" if shown < 99.5 else f"{shown:.0f} {unit}"
 
 
+def ticks(text: str) -> Markup:
+    """The text, with what stands between backticks as code."""
+    parts = text.split("`")
+    codes = (
+        Markup("<code>{}</code>").format(part) if odd % 2 else escape(part) for odd, part in enumerate(parts)
+    )
+    return Markup("").join(codes)
+
+
 @lru_cache(maxsize=1)
 def _frame() -> _Frame:
     """Everything that is the same on all pages. It is made for the first page, so that a server whose pages
@@ -69,7 +78,7 @@ def _frame() -> _Frame:
         auto_reload=False,
     )
     environment.globals |= {"style": Markup(style), "script": Markup(script)}  # noqa: S704  # our own files
-    environment.filters |= {"count": count, "size": size}
+    environment.filters |= {"count": count, "size": size, "ticks": ticks}
     policy = (
         "default-src 'none'",
         f"style-src '{_hash(style)}'",

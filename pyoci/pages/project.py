@@ -194,7 +194,8 @@ def _classifiers(classifiers: Iterable[str]) -> list[tuple[str, list[str]]]:
     kinds: dict[str, list[str]] = {}
     for classifier in classifiers:
         kind, _, rest = classifier.partition(" :: ")
-        kinds.setdefault(kind if rest else "Other", []).append(rest or kind)
+        between = " " if kind == "Programming Language" else ": "
+        kinds.setdefault(kind if rest else "Other", []).append((rest or kind).replace(" :: ", between))
     return sorted(kinds.items())
 
 

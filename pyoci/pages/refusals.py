@@ -56,24 +56,25 @@ def refusal_html(
 
 
 def _advice(status: int, registry: str, signed_in: bool) -> list[str]:
+    name = registry[:1].upper() + registry[1:] if "." in registry else "The registry"
     credentials = next(
         (what for host, what in _CREDENTIALS if re.fullmatch(host, registry)), _ANY_CREDENTIALS
     )
     if status == 401:
         again = ["The registry rejected these credentials."] if signed_in else []
-        return [*again, f"{registry or 'The registry'} decides who may read. Sign in with {credentials}."]
+        return [*again, f"{name} decides who may read. Sign in with {credentials}."]
     if status == 403 and registry:
         if signed_in:
             return [
-                f"You are signed in, and {registry} doesn't let you read this. Ask whoever owns it there.",
+                "You are signed in, and the registry doesn't let you read this. Ask whoever owns it there.",
                 "A private window of your browser lets you sign in as somebody else.",
             ]
-        return [f"If you have access at {registry}, sign in with {credentials}."]
+        return [f"If the registry lets you read this, sign in with {credentials}."]
     if status == 403:
         return ["The operator of this server decides which registries it may ask."]
     if status == 404 and registry and not signed_in:
-        hidden = f"{registry} may also hide from strangers what you may read: sign in with {credentials}."
-        return [f"Check the spelling. {hidden}"]
+        hidden = f"{name} may also hide from strangers what you may read: sign in with {credentials}."
+        return ["Check the spelling.", hidden]
     if status == 404:
         return ["Check the spelling. The start page writes the address of a package index for you."]
     if status in {429, 502, 503, 504}:

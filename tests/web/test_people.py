@@ -186,7 +186,7 @@ class TestProject:
             'href="https://x.example/source"',
             "Bad: javascript:alert(1)",
             'href="mailto:jane@example.com"',
-            "Python :: 3.12",
+            "Python 3.12",
             "<strong>a</strong> &gt;=1",
             "pip install --index-url http://localhost/",
             '<a href="https://ghcr.io/acme/hello_world"',
