@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from flask.testing import FlaskClient
 from werkzeug.wrappers import Response
 
 from pyoci.config import WrongSettings
+from pyoci.embedded import create_registry_app
 from tests.builders import make_wheel
 from tests.flows.conftest import Lines, MakeClient
 from tests.flows.test_main_job import JSON, upload
+from tests.flows.test_strangers import CALLERS, FriendlyRegistry
+from tests.flows.test_upstream_files import TestPrivateProjects as PrivateProjects
+from tests.serving import served
 from tests.upstream.test_osv_dump import affected, write
 from tests.upstreams import HTML, PackageIndex, package_index
 
@@ -30,8 +37,12 @@ def ago(hours: float) -> str:
 
 @pytest.fixture
 def elsewhere() -> Iterator[PackageIndex]:
-    """A package index with two versions of flask, one of which was uploaded this morning."""
+    """A package index with two versions of flask, one of which was uploaded this morning, and with projects
+    of the names of private ones.
+    """
     with package_index() as elsewhere:
+        for name in ("hello-world", "secret-tool"):
+            elsewhere.add_wheel(name, "99.0")
         elsewhere.add_wheel("flask", "3.0.0")
         elsewhere.add_wheel("flask", "3.1.0")["upload-time"] = ago(5)
         elsewhere.add("flask-0.1.tar.gz", b"old", hashes={"md5": "ab" * 16})
@@ -53,6 +64,7 @@ def settings(elsewhere: PackageIndex, tmp_path: Path, rules: Path) -> dict[str, 
         "PYOCI_UPSTREAM_FILES_DIR": str(tmp_path / "files"),
         "PYOCI_UPSTREAM_RULES": str(rules),
         "PYOCI_DEFAULT_INDEX": "local/acme",
+        "PYOCI_PRIVATE_PROJECTS": "secret-*",
     }
 
 
@@ -296,6 +308,88 @@ def test_malware(
     answer = client.get(link(elsewhere))
     assert (answer.status_code, "MAL-2026-1 reports it as malware" in answer.text) == (403, True)
     assert client.get(link(elsewhere, "3.0.0")).status_code == 200
+
+
+ODD_FILES: list[tuple[str, dict[str, Any]]] = [
+    ("odd-1.0-py3-none-any.whl", {}),
+    ("odd-1.0.tar.gz", {}),
+    ("odd-2.0.zip", {"upload_time": None}),
+    ("odd-2.0-py3-none-any.whl", {"upload_time": "yesterday"}),
+    ("odd-2.1-py3-none-any.whl", {"upload_time": "9999-12-31T23:59:59-14:00"}),
+    ("odd-2.2-py3-none-any.whl", {"hashes": {"md5": "ab" * 16}}),
+    ("odd-2.3-py3-none-any.whl", {"hashes": {"sha256": "short"}}),
+    ("odd-3.0+local-py3-none-any.whl", {}),
+    ("odd-3.0-1.tar.gz", {}),
+    ("odd-4.0.tgz", {"yanked": True}),
+    ("odd-5.0rc1.tar.bz2", {}),
+]
+RULE_FILES = [  # and the positions of the files that are served
+    ("", "0 1 2 3 4 7 8 9 10"),
+    ('[min-age]\nage = "7d"', "0 1 7 8 9 10"),
+    ('[min-age]\nage = "7d"\nwithout-time = "serve"', "0 1 2 3 4 7 8 9 10"),
+    ('[min-age]\nage = "52w"\nexcept = ["odd==3.0", "odd==2.1"]', "4"),
+    ('[[block]]\nprojects = ["odd<3", "odd==4.*"]\nreason = "no"', "7 8 10"),
+    ('[[block]]\nprojects = ["o*"]\nkinds = ["sdist"]\nreason = "no"', "0 3 4 7"),
+    ('[[allow]]\nprojects = ["odd>=3"]\nkinds = ["sdist"]\nreason = "no"', "8 9 10"),
+    ('[[allow]]\nprojects = ["other"]\nreason = "no"', ""),
+]
+
+
+@pytest.mark.parametrize(("content", "positions"), RULE_FILES)
+def test_each_file_is_served_or_refused(
+    client: FlaskClient, elsewhere: PackageIndex, rules: Path, content: str, positions: str
+) -> None:
+    """What is on the page, in each representation, can be downloaded; anything else is a 403."""
+    entries = []
+    for filename, keys in ODD_FILES:
+        entry = elsewhere.add(filename, filename.encode())
+        entries.append({**entry, **{key.replace("_", "-"): value for key, value in keys.items()}})
+    elsewhere.projects["odd"] = entries
+    rules.write_text(content)
+    page = client.get(f"{INDEX}odd/", headers=JSON)
+    shown = {file["filename"]: file["url"] for file in page.get_json()["files"]}
+    assert list(shown) == [ODD_FILES[int(position)][0] for position in positions.split()]
+    html = client.get(f"{INDEX}odd/", headers={"Accept": HTML}).text
+    releases = client.get(f"{INDEX}odd/json").get_json()["releases"]
+    assert {file["filename"] for files in releases.values() for file in files} == set(shown)
+    withheld = int(page.headers.get("X-PyOCI-Withheld", "0").partition(";")[0])
+    assert withheld == len(ODD_FILES) - len(shown)
+    for filename, keys in ODD_FILES:
+        assert (f">{escape(filename)}</a>" in html) == (filename in shown)
+        digest = hashlib.sha256(filename.encode()).hexdigest()[:16]
+        path = f"{INDEX}odd/+{digest}/{filename}"
+        if filename in shown:
+            assert shown[filename] == f"+{digest}/{quote(filename)}"
+            assert client.get(path).data == filename.encode()
+        else:
+            expected = 404 if "hashes" in keys else 403
+            assert client.get(path).status_code == client.get(f"{path}.metadata").status_code == expected
+    assert {call for call in elsewhere.calls if "/files/" in call} == {
+        f"GET /files/{filename} 200" for filename in shown
+    }
+
+
+class TestPrivateProjects(PrivateProjects):
+    """What holds for them without rules."""
+
+
+@pytest.mark.parametrize("first", ["me", "stranger"])
+def test_reasons_are_for_those_who_may_see_the_page(
+    make_client: MakeClient, settings: dict[str, str], elsewhere: PackageIndex, tmp_path: Path, first: str
+) -> None:
+    """Others get the registry's refusal, whoever came before, and learn nothing about rules."""
+    del settings["PYOCI_DEFAULT_INDEX"]
+    registry = FriendlyRegistry(create_registry_app(tmp_path / "remote", htpasswd=None, local_only=False))
+    statuses = {"stranger": 401, "you": 403, "me": 403}
+    path = link(elsewhere).removeprefix(PAGE)
+    with served(registry) as url:
+        client = make_client(**settings, PYOCI_REGISTRIES=f"lab={url}")
+        for caller in 2 * sorted(statuses, key=lambda caller: caller != first):
+            answer = client.get(f"/lab/secret/flask/{path}", headers=CALLERS[caller])
+            assert (answer.status_code, "withheld" in answer.text) == (statuses[caller], caller == "me")
+            page = client.get("/lab/secret/flask/?explain", headers=CALLERS[caller])
+            assert (page.status_code == 200, "_withheld" in page.text) == (caller == "me", caller == "me")
+            assert ("X-PyOCI-Withheld" in page.headers) == (caller == "me")
 
 
 MISTAKES: list[tuple[dict[str, Any], str, str]] = [
