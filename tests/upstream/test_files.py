@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import resource
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -72,7 +73,7 @@ def kept(tmp_path: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
 
 
-def is_kept(tmp_path: Path, file: Wanted) -> bool:
+def _is_kept(tmp_path: Path, file: Wanted) -> bool:
     return file.sha256 in kept(tmp_path)
 
 
@@ -183,6 +184,76 @@ def test_a_download_that_breaks_off_leaves_nothing(
     assert b"".join(files.open(wanted(elsewhere))) == CONTENT
 
 
+LENGTHS = {"announced": True, "not announced": False}
+OFFSETS = (0, 1, 4095, 65_536, 262_143, 262_144, 1_048_576, len(CONTENT) - 262_144, len(CONTENT) - 1)
+
+
+@pytest.mark.parametrize("is_announced", LENGTHS.values(), ids=LENGTHS)
+@pytest.mark.parametrize("is_kept", [True, False], ids=["kept", "not kept"])
+def test_upstream_dies_at_any_offset(
+    make_files: MakeFiles, elsewhere: PackageIndex, tmp_path: Path, is_announced: bool, is_kept: bool
+) -> None:
+    """No caller gets the last byte, or other bytes, and the next download succeeds."""
+    files = make_files(size=10_000_000 if is_kept else 1000)
+    file = wanted(elsewhere)
+    for offset in OFFSETS:
+        length = {"Content-Length": str(len(CONTENT))} if is_announced else {}
+        dying = Response(iter([CONTENT[:offset]]), headers={**length, "Connection": "close"})
+        elsewhere.answer = lambda _, dying=dying: dying
+        got: list[bytes] = []
+        with pytest.raises(PyOCIError):
+            got.extend(files.open(file))
+        assert CONTENT[:offset].startswith(b"".join(got))
+        wait_for(lambda: kept(tmp_path) == [])
+        elsewhere.answer = None
+        assert b"".join(files.open(file)) == CONTENT
+        if is_kept:
+            wait_for(partial(_is_kept, tmp_path, file))
+            (tmp_path / "files" / file.sha256).unlink()
+
+
+def test_the_folder_is_deleted(files: UpstreamFiles, elsewhere: PackageIndex, tmp_path: Path) -> None:
+    """While a file arrives, and after it was kept. Those who read it get all of it."""
+    rest = threading.Event()
+
+    def body() -> Iterator[bytes]:
+        yield CONTENT[:1_200_000]
+        rest.wait(30)
+        yield CONTENT[1_200_000:]
+
+    elsewhere.answer = lambda _: Response(body(), headers={"Content-Length": str(len(CONTENT))})
+    file = wanted(elsewhere)
+    reading = iter(files.open(file))
+    first = next(reading)
+    shutil.rmtree(tmp_path / "files")
+    rest.set()
+    assert first + b"".join(reading) == CONTENT
+
+    elsewhere.answer = None
+    assert b"".join(files.open(file)) == CONTENT
+    wait_for(partial(_is_kept, tmp_path, file))
+    reading = iter(files.open(file))
+    first = next(reading)
+    shutil.rmtree(tmp_path / "files")
+    assert first + b"".join(reading) == CONTENT
+    assert b"".join(files.open(file)) == CONTENT
+    wait_for(partial(_is_kept, tmp_path, file))
+
+
+def test_a_busy_upstream(files: UpstreamFiles, elsewhere: PackageIndex, tmp_path: Path) -> None:
+    """A file comes after a 429 that passes; callers of one that stays get a 503, and no file is left."""
+    answers = iter([Response("busy", 429, {"Retry-After": "0"})])
+    elsewhere.answer = lambda _: next(answers, None)
+    assert b"".join(files.open(wanted(elsewhere))) == CONTENT
+    wait_for(partial(_is_kept, tmp_path, wanted(elsewhere)))
+    (tmp_path / "files" / wanted(elsewhere).sha256).unlink()
+    elsewhere.answer = lambda _: Response("busy", 429, {"Retry-After": "3600"})
+    with ThreadPoolExecutor(8) as pool:
+        refused = [pool.submit(files.open, wanted(elsewhere)) for _ in range(8)]
+        assert {type(each.exception(60)) for each in refused} == {Unavailable}
+    wait_for(lambda: kept(tmp_path) == [])
+
+
 def test_a_file_that_the_disk_changed_is_fetched_again(
     files: UpstreamFiles, elsewhere: PackageIndex, tmp_path: Path
 ) -> None:
@@ -228,7 +299,7 @@ def test_the_folder_keeps_to_its_size(make_files: MakeFiles, elsewhere: PackageI
         elsewhere.add(name, content)
         file = wanted(elsewhere, content, filename=name, url=f"{elsewhere.url}/files/{name}")
         assert b"".join(files.open(file)) == content
-        wait_for(partial(is_kept, tmp_path, file))
+        wait_for(partial(_is_kept, tmp_path, file))
     assert len(kept(tmp_path)) == 2
 
 
