@@ -38,6 +38,7 @@ from pyoci.upstream.file_source import NAME, REDIRECTS, Body, FileSource, Wanted
 from pyoci.upstream.folder import Folder, is_arriving
 
 DOWNLOADS = 16  # at once in one process
+_ATTEMPTS = 3  # to get a file whose download fails for other requests
 _PAUSE = 0.02  # seconds between two looks at a file that arrives
 _STALL = 90.0  # seconds without a byte after which a reader gives up; the download itself gives up earlier
 _COMPLETE = 300.0  # seconds that a caller waits for a whole file
@@ -231,17 +232,24 @@ class UpstreamFiles:
         """The file in the folder, complete or arriving; None if the folder can't be used. Raises what the
         download raises before its first byte.
         """
-        kept = self._kept(wanted)
-        if kept is not None or self._clock() < self._without_folder_until:
-            return kept
-        concern(self._source.host(wanted))
-        try:
-            reader, writer = self._folder.begin(wanted.sha256)
-        except OSError as exc:
-            self._do_without_folder(exc)
-            return None
-        if writer is None:
-            return reader
+        for _ in range(_ATTEMPTS):
+            kept = self._kept(wanted)
+            if kept is not None or self._clock() < self._without_folder_until:
+                return kept
+            concern(self._source.host(wanted))
+            try:
+                reader, writer = self._folder.begin(wanted.sha256)
+            except OSError as exc:
+                self._do_without_folder(exc)
+                return None
+            if writer is not None:
+                return self._started(wanted, reader, writer)
+            if self._has_begun(reader):
+                return reader
+            reader.close()  # the download has failed for others, and is tried again
+        raise Unavailable(f"{wanted.filename} could not be fetched for other requests; try again later")
+
+    def _started(self, wanted: Wanted, reader: FileIO, writer: FileIO) -> FileIO:
         kept = self._kept(wanted)
         if kept is not None:  # it was committed in this moment
             reader.close()
@@ -253,6 +261,20 @@ class UpstreamFiles:
             reader.close()
             raise
         return reader
+
+    def _has_begun(self, reader: FileIO) -> bool:
+        """Wait for the first byte of a file that is downloaded for another request. False if it doesn't come,
+        so that this request gets an answer of its own, and not one that breaks off.
+        """
+        deadline = self._clock() + _STALL
+        while True:
+            arriving = is_arriving(reader)  # before the look: what was written last is seen then
+            status = os.fstat(reader.fileno())
+            if status.st_size or not arriving:
+                return bool(status.st_size or status.st_nlink)  # an empty file that was kept has its name
+            if self._clock() > deadline:
+                return False
+            self._sleep(_PAUSE)
 
     def _kept(self, wanted: Wanted) -> FileIO | None:
         kept = self._folder.kept(wanted.sha256)

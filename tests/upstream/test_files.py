@@ -241,7 +241,9 @@ def test_the_folder_is_deleted(files: UpstreamFiles, elsewhere: PackageIndex, tm
 
 
 def test_a_busy_upstream(files: UpstreamFiles, elsewhere: PackageIndex, tmp_path: Path) -> None:
-    """A file comes after a 429 that passes; callers of one that stays get a 503, and no file is left."""
+    """A file comes after a 429 that passes. If it stays, all callers are refused before the first byte, also
+    those who joined the download of another, and no file is left.
+    """
     answers = iter([Response("busy", 429, {"Retry-After": "0"})])
     elsewhere.answer = lambda _: next(answers, None)
     assert b"".join(files.open(wanted(elsewhere))) == CONTENT
