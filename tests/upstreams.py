@@ -139,7 +139,7 @@ class PackageIndex:
             and response.status_code == 200
             and "gzip" in request.headers.get("Accept-Encoding", "")
         ):
-            response.data = gzip.compress(body)
+            response.data = gzip.compress(body, mtime=0)
             response.headers["Content-Encoding"] = "gzip"
         return response
 
