@@ -100,6 +100,8 @@ class Clients:
         if program == "skopeo":
             # Without the machine's policy of signatures, which need not be there.
             return (find("skopeo") or "skopeo", "--insecure-policy")
+        if program == "oras":
+            return (find("oras") or "oras",)
         if program == "renovate":
             # Its first line asks PATH for a Node, which may be one that it doesn't run on.
             node = self.environments.program("renovate").with_name("node")

@@ -17,11 +17,12 @@ _PASSED = ("HTTP_AUTHORIZATION", "HTTP_ACCEPT", "HTTP_RANGE", "HTTP_HOST", "CONT
 
 class Front:
     """Passes requests on to the registry at `url`. With `conceals` a caller without access to a repository
-    gets a 404, like from ghcr.io.
+    gets a 404, like from ghcr.io. Without `lists` it has no list of repositories.
     """
 
-    def __init__(self, url: str, *, conceals: bool = False) -> None:
+    def __init__(self, url: str, *, conceals: bool = False, lists: bool = True) -> None:
         self._url = url
+        self._lists = lists
         self._conceals = conceals
         self._session = requests.Session()
         self._session.trust_env = False
@@ -35,6 +36,9 @@ class Front:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         self.asked.append(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}")
+        if environ["PATH_INFO"] == "/v2/_catalog" and not self._lists:
+            start_response("404 Not Found", [("Content-Length", "0")])
+            return []
         answer = self._passed_on(environ)
         status, headers, body = f"{answer.status_code} {answer.reason}", dict(answer.headers), answer.content
         if self._conceals and "insufficient_scope" in headers.get("WWW-Authenticate", ""):

@@ -26,7 +26,10 @@ DEBIAN_PACKAGES = {
     "chromium": "chromium",
 }
 # Programs that neither Debian nor PyPI brings, to what has to be done for each.
-OTHERS = {"zot": "put zot 2, built from its source, on PATH"}
+OTHERS = {
+    "zot": "put zot 2, built from its source, on PATH",
+    "oras": "put oras 1.3 on PATH: go install oras.land/oras/cmd/oras@v1.3.0",
+}
 REMEDY = "remedy"  # the property of a skipped test that says what to install
 AT_HAND = {"npm", *OTHERS}  # Debian's npm brings hundreds of packages along
 # Debian's Go lies on PATH; the toolchain's own archive unpacks to a folder that often does not. Only root's
