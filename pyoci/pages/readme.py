@@ -13,6 +13,7 @@ import os
 import re
 import resource
 import sys
+from contextlib import suppress
 from html import escape
 from html.parser import HTMLParser
 from urllib.parse import urlsplit
@@ -132,7 +133,8 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_CPU, (_CPU, _CPU))
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.nice(5)
+    with suppress(OSError):  # a sandbox may not allow it
+        os.nice(5)
     media_type, _, text = sys.stdin.buffer.read().decode("utf-8", "replace").partition("\n")
     html = render(text, media_type)
     if html is None:
