@@ -43,12 +43,12 @@ class PackageIndex:
     calls: list[str] = field(default_factory=list)  # `GET /simple/flask/ 200`
     requests: list[Request] = field(default_factory=list)
     url: str = ""
+    contents: dict[str, bytes] = field(default_factory=dict)  # of what is below /files/
 
     def __post_init__(self) -> None:
         self._go_on = threading.Event()
         self._go_on.set()
         self.waiting = threading.Semaphore(0)  # released by each request that has to wait
-        self._contents: dict[str, bytes] = {}
 
     @property
     def simple(self) -> str:
@@ -73,7 +73,7 @@ class PackageIndex:
             "upload-time": "2026-01-02T03:04:05.678901Z",
         }
         entry.update({key.replace("_", "-"): value for key, value in keys.items()})
-        self._contents[filename] = content
+        self.contents[filename] = content
         self.projects.setdefault(parse_filename(filename).name.normalized, []).append(entry)
         return entry
 
@@ -82,7 +82,7 @@ class PackageIndex:
         filename, content = make_wheel(name, version, **arguments)
         headers = {key: arguments[key] for key in ("requires", "requires_python") if key in arguments}
         metadata = make_metadata(name, version, **headers)
-        self._contents[f"{filename}.metadata"] = metadata
+        self.contents[f"{filename}.metadata"] = metadata
         hashed = {"sha256": hashlib.sha256(metadata).hexdigest()}
         keys = {key: value for key, value in headers.items() if key == "requires_python"}
         return self.add(filename, content, core_metadata=hashed, **keys)
@@ -93,7 +93,7 @@ class PackageIndex:
 
     def content(self, filename: str) -> bytes:
         """The bytes of a file that it offers."""
-        return self._contents[filename]
+        return self.contents[filename]
 
     def asked(self, project: str) -> int:
         """How often a project's page was asked for."""
@@ -111,8 +111,8 @@ class PackageIndex:
 
     def _answer(self, request: Request) -> Response:
         folder, _, rest = request.path.strip("/").partition("/")
-        if folder == "files" and rest in self._contents:
-            return Response(self._contents[rest], content_type="application/octet-stream")
+        if folder == "files" and rest in self.contents:
+            return Response(self.contents[rest], content_type="application/octet-stream")
         if folder != "simple" or rest not in self.projects:
             return Response("nothing here", 404)
         if self.authorization not in (None, request.headers.get("Authorization")):

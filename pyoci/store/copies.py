@@ -16,11 +16,21 @@ from datetime import datetime
 from cachetools import LRUCache, TTLCache
 
 from pyoci.distributions.names import ProjectName
-from pyoci.errors import Denied, InvalidRequest, NotFound, PyOCIError, Unauthorized, Unavailable, Unreachable
+from pyoci.errors import (
+    Denied,
+    InvalidRequest,
+    NotFound,
+    PyOCIError,
+    RateLimited,
+    Unauthorized,
+    Unavailable,
+    Unreachable,
+)
 from pyoci.events import Events
 from pyoci.oci.credentials import Credentials
+from pyoci.oci.errors import RegistryFailed
 from pyoci.simple_api.model import File
-from pyoci.store.copying import CopyQueue, KeptFile
+from pyoci.store.copying import CopyJob, CopyQueue, KeptFile
 from pyoci.store.models import FileStream, Imported, Namespace, PackageFile, ProjectPage
 from pyoci.store.service import PackageStore
 from pyoci.store.status import REASON_LIMIT
@@ -78,7 +88,7 @@ class StoredCopies:
         self._guard = threading.Lock()
         self._missing: TTLCache[Stored, bool] = TTLCache(_FILES, _MISSING, timer=clock)
         self._pages: LRUCache[str, tuple[str, UpstreamPage]] = LRUCache(_PAGES)
-        self.queue = CopyQueue(self.keep, events, pause=pause, clock=clock)
+        self.queue = CopyQueue(events, pause=pause, clock=clock)
 
     def page(self, name: str) -> UpstreamPage | None:
         """The page of a project, with the files that are stored; None if there are none."""
@@ -91,7 +101,7 @@ class StoredCopies:
         except (Unauthorized, Denied) as exc:  # some registries deny what they don't have
             self._report(exc)
             return None
-        if not isinstance(page, ProjectPage) or not page.files:
+        if not isinstance(page, ProjectPage) or not (page.files or page.withheld):
             return None
         with self._guard:
             known = self._pages.get(name)
@@ -126,7 +136,27 @@ class StoredCopies:
 
     def offer(self, wanted: Wanted, files: UpstreamFiles) -> None:
         """Store a file that was served, later and in another thread."""
-        self.queue.offer(wanted, files)
+        yanked = wanted.entry.yanked if wanted.entry is not None else None
+        key, state = (wanted.project, wanted.filename, wanted.sha256), ("kept", yanked)
+        self.queue.offer(CopyJob(key, state, wanted.filename, lambda: self.keep(wanted, files)))
+
+    def quarantine(self, name: str, reason: str) -> None:
+        """Note, later and in another thread, that upstream has quarantined a project. Its copies are offered
+        no more, until somebody ends that in the registry.
+        """
+        self.queue.offer(CopyJob(name, None, name, lambda: self._quarantine(name, reason)))
+
+    def _quarantine(self, name: str, reason: str) -> str:
+        try:
+            project, login = ProjectName.parse(name), self._login()
+            page = self._store.find(self._namespace, project, login, ask_upstream=False)
+        except (NotFound, Unauthorized, Denied):
+            return "present"
+        if isinstance(page, ProjectPage) and page.status is not None and page.status.is_quarantined:
+            return "present"
+        reason = reason[:REASON_LIMIT]
+        self._store.set_status(self._namespace, project, "quarantined", reason, login)
+        return "quarantined"
 
     def keep(self, wanted: Wanted, files: UpstreamFiles) -> str:
         """Store a file unless it is there, and its yank state. Returns what was done. Raises InvalidRequest
@@ -201,7 +231,7 @@ class StoredCopies:
         except (Unauthorized, Denied):
             self._login.forget()
             raise
-        except Unreachable:
+        except (Unreachable, RegistryFailed, RateLimited):
             self._resting_until = self._clock() + _REST
             raise
 

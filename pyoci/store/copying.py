@@ -1,4 +1,4 @@
-"""CopyQueue: files of upstream that are to be stored, one after another, in a thread of its own.
+"""CopyQueue: stores files of upstream, one after another, in a thread of its own.
 
 A request only adds to the queue. The queue has a limit: what doesn't fit is dropped, and offered again the
 next time that it is served.
@@ -9,18 +9,17 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from cachetools import LRUCache
 
-from pyoci.errors import AlreadyExists, InvalidRequest, PyOCIError
+from pyoci.errors import AlreadyExists, Denied, InvalidRequest, PyOCIError
 from pyoci.events import Events
 from pyoci.oci.errors import RegistryError
 from pyoci.store.models import Upload
 from pyoci.upstream.file_source import Wanted
-from pyoci.upstream.files import UpstreamFiles
 
 QUEUE = 1000  # files that wait in one process
 ATTEMPTS = 3
@@ -29,8 +28,19 @@ _DONE = 20_000  # files of which a process knows that nothing is left to do
 _PIECE = 1024 * 1024  # bytes
 _QUIET = 60.0  # seconds between two warnings of a full queue
 
-Keep = Callable[[Wanted, UpstreamFiles], str]
-_Key = tuple[str, str, bool | str | None]
+
+@dataclass(frozen=True, slots=True)
+class CopyJob:
+    """What is to be done in the store, for the file or the project `key`. A job that was done isn't done
+    again until another one with the same key has another `state`; with the state None it is.
+
+    `run` returns what was done: a value of the metric. It raises PyOCIError.
+    """
+
+    key: Hashable
+    state: Hashable
+    subject: str  # for the log
+    run: Callable[[], str] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,37 +77,36 @@ class KeptFile:
 
 
 class CopyQueue:
-    """One for the process. `keep` stores a file, and returns what became of it: a value of the metric."""
+    """One for the process."""
 
     def __init__(
         self,
-        keep: Keep,
         events: Events,
         *,
         size: int = QUEUE,
         pause: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._keep, self._events, self._size = keep, events, size
+        self._events, self._size = events, size
         self._pause, self._clock = pause, clock
         self._changed = threading.Condition()
-        self._waiting: deque[tuple[Wanted, UpstreamFiles]] = deque()
-        self._pending: set[_Key] = set()
-        self._done: LRUCache[_Key, bool] = LRUCache(_DONE)
+        self._waiting: deque[CopyJob] = deque()
+        self._pending: set[Hashable] = set()
+        self._done: LRUCache[Hashable, Hashable] = LRUCache(_DONE)  # the state by key
         self._thread: threading.Thread | None = None
         self._quiet_until = 0.0
 
-    def offer(self, wanted: Wanted, files: UpstreamFiles) -> None:
-        """Add a file, unless it is known to be stored already, with its yank state."""
-        key = _key(wanted)
+    def offer(self, job: CopyJob) -> None:
+        """Add a job, unless it is known to be done already."""
         with self._changed:
-            if key in self._pending or key in self._done:
+            is_done = job.state is not None and self._done.get(job.key) == job.state
+            if is_done or job.key in self._pending:
                 return
             if len(self._pending) >= self._size:
                 self._drop()
                 return
-            self._pending.add(key)
-            self._waiting.append((wanted, files))
+            self._pending.add(job.key)
+            self._waiting.append(job)
             self._start()
             self._changed.notify()
 
@@ -128,44 +137,41 @@ class CopyQueue:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting)
-                wanted, files = self._waiting.popleft()
-            done = self._stored(wanted, files)
+                job = self._waiting.popleft()
+            done = self._run(job)
             with self._changed:
-                self._pending.discard(_key(wanted))
+                self._pending.discard(job.key)
                 if done:
-                    self._done[_key(wanted)] = True
+                    self._done[job.key] = job.state
                 self._changed.notify_all()
-            del wanted, files
+            del job  # it refers to the file that was served
 
-    def _stored(self, wanted: Wanted, files: UpstreamFiles) -> bool:
-        """Store a file, and say whether nothing is left to do for it. A store that fails is asked again."""
+    def _run(self, job: CopyJob) -> bool:
+        """Do a job, and say whether nothing is left to do for it. A store that fails is asked again."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                self._events.count("copies", self._keep(wanted, files))
+                self._events.count("copies", job.run())
                 return True
             except PyOCIError as exc:
                 if _is_final(exc):
-                    self._report(wanted, "refused", exc.message)
+                    self._report(job, "refused", exc.message)
                     return True
-                self._report(wanted, "failed", exc.message)
+                self._report(job, "failed", exc.message)
             except OSError as exc:
-                self._report(wanted, "failed", exc.strerror)
+                self._report(job, "failed", exc.strerror)
             except Exception as exc:  # noqa: BLE001  # a defect with one file must not end the thread
-                self._report(wanted, "failed", type(exc).__name__)
+                self._report(job, "failed", type(exc).__name__)
                 return False
             if attempt < ATTEMPTS:
                 self._pause(PAUSE)
         return False
 
-    def _report(self, wanted: Wanted, outcome: str, reason: object) -> None:
+    def _report(self, job: CopyJob, outcome: str, reason: object) -> None:
         self._events.count("copies", outcome)
-        self._events.warning("store", f"copy {outcome}", file=wanted.filename, reason=reason)
+        self._events.warning("store", f"copy {outcome}", file=job.subject, reason=reason)
 
 
 def _is_final(exc: PyOCIError) -> bool:
-    """Whether the file can't be stored, whatever the registry says."""
-    return isinstance(exc, InvalidRequest | AlreadyExists) and not isinstance(exc, RegistryError)
-
-
-def _key(wanted: Wanted) -> _Key:
-    return wanted.filename, wanted.sha256, wanted.entry.yanked if wanted.entry is not None else None
+    """Whether the job can't be done, whatever the registry says."""
+    kinds = InvalidRequest | AlreadyExists | Denied  # files of a quarantined project are Denied
+    return isinstance(exc, kinds) and not isinstance(exc, RegistryError)

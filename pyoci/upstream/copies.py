@@ -41,6 +41,10 @@ class Copies(Protocol):
         """Store a file that was served, later and in another thread, which reads it from `files`."""
         ...
 
+    def quarantine(self, name: str, reason: str) -> None:
+        """Note, later and in another thread, that upstream has quarantined a project (PEP 792)."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class KeptFiles:
@@ -56,7 +60,7 @@ class KeptFiles:
         copied = self.copies.page(name) if self.copies is not None else None
         if known is None:
             return copied
-        if known.status is not None and known.status.status == "quarantined":
+        if known.status is not None and known.status.is_quarantined:
             return replace(known, files=())
         in_store = {file.hashes.get("sha256"): file for file in copied.files} if copied is not None else {}
         in_folder = self.folder.names() if self.folder is not None else frozenset()

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 from werkzeug.wrappers import Response
 
-from pyoci.embedded import create_registry_app
+from pyoci.embedded import Htpasswd, create_registry_app
+from pyoci.oci.credentials import Basic
 from tests.builders import make_metadata, make_sdist, make_wheel
 from tests.flows.conftest import Lines, MakeClient
 from tests.flows.test_main_job import JSON, upload
@@ -104,7 +106,7 @@ def test_a_served_file_is_stored(client: FlaskClient, elsewhere: PackageIndex) -
 
 
 def test_a_file_is_stored_once(client: FlaskClient, elsewhere: PackageIndex, lines: Lines) -> None:
-    """Each further download neither fetches nor stores it. A yank that comes later is copied."""
+    """Each further download neither fetches nor stores it."""
     fill(client)
     before = files(client, STORED)
     fill(client)
@@ -160,6 +162,79 @@ def test_upstreams_page_decides(
     client = make_client(**storing)
     assert get(client, PAGE).status_code == 404
     assert get(client).status_code == 404
+
+
+def test_a_yank_follows(make_client: MakeClient, storing: dict[str, str], elsewhere: PackageIndex) -> None:
+    """With the next download."""
+    fill(make_client(**storing))
+    elsewhere.projects["flask"][0]["yanked"] = "unsafe"
+    client = make_client(**storing)
+    assert get(client).data == CONTENT
+    wait_for(lambda: files(client, STORED)[FLASK].get("yanked") == "unsafe")
+
+
+def test_a_project_that_upstream_quarantines(
+    make_client: MakeClient, storing: dict[str, str], elsewhere: PackageIndex
+) -> None:
+    """It offers nothing from then on, also while upstream is down, by a server that never saw its page."""
+    fill(make_client(**storing))
+    elsewhere.keys["project-status"] = {"status": "quarantined", "reason": "malware"}
+    elsewhere.projects["flask"] = []
+    client = make_client(**storing)
+    assert files(client) == {}
+    wait_for(lambda: "quarantined" in get(client, STORED, Accept=JSON["Accept"]).text)
+    elsewhere.answer = lambda _: Response("down", 503)
+    for offline in ("no", "yes"):
+        other = make_client(**storing, PYOCI_UPSTREAM_OFFLINE=offline)
+        answer = get(other, PAGE, Accept=JSON["Accept"])
+        assert (answer.status_code, answer.get_json()["files"]) == (200, [])
+        assert answer.get_json()["project-status"] == {"status": "quarantined", "reason": "malware"}
+        assert get(other).status_code in {403, 404}
+
+
+def test_what_the_format_cannot_hold(client: FlaskClient, elsewhere: PackageIndex, lines: Lines) -> None:
+    """It is served as with `proxy`. The log says once why it isn't stored."""
+    name, content = make_wheel("flask", f"1.0+{'a' * 130}")
+    elsewhere.add(name, content)
+    for _ in range(3):
+        assert download_all(client)[name] == content
+    wait_for(lambda: {FLASK, SDIST} == files(client, STORED).keys())
+    [line] = [line for line in lines.read_lines() if line["event"] == "copy refused"]
+    assert (line["file"], line["level"]) == (name, "warning")
+    assert "can't be a tag" in line["reason"]
+
+
+@pytest.mark.parametrize("password", ["right", "wrong"])
+def test_the_operators_credentials(
+    make_client: MakeClient, storing: dict[str, str], tmp_path: Path, lines: Lines, password: str
+) -> None:
+    """They are sent to the store's registry, and are in no line of the log."""
+    users = tmp_path / "htpasswd"
+    users.write_bytes(b"operator:" + bcrypt.hashpw(b"right-secret", bcrypt.gensalt(4)) + b"\n")
+    login = tmp_path / "login"
+    login.write_text(f"operator:{password}-secret\n")
+    registry = create_registry_app(tmp_path / "remote", htpasswd=Htpasswd(users), local_only=False)
+    with served(registry) as url:
+        settings = {
+            **storing,
+            "PYOCI_UPSTREAM_STORE": f"{url}/upstream",
+            "PYOCI_UPSTREAM_STORE_CREDENTIALS": str(login),
+            "PYOCI_REGISTRIES": f"lab={url}",
+            "PYOCI_LOG": "debug",
+        }
+        client = make_client(**settings)
+        assert download_all(client) == {FLASK: CONTENT, SDIST: SOURCE}
+        own = {"Authorization": Basic("operator", "right-secret").header()}
+
+        def stored() -> bool:
+            return client.get("/lab/upstream/flask/", headers=own).status_code == 200
+
+        if password == "right":  # not a password
+            wait_for(stored)
+        else:
+            wait_for(lambda: len(attempts(lines)) == 2 * 3)
+            assert not stored()
+    assert "-secret" not in lines.getvalue()
 
 
 class TestPrivateProjects:
