@@ -59,7 +59,7 @@ def checked(rules: Rules, settings: Circumstances) -> Rules:
     if rules.enforced and not settings.serves_files:
         raise ValueError(
             "rules can't be enforced on files that clients download elsewhere;"
-            ' expected PYOCI_UPSTREAM_FILES=proxy, or mode = "report" in PYOCI_UPSTREAM_RULES'
+            ' expected PYOCI_UPSTREAM_FILES=proxy or store, or mode = "report" in PYOCI_UPSTREAM_RULES'
         )
     return rules
 

@@ -1,0 +1,81 @@
+"""Rules for copies of upstream's files that are stored: while upstream is there, down, and offline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.wrappers import Response
+
+from tests.flows.conftest import MakeClient
+from tests.flows.test_main_job import JSON
+from tests.flows.test_upstream_store import FLASK, PAGE, SDIST, URL, elsewhere, fill, forget, get, storing
+from tests.upstream.test_osv_dump import affected, write
+from tests.upstreams import PackageIndex
+
+__all__ = ["elsewhere", "storing"]
+
+RULES = {
+    "blocked": '[[block]]\nprojects = ["flask"]\nkinds = ["wheel"]\nreason = "no"',
+    "not-allowed": '[[allow]]\nprojects = ["flask"]\nkinds = ["sdist"]\nreason = "no"',
+    "min-age": '[min-age]\nage = "520w"\nexcept = ["other"]',
+    "malware": "",
+}
+
+
+@pytest.fixture
+def rules(tmp_path: Path, storing: dict[str, str]) -> Path:
+    path = tmp_path / "rules.toml"
+    path.write_text("")
+    storing["PYOCI_UPSTREAM_RULES"] = str(path)
+    return path
+
+
+def states(make_client: MakeClient, storing: dict[str, str], elsewhere: PackageIndex) -> list[FlaskClient]:
+    """Servers with upstream, without it, without it and the folder, and offline."""
+    there = make_client(**storing)
+    there.get(PAGE)
+    elsewhere.answer = lambda _: Response("down", 503)
+    down = make_client(**storing)
+    forget(storing)
+    return [there, down, make_client(**storing), make_client(**storing, PYOCI_UPSTREAM_OFFLINE="yes")]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_stored_file_is_withheld(
+    make_client: MakeClient,
+    storing: dict[str, str],
+    elsewhere: PackageIndex,
+    rules: Path,
+    tmp_path: Path,
+    rule: str,
+) -> None:
+    """It was stored before there was a rule. It is neither on the page nor at its address."""
+    fill(make_client(**storing))
+    rules.write_text(RULES[rule])
+    if rule == "malware":
+        write(tmp_path / "osv", "MAL-2026-1", affected("flask", versions=["3.1.0"]))
+        storing["PYOCI_OSV_DUMP"] = str(tmp_path / "osv")
+    for client in states(make_client, storing, elsewhere):
+        page = get(client, PAGE, **JSON)
+        assert page.status_code == 200
+        assert page.headers["X-PyOCI-Withheld"].endswith(f"; {rule}")
+        shown = [file["filename"] for file in page.get_json()["files"]]
+        assert shown == ([SDIST] if rule in {"blocked", "not-allowed"} else [])
+        for tail in ("", ".metadata"):
+            assert (get(client, f"{PAGE}{URL}{tail}").status_code, FLASK in shown) == (403, False)
+
+
+def test_a_quarantined_project_offers_no_copies(
+    make_client: MakeClient, storing: dict[str, str], elsewhere: PackageIndex, rules: Path, tmp_path: Path
+) -> None:
+    """Its page is remembered: nothing is offered while upstream is down, or offline, either."""
+    fill(make_client(**storing))
+    storing["PYOCI_CACHE_URL"] = f"file://{tmp_path / 'cache'}"  # the page from before isn't in it
+    elsewhere.keys = {"project-status": {"status": "quarantined", "reason": "taken over"}}
+    assert get(make_client(**storing), PAGE).status_code == 200
+    for client in states(make_client, storing, elsewhere):
+        assert get(client, PAGE, **JSON).get_json()["files"] == []
+        answer = get(client)
+        assert (answer.status_code, "has quarantined the project" in answer.text) == (403, True)
