@@ -116,6 +116,7 @@ def create_app(
         rules_version=rules.version if rules is not None else context.no_rules,
         osv=_osv(settings, gateway, backend),
         log_user=settings.log_user,
+        record_publisher=settings.record_publisher,
     )
     blueprints.register(app, site)
     app.extensions[WORKER] = _for_worker(settings, site, transport.bulkheads)

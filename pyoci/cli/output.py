@@ -14,7 +14,8 @@ import click
 from pyoci.cli import schema
 
 if TYPE_CHECKING:
-    from pyoci.library import File
+    from pyoci.cli.audit import AuditLog
+    from pyoci.library import File, Index
 
 _DIGITS = 12  # of a digest in a table on a terminal
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
@@ -23,8 +24,14 @@ _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 class Output:
     """stdout gets the document or the table; everything else goes to stderr."""
 
-    def __init__(self, *, as_json: bool = False) -> None:
+    def __init__(self, *, as_json: bool = False, audit: AuditLog | None = None) -> None:
         self.as_json = as_json
+        self._audit = audit
+
+    def audited(self, action: str, index: Index, project: str, file: str = "", **facts: Any) -> None:
+        """Write a change, or its failure, to the file of --audit."""
+        if self._audit is not None:
+            self._audit.write(action, index.address, project, file, **facts)
 
     def show(self, document: dict[str, Any], for_people: Callable[[], None]) -> None:
         """Print the verb's one document as JSON, or what people get instead."""

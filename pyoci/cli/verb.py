@@ -9,7 +9,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from pyoci.cli.output import Output
 from pyoci.cli.schema import Schema
 
 if TYPE_CHECKING:
+    from pyoci.cli.audit import AuditLog
     from pyoci.library import Basic, Index
 
 DIRECTORY = "pyoci-data"  # of the embedded registry, if PYOCI_EMBEDDED names no other
@@ -27,6 +28,12 @@ _LOGIN = (
     click.Option(["--username"], metavar="NAME", help="The user name; needs --password-stdin."),
     click.Option(["--password-stdin"], is_flag=True, help="Read the password or token from stdin."),
     click.Option(["--netrc"], is_flag=True, help="Also look for the password in ~/.netrc."),
+)
+_AUDIT = click.Option(
+    ["--audit"],
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Append a line of JSON to FILE for each change.",
 )
 _JSON = click.Option(["as_json", "--json"], is_flag=True, help="Print one JSON document.")
 
@@ -54,22 +61,25 @@ def verb(
     indexes: Sequence[str] = (),
     creates: bool = False,
     takes_netrc: bool = False,
+    changes: bool = False,
 ) -> Callable[[Function], Verb]:
     """Make a command of a function. Its docstring is the help, its click decorators are the parameters.
 
     `indexes` names arguments that come first: each is an address, and the function gets the opened Index. Of
     two, the first is a source and the second a target, which the login is for. `creates`: the last one may be
     a folder that isn't there yet. `takes_netrc`: the function opens another index itself, and gets `netrc`,
-    which says whether --netrc was given. A verb with a `document` has --json. The function gets an Output,
-    and returns the exit code; None is 0.
+    which says whether --netrc was given. A verb that `changes` something has --audit, one with a `document`
+    has --json. The function gets an Output, and returns the exit code; None is 0.
     """
 
     def decorate(function: Function) -> Verb:
         declared: list[click.Parameter] = list(reversed(getattr(function, "__click_params__", [])))
 
         def run(**options: Any) -> int | None:
-            output = Output(as_json=options.pop("as_json", False))
             with ExitStack() as opened:
+                path = options.pop("audit", None)
+                audit = None if path is None else opened.enter_context(closing(_audit_log(path)))
+                output = Output(as_json=options.pop("as_json", False), audit=audit)
                 more = {"netrc": options["netrc"]} if takes_netrc else {}
                 if indexes:
                     _open_all(indexes, options, opened, create=creates)
@@ -84,12 +94,19 @@ def verb(
             params=[
                 *(click.Argument([name]) for name in indexes),
                 *declared,
+                *((_AUDIT,) if changes else ()),
                 *(_LOGIN if indexes else ()),
                 *((_JSON,) if document else ()),
             ],
         )
 
     return decorate
+
+
+def _audit_log(path: Path) -> AuditLog:
+    from pyoci.cli.audit import AuditLog
+
+    return AuditLog(path)
 
 
 def _name(function: Function) -> str:

@@ -115,6 +115,14 @@ used if ``PYOCI_LOG`` is not set; the parts of it that PyOCI doesn't know are ig
         """\
 With ``no`` the log has no user names of Basic credentials. It never has passwords and tokens.""",
     )
+    record_publisher: bool = setting(
+        "PYOCI_RECORD_PUBLISHER",
+        values.yes_or_no,
+        "no",
+        """\
+With ``yes`` each published file has the user name of the Basic credentials in an annotation, and the JSON
+page shows it (``_publisher``). Everybody who may read the project can read it.""",
+    )
     export: values.Export = combined(
         values.Export.read,
         Variable(

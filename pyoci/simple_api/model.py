@@ -237,6 +237,9 @@ class File(NamedTuple):
     version: Version | None = None  # None: the file name has it
     project_urls: Mapping[str, str] = MappingProxyType({})  # URL by label
 
+    # Only the JSON page shows this, under a key of our own (PEP 691), and pages for people.
+    publisher: str | None = None  # the user who has published it
+
 
 @dataclass(frozen=True, slots=True)
 class ProjectStatus:

@@ -22,8 +22,9 @@ from pyoci.simple_api.model import API_VERSION, FIELDS, File, Page, best_hash, l
 _AT_ONCE = 200  # files
 _META = {"api-version": API_VERSION}
 # The keys of a file's JSON: those that every file has, and those of FIELDS; and their values in a File.
-_NAMES = {"filename", "url", "hashes", *(field.attribute for field in FIELDS)}
-_KEYS = tuple(name.replace("_", "-") for name in File._fields if name in _NAMES)
+_NAMES = {"filename", "url", "hashes", "publisher", *(field.attribute for field in FIELDS)}
+_OWN = {"publisher": "_publisher"}  # keys that begin with an underscore are an index's own (PEP 691)
+_KEYS = tuple(_OWN.get(name) or name.replace("_", "-") for name in File._fields if name in _NAMES)
 _values = itemgetter(*(position for position, name in enumerate(File._fields) if name in _NAMES))
 # For HTML: a field's position in a File, the beginnings of its attributes, and the field.
 _ATTRIBUTES = [

@@ -38,12 +38,14 @@ REQUIRES_PYTHON = "com.pyoci.requires_python"
 CONFIG_DIGEST = "com.pyoci.config_digest"
 CORE_METADATA = "com.pyoci.core_metadata"
 YANKED = "com.pyoci.yanked"
+PUBLISHER = "com.pyoci.publisher"
 UPSTREAM_URL = "com.pyoci.upstream_url"
 PROVENANCE = "com.pyoci.provenance"
 CHANGED = "com.pyoci.changed"
 UPLOAD = "com.pyoci.upload"
 
 OURS = "com.pyoci."
+PUBLISHER_LIMIT = 255  # characters
 _HEX = re.compile(r"[0-9a-f]{64}")
 _WEB_URL = re.compile(r"https?://[!-~]{1,2048}", re.IGNORECASE)
 
@@ -129,10 +131,15 @@ class Entry:
             requires_python=annotations.get(REQUIRES_PYTHON) or None,
             core_metadata=annotations[CORE_METADATA] if self.has_core_metadata else None,
             yanked=annotations.get(YANKED),
+            publisher=_publisher(annotations.get(PUBLISHER, "")),
             upstream_url=_web_url(annotations.get(UPSTREAM_URL, "")),
             provenance=annotations[PROVENANCE] if self.has_provenance else None,
             project_urls=_project_urls(annotations.get(PROJECT_URLS, "")),
         )
+
+
+def _publisher(name: str) -> str | None:
+    return name if name.isprintable() and 0 < len(name) <= PUBLISHER_LIMIT else None
 
 
 def is_package(image_index: ImageIndex) -> bool:

@@ -61,6 +61,7 @@ class PackageFile:
     core_metadata: str | None = None  # sha256 hex of METADATA; None if `.metadata` is not served
     yanked: str | None = None  # the reason, "" if none was given; None: not yanked (PEP 592)
     project_urls: Mapping[str, str] = field(default_factory=dict)
+    publisher: str | None = None  # the user who has published it, where that is recorded
     upstream_url: str | None = None  # of the file that this is a copy of
     provenance: str | None = None  # sha256 hex of the provenance that is stored with it (PEP 740)
 
@@ -88,6 +89,7 @@ class PackageFile:
             None if self.yanked is None else self.yanked or True,
             self.distribution.version,
             self.project_urls,
+            self.publisher,
         )
 
 
@@ -240,6 +242,7 @@ class Upload:
     classifiers: tuple[str, ...] = ()
     project_urls: tuple[str, ...] = ()  # "Label, URL"
     attestations: str = field(default="", repr=False)  # a JSON array (PEP 740); "" if there are none
+    publisher: str = ""  # the user who sends it, where that is recorded; no field of the form sets it
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,9 +103,7 @@ class _Projects:
 
 class PackageStore:
     """Python packages kept in registries. One for the process; the caller comes with each call. `catalog` has
-    the lists of projects.
-
-    Methods raise the errors of `pyoci.errors`.
+    the lists of projects. Methods raise the errors of `pyoci.errors`.
     """
 
     def __init__(
@@ -263,9 +261,7 @@ class PackageStore:
         imported: Imported | None = None,
     ) -> Published:
         """Store an uploaded file. It is streamed while it arrives if the order of the form's fields allows
-        that. An UploadAddress may mean one of several namespaces.
-
-        Raises AlreadyExists, and InvalidRequest; then nothing is stored.
+        that. Raises AlreadyExists, and InvalidRequest; then nothing is stored.
         """
         incoming = IncomingFile(form, self._now(), imported)
         name = incoming.distribution.name
@@ -278,11 +274,12 @@ class PackageStore:
 
     def yank(
         self, namespace: Namespace, name: ProjectName, target: str, reason: str | None, caller: Credentials
-    ) -> None:
-        """Yank a file or a whole version; `reason` may be empty, None takes it back (PEP 592)."""
+    ) -> tuple[str, ...]:
+        """Yank a file or a version (PEP 592). A `reason` of None takes that back. Returns the hashes."""
         project = self._project(namespace, name, caller, publishing=True)
-        self._publisher.yank(project, target, reason)
+        hashes = self._publisher.yank(project, target, reason)
         self.catalog.updater.refresh(project)
+        return hashes
 
     def set_status(
         self, namespace: Namespace, name: ProjectName, status: str, reason: str, caller: Credentials
@@ -294,8 +291,11 @@ class PackageStore:
             raise NotFound(f"there is no project {name} here")
         self._publisher.set_status(project, wanted)
 
-    def delete(self, namespace: Namespace, name: ProjectName, target: str, caller: Credentials) -> None:
-        """Delete a file or a whole version. Raises NotSupported if the registry can't delete."""
+    def delete(
+        self, namespace: Namespace, name: ProjectName, target: str, caller: Credentials
+    ) -> tuple[str, ...]:
+        """Delete a file or a whole version. Raises NotSupported if the registry can't. Returns the hashes."""
         project = self._project(namespace, name, caller, publishing=True)
-        self._publisher.delete(project, target)
+        hashes = self._publisher.delete(project, target)
         self.catalog.updater.refresh(project)
+        return hashes

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 import structlog
 
+AUDIT = "audit"  # the room of the audit log, which a higher level for the other rooms leaves on
 _RANK = {"debug": 10, "info": 20, "warning": 30, "error": 40, "off": 99}
 # User info in a URL, in any field. The web package refuses such addresses, but logs them first.
 _USER_INFO = re.compile(r"[^/\s]*@")
@@ -69,11 +70,13 @@ class Log:
                 self.listener(event, f"pyoci.{room}", level, shown)
 
     def _level(self, room: str) -> str:
+        lines = "off" if self._default == "off" else "info"
+        fallback = lines if room == AUDIT else self._rooms.get("", self._default)
         while room:
             if room in self._rooms:
                 return self._rooms[room]
             room = room.rpartition(".")[0]
-        return self._rooms.get("", self._default)
+        return fallback
 
 
 def _without_user_info(fact: object) -> object:

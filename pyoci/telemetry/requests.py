@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 
 from pyoci.telemetry.listening import TELEMETRY, Served, Telemetry
-from pyoci.telemetry.logs import Log
+from pyoci.telemetry.logs import AUDIT, Log
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _PATH_LIMIT = 500  # characters
 _NAME_LIMIT = 255  # characters of a user's, project's or file's name
+_HASHES = 1000  # of the files of a version that is yanked or deleted
 
 
 class RequestLog:
@@ -77,6 +78,9 @@ class RequestLog:
             origin=environ.get("pyoci.origin"),
             complete=None if record.complete else False,
         )
+        audit = environ.get("pyoci.audit")
+        if audit is not None:
+            self._log.write("audit", room=AUDIT, level="info", **_audited(record, audit))
         if self._telemetry is not None and record.served is not None:
             self._telemetry.end(
                 record.served,
@@ -86,6 +90,27 @@ class RequestLog:
                 sent=record.bytes,
                 complete=record.complete,
             )
+
+
+def _audited(record: _RequestRecord, audit: Mapping[str, Any]) -> dict[str, Any]:
+    """The audit line of a request that was to change something. `audit` is what the web package knows."""
+    environ = record.environ
+    registry, error = environ.get("pyoci.registry"), str(environ.get("pyoci.error", ""))
+    done, refused = record.status < 400, error.partition(":")[0] or str(record.status)
+    facts = {
+        "action": audit["action"],
+        "registry": None if registry is None else str(registry),
+        "repository": audit.get("repository") or environ.get("pyoci.path"),
+        "file": _cut(environ.get("pyoci.file")),
+        "sha256": list(audit.get("sha256") or ())[:_HASHES],
+        "status": audit.get("status"),
+        "reason": audit.get("reason"),
+        "result": "done" if done else refused,
+        "user": _cut(environ.get("pyoci.user")),
+        "caller": environ.get("pyoci.caller"),
+        "client": audit.get("client"),
+    }
+    return {name: fact for name, fact in facts.items() if fact}
 
 
 def _level(status: int) -> str:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from flask import Blueprint, Flask, Response, request
 
 from pyoci.errors import NotFound
-from pyoci.web import admission, answers, body, errors, people
+from pyoci.web import admission, answers, audit, body, errors, people
 from pyoci.web.changes import changes
 from pyoci.web.context import EXTENSION, Site, locate, site
 from pyoci.web.files import DigestConverter, FilenameConverter, files
@@ -102,6 +102,7 @@ def register(app: Flask, site: Site) -> None:
         app.register_blueprint(blueprint, url_prefix=prefix)
     errors.register_errors(app)
     app.before_request(set_route)
+    app.before_request(audit.begin)
     app.before_request(admission.refuse_by_head)
     patience = replace(site.patience, cap=max(2 * site.max_body, site.patience.cap))
     reading = body.ReadToTheEnd(app.wsgi_app, patience)

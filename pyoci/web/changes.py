@@ -5,12 +5,14 @@ from __future__ import annotations
 from flask import Blueprint, Response, request
 
 from pyoci.errors import InvalidRequest, NotSupported
-from pyoci.store.status import checked_reason
-from pyoci.web import answers
+from pyoci.store.status import REASON_LIMIT, checked_reason
+from pyoci.web import answers, audit
 from pyoci.web.body import SMALL_BODY, read_json
 from pyoci.web.context import ResolvedRequest, body, resolve, site
 
 changes = Blueprint("changes", __name__)
+
+_SHORT = 40  # characters of a status that may be none
 
 _EXPECTED_YANK = 'expected JSON, {"yanked": "reason"} or {"yanked": true} or {"yanked": false}'
 _EXPECTED_STATUS = 'expected JSON, {"status": "archived"} or {"status": "archived", "reason": "why"}'
@@ -33,8 +35,10 @@ def yank(path: str, target: str) -> Response:
         return _set_status(resolve(f"{path}/{target}"), change)
     request.environ["pyoci.file"] = target
     namespace, name = resolved.project()
+    audit.note_project(namespace, name)
     reason = _read_yank(change)
-    site().store.yank(namespace, name, target, reason, resolved.caller)
+    audit.note(action="unyank" if reason is None else "yank", reason=reason)
+    audit.note(sha256=site().store.yank(namespace, name, target, reason, resolved.caller))
     return answers.text(f"{target} is {'no longer yanked' if reason is None else 'yanked'}")
 
 
@@ -44,7 +48,8 @@ def delete(path: str, target: str) -> Response:
     request.environ["pyoci.file"] = target
     resolved = resolve(path)
     namespace, name = resolved.project()
-    site().store.delete(namespace, name, target, resolved.caller)
+    audit.note_project(namespace, name)
+    audit.note(sha256=site().store.delete(namespace, name, target, resolved.caller))
     return answers.text(f"{target} is deleted")
 
 
@@ -61,6 +66,8 @@ def refuse_change(path: str, digest: str, target: str) -> Response:
 
 def _set_status(resolved: ResolvedRequest, change: object) -> Response:
     namespace, name = resolved.project()
+    audit.note_project(namespace, name)
+    audit.note(action="status")
     match change:
         case {"status": str(status), **rest} if not rest:
             reason = ""
@@ -68,6 +75,7 @@ def _set_status(resolved: ResolvedRequest, change: object) -> Response:
             pass
         case _:
             raise InvalidRequest(f"the body has the wrong content; {_EXPECTED_STATUS}")
+    audit.note(status=status[:_SHORT], reason=reason[:REASON_LIMIT])
     site().store.set_status(namespace, name, status, reason.strip(), resolved.caller)
     return answers.text(f"{name} is {status}")
 

@@ -77,7 +77,7 @@ class Site:
     `upstream_files` serves the files of upstream's pages; without it clients fetch them where the pages say.
     `rules_version` differs after each change of the rules for upstream's pages. `osv` relays questions about
     vulnerabilities. `key` is the key of the hashes that identify callers in the log. `log_user`: whether the
-    log has user names, too.
+    log has user names, too. `record_publisher`: whether a published file gets its publisher's user name.
     """
 
     store: PackageStore
@@ -100,6 +100,7 @@ class Site:
     pages: RenderedPages = field(default_factory=RenderedPages)
     key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     log_user: bool = True
+    record_publisher: bool = False
 
     def body_limit(self, method: str, path: str) -> int:
         """The most bytes that a request's body may have: 0 for a probe, `max_body` for an upload."""
@@ -248,6 +249,12 @@ def resolve(path: str, *, fresh: bool = False) -> ResolvedRequest:
     if isinstance(caller, Anonymous):
         caller = site().lend(registry, environ)
     environ["pyoci.caller"] = fingerprint(caller, site().key)[:16]
-    if site().log_user and isinstance(caller, Basic) and caller.password not in _NO_PASSWORDS:
-        environ["pyoci.user"] = caller.username
+    if site().log_user:
+        environ["pyoci.user"] = user_of(caller)
     return ResolvedRequest(registry, address, caller, fresh)
+
+
+def user_of(caller: Credentials) -> str | None:
+    """The user name of Basic credentials, unless it may be a token."""
+    is_named = isinstance(caller, Basic) and caller.password not in _NO_PASSWORDS
+    return caller.username if is_named and isinstance(caller, Basic) else None

@@ -7,6 +7,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import BinaryIO
 
 from flask import Blueprint, Response, request
@@ -14,10 +15,11 @@ from werkzeug.sansio.multipart import Data, Field, File
 
 from pyoci.errors import InvalidRequest, PyOCIError
 from pyoci.oci.registries import DEFAULT
+from pyoci.store.layout import PUBLISHER_LIMIT
 from pyoci.store.models import Upload
-from pyoci.web import answers, fields, multipart
+from pyoci.web import answers, audit, fields, multipart
 from pyoci.web.body import PIECE, RequestBody
-from pyoci.web.context import body, resolve, site
+from pyoci.web.context import body, resolve, site, user_of
 
 upload = Blueprint("upload", __name__)
 
@@ -33,10 +35,14 @@ def publish(path: str) -> Response:
     content_type = request.headers.get("Content-Type", "")
     counted = here.events.outcome("uploads")
     with counted, received(body(), content_type, here.max_body, here.spool) as form:
+        if here.record_publisher:
+            form.publisher = (user_of(resolved.caller) or "")[:PUBLISHER_LIMIT]
         try:
             published = here.store.publish(address, form, resolved.caller)
         finally:
             request.environ["pyoci.project"], request.environ["pyoci.file"] = form.project, form.filename
+            audit.note_project(address.namespace, form.project or "")
+        audit.note(repository=published.repository.name, sha256=[published.file.sha256])
         if address.alias_of is not None:
             resolved.leave_path(published.repository.name.rpartition("/")[0])
         if form.ignored:
@@ -81,6 +87,7 @@ class Form:
         self._filename: str | None = None
         self._arriving = False  # whether bytes of the file come next
         self._size = 0  # of the file's bytes that have arrived
+        self.publisher = ""  # the user who sends it, where that is recorded
 
     @property
     def ignored(self) -> tuple[str, ...]:
@@ -124,7 +131,8 @@ class Form:
         for event in self._events:
             self._take(event)
         self._spool.seek(0)
-        return self._fields.upload(self._filename, self._spool, self._size)
+        upload = self._fields.upload(self._filename, self._spool, self._size)
+        return replace(upload, publisher=self.publisher)
 
     def _read_ahead(self) -> None:
         while self._filename is None and (event := next(self._events, None)) is not None:

@@ -30,9 +30,19 @@ def page(**values: Any) -> Page:
 
 
 def test_every_key_of_json_is_declared() -> None:
-    """Three keys that every file has, and two that only the legacy JSON has, are no row of FIELDS."""
-    others = {"filename", "url", "hashes", "version", "project_urls"}
+    """Three keys that every file has, two that only the legacy JSON has, and one of our own, which isn't
+    read, are no row of FIELDS.
+    """
+    others = {"filename", "url", "hashes", "version", "project_urls", "publisher"}
     assert sorted({*File._fields} - others) == sorted(field.attribute for field in FIELDS)
+
+
+def test_a_publisher_is_written_and_not_read() -> None:
+    """Under a key of our own (PEP 691). Another index's page can't name one."""
+    written = page(publisher="alice")
+    assert b'"_publisher":"alice"' in page_json(written)
+    assert b"alice" not in page_html(written)
+    assert read_json(page_json(written), "hello-world", "") == page()
 
 
 @pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.key)

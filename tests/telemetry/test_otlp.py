@@ -172,6 +172,30 @@ class TestSpans:
         assert collector.total("http.client.request.duration") == 5
         assert [header == PARENT for header in told] == [False, False, False, True, True]
 
+    def test_audit_lines_are_all_sent(self, collector: Collector) -> None:
+        """Also those of requests over the rate limit."""
+        limit = RateLimit(rate=0, burst=1)
+        telemetry = Telemetry(lambda: Otlp(Endpoint(collector.url), {}, "1", limit))
+        log = Log(stream=io.StringIO())
+        telemetry.events(log)
+
+        def application(environ: Any, start_response: Any) -> list[bytes]:
+            environ["pyoci.audit"] = {"action": "publish", "sha256": ["12ab"], "client": "twine/7.0.0"}
+            start_response("200 OK", [])
+            return [b"ok"]
+
+        client = Client(RequestLog(application, log, telemetry=telemetry))
+        for _ in range(3):
+            client.post("/").close()
+        telemetry.stop(PATIENCE)
+        rooms = [
+            attribute.value.string_value
+            for record in collector.records()
+            for attribute in record.attributes
+            if attribute.key == "pyoci.room"
+        ]
+        assert sorted(rooms) == ["pyoci.audit"] * 3 + ["pyoci.web"]
+
 
 class TestRecords:
     """The log lines."""

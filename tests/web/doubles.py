@@ -248,10 +248,12 @@ class MemoryStore:
 
     def yank(
         self, namespace: Namespace, name: ProjectName, target: str, reason: str | None, caller: Credentials
-    ) -> None:
+    ) -> tuple[str, ...]:
         self._asked("yank", caller, str(namespace), name, target, reason)
-        for filename, kept in self._targets(namespace, name, target).items():
+        targets = self._targets(namespace, name, target)
+        for filename, kept in targets.items():
             self._project(namespace, name)[filename].file = replace(kept.file, yanked=reason)
+        return tuple(kept.file.sha256 for kept in targets.values())
 
     def set_status(
         self, namespace: Namespace, name: ProjectName, status: str, reason: str, caller: Credentials
@@ -260,10 +262,14 @@ class MemoryStore:
         self._project(namespace, name)
         parse_status(status, reason)
 
-    def delete(self, namespace: Namespace, name: ProjectName, target: str, caller: Credentials) -> None:
+    def delete(
+        self, namespace: Namespace, name: ProjectName, target: str, caller: Credentials
+    ) -> tuple[str, ...]:
         self._asked("delete", caller, str(namespace), name, target)
-        for filename in self._targets(namespace, name, target):
+        targets = self._targets(namespace, name, target)
+        for filename in targets:
             del self._project(namespace, name)[filename]
+        return tuple(kept.file.sha256 for kept in targets.values())
 
     def _asked(self, call: str, caller: Credentials, *arguments: Any) -> None:
         self.calls.append((call, *arguments))

@@ -14,6 +14,7 @@ from pyoci.errors import PyOCIError
 from pyoci.library import Index
 from pyoci.library.targets import Target
 
+_ACTIONS = {"yanked": "yank", "unyanked": "unyank", "deleted": "delete"}
 _DOCUMENT = schema.record(
     index=schema.text("The address of the index."),
     changed=schema.listed("The targets that were changed, as they were given.", schema.text("A target.")),
@@ -31,6 +32,7 @@ _DOCUMENT = schema.record(
     ),
     document=_DOCUMENT,
     indexes=("index",),
+    changes=True,
 )
 @click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
 @click.option("--reason", default="", help="One line that clients show.")
@@ -49,6 +51,7 @@ def yank(output: Output, index: Index, targets: tuple[str, ...], reason: str) ->
     examples=("pyoci unyank ghcr.io/acme hello-world==1.0",),
     document=_DOCUMENT,
     indexes=("index",),
+    changes=True,
 )
 @click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
 def unyank(output: Output, index: Index, targets: tuple[str, ...]) -> int:
@@ -68,6 +71,7 @@ def unyank(output: Output, index: Index, targets: tuple[str, ...]) -> int:
     ),
     document=_DOCUMENT,
     indexes=("index",),
+    changes=True,
 )
 @click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
 @click.option("--yes", is_flag=True, help="Don't ask.")
@@ -98,11 +102,14 @@ def _change(
     targets = [(text, Target.parse(text)) for text in texts]  # a typing error changes nothing
     changed, failed = [], []
     for text, target in targets:
+        error = None
         try:
             work(target)
             changed.append(text)
         except PyOCIError as exc:
             failed.append((text, exc))
+            error = exc
+        output.audited(_ACTIONS[word], index, target.project, target.name, error=error)
     document = {
         "index": index.address,
         "changed": changed,

@@ -47,6 +47,7 @@ _Errors = dict[tuple[str, str], str]
     ),
     document=_DOCUMENT,
     indexes=("index",),
+    changes=True,
 )
 @click.argument("projects", metavar="[PROJECT]...", nargs=-1)
 @click.option("--keep", type=click.IntRange(0), metavar="N", help="Keep the N newest versions.")
@@ -114,11 +115,14 @@ def _delete(output: Output, index: Index, found: list[PrunedVersion]) -> _Errors
     """Delete versions. Returns why some couldn't be deleted."""
     errors: _Errors = {}
     for each in found:
+        hashes, error = [file.sha256 for file in each.files], None
         try:
             index.delete(each.project, str(each.version))
         except PyOCIError as exc:
+            error = exc
             errors[each.project, str(each.version)] = exc.message
             output.note(f"{each.project} {each.version} was not deleted: {exc.message}")
+        output.audited("prune", index, each.project, str(each.version), sha256=hashes, error=error)
     return errors
 
 

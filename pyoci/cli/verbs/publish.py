@@ -40,6 +40,7 @@ _DOCUMENT = schema.record(
     ),
     document=_DOCUMENT,
     indexes=("index",),
+    changes=True,
 )
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @click.option("--dry-run", is_flag=True, help="Verify the files, and write nothing.")
@@ -68,6 +69,7 @@ def command(output: Output, index: Index, files: tuple[str, ...], dry_run: bool,
         ):
             for outcome in outcomes:
                 bars.end(outcome.path)
+                _audit(output, index, outcome)
                 found.append(outcome)
     output.show(_document(index, found, dry_run), lambda: _print(output, found, dry_run))
     errors = [outcome.error for outcome in found if outcome.error is not None]
@@ -78,6 +80,18 @@ def command(output: Output, index: Index, files: tuple[str, ...], dry_run: bool,
         return DONE
     refused = all(isinstance(error, Unauthorized | Denied) for error in errors)
     return NOT_ALLOWED if refused and len(errors) == len(found) else FAILED
+
+
+def _audit(output: Output, index: Index, outcome: Outcome) -> None:
+    file = outcome.file
+    output.audited(
+        "publish",
+        index,
+        "" if file is None else file.project,
+        outcome.path.name,
+        sha256=() if file is None else (file.sha256,),
+        error=outcome.error,
+    )
 
 
 def _document(index: Index, outcomes: list[Outcome], dry_run: bool) -> dict[str, object]:

@@ -7,6 +7,7 @@ import click
 from pyoci.cli import schema
 from pyoci.cli.output import Output
 from pyoci.cli.verb import verb
+from pyoci.errors import PyOCIError
 from pyoci.library import Index
 
 STATUSES = ("active", "archived", "deprecated", "quarantined")
@@ -25,6 +26,7 @@ STATUSES = ("active", "archived", "deprecated", "quarantined")
         reason=schema.nullable(schema.text("The reason, where one was given.")),
     ),
     indexes=("index",),
+    changes=True,
 )
 @click.argument("project")
 @click.argument("status", type=click.Choice(STATUSES), required=False)
@@ -38,7 +40,7 @@ def command(output: Output, index: Index, project: str, status: str | None, reas
     if reason and status is None:
         raise click.UsageError("--reason is for a new status; expected a STATUS as well")
     if status is not None:
-        index.set_status(project, status, reason)
+        _set(output, index, project, status, reason)
     found = index.project(project)
     document = {
         "index": index.address,
@@ -48,3 +50,14 @@ def command(output: Output, index: Index, project: str, status: str | None, reas
     }
     why = f": {found.status.reason}" if found.status.reason else ""
     output.show(document, lambda: output.line(f"{found.name} is {found.status.status}{why}"))
+
+
+def _set(output: Output, index: Index, project: str, status: str, reason: str) -> None:
+    error = None
+    try:
+        index.set_status(project, status, reason)
+    except PyOCIError as exc:
+        error = exc
+        raise
+    finally:
+        output.audited("status", index, project, error=error, status=status, reason=reason)

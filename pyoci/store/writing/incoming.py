@@ -175,6 +175,7 @@ def _verified(upload: Upload, hashes: _Hashes, now: datetime, imported: Imported
         imported=now if imported else None,
         upstream_url=_without_query(imported.upstream_url) if imported else "",
         provenance=_provenance(imported.provenance) if imported else "",
+        publisher=upload.publisher,
         unique=secrets.token_hex(8),
     )
 

@@ -22,6 +22,7 @@ from pyoci.store.layout import (
     PACKAGE_TYPE,
     PROJECT_URLS,
     PROVENANCE,
+    PUBLISHER,
     REQUIRES_PYTHON,
     SHA256,
     SIZE,
@@ -49,6 +50,7 @@ class NewFile:
     imported: datetime | None = None  # when it was imported; `created` is then that of another package index
     upstream_url: str = ""  # where it was imported from; "" if that isn't kept
     provenance: str = ""  # the document that another package index has for it; "" if there is none
+    publisher: str = ""  # the user who has published it; "" if that isn't kept
     unique: str  # makes the manifest unique: two uploads that shared one would be deleted together
 
     @property
@@ -117,6 +119,8 @@ class NewFile:
         }
         if self.metadata.requires_python:
             annotations[REQUIRES_PYTHON] = self.metadata.requires_python
+        if self.publisher:
+            annotations[PUBLISHER] = self.publisher
         if self.yanked is not None:
             annotations[YANKED] = self.yanked
         if self.upstream_url:

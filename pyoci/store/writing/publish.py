@@ -52,16 +52,21 @@ class Publisher:
         self._updater.update(project.session, project.repository, tag, _adding(project, tag, stored))
         return layout.Entry(stored.descriptor, stored.new.distribution).file(stored.new.sha256)
 
-    def yank(self, project: StoredProject, target: str, reason: str | None) -> None:
-        """Yank a file or a version. The reason may be empty; None takes the yank back (PEP 592)."""
+    def yank(self, project: StoredProject, target: str, reason: str | None) -> tuple[str, ...]:
+        """Yank a file or a version. The reason may be empty; None takes the yank back (PEP 592). Returns the
+        hashes of the files, as far as they are known.
+        """
         if reason is not None:
             checked_reason(reason)
-        self._edit(project, target, lambda entry: entry.annotated({layout.YANKED: reason}))
+        return _hashes(self._edit(project, target, lambda entry: entry.annotated({layout.YANKED: reason})))
 
-    def delete(self, project: StoredProject, target: str) -> None:
-        """Delete a file, or a version with all its files. Blobs stay: other versions may share them."""
-        digests = self._edit(project, target, lambda _entry: None)
-        steps.delete_manifests(project, digests)
+    def delete(self, project: StoredProject, target: str) -> tuple[str, ...]:
+        """Delete a file, or a version with all its files. Blobs stay: other versions may share them. Returns
+        the hashes of the files, as far as they are known.
+        """
+        entries = self._edit(project, target, lambda _entry: None)
+        steps.delete_manifests(project, (entry.digest for entry in entries))
+        return _hashes(entries)
 
     def set_status(self, project: StoredProject, status: ProjectStatus) -> None:
         """Set the status of a project. Of several that are set at the same time, one stays."""
@@ -102,17 +107,17 @@ class Publisher:
             self._updater.update(project.session, project.repository, tag, update)
         return project.complete(entry)
 
-    def _edit(self, project: StoredProject, target: str, edit: _Edit) -> Iterable[Digest]:
-        """Edit the entries of a file or version under every tag that has some. Returns the digests that they
-        had before. Raises NotFound if there are none.
+    def _edit(self, project: StoredProject, target: str, edit: _Edit) -> Collection[Descriptor]:
+        """Edit the entries of a file or version under every tag that has some. Returns the entries as they
+        were before. Raises NotFound if there are none.
         """
         tags, is_meant = _target(project, target)
-        edited: dict[_EntryKey, Digest] = {}
+        edited: dict[_EntryKey, Descriptor] = {}
 
         def updating(tag: Tag) -> IndexUpdate:
             def apply(present: ImageIndex | None) -> ImageIndex | None:
                 there = layout.entries(present, project.name, str(tag)) if present else ()
-                meant = {_entry_key(e.descriptor): e.descriptor.digest for e in there if is_meant(e)}
+                meant = {_entry_key(e.descriptor): e.descriptor for e in there if is_meant(e)}
                 edited.update(meant)
                 return self._edited(present, lambda each: edit(each) if _entry_key(each) in meant else each)
 
@@ -224,6 +229,12 @@ def _target(project: StoredProject, target: str) -> tuple[Collection[Tag], Calla
 
 def _manifests(image_index: ImageIndex | None) -> tuple[Descriptor, ...]:
     return image_index.manifests if image_index else ()
+
+
+def _hashes(entries: Iterable[Descriptor]) -> tuple[str, ...]:
+    """The SHA-256 of each file in hex, sorted."""
+    digests = (layout.blob_digest(entry) for entry in entries)
+    return tuple(sorted({digest.hex for digest in digests if digest is not None}))
 
 
 def _entry_key(entry: Descriptor) -> _EntryKey:
