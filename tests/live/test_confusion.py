@@ -42,7 +42,8 @@ class Attack:
 
     bait: PackageIndex
     url: str
-    careful_url: str  # of one that asks upstream also where the registry denies, but for private names
+    # Of one that asks upstream also where the registry denies, but for private names, and has its files.
+    careful_url: str
 
     def index(self, row: str, caller: str = USER, *, careful: bool = False) -> str:
         """The URL of the package index in a row's registry."""
@@ -71,7 +72,12 @@ def attack(servers: Servers, ports: Callable[[str], Port]) -> Iterator[Attack]:
             "PYOCI_BEARER_USERNAME": TOKEN_USER,
             "WEB_CONCURRENCY": "2",
         }
-        careful = {"PYOCI_PRIVATE_PROJECTS": "Acme_*", "PYOCI_UPSTREAM_ON_DENIED": "yes"}
+        careful = {
+            "PYOCI_PRIVATE_PROJECTS": "Acme_*",
+            "PYOCI_UPSTREAM_ON_DENIED": "yes",
+            "PYOCI_UPSTREAM_FILES": "proxy",
+            "PYOCI_UPSTREAM_FILES_DIR": str(servers.folder / "confused-files"),
+        }
         started = [
             start_pyoci(servers, "confused", ports("confused"), **settings),
             start_pyoci(servers, "careful", ports("careful"), **settings, **careful),
@@ -119,9 +125,10 @@ def test_client_takes_the_attackers_package_after_a_conclusive_absence(
     assert "99.0" in outcome.output, str(outcome)
 
 
-def addresses(project: str) -> Sequence[tuple[str, str, dict[str, str]]]:
-    """Every way to request a page: method, path and headers. The first four differ most."""
+def addresses(project: str, file: str) -> Sequence[tuple[str, str, dict[str, str]]]:
+    """Every way to request a page or a file: method, path and headers. The first five differ most."""
     return [
+        ("GET", f"{project}/{file}", {}),
         ("GET", f"{project}/", {"Accept": JSON}),
         ("GET", f"{project.replace('-', '_').upper()}/", {"Cache-Control": "no-cache"}),
         ("GET", f"{project}/json", {}),
@@ -136,16 +143,22 @@ def addresses(project: str) -> Sequence[tuple[str, str, dict[str, str]]]:
         ("GET", f"pypi/{project}/json", {}),
         ("GET", f"simple/+simple/{project}/", {}),
         ("GET", f"legacy/+simple/{project}/", {}),
+        ("HEAD", f"{project}/{file}", {}),
+        ("GET", f"{project}/{file}.metadata", {}),
+        ("GET", f"simple/{project}/{file}", {}),
+        ("GET", f"+simple/{project}/{file}", {"Range": "bytes=0-9"}),
     ]
 
 
 @pytest.mark.parametrize("careful", [False, True], ids=["as-it-is", "careful"])
 @pytest.mark.parametrize("name", [name for name, row in ROWS.items() if not row.slow])
 def test_no_address_shows_it(name: str, attack: Attack, *, careful: bool) -> None:
-    """In any spelling and form the caller gets the registry's refusal. Also if the operator asks upstream
-    after denials, because the name is private.
+    """In any spelling and form the caller gets the registry's refusal, also for a file. Also if the operator
+    asks upstream after denials, because the name is private.
     """
     row, project = ROWS[name], attack.private_name()
+    [entry] = attack.bait.projects[project]
+    file = f"+{entry['hashes']['sha256'][:16]}/{entry['filename']}"
     index = attack.index(name, row.caller, careful=careful)
     expected = {row.status} | ({304} if row.status == 200 else set()) | ({404} if careful else set())
 
@@ -153,12 +166,17 @@ def test_no_address_shows_it(name: str, attack: Attack, *, careful: bool) -> Non
         with requests.Session() as session:
             session.trust_env = False
             answer = session.request(method, index + path, headers=headers, timeout=60)
-        assert answer.status_code in expected, (path, headers, answer.status_code, answer.text)
+        assert answer.status_code in expected or (file in path and answer.status_code >= 400), (
+            path,
+            headers,
+            answer.status_code,
+            answer.text,
+        )
         assert answer.headers.get("X-PyOCI-Origin") in {None, "registry"}
-        assert "99.0" not in answer.text
+        assert "99.0" not in answer.text.replace(entry["filename"], "")
 
-    # A registry that fails is asked again and again, for seconds: there the first four will do.
-    wanted = addresses(project)[: 4 if row.status >= 500 else None]
+    # A registry that fails is asked again and again, for seconds: there the first five will do.
+    wanted = addresses(project, file)[: 5 if row.status >= 500 else None]
     with ThreadPoolExecutor(3) as pool:
         for asked in [pool.submit(ask, *each) for each in wanted]:
             asked.result()

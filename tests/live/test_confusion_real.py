@@ -79,6 +79,12 @@ class Attack:
         self.bait.add_wheel(name, "99.0")
         return name
 
+    def files(self, project: str) -> list[str]:
+        """The paths that the attacker's wheel and its METADATA would have below the page."""
+        [entry] = self.bait.projects[project]
+        path = f"{project}/+{entry['hashes']['sha256'][:16]}/{entry['filename']}"
+        return [path, f"{path}.metadata"]
+
     def granted(self, **rights: dict[str, str]) -> None:
         """Give these rights to these users from now on."""
         fresh = self.rights.with_suffix(".new")
@@ -126,6 +132,8 @@ def attack(request: pytest.FixtureRequest, own_servers: Servers, ports: Ports) -
             PYOCI_EMBEDDED_HTPASSWD=str(accounts),
             PYOCI_REGISTRIES=registries,
             PYOCI_UPSTREAM_INDEX=bait.simple,
+            PYOCI_UPSTREAM_FILES="proxy",
+            PYOCI_UPSTREAM_FILES_DIR=str(own_servers.folder / "upstream-files"),
             WEB_CONCURRENCY="2",
         )
         rights = own_servers.folder / "issuer" / "rights.json"
@@ -170,6 +178,8 @@ def test_callers_without_access(
     answer = ask(f"{index}{project}/", caller)
     assert answer.status_code in {401, 403, 404}
     assert ask(f"{index}{project}/json", caller).status_code == answer.status_code
+    for path in attack.files(project):
+        assert ask(f"{index}{path}", caller).status_code in {401, 403, 404}
     outcome = CLIENTS["uv"][1](clients, tmp_path, with_user(index, caller), project)
     assert outcome.code != 0, str(outcome)
     assert "99.0" not in answer.text + outcome.output
@@ -178,21 +188,26 @@ def test_callers_without_access(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_it_lacks_comes_from_upstream(kind: str, attack: Attack) -> None:
-    """For callers with access."""
+    """For callers with access, its files as well."""
     project = attack.private_name()
-    assert origin(ask(f"{attack.index(kind)}{project}/", OWNER)) == "upstream"
+    for path in (f"{project}/", *attack.files(project)):
+        assert origin(ask(f"{attack.index(kind)}{path}", OWNER)) == "upstream"
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_publication_replaces_upstreams_page(kind: str, attack: Attack) -> None:
-    """Both workers have cached upstream's page in each representation, and no longer serve it."""
+    """Both workers have cached upstream's page in each representation, and have its files. They no longer
+    serve them.
+    """
     project, index = attack.private_name(), attack.index(kind)
     shapes = [{"Accept": accept} for accept in (JSON, "text/html", "*/*")]
     for _ in range(4):
         assert {origin(ask(f"{index}{project}/", OWNER, **shape)) for shape in shapes} == {"upstream"}
+        assert {origin(ask(f"{index}{path}", OWNER)) for path in attack.files(project)} == {"upstream"}
     publish(index, project, OWNER)
     for _ in range(4):
         assert {origin(ask(f"{index}{project}/", OWNER, **shape)) for shape in shapes} == {"registry"}
+        assert {ask(f"{index}{path}", OWNER).status_code for path in attack.files(project)} == {404}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -206,6 +221,7 @@ def test_emptied_project_stays(kind: str, attack: Attack) -> None:
     assert deleted.status_code == 200
     for _ in range(6):
         assert origin(ask(f"{index}{project}/", OWNER, **{"Cache-Control": "no-cache"})) != "upstream"
+        assert {ask(f"{index}{path}", OWNER).status_code for path in attack.files(project)} == {404}
     assert attack.bait.asked(project) == 0
 
 
