@@ -112,7 +112,7 @@ def create_app(
         path=settings.path,
         redirect=settings.redirect,
         upstream=settings.upstream is not None,
-        upstream_files=_upstream_files(settings, transport, kept, events),
+        upstream_files=_upstream_files(settings, transport, kept, backend, events),
         rules_version=rules.version if rules is not None else context.no_rules,
         osv=_osv(settings, gateway, backend),
         log_user=settings.log_user,
@@ -292,7 +292,7 @@ def _folder(settings: Settings) -> Folder | None:
 
 
 def _upstream_files(
-    settings: Settings, transport: Transport, kept: KeptFiles, events: Events
+    settings: Settings, transport: Transport, kept: KeptFiles, backend: Backend, events: Events
 ) -> UpstreamFiles | None:
     """The files of upstream's pages, if this server serves them."""
     if settings.upstream is None or kept.folder is None:
@@ -302,6 +302,7 @@ def _upstream_files(
         transport,
         kept.folder,
         settings.upstream_file_hosts,
+        backend=backend,
         events=events,
         copies=kept.copies,
         offline=settings.upstream_offline,

@@ -87,6 +87,12 @@ class PackageIndex:
         keys = {key: value for key, value in headers.items() if key == "requires_python"}
         return self.add(filename, content, core_metadata=hashed, **keys)
 
+    def add_provenance(self, entry: dict[str, Any], content: bytes) -> None:
+        """Offer the provenance (PEP 740) of a file that was added."""
+        name = f"{entry['filename']}.provenance"
+        self.contents[name] = content
+        entry["provenance"] = f"{self.url}/files/{name}"
+
     def add_file(self, path: Path, **keys: Any) -> dict[str, Any]:
         """Offer a file on the disk, as tests/live/packages.py writes it."""
         return self.add(path.name, path.read_bytes(), **keys)

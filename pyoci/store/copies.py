@@ -134,6 +134,17 @@ class StoredCopies:
             return None
         return Body(stream.size, self._pieces(stream, place), stream.close)
 
+    def provenance(self, wanted: Wanted) -> bytes | None:
+        """The provenance of a file; None if it isn't stored. Raises PyOCIError."""
+        if wanted.entry is None:
+            return None
+        sha256 = wanted.entry.hashes.get("sha256", "")
+        try:
+            with self._asking():
+                return self._store.provenance(*self._address(wanted, wanted.entry), sha256=sha256)
+        except (NotFound, InvalidRequest):
+            return None
+
     def offer(self, wanted: Wanted, files: UpstreamFiles) -> None:
         """Store a file that was served, later and in another thread."""
         yanked = wanted.entry.yanked if wanted.entry is not None else None

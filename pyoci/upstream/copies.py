@@ -37,6 +37,10 @@ class Copies(Protocol):
         """The bytes of a file, or of its METADATA; None if they aren't stored."""
         ...
 
+    def provenance(self, wanted: Wanted) -> bytes | None:
+        """The provenance of a file; None if it isn't stored."""
+        ...
+
     def offer(self, wanted: Wanted, files: UpstreamFiles) -> None:
         """Store a file that was served, later and in another thread, which reads it from `files`."""
         ...
@@ -115,10 +119,13 @@ class CopiesFirst:
             raise NotFound(f"there is no provenance of {file.filename}")
         content = self._source.document(file.provenance, PROVENANCE_LIMIT)
         try:
-            json.loads(content)
-            return content.decode()
+            document = json.loads(content)
+            text = content.decode()
         except (ValueError, RecursionError):
-            raise ProtocolError(f"the provenance of {file.filename} is not JSON") from None
+            document = None
+        if not isinstance(document, dict):
+            raise ProtocolError(f"the provenance of {file.filename} is no JSON object")
+        return text
 
     def _copy(self, wanted: Wanted) -> Body | None:
         if self._copies is None:

@@ -52,6 +52,13 @@ class Wanted:
             return None
         return cls(f"{file.filename}.metadata", f"{file.url}.metadata", sha256, None, project, file, True)
 
+    @classmethod
+    def provenance_of(cls, file: File, project: str) -> Self | None:
+        """The provenance of a file (PEP 740), of which no page has a sha256; None if it has none."""
+        if file.provenance is None:
+            return None
+        return cls(f"{file.filename}.provenance", file.provenance, "", None, project, file)
+
 
 @dataclass(frozen=True, slots=True)
 class Body:

@@ -19,6 +19,8 @@ from io import FileIO
 from typing import BinaryIO
 
 from pyoci import request_scope
+from pyoci.cache.backend import Backend
+from pyoci.cache.memory import MemoryBackend
 from pyoci.errors import (
     NO_MEMORY,
     Exhausted,
@@ -36,6 +38,7 @@ from pyoci.upstream.address import FileHosts, UpstreamAddress
 from pyoci.upstream.copies import Copies, CopiesFirst
 from pyoci.upstream.file_source import NAME, REDIRECTS, Body, FileSource, Wanted
 from pyoci.upstream.folder import Folder, is_arriving
+from pyoci.upstream.provenance import ProvenanceCache
 
 DOWNLOADS = 16  # at once in one process
 _ATTEMPTS = 3  # to get a file whose download fails for other requests
@@ -148,7 +151,9 @@ class _Downloads:
 
 
 class UpstreamFiles:
-    """One for the process. `hosts` are the further hosts that files may come from."""
+    """One for the process. `hosts` are the further hosts that files may come from. `provenances` has the
+    provenance of files.
+    """
 
     def __init__(
         self,
@@ -157,6 +162,7 @@ class UpstreamFiles:
         folder: Folder,
         hosts: FileHosts,
         *,
+        backend: Backend | None = None,
         events: Events | None = None,
         sleep: Callable[[float], None] = request_scope.sleep,
         clock: Callable[[], float] = time.monotonic,
@@ -172,6 +178,9 @@ class UpstreamFiles:
         )
         self._folder = folder
         self._events = events or Events()
+        self.provenances = ProvenanceCache(
+            self.provenance, backend or MemoryBackend(), copies, offline=offline, events=self._events
+        )
         seconds = transport.document_seconds * (1 + REDIRECTS)
         self._downloads = _Downloads(self._source, folder, self._events, seconds, self._do_without_folder)
         self._sleep, self._clock = sleep, clock

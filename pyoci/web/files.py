@@ -40,6 +40,7 @@ _ENDINGS = {
     ".bz2": "application/x-bzip2",
 }
 _BINARY = "application/octet-stream"
+_INTEGRITY = "application/vnd.pypi.integrity.v1+json"
 
 
 class FilenameConverter(BaseConverter):
@@ -110,6 +111,30 @@ def _metadata(resolved: ResolvedRequest, filename: str, digest: str) -> Response
     span = wanted.within(len(content)) if wanted and _range_holds(tag) else None
     answer = Response(content[span.start : span.stop] if span else content, content_type=_BINARY)
     return _with_headers(answer, tag, len(content), span)
+
+
+@files.get("/<path:path>/<digest:digest>/<file:filename>.provenance", provide_automatic_options=False)
+def provenance(path: str, filename: str, digest: str) -> Response:
+    """The provenance of a file (PEP 740)."""
+    request.environ["pyoci.file"] = filename
+    resolved = resolve(path)
+
+    def from_registry() -> Response:
+        namespace, name = resolved.project()
+        found = site().store.provenance(namespace, name, filename, resolved.caller, sha256=digest)
+        return _provenance(found)
+
+    return _or_upstreams(resolved, filename, digest, Wanted.provenance_of, from_registry)
+
+
+def _provenance(content: bytes) -> Response:
+    """It may change, unlike what else is at an address with a digest."""
+    tag = hashlib.sha256(content).hexdigest()
+    answer = Response(status=304) if answers.unchanged(tag) else Response(content, content_type=_INTEGRITY)
+    answer.headers["ETag"] = f'"{tag}"'
+    answer.headers["Cache-Control"] = _CHECK_FIRST
+    answer.headers["X-Content-Type-Options"] = "nosniff"
+    return answer
 
 
 def _or_upstreams(
@@ -187,6 +212,8 @@ def _from_upstream(wanted: Wanted) -> Response:
     source = site().upstream_files
     assert source is not None
     request.environ["pyoci.origin"] = rendering.UPSTREAM  # for the log line
+    if not wanted.sha256:
+        return _provenance(source.provenances.read(wanted))
     if answers.unchanged(wanted.sha256):
         return _unchanged(wanted.sha256)
     wanted = source.sized(wanted)

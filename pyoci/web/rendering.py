@@ -61,16 +61,22 @@ Headers = list[tuple[str, str]]
 
 
 def render_page(
-    page: ProjectPage | UpstreamPage, shape: Representation, up: str = "", *, proxied: bool = False
+    page: ProjectPage | UpstreamPage,
+    shape: Representation,
+    up: str = "",
+    *,
+    proxied: bool = False,
+    home: str = "",
 ) -> bytes:
     """The page of one project. `up` is the relative path from the requested address to the project's own.
     Links to upstream's files are absolute, because clients download those from upstream, unless `proxied`.
+    `home` is the URL of the project's page, for links to provenance, which have to be absolute (PEP 740).
     """
     if isinstance(page, ProjectPage):
         shown = page.as_page(lambda file: up + link(file))
         return page_json(shown) if shape.is_json else page_html(shown)
     if proxied:
-        page = with_links_here(page, up)
+        page = with_links_here(page, up, home)
     # The order of keys in upstream's pages must not change, since that would change all their ETags.
     return page_json(page, files_last=False) if shape.is_json else page_html(page)
 
@@ -138,12 +144,12 @@ def _link(filename: str, sha256: str) -> str:
     return f"+{sha256[:DIGEST_DIGITS]}/{quoted}"
 
 
-def with_links_here(page: UpstreamPage, base: str) -> UpstreamPage:
-    """The page with links to this server, which start with `base`."""
-    return replace(page, files=tuple(_proxied_file(file, base) for file in page.files))
+def with_links_here(page: UpstreamPage, base: str, home: str = "") -> UpstreamPage:
+    """The page with links to this server, which start with `base`; those to provenance start with `home`."""
+    return replace(page, files=tuple(_proxied_file(file, base, home) for file in page.files))
 
 
-def _proxied_file(file: File, base: str) -> File:
+def _proxied_file(file: File, base: str, home: str = "") -> File:
     """The file with a link to this server, without what this server can't verify. A file without a sha256 or
     with an unusual name is unchanged.
     """
@@ -151,10 +157,12 @@ def _proxied_file(file: File, base: str) -> File:
         return file
     metadata = file.core_metadata
     verifiable = isinstance(metadata, dict) and "sha256" in metadata
+    path = _link(file.filename, file.hashes["sha256"])
     return file._replace(
-        url=base + _link(file.filename, file.hashes["sha256"]),
+        url=base + path,
         core_metadata=metadata if verifiable else None,
         gpg_sig=None,
+        provenance=f"{home}{path}.provenance" if file.provenance and home else file.provenance,
     )
 
 

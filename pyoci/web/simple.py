@@ -120,12 +120,13 @@ def _page(found: finding.Found, shape: negotiation.Representation) -> Response:
     origin = rendering.UPSTREAM if foreign else rendering.REGISTRY
     stored = isinstance(page, UpstreamPage) and page.stored
     compressed = answers.gzip_is_welcome()
+    up, proxied = "" if found.version is None else "../", site().upstream_files is not None
+    home = urljoin(request.base_url, up or "./") if foreign and proxied else ""
 
     def render() -> rendering.Rendered:
-        up, proxied = "" if found.version is None else "../", site().upstream_files is not None
         sent = rendering.as_sent(page, shape, proxied=proxied)
         return rendering.Rendered.of(
-            rendering.render_page(page, shape, up, proxied=proxied) if sent is None else sent,
+            rendering.render_page(page, shape, up, proxied=proxied, home=home) if sent is None else sent,
             shape.value,
             compressed=compressed,
             origin=origin,
@@ -136,7 +137,7 @@ def _page(found: finding.Found, shape: negotiation.Representation) -> Response:
     if not page.fingerprint:
         return answers.rendered(render())
     where = rendering.UPSTREAM if foreign else found.project.namespace
-    key = (where, page.name, found.version, shape, compressed, stored)
+    key = (where, page.name, found.version, shape, compressed, stored, home)
     rendered = site().pages.get_or_render(key, page.fingerprint, render)
     if isinstance(page, UpstreamPage) and page.stale is not None:
         return answers.from_upstream(answers.rendered(rendered), page)  # its age changes

@@ -32,7 +32,7 @@ _LONGEST = 1000  # characters of a key; known clients send less, and longer keys
 # The representation, and the right to read it, depend on these. Credentials are added as a hash.
 _PARTS = (
     *("SCRIPT_NAME", "PATH_INFO", "QUERY_STRING", "HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING"),
-    *("wsgi.url_scheme", "HTTP_HOST"),  # pages for people show this server's URL
+    *("wsgi.url_scheme", "HTTP_HOST"),  # pages for people, and links to provenance, have this server's URL
 )
 _FACTS = tuple(
     f"pyoci.{name}" for name in ("caller", "user", "registry", "path", "project", "route", "origin")

@@ -49,9 +49,10 @@ class Attack:
         """
         name = f"acme-tool{next(self.numbers)}"
         entry = self.bait.add_wheel(name, "99.0")
+        self.bait.add_provenance(entry, b'{"version": 1, "of": "99.0"}')
         self.service.add(name, BUG)
         path = f"+{entry['hashes']['sha256'][:16]}/{entry['filename']}"
-        return name, [path, f"{path}.metadata"]
+        return name, [path, f"{path}.metadata", f"{path}.provenance"]
 
     def ask(self, row: str, method: str, path: str, caller: str = USER, **arguments: Any) -> TestResponse:
         """The answer at a path below the package index of a row."""
@@ -99,13 +100,14 @@ def requests_for(name: str, files: list[str]) -> list[tuple[str, str, dict[str, 
     most.
     """
     query = {"package": {"name": name, "ecosystem": "PyPI"}}
-    file, metadata = (f"{name}/{path}" for path in files)
+    file, metadata, provenance = (f"{name}/{path}" for path in files)
     return [
         ("GET", f"{name}/", {"headers": JSON}),
         ("GET", file, {}),
         ("GET", f"simple/{metadata}", {}),
         ("POST", "+osv/v1/querybatch", {"json": {"queries": [query]}}),
         ("GET", metadata, {}),
+        ("GET", provenance, {}),
         ("HEAD", file, {}),
         ("GET", file, {"headers": {"Range": "bytes=0-9"}}),
         ("GET", f"simple/{file}", {}),

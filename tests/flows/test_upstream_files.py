@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urljoin
 
 import pytest
@@ -160,6 +161,115 @@ def test_metadata_without_a_sha256_is_not_announced(
     assert "core-metadata" not in file
     assert get(client, f"{INDEX}bare/{file['url']}").data == content
     assert get(client, f"{INDEX}bare/{file['url']}.metadata").status_code == 404
+
+
+class TestProvenance:
+    """PEP 740: a page links to the provenance of a file, without a hash of it."""
+
+    DOCUMENT = b'{"version": 1, "attestation_bundles": []}'
+    PATH = f"{PAGE}{link()}.provenance"
+
+    @pytest.fixture
+    def elsewhere(self, elsewhere: PackageIndex) -> PackageIndex:
+        elsewhere.projects["flask"][0]["provenance"] = f"{elsewhere.url}/integrity/flask"
+        elsewhere.answer = self.answering(self.DOCUMENT)
+        return elsewhere
+
+    @staticmethod
+    def answering(content: bytes, status: int = 200) -> Callable[[Any], Response | None]:
+        return lambda request: Response(content, status) if "/integrity/" in request.path else None
+
+    @staticmethod
+    def fetched(elsewhere: PackageIndex) -> list[str]:
+        return [call for call in elsewhere.calls if "/integrity/" in call]
+
+    @pytest.mark.parametrize(
+        "page", [PAGE, "/simple/flask/", f"{INDEX}simple/flask/", "/simple/flask/3.1.0/"]
+    )
+    def test_pages_link_here(
+        self, make_client: MakeClient, proxy: dict[str, str], elsewhere: PackageIndex, page: str
+    ) -> None:
+        """By an absolute URL of the host that was asked, also if the page was rendered for another one."""
+        client = make_client(**proxy, PYOCI_DEFAULT_INDEX="local/acme")
+        for host in ("localhost", "127.0.0.1", "localhost"):
+            for accept in (JSON, {"Accept": HTML}):
+                answer = client.get(page, headers=accept, base_url=f"https://{host}")
+                url = f"https://{host}{page.removesuffix('3.1.0/')}{link()}.provenance"
+                assert f'"{url}"' in answer.text
+                assert "/integrity/" not in answer.text
+        assert client.get(url).data == self.DOCUMENT
+
+    def test_direct_links_there(self, make_client: MakeClient, elsewhere: PackageIndex) -> None:
+        """As all links do."""
+        client = make_client(PYOCI_UPSTREAM_INDEX=elsewhere.simple)
+        assert f"{elsewhere.url}/integrity/flask" in client.get(PAGE, headers=JSON).text
+        assert get(client, self.PATH).status_code == 404
+
+    def test_it_is_remembered(self, client: FlaskClient, elsewhere: PackageIndex) -> None:
+        """It is requested without credentials of the caller, and may change."""
+        for _ in range(2):
+            answer = get(client, self.PATH, Authorization="Basic dTpw")
+            assert (answer.status_code, answer.data) == (200, self.DOCUMENT)
+            assert answer.content_type == "application/vnd.pypi.integrity.v1+json"
+            assert answer.headers["Cache-Control"] == "private, no-cache"
+            assert answer.headers["X-PyOCI-Origin"] == "upstream"
+        unchanged = get(client, self.PATH, **{"If-None-Match": answer.headers["ETag"]})
+        assert unchanged.status_code == 304
+        assert self.fetched(elsewhere) == ["GET /integrity/flask 200"]
+        assert {request.headers.get("Authorization") for request in elsewhere.requests} == {None}
+
+    @pytest.mark.parametrize(
+        ("content", "status", "expected"),
+        [
+            (b"<html>", 200, 502),
+            (b"[]", 200, 502),
+            (b"[" * 10_000, 200, 502),
+            (b'{"x": "' + b"x" * 300_000 + b'"}', 200, 502),
+            (b"", 404, 404),
+            (b"", 403, 403),
+            (b"", 500, 503),
+        ],
+    )
+    def test_what_is_none(
+        self, client: FlaskClient, elsewhere: PackageIndex, content: bytes, status: int, expected: int
+    ) -> None:
+        """Nonsense, a document that is too long, and errors. Nothing of it is remembered."""
+        elsewhere.answer = self.answering(content, status)
+        assert get(client, self.PATH).status_code == expected
+        elsewhere.answer = self.answering(self.DOCUMENT)
+        assert get(client, self.PATH).data == self.DOCUMENT
+
+    def test_files_without_one(self, client: FlaskClient, elsewhere: PackageIndex) -> None:
+        """And files that upstream's page lacks."""
+        del elsewhere.projects["flask"][0]["provenance"]
+        assert get(client, self.PATH).status_code == 404
+        assert get(client, f"{PAGE}{link(content=b'other')}.provenance").status_code == 404
+        assert self.fetched(elsewhere) == []
+
+    def test_an_address_that_is_not_permitted(self, client: FlaskClient, elsewhere: PackageIndex) -> None:
+        """The page may name any URL."""
+        elsewhere.projects["flask"][0]["provenance"] = "http://127.0.0.1:9/x"
+        answer = get(client, self.PATH)
+        assert answer.status_code == 502
+        assert "PYOCI_UPSTREAM_FILE_HOSTS" in answer.text
+
+    def test_projects_of_the_registry_have_none(self, client: FlaskClient, elsewhere: PackageIndex) -> None:
+        """Whatever upstream has of the same name."""
+        entry = elsewhere.projects["hello-world"][0]
+        entry["provenance"] = f"{elsewhere.url}/integrity/hello-world"
+        path = f"{INDEX}hello-world/+{entry['hashes']['sha256'][:16]}/{entry['filename']}.provenance"
+        assert get(client, path).status_code == 200
+        upload(client)
+        assert get(client, path).status_code == 404
+        secret = f"{INDEX}secret-tool/{link(*make_wheel('secret-tool', '99.0'))}.provenance"
+        assert get(client, secret).status_code == 404
+        assert elsewhere.asked("secret-tool") == 0
+
+    def test_upstream_is_down(self, client: FlaskClient, elsewhere: PackageIndex) -> None:
+        """What was fetched is served."""
+        assert get(client, self.PATH).data == self.DOCUMENT
+        elsewhere.answer = lambda _: Response("down", 503)
+        assert get(client, self.PATH).data == self.DOCUMENT
 
 
 @pytest.mark.parametrize("tail", ["", ".metadata"])

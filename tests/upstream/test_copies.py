@@ -53,6 +53,9 @@ class Copies:
         content = self.contents.get(wanted.filename)
         return None if content is None else Body(len(content), self._pieces(content), self._close)
 
+    def provenance(self, wanted: Wanted) -> bytes | None:
+        return self.contents.get(wanted.filename)
+
     def offer(self, wanted: Wanted, files: UpstreamFiles) -> None:
         with files.whole(wanted) as content:
             assert content.read() == CONTENT
