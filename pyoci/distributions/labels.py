@@ -59,6 +59,14 @@ def version_labels(labels: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in labels.items() if key in _FROM_METADATA}
 
 
+def shown_line(text: str, limit: int) -> str:
+    """The value of a label that somebody else has written, as one line of at most `limit` printable
+    characters.
+    """
+    printable = "".join(each if each.isprintable() else " " for each in text[: 4 * limit])
+    return " ".join(printable.split())[:limit]
+
+
 def _metadata_labels(metadata: CoreMetadata, project_urls: Mapping[str, str]) -> dict[str, str]:
     """The labels in core metadata. `project_urls` have web URLs alone."""
     found = {TITLE: metadata.name.normalized, VERSION: str(metadata.version)}

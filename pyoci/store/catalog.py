@@ -197,8 +197,10 @@ class Catalog:
         assert namespace is not None
         images = self._cache.images(Repository(namespace.registry, namespace.path))
 
+        reserved = None if self._name is None else self._name.project
+
         def is_shown(name: ProjectName) -> bool:
-            if self._name is not None and self._name.is_name_of(name):
+            if name == reserved:
                 return False
             if name.underscored not in images:
                 return True

@@ -7,11 +7,10 @@ registry that doesn't list its repositories, and publishers of different project
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from pyoci.distributions.labels import DESCRIPTION, SUMMARY_LIMIT, TITLE, VERSION
+from pyoci.distributions.labels import DESCRIPTION, SUMMARY_LIMIT, TITLE, VERSION, shown_line
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest, ProtocolError
 from pyoci.oci.errors import RegistryNotFound
@@ -33,9 +32,10 @@ class CatalogName:
 
     text: str
 
-    def is_name_of(self, project: ProjectName) -> bool:
-        """Whether a project of this name could be confused with the catalogue repository."""
-        return re.sub(r"[._-]+", "-", self.text) == project.normalized
+    @property
+    def project(self) -> ProjectName:
+        """The project that could be confused with the catalogue repository."""
+        return ProjectName.parse(self.text)
 
     def repository(self, namespace: Namespace) -> Repository:
         """The catalogue repository of a namespace. Raises InvalidRequest if its name is too long."""
@@ -88,8 +88,8 @@ def entry_in(document: Document | None) -> ProjectSummary | None:
         return None
     annotations = manifest.annotations
     return ProjectSummary(
-        annotations.get(DESCRIPTION, "")[:SUMMARY_LIMIT],
-        annotations.get(VERSION, "")[:_VERSION_LIMIT],
+        shown_line(annotations.get(DESCRIPTION, ""), SUMMARY_LIMIT),
+        shown_line(annotations.get(VERSION, ""), _VERSION_LIMIT),
         parsed_time(annotations.get(CREATED, "")),
     )
 

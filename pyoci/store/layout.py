@@ -18,7 +18,7 @@ from functools import lru_cache
 from packaging.version import InvalidVersion, Version
 
 from pyoci.distributions.filenames import Distribution, parse_filename, rebuild_filename
-from pyoci.distributions.labels import DESCRIPTION, SUMMARY_LIMIT, TITLE
+from pyoci.distributions.labels import DESCRIPTION, SUMMARY_LIMIT, TITLE, shown_line
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest, ProtocolError
 from pyoci.oci.errors import RegistryNotFound
@@ -241,7 +241,7 @@ def summary_in(image_index: ImageIndex) -> str | None:
     """The summary among the labels of a version; None for a version without labels."""
     annotations = image_index.annotations
     summary = annotations.get(DESCRIPTION, "" if TITLE in annotations else None)
-    return None if summary is None else summary[:SUMMARY_LIMIT]
+    return None if summary is None else shown_line(summary, SUMMARY_LIMIT)
 
 
 def rewritten(

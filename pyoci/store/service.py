@@ -80,7 +80,7 @@ class _Projects:
                 f"{namespace} has copies of upstream's files, and can't be changed through PyOCI;"
                 " expected another namespace"
             )
-        if self._catalog_name is not None and self._catalog_name.is_name_of(name):
+        if self._catalog_name is not None and self._catalog_name.project == name:
             message = f"{name} is the name of the catalogue repository (PYOCI_CATALOG); expected another name"
             raise InvalidRequest(message) if publishing else NotFound(message)
         session = self._gateway.session(namespace.registry, caller, publishing=publishing)

@@ -262,6 +262,25 @@ class TestList:
             registry.session().push(CATALOG, Tag.parse(tag), made)
         assert [str(name) for name in store.projects(ACME, NOBODY)] == ["hello-world", "latest"]
 
+    def test_what_others_wrote_is_one_line(self, registry: TestRegistry, store: PackageStore) -> None:
+        """Without control characters, and bounded; an odd date is none."""
+        publish_wheel(store)
+        entry = document(registry)
+        entry["annotations"] |= {
+            "org.opencontainers.image.version": "\x1b[31m1.0\n" + "9" * 100_000,
+            "org.opencontainers.image.description": "<script>\r\n\0\u2028" + "x" * 100_000,
+            "org.opencontainers.image.created": "99999999999999999999",
+        }
+        made = Document(entry["mediaType"], json.dumps(entry).encode())
+        registry.session().push(CATALOG, Tag.parse("hello-world"), made)
+        found = store.catalog.summaries(ACME, [HELLO], NOBODY)[HELLO]
+        assert found is not None
+        assert (found.summary[:10], len(found.summary)) == ("<script> x", 1000)
+        assert (found.version[:9], len(found.version)) == ("[31m1.0 9", 200)
+        assert found.released is None
+        published = store.publish(ACME, make_upload(*make_wheel(version="2.0")), NOBODY)
+        assert (published.catalog_failure, version_in(registry)) == ("", "2.0")
+
     def test_summaries_take_one_request_each(
         self, registry: TestRegistry, make: Callable[[], PackageStore]
     ) -> None:
