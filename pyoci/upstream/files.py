@@ -41,6 +41,7 @@ from pyoci.upstream.folder import Folder, is_arriving
 from pyoci.upstream.provenance import ProvenanceCache
 
 DOWNLOADS = 16  # at once in one process
+_TURN = 10.0  # seconds that a request waits until one of them has ended; uv asks for 50 files at once
 _ATTEMPTS = 3  # to get a file whose download fails for other requests
 _PAUSE = 0.02  # seconds between two looks at a file that arrives
 _STALL = 90.0  # seconds without a byte after which a reader gives up; the download itself gives up earlier
@@ -84,16 +85,21 @@ class _Downloads:
         events: Events,
         head_seconds: float,
         disk_failed: Callable[[OSError], None],
+        sleep: Callable[[float], None],
+        clock: Callable[[], float],
     ) -> None:
         self._source, self._folder, self._events = source, folder, events
         self._head_seconds, self._disk_failed = head_seconds, disk_failed
+        self._sleep, self._clock = sleep, clock
         self._slots = threading.BoundedSemaphore(DOWNLOADS)
 
     def start(self, wanted: Wanted, writer: FileIO) -> None:
         """Start the download, and wait until its answer begins."""
-        if not self._slots.acquire(blocking=False):
+        try:
+            self._wait_for_turn()
+        except BaseException:
             self._folder.abandon(wanted.sha256, writer)
-            raise Unavailable("too many files of upstream are being downloaded; try again later")
+            raise
         begun: Future[None] = Future()
         thread = threading.Thread(
             target=self._download, args=(wanted, writer, begun), name="upstream-file", daemon=True
@@ -110,6 +116,13 @@ class _Downloads:
             raise Unreachable(f"{NAME} did not answer in time") from None
         except PyOCIError as exc:
             raise exc.bare() from None
+
+    def _wait_for_turn(self) -> None:
+        deadline = self._clock() + _TURN
+        while not self._slots.acquire(blocking=False):
+            if self._clock() > deadline:
+                raise Unavailable("too many files of upstream are being downloaded; try again later")
+            self._sleep(_PAUSE)
 
     def _download(self, wanted: Wanted, writer: FileIO, begun: Future[None]) -> None:
         try:
@@ -182,7 +195,9 @@ class UpstreamFiles:
             self.provenance, backend or MemoryBackend(), copies, offline=offline, events=self._events
         )
         seconds = transport.document_seconds * (1 + REDIRECTS)
-        self._downloads = _Downloads(self._source, folder, self._events, seconds, self._do_without_folder)
+        self._downloads = _Downloads(
+            self._source, folder, self._events, seconds, self._do_without_folder, sleep, clock
+        )
         self._sleep, self._clock = sleep, clock
         self._without_folder_until = 0.0
 

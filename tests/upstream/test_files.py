@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import resource
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from pyoci.errors import Denied, NotFound, ProtocolError, PyOCIError, Unavailabl
 from pyoci.net.transport import Transport
 from pyoci.upstream.address import FileHosts, UpstreamAddress
 from pyoci.upstream.file_source import Wanted
-from pyoci.upstream.files import UpstreamFiles
+from pyoci.upstream.files import DOWNLOADS, UpstreamFiles
 from pyoci.upstream.folder import Folder
 from tests.upstreams import PackageIndex, package_index
 
@@ -41,12 +42,16 @@ def make_files(elsewhere: PackageIndex, tmp_path: Path) -> Iterator[MakeFiles]:
     """Makes UpstreamFiles that share a folder, as two processes do."""
     made: list[Transport] = []
 
-    def make(hosts: str = "", authorization: str | None = None, size: int = 10_000_000) -> UpstreamFiles:
+    def make(
+        hosts: str = "", authorization: str | None = None, size: int = 10_000_000, **more: Any
+    ) -> UpstreamFiles:
         transport = Transport(sleep=lambda _: None, document_seconds=5.0)
         made.append(transport)
         address = UpstreamAddress.parse(elsewhere.simple, authorization)
         folder = Folder(tmp_path / "files", size)
-        return UpstreamFiles(address, transport, folder, FileHosts.parse(hosts), sleep=time.sleep)
+        return UpstreamFiles(
+            address, transport, folder, FileHosts.parse(hosts), **{"sleep": time.sleep, **more}
+        )
 
     yield make
     for transport in made:
@@ -96,6 +101,60 @@ def test_a_file_is_fetched_once(
     assert b"".join(make_files().open(file)) == CONTENT
     assert b"".join(files.open(file, range(1000, 1_500_000))) == CONTENT[1000:1_500_000]
     assert elsewhere.calls == [f"GET /files/{NAME} 200"]
+
+
+class TestTurns:
+    """More callers want a file of their own than downloads go on at once, as uv does."""
+
+    @pytest.fixture
+    def others(self, elsewhere: PackageIndex) -> list[Wanted]:
+        """Files, and upstream answers none of them for now."""
+        names = [f"other-1.{number}-py3-none-any.whl" for number in range(DOWNLOADS + 1)]
+        for name in names:
+            elsewhere.add(name, name.encode())
+        elsewhere.hang()
+        return [
+            wanted(elsewhere, name.encode(), filename=name, url=f"{elsewhere.url}/files/{name}")
+            for name in names
+        ]
+
+    def content(self, files: UpstreamFiles, file: Wanted) -> bytes:
+        return b"".join(files.open(file))
+
+    def fill(
+        self, files: UpstreamFiles, others: list[Wanted], elsewhere: PackageIndex
+    ) -> list[Future[bytes]]:
+        """As many downloads as can go on."""
+        threads = ThreadPoolExecutor(DOWNLOADS)
+        running = [threads.submit(self.content, files, file) for file in others[:-1]]
+        assert all(elsewhere.waiting.acquire(timeout=30) for _ in running)
+        return running
+
+    def test_one_more_waits(
+        self, make_files: MakeFiles, elsewhere: PackageIndex, others: list[Wanted]
+    ) -> None:
+        """And gets its file when another one has ended."""
+
+        def sleep(seconds: float) -> None:
+            elsewhere.go_on()
+            time.sleep(seconds)
+
+        files = make_files(sleep=sleep)
+        running = self.fill(files, others, elsewhere)
+        assert b"".join(files.open(others[-1])) == others[-1].filename.encode()
+        assert [each.result(30) for each in running] == [file.filename.encode() for file in others[:-1]]
+
+    def test_not_for_ever(self, make_files: MakeFiles, elsewhere: PackageIndex, others: list[Wanted]) -> None:
+        """It is refused after a while, and may ask again."""
+        slept = list[float]()
+        files = make_files(sleep=slept.append, clock=itertools.count().__next__)
+        running = self.fill(files, others, elsewhere)
+        with pytest.raises(Unavailable, match="too many files of upstream are being downloaded"):
+            files.open(others[-1])
+        assert 0 < len(slept) < 20
+        elsewhere.go_on()
+        wait(running, 30)
+        assert b"".join(make_files().open(others[-1])) == others[-1].filename.encode()
 
 
 def test_a_range_comes_from_the_verified_file(files: UpstreamFiles, elsewhere: PackageIndex) -> None:
