@@ -96,6 +96,11 @@ class Selectors:
                 by_name.setdefault(selector.pattern, []).append(selector)
         return cls({name: tuple(found) for name, found in by_name.items()}, tuple(wild))
 
+    @property
+    def patterns(self) -> int:
+        """How many of them select projects by a pattern: each is compared with each project."""
+        return len(self._wild)
+
     def of_project(self, name: str) -> tuple[Selector, ...]:
         """Those that select versions of a project, by its normalised name."""
         wild = (selector for selector in self._wild if fnmatchcase(name, selector.pattern))

@@ -24,7 +24,7 @@ _FILES = 1_000_000
 _SIZE = 4 * 1024 * 1024  # bytes of a file
 _VERSIONS = 2_000_000  # in all entries
 _ID = re.compile(r"MAL-[A-Za-z0-9-]{1,60}", re.ASCII)
-_ECOSYSTEM = "PyPI"
+_ECOSYSTEM = "pypi"
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +198,7 @@ def _entries(path: Path) -> Iterator[tuple[str, _Entry]]:
             raise ValueError
         for affected in document["affected"]:
             package = affected.get("package", {})
-            if package.get("ecosystem", "").partition(":")[0] == _ECOSYSTEM:
+            if package.get("ecosystem", "").partition(":")[0].lower() == _ECOSYSTEM:
                 with suppress(InvalidRequest):  # nobody can ask for a project whose name is none
                     yield ProjectName.parse(package["name"]).normalized, _entry(document["id"], affected)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -206,16 +206,20 @@ def _entries(path: Path) -> Iterator[tuple[str, _Entry]]:
 
 
 def _entry(identity: str, affected: Mapping[str, Any]) -> _Entry:
-    versions = tuple(map(str, affected.get("versions") or ()))
+    versions, ranges = affected.get("versions", []), affected.get("ranges", [])
+    if not isinstance(versions, list) or not all(isinstance(text, str) for text in versions):
+        raise ValueError
+    if not isinstance(ranges, list):
+        raise ValueError
     intervals: list[_Interval] = []
-    for each in affected.get("ranges") or ():
+    for each in ranges:
         if each["type"] == "GIT":
             continue
         found = _intervals(each["events"])
         if found is None:
             return _Entry(identity, (), ())
         intervals += found
-    return _Entry(identity, versions, tuple(intervals))
+    return _Entry(identity, tuple(versions), tuple(intervals))
 
 
 def _intervals(events: list[dict[str, str]]) -> list[_Interval] | None:

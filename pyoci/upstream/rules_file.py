@@ -16,6 +16,7 @@ from pyoci.upstream.rules import KINDS, ListEntry, MinAge, Rules
 
 _SIZE = 4 * 1024 * 1024  # bytes
 _SELECTORS = 50_000  # in one list
+_PATTERNS = 2000  # in all lists together
 _ENTRIES = 1000  # of the block list, or of the allow list
 _REASON = 300  # characters; a message has 500
 _SHOWN = 80  # characters of a wrong value that a message repeats
@@ -51,7 +52,16 @@ def read_rules(text: str, settings: Circumstances) -> Rules:
         malware_exceptions=_malware_exceptions(document, settings),
         contact=_sentence(contact, "contact") if contact != "" else "",
     )
+    _check_patterns(rules)
     return checked(rules, settings)
+
+
+def _check_patterns(rules: Rules) -> None:
+    lists = [entry.selectors for entry in (*rules.block, *rules.allow)]
+    ages = [rules.min_age.exceptions] if rules.min_age is not None else []
+    count = sum(each.patterns for each in (*lists, *ages, rules.malware_exceptions))
+    if count > _PATTERNS:
+        raise ValueError(f"the rules have {count} patterns; expected at most {_PATTERNS}, names not counted")
 
 
 def checked(rules: Rules, settings: Circumstances) -> Rules:

@@ -190,6 +190,7 @@ def test_it_is_counted(
     make_client: MakeClient, settings: dict[str, str], elsewhere: PackageIndex, rules: Path
 ) -> None:
     """Each file of a page once, when the page is judged; each refused download; and changed rules."""
+    elsewhere.add_wheel("flask", "3.2.0")["upload-time"] = ago(5)
     client = make_client(**settings, PYOCI_METRICS="yes")
     for _ in range(3):
         client.get(PAGE)
@@ -198,7 +199,7 @@ def test_it_is_counted(
     client.get(PAGE)
     labels = 'pyoci_mode="enforce",pyoci_rule="min-age",pyoci_where="{}"'
     metrics = client.get("/metrics").text
-    assert f"pyoci_upstream_withheld_total{{{labels.format('page')}}} 1.0" in metrics
+    assert f"pyoci_upstream_withheld_total{{{labels.format('page')}}} 2.0" in metrics
     assert f"pyoci_upstream_withheld_total{{{labels.format('file')}}} 3.0" in metrics
     assert 'pyoci_upstream_rules_total{pyoci_result="broken"} 1.0' in metrics
 

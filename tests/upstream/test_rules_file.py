@@ -80,6 +80,19 @@ def test_a_mistake_is_one_sentence(text: str, message: str) -> None:
     assert len(str(caught.value)) < 400
 
 
+def test_patterns_have_a_limit() -> None:
+    """Each is compared with each project. Names are looked up, so there may be far more of them."""
+    names = ", ".join(f'"evil-{number}"' for number in range(40_000))
+    assert read_rules(f'[[block]]\nprojects = [{names}]\nreason = "no"', HERE).block
+    patterns = ", ".join(f'"evil-{number}-*"' for number in range(2001))
+    for table in (
+        f'[[allow]]\nreason = "no"\nprojects = [{patterns}]',
+        f'[min-age]\nage = "7d"\nexcept = [{patterns}]',
+    ):
+        with pytest.raises(ValueError, match="the rules have 2001 patterns; expected at most 2000"):
+            read_rules(table, HERE)
+
+
 def test_enforced_rules_need_the_files() -> None:
     """A report doesn't."""
     direct = Circumstances(serves_files=False)
