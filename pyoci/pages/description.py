@@ -16,7 +16,7 @@ from markupsafe import Markup
 _SOURCE = 256 * 1024  # bytes that are rendered; more is shown as text
 _SHOWN = 256 * 1024  # characters of a text that isn't rendered
 _SECONDS = 15.0  # for one description; its process may use the processor for 4 of them
-_WAIT = 5.0  # seconds for a turn
+_WAIT = 2.0  # seconds for a turn
 _AT_ONCE = 2  # processes
 _REMEMBERED = 8 * 1024 * 1024  # characters of HTML
 _PROGRAM = Path(__file__).with_name("readme.py")

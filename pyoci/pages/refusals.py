@@ -52,6 +52,8 @@ def refusal_html(
         message=f"{message[:1].upper()}{message[1:]}.".replace("..", "."),
         advice=_advice(status, registry, signed_in),
         actions=[*actions, ("Start page", home)],
+        # A registry without a list of its projects has them all the same.
+        find=("../" if below else "./") if status == 404 and registry else "",
     )
 
 

@@ -12,6 +12,7 @@ from flask import Response, current_app, request
 
 import pyoci
 from pyoci.distributions.details import Details, read_details
+from pyoci.distributions.names import ProjectName
 from pyoci.errors import PyOCIError, RequestEnded, Unauthorized
 from pyoci.oci.credentials import Credentials
 from pyoci.oci.registries import DEFAULT
@@ -26,6 +27,7 @@ from pyoci.web import answers, finding, negotiation, rendering, roots, warm
 from pyoci.web.context import ResolvedRequest, locate, site
 
 HTML = "text/html; charset=utf-8"
+OPEN = "project"  # a parameter of the query, which names a project of this index
 SIGN_IN = "sign-in"  # a parameter of the query, by which a browser asks for its dialogue
 _SUMMARIES = "pyoci.summaries"  # their key in app.extensions
 _SAFE = "/:+@-._~"  # characters of an index's path that a URL may have unencoded
@@ -45,6 +47,16 @@ def refuse_anonymous() -> None:
     """Have a browser ask for credentials where the registry wouldn't. Raises Unauthorized."""
     if SIGN_IN in request.args and "Authorization" not in request.headers:
         raise Unauthorized("this server asks for a user name and a password; expected those of the registry")
+
+
+def opened_project() -> Response | None:
+    """The way to the project that a form names, where no list leads there. Raises InvalidRequest."""
+    text = request.args.get(OPEN, "").strip()
+    if not text:
+        return None
+    answer = answers.text("see the project's page", 302)
+    answer.headers["Location"] = f"{ProjectName.parse(text)}/"
+    return answer
 
 
 def project(found: finding.Found) -> Response:
@@ -192,16 +204,22 @@ def _place(found: finding.Found) -> Place:
     if segments[-1:] == ["+simple"]:
         segments.pop()
         above += 1
-    foreign = isinstance(found.page, ForeignPage)
-    repository = "" if foreign else found.project.namespace.repository(name).name
+    page = "" if isinstance(found.page, ForeignPage) else _registry_page(found.project.namespace, name)
     return Place(
         home=_home(),
         project="" if found.version is None else "../",
         index=_index("/".join(segments)),
         root="../" * above,
         registry=str(resolved.registry),
-        registry_page="" if foreign else links.registry_page(resolved.registry.host, repository),
+        registry_page=page,
     )
+
+
+def _registry_page(namespace: Namespace, name: ProjectName) -> str:
+    """The registry's own page of a project. An alias may stand for an address that nobody should see."""
+    if namespace.registry.alias:
+        return ""
+    return links.registry_page(namespace.registry.host, namespace.repository(name).name)
 
 
 def _rendered(

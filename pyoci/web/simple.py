@@ -29,6 +29,9 @@ def show(path: str) -> Response:
     for_people = people.wanted() and not explain
     if for_people:
         people.refuse_anonymous()
+        opened = people.opened_project()
+        if opened is not None:
+            return opened
     resolved = resolve(path, fresh=_fresh())
     shape = negotiation.choose(request.headers.get("Accept"), request.args.get("format"))
     found = finding.find_page(resolved)

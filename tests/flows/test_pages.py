@@ -49,6 +49,8 @@ def test_a_page_changes_with_its_project(client: FlaskClient) -> None:
     assert "It shouts." in shown(client, f"{PROJECT}2.0/")
     client.delete(f"{PROJECT}1.0")
     assert "This version is yanked:</strong> It shouts." in shown(client)
+    client.delete(f"{PROJECT}2.0")
+    assert "There are no files here." in shown(client)
 
 
 def test_the_status_of_a_project(client: FlaskClient) -> None:

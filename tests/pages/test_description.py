@@ -136,6 +136,13 @@ def test_a_text_that_takes_too_much_time(descriptions: Descriptions) -> None:
     assert descriptions.render(text, "text/x-rst").text == text
 
 
+def test_a_text_that_takes_too_much_memory(descriptions: Descriptions) -> None:
+    """Each substitution doubles the one before."""
+    lines = [f".. |a{each}| replace:: |a{each - 1}| |a{each - 1}|\n" for each in range(1, 26)]
+    text = f".. |a0| replace:: xxxxxxxxxx\n{''.join(lines)}\n|a25|"
+    assert descriptions.render(text, "text/x-rst").text == text
+
+
 def test_nothing_is_told_to_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its environment has no setting of the server."""
     monkeypatch.setenv("PYTHONWARNINGS", "error::DeprecationWarning,error")

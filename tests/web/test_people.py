@@ -458,6 +458,19 @@ class TestRefusals:
         assert sentence in answer.text
         assert answer.headers["Cache-Control"] == "no-store"
 
+    def test_a_project_by_its_name(self, client: FlaskClient, store: MemoryStore) -> None:
+        """Where there is no list, a form opens a project."""
+        store.put(WHEEL)
+        store.no_list = NotFound("ghcr.io doesn't list its repositories; ask for a project by name")
+        assert '<form class="search" method="get" action="./">' in client.get(INDEX, headers=BROWSER).text
+        answer = client.get(f"{INDEX}?project=+Hello.World", headers=BROWSER)
+        assert (answer.status_code, answer.headers["Location"]) == (302, "hello-world/")
+        assert (
+            client.get(INDEX, query_string={"project": "//evil.example"}, headers=BROWSER).status_code == 400
+        )
+        absent = client.get("/ghcr.io/acme/absent/", headers=BROWSER).text
+        assert '<form class="search" method="get" action="../">' in absent
+
     def test_somebody_signed_in(self, client: FlaskClient, store: MemoryStore) -> None:
         """A browser can't sign out, so the page says how to be somebody else."""
         store.failure = Denied("no")
