@@ -272,6 +272,8 @@ def _filtered(settings: Settings, upstream: Upstream | None, events: Events) -> 
     except (ValueError, OSError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else exc
         raise WrongSettings(f"PyOCI can't start with these settings:\n  {name}: {reason}") from exc
+    known = malware.projects if malware is not None else None
+    events.info("upstream", "rules are in force", mode=rules.current()[0].mode, malware=known)
     return FilteredUpstream(upstream, rules, malware, events=events)
 
 

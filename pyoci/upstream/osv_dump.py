@@ -97,6 +97,11 @@ class OsvDump:
         self._next = clock() + _CHECK
 
     @property
+    def projects(self) -> int:
+        """How many projects have entries."""
+        return len(self._current[0])
+
+    @property
     def version(self) -> int:
         """Differs after each change. Has the folder looked at if that wasn't done for a minute."""
         if self._clock() >= self._next:
@@ -206,7 +211,7 @@ def _entries(path: Path) -> Iterator[tuple[str, _Entry]]:
 
 
 def _entry(identity: str, affected: Mapping[str, Any]) -> _Entry:
-    versions, ranges = affected.get("versions", []), affected.get("ranges", [])
+    versions, ranges = affected.get("versions") or [], affected.get("ranges") or []
     if not isinstance(versions, list) or not all(isinstance(text, str) for text in versions):
         raise ValueError
     if not isinstance(ranges, list):

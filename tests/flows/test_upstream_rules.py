@@ -298,12 +298,16 @@ def test_the_reasons_of_a_page(client: FlaskClient, elsewhere: PackageIndex) -> 
 
 
 def test_malware(
-    make_client: MakeClient, settings: dict[str, str], elsewhere: PackageIndex, tmp_path: Path
+    make_client: MakeClient, settings: dict[str, str], elsewhere: PackageIndex, tmp_path: Path, lines: Lines
 ) -> None:
-    """It is withheld with the entry that reports it, also without a file of rules."""
+    """It is withheld with the entry that reports it, also without a file of rules. The log has the number of
+    projects that are known.
+    """
     write(tmp_path / "osv", "MAL-2026-1", affected("flask", versions=["3.1.0"]))
     del settings["PYOCI_UPSTREAM_RULES"]
     client = make_client(**settings, PYOCI_OSV_DUMP=str(tmp_path / "osv"))
+    [line] = [line for line in lines.read_lines() if line["event"] == "rules are in force"]
+    assert (line["mode"], line["malware"]) == ("enforce", 1)
     page = client.get(PAGE, headers=JSON)
     assert page.headers["X-PyOCI-Withheld"] == "2; malware, unverifiable"
     answer = client.get(link(elsewhere))
