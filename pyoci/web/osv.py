@@ -163,8 +163,15 @@ def _permitted(names: Iterable[str], resolved: ResolvedRequest, relay: Relay) ->
 
 
 def _request_for(name: str, resolved: ResolvedRequest, relay: Relay) -> ResolvedRequest | None:
-    """The request for the page of a project; None if its name is private."""
-    if relay.rules.is_private(ProjectName(name)):
+    """The request for the page of a project; None if its name is private, or if upstream isn't asked below
+    this index.
+    """
+    project = ProjectName(name)
+    try:
+        repository = resolved.namespace().repository(project)
+    except InvalidRequest:  # the name is too long for the registry
+        return None
+    if relay.rules.is_private(project) or relay.rules.holds_copies(repository):
         return None
     address, more = resolved.address, (name,)
     if address.below is None:

@@ -28,7 +28,11 @@ from tests.upstreams import PackageIndex, package_index
 HONEST = "honest"  # a registry that lets everybody in and has nothing
 BUG = "GHSA-jfh8-c2jp-5v3q"
 JSON = {"Accept": "application/vnd.pypi.simple.v1+json"}
-MODES: dict[str, dict[str, str]] = {"direct": {}, "proxy": {"PYOCI_UPSTREAM_FILES": "proxy"}}
+MODES: dict[str, dict[str, str]] = {
+    "direct": {},
+    "proxy": {"PYOCI_UPSTREAM_FILES": "proxy"},
+    "store": {"PYOCI_UPSTREAM_FILES": "store", "PYOCI_UPSTREAM_STORE": "local/upstream"},
+}
 CAREFUL = {"PYOCI_PRIVATE_PROJECTS": "Acme_*", "PYOCI_UPSTREAM_ON_DENIED": "yes"}
 
 
@@ -82,7 +86,8 @@ def attack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         settings = {
             "PYOCI_REGISTRIES": ", ".join(f"row{number}={url}" for number, url in enumerate(urls)),
             "PYOCI_UPSTREAM_INDEX": bait.simple,
-            "PYOCI_UPSTREAM_FILES_DIR": str(folder),
+            "PYOCI_UPSTREAM_FILES_DIR": str(folder / "files"),
+            "PYOCI_EMBEDDED": str(folder / "registry"),
             "PYOCI_BEARER_USERNAME": TOKEN_USER,
             "PYOCI_OSV_URL": service.url,
             "PYOCI_CACHE_URL": "memory://",
@@ -147,6 +152,19 @@ def test_nothing_leaves_and_nothing_comes(attack: Attack, row: str) -> None:
     assert (attack.bait.asked(seen[0]), attack.service.names()) == before
 
 
+def test_the_namespace_of_copies_leads_nowhere(attack: Attack) -> None:
+    """No name leaves through it, nor through one below it. In other modes it is a namespace like others."""
+    leads_nowhere = attack.careful or attack.mode == "store"
+    client = attack.app.test_client()
+    for index in ("/local/upstream", "/local/upstream/below", "/local/upstream/+simple"):
+        name, files = attack.project()
+        for method, path, arguments in requests_for(name, files):
+            answer = client.open(f"{index}/{path}", method=method, **arguments)
+            assert not leads_nowhere or answer.headers.get("X-PyOCI-Origin") in {None, "registry"}, path
+        assert (attack.bait.asked(name) == 0) is leads_nowhere
+        assert (name not in attack.service.names()) is leads_nowhere
+
+
 def test_what_is_absent_comes_from_upstream(attack: Attack) -> None:
     """This shows that the other tests can fail. Private names stay here even then."""
     name, files = attack.project()
@@ -158,6 +176,6 @@ def test_what_is_absent_comes_from_upstream(attack: Attack) -> None:
         elif "+osv" in path:
             assert BUG in answer.text
         elif "+" in path and path != "+simple/":
-            assert (answer.status_code in {200, 206}) is (attack.mode == "proxy"), path
+            assert (answer.status_code in {200, 206}) is (attack.mode != "direct"), path
     assert (attack.bait.asked(name) == 0) is attack.careful
     assert (name in attack.service.names()) is not attack.careful
