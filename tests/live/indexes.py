@@ -66,6 +66,11 @@ class PackageIndex:
         answer = self._request("PATCH", path, json={"yanked": reason})
         assert answer.status_code == 200, answer.text
 
+    def set_status(self, project: str, status: str, reason: str) -> None:
+        """Set the status of a project."""
+        answer = self._request("PATCH", f"{project}/", json={"status": status, "reason": reason})
+        assert answer.status_code == 200, answer.text
+
     def delete(self, path: str) -> None:
         """Delete a file or a version, `hello-world/1.0`."""
         answer = self._request("DELETE", path)
