@@ -19,7 +19,7 @@ from pyoci.oci.registries import EMBEDDED
 from pyoci.store.catalog_repository import CatalogName
 from pyoci.store.service import PackageStore
 from tests.builders import make_wheel
-from tests.registry import TestRegistry, make_namespace
+from tests.registry import TestRegistry, make_namespace, make_repository
 from tests.store.shelf import HELLO, NOBODY, content, names, page, publish, publish_wheel
 from tests.store.test_format import GOLDEN, golden, put_rust_package
 
@@ -158,6 +158,22 @@ class TestNamesOfProjects:
         put_in(registry, f"acme/{name.underscored}", wheel)  # what a copy makes of it
         (file,) = page(store, name, fresh=True).files
         assert (file.filename, content(store, file.filename, name)) == (filename, wheel)
+
+
+def test_it_passes_over_a_status(registry: TestRegistry, store: PackageStore) -> None:
+    """It reads each tag with a `+` for each `-` as a version, reads the last one in string order, and takes
+    image indexes of this type alone, whose annotations are texts. It knows no status: it goes on to serve the
+    files of a quarantined project (seen with 0.1.40).
+    """
+    publish_wheel(store)
+    store.set_status(ACME, HELLO, "quarantined", "caf\u00e9 \u2603", NOBODY)
+    first, last = sorted(registry.session().tags(make_repository()))
+    assert (first, last) == ("0--pyoci", "1.0")
+    marker, version = registry.document(first), registry.document(last)
+    assert marker["artifactType"] == version["artifactType"]
+    assert marker["mediaType"] == version["mediaType"]
+    assert marker["manifests"] == []
+    assert {type(value) for value in marker["annotations"].values()} == {str}
 
 
 def put_in(registry: TestRegistry, path: str, wheel: bytes) -> None:
