@@ -50,6 +50,10 @@ class Gateway:
         self.github = github.GitHub(transport, self.targets, companions)
         self.authenticator = auth.Authenticator(transport, self.targets, self.events, ttl=ttl, clock=clock)
 
+    def limited(self, seconds: float) -> AbstractContextManager[None]:
+        """Limit all calls for documents in the block to so many seconds together."""
+        return self.transport.shared_deadline(self.transport.deadline_in(seconds))
+
     def session(
         self, registry: Registry, credentials: Credentials, *, publishing: bool = False
     ) -> OCISession:

@@ -133,8 +133,7 @@ class PackageStore:
         self._roots = roots.Roots(gateway, cache)
         tags = steps.TagWriter(cache.changed, writes, locks, now)
         describe = catalog.Describer(self._files, self._pages.images).describe
-        limited = gateway.transport.shared_deadline
-        entries = CatalogUpdater(catalog_name, tags, locks, describe, limited)
+        entries = CatalogUpdater(catalog_name, tags, locks, describe, gateway.limited)
         self.catalog = catalog.Catalog(self._roots, gateway, cache, describe, self._project, entries)
         self._destinations = Destinations(self._roots, self._pages, partial(self._project, publishing=True))
 

@@ -26,7 +26,9 @@ from pyoci.store.project import Absent, StoredProject
 from pyoci.store.writing.queue import TagLocks
 from pyoci.store.writing.steps import TagWriter, push_config
 
-_LOCK_SECONDS = 5.0  # to wait for others who write the same project's tag
+# The project is published, and its client waits: some give up after ten seconds.
+_SECONDS = 4.0  # for all documents that are read and written
+_LOCK_SECONDS = 2.0  # to wait for others who write the same project's tag
 # What registries say of a repository that isn't there yet; the answer to the write decides.
 _ABSENT = (errors.RegistryNotFound, errors.RegistryUnauthorized, errors.RegistryDenied)
 _LACKS_BLOB = (errors.RegistryNotFound, errors.RegistryRefused)
@@ -38,7 +40,7 @@ _Wanted = Callable[[ProjectSummary | None], ProjectSummary]
 
 class CatalogUpdater:
     """Updates the tag of a project. One for the process; a project comes with its caller's session, which
-    publishes. `describe` reads what a project is. `limited` limits the time of all calls in its block.
+    publishes. `describe` reads what a project is. `limited` limits the seconds of all calls in its block.
     Without a `name` there is no catalogue.
 
     Methods return why the catalogue was not updated; "" if it is up to date, or if there is none. Nothing is
@@ -51,7 +53,7 @@ class CatalogUpdater:
         tags: TagWriter,
         locks: TagLocks,
         describe: Describe,
-        limited: Callable[[], AbstractContextManager[None]],
+        limited: Callable[[float], AbstractContextManager[None]],
     ) -> None:
         self.name, self._tags, self._locks, self._describe = name, tags, locks, describe
         self._limited = limited
@@ -105,7 +107,7 @@ class CatalogUpdater:
         if self.name is None:
             return ""
         try:
-            with self._limited():
+            with self._limited(_SECONDS):
                 self._write(project, self.name.beside(project.repository), wanted)
         except PyOCIError as exc:
             project.events.warning(
