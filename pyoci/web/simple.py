@@ -33,7 +33,8 @@ def show(path: str) -> Response:
         if opened is not None:
             return opened
     resolved = resolve(path, fresh=_fresh())
-    shape = negotiation.choose(request.headers.get("Accept"), request.args.get("format"))
+    accept = None if for_people else request.headers.get("Accept")
+    shape = negotiation.choose(accept, request.args.get("format"))
     found = finding.find_page(resolved)
     if isinstance(found, Root):
         request.environ.pop("pyoci.project", None)

@@ -59,6 +59,7 @@ BROWSERS = [
     pytest.param("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", id="Firefox, Safari"),
     pytest.param("text/html, application/xhtml+xml, image/jxr, */*", id="Edge before Chromium"),
     pytest.param("text/html;q=0.9, application/xhtml+xml; charset=utf-8;q=0.1", id="by a low quality"),
+    pytest.param("application/xhtml+xml", id="nothing else"),
 ]
 
 
