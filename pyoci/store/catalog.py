@@ -106,6 +106,7 @@ class Describer:
             self._summary_of(project, files) if summary is None else summary,
             str(files[0].version),
             min(published, default=None),
+            any(file.yanked is not None for file in files),
         )
 
     def _summary_of(self, project: StoredProject, files: Sequence[PackageFile]) -> str:

@@ -7,8 +7,7 @@ registry that doesn't list its repositories, and publishers of different project
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
 
 from pyoci.distributions.labels import DESCRIPTION, SUMMARY_LIMIT, TITLE, VERSION, shown_line
 from pyoci.distributions.names import ProjectName
@@ -17,7 +16,7 @@ from pyoci.oci.errors import RegistryNotFound
 from pyoci.oci.models import Descriptor, Document, Manifest
 from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.oci.session import OCISession
-from pyoci.store.layout import CREATED, parsed_time, stamp
+from pyoci.store.layout import CREATED, YANKED, parsed_time, stamp
 from pyoci.store.models import Namespace, ProjectSummary
 
 CATALOG_TYPE = "application/pyoci.catalog.v1"
@@ -91,6 +90,7 @@ def entry_in(document: Document | None) -> ProjectSummary | None:
         shown_line(annotations.get(DESCRIPTION, ""), SUMMARY_LIMIT),
         shown_line(annotations.get(VERSION, ""), _VERSION_LIMIT),
         parsed_time(annotations.get(CREATED, "")),
+        YANKED in annotations,
     )
 
 
@@ -108,17 +108,16 @@ def entry_manifest(name: ProjectName, entry: ProjectSummary) -> Manifest:
         annotations[DESCRIPTION] = entry.summary
     if entry.released is not None:
         annotations[CREATED] = stamp(entry.released)
+    if entry.yanked:
+        annotations[YANKED] = ""
     return Manifest(artifact_type=CATALOG_TYPE, config=empty, layers=(empty,), annotations=annotations)
 
 
 def is_same(one: ProjectSummary | None, other: ProjectSummary) -> bool:
     """Whether two entries are the same as the catalogue stores them: it has times in whole seconds."""
-    return one is not None and (one.summary, one.version, _seconds(one.released)) == (
-        other.summary,
-        other.version,
-        _seconds(other.released),
-    )
+    return one is not None and _in_seconds(one) == _in_seconds(other)
 
 
-def _seconds(moment: datetime | None) -> int | None:
-    return None if moment is None else int(moment.timestamp())
+def _in_seconds(entry: ProjectSummary) -> ProjectSummary:
+    released = entry.released
+    return entry if released is None else replace(entry, released=released.replace(microsecond=0))

@@ -226,6 +226,7 @@ class ProjectSummary:
     summary: str = ""
     version: str = ""  # the newest, as ProjectPage.latest chooses it
     released: datetime | None = None  # when its first file was published
+    yanked: bool = False  # as all versions are, then
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

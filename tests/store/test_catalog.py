@@ -72,7 +72,8 @@ class TestSummaries:
         store.yank(ACME, HELLO, "2.0", "broken", NOBODY)
         assert summary_of(store) == ProjectSummary(version="1.0", released=_published(store, "1.0"))
         store.yank(ACME, HELLO, "1.0", "", NOBODY)
-        assert summary_of(store) == ProjectSummary(version="2.0", released=_published(store, "2.0"))
+        expected = ProjectSummary(version="2.0", released=_published(store, "2.0"), yanked=True)
+        assert summary_of(store) == expected
 
     def test_has_the_date_of_the_version(self, registry: TestRegistry) -> None:
         store = registry.store(now=lambda: datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC))

@@ -18,8 +18,9 @@ from pyoci.oci.models import Document
 from pyoci.oci.references import Repository, Tag
 from pyoci.oci.registries import EMBEDDED
 from pyoci.store.catalog_repository import CatalogName
-from pyoci.store.models import ListSource, ProjectSummary
+from pyoci.store.models import Imported, ListSource, ProjectSummary
 from pyoci.store.service import PackageStore
+from pyoci.upstream.client import UpstreamPage
 from tests.builders import make_wheel
 from tests.registry import TestRegistry, make_namespace
 from tests.store.shelf import HELLO, NOBODY, make_upload, names, publish, publish_wheel
@@ -153,6 +154,13 @@ class TestEntry:
         annotations = document(registry)["annotations"]
         assert annotations["org.opencontainers.image.version"] == "3.0"
         assert annotations["org.opencontainers.image.description"] == "This is 3.0"
+
+    def test_an_imported_file_may_be_yanked(self, registry: TestRegistry, store: PackageStore) -> None:
+        """Then its version isn't the newest, unless there is no other."""
+        for version, yanked, newest in (("1.0", "bad", "1.0"), ("0.9", None, "0.9"), ("2.0", "", "0.9")):
+            imported = Imported(yanked=yanked)
+            store.publish(ACME, make_upload(*make_wheel(version=version)), NOBODY, imported)
+            assert version_in(registry) == newest
 
     def test_long_names_are_left_out(self, registry: TestRegistry, store: PackageStore) -> None:
         """No tag has over 128 characters. The file is published."""
@@ -305,6 +313,17 @@ class TestList:
         assert found.version == "2.0"
 
 
+class _Upstream:
+    """Another package index, without any project."""
+
+    def __init__(self) -> None:
+        self.asked = list[str]()
+
+    def page(self, name: str, *, fresh: bool = False) -> UpstreamPage:
+        self.asked.append(name)
+        raise NotFound(f"there is no {name}")
+
+
 class TestReservedName:
     @pytest.mark.parametrize("name", ["pyoci-catalog", "PyOCI.Catalog"])
     def test_is_no_project(self, registry: TestRegistry, store: PackageStore, name: str) -> None:
@@ -315,6 +334,15 @@ class TestReservedName:
         with pytest.raises(NotFound, match="PYOCI_CATALOG"):
             store.find(ACME, ProjectName.parse(name), NOBODY)
         assert registry.calls == []
+
+    def test_is_not_looked_up_upstream(self, registry: TestRegistry) -> None:
+        """A stranger's project of that name is never served."""
+        upstream = _Upstream()
+        store = registry.store(catalog_name=CatalogName("pyoci.catalog"), upstream=upstream)
+        for name in ("pyoci-catalog", "absent"):
+            with pytest.raises(NotFound):
+                store.find(ACME, ProjectName.parse(name), NOBODY)
+        assert upstream.asked == ["absent"]
 
     def test_is_in_no_list(self, registry: TestRegistry) -> None:
         """Not even where it is a name that a project could have."""

@@ -60,7 +60,8 @@ class CatalogUpdater:
 
     def published(self, project: StoredProject, file: PackageFile, summary: str) -> str:
         """A file was published. Nothing is written unless its version is the newest, and new there."""
-        mine = ProjectSummary(summary[:SUMMARY_LIMIT], str(file.version), file.upload_time)
+        is_yanked = file.yanked is not None
+        mine = ProjectSummary(summary[:SUMMARY_LIMIT], str(file.version), file.upload_time, is_yanked)
 
         def wanted(present: ProjectSummary | None) -> ProjectSummary:
             before = present
@@ -69,7 +70,7 @@ class CatalogUpdater:
             there = _version(before.version) if before is not None else None
             if before is None or there is None:
                 return mine
-            is_newer = latest({there: False, file.version: file.yanked is not None}) != there
+            is_newer = latest({there: before.yanked, file.version: is_yanked}) != there
             return mine if is_newer else before
 
         return self._update(project, wanted)
