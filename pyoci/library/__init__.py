@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pyoci.library.explaining import explain
     from pyoci.library.importing import Choice, ImportedFile
     from pyoci.library.index import Index
-    from pyoci.library.mirroring import Filter, Selection
+    from pyoci.library.mirroring_selection import Filter, Selection
     from pyoci.library.models import Explanation, File, Project, WithheldFile
     from pyoci.library.opening import open_index, open_source
     from pyoci.maintenance.check import CheckedProject, Problem
@@ -35,7 +35,7 @@ _MODULES = {
     "pyoci.library.explaining": ("explain",),
     "pyoci.library.importing": ("Choice", "ImportedFile"),
     "pyoci.library.index": ("Index",),
-    "pyoci.library.mirroring": ("Filter", "Selection"),
+    "pyoci.library.mirroring_selection": ("Filter", "Selection"),
     "pyoci.library.models": ("Explanation", "File", "Project", "WithheldFile"),
     "pyoci.library.opening": ("open_index", "open_source"),
     "pyoci.maintenance.check": ("CheckedProject", "Problem"),

@@ -15,7 +15,8 @@ from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest, NotFound, PyOCIError
 from pyoci.library.importing import Choice, ImportedFile, Importer
 from pyoci.library.index import Index, Progress, needs_registry
-from pyoci.library.mirroring import Mirror, Selection, check_target, open_mirrored
+from pyoci.library.mirroring import Mirror, check_target, open_mirrored
+from pyoci.library.mirroring_selection import Selection
 from pyoci.library.registry import RegistryIndex
 from pyoci.library.sources import Source
 from pyoci.maintenance.catalog import KINDS, CatalogMaintenance

@@ -59,7 +59,7 @@ def test_partly(run: Run, server: str, source: tuple[str, str], tmp_path: Path) 
     """What can't be copied is named with its reason, and so is what is left out. The exit code is 1."""
     lock = tmp_path / "requirements.txt"
     lock.write_text("hello-world==1.0\nabsent==1.0\nsecret==1.0\nx @ https://files.example/x.zip\n")
-    ran = run("mirror", f"{server}/acme", "--lock", lock, "--python", "3.12", *source)
+    ran = run("mirror", f"{server}/acme", "--lock", lock, "--any-index", "--python", "3.12", *source)
     assert ran.code == 1
     lines = ran.stdout.splitlines()
     assert any(line.startswith("absent  failed") for line in lines)

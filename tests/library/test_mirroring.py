@@ -180,8 +180,8 @@ class TestLocked:
             'lock-version = "1.0"\n[[packages]]\nname = "crunch"\nversion = "2.0"\n'
             f'wheels = [{{ name = "{filename}", hashes = {{ sha256 = "{"0" * 64}" }} }}]\n'
         )
-        assert mirrored(target, None, locks=[other, lock])[filename].outcome == "failed"
-        assert mirrored(target, None, locks=[lock, other])[filename].outcome == "failed"
+        for locks in ([other, lock], [lock, other]):
+            assert mirrored(target, None, locks=locks, any_index=True)[filename].outcome == "failed"
 
     def test_file_that_is_gone(self, target: Index, elsewhere: PackageIndex, lock: Path) -> None:
         entry = elsewhere.projects["crunch"].pop()
@@ -213,11 +213,11 @@ class TestLocked:
         wheel, sdist = make_wheel(), make_sdist()
         path = tmp_path / "requirements.txt"
         path.write_text(f"hello-world==1.0 --hash=sha256:{sha256(wheel[1])} --hash=sha256:{'1' * 64}\n")
-        done = mirrored(target, elsewhere, locks=[path])
+        done = mirrored(target, elsewhere, locks=[path], any_index=True)
         assert outcomes(done) == {wheel[0]: "imported", "hello-world": "failed"}
         assert f"the sha256 {'1' * 64}".replace("the ", "") in done["hello-world"].error
         path.write_text("hello-world==1.0\ncrunch==7\n")
-        done = mirrored(target, elsewhere, locks=[path])
+        done = mirrored(target, elsewhere, locks=[path], any_index=True)
         assert outcomes(done) == {wheel[0]: "present", sdist[0]: "imported", "crunch": "failed"}
 
 
@@ -335,6 +335,18 @@ class TestPrivate:
             make_wheel()[0]: "present",
             make_sdist()[0]: "present",
         }
+
+    def test_lock_that_names_no_index(self, target: Index, elsewhere: PackageIndex, tmp_path: Path) -> None:
+        """Nobody is asked unless private projects are named, or there are none."""
+        lock = tmp_path / "requirements.txt"
+        lock.write_text("hello-world==1.0\nacme-secret==1.0\n")
+        with pytest.raises(InvalidRequest, match="doesn't say which index its packages come from; expected"):
+            select(elsewhere, locks=[lock])
+        done = mirrored(target, elsewhere, {"PYOCI_PRIVATE_PROJECTS": "acme-*"}, locks=[lock])
+        assert done["acme-secret"].outcome == "left out"
+        assert not any("acme-secret" in call for call in elsewhere.calls)
+        done = mirrored(target, elsewhere, locks=[lock], any_index=True)
+        assert done["acme-secret"].outcome == "failed"
 
     def test_projects_of_the_registry_of_the_source(
         self, target: Index, elsewhere: PackageIndex, tmp_path: Path

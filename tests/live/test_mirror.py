@@ -84,7 +84,8 @@ def test_real_lock_files(
     tool = "uv" if client == "pip-compile" else client
     (shell.home / "pyproject.toml").write_text(pyproject(tool, elsewhere.simple, "sunshine", ">=3.11,<3.14"))
     clients.run(client, *lock, cwd=shell.home, PIP_INDEX_URL=elsewhere.simple)
-    document: Any = shell.document("mirror", target, "--lock", name, "--source", elsewhere.simple)
+    options = ["--any-index"] if client == "pdm" else []  # pdm.lock names no index
+    document: Any = shell.document("mirror", target, "--lock", name, "--source", elsewhere.simple, *options)
     assert {each["outcome"] for each in document["files"]} == {"stored"}
     names = [f"crunch-2.0-{tag}.whl" for tag in TAGS]
     names += ["sunshine-3.1-py3-none-any.whl", "sunshine-3.1.tar.gz"]
@@ -113,7 +114,7 @@ def test_stopped_mirror_is_resumed(
     shell: Shell, elsewhere: PackageIndex, target: str, many: Path, how: signal.Signals
 ) -> None:
     """Every file that was stored is whole, and isn't fetched again; the others are."""
-    command = ("mirror", target, "--lock", many, "--source", elsewhere.simple, "--jobs", "4")
+    command = ("mirror", target, "--lock", many, "--source", elsewhere.simple, "--any-index", "--jobs", "4")
     fetched: list[str] = []
 
     def answer(request: Request) -> Response | None:

@@ -60,7 +60,9 @@ _DOCUMENT = schema.record(
 @click.option("--python", "pythons", metavar="X.Y", multiple=True, help="Only what this Python can install.")
 @click.option("--no-sdists", is_flag=True, help="Copy wheels only.")
 @click.option("--source", metavar="URL", help="The package index to copy from.")
-@click.option("--any-index", is_flag=True, help="Copy also what a lock file has from other indexes.")
+@click.option(
+    "--any-index", is_flag=True, help="Copy also what lock files have from other or unnamed indexes."
+)
 @click.option("--jobs", type=click.IntRange(1, 64), default=8, help="Files sent at a time; 8 by default.")
 def command(output: Output, index: Index, *, jobs: int, netrc: bool, **chosen: Any) -> int:
     """Copy files of PyPI, or of another package index, to INDEX, a namespace for nothing but such copies.
