@@ -107,7 +107,8 @@ class StoredCopies:
             known = self._pages.get(name)
         if known is not None and page.fingerprint and known[0] == page.fingerprint:
             return known[1]
-        made = UpstreamPage.of(page.as_page(lambda file: file.upstream_url or ""))
+        # Its URL isn't known, nor requested: `provenance` reads it.
+        made = UpstreamPage.of(page.as_page(_url, lambda file: _url(file) if file.provenance else None))
         with self._guard:
             self._pages[name] = page.fingerprint, made
         return made
@@ -249,6 +250,11 @@ class StoredCopies:
     def _report(self, exc: PyOCIError) -> None:
         self._events.count("copies", "denied")
         self._events.info("store", "copies not read", namespace=str(self._namespace), reason=exc.message)
+
+
+def _url(file: PackageFile) -> str:
+    """The URL that a copy was fetched from."""
+    return file.upstream_url or ""
 
 
 def _yanked(entry: File) -> str | None:

@@ -49,6 +49,10 @@ class Namespace:
         return f"{self.registry}/{self.path}" if self.path else str(self.registry)
 
 
+def _none(file: PackageFile) -> None:
+    """No file has any."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageFile:
     """One wheel or sdist, as its version's image index describes it."""
@@ -73,8 +77,8 @@ class PackageFile:
     def version(self) -> Version:
         return self.distribution.version
 
-    def on_page(self, url: str) -> File:
-        """The file in the model of the simple API, with this URL."""
+    def on_page(self, url: str, provenance: str | None = None) -> File:
+        """The file in the model of the simple API, with this URL, and the URL of its provenance."""
         # By position, in the order of `File`: keywords make the JSON of 10,000 files take some 5 % longer.
         return File(
             self.distribution.filename,
@@ -83,7 +87,7 @@ class PackageFile:
             self.size,
             timestamp(self.upload_time) if self.upload_time is not None else None,
             self.requires_python or None,
-            None,
+            provenance,
             None,
             {"sha256": self.core_metadata} if self.core_metadata else None,
             None if self.yanked is None else self.yanked or True,
@@ -162,11 +166,13 @@ class ProjectPage:
         yanked = {file.version for file in self.files if file.yanked is not None}
         return latest({version: version in yanked for version in self.versions})
 
-    def as_page(self, url_of: Callable[[PackageFile], str]) -> Page:
+    def as_page(
+        self, url_of: Callable[[PackageFile], str], provenance_of: Callable[[PackageFile], str | None] = _none
+    ) -> Page:
         """The page in the model of the simple API. Its files can be iterated once."""
         return Page(
             name=self.name.normalized,
-            files=(file.on_page(url_of(file)) for file in self.files),
+            files=(file.on_page(url_of(file), provenance_of(file)) for file in self.files),
             versions=tuple(map(str, self.versions)),
             status=self.status,
         )

@@ -71,6 +71,8 @@ class ProvenanceCache:
 
     def read(self, wanted: Wanted) -> bytes:
         """The document. Raises NotFound, Denied, ProtocolError and Unreachable."""
+        if wanted.entry is not None and wanted.url == wanted.entry.url:  # a page that was made of the copies
+            return self._copy(wanted)
         key = f"provenance\0{wanted.url}"
         known = _Remembered.read(self._backend.get(key))
         if known is not None and (self._offline or known.is_fresh(self._now())):
@@ -87,12 +89,17 @@ class ProvenanceCache:
 
     def _read_once(self, wanted: Wanted) -> bytes:
         if self._offline or wanted.entry is None:
-            kept = self._kept(wanted, None)
-            if kept is None:
-                raise NotFound(f"{wanted.filename} is not stored here, and {OFFLINE}")
-            return kept
+            return self._copy(wanted)
         with self._events.outcome("upstream"):
             return self._fetch(wanted.entry).encode()
+
+    def _copy(self, wanted: Wanted) -> bytes:
+        kept = self._kept(wanted, None)
+        if kept is None:
+            raise NotFound(
+                f"{wanted.filename} is not stored here" + (f", and {OFFLINE}" if self._offline else "")
+            )
+        return kept
 
     def _kept(self, wanted: Wanted, known: _Remembered | None) -> bytes | None:
         if known is not None or self._copies is None:

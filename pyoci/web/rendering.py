@@ -73,7 +73,7 @@ def render_page(
     `home` is the URL of the project's page, for links to provenance, which have to be absolute (PEP 740).
     """
     if isinstance(page, ProjectPage):
-        shown = page.as_page(lambda file: up + link(file))
+        shown = page.as_page(lambda file: up + link(file), lambda file: _provenance(file, home))
         return page_json(shown) if shape.is_json else page_html(shown)
     if proxied:
         page = with_links_here(page, up, home)
@@ -137,6 +137,11 @@ def link(file: PackageFile) -> str:
     published with other content has another URL. It has no query: pip appends `.metadata` to it.
     """
     return _link(file.filename, file.sha256)
+
+
+def _provenance(file: PackageFile, home: str) -> str | None:
+    """The URL of a copy's provenance; None if it has none."""
+    return f"{home}{link(file)}.provenance" if home and file.provenance else None
 
 
 def _link(filename: str, sha256: str) -> str:

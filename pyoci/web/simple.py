@@ -8,7 +8,7 @@ from flask import Blueprint, Response, request
 
 from pyoci.errors import NotFound
 from pyoci.oci.registries import DEFAULT
-from pyoci.store.models import ForeignPage, Root
+from pyoci.store.models import ForeignPage, ProjectPage, Root
 from pyoci.upstream.client import UpstreamPage
 from pyoci.web import answers, finding, negotiation, people, rendering, warm
 from pyoci.web.context import ResolvedRequest, locate, resolve, site
@@ -125,7 +125,8 @@ def _page(found: finding.Found, shape: negotiation.Representation) -> Response:
     stored = isinstance(page, UpstreamPage) and page.stored
     compressed = answers.gzip_is_welcome()
     up, proxied = "" if found.version is None else "../", site().upstream_files is not None
-    home = urljoin(request.base_url, up or "./") if foreign and proxied else ""
+    links_to_provenance = proxied if foreign else _has_provenance(page)
+    home = urljoin(request.base_url, up or "./") if links_to_provenance else ""
 
     def render() -> rendering.Rendered:
         sent = rendering.as_sent(page, shape, proxied=proxied)
@@ -147,6 +148,11 @@ def _page(found: finding.Found, shape: negotiation.Representation) -> Response:
         return answers.from_upstream(answers.rendered(rendered), page)  # its age changes
     warm.may_be_given_again(request.environ, found.page.validity, key, page.fingerprint)
     return answers.rendered(rendered)
+
+
+def _has_provenance(page: ProjectPage | UpstreamPage) -> bool:
+    """Whether a file on a page of the registry is a copy with provenance."""
+    return isinstance(page, ProjectPage) and any(file.provenance for file in page.files)
 
 
 def _explained(found: finding.Found) -> Response:

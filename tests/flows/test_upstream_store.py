@@ -309,6 +309,49 @@ class TestNamespace:
         assert upload(client, url="/local/upstream2/").status_code == 200
 
 
+class TestProvenance:
+    """It is stored with the file, and served where the file is."""
+
+    DOCUMENT = b'{"version": 1, "attestation_bundles": []}'
+
+    @pytest.fixture
+    def elsewhere(self, elsewhere: PackageIndex) -> PackageIndex:
+        elsewhere.add_provenance(elsewhere.projects["flask"][0], self.DOCUMENT)
+        return elsewhere
+
+    @staticmethod
+    def read(client: FlaskClient, page: str = PAGE) -> bytes:
+        """The document that a page links to."""
+        url = files(client, page)[FLASK]["provenance"]
+        assert url == f"http://localhost{page}{URL}.provenance"
+        answer = client.get(url)
+        assert answer.status_code == 200, answer.text
+        return bytes(answer.data)
+
+    def test_a_copy_has_it(self, client: FlaskClient) -> None:
+        """At its own address, and for other files there is none."""
+        fill(client)
+        assert self.read(client, STORED) == self.DOCUMENT
+        assert "provenance" not in files(client, STORED)[SDIST]
+        assert "data-provenance" in get(client, STORED, Accept="text/html, application/json;q=0.1").text
+        sdist = files(client, STORED)[SDIST]["url"]
+        assert get(client, f"{STORED}{sdist}.provenance").status_code == 404
+
+    @pytest.mark.parametrize("offline", ["no", "yes"])
+    def test_without_upstream(
+        self, make_client: MakeClient, storing: dict[str, str], elsewhere: PackageIndex, offline: str
+    ) -> None:
+        """A page that is made of the copies has it, too. Nothing else is requested in its place."""
+        fill(make_client(**storing))
+        forget(storing)
+        elsewhere.answer = lambda _: Response("down", 503)
+        elsewhere.calls.clear()
+        client = make_client(**storing, PYOCI_UPSTREAM_OFFLINE=offline)
+        assert get(client, PAGE).headers["X-PyOCI-Upstream"] == "stored"
+        assert self.read(client) == self.DOCUMENT
+        assert not [call for call in elsewhere.calls if "/files/" in call]
+
+
 class TestOffline:
     def test_only_what_is_stored_is_served(
         self, make_client: MakeClient, storing: dict[str, str], elsewhere: PackageIndex
