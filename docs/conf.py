@@ -30,7 +30,14 @@ project = "PyOCI"
 version = release = pyoci.__version__
 # The source directory is the checkout: a path between two pages is the same there and in what is built.
 root_doc = "docs/index"
-include_patterns = ["README.rst", "CHANGES.rst", "benchmarks/README.rst", "docs/**.rst"]
+include_patterns = [
+    "README.rst",
+    "CHANGES.rst",
+    "CONTRIBUTING.rst",
+    "SECURITY.rst",
+    "benchmarks/README.rst",
+    "docs/**.rst",
+]
 exclude_patterns = [".*", "build", "pyoci*", "tests", "docs/examples"]
 html_theme = "furo"
 html_title = f"PyOCI {release}"

@@ -25,7 +25,7 @@ _FORGE = {
     "output_encoding": "unicode",
 }
 _INLINE = {"a", "cite", "code", "em", "span", "strong", "tt"}
-_BESIDE_DOCS = ["README", "CHANGES", "benchmarks/README"]
+_BESIDE_DOCS = ["README", "CHANGES", "CONTRIBUTING", "SECURITY", "benchmarks/README"]
 
 
 def names() -> list[str]:
