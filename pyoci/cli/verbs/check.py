@@ -72,7 +72,9 @@ def command(
 
     Clean-up policies and garbage collection may delete documents or blobs of a version while its tag stays.
     The check looks for each of them once. --repair writes lost manifests again, and restores lost files from
-    a folder of files or from another index. The exit code is 1 if something is wrong and was not repaired.
+    a folder of files or from another index. Where PYOCI_CATALOG names a catalogue repository, it is compared
+    with the projects, and --repair brings it up to date. The exit code is 1 if something is wrong and was not
+    repaired.
     """
     if (origin is not None or drop_lost) and not repair:
         raise click.UsageError("--from and --drop-lost need --repair")
