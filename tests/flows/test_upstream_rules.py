@@ -115,6 +115,14 @@ def test_a_project_without_other_files(client: FlaskClient, rules: Path) -> None
     assert client.get("/simple/flask/9.9/").status_code == 404
 
 
+def test_provenance_is_withheld_with_its_file(client: FlaskClient, elsewhere: PackageIndex) -> None:
+    """It has an address here, too."""
+    for entry in elsewhere.projects["flask"][:2]:
+        entry["provenance"] = f"{elsewhere.url}/files/{entry['filename']}.provenance"
+    assert client.get(f"{link(elsewhere)}.provenance").status_code == 403
+    assert not [call for call in elsewhere.calls if "/files/" in call]
+
+
 @pytest.mark.parametrize("tail", ["", ".metadata"])
 def test_a_lock_file_can_not_pass_by(
     client: FlaskClient, elsewhere: PackageIndex, lines: Lines, tail: str
