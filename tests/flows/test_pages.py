@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
 
 from tests.builders import make_wheel
 from tests.flows.conftest import MakeClient
-from tests.flows.test_main_job import ROOT, upload
+from tests.flows.test_main_job import ROOT, basic, upload
 from tests.flows.test_strangers import ME, HalfOpenRegistry, half_open
 from tests.serving import served
 from tests.upstreams import PackageIndex, package_index
@@ -120,6 +121,28 @@ def test_upstreams_projects(
     assert len(upstream.calls) == 1
     assert "pre-release" in shown(client, f"{ROOT}+simple/flask/3.2.0b1/")
     assert len(upstream.calls) == 1
+
+
+def test_files_that_rules_withhold(make_client: MakeClient, upstream: PackageIndex, tmp_path: Path) -> None:
+    """The page says how many there are, and leads to the reasons."""
+    (tmp_path / "rules.toml").write_text(
+        '[[block]]\nprojects = ["flask"]\nkinds = ["sdist"]\nreason = "Not yet"\n'
+    )
+    rules = {"PYOCI_UPSTREAM_RULES": str(tmp_path / "rules.toml"), "PYOCI_UPSTREAM_FILES_DIR": str(tmp_path)}
+    client = make_client(PYOCI_UPSTREAM_INDEX=upstream.simple, PYOCI_UPSTREAM_FILES="proxy", **rules)
+    upstream.add("flask-3.1.0.tar.gz", b"an sdist")
+    text = shown(client, f"{ROOT}flask/")
+    assert "The rules of this server withhold files:</strong> 1 file (" in text
+    assert "flask-3.1.0-py3-none-any.whl" in text
+    assert "flask-3.1.0.tar.gz" not in text
+    assert "Not yet" in client.get(f"{ROOT}flask/?explain", headers=BROWSER).text
+
+
+def test_who_published(make_client: MakeClient) -> None:
+    """A file has the name of its publisher, where that is recorded."""
+    client = make_client(PYOCI_RECORD_PUBLISHER="yes")
+    publish(client, "1.0", **basic("jane<b>", "secret"))
+    assert "published by jane&lt;b&gt;" in shown(client)
 
 
 def test_only_short_urls(make_client: MakeClient) -> None:
