@@ -85,7 +85,7 @@ def test_a_status_is_its_kind_of_error(status: str, kind: type[errors.PyOCIError
 
 
 # A list that would take 24 times its size in memory.
-HEAVY = b'{"projects": [' + b"{}," * 600_000 + b"{}]}"
+HEAVY = b'{"projects": [' + b"{}," * 700_000 + b"{}]}"
 
 
 @pytest.mark.parametrize(

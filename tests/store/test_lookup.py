@@ -136,8 +136,8 @@ class TestWhoHasIt:
     def test_a_list_that_fails_for_a_moment(
         self, registry: TestRegistry, elsewhere: PackageIndex, status: int, code: str, *, strict: bool
     ) -> None:
-        """It doesn't say that there is no namespace, so the name is not sent, then and later. Without an
-        upstream nothing depends on it.
+        """It doesn't say that there is no namespace, so the name is not sent, then and later, neither to
+        upstream nor to another service. Without these nothing depends on it.
         """
         registry.strict = strict
         store = registry.store(upstream=elsewhere)
@@ -150,6 +150,9 @@ class TestWhoHasIt:
         for act in (find, find, lambda *_, **below: store.absence(ACME, name, NOBODY, **below)):
             with pytest.raises((ProtocolError, Unreachable, RateLimited)):
                 act(store, name, below=below)
+        telling = registry.store(rules=Rules(tells_others=True))
+        with pytest.raises((ProtocolError, Unreachable, RateLimited)):
+            telling.absence(ACME, name, NOBODY, below=below)
         plain = registry.store()
         with pytest.raises(NotFound):
             find(plain, name, below=below)

@@ -14,6 +14,7 @@ from werkzeug.wrappers import Request, Response
 
 from pyoci.cache.backend import Backend
 from pyoci.errors import InvalidRequest, NotFound, ProtocolError, Unavailable, Unreachable
+from pyoci.events import Events
 from pyoci.net.transport import Transport
 from pyoci.upstream.circuit import Circuit
 from pyoci.upstream.osv import FRESH_TTL, NAME, OSV, STALE_TTL, Query, Replies
@@ -170,6 +171,24 @@ class TestWithoutTheService:
             osv.batch([FLASK])
         clock.now += 31
         assert parsed(osv.batch([FLASK])) == [FOUND]
+
+
+def test_what_is_counted(make_osv: MakeOSV, service: VulnerabilityService) -> None:
+    """Requests by result, and for each query whether the answer was remembered. No name."""
+    counted: list[tuple[object, ...]] = []
+    osv = make_osv(events=Events(count=lambda *values: counted.append(values)))
+    osv.batch([FLASK])
+    osv.batch([FLASK, DJANGO])
+    service.answer = lambda _: Response("", 503)
+    with pytest.raises(Unavailable):
+        osv.query(FLASK)
+    assert [values for values in counted if values[0] == "osv"] == [
+        ("osv", "done"),
+        ("osv", "done"),
+        ("osv", "Unavailable"),
+    ]
+    looked_up = [values[2] for values in counted if values[:2] == ("cache", "osv")]
+    assert looked_up == ["miss", "hit", "miss", "miss"]
 
 
 class TestAnswers:
