@@ -39,6 +39,7 @@ http {{
         listen 127.0.0.1:{port};
         root {folder}/root;
         index page.json;
+        rewrite "^(.*/)\\+[0-9a-f]+/(.*)$" $1$2;
         location ~ /page.json$ {{ default_type application/vnd.pypi.simple.v1+json; }}
     }}
 }}

@@ -6,6 +6,7 @@ from benchmarks.results import Row
 from benchmarks.rows.cold import cold_rows
 from benchmarks.rows.crowd import crowd_rows
 from benchmarks.rows.downloads import download_rows
+from benchmarks.rows.gateway import gateway_rows
 from benchmarks.rows.hostile import hostile_rows
 from benchmarks.rows.install import install_rows
 from benchmarks.rows.many import many_rows
@@ -30,6 +31,7 @@ ROWS: dict[str, Callable[[Stage, int], list[Row]]] = {
     "uploads": upload_rows,
     "downloads": download_rows,
     "upstream": upstream_rows,
+    "gateway": gateway_rows,
     "slow": slow_rows,
     "hostile": hostile_rows,
     "transfers": transfer_rows,
