@@ -101,7 +101,7 @@ class Circuit:
 
 class ConcurrencyLimit:
     """At most `count` threads of this process at a time. Further threads wait for `patience` seconds, or not
-    at all while a running request has taken longer than that.
+    at all while no request has ended for that long. A single slow one, a large page say, refuses nobody.
     """
 
     def __init__(
@@ -135,4 +135,4 @@ class ConcurrencyLimit:
         return len(self._started) < self._count
 
     def _is_slow(self) -> bool:
-        return self._clock() - min(self._started) > self._patience
+        return self._clock() - max(self._started) > self._patience

@@ -18,7 +18,7 @@ from pyoci.cache.files import FileBackend
 from pyoci.errors import ClientLeft, Denied, NotFound, ProtocolError, Unreachable
 from pyoci.events import Events
 from pyoci.simple_api.verbatim import VerbatimFiles, packed
-from pyoci.upstream.circuit import Circuit
+from pyoci.upstream.circuit import Circuit, ConcurrencyLimit
 from pyoci.upstream.page_cache import CachedAnswer
 from tests.clock import Clock
 from tests.registry import TestRegistry
@@ -342,6 +342,30 @@ class TestConcurrency:
             assert upstream.page("hello-world").versions == ("1.0",)
             slow.set()
             assert isinstance(waiting.exception(20), NotFound)
+
+    def test_one_slow_page_refuses_nobody(self) -> None:
+        """Others take turns in the remaining slot, however long the slow one takes."""
+        clock, ended = Clock(), threading.Event()
+        limit = ConcurrencyLimit(2, patience=60.0, clock=clock)
+        begun = threading.Semaphore(0)
+
+        def occupy() -> None:
+            with limit.slot():
+                begun.release()
+                ended.wait(30)
+
+        def pass_through() -> str:
+            with limit.slot():
+                return "served"
+
+        with limit.slot(), ThreadPoolExecutor(5) as threads:
+            clock.now += 3600
+            occupied = threads.submit(occupy)
+            assert begun.acquire(timeout=20)
+            waiting = [threads.submit(pass_through) for _ in range(4)]
+            ended.set()
+            assert [each.result(20) for each in waiting] == ["served"] * 4
+            occupied.result(20)
 
     def test_private_projects_are_untouched(
         self, elsewhere: PackageIndex, make_upstream: MakeUpstream, tmp_path: Path
