@@ -17,6 +17,7 @@ from cachetools import LRUCache
 from werkzeug.http import parse_etags
 
 from pyoci.distributions.names import ProjectName
+from pyoci.simple_api import verbatim
 from pyoci.simple_api.model import File, timestamp
 from pyoci.simple_api.verbatim import VerbatimFiles
 from pyoci.simple_api.writing import (
@@ -199,7 +200,8 @@ class Rendered:
         if isinstance(content, VerbatimFiles):
             body, encoding = (content.packed, "gzip") if compressed else (content.body(), "")
         elif compressed and len(content) > _WORTH_COMPRESSING:
-            body, encoding = gzip.compress(content, compresslevel=6, mtime=0), "gzip"
+            level = 6 if origin == REGISTRY else verbatim.LEVEL
+            body, encoding = gzip.compress(content, compresslevel=level, mtime=0), "gzip"
         else:
             body, encoding = content, ""
         etag = hashlib.sha256(body).hexdigest()

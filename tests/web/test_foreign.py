@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from collections.abc import Callable
@@ -217,6 +218,18 @@ def test_a_page_is_passed_on_as_it_was_sent(
     assert plain.data == BODY
     assert "Content-Encoding" not in plain.headers
     assert zipped.headers["ETag"] != plain.headers["ETag"]
+
+
+def test_other_pages_are_compressed_here(client: FlaskClient, store: MemoryStore) -> None:
+    """Those in HTML, and those that were written anew."""
+    files = [make_upstream_file(f"flask-{number}.0.tar.gz") for number in range(100)]
+    store.elsewhere[ProjectName.parse("flask")] = ForeignPage(make_upstream_page("flask", *files))
+    for accept in (JSON, "text/html"):
+        headers = {"Accept": accept, "Accept-Encoding": "gzip"}
+        zipped = client.get("/ghcr.io/acme/flask/", headers=headers)
+        plain = client.get("/ghcr.io/acme/flask/", headers={"Accept": accept})
+        assert zipped.content_encoding == "gzip"
+        assert gzip.decompress(zipped.data) == plain.data
 
 
 @pytest.mark.parametrize(
