@@ -44,7 +44,7 @@ _PURL_LIMIT = 1000  # characters
 _PURL = re.compile(r"pkg:/*pypi/([^/@?#]+)(?:@([^?#]*))?(?:[?#].*)?", re.IGNORECASE | re.DOTALL)
 _TOKEN = re.compile(r"[!-~]*")
 _EXPECTED = 'expected JSON like {"package": {"name": "flask", "ecosystem": "PyPI"}, "version": "3.1.0"}'
-_EXPECTED_BATCH = f'expected JSON, {{"queries": […]}} with at most {QUERIES} queries'
+_EXPECTED_BATCH = f'expected JSON, {{"queries": [...]}} with at most {QUERIES} queries'
 
 
 @dataclass(frozen=True, slots=True)
