@@ -18,20 +18,26 @@ from werkzeug.test import TestResponse
 
 from pyoci.app import create_app
 from pyoci.config import Settings
+from pyoci.oci.credentials import Anonymous
+from pyoci.store.models import Imported
 from pyoci.telemetry.logs import Log
 from tests.flows.conftest import Lines, ReadingClient
 from tests.live.confusion import ROWS, TOKEN_USER, UNKNOWN, USER, basic, says
 from tests.net.servers import Server
 from tests.osv_service import VulnerabilityService, vulnerability_service
+from tests.registry import TestRegistry, make_namespace
+from tests.store.shelf import make_upload
 from tests.upstreams import PackageIndex, package_index
 
 HONEST = "honest"  # a registry that lets everybody in and has nothing
 BUG = "GHSA-jfh8-c2jp-5v3q"
 JSON = {"Accept": "application/vnd.pypi.simple.v1+json"}
+STORE = {"PYOCI_UPSTREAM_FILES": "store", "PYOCI_UPSTREAM_STORE": "local/upstream"}
 MODES: dict[str, dict[str, str]] = {
     "direct": {},
     "proxy": {"PYOCI_UPSTREAM_FILES": "proxy"},
-    "store": {"PYOCI_UPSTREAM_FILES": "store", "PYOCI_UPSTREAM_STORE": "local/upstream"},
+    "store": STORE,
+    "offline": {**STORE, "PYOCI_UPSTREAM_OFFLINE": "yes"},
 }
 CAREFUL = {"PYOCI_PRIVATE_PROJECTS": "Acme_*", "PYOCI_UPSTREAM_ON_DENIED": "yes"}
 
@@ -43,17 +49,22 @@ class Attack:
     app: Flask
     bait: PackageIndex
     service: VulnerabilityService
+    copies: TestRegistry
     mode: str
     careful: bool
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def project(self) -> tuple[str, list[str]]:
         """A private name that the attacker has published in a higher version, and the paths of its files
-        below the page.
+        below the page. If there is a store, it has a copy of the file.
         """
-        name = f"acme-tool{next(self.numbers)}"
+        name, provenance = f"acme-tool{next(self.numbers)}", '{"version": 1, "of": "99.0"}'
         entry = self.bait.add_wheel(name, "99.0")
-        self.bait.add_provenance(entry, b'{"version": 1, "of": "99.0"}')
+        self.bait.add_provenance(entry, provenance.encode())
+        if self.mode in {"store", "offline"}:
+            form = make_upload(entry["filename"], self.bait.content(entry["filename"]))
+            copied = Imported(upstream_url=f"{self.bait.url}/files/", provenance=provenance)
+            self.copies.store().publish(make_namespace("upstream"), form, Anonymous(), copied)
         self.service.add(name, BUG)
         path = f"+{entry['hashes']['sha256'][:16]}/{entry['filename']}"
         return name, [path, f"{path}.metadata", f"{path}.provenance"]
@@ -76,6 +87,7 @@ def attack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """With each mode, as it is and with private names and upstream asked after denials."""
     mode, careful = request.param
     folder: Path = tmp_path_factory.mktemp("files")
+    copies = TestRegistry(folder / "registry")
     with ExitStack() as stack:
         bait, service = stack.enter_context(package_index()), stack.enter_context(vulnerability_service())
         handlers = [says(UNKNOWN), *(row.registry for row in ROWS.values())]
@@ -97,7 +109,7 @@ def attack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         }
         app = create_app(Settings.from_environ(settings), Log("off", {}, Lines()))
         app.test_client_class = ReadingClient
-        yield Attack(app, bait, service, mode, careful)
+        yield Attack(app, bait, service, copies, mode, careful)
 
 
 def requests_for(name: str, files: list[str]) -> list[tuple[str, str, dict[str, Any]]]:
@@ -177,5 +189,5 @@ def test_what_is_absent_comes_from_upstream(attack: Attack) -> None:
             assert BUG in answer.text
         elif "+" in path and path != "+simple/":
             assert (answer.status_code in {200, 206}) is (attack.mode != "direct"), path
-    assert (attack.bait.asked(name) == 0) is attack.careful
+    assert (attack.bait.asked(name) == 0) is (attack.careful or attack.mode == "offline")
     assert (name in attack.service.names()) is not attack.careful
