@@ -66,7 +66,8 @@ def project(found: finding.Found) -> Response:
     place, number, compressed = _place(found), _number(), answers.gzip_is_welcome()
     origin = rendering.UPSTREAM if foreign else rendering.REGISTRY
     withheld = rendering.withheld(page)
-    request.environ["pyoci.origin"] = origin if foreign else None  # for the log line
+    if foreign:
+        request.environ["pyoci.origin"] = origin  # for the log line
 
     def render(details: Details, description: Description) -> rendering.Rendered:
         content = project_html(

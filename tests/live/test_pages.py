@@ -198,6 +198,28 @@ def test_copied_lines_install(visited: Visit, index: PackageIndex, clients: Clie
     assert page.evaluate("navigator.clipboard.readText()") in (tmp_path / "requirements.txt").read_text()
 
 
+_APP = '[project]\nname = "app"\nversion = "1.0"\nrequires-python = ">=3.11,<4"\ndependencies = []\n'
+
+
+@pytest.mark.live("uv", "poetry", "pdm")
+def test_lines_of_other_tools(visited: Visit, index: PackageIndex, clients: Clients, tmp_path: Path) -> None:
+    """uv, poetry and pdm take the lines of a project's page."""
+    visited.page.goto(f"{index.url}greetings/")
+    _, uv, poetry, pdm, _ = visited.page.locator(".panels code").all_text_contents()
+    add_source, add_project = poetry.splitlines()
+    for tool, pyproject, lines in (
+        ("uv", _APP, [f"{uv} --no-sync"]),
+        ("poetry", f"{_APP}[tool.poetry]\npackage-mode = false\n", [add_source, f"{add_project} --lock"]),
+        ("pdm", f"{_APP}[tool.pdm]\ndistribution = false\n{pdm}\n", ["pdm add --no-sync greetings"]),
+    ):
+        folder = tmp_path / tool
+        folder.mkdir()
+        (folder / "pyproject.toml").write_text(pyproject)
+        for line in lines:
+            clients.run(*shlex.split(line), cwd=folder)
+        assert "greetings" in (folder / f"{tool}.lock").read_text()
+
+
 def test_the_list_is_filtered_searched_and_paged(visited: Visit, index: PackageIndex) -> None:
     """Rows go while somebody types; Enter searches all pages."""
     page = visited.page
