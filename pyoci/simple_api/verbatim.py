@@ -14,7 +14,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from itertools import chain
 from typing import Any, NamedTuple, overload
 
 from cachetools import LRUCache
@@ -74,7 +73,7 @@ def _recognize(document: Any, body: bytes, name: str) -> Verbatim | None:
 
 def _keys_inside(files: list[dict[str, Any]]) -> int:
     """How many keys the objects in these files have. Raises ValueError if a file would be changed."""
-    keys = set(chain.from_iterable(files))
+    keys = set[str]().union(*files)
     if keys - _CHECKS.keys() or (files and not keys >= _REQUIRED):
         raise ValueError
     count = 0
@@ -82,7 +81,8 @@ def _keys_inside(files: list[dict[str, Any]]) -> int:
         column = [file[key] for file in files if key in file]
         if (key in _REQUIRED and len(column) != len(files)) or not _CHECKS[key](column):
             raise ValueError
-        count += sum(len(value) for value in column if type(value) is dict)
+        if key in _OBJECTS:
+            count += sum(len(value) for value in column if type(value) is dict)
     return count
 
 
@@ -195,6 +195,7 @@ def _are_urls_or_null(column: list[Any]) -> bool:
 
 _REQUIRED = frozenset({"filename", "url", "hashes"})
 _METADATA_KEYS = next(field.spellings for field in model.FIELDS if field.key == "core-metadata")
+_OBJECTS = frozenset({"hashes", *_METADATA_KEYS})  # the only keys whose values have keys
 _CHECKS: dict[str, Callable[[list[Any]], bool]] = {
     "filename": _are_filenames,
     "url": _are_urls,
