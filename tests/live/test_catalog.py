@@ -62,6 +62,9 @@ def test_projects_are_listed(
     assert [line for line in front[0].asked if "tags/list" in line] == [
         f"GET /v2/{index.registry.partition('/')[2]}/pyoci.catalog/tags/list"
     ]
+    browsed = index.get("+simple/", Accept="text/html,application/xhtml+xml")
+    assert browsed.status_code == 200
+    assert "may be incomplete" in browsed.text
     where = f"docker://{index.registry}/pyoci.catalog"
     listed = json.loads(clients.run("skopeo", "list-tags", _PLAIN_HTTP, where))
     assert sorted(listed["Tags"]) == ["alpha", "beta"]
