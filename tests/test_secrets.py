@@ -18,6 +18,7 @@ from pyoci.net.transport import Transport
 from pyoci.oci.credentials import Basic, Bearer
 from pyoci.oci.references import Registry, Repository
 from pyoci.oci.session import Gateway
+from pyoci.store.copies import StoredCopies
 from pyoci.web.addresses import IndexAddress
 from pyoci.web.context import EXTENSION, ResolvedRequest, Site
 from tests.live.servers import htpasswd
@@ -26,9 +27,9 @@ from tests.stores import make_project
 
 PASSWORD, TOKEN = "password-of-a-caller", "token-of-a-caller"
 FETCHED = "token-that-was-fetched"
-PROXY, REDIS = "password-of-the-proxy", "password-of-redis"
+PROXY, REDIS, STORE = "password-of-the-proxy", "password-of-redis", "password-of-the-store"
 PAIR = base64.b64encode(f"somebody:{PASSWORD}".encode()).decode()
-SECRETS = (PASSWORD, TOKEN, FETCHED, PROXY, REDIS, PAIR)
+SECRETS = (PASSWORD, TOKEN, FETCHED, PROXY, REDIS, STORE, PAIR)
 OURS = ("pyoci", "redis", "urllib3", "requests", "flask", "cachetools")
 
 
@@ -85,6 +86,8 @@ def registry() -> Iterator[Server]:
 @pytest.fixture
 def settings(registry: Server, tmp_path: Path) -> Settings:
     accounts = htpasswd(tmp_path / "accounts", somebody=PASSWORD)
+    login = tmp_path / "login"
+    login.write_text(f"operator:{STORE}\n")
     return Settings.from_environ(
         {
             "PYOCI_CACHE_URL": f"redis://user:{REDIS}@127.0.0.1:1/0",
@@ -92,6 +95,11 @@ def settings(registry: Server, tmp_path: Path) -> Settings:
             "PYOCI_EMBEDDED": str(tmp_path / "embedded"),
             "PYOCI_EMBEDDED_HTPASSWD": str(accounts),
             "HTTPS_PROXY": f"http://user:{PROXY}@127.0.0.1:2",
+            "PYOCI_UPSTREAM_INDEX": "http://127.0.0.1:3/simple/",
+            "PYOCI_UPSTREAM_FILES": "store",
+            "PYOCI_UPSTREAM_FILES_DIR": str(tmp_path / "files"),
+            "PYOCI_UPSTREAM_STORE": "lab/upstream",
+            "PYOCI_UPSTREAM_STORE_CREDENTIALS": str(login),
             "PYOCI_LOG": "off",
         }
     )
@@ -107,6 +115,9 @@ def used(settings: Settings) -> Flask:
         for registry in ("lab", "local"):
             for path in ("", "json", "hello_world-1.0-py3-none-any.whl"):
                 client.get(f"/{registry}/acme/hello-world/{path}", headers=headers)
+    for thing in reachable(app):
+        if isinstance(thing, StoredCopies):
+            assert thing.page("hello-world") is None
     return app
 
 
@@ -115,7 +126,9 @@ def test_an_application_that_was_used_shows_none(settings: Settings, used: Flask
     assert site_of(used).registries is settings.registries
     assert shown([settings, used, site_of(used)]) == []
     things = list(reachable([settings, used]))
-    assert {FETCHED, REDIS} <= {thing for thing in things if isinstance(thing, str)}  # the walk goes deep
+    assert {FETCHED, REDIS, STORE} <= {
+        thing for thing in things if isinstance(thing, str)
+    }  # the walk goes deep
     for name in ("Cache", "Gateway", "Transport", "Authenticator", "RedisBackend", "WarmPages", "Htpasswd"):
         assert name in {type(thing).__name__ for thing in things}
 

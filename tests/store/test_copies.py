@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,11 @@ from pyoci.events import Events
 from pyoci.net.transport import Transport
 from pyoci.oci.credentials import Anonymous, Basic, Credentials
 from pyoci.oci.errors import RegistryFailed
+from pyoci.oci.references import Registry
+from pyoci.oci.session import Gateway
 from pyoci.simple_api import reading
 from pyoci.store.copies import OperatorLogin, StoredCopies
+from pyoci.store.models import Namespace
 from pyoci.upstream.address import FileHosts, UpstreamAddress
 from pyoci.upstream.client import UpstreamPage
 from pyoci.upstream.file_source import Wanted
@@ -25,6 +31,8 @@ from pyoci.upstream.folder import Folder
 from tests.builders import make_metadata, make_sdist, make_wheel
 from tests.clock import Clock
 from tests.registry import TestRegistry, make_namespace
+from tests.serving import served
+from tests.stores import make_store
 from tests.upstreams import PackageIndex, json_page, package_index
 
 FLASK, CONTENT = make_wheel("flask", "3.1.0", requires_python=">=3.9")
@@ -89,7 +97,7 @@ def read(copies: StoredCopies, file: Wanted) -> bytes | None:
 def test_a_copy_says_what_upstream_says(
     copies: StoredCopies, make_copies: MakeCopies, files: UpstreamFiles, elsewhere: PackageIndex
 ) -> None:
-    """Its page has the same keys as upstream's, apart from the address of the provenance."""
+    """Its page has the same keys as upstream's, apart from the URL of the provenance, which isn't stored."""
     [entry] = elsewhere.projects["flask"]
     entry["provenance"] = f"{elsewhere.url}/files/{FLASK}.provenance"
     elsewhere.contents[f"{FLASK}.provenance"] = PROVENANCE
@@ -98,7 +106,9 @@ def test_a_copy_says_what_upstream_says(
         page = each.page("flask")
         assert page is not None
         [file], [expected] = page.files, upstreams_page(elsewhere).files
-        assert file._replace(version=None, project_urls={}) == expected._replace(provenance=None)
+        assert file.provenance is not None
+        kept = file._replace(version=None, project_urls={}, provenance=None)
+        assert kept == expected._replace(provenance=None)
         assert page.versions == ("3.1.0",)
     assert read(copies, wanted(elsewhere)) == CONTENT
     assert read(copies, metadata(elsewhere)) == make_metadata("flask", "3.1.0", requires_python=">=3.9")
@@ -217,7 +227,56 @@ def test_quarantine(copies: StoredCopies, files: UpstreamFiles, elsewhere: Packa
     assert copies.page("unknown") is None
 
 
+def test_two_workers_store_a_file(
+    make_copies: MakeCopies, files: UpstreamFiles, elsewhere: PackageIndex, registry: TestRegistry
+) -> None:
+    """At the same time: it is there once."""
+    workers = [make_copies(), make_copies()]
+    for version in ("1.0", "2.0", "3.0"):
+        elsewhere.projects.clear()
+        elsewhere.add_wheel("crunch", version)
+        file = wanted(elsewhere, "crunch")
+        with ThreadPoolExecutor(2) as threads:
+            results = list(threads.map(lambda copies, file=file: copies.keep(file, files), workers))
+        assert "stored" in results
+        assert set(results) <= {"stored", "present"}
+        assert len(registry.document(version, "crunch", "upstream")["manifests"]) == 1
+
+
+def test_a_folder_that_was_deleted_meanwhile(
+    copies: StoredCopies, files: UpstreamFiles, elsewhere: PackageIndex, tmp_path: Path
+) -> None:
+    """The file is fetched again."""
+    assert b"".join(files.open(wanted(elsewhere))) == CONTENT
+    shutil.rmtree(tmp_path / "files")
+    assert copies.keep(wanted(elsewhere), files) == "stored"
+    assert read(copies, wanted(elsewhere)) == CONTENT
+
+
 class TestFailures:
+    def test_a_store_that_hangs(self, elsewhere: PackageIndex, files: UpstreamFiles, clock: Clock) -> None:
+        """Reading and writing end in time, and the next requests don't wait."""
+        go_on = threading.Event()
+
+        def hang(_environ: Any, start_response: Any) -> list[bytes]:
+            go_on.wait(60)
+            start_response("503 Busy", [])
+            return []
+
+        transport = Transport(sleep=lambda _: None, document_seconds=0.3)
+        with served(hang) as url:
+            namespace = Namespace.parse(Registry.parse(url, listed=True), "upstream")
+            store = make_store(Gateway(transport, ttl=60))
+            copies = StoredCopies(store, namespace, OperatorLogin(Anonymous), Events(), clock=clock)
+            with pytest.raises(Unreachable):
+                copies.open(wanted(elsewhere))
+            with pytest.raises(Unreachable, match="asked again soon"):
+                copies.page("flask")
+            with pytest.raises(Unreachable):
+                copies.keep(wanted(elsewhere), files)
+            go_on.set()
+        transport.close()
+
     def test_a_store_that_fails_is_left_alone_for_a_while(
         self, copies: StoredCopies, registry: TestRegistry, elsewhere: PackageIndex, clock: Clock
     ) -> None:
