@@ -37,9 +37,9 @@ _DOCUMENT = schema.record(
 
 @verb(
     examples=(
-        "pyoci mirror ghcr.io/acme-pypi --lock uv.lock",
-        "pyoci mirror ghcr.io/acme-pypi --lock uv.lock --platform manylinux_2_28_x86_64 --python 3.12",
-        "pyoci mirror ghcr.io/acme-pypi --project 'numpy>=2' --newest 3 --no-sdists",
+        "pyoci mirror ghcr.io/acme/upstream --lock uv.lock",
+        "pyoci mirror ghcr.io/acme/upstream --lock uv.lock --platform manylinux_2_28_x86_64 --python 3.12",
+        "pyoci mirror ghcr.io/acme/upstream --project 'numpy>=2' --newest 3 --no-sdists",
     ),
     document=_DOCUMENT,
     indexes=("index",),
@@ -77,7 +77,7 @@ def command(output: Output, index: Index, *, jobs: int, netrc: bool, **chosen: A
     continues an interrupted copy. If a file fails, the others are copied, and the exit code is 1.
 
     --username and --password-stdin are for INDEX. PYOCI_SOURCE_USERNAME and PYOCI_SOURCE_PASSWORD are for the
-    source, unless its login is stored.
+    source, or PYOCI_UPSTREAM_AUTH if that is PYOCI_UPSTREAM_INDEX, unless its login is stored.
     """
     selection = _selection(**chosen)
     with (
