@@ -23,6 +23,7 @@ from pyoci.distributions.metadata import parse_metadata
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import (
     Denied,
+    InvalidRequest,
     NotFound,
     NotSupported,
     ProtocolError,
@@ -50,7 +51,7 @@ _TAGS = 10  # of a repository that is checked for images; a page of the project 
 
 _ENTRIES = 8192
 # What a source answers that has no list, or not for this caller. The next source is tried then.
-_NO_LIST = (NotFound, NotSupported, Unauthorized, Denied, RegistryRefused, ProtocolError)
+_NO_LIST = (NotFound, NotSupported, Unauthorized, Denied, InvalidRequest, ProtocolError)
 _NO_ENTRY = (RegistryUnauthorized, RegistryDenied, RegistryRefused, ProtocolError)
 
 _Read = Callable[[], tuple[ProjectName, ...]]
@@ -166,21 +167,22 @@ class Catalog:
         if self._roots.is_at_github(namespace):
             yield ListSource.GITHUB, lambda: self._roots.github_projects(namespace, caller)
         if self._name is not None:
-            repository = self._name.repository(namespace)
-            session = self._gateway.session(namespace.registry, caller)
-            yield ListSource.REPOSITORY, lambda: listed_projects(session, repository)
+            yield ListSource.REPOSITORY, lambda: self._in_repository(namespace, caller)
 
     def names(self, namespace: Namespace, caller: Credentials) -> tuple[ProjectName, ...]:
         """The projects in the catalogue repository; none if there is no such repository. Raises the
         registry's refusal.
         """
+        try:
+            return self._in_repository(namespace, caller)
+        except RegistryNotFound:
+            return ()
+
+    def _in_repository(self, namespace: Namespace, caller: Credentials) -> tuple[ProjectName, ...]:
         if self._name is None:
             return ()
         session = self._gateway.session(namespace.registry, caller)
-        try:
-            return listed_projects(session, self._name.repository(namespace))
-        except RegistryNotFound:
-            return ()
+        return listed_projects(session, self._name.repository(namespace))
 
     def difference(self, namespace: Namespace, name: ProjectName, caller: Credentials) -> Difference | None:
         """How the catalogue repository differs from what a project is; None if it doesn't."""

@@ -253,6 +253,11 @@ class TestList:
         with pytest.raises(NotFound, match="doesn't list its repositories"):
             store.projects(ACME, NOBODY)
 
+    def test_of_a_namespace_that_is_too_long(self, store: PackageStore) -> None:
+        """The catalogue repository can't have a name there."""
+        with pytest.raises(NotFound, match="doesn't list its repositories"):
+            store.projects(make_namespace("n" * 245), NOBODY)
+
     def test_anonymous_callers_are_asked_for_credentials(
         self, registry: TestRegistry, store: PackageStore
     ) -> None:
