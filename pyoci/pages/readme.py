@@ -23,7 +23,7 @@ _MEMORY = 768 * 1024 * 1024  # bytes of address space; comrak and docutils take 
 _OUTPUT = 2 * 1024 * 1024  # characters
 _HEADINGS = {"h1": "h3", "h2": "h4", "h3": "h5", "h4": "h6", "h5": "h6", "h6": "h6"}
 _IDS = "user-content-"
-_SHORT = 3  # characters of Pygments' classes; the classes of the page's frame are longer
+_SHORT = 2  # characters of the Pygments classes that pages colour; other classes of a page are longer
 _EMPTY_LINK = re.compile(r"<a [^<>]*>\s*</a>")
 _TAGS = {
     *("a", "abbr", "b", "blockquote", "br", "caption", "cite", "code", "dd", "del", "details", "div", "dl"),
@@ -118,14 +118,15 @@ def render(text: str, media_type: str) -> str | None:
     rewriter = Rewriter()
     rewriter.feed(html)
     rewriter.close()
-    cleaned = nh3.clean(
-        "".join(rewriter.parts),
+    # Headings have an empty link to themselves, which no screen reader can name. It is removed before the
+    # HTML is cleaned, because nothing may edit clean HTML.
+    return nh3.clean(
+        _EMPTY_LINK.sub("", "".join(rewriter.parts)),
         tags=_TAGS,
         attributes=_ATTRIBUTES,
         url_schemes={"http", "https", "mailto"},
         link_rel="nofollow noopener noreferrer",
     )
-    return _EMPTY_LINK.sub("", cleaned)  # headings have one to themselves, which no screen reader can name
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from html.parser import HTMLParser
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyoci.pages.description import Description, Descriptions
+from pyoci.pages.frame import TEMPLATES
 from pyoci.pages.readme import render
 
 HARMLESS = {"href", "title", "id", "class", "rel", "start", "colspan", "rowspan", "tabindex"}
@@ -47,7 +49,7 @@ def assert_harmless(html: str) -> None:
         if name == "id":
             assert value.startswith("user-content-")
         if name == "class":
-            assert len(value) <= 3  # only Pygments' classes are that short
+            assert len(value) <= 2  # only Pygments' classes are that short
 
 
 def test_markdown(descriptions: Descriptions) -> None:
@@ -122,6 +124,25 @@ def test_any_text_is_harmless(text: str) -> None:
     html = render(text, "text/markdown")
     if html:
         assert_harmless(html)
+
+
+def test_classes_of_the_page_are_not_those_of_a_description() -> None:
+    """A role of reStructuredText becomes a class. Pygments' class of a regular expression is `sr`."""
+    html = render(".. role:: bad\n\n:bad:`x`\n\n.. code:: ruby\n\n   a = /x+/\n", "text/x-rst")
+    assert html is not None
+    assert "<span>x</span>" in html
+    assert '<span class="sr">/x+/</span>' in html
+    assert_harmless(html)
+    style = (TEMPLATES / "style.css").read_text()
+    selectors = [part for each in re.findall(r"([^{}]+)\{", style) for part in each.split(",")]
+    classes = {
+        name
+        for selector in selectors
+        if not selector.strip().startswith(".description ")
+        for name in re.findall(r"\.([a-z][\w-]*)", selector)
+    }
+    assert "bad" in classes
+    assert [name for name in classes if len(name) <= 2] == []
 
 
 def test_a_process_that_takes_too_long() -> None:
