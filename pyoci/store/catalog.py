@@ -231,7 +231,10 @@ class Catalog:
                 why = {"repository": str(project.repository), "why": exc.message}
                 project.events.debug("store", "no summary", **why)
 
-        asked = [self._open(namespace, name, caller) for name in names[:SUMMARIES]]
+        asked = list[StoredProject]()
+        for name in names[:SUMMARIES]:
+            with suppress(InvalidRequest):  # registries may list names that are too long for clients
+                asked.append(self._open(namespace, name, caller))
         if asked:
             try:
                 side_by_side(asked[0], look_at, asked)

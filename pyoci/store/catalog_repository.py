@@ -54,11 +54,15 @@ def tag_of_project(name: ProjectName) -> Tag | None:
 
 
 def listed_projects(session: OCISession, repository: Repository) -> tuple[ProjectName, ...]:
-    """The projects that have a tag. Tags that no project can have are passed over. Raises RegistryError."""
+    """The projects that have a tag. Tags that no project of the namespace can have are passed over. Raises
+    RegistryError.
+    """
+    namespace = Namespace(repository.registry, repository.name.rpartition("/")[0])
     found = []
     for tag in session.tags(repository):
         try:
             name = ProjectName.parse(tag)
+            namespace.repository(name)  # refuses a name that is too long there
         except InvalidRequest:
             continue
         if name.normalized == tag:

@@ -18,7 +18,7 @@ from pyoci.oci.models import Document
 from pyoci.oci.references import Repository, Tag
 from pyoci.oci.registries import EMBEDDED
 from pyoci.store.catalog_repository import CatalogName
-from pyoci.store.models import Imported, ListSource, ProjectSummary
+from pyoci.store.models import Imported, ListSource, Namespace, ProjectSummary
 from pyoci.store.service import PackageStore
 from pyoci.upstream.client import UpstreamPage
 from tests.builders import make_wheel
@@ -274,6 +274,19 @@ class TestList:
             )
             registry.session().push(CATALOG, Tag.parse(tag), made)
         assert [str(name) for name in store.projects(ACME, NOBODY)] == ["hello-world", "latest"]
+
+    def test_names_that_are_too_long_are_passed_over(
+        self, registry: TestRegistry, store: PackageStore
+    ) -> None:
+        """A tag has room for names that no repository of a long namespace can have."""
+        deep = Namespace.parse(EMBEDDED, "/".join(["n" * 50] * 3))
+        store.publish(deep, make_upload(*make_wheel()), NOBODY)
+        session, catalog = registry.session(), CatalogName("pyoci.catalog").repository(deep)
+        session.push(catalog, Tag.parse("z" * 120), session.pull(catalog, Tag.parse("hello-world")))
+        assert store.catalog.root(deep, NOBODY).projects == (HELLO,)
+        assert store.catalog.names(deep, NOBODY) == (HELLO,)
+        too_long = ProjectName.parse("z" * 120)
+        assert list(store.catalog.summaries(deep, (too_long, HELLO), NOBODY)) == [HELLO]
 
     def test_what_others_wrote_is_one_line(self, registry: TestRegistry, store: PackageStore) -> None:
         """Without control characters, and bounded; an odd date is none."""
