@@ -48,6 +48,7 @@ class ClientSettings(_SomeSettings):
 class MirrorSettings(_SomeSettings):
     """Where upstream is, and which names it must not hear."""
 
+    registries: Registries
     short_urls: ShortUrls
     upstream: UpstreamAddress | None
     private_projects: PrivateProjects

@@ -33,8 +33,8 @@ _EXPECTED = (
     "expected uv.lock of the version 1, pylock.toml 1.x, poetry.lock 2.x, pdm.lock 4.x, or a requirements"
     " file with == and --hash"
 )
-_INDEX = re.compile(r"(?:-i|--index-url|--pypi-url)(?:\s+|=)(\S+)")
-_EXTRA = re.compile(r"--extra-index-url(?:\s+|=)(\S+)")
+# Also shortened, as pip takes them: --index, --extra.
+_INDEX = re.compile(r"(?:-i\s*|--(?:i|py|ex)[a-z-]*(?:\s+|=))(.*)")
 _FOLDER = re.compile(r"(?:-e|--editable)(?:\s+|=)(\S.*)")
 _HASH = re.compile(r"--hash(?:\s+|=)([a-z0-9_]+):([0-9a-fA-F]+)")
 
@@ -233,14 +233,21 @@ def _table(value: object) -> Mapping[str, Any]:
 
 
 def _read_requirements(path: Path) -> tuple[list[LockedVersion | Elsewhere], frozenset[str]]:
-    """The requirements, and the indexes that the file names. Of several, none is that of a requirement."""
+    """The requirements, and the indexes that the file names. Of several, none is that of a requirement; nor
+    is one beside another whose URL can't be read, such as `$PRIVATE_INDEX`.
+    """
     lines = list(islice(requirement_lines(path), _MOST + 1))
     if len(lines) > _MOST:
         raise InvalidRequest(f"it has more than {_MOST} lines")
-    named = [match[1] for line in lines if (match := _INDEX.fullmatch(line) or _EXTRA.fullmatch(line))]
-    indexes = frozenset(url for url in map(index_url, named) if url is not None)
-    index = next(iter(indexes)) if len(indexes) == 1 else None
-    return list(_required(lines, index)), indexes
+    named = {_index_named(match[1]) for line in lines if (match := _INDEX.fullmatch(line))}
+    index = next(iter(named)) if len(named) == 1 else None
+    return list(_required(lines, index)), frozenset(url for url in named if url is not None)
+
+
+def _index_named(text: str) -> str | None:
+    """The URL in the rest of a line, maybe quoted; None if it isn't one, or if other options follow it."""
+    words = text.split()
+    return index_url(words[0].strip("\"'")) if len(words) == 1 else None
 
 
 def _required(lines: Iterable[str], index: str | None) -> Iterator[LockedVersion | Elsewhere]:

@@ -93,9 +93,11 @@ class Mirror(Importer):
 
 
 def check_target(target: RegistryIndex, settings: MirrorSettings) -> None:
-    """Raises InvalidRequest for a namespace in which a server looks private projects up."""
+    """Raises InvalidRequest for a namespace in which, or below which, a server looks private projects up."""
+    host, path = target.namespace.registry.host, tuple(target.namespace.path.split("/"))
     for name, short in settings.short_urls.urls.items():
-        if f"{short.registry}/{'/'.join(short.path)}" == str(target.namespace):
+        is_there = settings.registries.trusted(short.registry).host == host
+        if is_there and short.path[: len(path)] == path:
             raise InvalidRequest(
                 f"{target.address} has the private projects of the short URL {name!r}; expected a namespace"
                 " that has nothing but copies"

@@ -120,6 +120,32 @@ def test_requirements_with_two_indexes(tmp_path: Path) -> None:
     assert lock.indexes == {"https://a.example/simple/", "https://b.example/simple/"}
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--extra-index-url $PRIVATE_INDEX",
+        "--extra-index-url ${PRIVATE_INDEX}/simple",
+        "--extra-index-url=$PRIVATE_INDEX",
+        "--extra-index-url 'https://b.example/simple'",
+        "--extra-index-url https://b.example/simple --trusted-host b.example",
+        "--extra https://b.example/simple",
+        "-ihttps://b.example/simple",
+    ],
+)
+def test_requirements_with_an_index_beside_the_first(tmp_path: Path, line: str) -> None:
+    """The requirements may come from there, also if its URL can't be read: the first must not hear their
+    names.
+    """
+    text = f"--index-url https://a.example/simple\n{line}\nx==1\n"
+    lock = read_lock_file(write(tmp_path, text, "requirements.txt"))
+    assert lock.versions[0].index is None
+
+
+def test_requirements_with_a_quoted_index(tmp_path: Path) -> None:
+    lock = read_lock_file(write(tmp_path, '-i "https://a.example/simple"\nx==1\n', "requirements.txt"))
+    assert lock.versions[0].index == "https://a.example/simple/"
+
+
 REGISTRY = 'source = { registry = "https://packages.example/simple" }'
 
 

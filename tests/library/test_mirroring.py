@@ -379,6 +379,26 @@ class TestPrivate:
             assert isinstance(index, RegistryIndex)
             check_target(index, settings)
 
+    @pytest.mark.parametrize(
+        ("short", "target"),
+        [
+            ("https://ghcr.io/acme", "ghcr.io/acme"),
+            ("ghcr.io:443/acme", "ghcr.io/acme"),
+            ("hub/acme", "ghcr.io/acme"),
+            ("ghcr.io/acme", "hub/acme"),
+            ("docker.io/acme", "index.docker.io/acme"),
+            ("ghcr.io/acme/pypi", "ghcr.io/acme"),
+        ],
+    )
+    def test_namespace_of_private_projects_in_another_spelling(self, short: str, target: str) -> None:
+        """The start of a server with this store is refused for the same reason."""
+        environ = {"PYOCI_DEFAULT_INDEX": short, "PYOCI_REGISTRIES": "hub=ghcr.io,ghcr.io,docker.io"}
+        settings = MirrorSettings.from_environ(environ)
+        with open_index(target, environ={**NOBODY, **environ}) as index:
+            assert isinstance(index, RegistryIndex)
+            with pytest.raises(InvalidRequest, match="has the private projects of the short URL 'simple'"):
+                check_target(index, settings)
+
     def test_project_that_is_no_copy(
         self, target: Index, elsewhere: PackageIndex, lock: Path, tmp_path: Path
     ) -> None:
