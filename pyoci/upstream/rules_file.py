@@ -196,7 +196,7 @@ class RulesFile:
                 return
             self._signature = signature
             try:
-                rules = self._read(path)
+                rules = self._read(path, may_be_empty=False)
             except (ValueError, OSError) as exc:
                 reason = exc.strerror if isinstance(exc, OSError) else str(exc)
                 self._events.error("upstream", "rules not read", reason=reason)
@@ -206,7 +206,7 @@ class RulesFile:
                 self._events.info("upstream", "rules read", mode=rules.mode)
                 self._events.count("rules", "done")
 
-    def _read(self, path: Path) -> Rules:
+    def _read(self, path: Path, *, may_be_empty: bool = True) -> Rules:
         if path.exists() and not path.is_file():  # to open a pipe would wait for whoever writes to it
             raise ValueError("this is no file; expected one")
         with path.open("rb") as file:
@@ -217,6 +217,8 @@ class RulesFile:
             text = content.decode()
         except UnicodeDecodeError:
             raise ValueError("the file is not UTF-8") from None
+        if not may_be_empty and not text.strip():  # so is one that an editor has only begun to write
+            raise ValueError("the file is empty; expected rules, or a comment if there are none")
         return read_rules(text, self._settings)
 
 

@@ -337,7 +337,7 @@ ODD_FILES: list[tuple[str, dict[str, Any]]] = [
     ("odd-5.0rc1.tar.bz2", {}),
 ]
 RULE_FILES = [  # and the positions of the files that are served
-    ("", "0 1 2 3 4 7 8 9 10"),
+    ("# nothing", "0 1 2 3 4 7 8 9 10"),
     ('[min-age]\nage = "7d"', "0 1 7 8 9 10"),
     ('[min-age]\nage = "7d"\nwithout-time = "serve"', "0 1 2 3 4 7 8 9 10"),
     ('[min-age]\nage = "52w"\nexcept = ["odd==3.0", "odd==2.1"]', "4"),
