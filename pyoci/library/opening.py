@@ -96,7 +96,10 @@ def open_index_source(
     """The same for a URL alone. `credentials` are used if the environment has none for the source."""
     environ = source_environ(os.environ if environ is None else environ)
     if "@" in address:
-        raise InvalidRequest("the address has an @; expected one without user and password")
+        raise InvalidRequest(
+            "the address has an @; expected one without user and password; set PYOCI_SOURCE_USERNAME"
+            " and PYOCI_SOURCE_PASSWORD instead"
+        )
     settings, url = ClientSettings.from_environ(environ), _checked_url(address)
     if credentials is None or environ[USERNAME]:
         credentials = find_credentials(urlsplit(url).netloc, environ, netrc=netrc)
@@ -108,7 +111,10 @@ def parse_address(text: str, settings: ClientSettings) -> Namespace | str:
     """What a text names: a namespace, or a URL that may be that of a server or of a namespace."""
     text = text.strip()
     if "@" in text:
-        raise InvalidRequest("the address has an @; expected one without user and password")
+        raise InvalidRequest(
+            "the address has an @; expected one without user and password; set PYOCI_USERNAME"
+            " and PYOCI_PASSWORD instead"
+        )
     if _URL.match(text):
         return _checked_url(text)
     if "/" not in text.rstrip("/"):

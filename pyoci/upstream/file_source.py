@@ -37,6 +37,11 @@ class Wanted:
     entry: File | None = field(default=None, repr=False)
     is_metadata: bool = False
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """Its name, and the host in upstream's page: for the log. Callers aren't told the host."""
+        return {"file": self.filename, "host": urlsplit(self.url).hostname or ""}
+
     @classmethod
     def of(cls, file: File, project: str) -> Self | None:
         """The file of a page; None if it has no sha256, so that it can't be verified."""

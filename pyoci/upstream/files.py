@@ -135,7 +135,7 @@ class _Downloads:
             self._folder.commit(wanted.sha256, writer)
         except Exception as exc:  # noqa: BLE001  # the request that waits for it raises it
             reason = exc.message if isinstance(exc, PyOCIError) else type(exc).__name__
-            self._events.warning("upstream", "file not downloaded", file=wanted.filename, reason=reason)
+            self._events.warning("upstream", "file not downloaded", **wanted.facts, reason=reason)
             if isinstance(exc, OSError):
                 self._disk_failed(exc)
             self._folder.abandon(wanted.sha256, writer)  # before its caller learns of it, and tries again

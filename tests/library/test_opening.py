@@ -14,7 +14,7 @@ from pyoci import library
 from pyoci.config import ClientSettings, WrongSettings
 from pyoci.errors import InvalidRequest, NotFound, ProtocolError
 from pyoci.library import Anonymous, open_index
-from pyoci.library.opening import parse_address
+from pyoci.library.opening import open_index_source, parse_address
 from tests.serving import served
 
 ENVIRON = {
@@ -56,8 +56,11 @@ def test_an_address_names_a_namespace_or_a_url(address: str, meaning: str) -> No
         ("https://", "not the address"),
         ("https://example.com:port/acme", "port"),
         ("https://[::1/acme", "no valid host"),
-        ("https://me:secret-word@example.com/acme", "without user and password"),
-        ("me:secret-word@ghcr.io/acme", "without user and password"),
+        (
+            "https://me:secret-word@example.com/acme",
+            "without user and password; set PYOCI_USERNAME and PYOCI_PASSWORD",
+        ),
+        ("me:secret-word@ghcr.io/acme", "without user and password; set PYOCI_USERNAME and PYOCI_PASSWORD"),
         ("https://example.com/acme?x=1", "not the address"),
         ("ghcr.io/a b", "not a repository name"),
         ("ghcr.io/acmé", "namespace"),
@@ -198,3 +201,10 @@ def test_the_names_of_the_library() -> None:
     assert all(getattr(library, name) is not None for name in library.__all__)
     with pytest.raises(AttributeError, match=r"module 'pyoci\.library' has no attribute 'nonsense'"):
         _ = library.nonsense
+
+
+def test_a_source_with_a_password_is_refused() -> None:
+    """The message names the variables of a source, and not the password."""
+    with pytest.raises(InvalidRequest, match="set PYOCI_SOURCE_USERNAME and PYOCI_SOURCE_PASSWORD") as caught:
+        open_index_source("https://me:secret-word@packages.example/simple/", environ={})
+    assert "secret-word" not in str(caught.value)

@@ -18,6 +18,7 @@ import pytest
 from werkzeug.wrappers import Request, Response
 
 from pyoci.errors import Denied, NotFound, ProtocolError, PyOCIError, Unavailable
+from pyoci.events import Events
 from pyoci.net.transport import Transport
 from pyoci.upstream.address import FileHosts, UpstreamAddress
 from pyoci.upstream.file_source import Wanted
@@ -384,6 +385,15 @@ class TestHosts:
                 files.open(wanted(elsewhere))
             elsewhere.answer = None
         assert other.calls == []
+
+    def test_the_log_names_the_host(self, make_files: MakeFiles, elsewhere: PackageIndex) -> None:
+        """Operators need it for PYOCI_UPSTREAM_FILE_HOSTS; callers are not told it."""
+        told: list[object] = []
+        files = make_files(events=Events(lambda event, **facts: told.append((event, facts.get("host")))))
+        with pytest.raises(ProtocolError) as refused:
+            files.open(wanted(elsewhere, url="https://127.0.0.1:9/files/a"))
+        assert "127.0.0.1" not in refused.value.message
+        assert ("file not downloaded", "127.0.0.1") in told
 
     @pytest.mark.parametrize("way", ["page", "redirect"])
     def test_a_listed_host_gets_no_credentials(
