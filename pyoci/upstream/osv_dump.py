@@ -75,7 +75,8 @@ class OsvDump:
     """The entries of a folder and its subfolders. One for the process.
 
     They are read again, in a thread, after a file has changed. While the folder is missing or one of its
-    files is broken, the entries that were read before count.
+    files is broken, the entries that were read before count. A new worker process has those of the server's
+    start, which may be old: its first request waits until they have been read again.
     """
 
     def __init__(
@@ -85,13 +86,17 @@ class OsvDump:
         events: Events | None = None,
         clock: Callable[[], float] = time.monotonic,
         start: Callable[[Callable[[], None]], None] | None = None,
+        process: Callable[[], int] = os.getpid,
     ) -> None:
-        """Raises ValueError with a sentence, and OSError. `start` runs a function, in a thread as a rule."""
+        """Raises ValueError with a sentence, and OSError. `start` runs a function, in a thread as a rule.
+        `process` identifies this process.
+        """
         self._folder = folder
         self._events = events or Events()
         self._clock = clock
         self._start = start or _in_thread
-        self._guard = threading.Lock()
+        self._guard, self._forked = threading.Lock(), threading.Lock()
+        self._process, self._read_in = process, process()
         self._signature = signature_of(folder)
         self._current = _read(folder), 0
         self._next = clock() + _CHECK
@@ -104,6 +109,8 @@ class OsvDump:
     @property
     def version(self) -> int:
         """Differs after each change. Has the folder looked at if that wasn't done for a minute."""
+        if self._process() != self._read_in:
+            self._read_after_fork()
         if self._clock() >= self._next:
             self._next = self._clock() + _CHECK
             self._start(self._refresh)
@@ -112,6 +119,12 @@ class OsvDump:
     def of_project(self, name: str) -> tuple[MalwareReport, ...]:
         """The entries about a project, by its normalised name."""
         return tuple(map(MalwareReport, self._current[0].get(name, ())))
+
+    def _read_after_fork(self) -> None:
+        with self._forked:
+            if self._process() != self._read_in:
+                self._refresh()
+                self._read_in, self._next = self._process(), self._clock() + _CHECK
 
     def _refresh(self) -> None:
         if self._guard.acquire(blocking=False):  # otherwise another thread is still at it

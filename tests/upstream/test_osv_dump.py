@@ -168,6 +168,24 @@ def test_the_folder_is_removed(tmp_path: Path) -> None:
             folder.rmdir()
 
 
+def test_a_new_process_has_no_old_entries(tmp_path: Path) -> None:
+    """A worker that replaces another has what was read at the server's start, perhaps months ago. It reads
+    the folder again before its first answer.
+    """
+    path = write(tmp_path, "MAL-2026-1", affected("evil", **ALL))
+    processes, looks = [1], list[Callable[[], None]]()
+    dump = OsvDump(tmp_path, clock=Clock(), start=looks.append, process=lambda: processes[-1])
+    write(tmp_path, "MAL-2026-2", affected("worse", **ALL))
+    assert (dump.version, covers(dump, "1.0", "worse")) == (0, [])
+    processes.append(2)
+    assert [dump.version for _ in range(2)] == [1, 1]
+    assert covers(dump, "1.0", "worse") == [True]
+    path.write_text("{")
+    processes.append(3)
+    assert (dump.version, covers(dump, "1.0", "evil")) == (1, [True])
+    assert looks == []
+
+
 def test_changes_are_looked_for_once_a_minute(tmp_path: Path) -> None:
     """Also those that leave the size and the date of a file as they were."""
     path = write(tmp_path, "MAL-2026-1", affected("evil", **ALL))
