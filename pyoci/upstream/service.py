@@ -161,8 +161,9 @@ class Upstream:
         else:
             etag, modified = answer.headers.get("etag"), answer.headers.get("last-modified")
             current = CachedAnswer(answer.page, now, until, header(etag), header(modified))
-            status = answer.page.status
-            if status is not None and status.is_quarantined and self._kept.copies is not None:
-                self._kept.copies.quarantine(name, status.reason or "")
+        status = current.page.status if current.page is not None else None
+        if status is not None and status.is_quarantined and self._kept.copies is not None:
+            # Also after a 304: the store may have refused before, or have had no copies.
+            self._kept.copies.quarantine(name, status.reason or "")
         self._cache.put(name, current, KEPT_SECONDS)
         return current

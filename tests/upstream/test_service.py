@@ -17,13 +17,16 @@ from pyoci.cache.backend import Backend
 from pyoci.cache.files import FileBackend
 from pyoci.errors import ClientLeft, Denied, NotFound, ProtocolError, Unreachable
 from pyoci.events import Events
+from pyoci.simple_api.model import ProjectStatus
 from pyoci.simple_api.verbatim import VerbatimFiles, packed
 from pyoci.upstream.circuit import Circuit, ConcurrencyLimit
+from pyoci.upstream.copies import KeptFiles
 from pyoci.upstream.page_cache import CachedAnswer
 from tests.clock import Clock
 from tests.registry import TestRegistry
 from tests.store.shelf import names, publish_wheel
 from tests.upstream.conftest import MakeUpstream
+from tests.upstream.test_copies import Copies
 from tests.upstreams import JSON, PackageIndex, json_page
 
 FAILURES = [
@@ -74,6 +77,19 @@ class TestFreshness:
         changed = first.page("hello-world")
         assert changed.versions == ("1.0", "2.0")
         assert changed.fingerprint != found.fingerprint
+
+    def test_copies_hear_of_a_quarantine_each_time(
+        self, elsewhere: PackageIndex, make_upstream: MakeUpstream, clock: Clock
+    ) -> None:
+        """Also after a 304: the store may have refused before, or have had no copies yet."""
+        elsewhere.keys["project-status"] = {"status": "quarantined", "reason": "malware"}
+        copies = Copies()
+        upstream = make_upstream(kept=KeptFiles(copies))
+        for _ in range(2):
+            assert upstream.page("hello-world").status == ProjectStatus("quarantined", "malware")
+            clock.now += 601
+        assert [call[-3:] for call in elsewhere.calls] == ["200", "304"]
+        assert copies.offered == ["hello-world: malware"] * 2
 
     def test_a_date_is_enough_without_an_etag(
         self, elsewhere: PackageIndex, make_upstream: MakeUpstream, clock: Clock
