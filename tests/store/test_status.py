@@ -22,6 +22,7 @@ from tests.clock import Clock
 from tests.registry import TestRegistry, make_namespace, make_repository
 from tests.store.shelf import HELLO, NOBODY, content, make_foreign_image, page, publish, publish_wheel
 from tests.store.test_format import NOW, golden
+from tests.store.writing.test_incoming import Arriving, take
 
 ACME = make_namespace()
 WHEEL, BYTES = make_wheel()
@@ -238,6 +239,21 @@ class TestCostOfAFile:
         for _ in range(2):
             content(store, WHEEL)
         assert registry.calls.count(MARKER) == 2
+
+
+def test_an_upload_that_is_arriving_is_refused_at_its_end(
+    registry: TestRegistry, store: PackageStore
+) -> None:
+    """A large file may take minutes, in which the project is archived."""
+
+    def archive(arrived: int) -> None:
+        if arrived:
+            put_status(registry, "archived", "enough")
+
+    publish_wheel(store, "0.9")
+    with pytest.raises(Denied, match="archived: enough"):
+        take(store, Arriving(before=archive))
+    assert not registry.exists("1.0")
 
 
 class TestSet:

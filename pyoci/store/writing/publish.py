@@ -49,6 +49,8 @@ class Publisher:
         if present is not None:
             return self._restore(project, *present, incoming)
         stored = steps.push_file(project, incoming)
+        if incoming.can_stream:  # it may have taken minutes to arrive
+            require_upload(project)
         self._updater.update(project.session, project.repository, tag, _adding(project, tag, stored))
         return layout.Entry(stored.descriptor, stored.new.distribution).file(stored.new.sha256)
 
