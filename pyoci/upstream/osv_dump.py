@@ -68,7 +68,9 @@ class MalwareReport:
         if version is None:
             return None
         same = {version, Version(version.public)}
-        return bool(same & self._versions) or any(each.covers(version) for each in self._intervals)
+        return bool(same & self._versions) or any(
+            interval.covers(each) for interval in self._intervals for each in same
+        )
 
 
 class OsvDump:

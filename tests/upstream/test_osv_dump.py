@@ -49,7 +49,7 @@ def covers(dump: OsvDump, version: str | None, name: str = "evil") -> list[bool 
         ({"versions": None, "ranges": None}, ["1.0"], []),
         ({"versions": ["1.0", "2.0rc1"]}, ["1.0.0", "2.0.rc.1", "1.0+local"], ["1.1", "2.0"]),
         (ranges({"introduced": "1.0"}, {"fixed": "1.5"}), ["1.0", "1.4.9"], ["0.9", "1.5", "2"]),
-        (ranges({"introduced": "0"}, {"last_affected": "1.5"}), ["0.1", "1.5"], ["1.5.1"]),
+        (ranges({"introduced": "0"}, {"last_affected": "1.5"}), ["0.1", "1.5", "1.5+local"], ["1.5.1"]),
         (
             ranges({"introduced": "0"}, {"fixed": "1"}, {"introduced": "2"}),
             ["0.5", "2", "9"],
