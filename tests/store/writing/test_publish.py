@@ -141,7 +141,9 @@ def test_labels_and_urls_come_from_the_form(registry: TestRegistry, store: Packa
     file = publish(store, *make_wheel(), classifiers=classifiers, project_urls=urls)
     manifest = registry.document(registry.document("1.0")["manifests"][0]["digest"])
     assert manifest["annotations"]["team"] == "a :: b"
-    assert len(manifest["annotations"]) == 3
+    image = "org.opencontainers.image."
+    made = {"com.pyoci.upload", f"{image}title", f"{image}version", f"{image}created"}
+    assert set(manifest["annotations"]) == {"team", *made}
     assert file.project_urls == {"Home": "https://example.org"}
 
 
