@@ -39,8 +39,8 @@ _DOCUMENT = schema.record(
 def yank(output: Output, index: Index, targets: tuple[str, ...], reason: str) -> int:
     """Yank versions and files of INDEX (PEP 592).
 
-    Clients ignore what is yanked, unless a requirement pins that version with ==. A TARGET is
-    PROJECT==VERSION or a file name.
+    Clients ignore yanked files, unless a requirement pins their version with ==. A TARGET is PROJECT==VERSION
+    or a file name.
     """
     return _change(
         output, index, targets, "yanked", lambda target: index.yank(target.project, target.name, reason)
@@ -55,7 +55,7 @@ def yank(output: Output, index: Index, targets: tuple[str, ...], reason: str) ->
 )
 @click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
 def unyank(output: Output, index: Index, targets: tuple[str, ...]) -> int:
-    """Take back that versions and files of INDEX are yanked.
+    """End the yank of versions and files of INDEX.
 
     A TARGET is PROJECT==VERSION or a file name.
     """
@@ -76,7 +76,7 @@ def unyank(output: Output, index: Index, targets: tuple[str, ...]) -> int:
 @click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
 @click.option("--yes", is_flag=True, help="Don't ask.")
 def delete(output: Output, index: Index, targets: tuple[str, ...], yes: bool) -> int:
-    """Delete versions and files of INDEX for good.
+    """Delete versions and files of INDEX permanently.
 
     Yanking is often better: lock files that name yanked files still work. A TARGET is PROJECT==VERSION or a
     file name. The command asks first; if stdin isn't a terminal, --yes is required. Some registries can't

@@ -54,10 +54,8 @@ _Found = dict[Problem, Repaired]
 @click.argument("projects", metavar="[PROJECT]...", nargs=-1)
 @click.option("--deep", is_flag=True, help="Read the bytes of every file, and compare their digests.")
 @click.option("--repair", is_flag=True, help="Repair what can be repaired.")
-@click.option("--from", "origin", metavar="DIR|INDEX", help="With --repair: where lost files come from.")
-@click.option(
-    "--drop-lost", is_flag=True, help="With --repair: remove files that are lost for good from the index."
-)
+@click.option("--from", "origin", metavar="DIR|INDEX", help="With --repair: restore lost files from here.")
+@click.option("--drop-lost", is_flag=True, help="With --repair: remove files that can't be restored.")
 def command(
     output: Output,
     index: Index,
@@ -72,9 +70,9 @@ def command(
 
     Clean-up policies and garbage collection may delete documents or blobs of a version while its tag stays.
     The check looks for each of them once. --repair writes lost manifests again, and restores lost files from
-    a folder of files or from another index. Where PYOCI_CATALOG names a catalogue repository, it is compared
-    with the projects, and --repair brings it up to date. The exit code is 1 if something is wrong and was not
-    repaired.
+    a folder of files or from another index. If PYOCI_CATALOG names a catalogue repository, the command also
+    compares it with the projects, and --repair brings it up to date. The exit code is 1 if something is wrong
+    and was not repaired.
     """
     if (origin is not None or drop_lost) and not repair:
         raise click.UsageError("--from and --drop-lost need --repair")

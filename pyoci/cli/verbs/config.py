@@ -35,14 +35,15 @@ _DOCUMENT = schema.record(
 )
 @click.argument("client", type=click.Choice(CLIENTS))
 @click.argument("index", metavar="URL")
-@click.option("--name", help="The name of the index for the client; without it the end of the URL.")
-@click.option("--write", is_flag=True, help="Add the lines to the client's own files.")
+@click.option("--name", help="The name of the index for the client; by default the end of the URL.")
+@click.option("--write", is_flag=True, help="Add the lines to the client's configuration files.")
 def command(output: Output, client: str, index: str, name: str | None, write: bool) -> None:
-    """Print the lines by which CLIENT uses the index at URL, that of a PyOCI server.
+    """Print the configuration with which CLIENT uses the index of a PyOCI server at URL.
 
     No line has a password: clients ask keyring for it, see `pyoci login`. pip and uv then ask no other index,
-    so the server should also serve PyPI's packages. --write adds the lines to the user's files; poetry's
-    source goes to ./pyproject.toml. Nothing that is there is changed: another value is an error.
+    so the server should also serve PyPI's packages. --write adds the lines to the user's configuration files,
+    and poetry's source to ./pyproject.toml. It changes no existing line: if a setting has another value, the
+    command ends with an error.
     """
     files = client_files(client, index, name, os.environ, Path.cwd())
     for file in files if write else ():

@@ -49,8 +49,8 @@ def command(output: Output, source: Index, target: Index, projects: tuple[str, .
     """Copy each PROJECT, or all projects, from SOURCE to TARGET.
 
     SOURCE and TARGET are registries with a namespace, or folders of OCI image layouts (oci:DIR) for backup
-    and restore. Everything is copied byte for byte, with upload times, yanks and signatures. Only what TARGET
-    lacks is copied. Files that only TARGET has stay there.
+    and restore. The command copies everything that TARGET doesn't have, byte for byte, with upload times,
+    yanks and signatures. Files that only TARGET has stay there.
 
     --username and --password-stdin are for TARGET. PYOCI_SOURCE_USERNAME and PYOCI_SOURCE_PASSWORD are for
     SOURCE, unless its login is stored.

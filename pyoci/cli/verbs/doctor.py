@@ -29,15 +29,15 @@ _DOCUMENT = schema.record(
     document=_DOCUMENT,
     indexes=("index",),
 )
-@click.option("--write", is_flag=True, help="Also write, in a repository of its own, and delete it again.")
+@click.option("--write", is_flag=True, help="Also test writes, in a separate repository.")
 def command(output: Output, index: Index, write: bool) -> int:
     """Examine the registry and the namespace of INDEX with your credentials.
 
-    Whether it can be reached, how it asks for credentials, whether you may read and publish, whether it lists
-    repositories and referrers. Without --write an upload is started and cancelled, and nothing is stored.
-    --write examines lag, redirects, mounts and deletion, in repositories named `pyoci-doctor-` and a number,
-    and deletes what it wrote; some registries keep the empty repositories. The exit code is 1 if PyOCI can't
-    work there.
+    The command tests whether the registry can be reached, how it requests credentials, whether you may read
+    and publish, and whether it lists repositories and referrers. Without --write it starts an upload and
+    cancels it, and stores nothing. --write tests lag, redirects, mounts and deletion, in repositories named
+    `pyoci-doctor-` and a number, and deletes its data again; some registries keep the empty repositories. The
+    exit code is 1 if PyOCI can't work with the registry.
     """
     findings = list(examine(index, write=write))
     document = {

@@ -49,17 +49,17 @@ _DOCUMENT = schema.record(
     "--directory",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path(),
-    help="Where the files go; the current directory by default.",
+    help="The target directory; by default the current one.",
 )
 @click.option("--all-versions", is_flag=True, help="Download every matching version, not only the newest.")
 def command(
     output: Output, index: Index, requirements: tuple[str, ...], directory: Path, all_versions: bool
 ) -> int:
-    """Download the files that each REQUIREMENT asks for from INDEX.
+    """Download the files that match each REQUIREMENT from INDEX.
 
     For each REQUIREMENT, all files of the newest matching version are downloaded, for every platform, without
-    dependencies. Each is verified by its sha256, and gets its name when it is complete. A file that is there
-    already isn't downloaded again.
+    dependencies. Each is verified by its sha256, and gets its name when it is complete. A file that already
+    exists isn't downloaded again.
     """
     parsed = [parse_requirement(text) for text in requirements]
     wanted: dict[str, File] = {}

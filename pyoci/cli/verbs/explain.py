@@ -46,7 +46,7 @@ _DOCUMENT = schema.record(
 )
 @click.argument("requirement")
 def command(output: Output, index: Index, requirement: str) -> None:
-    """Explain what INDEX serves of REQUIREMENT, and what the rules of the server withhold.
+    """List the files of REQUIREMENT that INDEX serves, and those that the rules of the server withhold.
 
     REQUIREMENT is a project, with a version specifier or without. Pre-releases are listed; extras and
     markers are ignored.

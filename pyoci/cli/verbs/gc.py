@@ -18,7 +18,7 @@ from pyoci.embedded import gc
 def command(output: Output, directory: Path | None) -> int:
     """Remove unreferenced data from the embedded registry.
 
-    DIRECTORY is that of PYOCI_EMBEDDED by default, or else ./pyoci-data.
+    The default of DIRECTORY is the value of PYOCI_EMBEDDED, or else ./pyoci-data.
     """
     settings = Settings.from_environ(os.environ)
     directory = directory or settings.embedded or Path(DIRECTORY)

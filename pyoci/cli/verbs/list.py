@@ -42,7 +42,7 @@ _DOCUMENT = schema.record(
 def command(output: Output, index: Index, project: str | None) -> None:
     """List the projects of INDEX, or the versions of PROJECT in it.
 
-    Some registries don't list their repositories: name a PROJECT there.
+    Some registries don't list their repositories. For these, give a PROJECT.
     """
     if project is None:
         names = index.projects()

@@ -41,10 +41,10 @@ def login(
 ) -> None:
     """List the server at URL: pip, uv, twine and poetry then get the login for its registry from keyring.
 
-    keyring has to be installed with pyoci-server beside it, and to be the first `keyring` on PATH. A server
-    that isn't listed gets nothing. A password is asked for where no login for the registry is stored, and
-    is kept where `docker login` keeps it: in the credential helper that Docker's configuration names, or in
-    that file. With REGISTRY, nothing is listed.
+    Install keyring and pyoci-server in one environment; its `keyring` has to be the first on PATH. A server
+    that isn't listed gets no login. If no login for the registry is stored, the command prompts for one. It
+    stores it in the same place as `docker login`: in the credential helper that Docker's configuration names,
+    or in that file. With REGISTRY, the command only stores the login, and lists no server.
     """
     given = given_login(username, password_stdin)
     wanted = logins.parse_login(address, registry)
@@ -75,9 +75,9 @@ def login(
 )
 @click.argument("address", metavar="URL|REGISTRY")
 def logout(output: Output, address: str) -> int:
-    """Take the server at URL off the list, or erase the stored login for REGISTRY.
+    """Remove the server at URL from the list, or erase the stored login for REGISTRY.
 
-    A login stays stored when a server is taken off the list. The exit code is 4 if there is nothing.
+    Removing a server from the list keeps the stored login. The exit code is 4 if there is nothing to remove.
     """
     servers, registry = logins.remove(address, os.environ)
     document = {"servers": [each.url for each in servers], "registry": registry}

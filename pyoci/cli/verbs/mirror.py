@@ -46,7 +46,7 @@ _DOCUMENT = schema.record(
     creates=True,
     takes_netrc=True,
 )
-@click.option("--lock", "locks", metavar="FILE", multiple=True, help="Copy what a lock file names.")
+@click.option("--lock", "locks", metavar="FILE", multiple=True, help="Copy the files in a lock file.")
 @click.option(
     "--project", "projects", metavar="REQUIREMENT", multiple=True, help="Copy this project as well."
 )
@@ -57,23 +57,24 @@ _DOCUMENT = schema.record(
 @click.option(
     "--platform", "platforms", metavar="TAG", multiple=True, help="Only wheels for this platform, or any."
 )
-@click.option("--python", "pythons", metavar="X.Y", multiple=True, help="Only what this Python can install.")
+@click.option("--python", "pythons", metavar="X.Y", multiple=True, help="Only files for this Python.")
 @click.option("--no-sdists", is_flag=True, help="Copy wheels only.")
 @click.option("--source", metavar="URL", help="The package index to copy from.")
 @click.option(
-    "--any-index", is_flag=True, help="Copy also what lock files have from other or unnamed indexes."
+    "--any-index", is_flag=True, help="Also copy packages of lock files from other or unnamed indexes."
 )
 @click.option("--jobs", type=click.IntRange(1, 64), default=8, help="Files sent at a time; 8 by default.")
 def command(output: Output, index: Index, *, jobs: int, netrc: bool, **chosen: Any) -> int:
-    """Copy files of PyPI, or of another package index, to INDEX, a namespace for nothing but such copies.
+    """Copy files of PyPI, or of another package index, to INDEX, a namespace only for such copies.
 
     FILE is uv.lock, pylock.toml, poetry.lock, pdm.lock, or a requirements file with == and --hash. TAG is the
-    newest platform tag that a machine takes (manylinux_2_28_x86_64, macosx_14_0_arm64, win_amd64), or a
-    pattern ('musllinux_*_x86_64'); wheels with `any` are for all. Dependencies of a --project aren't copied.
+    newest platform tag that a machine accepts (manylinux_2_28_x86_64, macosx_14_0_arm64, win_amd64), or a
+    pattern ('musllinux_*_x86_64'). Wheels with the platform `any` are always copied. Dependencies of a
+    --project aren't copied.
 
     The files come from --source, or from the index that the lock files name, or from PYOCI_UPSTREAM_INDEX.
-    Packages of other indexes and PYOCI_PRIVATE_PROJECTS are left out. Each file must have the sha256 of the
-    lock file and of the source's page. What INDEX has already isn't fetched again, so the same command
+    Packages of other indexes and PYOCI_PRIVATE_PROJECTS are left out. Each file must have the sha256 in the
+    lock file and on the source's page. Files that INDEX already has aren't fetched again, so the same command
     continues an interrupted copy. If a file fails, the others are copied, and the exit code is 1.
 
     --username and --password-stdin are for INDEX. PYOCI_SOURCE_USERNAME and PYOCI_SOURCE_PASSWORD are for the

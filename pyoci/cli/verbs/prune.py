@@ -51,8 +51,8 @@ _Errors = dict[tuple[str, str], str]
 )
 @click.argument("projects", metavar="[PROJECT]...", nargs=-1)
 @click.option("--keep", type=click.IntRange(0), metavar="N", help="Keep the N newest versions.")
-@click.option("--keep-newer", metavar="AGE", help="Keep what was published in this time: 90d, 12h, 8w.")
-@click.option("--keep-locked", metavar="FILE", multiple=True, help="Keep what a lock file names.")
+@click.option("--keep-newer", metavar="AGE", help="Keep versions published in this time: 90d, 12h, 8w.")
+@click.option("--keep-locked", metavar="FILE", multiple=True, help="Keep the versions in a lock file.")
 @click.option("--match", metavar="REGEX", help="Delete only versions that match this expression.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be deleted.")
 @click.option("--yes", is_flag=True, help="Don't ask.")
@@ -71,7 +71,7 @@ def command(
 
     The rules apply to each project separately. A version is deleted if --match matches it and no --keep rule
     keeps it. The newest final version that isn't yanked is always kept. Deleted files can't be restored:
-    --dry-run only shows them. A project that can't be read is named, and the others are pruned.
+    --dry-run only shows them. If a project can't be read, it is reported, and the others are pruned.
     """
     rules = _rules(keep, keep_newer, keep_locked, match)
     unreadable: dict[str, PyOCIError] = {}

@@ -51,12 +51,12 @@ def command(output: Output, index: Index, files: tuple[str, ...], dry_run: bool,
     """Publish wheels and sdists into INDEX.
 
     FILE may be a folder, for the wheels and sdists in it, or a pattern in quotes. Wheels are published first,
-    several files at a time. If a file can't be published, the others are: the end of the output names it with
-    the reason, and the exit code is 1, or 3 if no file may be published. An identical file that is there
-    already counts as published.
+    several files at a time. If a file can't be published, the others still are. The end of the output names
+    the file with the reason, and the exit code is 1, or 3 if you may not publish any file. An identical file
+    that the index already has counts as published.
 
-    With --attestations a file without an attestation beside it isn't published. PyOCI stores attestations and
-    doesn't verify them. A file that is there already keeps those that it has.
+    With --attestations, a file without an attestation beside it isn't published. PyOCI stores attestations
+    without verifying them. Files that the index already has keep their attestations.
     """
     paths, missing = find_files(files)
     found = list(missing)

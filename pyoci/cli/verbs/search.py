@@ -31,7 +31,7 @@ _DOCUMENT = schema.record(
 @click.argument("word")
 @click.option("--names", is_flag=True, help="Print names only: faster, without version and summary.")
 def command(output: Output, index: Index, word: str, names: bool) -> None:
-    """Search INDEX for projects whose names have WORD in them.
+    """Search INDEX for projects whose names contain WORD.
 
     WORD may be a pattern with * and ?, which must match the whole name. Case is ignored, and - _ . are equal.
     """

@@ -47,14 +47,15 @@ _CLOSED = "USER and PASSWORD stand for an account from {htpasswd}. Ctrl-C stops 
 @click.option(
     "--docker-credentials",
     is_flag=True,
-    help="Listen on 127.0.0.1 alone, and use your stored logins for requests without credentials.",
+    help="Listen on 127.0.0.1 only, and use your stored logins for requests without credentials.",
 )
 def command(output: Output, docker_credentials: bool) -> None:
     """Serve a package index, with the embedded registry in ./pyoci-data.
 
     The settings are environment variables: PORT is the port (8080), PYOCI_EMBEDDED the directory.
-    --docker-credentials is for a laptop: http://127.0.0.1:8080/ghcr.io/acme/ needs no password then, because
-    a request without one gets what `docker login ghcr.io` stored. Every local user may use the login so.
+    --docker-credentials is for your own machine: http://127.0.0.1:8080/ghcr.io/acme/ then needs no password,
+    because requests without one use the login that `docker login ghcr.io` stored. While the server runs,
+    every local user can use your logins through it.
     """
     # This process is replaced by gunicorn.
     environ = {"PYOCI_EMBEDDED": DIRECTORY, **os.environ}

@@ -34,8 +34,8 @@ STATUSES = ("active", "archived", "deprecated", "quarantined")
 def command(output: Output, index: Index, project: str, status: str | None, reason: str) -> None:
     """Show the status of PROJECT in INDEX, or set it (PEP 792).
 
-    An archived project takes no uploads. A quarantined one takes none either, and nobody can download its
-    files. A deprecated one is only shown as such. Files can be yanked and deleted in any status.
+    An archived project accepts no uploads. A quarantined project accepts no uploads, either, and nobody can
+    download its files. A deprecated project is only marked. Files can be yanked and deleted in any status.
     """
     if reason and status is None:
         raise click.UsageError("--reason is for a new status; expected a STATUS as well")
