@@ -19,33 +19,33 @@ _HEAD = """\
 The command
 ===========
 
-``pyoci`` works on a package index without a server: it talks straight to the registry. The same is in
-`the library <library.rst>`_ for programs. ``python -m pyoci`` is the same command.
+``pyoci`` works on a package index without a server: it connects directly to the registry. Programs can use
+`the library <library.rst>`_ for the same purpose. ``python -m pyoci`` is the same command.
 
 INDEX is one of these:
 
 * a registry and a namespace: ``ghcr.io/acme``, ``http://127.0.0.1:5000/acme``. Without ``http://`` it is
   https, unless the host is this machine.
-* a name that ``PYOCI_INDEXES`` gives to them, or ``simple`` for ``PYOCI_DEFAULT_INDEX``; and
-  ``local/main``, in the embedded registry of ``PYOCI_EMBEDDED`` or of ``./pyoci-data``. `The settings
-  <settings.rst>`_ of the environment count.
-* ``oci:DIR``, a folder of OCI image layouts, where a verb says so.
+* a name in ``PYOCI_INDEXES``, or ``simple`` for ``PYOCI_DEFAULT_INDEX``. The command reads `the settings
+  <settings.rst>`_ from its environment.
+* ``local/main``: a namespace of the embedded registry in ``PYOCI_EMBEDDED``, or in ``./pyoci-data``.
+* ``oci:DIR``: a folder of OCI image layouts, for verbs that support it.
 * the URL of a PyOCI server: ``https://pypi.example.com/ghcr.io/acme/``. ``publish``, ``list``, ``show``,
-  ``explain``, ``search``, ``download``, ``yank``, ``unyank`` and ``delete`` go through its HTTP API; the
-  other verbs need the registry, and say so. A URL is asked whether it is a server or a registry, without
-  credentials.
+  ``explain``, ``search``, ``download``, ``yank``, ``unyank`` and ``delete`` use its HTTP API. The other
+  verbs need the registry itself, and report this. To find out whether a URL is a server or a registry, the
+  command sends a request without credentials.
 
 Credentials
 -----------
 
-These are looked for, in this order, by the host of INDEX:
+The command looks for credentials for the host of INDEX in this order:
 
 1. ``--username``, with ``--password-stdin``, which reads the password or token from stdin;
 2. ``PYOCI_USERNAME`` and ``PYOCI_PASSWORD``;
-3. what ``docker login`` and its relatives have stored: in ``REGISTRY_AUTH_FILE``, and in
+3. the login that ``docker login`` or a similar program has stored: in ``REGISTRY_AUTH_FILE``, and in
    ``~/.docker/config.json`` or the folder ``DOCKER_CONFIG``, with the credential helpers that these files
    name, and identity tokens;
-4. the keyring, where the extra is installed (``pip install pyoci-server[keyring]``);
+4. the keyring, if the extra is installed (``pip install pyoci-server[keyring]``);
 5. ``~/.netrc``, with ``--netrc``.
 
 So ``docker login ghcr.io`` is enough for ``ghcr.io/acme``. A credential helper and the keyring have 30
@@ -54,10 +54,10 @@ seconds to answer. Passwords are never printed.
 Output and exit codes
 ---------------------
 
-A verb prints tables and lines for people. With ``--json`` after the verb it prints one JSON document, which
-is described below for each; everything else goes to stderr. Times are in UTC; null stands for what isn't
-known. Progress bars are shown where stdout and stderr are terminals. ``NO_COLOR=1`` turns colours off. An
-error is one sentence on stderr.
+A verb prints tables and lines for people. With ``--json`` after the verb it prints one JSON document to
+stdout, and everything else to stderr. The document of each verb is described below. Times are in UTC; null
+stands for an unknown value. Progress bars are shown if stdout and stderr are terminals. ``NO_COLOR=1`` turns
+colours off. An error is one sentence on stderr.
 
 ====  ===================================================================
 code  meaning
@@ -66,8 +66,8 @@ code  meaning
 1     something failed
 2     wrong usage: an option, an address, a setting
 3     not allowed: no credentials, wrong ones, or insufficient rights
-4     not there: a project, a version, a file
-130   interrupted with Ctrl-C; what was being sent is not stored
+4     not found: a project, a version, a file
+130   interrupted with Ctrl-C; an upload that was running is not stored
 ====  ===================================================================
 
 Completion
