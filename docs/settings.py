@@ -15,9 +15,9 @@ _HEAD = """\
 Settings
 ========
 
-Settings are environment variables, and there is no other place for them. None has to be set; an empty one
-counts as unset. They are read once, at the start: a wrong value stops it, with a line for each mistake
-and what was expected.
+All settings are environment variables. All of them are optional, and an empty variable counts as unset.
+PyOCI reads them once, at the start. With a wrong value it doesn't start, and prints a line for each mistake,
+with the expected value.
 """
 
 

@@ -110,8 +110,8 @@ proxy resolves the names. URLs use an alias in place of its registry: ``/lab/acm
 The name of a catalogue repository below each namespace, ``pyoci.catalog`` for example. A publish writes the
 project's name, summary and newest version there, so that registries without a list of repositories (ghcr.io,
 Docker Hub, Amazon ECR) have a list of projects. Everybody who may read this repository learns the names of
-all projects in its namespace. Callers who may not write to it publish all the same. No project may have
-this name. ``pyoci check --repair`` fills it for projects from before. Empty turns this off.""",
+all projects in its namespace. Callers who may not write to it can still publish. No project may have
+this name. ``pyoci check --repair`` adds the projects that already exist. Empty turns this off.""",
     )
     host_connections: int = setting(
         "PYOCI_HOST_CONNECTIONS",

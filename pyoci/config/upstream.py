@@ -106,17 +106,17 @@ and PyOCI refuses uploads, yanks and deletes in it. The registry need not be in 
         None,
         """\
 A file with the credentials for the registry of ``PYOCI_UPSTREAM_STORE``: ``user:password`` on its first line.
-They need the right to read and to write. The file is read again every minute. Without it, the credentials are
-those that ``docker login`` stored for the user who runs the server; without those, there are none.""",
+They need the right to read and to write. The file is read again every minute. Without it, PyOCI uses the
+login that ``docker login`` stored for the user who runs the server, if there is one.""",
     )
     upstream_offline: bool = setting(
         "PYOCI_UPSTREAM_OFFLINE",
         yes_or_no,
         "no",
         """\
-With ``yes`` upstream is never asked: only those of its files are served that are in ``PYOCI_UPSTREAM_STORE``
-or, if PyOCI remembers their page, in ``PYOCI_UPSTREAM_FILES_DIR``. Everything else is a 404. It requires
-``PYOCI_UPSTREAM_FILES`` to be ``proxy`` or ``store``.""",
+With ``yes`` PyOCI never asks upstream. It serves the files of upstream in ``PYOCI_UPSTREAM_STORE`` and, if it
+remembers their page, in ``PYOCI_UPSTREAM_FILES_DIR``. All other requests for upstream's projects get a 404.
+It requires ``PYOCI_UPSTREAM_FILES`` to be ``proxy`` or ``store``.""",
     )
     upstream_files_dir: Path | None = optional(
         "PYOCI_UPSTREAM_FILES_DIR",
@@ -150,7 +150,7 @@ credentials are sent to them. ``pyoci mirror`` and ``pyoci import`` may fetch fi
         None,
         """\
 A TOML file with rules for upstream's files: which are withheld from clients, and why. It is read again
-when it changes; while it has a mistake, the former rules stay in force, and the log says so. Rules need
+when it changes. While it has a mistake, the former rules stay in force, and the log has an error. Rules need
 ``PYOCI_UPSTREAM_FILES`` to be ``proxy`` or ``store``, unless they only report.
 `PyPI's packages too <upstream.rst#rules>`_ describes them.""",
     )
