@@ -102,7 +102,12 @@ class CopiesFirst:
 
     def host(self, wanted: Wanted) -> Host | None:
         """The host that a request for the file waits for, as far as that is known before."""
-        return None if self._offline else self._source.host(wanted)
+        if self._offline:
+            return None
+        try:
+            return self._source.host(wanted)
+        except ProtocolError:  # a copy of it may be served; without one, `fetch` raises this
+            return None
 
     def fetch(self, wanted: Wanted) -> Body:
         """The bytes of the file. If the store breaks off, the rest comes from upstream."""

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from werkzeug.wrappers import Response
 
-from pyoci.errors import NotFound, PyOCIError, Unavailable, Unreachable
+from pyoci.errors import NotFound, ProtocolError, PyOCIError, Unavailable, Unreachable
 from pyoci.events import Events
 from pyoci.net.transport import Transport
 from pyoci.simple_api.model import File, ProjectStatus
@@ -122,6 +122,17 @@ class TestCopiesFirst:
         assert len(b"".join(files.open(wanted(elsewhere), range(5)))) in {5, len(CONTENT)}
         assert elsewhere.calls == []
         assert copies.offered == [NAME, NAME]
+
+    @pytest.mark.parametrize("url", ["", "http://10.0.0.5/files/x.whl"], ids=["unknown", "not permitted"])
+    def test_a_copy_from_elsewhere(
+        self, make_files: MakeFiles, elsewhere: PackageIndex, copies: Copies, size: int, url: str
+    ) -> None:
+        """It is served, although its URL may not be requested; without it that is refused."""
+        files = make_files(size=size)
+        assert b"".join(files.open(wanted(elsewhere, url=url))) == CONTENT
+        copies.contents.clear()
+        with pytest.raises(ProtocolError, match="may not be requested"):
+            b"".join(files.open(wanted(elsewhere, url=url, hashes={"sha256": "ab" * 32})))
 
     @pytest.mark.parametrize("ends", OFFSETS)
     def test_a_store_that_breaks_off(
