@@ -68,10 +68,10 @@ def test_what_is_served_and_what_not(run: Run, index: str) -> None:
 
 
 def test_for_people(run: Run, index: str) -> None:
-    """A table, and what a client would take."""
+    """A table with withheld files first, and what a client would take."""
     ran = run("explain", index, "flask")
     assert ran.code == 0
-    old, new = ran.stdout.splitlines()[1:]
+    new, old = ran.stdout.splitlines()[1:]
     assert old.split()[0] == OLD
     assert old.endswith("served    yanked: broken")
     assert new.split()[0] == NEW

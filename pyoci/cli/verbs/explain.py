@@ -88,19 +88,19 @@ def _rule(withheld: WithheldFile | None) -> dict[str, str | None]:
 
 def _print(output: Output, found: Explanation) -> None:
     rules = {each.file.filename: each for each in found.withheld}
-    rows = []
+    served = {file.filename for file in found.project.files}
+    # Withheld files come first: a project may have thousands of others.
+    rows = [
+        (each.file.filename, day(each.file.upload_time), "withheld", f"{each.rule}: {each.reason}")
+        for each in found.withheld
+        if each.file.filename not in served
+    ]
     for file in found.project.files:
         would = rules.get(file.filename)
         state = "served" if would is None else "would be withheld"
         yanked = "" if file.yanked is None else f"yanked: {file.yanked}" if file.yanked else "yanked"
         why = yanked if would is None else f"{would.rule}: {would.reason}"
         rows.append((file.filename, day(file.upload_time), state, why))
-    served = {file.filename for file in found.project.files}
-    rows += [
-        (each.file.filename, day(each.file.upload_time), "withheld", f"{each.rule}: {each.reason}")
-        for each in found.withheld
-        if each.file.filename not in served
-    ]
     output.table(("FILE", "PUBLISHED", "STATE", "WHY"), rows)
     origin = {"registry": "from the registry", "upstream": "from upstream"}.get(found.origin or "", "")
     latest = f"{found.project.latest} is the newest version" if found.project.latest else "nothing is served"
