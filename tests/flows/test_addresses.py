@@ -196,7 +196,7 @@ def test_links_of_pages(site: FlaskClient) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("address", [address for address, methods in ROWS.items() if "PATCH" in methods])
+@pytest.mark.parametrize("address", [address for address, methods in ROWS.items() if "DELETE" in methods])
 def test_what_is_changed(site: FlaskClient, address: str) -> None:
     """A yank and a delete change the file of one index."""
     for index in CHANGED:
@@ -208,6 +208,19 @@ def test_what_is_changed(site: FlaskClient, address: str) -> None:
         assert page(site, index.namespace)["files"] == []
         assert {name: page(site, name) for name in others} == others
         publish(site, index)
+
+
+@pytest.mark.long
+def test_whose_status_is_changed(site: FlaskClient) -> None:
+    """The status of a project holds in one index."""
+    for index in CHANGED:
+        path = index.at("<index>/<project>/")
+        others = {name: page(site, name) for name in NAMESPACES if name != index.namespace}
+        assert site.patch(path, json={"status": "quarantined"}).status_code == 200, path
+        assert page(site, index.namespace)["files"] == []
+        assert {name: page(site, name) for name in others} == others
+        assert site.patch(path, json={"status": "active"}).status_code == 200
+        assert len(page(site, index.namespace)["files"]) == 1
 
 
 def test_where_uploads_go(site: FlaskClient) -> None:
