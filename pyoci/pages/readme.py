@@ -19,7 +19,7 @@ from html.parser import HTMLParser
 from urllib.parse import urlsplit
 
 _CPU = 4  # seconds
-_MEMORY = 768 * 1024 * 1024  # bytes of address space; comrak and docutils take 150 MB together
+_MEMORY = 384 * 1024 * 1024  # bytes of address space; the largest texts are rendered in 256 MB
 _OUTPUT = 2 * 1024 * 1024  # characters
 _HEADINGS = {"h1": "h3", "h2": "h4", "h3": "h5", "h4": "h6", "h5": "h6", "h6": "h6"}
 _IDS = "user-content-"

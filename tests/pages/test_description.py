@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyoci.pages import readme
 from pyoci.pages.description import Description, Descriptions
 from pyoci.pages.frame import TEMPLATES
 from pyoci.pages.readme import render
 
+ROWS = "a\n" * 60_000
 HARMLESS = {"href", "title", "id", "class", "rel", "start", "colspan", "rowspan", "tabindex"}
 
 
@@ -162,6 +167,26 @@ def test_a_text_that_takes_too_much_memory(descriptions: Descriptions) -> None:
     lines = [f".. |a{each}| replace:: |a{each - 1}| |a{each - 1}|\n" for each in range(1, 26)]
     text = f".. |a0| replace:: xxxxxxxxxx\n{''.join(lines)}\n|a25|"
     assert descriptions.render(text, "text/x-rst").text == text
+
+
+def test_a_process_takes_little_memory(tmp_path: Path) -> None:
+    """A table of 60,000 short rows, each of which is filled up to 200 columns, ends its process early."""
+    (tmp_path / "text").write_text(f"text/markdown\n{'|a' * 200}\n{'|-' * 200}\n{ROWS}")
+    program = (
+        "import resource, subprocess, sys\n"
+        "text = open(sys.argv[2], 'rb').read()\n"
+        "done = subprocess.run([sys.executable, '-P', sys.argv[1]], input=text, capture_output=True)\n"
+        "print(done.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program, readme.__file__, tmp_path / "text"],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    code, kilobytes = map(int, found.stdout.split())
+    assert code != 0
+    assert kilobytes < 384 * 1024
 
 
 def test_nothing_is_told_to_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
