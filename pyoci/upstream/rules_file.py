@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import tempfile
 import threading
 import tomllib
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -166,7 +169,7 @@ class RulesFile:
     """The rules that are in force. One for the process.
 
     A changed file takes effect with the next look. While it is missing or has a mistake, the rules that were
-    read before stay in force.
+    read before stay in force, also in a worker that is forked meanwhile.
     """
 
     def __init__(self, path: Path | None, settings: Circumstances, events: Events | None = None) -> None:
@@ -178,7 +181,9 @@ class RulesFile:
             rules = checked(Rules(min_age=settings.min_age), settings)
         else:
             self._signature = _signature(path)
-            rules = self._read(path)
+            self._content, rules = self._read(path)
+            self._accepted = _Accepted()
+            self._accepted.write(self._content)
         self._current = rules, 0
 
     def current(self) -> tuple[Rules, int]:
@@ -196,17 +201,27 @@ class RulesFile:
                 return
             self._signature = signature
             try:
-                rules = self._read(path, may_be_empty=False)
+                content, rules = self._read(path, may_be_empty=False)
             except (ValueError, OSError) as exc:
                 reason = exc.strerror if isinstance(exc, OSError) else str(exc)
                 self._events.error("upstream", "rules not read", reason=reason)
                 self._events.count("rules", "broken")
+                self._take_accepted()
             else:
-                self._current = rules, self._current[1] + 1
+                self._accepted.write(content)
+                self._content, self._current = content, (rules, self._current[1] + 1)
                 self._events.info("upstream", "rules read", mode=rules.mode)
                 self._events.count("rules", "done")
 
-    def _read(self, path: Path, *, may_be_empty: bool = True) -> Rules:
+    def _take_accepted(self) -> None:
+        """The rules that another worker has read before the file broke: this one may know older ones."""
+        content = self._accepted.read()
+        if content and content != self._content:
+            rules = read_rules(content.decode(), self._settings)
+            self._content, self._current = content, (rules, self._current[1] + 1)
+
+    def _read(self, path: Path, *, may_be_empty: bool = True) -> tuple[bytes, Rules]:
+        """The file's content, and the rules in it."""
         if path.exists() and not path.is_file():  # to open a pipe would wait for whoever writes to it
             raise ValueError("this is no file; expected one")
         with path.open("rb") as file:
@@ -219,7 +234,45 @@ class RulesFile:
             raise ValueError("the file is not UTF-8") from None
         if not may_be_empty and not text.strip():  # so is one that an editor has only begun to write
             raise ValueError("the file is empty; expected rules, or a comment if there are none")
-        return read_rules(text, self._settings)
+        return content, read_rules(text, self._settings)
+
+
+class _Accepted:
+    """The newest content that any worker has accepted. It is created before the fork, and the workers share
+    its file, which has no name.
+    """
+
+    def __init__(self) -> None:
+        self._file = _nameless_file()
+        weakref.finalize(self, os.close, self._file)
+
+    def read(self) -> bytes:
+        """Empty if it couldn't be written."""
+        fcntl.lockf(self._file, fcntl.LOCK_EX)
+        try:
+            return os.pread(self._file, _SIZE, 0)
+        finally:
+            fcntl.lockf(self._file, fcntl.LOCK_UN)
+
+    def write(self, content: bytes) -> None:
+        """Replace it. Without room for it, it is empty."""
+        fcntl.lockf(self._file, fcntl.LOCK_EX)
+        try:
+            os.ftruncate(self._file, 0)
+            if os.pwrite(self._file, content, 0) < len(content):
+                os.ftruncate(self._file, 0)
+        except OSError:
+            os.ftruncate(self._file, 0)
+        finally:
+            fcntl.lockf(self._file, fcntl.LOCK_UN)
+
+
+def _nameless_file() -> int:
+    if hasattr(os, "memfd_create"):  # Linux
+        return os.memfd_create("pyoci-rules")
+    file, name = tempfile.mkstemp(prefix="pyoci-rules-")
+    os.unlink(name)
+    return file
 
 
 def _signature(path: Path) -> tuple[int, ...]:

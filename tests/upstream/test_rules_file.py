@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -157,6 +158,18 @@ class TestReload:
         assert told[1] == ("rules", "broken")
         path.write_text("# nothing is blocked any more")
         assert not self.flask_is_blocked(rules)
+
+    def test_a_worker_that_is_forked_while_the_file_is_broken(self, path: Path, events: Events) -> None:
+        """It has the rules that the others had read before, and not those of the server's start."""
+        master = RulesFile(path, HERE, events)
+        worker = copy.copy(master)  # as a fork copies it: what it knows is its own, open files are shared
+        path.write_text(BLOCK.format("django"))
+        assert not self.flask_is_blocked(worker)
+        path.write_text("[[block]]")
+        forked = copy.copy(master)
+        assert not self.flask_is_blocked(forked)
+        path.write_text(BLOCK.format("flask"))
+        assert self.flask_is_blocked(forked)
 
     def test_a_link_that_leads_elsewhere(self, path: Path, tmp_path: Path) -> None:
         """Kubernetes changes a mounted file so."""
