@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 import re
 import time
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
 from pyoci.cache.backend import Backend
@@ -26,6 +25,7 @@ from pyoci.net.transport import Transport
 from pyoci.request_scope import concern
 from pyoci.single_flight import SingleFlight
 from pyoci.upstream.circuit import Circuit, ConcurrencyLimit, UpstreamUnavailable, circuit_is_open
+from pyoci.upstream.remembered import Remembered
 
 NAME = "the vulnerability service"
 QUERIES = 1000  # in one batch, as OSV allows
@@ -35,7 +35,6 @@ STALE_TTL = 7 * 86400.0  # seconds for which an answer is given while the servic
 WAITING = 32  # threads that may wait for the service at once
 _LIMIT = 16 * 1024 * 1024  # bytes of an answer, unpacked
 _KEPT = 1024 * 1024  # bytes of one answer in the cache, packed; a larger one isn't remembered
-_SKEW = 60.0  # seconds that the clocks of hosts may differ
 # GHSA-jfh8-c2jp-5v3q, PYSEC-2021-66, ALSA-2020:1234, openSUSE-SU-2015:0225-1. No project's normalised name
 # has this form.
 _IDENTIFIER = re.compile(r"(?:[A-Z][A-Za-z0-9]*|openSUSE)(?:-[A-Za-z0-9:._]+)+", re.ASCII)
@@ -66,31 +65,6 @@ class Replies:
 
     bodies: tuple[bytes, ...]
     age: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Remembered:
-    """An answer, and when the service gave it, in seconds since 1970."""
-
-    body: bytes
-    checked: float
-
-    def is_younger(self, seconds: float, now: float) -> bool:
-        return self.checked - _SKEW <= now < self.checked + seconds
-
-    def to_bytes(self) -> bytes:
-        return f"{self.checked!r}\n{len(self.body)}\n".encode() + zlib.compress(self.body, 1)
-
-    @classmethod
-    def read(cls, data: bytes | None) -> Self | None:
-        """Read what `to_bytes` wrote; None for anything else."""
-        checked, _, rest = (data or b"").partition(b"\n")
-        size, _, packed = rest.partition(b"\n")
-        try:
-            body = zlib.decompressobj().decompress(packed, _LIMIT)
-            return cls(body, float(checked)) if len(body) == int(size) else None
-        except (ValueError, zlib.error):
-            return None
 
 
 class OSV:
@@ -146,7 +120,7 @@ class OSV:
 
     def _replies(self, keys: list[str], ask: Callable[[list[int]], list[bytes]]) -> Replies:
         """The answers under `keys`. `ask` gets the numbers of those that aren't remembered or are too old."""
-        now, found = self._now(), [_Remembered.read(self._backend.get(key)) for key in keys]
+        now, found = self._now(), [Remembered.read(self._backend.get(key), _LIMIT) for key in keys]
         missing = [n for n, each in enumerate(found) if each is None or not each.is_younger(FRESH_TTL, now)]
         asked = frozenset(missing)
         for number in range(len(keys)):
@@ -157,16 +131,16 @@ class OSV:
                 bodies = self._ask_once(tuple(keys[number] for number in missing), lambda: ask(missing))
             except (Unreachable, ProtocolError) as exc:
                 self._events.warning("upstream", f"{NAME} can't be asked", reason=exc.message)
-                age = now - min((each.checked if each else 0.0) for each in (found[n] for n in missing))
+                age = now - min((each.received if each else 0.0) for each in (found[n] for n in missing))
                 if age >= STALE_TTL:
                     raise
             else:
                 for number, body in zip(missing, bodies, strict=True):
                     found[number] = self._remember(keys[number], body)
-        return Replies(tuple(each.body for each in found if each is not None), age)
+        return Replies(tuple(each.content for each in found if each is not None), age)
 
-    def _remember(self, key: str, body: bytes) -> _Remembered:
-        answer = _Remembered(body, self._now())
+    def _remember(self, key: str, body: bytes) -> Remembered:
+        answer = Remembered(body, self._now())
         data = answer.to_bytes()
         if len(data) <= _KEPT:
             self._backend.put(key, data, STALE_TTL)

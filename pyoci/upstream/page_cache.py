@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -17,11 +16,11 @@ from pyoci.simple_api import reading, writing
 from pyoci.simple_api.model import ProjectStatus
 from pyoci.simple_api.verbatim import FILE_BYTES, Verbatim, VerbatimFiles
 from pyoci.upstream.client import UpstreamPage
+from pyoci.upstream.remembered import compressed, decompressed, is_current
 
 _LOCAL = 64 * 1024 * 1024  # bytes, as estimated, of pages in this process
 _UNPACKED = 40 * 1024 * 1024  # bytes of one page, which may be longer than what upstream sent
 _HEADER = 1000  # characters of an ETag or a date; a longer one isn't sent back
-_SKEW = 60.0  # seconds that the clocks of hosts may differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ class CachedAnswer:
 
     def is_fresh(self, now: float) -> bool:
         """Whether it may be used without asking upstream. An answer from the future may not."""
-        return self.checked - _SKEW <= now < self.until
+        return is_current(self.checked, self.until, now)
 
     @property
     def conditions(self) -> dict[str, str]:
@@ -55,7 +54,7 @@ class CachedAnswer:
             verbatim = {"about": _written(files.about), "sha256": files.fingerprint}
             return json.dumps({**head, "verbatim": verbatim}).encode() + b"\n" + files.packed
         body = b"" if self.page is None else writing.page_json(self.page, files_last=False)
-        return json.dumps({**head, "size": len(body)}).encode() + b"\n" + zlib.compress(body, 1)
+        return json.dumps({**head, "size": len(body)}).encode() + b"\n" + compressed(body)
 
     @classmethod
     def newer(cls, data: bytes, known: CachedAnswer | None, name: str) -> Self | None:
@@ -68,7 +67,7 @@ class CachedAnswer:
                 return None
             page = _read(head, packed, name)
             return cls(page, checked, float(head["until"]), str(head["etag"]), str(head["modified"]))
-        except (ValueError, KeyError, TypeError, zlib.error, PyOCIError):
+        except (ValueError, KeyError, TypeError, PyOCIError):
             return None
 
 
@@ -88,11 +87,8 @@ def _read(head: Mapping[str, Any], packed: bytes, name: str) -> UpstreamPage | N
         if files.fingerprint != head["verbatim"]["sha256"]:
             raise ValueError("the page was changed")
         return UpstreamPage.verbatim(name, files)
-    size = head["size"]
-    body = zlib.decompressobj().decompress(packed, _UNPACKED)
-    if size != len(body):
-        raise ValueError("the page is incomplete")
-    return UpstreamPage.of(reading.read_json(body, name, "")) if size else None
+    body = decompressed(packed, head["size"], _UNPACKED)
+    return UpstreamPage.of(reading.read_json(body, name, "")) if body else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,7 @@ The page has no hash of it: a client verifies its signatures.
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Self
 
 from pyoci.cache.backend import Backend
 from pyoci.errors import NotFound, PyOCIError, RequestEnded, Unreachable
@@ -18,35 +15,10 @@ from pyoci.simple_api.model import File
 from pyoci.single_flight import SingleFlight
 from pyoci.upstream.copies import OFFLINE, PROVENANCE_LIMIT, Copies
 from pyoci.upstream.file_source import Wanted
+from pyoci.upstream.remembered import Remembered
 
 FRESH_TTL = 3600.0  # seconds; it changes only if a publisher adds an attestation
-_SKEW = 60.0  # seconds that the clocks of hosts may differ
 _SECONDS = 60.0  # to wait for another request of the same
-
-
-@dataclass(frozen=True, slots=True)
-class _Remembered:
-    """A document, and when it was fetched, in seconds since 1970."""
-
-    content: bytes
-    fetched: float
-
-    def is_fresh(self, now: float) -> bool:
-        return self.fetched - _SKEW <= now < self.fetched + FRESH_TTL
-
-    def to_bytes(self) -> bytes:
-        return f"{self.fetched!r}\n{len(self.content)}\n".encode() + zlib.compress(self.content, 1)
-
-    @classmethod
-    def read(cls, data: bytes | None) -> Self | None:
-        """Read what `to_bytes` wrote; None for anything else."""
-        fetched, _, rest = (data or b"").partition(b"\n")
-        size, _, packed = rest.partition(b"\n")
-        try:
-            content = zlib.decompressobj().decompress(packed, PROVENANCE_LIMIT)
-            return cls(content, float(fetched)) if len(content) == int(size) else None
-        except (ValueError, zlib.error):
-            return None
 
 
 class ProvenanceCache:
@@ -74,8 +46,8 @@ class ProvenanceCache:
         if wanted.entry is not None and wanted.url == wanted.entry.url:  # a page that was made of the copies
             return self._copy(wanted)
         key = f"provenance\0{wanted.url}"
-        known = _Remembered.read(self._backend.get(key))
-        if known is not None and (self._offline or known.is_fresh(self._now())):
+        known = Remembered.read(self._backend.get(key), PROVENANCE_LIMIT)
+        if known is not None and (self._offline or known.is_younger(FRESH_TTL, self._now())):
             return known.content
         try:
             content = self._flights.run(key, "", lambda: self._read_once(wanted), _SECONDS)
@@ -84,7 +56,7 @@ class ProvenanceCache:
             if kept is None:
                 raise
             return kept
-        self._backend.put(key, _Remembered(content, self._now()).to_bytes())
+        self._backend.put(key, Remembered(content, self._now()).to_bytes())
         return content
 
     def _read_once(self, wanted: Wanted) -> bytes:
@@ -101,7 +73,7 @@ class ProvenanceCache:
             )
         return kept
 
-    def _kept(self, wanted: Wanted, known: _Remembered | None) -> bytes | None:
+    def _kept(self, wanted: Wanted, known: Remembered | None) -> bytes | None:
         if known is not None or self._copies is None:
             return None if known is None else known.content
         try:
