@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
 from urllib.parse import urlencode
 
 from pyoci.pages import frame, usage
@@ -13,20 +12,14 @@ ON_A_PAGE = 100
 _SEARCH = 200  # characters
 
 
-class Listed(Protocol):
+@dataclass(frozen=True, slots=True)
+class Listed:
     """A project in a list. What isn't known is empty; `date` is like `2026-11-20`."""
 
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def summary(self) -> str: ...
-
-    @property
-    def version(self) -> str: ...
-
-    @property
-    def date(self) -> str: ...
+    name: str
+    summary: str = ""
+    version: str = ""
+    date: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import islice
 
 from cachetools import TTLCache
@@ -33,16 +32,6 @@ class _Unknown:
 
 _UNKNOWN = _Unknown()
 _Key = tuple[str, Namespace, ProjectName]
-
-
-@dataclass(frozen=True, slots=True)
-class ListedProject:
-    """A project in the list of a namespace; what isn't known is empty."""
-
-    name: str
-    summary: str = ""
-    version: str = ""
-    date: str = ""
 
 
 class Summaries:
@@ -81,12 +70,12 @@ class Summaries:
 
 def described(
     root: Root, resolved: ResolvedRequest, search: catalogue.Search, summaries: Summaries
-) -> list[ListedProject]:
+) -> list[catalogue.Listed]:
     """The projects of a root. Sorted by date or searched, a list needs the summaries of all; else only those
     that its page shows are asked for.
     """
     if root.namespace is None:
-        return [ListedProject(name.normalized) for name in root.projects]
+        return [catalogue.Listed(name.normalized) for name in root.projects]
     shown: Sequence[ProjectName] = root.projects
     if not search.text and search.sort == "name":
         shown = shown[(search.number - 1) * catalogue.ON_A_PAGE :][: catalogue.ON_A_PAGE]
@@ -100,8 +89,8 @@ def source_of(root: Root) -> str:
     return _SOURCES[root.source] + (", which may be incomplete" if root.may_be_incomplete else "")
 
 
-def _listed(name: ProjectName, summary: ProjectSummary | None) -> ListedProject:
+def _listed(name: ProjectName, summary: ProjectSummary | None) -> catalogue.Listed:
     if summary is None:
-        return ListedProject(name.normalized)
+        return catalogue.Listed(name.normalized)
     released = "" if summary.released is None else summary.released.date().isoformat()
-    return ListedProject(name.normalized, summary.summary, summary.version, released)
+    return catalogue.Listed(name.normalized, summary.summary, summary.version, released)
