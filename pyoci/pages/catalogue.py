@@ -33,9 +33,8 @@ class Search:
     @classmethod
     def of(cls, text: str, sort: str, number: str) -> Search:
         """Read the parameters of a query. What is wrong counts as missing."""
-        page = int(number) if number.isascii() and number.isdigit() and len(number) < 6 else 1
         line = " ".join("".join(c if c.isprintable() else " " for c in text[:_SEARCH]).split())
-        return cls(line, "date" if sort == "date" else "name", max(page, 1))
+        return cls(line, "date" if sort == "date" else "name", frame.page_number(number))
 
     def query(self, sort: str) -> str:
         """The query of the same search in another order."""
@@ -57,8 +56,7 @@ def root_html(
     """The page of a namespace. `source` is a sentence about where the list comes from."""
     listed = list(projects)
     found = search.among(listed)
-    pages = max(-(-len(found) // ON_A_PAGE), 1)
-    number = min(search.number, pages)
+    shown, number, pages = frame.page_of(found, search.number, ON_A_PAGE)
     return frame.html(
         "root",
         home=home,
@@ -67,7 +65,7 @@ def root_html(
         source=source,
         in_all=len(listed),
         found=len(found),
-        projects=found[(number - 1) * ON_A_PAGE : number * ON_A_PAGE],
+        projects=shown,
         number=number,
         pages=pages,
         tools=usage.tools(index),

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 TEMPLATES = Path(__file__).with_name("templates")
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,20 @@ def size(number: int) -> str:
     while shown >= 999.5 and unit != "GB":
         shown, unit = shown / 1000, next(units)
     return f"{shown:.1f} {unit}" if shown < 99.5 else f"{shown:.0f} {unit}"
+
+
+def page_number(text: str) -> int:
+    """The number of a page in a query. What is wrong counts as missing."""
+    return max(int(text), 1) if text.isascii() and text.isdigit() and len(text) < 6 else 1
+
+
+def page_of(items: Sequence[_Item], number: int, most: int) -> tuple[Sequence[_Item], int, int]:
+    """One page of a list with at `most` so many items on a page: its items, its number, and the number of
+    pages. A `number` that is too high means the last page.
+    """
+    pages = max(-(-len(items) // most), 1)
+    number = min(max(number, 1), pages)
+    return items[(number - 1) * most : number * most], number, pages
 
 
 def ticks(text: str) -> Markup:

@@ -96,8 +96,7 @@ def project_html(
     up = place.project if one_version else ""
     shown = [ShownFile.of(file, up) for file in files]
     listed = [] if one_version else _versions(by_version)
-    pages = max(-(-len(listed) // VERSIONS_ON_A_PAGE), 1)
-    number = min(max(number, 1), pages)
+    on_page, number, pages = frame.page_of(listed, number, VERSIONS_ON_A_PAGE)
     version = str(newest) if newest is not None else ""
     return frame.html(
         "project",
@@ -115,7 +114,7 @@ def project_html(
         description=description,
         files=shown[:_FILES],
         more_files=max(len(shown) - _FILES, 0),
-        versions=listed[(number - 1) * VERSIONS_ON_A_PAGE : number * VERSIONS_ON_A_PAGE],
+        versions=on_page,
         versions_in_all=len(listed),
         number=number,
         pages=pages,

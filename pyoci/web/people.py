@@ -63,7 +63,8 @@ def project(found: finding.Found) -> Response:
     """The page of a project or of a version, rendered now or earlier."""
     foreign = isinstance(found.page, ForeignPage)
     page = found.page.page if isinstance(found.page, ForeignPage) else found.page
-    place, number, compressed = _place(found), _number(), answers.gzip_is_welcome()
+    place, compressed = _place(found), answers.gzip_is_welcome()
+    number = frame.page_number(request.args.get("page", ""))
     origin = rendering.UPSTREAM if foreign else rendering.REGISTRY
     withheld = rendering.withheld(page)
     if foreign:
@@ -261,7 +262,3 @@ def _summaries() -> roots.Summaries:
     """The application's, made when it is first needed."""
     known: roots.Summaries | None = current_app.extensions.get(_SUMMARIES)
     return known or current_app.extensions.setdefault(_SUMMARIES, roots.Summaries())
-
-
-def _number() -> int:
-    return catalogue.Search.of("", "", request.args.get("page", "")).number

@@ -11,7 +11,7 @@ from cachetools import TTLCache
 
 from pyoci.distributions.names import ProjectName
 from pyoci.oci.credentials import Credentials, fingerprint
-from pyoci.pages import catalogue
+from pyoci.pages import catalogue, frame
 from pyoci.store.catalog import SUMMARIES
 from pyoci.store.models import ListSource, Namespace, ProjectSummary, Root
 from pyoci.web.context import ResolvedRequest, site
@@ -78,7 +78,7 @@ def described(
         return [catalogue.Listed(name.normalized) for name in root.projects]
     shown: Sequence[ProjectName] = root.projects
     if not search.text and search.sort == "name":
-        shown = shown[(search.number - 1) * catalogue.ON_A_PAGE :][: catalogue.ON_A_PAGE]
+        shown, _, _ = frame.page_of(shown, search.number, catalogue.ON_A_PAGE)
     known = summaries.of(root, shown, resolved.caller)
     images = {name for name, summary in known.items() if summary is None}
     return [_listed(name, known.get(name)) for name in root.projects if name not in images]

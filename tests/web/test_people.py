@@ -291,6 +291,15 @@ class TestRoot:
         assert (len(first), first[0], first[-1]) == (100, "project-000", "project-100")
         assert (len(third), third[-1]) == (49, "project-249")
 
+    def test_a_page_after_the_last(self, client: FlaskClient, projects: MemoryStore) -> None:
+        """It is the last page, with what is known of its projects."""
+        projects.catalog.described[ProjectName.parse("project-249")] = ProjectSummary(
+            "The last of all", "1.0"
+        )
+        text = client.get(f"{INDEX}?page=99", headers=BROWSER).text
+        assert "Page 3 of 3" in text
+        assert "The last of all" in text
+
     @pytest.mark.usefixtures("projects")
     def test_search(self, client: FlaskClient) -> None:
         """In names and in summaries; by all words."""
