@@ -31,9 +31,9 @@ INDEX is one of these:
 * ``local/main``: a namespace of the embedded registry in ``PYOCI_EMBEDDED``, or in ``./pyoci-data``.
 * ``oci:DIR``: a folder of OCI image layouts, for verbs that support it.
 * the URL of a PyOCI server: ``https://pypi.example.com/ghcr.io/acme/``. ``publish``, ``list``, ``show``,
-  ``explain``, ``search``, ``download``, ``yank``, ``unyank`` and ``delete`` use its HTTP API. The other
-  verbs need the registry itself, and report this. To find out whether a URL is a server or a registry, the
-  command sends a request without credentials.
+  ``explain``, ``search``, ``download``, ``yank``, ``unyank``, ``delete`` and ``status`` use its HTTP API.
+  The other verbs need the registry itself, and report this. To find out whether a URL is a server or a
+  registry, the command sends a request without credentials.
 
 Credentials
 -----------

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+from pyoci.config.client import COMMAND
 from pyoci.config.environment import Variable
 from pyoci.config.settings import TOPICS
 
@@ -28,8 +29,10 @@ def written() -> str:
 
 def _lines() -> Iterator[str]:
     yield from _HEAD.splitlines()
-    for topic in TOPICS:
+    for topic in (*TOPICS, COMMAND):
         yield from ("", topic.title, "-" * len(topic.title))
+        if topic.text:
+            yield from ("", *topic.text.splitlines())
         for variable in topic.variables:
             yield from _section(variable)
 

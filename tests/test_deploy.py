@@ -31,7 +31,7 @@ IDENTITY = 10001
 
 
 def known_settings() -> set[str]:
-    """Every variable that docs/settings.rst describes."""
+    """Every variable that docs/settings.rst describes for the server."""
     return {name for topic in TOPICS for variable in topic.variables for name in variable.names}
 
 

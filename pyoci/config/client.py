@@ -1,5 +1,5 @@
 """ClientSettings: the settings that count for the `pyoci` command and the library. MirrorSettings: those for
-`pyoci mirror` alone.
+`pyoci mirror` alone. COMMAND: the logins that the command and the library read, for docs/settings.rst.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Self
 
-from pyoci.config.environment import Reader, WrongSettings
+from pyoci.config.environment import Reader, Topic, Variable, WrongSettings
 from pyoci.config.settings import Settings
 from pyoci.distributions.names import PrivateProjects
 from pyoci.oci.registries import Registries, ShortUrls
@@ -52,3 +52,34 @@ class MirrorSettings(_SomeSettings):
     short_urls: ShortUrls
     upstream: UpstreamAddress | None
     private_projects: PrivateProjects
+
+
+# `pyoci.library.credentials` reads them: the backend of keyring has to start without the other settings.
+COMMAND = Topic(
+    "The command",
+    (
+        Variable(
+            names=("PYOCI_USERNAME",),
+            meaning="The user name for the index; ``PYOCI_PASSWORD`` has to be set as well.",
+        ),
+        Variable(
+            names=("PYOCI_PASSWORD",),
+            meaning="The password or token for the index; ``PYOCI_USERNAME`` has to be set as well.",
+        ),
+        Variable(
+            names=("PYOCI_SOURCE_USERNAME",),
+            meaning="""\
+The user name for the source of a copy, an import, a mirror or a repair; ``PYOCI_SOURCE_PASSWORD`` has to be
+set as well.""",
+        ),
+        Variable(
+            names=("PYOCI_SOURCE_PASSWORD",),
+            meaning="""\
+The password or token for the source of a copy, an import, a mirror or a repair; ``PYOCI_SOURCE_USERNAME`` has
+to be set as well.""",
+        ),
+    ),
+    """\
+The ``pyoci`` command and the library read these variables; the server ignores them. `The pyoci command
+<command.rst#credentials>`_ describes where else the command looks for credentials.""",
+)

@@ -42,6 +42,7 @@ class Topic:
 
     title: str
     variables: tuple[Variable, ...]
+    text: str = ""  # before the variables, in reStructuredText
 
 
 @dataclass(frozen=True, slots=True)

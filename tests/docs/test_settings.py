@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from pyoci.config import Settings
+from pyoci.config.client import COMMAND
 from pyoci.config.environment import Variable
 from pyoci.config.settings import TOPICS
+from pyoci.library import credentials
 from tests.docs.pages import by_docutils
 
 ROOT = Path(__file__).parents[2]
@@ -56,13 +58,27 @@ def test_gunicorns_configuration_reads_nothing_else() -> None:
     assert names <= DOCUMENTED
 
 
-@pytest.mark.parametrize("variable", VARIABLES, ids=lambda variable: variable.names[0])
-class TestVariable:
-    def test_its_default_changes_nothing(self, variable: Variable) -> None:
-        """To set what is written there is to leave it unset."""
-        first = variable.names[0]
-        assert Settings.from_environ({first: variable.default}) == Settings.from_environ({})
+def test_each_login_that_the_command_reads_is_described_and_no_other() -> None:
+    """The four variables of pyoci.library.credentials are not among the server's settings."""
+    read = {
+        credentials.USERNAME,
+        credentials.PASSWORD,
+        credentials.SOURCE_USERNAME,
+        credentials.SOURCE_PASSWORD,
+    }
+    assert {name for variable in COMMAND.variables for name in variable.names} == read
+    assert DOCUMENTED.isdisjoint(read)
 
+
+@pytest.mark.parametrize("variable", VARIABLES, ids=lambda variable: variable.names[0])
+def test_its_default_changes_nothing(variable: Variable) -> None:
+    """To set what is written there is to leave it unset."""
+    first = variable.names[0]
+    assert Settings.from_environ({first: variable.default}) == Settings.from_environ({})
+
+
+@pytest.mark.parametrize("variable", [*VARIABLES, *COMMAND.variables], ids=lambda variable: variable.names[0])
+class TestVariable:
     def test_each_of_its_names_has_an_anchor(self, variable: Variable) -> None:
         """Other pages link to `settings.rst#pyoci-max-body`."""
         anchors = {name.lower().replace("_", "-") for name in variable.names}
