@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from http import HTTPStatus
 from urllib.parse import quote
 
 from flask import Response, request
 
 from pyoci.upstream.client import UpstreamPage
+from pyoci.web import warm
+from pyoci.web.finding import Found
 from pyoci.web.negotiation import accepts_gzip
 from pyoci.web.rendering import REGISTRY, STORED, UPSTREAM, Rendered, matches
 
@@ -33,6 +36,17 @@ def rendered(page: Rendered) -> Response:
     answer = Response(body, status=status, headers=headers)
     if status == HTTPStatus.NOT_MODIFIED:
         del answer.headers["Content-Type"]
+    return answer
+
+
+def given_again(page: Rendered, key: Hashable, found: Found) -> Response:
+    """The entry `key` of RenderedPages for what was found. WarmPages may send it again, unless its headers
+    have its age, which changes.
+    """
+    content, answer = found.content, rendered(page)
+    if isinstance(content, UpstreamPage) and content.stale is not None:
+        return from_upstream(answer, content)
+    warm.may_be_given_again(request.environ, found.page.validity, key, content.fingerprint)
     return answer
 
 

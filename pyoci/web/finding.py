@@ -10,6 +10,7 @@ from pyoci.errors import Denied, InvalidRequest, NotFound, PyOCIError, Unauthori
 from pyoci.store.models import Absence, ForeignPage, Namespace, ProjectPage, Root
 from pyoci.upstream.client import UpstreamPage
 from pyoci.web.context import ResolvedProject, ResolvedRequest, site
+from pyoci.web.rendering import REGISTRY, UPSTREAM
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,21 @@ class Found:
     project: ResolvedProject
     page: ProjectPage | ForeignPage
     version: Version | None = None
+
+    @property
+    def content(self) -> ProjectPage | UpstreamPage:
+        """The page, whether it is the registry's or upstream's."""
+        return self.page.page if isinstance(self.page, ForeignPage) else self.page
+
+    @property
+    def origin(self) -> str:
+        """Where the project's files come from, as X-PyOCI-Origin has it."""
+        return UPSTREAM if isinstance(self.page, ForeignPage) else REGISTRY
+
+    @property
+    def up(self) -> str:
+        """The relative path from the page to the project's own."""
+        return "" if self.version is None else "../"
 
 
 def find_page(resolved: ResolvedRequest) -> Found | Root:

@@ -23,7 +23,7 @@ from pyoci.pages.refusals import refusal_html
 from pyoci.simple_api.model import Page
 from pyoci.store.models import ForeignPage, Namespace, ProjectPage, Root
 from pyoci.upstream.client import UpstreamPage
-from pyoci.web import answers, finding, negotiation, rendering, roots, warm
+from pyoci.web import answers, finding, negotiation, rendering, roots
 from pyoci.web.context import ResolvedRequest, locate, site
 
 HTML = "text/html; charset=utf-8"
@@ -62,13 +62,12 @@ def opened_project() -> Response | None:
 def project(found: finding.Found) -> Response:
     """The page of a project or of a version, rendered now or earlier."""
     foreign = isinstance(found.page, ForeignPage)
-    page = found.page.page if isinstance(found.page, ForeignPage) else found.page
+    page = found.content
     place, compressed = _place(found), answers.gzip_is_welcome()
     number = frame.page_number(request.args.get("page", ""))
-    origin = rendering.UPSTREAM if foreign else rendering.REGISTRY
     withheld = rendering.withheld(page)
     if foreign:
-        request.environ["pyoci.origin"] = origin  # for the log line
+        request.environ["pyoci.origin"] = found.origin  # for the log line
 
     def render(details: Details, description: Description) -> rendering.Rendered:
         content = project_html(
@@ -81,7 +80,7 @@ def project(found: finding.Found) -> Response:
             withheld=withheld,
             number=number,
         )
-        return _rendered(content, compressed, origin, withheld)
+        return _rendered(content, compressed, found.origin, withheld)
 
     where = rendering.UPSTREAM if foreign else found.project.namespace
     key = ("people", where, page.name, found.version, place, number, compressed)
@@ -91,10 +90,7 @@ def project(found: finding.Found) -> Response:
         if not page.fingerprint or not final:
             return answers.rendered(render(details, description))
         known = site().pages.get_or_render(key, page.fingerprint, lambda: render(details, description))
-    if isinstance(page, UpstreamPage) and page.stale is not None:
-        return answers.from_upstream(answers.rendered(known), page)  # its age changes
-    warm.may_be_given_again(request.environ, found.page.validity, key, page.fingerprint)
-    return answers.rendered(known)
+    return answers.given_again(known, key, found)
 
 
 def root(found: Root, resolved: ResolvedRequest) -> Response:
@@ -209,7 +205,7 @@ def _place(found: finding.Found) -> Place:
     page = "" if isinstance(found.page, ForeignPage) else _registry_page(found.project.namespace, name)
     return Place(
         home=_home(),
-        project="" if found.version is None else "../",
+        project=found.up,
         index=_index("/".join(segments)),
         root="../" * above,
         registry=str(resolved.registry),

@@ -10,7 +10,7 @@ from pyoci.errors import NotFound
 from pyoci.oci.registries import DEFAULT
 from pyoci.store.models import ForeignPage, ProjectPage, Root
 from pyoci.upstream.client import UpstreamPage
-from pyoci.web import answers, finding, negotiation, people, rendering, warm
+from pyoci.web import answers, finding, negotiation, people, rendering
 from pyoci.web.context import ResolvedRequest, locate, resolve, site
 
 simple = Blueprint("simple", __name__)
@@ -117,14 +117,12 @@ def _redirect(found: finding.Found, path: str, ending: str) -> Response | None:
 
 def _page(found: finding.Found, shape: negotiation.Representation) -> Response:
     """A page, rendered now or earlier. All callers who get upstream's page share its rendering."""
-    foreign = isinstance(found.page, ForeignPage)
+    page, up, foreign = found.content, found.up, isinstance(found.page, ForeignPage)
     if foreign:
-        request.environ["pyoci.origin"] = rendering.UPSTREAM  # for the log line
-    page = found.page.page if isinstance(found.page, ForeignPage) else found.page
-    origin = rendering.UPSTREAM if foreign else rendering.REGISTRY
+        request.environ["pyoci.origin"] = found.origin  # for the log line
     stored = isinstance(page, UpstreamPage) and page.stored
     compressed = answers.gzip_is_welcome()
-    up, proxied = "" if found.version is None else "../", site().upstream_files is not None
+    proxied = site().upstream_files is not None
     links_to_provenance = proxied if foreign else _has_provenance(page)
     home = urljoin(request.base_url, up or "./") if links_to_provenance else ""
 
@@ -134,7 +132,7 @@ def _page(found: finding.Found, shape: negotiation.Representation) -> Response:
             rendering.render_page(page, shape, up, proxied=proxied, home=home) if sent is None else sent,
             shape.value,
             compressed=compressed,
-            origin=origin,
+            origin=found.origin,
             withheld=rendering.withheld(page),
             stored=stored,
         )
@@ -144,10 +142,7 @@ def _page(found: finding.Found, shape: negotiation.Representation) -> Response:
     where = rendering.UPSTREAM if foreign else found.project.namespace
     key = (where, page.name, found.version, shape, compressed, stored, home)
     rendered = site().pages.get_or_render(key, page.fingerprint, render)
-    if isinstance(page, UpstreamPage) and page.stale is not None:
-        return answers.from_upstream(answers.rendered(rendered), page)  # its age changes
-    warm.may_be_given_again(request.environ, found.page.validity, key, page.fingerprint)
-    return answers.rendered(rendered)
+    return answers.given_again(rendered, key, found)
 
 
 def _has_provenance(page: ProjectPage | UpstreamPage) -> bool:
@@ -157,14 +152,14 @@ def _has_provenance(page: ProjectPage | UpstreamPage) -> bool:
 
 def _explained(found: finding.Found) -> Response:
     """A page as JSON, with the reasons for which files are withheld from it."""
-    page = found.page.page if isinstance(found.page, ForeignPage) else found.page
-    origin = rendering.UPSTREAM if isinstance(page, UpstreamPage) else rendering.REGISTRY
-    if origin == rendering.UPSTREAM:
-        request.environ["pyoci.origin"] = origin  # for the log line
-    up = "" if found.version is None else "../"
-    content = rendering.render_explained(page, up, proxied=site().upstream_files is not None)
-    answer = answers.page(content, negotiation.Representation.JSON.value, origin, rendering.withheld(page))
-    return answers.from_upstream(answer, page) if isinstance(page, UpstreamPage) else answer
+    page = found.content
+    content = rendering.render_explained(page, found.up, proxied=site().upstream_files is not None)
+    media_type, withheld = negotiation.Representation.JSON.value, rendering.withheld(page)
+    answer = answers.page(content, media_type, found.origin, withheld)
+    if not isinstance(page, UpstreamPage):
+        return answer
+    request.environ["pyoci.origin"] = found.origin  # for the log line
+    return answers.from_upstream(answer, page)
 
 
 def _fresh() -> bool:
