@@ -28,11 +28,6 @@ class UpstreamUnavailable(Unavailable):
         self.wait = wait
 
 
-def circuit_is_open(name: str = _INDEX) -> Unavailable:
-    """The error of a request to the service `name` that isn't made because the circuit is open."""
-    return Unavailable(f"{name} has failed several times; it is asked again soon")
-
-
 class Circuit:
     """A circuit breaker, one for the process. After OPEN_SECONDS, one caller at a time may try again."""
 
@@ -55,6 +50,11 @@ class Circuit:
         with self._guard:
             return self._is_open()
 
+    def check(self) -> None:
+        """Raises Unreachable if a request would be refused at this moment."""
+        if self.is_open:
+            raise self._refusal()
+
     @contextmanager
     def call(self) -> Iterator[None]:
         """Make a request in the block. Unreachable counts as a failure, any other outcome of a request that
@@ -63,7 +63,7 @@ class Circuit:
         """
         with self._guard:
             if self._is_open():
-                raise circuit_is_open(self._name)
+                raise self._refusal()
             trying = self._trying = self._open_until is not None
         try:
             yield
@@ -81,6 +81,9 @@ class Circuit:
             if trying:
                 with self._guard:
                     self._trying = False
+
+    def _refusal(self) -> Unavailable:
+        return Unavailable(f"{self._name} has failed several times; it is asked again soon")
 
     def _is_open(self) -> bool:
         until = self._open_until

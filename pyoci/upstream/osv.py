@@ -24,7 +24,7 @@ from pyoci.net.retries import retry_after_seconds
 from pyoci.net.transport import Transport
 from pyoci.request_scope import concern
 from pyoci.single_flight import SingleFlight
-from pyoci.upstream.circuit import Circuit, ConcurrencyLimit, UpstreamUnavailable, circuit_is_open
+from pyoci.upstream.circuit import Circuit, ConcurrencyLimit, UpstreamUnavailable
 from pyoci.upstream.remembered import Remembered
 
 NAME = "the vulnerability service"
@@ -148,8 +148,7 @@ class OSV:
 
     def _ask_once(self, keys: tuple[str, ...], ask: Callable[[], list[bytes]]) -> list[bytes]:
         """Make one request for all callers in this process that concurrently ask for the same."""
-        if self._circuit.is_open:
-            raise circuit_is_open(NAME)
+        self._circuit.check()
         with self._limit.slot():
             concern(self._call("GET", "").asked_host)
             return self._flights.run(keys, "", lambda: self._counted(ask), self._transport.document_seconds)

@@ -13,7 +13,7 @@ from pyoci.net.transport import Transport
 from pyoci.request_scope import concern
 from pyoci.single_flight import SingleFlight
 from pyoci.upstream.address import UpstreamAddress
-from pyoci.upstream.circuit import Circuit, ConcurrencyLimit, circuit_is_open
+from pyoci.upstream.circuit import Circuit, ConcurrencyLimit
 from pyoci.upstream.client import NAME, UpstreamClient, UpstreamPage, freshness_lifetime
 from pyoci.upstream.copies import OFFLINE, KeptFiles
 from pyoci.upstream.page_cache import CachedAnswer, PageCache, header
@@ -113,8 +113,7 @@ class Upstream:
 
     def _fetch_once(self, name: str, *, fresh: bool) -> CachedAnswer:
         """Make one request for all callers in this process that concurrently ask for a project."""
-        if self._circuit.is_open:
-            raise circuit_is_open()
+        self._circuit.check()
         with self._limit.slot():
             seconds = self._transport.document_seconds
             concern(self._client.host(name))
