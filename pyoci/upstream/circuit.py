@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from pyoci.errors import PyOCIError, RequestEnded, Unavailable, Unreachable
+from pyoci.net.retries import retry_after_seconds
 
 FAILURES = 5  # consecutive failures after which the circuit opens
 OPEN_SECONDS = 30.0  # until one caller may try again
@@ -26,6 +27,19 @@ class UpstreamUnavailable(Unavailable):
     def __init__(self, message: str, wait: float | None = None) -> None:
         super().__init__(message)
         self.wait = wait
+
+
+def unavailable(status: int, headers: Mapping[str, str], name: str) -> UpstreamUnavailable | None:
+    """The error of an answer by which the service `name` says that it can't serve the request now; None for
+    any other answer.
+    """
+    if status != 429 and status < 500:
+        return None
+    wait = retry_after_seconds(headers.get("retry-after"))
+    busy = status == 429 or wait is not None
+    return UpstreamUnavailable(
+        f"{name} can't answer now; try again later", float(wait or 1) if busy else None
+    )
 
 
 class Circuit:

@@ -16,14 +16,13 @@ from pyoci.errors import AnswerTooLong, Denied, NotFound, ProtocolError, Unreach
 from pyoci.net.addresses import Reach
 from pyoci.net.messages import Answer, Call
 from pyoci.net.reading import decoded
-from pyoci.net.retries import retry_after_seconds
 from pyoci.net.transport import Transport
 from pyoci.request_scope import Host
 from pyoci.simple_api import model, reading, verbatim, writing
 from pyoci.simple_api.model import File, Page, version_of
 from pyoci.simple_api.verbatim import Verbatim, VerbatimFiles
 from pyoci.upstream.address import UpstreamAddress, origin_of
-from pyoci.upstream.circuit import UpstreamUnavailable
+from pyoci.upstream.circuit import unavailable
 from pyoci.upstream.rules import Judgement
 
 NAME = "the upstream package index"
@@ -273,13 +272,8 @@ def _understood(answer: Answer, name: str, call: Call, limit: int) -> UpstreamPa
         raise ProtocolError(f"{NAME} rejects the credentials of PYOCI_UPSTREAM_AUTH")
     if status in {403, 451}:
         raise Denied(f"{NAME} does not give out {name}")
-    if status == 429 or status >= 500:
-        wait = retry_after_seconds(answer.headers.get("retry-after"))
-        busy = status == 429 or wait is not None
-        raise UpstreamUnavailable(
-            f"{NAME} can't answer now; try again later", float(wait or 1) if busy else None
-        )
-    raise ProtocolError(f"{NAME} answered {status}; expected a page")
+    busy = unavailable(status, answer.headers, NAME)
+    raise busy or ProtocolError(f"{NAME} answered {status}; expected a page")
 
 
 def _page(answer: Answer, name: str, url: str, limit: int) -> UpstreamPage | _Recognized:

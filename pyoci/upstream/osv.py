@@ -20,11 +20,10 @@ from pyoci.events import Events
 from pyoci.net.addresses import Reach
 from pyoci.net.messages import Answer, Call
 from pyoci.net.reading import decoded
-from pyoci.net.retries import retry_after_seconds
 from pyoci.net.transport import Transport
 from pyoci.request_scope import concern
 from pyoci.single_flight import SingleFlight
-from pyoci.upstream.circuit import Circuit, ConcurrencyLimit, UpstreamUnavailable
+from pyoci.upstream.circuit import Circuit, ConcurrencyLimit, unavailable
 from pyoci.upstream.remembered import Remembered
 
 NAME = "the vulnerability service"
@@ -212,13 +211,8 @@ def _check(answer: Answer) -> None:
         return
     if status == 404:
         raise NotFound(f"{NAME} has no such vulnerability")
-    if status == 429 or status >= 500:
-        wait = retry_after_seconds(answer.headers.get("retry-after"))
-        busy = status == 429 or wait is not None
-        raise UpstreamUnavailable(
-            f"{NAME} can't answer now; try again later", float(wait or 1) if busy else None
-        )
-    raise ProtocolError(f"{NAME} answered {status}; expected 200")
+    busy = unavailable(status, answer.headers, NAME)
+    raise busy or ProtocolError(f"{NAME} answered {status}; expected 200")
 
 
 def _result(value: object) -> dict[str, Any]:
