@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pyoci.config import Settings
+from pyoci.config.values import credentials_in
 from pyoci.errors import Unauthorized
 from pyoci.oci.credentials import Anonymous, Basic, Credentials
 from pyoci.oci.registries import EMBEDDED
@@ -18,7 +19,6 @@ from pyoci.store.models import Namespace
 from pyoci.store.service import PackageStore
 
 _FILE = "PYOCI_UPSTREAM_STORE_CREDENTIALS"
-_LIMIT = 10_000  # characters of the file with the credentials
 
 # Finds what `docker login` has stored for a host and a path below it; None if there is nothing.
 FindLogin = Callable[[str, str], Credentials | None]
@@ -70,14 +70,8 @@ def _credentials(namespace: Namespace, file: Path | None, find_login: FindLogin 
 
 
 def _in_file(file: Path) -> Basic:
-    """The credentials in a file: `user:password` on its first line. Raises Unauthorized."""
+    """The credentials in a file. Raises Unauthorized."""
     try:
-        with file.open(encoding="utf-8") as content:
-            line = content.read(_LIMIT).partition("\n")[0].strip()
-    except (OSError, ValueError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "it isn't UTF-8"
-        raise Unauthorized(f"the file of {_FILE} can't be read: {reason}") from None
-    username, _, password = line.partition(":")
-    if not username or not password:
-        raise Unauthorized(f"the file of {_FILE} has no credentials; expected a line user:password")
-    return Basic(username, password)
+        return Basic(*credentials_in(file, f"the file of {_FILE}"))
+    except ValueError as exc:
+        raise Unauthorized(str(exc)) from None

@@ -21,6 +21,7 @@ _LEVEL_NAMES = {**{level: level for level in LEVELS}, "warn": "warning", "trace"
 _NAME_LIMIT = 255  # characters
 _TAG_LIMIT = 128  # characters
 _SEGMENT = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*")
+_LINE_LIMIT = 10_000  # characters of the first line of a file with credentials
 _SECRET_LENGTH = 32  # characters at least
 
 # Azure's container apps set these variables. The Rust PyOCI reports them as the same attributes.
@@ -212,24 +213,24 @@ def username(text: str) -> str:
 
 
 def credentials_file(text: str) -> Path:
-    """Raises ValueError without repeating what the file has."""
     path = existing_file(text)
+    credentials_in(path, repr(text[:SHOWN]))
+    return path
+
+
+def credentials_in(file: Path, name: str) -> tuple[str, str]:
+    """The user name and the password in a file that messages call `name`. Raises ValueError without repeating
+    what the file has.
+    """
     try:
-        with path.open(encoding="utf-8") as content:
-            username, _, password = content.readline(10_000).strip().partition(":")
+        with file.open(encoding="utf-8") as content:
+            username, _, password = content.readline(_LINE_LIMIT).strip().partition(":")
     except (OSError, ValueError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "it isn't UTF-8"
-        raise ValueError(f"{text[:SHOWN]!r} can't be read: {reason}") from None
+        raise ValueError(f"{name} can't be read: {reason}") from None
     if not username or not password:
-        raise ValueError(f"{text[:SHOWN]!r} has no credentials; expected user:password on the first line")
-    return path
-
-
-def existing_file(text: str) -> Path:
-    path = Path(text).expanduser().absolute()
-    if not path.is_file():
-        raise ValueError(f"there is no file {text[:SHOWN]!r}; expected one")
-    return path
+        raise ValueError(f"{name} has no credentials; expected user:password on the first line")
+    return username, password
 
 
 def repository_segment(text: str) -> str:
@@ -248,6 +249,13 @@ def directory(text: str) -> Path:
         raise ValueError(
             f"{text[:SHOWN]!r} is not a directory; expected one, or a path where one can be created"
         )
+    return path
+
+
+def existing_file(text: str) -> Path:
+    path = Path(text).expanduser().absolute()
+    if not path.is_file():
+        raise ValueError(f"there is no file {text[:SHOWN]!r}; expected one")
     return path
 
 
