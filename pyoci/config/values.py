@@ -252,18 +252,15 @@ def directory(text: str) -> Path:
     return path
 
 
-def existing_file(text: str) -> Path:
+def existing_file(text: str, expected: str = "one") -> Path:
     path = Path(text).expanduser().absolute()
     if not path.is_file():
-        raise ValueError(f"there is no file {text[:SHOWN]!r}; expected one")
+        raise ValueError(f"there is no file {text[:SHOWN]!r}; expected {expected}")
     return path
 
 
 def htpasswd_file(text: str) -> Path:
-    path = Path(text).expanduser().absolute()
-    if not path.is_file():
-        raise ValueError(f"there is no file {text[:SHOWN]!r}; expected one with lines of user:bcrypt-hash")
-    return path
+    return existing_file(text, "one with lines of user:bcrypt-hash")
 
 
 def certificates(text: str) -> str:
