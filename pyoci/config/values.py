@@ -20,6 +20,7 @@ LEVELS = ("debug", "info", "warning", "error", "off")
 _LEVEL_NAMES = {**{level: level for level in LEVELS}, "warn": "warning", "trace": "debug"}
 _NAME_LIMIT = 255  # characters
 _TAG_LIMIT = 128  # characters
+_BASE_URL = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+(?:/[!-~]*)?")
 _SEGMENT = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*")
 _LINE_LIMIT = 10_000  # characters of the first line of a file with credentials
 _SECRET_LENGTH = 32  # characters at least
@@ -167,7 +168,7 @@ def prefix(text: str) -> str:
 
 
 def base_url(text: str) -> str:
-    if not re.fullmatch(r"https?://[A-Za-z0-9._:\[\]-]+(?:/[!-~]*)?", text) or re.search("[?#@]", text):
+    if not _is_base_url(text):
         raise ValueError(
             "this isn't a base URL; expected one like https://collector.example.com:4318, without credentials"
         )
@@ -177,11 +178,16 @@ def base_url(text: str) -> str:
 def osv_url(text: str) -> str:
     """The URL of OSV's API, with a slash at its end and without the `v1/` of its paths."""
     expected = "expected one like https://api.osv.dev/, without credentials"
-    if not re.fullmatch(r"https?://[A-Za-z0-9._:\[\]-]+(?:/[!-~]*)?", text) or re.search("[?#@]", text):
+    if not _is_base_url(text):
         raise ValueError(f"this isn't the URL of a service; {expected}")
     if text.rstrip("/").endswith("/v1"):
         raise ValueError(f"the URL ends with v1/, which PyOCI appends by itself; {expected}")
     return f"{text.rstrip('/')}/"
+
+
+def _is_base_url(text: str) -> bool:
+    """Whether paths can be appended to it: it has no query, no fragment and no credentials."""
+    return bool(_BASE_URL.fullmatch(text)) and not re.search("[?#@]", text)
 
 
 def header(text: str) -> str:
