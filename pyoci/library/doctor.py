@@ -5,9 +5,7 @@ Only the checks of `WRITING` write, to a repository of their own, and remove wha
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import secrets
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -23,7 +21,7 @@ from pyoci.net.messages import Answer, Call
 from pyoci.oci.challenges import choose, parse_challenges
 from pyoci.oci.credentials import Anonymous, Basic, Bearer, Credentials
 from pyoci.oci.errors import RegistryNotFound
-from pyoci.oci.models import IMAGE_MANIFEST, Document
+from pyoci.oci.models import EMPTY_BLOB, EMPTY_DESCRIPTOR, Document, Manifest
 from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.oci.session import OCISession
 
@@ -32,8 +30,7 @@ _ABSENT = Digest("sha256", "0" * 64)
 _PAGE = 32 * 1024  # bytes of an answer at /v2/
 _LOOKS = 20  # at a tag that was written or deleted
 _PAUSE = 0.25  # seconds between two
-_CONFIG = b"{}"
-_BLOB = Digest("sha256", hashlib.sha256(_CONFIG).hexdigest())
+_BLOB = EMPTY_DESCRIPTOR.digest
 _TAG = Tag("examined")
 
 
@@ -233,14 +230,10 @@ READING: Mapping[str, Check] = {
 
 def _writing(examination: Examination) -> Found:
     """Stores a manifest under a tag, and reads it back."""
-    session, digest = (
-        examination.session(publishing=True),
-        Digest("sha256", hashlib.sha256(_CONFIG).hexdigest()),
-    )
-    session.push_blob(examination.repository, io.BytesIO(_CONFIG), len(_CONFIG), digest)
-    blob = {"mediaType": "application/vnd.oci.empty.v1+json", "digest": str(digest), "size": len(_CONFIG)}
-    manifest = {"schemaVersion": 2, "mediaType": IMAGE_MANIFEST, "config": blob, "layers": [blob]}
-    examination.stored = Document(IMAGE_MANIFEST, json.dumps(manifest).encode())
+    session = examination.session(publishing=True)
+    session.push_blob(examination.repository, io.BytesIO(EMPTY_BLOB), len(EMPTY_BLOB), _BLOB)
+    manifest = Manifest(config=EMPTY_DESCRIPTOR, layers=(EMPTY_DESCRIPTOR,))
+    examination.stored = Document.of(manifest)
     session.push(examination.repository, _TAG, examination.stored)
     return ("good", str(examination.repository.name), "PyOCI can publish there.")
 

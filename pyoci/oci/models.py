@@ -79,6 +79,15 @@ class Descriptor:
         return replace(self, annotations={key: value for key, value in merged.items() if value is not None})
 
 
+# The blob that a manifest refers to if it has no config, or no layers ("Guidance for an Empty Descriptor").
+EMPTY_BLOB = b"{}"
+EMPTY_DESCRIPTOR = Descriptor(
+    media_type="application/vnd.oci.empty.v1+json",
+    digest=Digest("sha256", hashlib.sha256(EMPTY_BLOB).hexdigest()),
+    size=len(EMPTY_BLOB),
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageIndex:
     """The document of a tag: one descriptor for each manifest."""

@@ -6,22 +6,19 @@ registry that doesn't list its repositories, and publishers of different project
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 
 from pyoci.distributions.labels import DESCRIPTION, SUMMARY_LIMIT, TITLE, VERSION, shown_line
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest, ProtocolError
 from pyoci.oci.errors import RegistryNotFound
-from pyoci.oci.models import Descriptor, Document, Manifest
-from pyoci.oci.references import Digest, Repository, Tag
+from pyoci.oci.models import EMPTY_DESCRIPTOR, Document, Manifest
+from pyoci.oci.references import Repository, Tag
 from pyoci.oci.session import OCISession
 from pyoci.store.layout import CREATED, YANKED, parsed_time, stamp
 from pyoci.store.models import Namespace, ProjectSummary
 
 CATALOG_TYPE = "application/pyoci.catalog.v1"
-EMPTY = b"{}"
-_EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 _VERSION_LIMIT = 200  # characters
 
 
@@ -100,11 +97,6 @@ def entry_in(document: Document | None) -> ProjectSummary | None:
 
 def entry_manifest(name: ProjectName, entry: ProjectSummary) -> Manifest:
     """The manifest of a project. A project without files has neither version nor summary."""
-    empty = Descriptor(
-        media_type=_EMPTY_TYPE,
-        digest=Digest("sha256", hashlib.sha256(EMPTY).hexdigest()),
-        size=len(EMPTY),
-    )
     annotations = {TITLE: name.normalized}
     if entry.version:
         annotations[VERSION] = entry.version
@@ -114,7 +106,12 @@ def entry_manifest(name: ProjectName, entry: ProjectSummary) -> Manifest:
         annotations[CREATED] = stamp(entry.released)
     if entry.yanked:
         annotations[YANKED] = ""
-    return Manifest(artifact_type=CATALOG_TYPE, config=empty, layers=(empty,), annotations=annotations)
+    return Manifest(
+        artifact_type=CATALOG_TYPE,
+        config=EMPTY_DESCRIPTOR,
+        layers=(EMPTY_DESCRIPTOR,),
+        annotations=annotations,
+    )
 
 
 def is_same(one: ProjectSummary | None, other: ProjectSummary) -> bool:

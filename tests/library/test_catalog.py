@@ -12,10 +12,10 @@ from pyoci.library import operations
 from pyoci.library.registry import RegistryIndex
 from pyoci.maintenance.check import CheckedProject
 from pyoci.net.transport import Transport
-from pyoci.oci.models import Document
+from pyoci.oci.models import EMPTY_BLOB, Document
 from pyoci.oci.references import Repository, Tag
 from pyoci.oci.registries import EMBEDDED
-from pyoci.store.catalog_repository import EMPTY, CatalogName, entry_manifest
+from pyoci.store.catalog_repository import CatalogName, entry_manifest
 from pyoci.store.models import ProjectSummary
 from pyoci.store.writing.steps import push_config
 from tests.builders import make_wheel
@@ -62,7 +62,7 @@ def repair(index: RegistryIndex, *names: str) -> list[tuple[str, str]]:
 
 
 def put_entry(registry: TestRegistry, name: str, version: str) -> None:
-    push_config(registry.session(), CATALOG, EMPTY)
+    push_config(registry.session(), CATALOG, EMPTY_BLOB)
     manifest = entry_manifest(ProjectName.parse(name), ProjectSummary(version=version))
     registry.session().push(CATALOG, Tag.parse(name), Document.of(manifest))
 

@@ -15,12 +15,12 @@ from packaging.version import InvalidVersion, Version
 from pyoci.distributions.labels import SUMMARY_LIMIT
 from pyoci.errors import Denied, PyOCIError
 from pyoci.oci import errors
-from pyoci.oci.models import Document, Manifest
+from pyoci.oci.models import EMPTY_BLOB, Document, Manifest
 from pyoci.oci.references import Repository, Tag
 from pyoci.oci.session import OCISession
 from pyoci.simple_api.model import latest
 from pyoci.store import catalog_repository
-from pyoci.store.catalog_repository import EMPTY, CatalogName
+from pyoci.store.catalog_repository import CatalogName
 from pyoci.store.models import PackageFile, ProjectSummary
 from pyoci.store.project import Absent, StoredProject
 from pyoci.store.writing.queue import TagLocks
@@ -150,7 +150,7 @@ class CatalogUpdater:
         try:
             self._tags.write(session, repository, tag, old, new)
         except _LACKS_BLOB:
-            push_config(session, repository, EMPTY)
+            push_config(session, repository, EMPTY_BLOB)
             self._tags.write(session, repository, tag, old, new)
 
 

@@ -12,16 +12,13 @@ from dataclasses import replace
 
 from pyoci.errors import ProtocolError
 from pyoci.oci.errors import RegistryNotFound
-from pyoci.oci.models import Descriptor, Document, ImageIndex, Manifest
+from pyoci.oci.models import EMPTY_BLOB, EMPTY_DESCRIPTOR, Descriptor, Document, ImageIndex, Manifest
 from pyoci.oci.references import Digest, Repository
 from pyoci.oci.session import OCISession
 from pyoci.store import layout
 from pyoci.store.project import StoredProject
 from pyoci.store.writing.incoming import IncomingFile
 from pyoci.store.writing.steps import push_config
-
-_EMPTY = b"{}"
-_EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 
 
 def with_manifests(session: OCISession, repository: Repository, image_index: ImageIndex) -> ImageIndex:
@@ -70,9 +67,8 @@ def with_new_manifest(session: OCISession, repository: Repository, entry: Descri
     file = _blob(session, repository, layout.PACKAGE_TYPE, layout.blob_digest(entry))
     config = file and _blob(session, repository, layout.CONFIG_TYPE, layout.config_digest(entry))
     if config is None:
-        config = Descriptor(
-            media_type=_EMPTY_TYPE, digest=push_config(session, repository, _EMPTY), size=len(_EMPTY)
-        )
+        push_config(session, repository, EMPTY_BLOB)
+        config = EMPTY_DESCRIPTOR
     # A placeholder has two layers, because a manifest with one layer would be read as that of a file.
     layers = (file,) if file else (config, config)
     manifest = Document.of(Manifest(artifact_type=layout.PACKAGE_TYPE, config=config, layers=layers))

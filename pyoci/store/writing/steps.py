@@ -68,11 +68,9 @@ def _stream(session: OCISession, repository: Repository, incoming: IncomingFile)
     return stored and incoming.is_streamed
 
 
-def push_config(session: OCISession, repository: Repository, config: bytes) -> Digest:
+def push_config(session: OCISession, repository: Repository, config: bytes) -> None:
     """Push a config blob unless the registry has it."""
-    digest = digest_of(config)
-    session.push_blob(repository, io.BytesIO(config), len(config), digest)
-    return digest
+    session.push_blob(repository, io.BytesIO(config), len(config), digest_of(config))
 
 
 class TagWriter:
