@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 
 from cachetools import TLRUCache
 
@@ -27,14 +28,14 @@ from pyoci.single_flight import SingleFlight
 from pyoci.store.cache import Cache
 from pyoci.store.models import Namespace
 
-_KNOWN = 16 * 1024 * 1024  # bytes, roughly, of the namespaces that one process remembers
-_NAME = 150  # bytes of one namespace
+_KNOWN = 16 * 1024 * 1024  # bytes, roughly, of the names that one process remembers
+_NAME = 150  # bytes of one name
 _SECONDS = 40.0  # to wait for a list that another request is reading, which takes at most 30
 
 # How registries answer that don't list their repositories, or not to this caller.
 _HAS_NO_LIST = (NotFound, NotSupported, Unauthorized, Denied, RegistryRefused)
 
-_Namespaces = tuple[frozenset[str], float]  # their paths, and until when these are valid
+_Names = tuple[frozenset[str], float]  # the names in a list, and until when these are valid
 
 
 class Roots:
@@ -46,18 +47,14 @@ class Roots:
     """
 
     def __init__(
-        self,
-        gateway: Gateway,
-        cache: Cache,
-        *,
-        clock: Callable[[], float] = time.monotonic,
+        self, gateway: Gateway, cache: Cache, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._gateway = gateway
         self._cache = cache
         self._clock = clock
         self._flights = SingleFlight()
         self._guard = threading.Lock()
-        self._known: TLRUCache[tuple[str, str], _Namespaces] = TLRUCache(
+        self._known: TLRUCache[tuple[str, str], _Names] = TLRUCache(
             _KNOWN,
             ttu=lambda _key, known, _now: known[1],
             timer=clock,
@@ -83,21 +80,10 @@ class Roots:
         """The projects of a namespace in GitHub's list, sorted. It is remembered for its caller. Raises
         Unauthorized for an anonymous caller, and NotFound if GitHub gives no list.
         """
-        owner = namespace.path.partition("/")[0]
-        who = self._cache.caller_key(caller)
-        key = (f"github {namespace.registry.origin} {owner}", who)
-        with self._guard:
-            known = self._known.get(key)
-
-        def read() -> frozenset[str]:
-            until = self._clock() + self._cache.freshness.ttl
-            found = frozenset(self._gateway.github.packages(namespace.registry, owner, caller))
-            with self._guard, suppress(ValueError):  # it is too large to be remembered
-                self._known[key] = (found, until)
-            return found
-
+        registry, owner = namespace.registry, namespace.path.partition("/")[0]
+        read = partial(self._gateway.github.packages, registry, owner, caller)
         try:
-            names = known[0] if known is not None else self._flights.run(key, who, read, _SECONDS)
+            names = self._remembered(f"github {registry.origin} {owner}", caller, read)
         except RequestEnded:
             raise
         except PyOCIError as exc:
@@ -134,21 +120,33 @@ class Roots:
         self, session: OCISession, registry: Registry, caller: Credentials, *, fresh: bool
     ) -> frozenset[str]:
         """Every namespace that is in use, from the whole list of repositories."""
+
+        def read() -> Iterator[str]:
+            return (path for name in session.repositories() for path in _paths_above(name))
+
+        return self._remembered(registry.origin, caller, read, fresh=fresh)
+
+    def _remembered(
+        self, what: str, caller: Credentials, read: Callable[[], Iterable[str]], *, fresh: bool = False
+    ) -> frozenset[str]:
+        """What `read` returns, remembered for the caller. If several requests of one caller want it at the
+        same time, one of them reads it. With `fresh` nothing that is remembered is used.
+        """
         who = self._cache.caller_key(caller)
-        key = (registry.origin, who)
+        key = (what, who)
         with self._guard:
             known = None if fresh else self._known.get(key)
         if known is not None:
             return known[0]
 
-        def read() -> frozenset[str]:
+        def read_now() -> frozenset[str]:
             until = self._clock() + self._cache.freshness.ttl
-            found = frozenset(path for name in session.repositories() for path in _paths_above(name))
+            found = frozenset(read())
             with self._guard, suppress(ValueError):  # it is too large to be remembered
                 self._known[key] = (found, until)
             return found
 
-        return self._flights.run((fresh, *key), who, read, _SECONDS)
+        return self._flights.run((fresh, *key), who, read_now, _SECONDS)
 
 
 def _follow(names: tuple[str, ...], name: str) -> bool:
