@@ -11,7 +11,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,11 +20,11 @@ from pyoci.maintenance.check import Kind, Problem
 from pyoci.maintenance.remote import Remote
 from pyoci.maintenance.transfer import Advance, Transfer
 from pyoci.oci.errors import RegistryNotFound
-from pyoci.oci.models import Descriptor, ImageIndex
+from pyoci.oci.models import Descriptor
 from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.store.layout import Entry, config_digest
 from pyoci.store.writing.repair import with_new_manifest
-from pyoci.store.writing.update import IndexUpdate, IndexUpdater, edited
+from pyoci.store.writing.update import IndexUpdater, replacing
 
 _FILES: frozenset[Kind] = frozenset({"manifest is lost", "file is lost", "file is wrong", "metadata is lost"})
 _LOST: frozenset[Kind] = frozenset({"file is lost", "file is wrong"})
@@ -154,22 +154,8 @@ class Repairer:
         """Give the entry with the manifest `lost` the manifest of `found`; None takes the entry out."""
         tag = Tag.listed(problem.tag)
         assert tag is not None  # it was read
-
-        def edit(entry: Descriptor) -> Descriptor | None:
-            if entry.digest != lost:
-                return entry
-            return None if found is None else replace(entry, digest=found.digest, size=found.size)
-
-        def apply(present: ImageIndex | None) -> ImageIndex | None:
-            return None if present is None else edited(present, edit, self._now())
-
-        def is_in(present: ImageIndex | None) -> bool:
-            return present is None or all(edit(entry) == entry for entry in present.manifests)
-
-        session = self._remote.session(writing=True)
-        self._updater.update(
-            session, self._remote.repository(problem.project), tag, IndexUpdate(apply, is_in)
-        )
+        session, repository = self._remote.session(writing=True), self._remote.repository(problem.project)
+        self._updater.update(session, repository, tag, replacing(lost, found, self._now))
 
 
 def _check_document(source: Remote, here: Repository, entry: Entry) -> None:

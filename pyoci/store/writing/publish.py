@@ -22,7 +22,7 @@ from pyoci.store.project import StoredProject, versions_among
 from pyoci.store.status import checked_reason, require_upload
 from pyoci.store.writing import repair, steps
 from pyoci.store.writing.incoming import IncomingFile
-from pyoci.store.writing.update import IndexUpdate, IndexUpdater, edited, place_of
+from pyoci.store.writing.update import IndexUpdate, IndexUpdater, edited, place_of, replacing
 
 _EntryKey = tuple[str, Digest, str]
 _Edit = Callable[[Descriptor], Descriptor | None]  # None removes the entry
@@ -97,15 +97,8 @@ class Publisher:
         manifests of a version, and leave its tag.
         """
         lost, found = entry.descriptor.digest, repair.restored(project, entry, incoming)
-
-        def edit(each: Descriptor) -> Descriptor:
-            return replace(each, digest=found.digest, size=found.size) if each.digest == lost else each
-
         if found.digest != lost:
-            update = IndexUpdate(
-                lambda present: self._edited(present, edit),
-                lambda present: all(each.digest != lost for each in _manifests(present)),
-            )
+            update = replacing(lost, found, self._now)
             self._updater.update(project.session, project.repository, tag, update)
         return project.complete(entry)
 
@@ -114,17 +107,21 @@ class Publisher:
         were before. Raises NotFound if there are none.
         """
         tags, is_meant = _target(project, target)
-        edited: dict[_EntryKey, Descriptor] = {}
+        before: dict[_EntryKey, Descriptor] = {}
 
         def updating(tag: Tag) -> IndexUpdate:
             def apply(present: ImageIndex | None) -> ImageIndex | None:
-                there = layout.entries(present, project.name, str(tag)) if present else ()
+                if present is None:
+                    return None
+                there = layout.entries(present, project.name, str(tag))
                 meant = {_entry_key(e.descriptor): e.descriptor for e in there if is_meant(e)}
-                edited.update(meant)
-                return self._edited(present, lambda each: edit(each) if _entry_key(each) in meant else each)
+                before.update(meant)
+                return edited(
+                    present, lambda each: edit(each) if _entry_key(each) in meant else each, self._now()
+                )
 
             def is_in(present: ImageIndex | None) -> bool:
-                return all(edit(each) == each for each in _manifests(present) if _entry_key(each) in edited)
+                return all(edit(each) == each for each in _manifests(present) if _entry_key(each) in before)
 
             return IndexUpdate(apply, is_in)
 
@@ -133,12 +130,9 @@ class Publisher:
             project.session.check_push(project.repository)
         for tag in tags:
             self._updater.update(project.session, project.repository, tag, updating(tag))
-        if not edited:
+        if not before:
             raise NotFound(f"{project.name} has no file or version {target[:100]!a}")
-        return edited.values()
-
-    def _edited(self, present: ImageIndex | None, edit: _Edit) -> ImageIndex | None:
-        return None if present is None else edited(present, edit, self._now())
+        return before.values()
 
 
 def _adding(project: StoredProject, tag: Tag, stored: steps.StoredFile) -> IndexUpdate:

@@ -14,7 +14,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
@@ -285,6 +285,22 @@ def edited(
     if wanted == image_index.manifests:
         return image_index
     return rewritten(image_index, wanted, now, secrets.token_hex(8))
+
+
+def replacing(lost: Digest, found: Descriptor | None, now: Callable[[], datetime]) -> IndexUpdate:
+    """The update that gives the entry with the manifest `lost` the manifest of `found`; None removes the
+    entry.
+    """
+
+    def edit(entry: Descriptor) -> Descriptor | None:
+        if entry.digest != lost:
+            return entry
+        return None if found is None else replace(entry, digest=found.digest, size=found.size)
+
+    return IndexUpdate(
+        lambda present: None if present is None else edited(present, edit, now()),
+        lambda present: present is None or all(edit(entry) == entry for entry in present.manifests),
+    )
 
 
 def place_of(entry: Descriptor) -> tuple[str, Digest]:
