@@ -152,7 +152,7 @@ class Freshness:
     ttl_old: float = TTL_OLD
 
     def is_list_fresh(self, state: State, now: float) -> bool:
-        return -_SKEW <= now - state.listed < self.ttl
+        return self.is_current(state.listed, now)
 
     def is_current(self, looked: float, now: float) -> bool:
         """Whether what was looked at then counts as current, however long ago it was written."""
