@@ -60,7 +60,7 @@ class UpstreamPage(Page):
     @property
     def is_withheld(self) -> bool:
         """Whether the rules withhold files of it."""
-        return self.judgement is not None and self.judgement.header != ""
+        return self.judgement is not None and self.judgement.withholds
 
     def of_version(self, version: Version) -> Self:
         """The page with the files of one version, also among those that are withheld."""

@@ -70,7 +70,8 @@ class FilteredUpstream:
         self._clock, self._now = clock, now
         self._guard = threading.Lock()
         self._judged: LRUCache[str, _Judged] = LRUCache(
-            _JUDGED, getsizeof=lambda judged: len(judged.page.files) + 10 if judged.judgement.header else 10
+            _JUDGED,
+            getsizeof=lambda judged: len(judged.page.files) + 10 if judged.judgement.withholds else 10,
         )
 
     def version(self) -> tuple[int, int]:
@@ -135,7 +136,7 @@ class FilteredUpstream:
 
 def filtered(page: UpstreamPage, judgement: Judgement) -> UpstreamPage:
     """The page without the files that are withheld, and without the versions that have no others."""
-    if not judgement.enforced or not judgement.withheld:
+    if not judgement.withholds:
         return replace(page, judgement=judgement)
     withheld = {each.position for each in judgement.withheld}
     files = tuple(file for position, file in enumerate(page.files) if position not in withheld)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -66,15 +67,19 @@ class Judgement:
         return _mode(self.enforced)
 
     @property
+    def withholds(self) -> bool:
+        """Whether clients lack files of the page."""
+        return self.enforced and bool(self.withheld)
+
+    @property
     def counts(self) -> dict[str, int]:
         """How many files each rule withholds, the names of the rules in alphabetical order."""
-        rules = [each.rule for each in self.withheld]
-        return {rule: rules.count(rule) for rule in sorted(set(rules))}
+        return dict(sorted(Counter(each.rule for each in self.withheld).items()))
 
     @property
     def header(self) -> str:
         """The value of X-PyOCI-Withheld: `3; blocked, min-age`. "" if nothing is withheld."""
-        if not self.enforced or not self.withheld:
+        if not self.withholds:
             return ""
         return f"{len(self.withheld)}; {', '.join(self.counts)}"
 
