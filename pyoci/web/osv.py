@@ -7,7 +7,7 @@ for a page of upstream. All other queries get the answer that nothing is known, 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import unquote
 
@@ -41,6 +41,7 @@ _ECOSYSTEM = "PyPI"
 _NOTHING = b"{}"
 _VERSION_LIMIT = 200  # characters
 _PURL_LIMIT = 1000  # characters
+_ECOSYSTEM_LIMIT = 100  # characters
 _PURL = re.compile(r"pkg:/*pypi/([^/@?#]+)(?:@([^?#]*))?(?:[?#].*)?", re.IGNORECASE | re.DOTALL)
 _TOKEN = re.compile(r"[!-~]*")
 _EXPECTED = 'expected JSON like {"package": {"name": "flask", "ecosystem": "PyPI"}, "version": "3.1.0"}'
@@ -222,8 +223,8 @@ def _read_query(value: object) -> Query | None:
     """A query; None if it isn't about a project of PyPI, or can't be about one. Raises InvalidRequest."""
     if not isinstance(value, dict):
         raise InvalidRequest(f"a query is no JSON object; {_EXPECTED}")
-    version, token, package = (value.get(key) for key in ("version", "page_token", "package"))
-    texts = list(_texts(version, _VERSION_LIMIT, token, TOKEN_LIMIT))
+    version, token = _text(value.get("version"), _VERSION_LIMIT), _text(value.get("page_token"), TOKEN_LIMIT)
+    package = value.get("package")
     if "commit" in value or package is None:
         return None
     if not isinstance(package, dict):
@@ -232,16 +233,15 @@ def _read_query(value: object) -> Query | None:
     if found is None:
         return None
     name, inside = found
-    if inside and texts[0]:
+    if inside and version:
         raise InvalidRequest("a query has a version, and its purl has one as well; expected one of the two")
-    return _checked(name, inside or texts[0], texts[1])
+    return _checked(name, inside or version, token)
 
 
 def _read_package(package: dict[str, object]) -> tuple[str, str] | None:
     """The name as spelled, and the version that a purl has; None if this isn't a package of PyPI."""
-    purl, name, ecosystem = _texts(
-        package.get("purl"), _PURL_LIMIT, package.get("name"), _PURL_LIMIT, package.get("ecosystem"), 100
-    )
+    purl, name = _text(package.get("purl"), _PURL_LIMIT), _text(package.get("name"), _PURL_LIMIT)
+    ecosystem = _text(package.get("ecosystem"), _ECOSYSTEM_LIMIT)
     if purl and (name or ecosystem):
         raise InvalidRequest(
             "a package has a purl, and a name or an ecosystem as well; expected one of the two"
@@ -266,11 +266,12 @@ def _checked(name: str, version: str, token: str) -> Query | None:
     return Query(project.normalized, "" if known is None else str(known), token)
 
 
-def _texts(*values: object) -> Iterator[str]:
-    """Values of JSON that have to be texts, or to be missing, each followed by its limit in characters."""
-    for value, limit in zip(values[::2], values[1::2], strict=True):
-        if value is not None and not isinstance(value, str):
-            raise InvalidRequest(f"a field of a query is no text; {_EXPECTED}")
-        if value is not None and isinstance(limit, int) and len(value) > limit:
-            raise InvalidRequest(f"a field of a query has over {limit} characters")
-        yield value or ""
+def _text(value: object, limit: int) -> str:
+    """A value of JSON that has to be a text of at most `limit` characters; "" if it is missing."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise InvalidRequest(f"a field of a query is no text; {_EXPECTED}")
+    if len(value) > limit:
+        raise InvalidRequest(f"a field of a query has over {limit} characters")
+    return value
