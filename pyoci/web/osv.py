@@ -119,10 +119,10 @@ def _answer(
     """The answers to `queries` in their places. Those that may not be passed on are answered with nothing."""
     named = {each.name for each in queries if each is not None}
     permitted = _permitted(named, resolved, relay)
-    passed = [n for n, each in enumerate(queries) if each is not None and each.name in permitted]
+    passed = {n: each for n, each in enumerate(queries) if each is not None and each.name in permitted}
     bodies, age = [_NOTHING] * len(queries), None
     if passed:
-        replies = ask([each for each in (queries[n] for n in passed) if each is not None])
+        replies = ask(list(passed.values()))
         age = replies.age
         for number, reply in zip(passed, replies.bodies, strict=True):
             bodies[number] = reply
