@@ -24,6 +24,7 @@ from pyoci.library.sources import IndexSource, SourceFile, SourcePage
 from pyoci.maintenance import parallel
 from pyoci.oci.credentials import parse_authorization
 from pyoci.store.models import Imported
+from pyoci.store.status import REASON_LIMIT
 
 _PROVENANCE_LIMIT = 256 * 1024  # bytes; the store keeps no more
 
@@ -61,7 +62,8 @@ class Mirror(Importer):
                 " has nothing but copies"
             )
         if there.files and page.status.is_quarantined:
-            self._target.set_status(project, page.status.status, page.status.reason or "")
+            reason = (page.status.reason or "")[:REASON_LIMIT]
+            self._target.set_status(project, page.status.status, reason)
         return {file.filename: file for file in there.files}
 
     def _compared(self, project: str, file: SourceFile, there: Mapping[str, File]) -> ImportedFile | None:

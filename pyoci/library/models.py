@@ -51,7 +51,6 @@ class File:
         """A file on a page of the simple API."""
         version = model.version_of(file)
         core_metadata = file.core_metadata if isinstance(file.core_metadata, dict) else {}
-        yanked = None if not file.yanked else "" if file.yanked is True else file.yanked
         return cls(
             project=project,
             filename=file.filename,
@@ -60,7 +59,7 @@ class File:
             size=file.size,
             upload_time=moment(file.upload_time),
             requires_python=file.requires_python,
-            yanked=yanked,
+            yanked=file.yank_reason,
             core_metadata=core_metadata.get("sha256"),
             url=file.url,
         )

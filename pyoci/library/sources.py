@@ -25,6 +25,7 @@ from pyoci.net.transport import Transport
 from pyoci.oci.credentials import Credentials
 from pyoci.simple_api import model
 from pyoci.simple_api.reading import read_document, read_html, read_json, read_links, read_names
+from pyoci.store.status import yank_reason
 
 _ACCEPT = f"{SIMPLE}, text/html;q=0.5"
 _ORIGIN = "x-pyoci-origin"  # the header in which PyOCI says where a page comes from
@@ -242,7 +243,7 @@ def _source_file(file: model.File, status: model.ProjectStatus) -> SourceFile:
         hashes=file.hashes,
         size=file.size,
         upload_time=_iso_date(file.upload_time),
-        yanked=None if not file.yanked else "" if file.yanked is True else file.yanked,
+        yanked=yank_reason(file),
         requires_python=file.requires_python,
         provenance=file.provenance,
         lost=lost,

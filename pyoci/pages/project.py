@@ -47,9 +47,10 @@ class ShownFile:
 
     @classmethod
     def of(cls, file: File, up: str) -> ShownFile:
-        yanked = None if not file.yanked else "" if file.yanked is True else file.yanked
         url = file.url if "://" in file.url else up + file.url
-        return cls(file._replace(url=url), tags.kind_of(file.filename), day(file.upload_time), yanked)
+        return cls(
+            file._replace(url=url), tags.kind_of(file.filename), day(file.upload_time), file.yank_reason
+        )
 
     @property
     def sha256(self) -> str:

@@ -240,6 +240,11 @@ class File(NamedTuple):
     # Only the JSON page shows this, under a key of our own (PEP 691), and pages for people.
     publisher: str | None = None  # the user who has published it
 
+    @property
+    def yank_reason(self) -> str | None:
+        """The reason why it is yanked, "" if none was given; None if it isn't yanked."""
+        return None if not self.yanked else "" if self.yanked is True else self.yanked
+
 
 @dataclass(frozen=True, slots=True)
 class ProjectStatus:

@@ -33,7 +33,7 @@ from pyoci.simple_api.model import File
 from pyoci.store.copying import CopyJob, CopyQueue, KeptFile
 from pyoci.store.models import FileStream, Imported, Namespace, PackageFile, ProjectPage
 from pyoci.store.service import PackageStore
-from pyoci.store.status import REASON_LIMIT
+from pyoci.store.status import REASON_LIMIT, yank_reason
 from pyoci.upstream.client import UpstreamPage
 from pyoci.upstream.file_source import Body, Wanted
 from pyoci.upstream.files import UpstreamFiles
@@ -177,7 +177,7 @@ class StoredCopies:
         entry = wanted.entry
         if entry is None:
             raise InvalidRequest(f"{wanted.filename} is on no page of upstream")
-        yanked = _yanked(entry)
+        yanked = yank_reason(entry)
         present = self._present(wanted, entry)
         if present is not None:
             if present.yanked == yanked:
@@ -255,13 +255,6 @@ class StoredCopies:
 def _url(file: PackageFile) -> str:
     """The URL that a copy was fetched from."""
     return file.upstream_url or ""
-
-
-def _yanked(entry: File) -> str | None:
-    """The reason as the store has it: "" if none was given, None if the file isn't yanked."""
-    if not entry.yanked:
-        return None
-    return "" if entry.yanked is True else entry.yanked[:REASON_LIMIT]
 
 
 def _moment(entry: File) -> datetime | None:

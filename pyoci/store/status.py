@@ -38,6 +38,14 @@ def checked_reason(reason: str) -> str:
     return reason
 
 
+def yank_reason(file: model.File) -> str | None:
+    """The reason why a file of another package index is yanked, cut to what the store takes; "" if none was
+    given, None if the file isn't yanked.
+    """
+    reason = file.yank_reason
+    return reason if reason is None else reason[:REASON_LIMIT]
+
+
 def status_of(project: StoredProject) -> ProjectStatus | None:
     """The project's status; None for an active project. The registry is asked for the marker, unless that
     or the list of tags was read within the time to live.

@@ -128,6 +128,16 @@ class TestLocked:
             assert found.yanked == (yanked or None)
             assert found.upstream_url is not None
 
+    def test_long_reason(self, target: Index, elsewhere: PackageIndex, lock: Path) -> None:
+        """A page may have a longer reason than the store takes: the store gets its beginning."""
+        mirrored(target, None, locks=[lock])
+        entry = elsewhere.projects["crunch"][-1]
+        entry["yanked"] = "x" * 1500
+        assert mirrored(target, None, locks=[lock])[entry["filename"]].outcome == "changed"
+        assert mirrored(target, None, locks=[lock])[entry["filename"]].outcome == "present"
+        found = {file.filename: file for file in target.project("crunch").files}[entry["filename"]]
+        assert found.yanked == "x" * 1000
+
     def test_hash_of_the_page_differs(self, target: Index, elsewhere: PackageIndex, lock: Path) -> None:
         """Nothing of the file is fetched or stored, and the others are."""
         entry = elsewhere.projects["crunch"][-1]
@@ -551,6 +561,14 @@ class TestQuarantined:
         assert "has quarantined hello-world; see `pyoci status`" in self.run(target, elsewhere).error
         target.set_status("hello-world", "active")
         assert self.run(target, elsewhere).outcome == "present"
+
+    def test_long_reason(self, target: Index, elsewhere: PackageIndex) -> None:
+        """The store gets its beginning."""
+        elsewhere.keys.clear()
+        assert self.run(target, elsewhere).outcome == "imported"
+        elsewhere.keys["project-status"] = {"status": "quarantined", "reason": "x" * 1500}
+        assert self.run(target, elsewhere).error == f"{elsewhere.simple} has quarantined it"
+        assert target.project("hello-world").status.reason == "x" * 1000
 
 
 def test_what_the_format_cannot_hold(target: Index, elsewhere: PackageIndex) -> None:
