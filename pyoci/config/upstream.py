@@ -48,7 +48,7 @@ def _store(reader: Reader) -> ShortUrl | None:
         )
     short_urls: ShortUrls = reader.value("short_urls")
     for short, meant in short_urls.urls.items():
-        if meant.is_in(found, registries):
+        if meant.is_in(registries.trusted(found.registry), found.path, registries):
             reader.mistakes.append(
                 f"{name}: the short URL /{short}/ leads to this namespace, where private projects would be"
                 " looked up; expected a namespace of its own"

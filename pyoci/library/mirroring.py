@@ -96,10 +96,9 @@ class Mirror(Importer):
 
 def check_target(target: RegistryIndex, settings: MirrorSettings) -> None:
     """Raises InvalidRequest for a namespace in which, or below which, a server looks private projects up."""
-    host, path = target.namespace.registry.host, tuple(target.namespace.path.split("/"))
+    registry, path = target.namespace.registry, tuple(target.namespace.path.split("/"))
     for name, short in settings.short_urls.urls.items():
-        is_there = settings.registries.trusted(short.registry).host == host
-        if is_there and short.path[: len(path)] == path:
+        if short.is_in(registry, path, settings.registries):
             raise InvalidRequest(
                 f"{target.address} has the private projects of the short URL {name!r}; expected a namespace"
                 " that has nothing but copies"

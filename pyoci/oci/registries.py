@@ -156,10 +156,10 @@ class ShortUrl:
         found = registries.trusted(registry) if trusted else registries.parse(registry)
         return cls(registry, tuple(Repository.parse(found, path).name.split("/")))
 
-    def is_in(self, other: ShortUrl, registries: Registries) -> bool:
-        """Whether it means the other's namespace, or one below it."""
-        hosts = {registries.trusted(each.registry).host for each in (self, other)}
-        return len(hosts) == 1 and self.path[: len(other.path)] == other.path
+    def is_in(self, registry: Registry, path: tuple[str, ...], registries: Registries) -> bool:
+        """Whether it means the namespace `path` of `registry`, or one below it."""
+        is_there = registries.trusted(self.registry).host == registry.host
+        return is_there and self.path[: len(path)] == path
 
 
 @dataclass(frozen=True, slots=True)
