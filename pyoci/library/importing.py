@@ -204,9 +204,13 @@ class Importer:
             error = f"it can't be read: {exc.strerror}"
             return failed(project, file.filename, error)
         if sha256 is None or sha256.lower() == there[name].sha256:
-            return ImportedFile(project=project, filename=file.filename, outcome="present")
+            return self._same(project, file, there[name])
         error = f"{self._target.address} has another file of that name"
         return failed(project, file.filename, error)
+
+    def _same(self, project: str, file: sources.SourceFile, _there: File) -> ImportedFile:
+        """What becomes of a file that the target has."""
+        return ImportedFile(project=project, filename=file.filename, outcome="present")
 
     def _import(self, directory: Path, task: tuple[str, sources.SourceFile] | ImportedFile) -> ImportedFile:
         if isinstance(task, ImportedFile):

@@ -66,16 +66,13 @@ class Mirror(Importer):
             self._target.set_status(project, page.status.status, reason)
         return {file.filename: file for file in there.files}
 
-    def _compared(self, project: str, file: SourceFile, there: Mapping[str, File]) -> ImportedFile | None:
-        """A file that is there already follows the source if that has yanked it since."""
-        found = super()._compared(project, file, there)
-        if found is None or found.outcome != "present":
-            return found
-        mine = next((each for each in there.values() if each.sha256 == file.hashes.get("sha256")), None)
-        if mine is None or mine.yanked == file.yanked:
+    def _same(self, project: str, file: SourceFile, there: File) -> ImportedFile:
+        """It follows the source if that has yanked it since."""
+        found = super()._same(project, file, there)
+        if there.yanked == file.yanked:
             return found
         yank = partial(
-            self._target.store.yank, self._target.namespace, ProjectName.parse(project), mine.filename
+            self._target.store.yank, self._target.namespace, ProjectName.parse(project), there.filename
         )
         try:
             parallel.patiently(lambda: yank(file.yanked, self._target.caller))
