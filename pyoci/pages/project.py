@@ -12,7 +12,7 @@ from pyoci.distributions.details import Dependency, Details, Person
 from pyoci.distributions.filenames import Version
 from pyoci.pages import frame, links, tags, usage
 from pyoci.pages.description import Description
-from pyoci.simple_api.model import File, Page, ProjectStatus, latest, version_of
+from pyoci.simple_api.model import File, Page, ProjectStatus, by_version, latest_of
 
 VERSIONS_ON_A_PAGE = 50
 _FILES = 200  # of one version that are shown; the raw page has all
@@ -91,12 +91,12 @@ def project_html(
     `number` is the page of the list of versions. `upstream`: its files come from another package index.
     `withheld` says which of them this server's rules withhold.
     """
-    by_version = _by_version(page.files)
-    newest = latest({version: any(f.yanked for f in files) for version, files in by_version.items()})
-    files = by_version.get(newest, []) if newest is not None else []
+    versions = by_version(page.files)
+    newest = latest_of(versions)
+    files = versions[newest] if newest is not None else []
     up = place.project if one_version else ""
     shown = [ShownFile.of(file, up) for file in files]
-    listed = [] if one_version else _versions(by_version)
+    listed = [] if one_version else _versions(versions)
     on_page, number, pages = frame.page_of(listed, number, VERSIONS_ON_A_PAGE)
     version = str(newest) if newest is not None else ""
     return frame.html(
@@ -141,16 +141,7 @@ def day(time: str | None) -> str:
     return "" if time is None else datetime.fromisoformat(time).date().isoformat()
 
 
-def _by_version(files: Iterable[File]) -> dict[Version, list[File]]:
-    found: dict[Version, list[File]] = {}
-    for file in files:
-        version = version_of(file)
-        if version is not None:
-            found.setdefault(version, []).append(file)
-    return found
-
-
-def _versions(by_version: dict[Version, list[File]]) -> list[ShownVersion]:
+def _versions(versions: dict[Version, list[File]]) -> list[ShownVersion]:
     """All versions, the newest first."""
     return [
         ShownVersion(
@@ -160,7 +151,7 @@ def _versions(by_version: dict[Version, list[File]]) -> list[ShownVersion]:
             any(file.yanked for file in files),
             version.is_prerelease,
         )
-        for version, files in sorted(by_version.items(), reverse=True)
+        for version, files in reversed(versions.items())
     ]
 
 
@@ -212,5 +203,5 @@ def _installing(
 ) -> tuple[usage.Tool, ...]:
     if not version:
         return ()
-    hashes = [file.sha256 for file in files if file.sha256 and len(file.file.hashes["sha256"]) == 64]
+    hashes = [file.sha256 for file in files if len(file.sha256) == 64]
     return usage.installing(place.index, page.name, version, hashes[:_HASHES], pinned=one_version)

@@ -301,6 +301,24 @@ def version_in(filename: str) -> Version | None:
         return None
 
 
+def by_version(files: Iterable[File]) -> dict[Version, list[File]]:
+    """The files of each version, the oldest version first. Files without a version are left out.
+
+    1.0 and 1.0.0 are one version, under the first spelling.
+    """
+    found: dict[Version, list[File]] = {}
+    for file in files:
+        version = version_of(file)
+        if version is not None:
+            found.setdefault(version, []).append(file)
+    return dict(sorted(found.items()))
+
+
+def latest_of(versions: Mapping[Version, Iterable[File]]) -> Version | None:
+    """What `latest` chooses of these files by version."""
+    return latest({version: any(file.yanked for file in files) for version, files in versions.items()})
+
+
 def latest(versions: Mapping[Version, bool]) -> Version | None:
     """The newest version that is neither yanked nor a pre-release. If there is none, a pre-release; if all
     are yanked, a yanked one. The values are true for yanked versions.

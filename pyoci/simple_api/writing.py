@@ -15,9 +15,7 @@ from itertools import islice
 from operator import itemgetter
 from typing import Any
 
-from packaging.version import Version
-
-from pyoci.simple_api.model import API_VERSION, FIELDS, File, Page, best_hash, latest, version_of
+from pyoci.simple_api.model import API_VERSION, FIELDS, File, Page, best_hash, by_version, latest_of
 
 _AT_ONCE = 200  # files
 _META = {"api-version": API_VERSION}
@@ -79,11 +77,9 @@ def legacy_json(page: Page, summary: str = "") -> bytes:
     `releases` has every version and its files: for an answer without `releases`, Renovate finds no versions,
     and Dependabot skips a version whose list is empty. Files without a version are left out.
     """
-    versions: dict[Version, list[File]] = {}  # 1.0 and 1.0.0 are one version, under the first spelling
-    for version, file in sorted(_versioned(page.files), key=itemgetter(0)):
-        versions.setdefault(version, []).append(file)
+    versions = by_version(page.files)
     releases = {str(version): list(map(_legacy_file, files)) for version, files in versions.items()}
-    newest = latest({version: any(file.yanked for file in files) for version, files in versions.items()})
+    newest = latest_of(versions)
     info: dict[str, Any] = {"name": page.name, "summary": summary}
     if page.status is not None:
         info["project_status"] = page.status.document()
@@ -92,13 +88,6 @@ def legacy_json(page: Page, summary: str = "") -> bytes:
     files = versions[newest]
     info |= {"version": str(newest), "yanked": any(file.yanked for file in files)}
     return _json({"info": info | dict(_links(files)), "releases": releases, "urls": releases[str(newest)]})
-
-
-def _versioned(files: Iterable[File]) -> Iterator[tuple[Version, File]]:
-    for file in files:
-        version = version_of(file)
-        if version is not None:
-            yield version, file
 
 
 def _links(files: Iterable[File]) -> Iterator[tuple[str, Any]]:
