@@ -38,7 +38,7 @@ class Log:
         self, default: str = "info", rooms: Mapping[str, str] | None = None, stream: TextIO | None = None
     ) -> None:
         self._default = default
-        self._rooms = dict(rooms or {})
+        self._rooms = {AUDIT: "off" if default == "off" else "info", **(rooms or {})}
         self.listener: Callable[[str, str, str, Mapping[str, object]], None] | None = None
         stream = stream or sys.stderr
         renderers: tuple[Any, ...] = (
@@ -70,13 +70,11 @@ class Log:
                 self.listener(event, f"pyoci.{room}", level, shown)
 
     def _level(self, room: str) -> str:
-        lines = "off" if self._default == "off" else "info"
-        fallback = lines if room == AUDIT else self._rooms.get("", self._default)
         while room:
             if room in self._rooms:
                 return self._rooms[room]
             room = room.rpartition(".")[0]
-        return fallback
+        return self._rooms.get("", self._default)
 
 
 def _without_user_info(fact: object) -> object:
