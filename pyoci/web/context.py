@@ -256,5 +256,6 @@ def resolve(path: str, *, fresh: bool = False) -> ResolvedRequest:
 
 def user_of(caller: Credentials) -> str | None:
     """The user name of Basic credentials, unless it may be a token."""
-    is_named = isinstance(caller, Basic) and caller.password not in _NO_PASSWORDS
-    return caller.username if is_named and isinstance(caller, Basic) else None
+    if not isinstance(caller, Basic) or caller.password in _NO_PASSWORDS:
+        return None
+    return caller.username
