@@ -235,8 +235,6 @@ def _upstream(
 ) -> Upstream | None:
     if settings.upstream is None:
         return None
-    # Requests to upstream use at most half of the threads; the rest stay free for the registry's packages.
-    waiting = max(settings.threads // 2, 1)
     return Upstream(
         settings.upstream,
         transport,
@@ -244,8 +242,15 @@ def _upstream(
         events=events,
         kept=kept,
         offline=settings.upstream_offline,
-        waiting=waiting,
+        waiting=_waiting(settings),
     )
+
+
+def _waiting(settings: Settings) -> int:
+    """How many threads may wait for upstream, or for OSV: half of them. The rest stay free for the registry's
+    packages.
+    """
+    return max(settings.threads // 2, 1)
 
 
 def _filtered(settings: Settings, upstream: Upstream | None, events: Events) -> FilteredUpstream | None:
@@ -324,8 +329,9 @@ def _lookup_rules(settings: Settings) -> lookup.Rules:
 def _osv(settings: Settings, gateway: Gateway, backend: Backend) -> Relay | None:
     if not settings.osv_url:
         return None
-    waiting = max(settings.threads // 2, 1)
-    service = OSV(settings.osv_url, gateway.transport, backend, events=gateway.events, waiting=waiting)
+    service = OSV(
+        settings.osv_url, gateway.transport, backend, events=gateway.events, waiting=_waiting(settings)
+    )
     return Relay(service, gateway.knows, _lookup_rules(settings))
 
 
