@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -220,43 +220,45 @@ class _ProjectJudge:
         if not file.filename.endswith(_ENDINGS):
             return UNVERIFIABLE, "it is neither a wheel nor an sdist"
         judged = _File(file, self._project)
-        for rule, reasons in (
-            (MALWARE, self._malware(judged)),
-            (BLOCKED, self._blocked(judged)),
-            (NOT_ALLOWED, self._not_allowed(judged)),
+        for rule, reason_of in (
+            (MALWARE, self._malware),
+            (BLOCKED, self._blocked),
+            (NOT_ALLOWED, self._not_allowed),
         ):
-            reason = next(reasons, None)
+            reason = reason_of(judged)
             if reason is not None:
                 return rule, reason
         return self._too_new(judged)
 
-    def _malware(self, file: _File) -> Iterator[str]:
+    def _malware(self, file: _File) -> str | None:
         for report in self._reports:
             covered = report.covers(file.version)
             if covered is not False and not _names(self._cleared, file.version):
-                yield _unread(f"{report.id} reports it as malware", covered)
+                return _unread(f"{report.id} reports it as malware", covered)
+        return None
 
-    def _blocked(self, file: _File) -> Iterator[str]:
+    def _blocked(self, file: _File) -> str | None:
         for entry, selectors in self._block:
             if entry.kinds and file.kind not in entry.kinds:
                 continue
             covered = [selector.covers(file.version) for selector in selectors]
             if True in covered:
-                yield entry.reason
-            elif None in covered:
-                yield _unread(entry.reason, None)
+                return entry.reason
+            if None in covered:
+                return _unread(entry.reason, None)
+        return None
 
-    def _not_allowed(self, file: _File) -> Iterator[str]:
+    def _not_allowed(self, file: _File) -> str | None:
         """The reason of an entry that names the project, but not this version or kind of file, if any."""
         if not self._allow:
-            return
+            return None
         near = []
         for entry, selectors in self._allow:
             if (not entry.kinds or file.kind in entry.kinds) and _names(selectors, file.version):
-                return
+                return None
             if selectors:
                 near.append(entry.reason)
-        yield near[0] if near else "the project is not on the list of allowed ones"
+        return near[0] if near else "the project is not on the list of allowed ones"
 
     def _too_new(self, file: _File) -> tuple[str, str] | tuple[str, str, datetime] | None:
         rule = self._rules.min_age
