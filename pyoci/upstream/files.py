@@ -186,11 +186,11 @@ class UpstreamFiles:
         is never asked.
         """
         self._copies = None if offline else copies
+        self._events = events or Events()
         self._source = CopiesFirst(
-            FileSource(address, transport, hosts), copies, events or Events(), offline=offline
+            FileSource(address, transport, hosts), copies, self._events, offline=offline
         )
         self._folder = folder
-        self._events = events or Events()
         self.provenances = ProvenanceCache(
             self.provenance, backend or MemoryBackend(), copies, offline=offline, events=self._events
         )
