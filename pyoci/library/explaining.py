@@ -54,8 +54,8 @@ def _fits(file: File, wanted: Requirement) -> bool:
 
 def read(answer: Answer, name: str, url: str, host: str) -> Explanation:
     """A page of a PyOCI server with `_rules` and `_withheld`. Raises ProtocolError."""
-    page = reading.read_json(answer.body, name, url, host)
     document = reading.read_document(answer.body, host)
+    page = reading.read_page(document, name, url, host)
     project = Project(page.name, tuple(File.listed(page.name, file) for file in page.files))
     rules, withheld = document.get("_rules"), document.get("_withheld")
     origin = answer.headers.get("x-pyoci-origin")
