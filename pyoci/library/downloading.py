@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from pyoci.distributions.filenames import read_version
@@ -48,6 +49,12 @@ def parse_requirement(text: str) -> Requirement:
     return found
 
 
+def pinned(specifier: SpecifierSet) -> set[Version]:
+    """The versions that a requirement has with == or ===: their files count even if they are yanked."""
+    texts = (each.version for each in specifier if each.operator in {"==", "==="})
+    return set(filter(None, map(read_version, texts)))
+
+
 def files_for(index: Index, requirement: Requirement, *, every_version: bool = False) -> tuple[File, ...]:
     """All files of the newest version that satisfies a requirement, or of every such version. Yanked files
     count only if the requirement has their version with == or ===. Pre-releases count only if it has one, or
@@ -81,8 +88,7 @@ def download_files(
 
 
 def _candidates(project: Project, requirement: Requirement) -> dict[Version, tuple[File, ...]]:
-    pinned = (each.version for each in requirement.specifier if each.operator in {"==", "==="})
-    pins = set(filter(None, map(read_version, pinned)))
+    pins = pinned(requirement.specifier)
     found = {}
     for text, files in project.by_version().items():
         version = Version(text)

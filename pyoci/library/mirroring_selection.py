@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -18,10 +17,9 @@ from packaging.version import Version
 
 from pyoci.config.client import MirrorSettings
 from pyoci.distributions.compatibility import Platform, PythonVersion, fits
-from pyoci.distributions.filenames import read_version
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest
-from pyoci.library.downloading import parse_requirement
+from pyoci.library.downloading import parse_requirement, pinned
 from pyoci.library.importing import ImportedFile, failed
 from pyoci.library.locked import PYPI, Lock, LockedVersion, index_url, read_lock_file
 from pyoci.library.sources import SourceFile, SourcePage
@@ -195,7 +193,7 @@ class Selection:
         self, project: str, page: SourcePage, specifier: SpecifierSet
     ) -> Iterator[SourceFile | ImportedFile]:
         """The files of the newest versions: for each Python, those that it can install."""
-        pins = {read_version(each.version) for each in specifier if each.operator in {"==", "==="}}
+        pins = pinned(specifier)
         candidates: defaultdict[Version, list[SourceFile]] = defaultdict(list)
         for file in page.files:
             version = version_in(file.filename)
@@ -203,8 +201,10 @@ class Selection:
                 candidates[version].append(file)
         chosen: dict[str, SourceFile] = {}
         for each in self.filter.of_each_python():
-            takes = partial(_taken, each)
-            fitting = {version: list(filter(takes, found)) for version, found in candidates.items()}
+            fitting = {
+                version: [file for file in found if each.takes(file.filename, file.requires_python)]
+                for version, found in candidates.items()
+            }
             versions = specifier.filter(version for version, found in fitting.items() if found)
             for version in sorted(versions, reverse=True)[: self.newest]:
                 chosen.update({file.filename: file for file in fitting[version]})
@@ -286,10 +286,6 @@ def _with_hashes(project: str, file: SourceFile, hashes: Mapping[str, str]) -> S
     if "sha256" not in known:
         return failed(project, file.filename, "neither its page nor a lock file has its sha256")
     return replace(file, hashes=known, locked={**file.locked, **hashes})
-
-
-def _taken(chosen: Filter, file: SourceFile) -> bool:
-    return chosen.takes(file.filename, file.requires_python)
 
 
 def _left_out(project: str, reason: str) -> ImportedFile:
