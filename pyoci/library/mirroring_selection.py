@@ -100,14 +100,7 @@ class Selection:
         named = frozenset[str]().union(*(lock.indexes for lock in read))
         url = _source(source, named, settings)
         private = settings.private_projects.covers
-        left_out: dict[tuple[str, str], None] = {}
-        chosen: defaultdict[str, list[LockedVersion]] = defaultdict(list)
-        for lock in read:
-            for package, reason in _not_asked_for(lock, url, named, private, any_index=any_index):
-                left_out[package, reason] = None
-            for version in lock.versions:
-                if (any_index or _is_from(version.index, url, named)) and not private(version.project):
-                    chosen[version.project].append(version)
+        chosen, left_out = _divided(read, url, named, private, any_index=any_index)
         left_out.update({(name, _PRIVATE): None for name in wanted if private(name)})
         if not chosen and all(map(private, wanted)):
             package, reason = next(iter(left_out))
@@ -259,18 +252,33 @@ def _is_from(index: str | None, source: str, named: Collection[str]) -> bool:
     return index is None or index == source or (index == PYPI and source not in named)
 
 
-def _not_asked_for(
-    lock: Lock, source: str, named: Collection[str], private: Callable[[str], bool], *, any_index: bool
-) -> Iterator[tuple[str, str]]:
-    """The packages of a lock file that the source isn't asked for, each with the reason."""
-    for package in lock.elsewhere:
-        if package.origin != "a folder":  # the user's own project is one
-            yield package.project, f"{lock.path} has it from {package.origin}, not from a package index"
-    for version in lock.versions:
-        if private(version.project):
-            yield version.project, _PRIVATE
-        elif not any_index and not _is_from(version.index, source, named):
-            yield version.project, f"{lock.path} has it from {version.index}, not from {source}"
+def _divided(
+    locks: Iterable[Lock],
+    source: str,
+    named: Collection[str],
+    private: Callable[[str], bool],
+    *,
+    any_index: bool,
+) -> tuple[dict[str, list[LockedVersion]], dict[tuple[str, str], None]]:
+    """The versions in lock files that the source is asked for, by project; and the packages that it isn't
+    asked for, each with the reason.
+    """
+    chosen: defaultdict[str, list[LockedVersion]] = defaultdict(list)
+    left_out: dict[tuple[str, str], None] = {}
+    for lock in locks:
+        for package in lock.elsewhere:
+            if package.origin != "a folder":  # the user's own project is one
+                reason = f"{lock.path} has it from {package.origin}, not from a package index"
+                left_out[package.project, reason] = None
+        for version in lock.versions:
+            if private(version.project):
+                left_out[version.project, _PRIVATE] = None
+            elif any_index or _is_from(version.index, source, named):
+                chosen[version.project].append(version)
+            else:
+                reason = f"{lock.path} has it from {version.index}, not from {source}"
+                left_out[version.project, reason] = None
+    return chosen, left_out
 
 
 def _with_hashes(project: str, file: SourceFile, hashes: Mapping[str, str]) -> SourceFile | ImportedFile:
