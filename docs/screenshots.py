@@ -1,4 +1,4 @@
-"""Makes the images in docs/images: `python docs/screenshots.py`, in a checkout with the extra dev and with
+"""Makes the images in docs/images: `python -m docs.screenshots`, in a checkout with the extra dev and with
 Debian's package chromium.
 """
 
@@ -16,14 +16,11 @@ import bcrypt
 from playwright.sync_api import sync_playwright
 from werkzeug.serving import make_server
 
-CHECKOUT = Path(__file__).resolve().parent.parent
-IMAGES = CHECKOUT / "docs" / "images"
-sys.path.insert(0, str(CHECKOUT))
+from pyoci.app import create_app
+from pyoci.config import Settings
+from tests.live import exhibits
 
-from pyoci.app import create_app  # noqa: E402  # the checkout has to be on the path
-from pyoci.config import Settings  # noqa: E402
-from tests.live import exhibits  # noqa: E402
-
+IMAGES = Path(__file__).parent / "images"
 _LIMIT = 150_000  # bytes of an image
 _HOST = "packages.example.com"
 _USER, _PASSWORD = "jane", "a-password"
