@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from pyoci.distributions.details import Dependency, Details, Person
@@ -84,12 +85,12 @@ def project_html(
     *,
     one_version: bool = False,
     upstream: bool = False,
-    withheld: str = "",
+    withheld: Mapping[str, int] = MappingProxyType({}),
     number: int = 1,
 ) -> bytes:
     """The page of a project: its newest version, and a list of all; with `one_version` of that version alone.
     `number` is the page of the list of versions. `upstream`: its files come from another package index.
-    `withheld` says which of them this server's rules withhold.
+    `withheld` is how many of them each of this server's rules withholds.
     """
     versions = by_version(page.files)
     newest = latest_of(versions)

@@ -65,7 +65,7 @@ def project(found: finding.Found) -> Response:
     page = found.content
     place, compressed = _place(found), answers.gzip_is_welcome()
     number = frame.page_number(request.args.get("page", ""))
-    withheld = rendering.withheld(page)
+    judgement = page.judgement if isinstance(page, UpstreamPage) and page.is_withheld else None
     if foreign:
         request.environ["pyoci.origin"] = found.origin  # for the log line
 
@@ -77,10 +77,10 @@ def project(found: finding.Found) -> Response:
             description,
             one_version=found.version is not None,
             upstream=foreign,
-            withheld=withheld,
+            withheld=judgement.counts if judgement is not None else {},
             number=number,
         )
-        return _rendered(content, compressed, found.origin, withheld)
+        return _rendered(content, compressed, found.origin, rendering.withheld(page))
 
     where = rendering.UPSTREAM if foreign else found.project.namespace
     key = ("people", where, page.name, found.version, place, number, compressed)

@@ -132,7 +132,7 @@ def test_files_that_rules_withhold(make_client: MakeClient, upstream: PackageInd
     client = make_client(PYOCI_UPSTREAM_INDEX=upstream.simple, PYOCI_UPSTREAM_FILES="proxy", **rules)
     upstream.add("flask-3.1.0.tar.gz", b"an sdist")
     text = shown(client, f"{ROOT}flask/")
-    assert "The rules of this server withhold files:</strong> 1 file (" in text
+    assert "The rules of this server withhold files:</strong> 1 file (blocked)." in text
     assert "flask-3.1.0-py3-none-any.whl" in text
     assert "flask-3.1.0.tar.gz" not in text
     assert "Not yet" in client.get(f"{ROOT}flask/?explain", headers=BROWSER).text
