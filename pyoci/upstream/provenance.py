@@ -52,7 +52,7 @@ class ProvenanceCache:
         try:
             content = self._flights.run(key, "", lambda: self._read_once(wanted), _SECONDS)
         except Unreachable:
-            kept = self._kept(wanted, known)
+            kept = self._stored(wanted) if known is None else known.content
             if kept is None:
                 raise
             return kept
@@ -66,16 +66,16 @@ class ProvenanceCache:
             return self._fetch(wanted.entry).encode()
 
     def _copy(self, wanted: Wanted) -> bytes:
-        kept = self._kept(wanted, None)
-        if kept is None:
+        stored = self._stored(wanted)
+        if stored is None:
             raise NotFound(
                 f"{wanted.filename} is not stored here" + (f", and {OFFLINE}" if self._offline else "")
             )
-        return kept
+        return stored
 
-    def _kept(self, wanted: Wanted, known: Remembered | None) -> bytes | None:
-        if known is not None or self._copies is None:
-            return None if known is None else known.content
+    def _stored(self, wanted: Wanted) -> bytes | None:
+        if self._copies is None:
+            return None
         try:
             return self._copies.provenance(wanted)
         except RequestEnded:
