@@ -201,9 +201,8 @@ def _labelled_urls(raw: RawMetadata, unparsed: dict[str, list[str]]) -> Iterator
 
 
 def _license_expression(raw: RawMetadata, unparsed: dict[str, list[str]]) -> str:
-    """License-Expression (PEP 639). packaging knows this header since its version 24.2."""
-    found = raw.get("license_expression") or next(iter(unparsed.get("license-expression", ())), "")
-    return _line(found) if isinstance(found, str) else ""
+    """License-Expression (PEP 639); the first one if there are several."""
+    return _line(raw.get("license_expression") or next(iter(unparsed.get("license-expression", ())), ""))
 
 
 def _line(text: str) -> str:
