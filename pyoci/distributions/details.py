@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from packaging.metadata import RawMetadata
 from packaging.requirements import InvalidRequirement, Requirement
 
+from pyoci.distributions.labels import shown_line
 from pyoci.distributions.metadata import parse_headers
 from pyoci.errors import InvalidRequest
 
@@ -99,7 +100,7 @@ def _description(text: bytes, raw: RawMetadata) -> str:
 
 def _line(text: str) -> str:
     """The text as one line of printable characters."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text[:_LINE]).split())
+    line = shown_line(text[:_LINE], _LINE)
     return "" if line == _UNKNOWN else line
 
 

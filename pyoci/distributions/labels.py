@@ -60,8 +60,8 @@ def version_labels(labels: Mapping[str, str]) -> dict[str, str]:
 
 
 def shown_line(text: str, limit: int) -> str:
-    """The value of a label that somebody else has written, as one line of at most `limit` printable
-    characters.
+    """A text that somebody else has written, such as a label's value, as one line of at most `limit`
+    printable characters.
     """
     printable = "".join(each if each.isprintable() else " " for each in text[: 4 * limit])
     return " ".join(printable.split())[:limit]

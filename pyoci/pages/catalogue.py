@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
+from pyoci.distributions.labels import shown_line
 from pyoci.pages import frame, usage
 
 ON_A_PAGE = 100
@@ -33,7 +34,7 @@ class Search:
     @classmethod
     def of(cls, text: str, sort: str, number: str) -> Search:
         """Read the parameters of a query. What is wrong counts as missing."""
-        line = " ".join("".join(c if c.isprintable() else " " for c in text[:_SEARCH]).split())
+        line = shown_line(text[:_SEARCH], _SEARCH)
         return cls(line, "date" if sort == "date" else "name", frame.page_number(number))
 
     def query(self, sort: str) -> str:
