@@ -112,8 +112,7 @@ class Files:
 
     def summary(self, project: StoredProject, page: ProjectPage) -> str:
         """The Summary in METADATA of the newest version on a page; "" if there is none."""
-        newest = (file for file in page.files if file.version == page.latest and file.core_metadata)
-        file = next(newest, None)
+        file = page.described_file
         if file is None:
             return ""
         try:

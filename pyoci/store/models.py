@@ -166,6 +166,12 @@ class ProjectPage:
         yanked = {file.version for file in self.files if file.yanked is not None}
         return latest({version: version in yanked for version in self.versions})
 
+    @property
+    def described_file(self) -> PackageFile | None:
+        """The first file of the newest version whose METADATA is served; None if there is none."""
+        newest = self.latest  # once: it looks at all files
+        return next((file for file in self.files if file.version == newest and file.core_metadata), None)
+
     def as_page(
         self, url_of: Callable[[PackageFile], str], provenance_of: Callable[[PackageFile], str | None] = _none
     ) -> Page:

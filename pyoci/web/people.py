@@ -182,8 +182,7 @@ def _details(found: finding.Found) -> tuple[Details, Description, bool]:
 
 
 def _metadata(page: ProjectPage, namespace: Namespace, caller: Credentials) -> bytes:
-    newest = page.latest
-    file = next((file for file in page.files if file.version == newest and file.core_metadata), None)
+    file = page.described_file
     if file is None:
         return b""
     return site().store.metadata(namespace, page.name, file.filename, caller, sha256=file.sha256)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import NotFound, ProtocolError, RateLimited, Unauthorized
 from pyoci.events import Events
+from pyoci.store.models import PackageFile
 from pyoci.store.service import PackageStore
 from tests.builders import make_sdist, make_wheel
 from tests.registry import TestRegistry, make_namespace
@@ -24,6 +26,16 @@ from tests.store.shelf import (
 
 ACME = make_namespace()
 WHEEL, BYTES = make_wheel()
+
+
+class CountedFiles(tuple[PackageFile, ...]):
+    """Files that count how often somebody iterates over them."""
+
+    readings = 0
+
+    def __iter__(self) -> Iterator[PackageFile]:
+        self.readings += 1
+        return super().__iter__()
 
 
 def test_a_page_costs_one_request_a_version(registry: TestRegistry, store: PackageStore) -> None:
@@ -172,6 +184,18 @@ class TestSummary:
         publish(store, *make_sdist(version="2.0"))
         assert store.summary(ACME, page(store), NOBODY) == ""
         assert store.summary(ACME, replace(page(store), files=()), NOBODY) == ""
+
+    def test_the_files_are_read_as_often_however_many_there_are(self, store: PackageStore) -> None:
+        """A project may have thousands of versions, and its newest file is the last one."""
+        readings = []
+        for versions in (["1.0"], ["2.0", "3.0", "4.0"]):
+            for version in versions:
+                publish_wheel(store, version, extra_headers=[("Summary", "Says hello")])
+            found = page(store)
+            files = CountedFiles(found.files)
+            assert store.summary(ACME, replace(found, files=files), NOBODY) == "Says hello"
+            readings.append(files.readings)
+        assert readings[0] == readings[1]
 
     @pytest.mark.parametrize(
         "refusal", [(404, "BLOB_UNKNOWN"), (403, "DENIED"), (429, "TOOMANYREQUESTS"), (500, "UNKNOWN")]
