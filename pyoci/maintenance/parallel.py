@@ -11,14 +11,12 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 from pyoci.errors import PyOCIError, RateLimited, Unreachable
-from pyoci.oci.errors import RegistryFailed, RegistryFull, RegistryRefused
+from pyoci.oci.errors import LACKS_BLOB, RegistryFailed, RegistryFull, RegistryRefused
 from pyoci.oci.references import Digest
 
 ATTEMPTS = 4
 _LONGEST_PAUSE = 60.0  # seconds
 _TEMPORARY = (RateLimited, Unreachable, RegistryFailed)
-# docker-registry 2.8 refuses a tag while somebody else writes its manifests, as another copy does.
-_UNKNOWN_YET = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -115,7 +113,8 @@ def patiently(
         try:
             return work()
         except PyOCIError as exc:
-            refused = isinstance(exc, RegistryRefused) and not _UNKNOWN_YET.isdisjoint(exc.codes)
+            # docker-registry 2.8 refuses a tag while another copy writes its manifests.
+            refused = isinstance(exc, RegistryRefused) and not LACKS_BLOB.isdisjoint(exc.codes)
             passes = isinstance(exc, _TEMPORARY) and not isinstance(exc, RegistryFull)
             if not refused and not passes:
                 raise

@@ -25,6 +25,9 @@ from pyoci.net.retries import LONGEST_WAIT, retry_after_seconds
 from pyoci.oci.credentials import without
 from pyoci.oci.quirks import is_over_manifest_limit, meant_status, wait_in
 
+# The codes with which registries refuse a manifest whose blob or child manifest they don't have, or not yet.
+LACKS_BLOB = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
+
 _TEXT_LIMIT = 200  # characters of a registry's message that are passed on
 _CODES = 10  # entries of an error body that are read
 

@@ -30,8 +30,6 @@ class _Collided(errors.RegistryRefused):
     """Somebody else uploaded the same blob at the same time."""
 
 
-# What a registry says of a manifest whose blob it doesn't have, or not yet.
-_UNKNOWN_YET = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
 # Failures after which a new upload may succeed.
 _BROKEN = (Unreachable, errors.RegistryFailed, errors.RegistryNotFound, _Expired, _Collided)
 
@@ -166,7 +164,7 @@ def written(wire: Wire, what: str, call: Call, scope: Scope) -> Answer:
         try:
             return wire.document(what, call, scope, WRITTEN)
         except errors.RegistryRefused as exc:
-            if not call.repeatable or _UNKNOWN_YET.isdisjoint(exc.codes):
+            if not call.repeatable or errors.LACKS_BLOB.isdisjoint(exc.codes):
                 raise
         wire.transport.wait(attempt)
     return wire.document(what, call, scope, WRITTEN)

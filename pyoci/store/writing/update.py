@@ -19,7 +19,7 @@ from datetime import datetime
 from functools import partial
 
 from pyoci.errors import Denied, PyOCIError, Unreachable
-from pyoci.oci.errors import RegistryFailed, RegistryRateLimited, RegistryRefused
+from pyoci.oci.errors import LACKS_BLOB, RegistryFailed, RegistryRateLimited, RegistryRefused
 from pyoci.oci.models import Descriptor, Document, ImageIndex
 from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.oci.session import OCISession
@@ -32,7 +32,7 @@ _FAILED = (5, 10.0)  # the same two limits if the registry fails
 _LONGEST_PAUSE = 3.0  # seconds; if a registry asks for a longer one, the caller is told to try again
 _TEMPORARY = (Unreachable, RegistryFailed, RegistryRateLimited)
 # The codes with which registries refuse an image index that refers to a deleted manifest.
-_MANIFEST_GONE = frozenset({"MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UNKNOWN"})
+_MANIFEST_GONE = LACKS_BLOB | {"MANIFEST_UNKNOWN"}
 
 
 @dataclass(frozen=True, slots=True)
