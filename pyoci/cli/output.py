@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from pyoci.cli import schema
 
 if TYPE_CHECKING:
     from pyoci.cli.audit import AuditLog
-    from pyoci.library import File, Index
+    from pyoci.library import File, ImportedFile, Index
 
 _DIGITS = 12  # of a digest in a table on a terminal
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
@@ -156,3 +157,18 @@ def file_document(file: File) -> dict[str, Any]:
         "yanked_reason": file.yanked or None,
         "metadata_sha256": file.core_metadata,
     }
+
+
+def print_imported(output: Output, files: Sequence[ImportedFile], word: str) -> None:
+    """Print what became of the files of an import or a mirror: those with something to report, and the
+    counts. `word` is what it calls a file that it has fetched.
+    """
+    rows = [(each.filename or each.project, str(each.outcome), each.error) for each in files if each.error]
+    rows += [(each.filename, "lost", ", ".join(each.lost)) for each in files if each.lost]
+    if rows:
+        output.table(("FILE", "", ""), rows)
+        output.line()
+    counts = Counter[str](each.outcome for each in files)
+    words = [f"{counts['imported']} files {word}", f"{counts['present']} were there already"]
+    words += [f"{counts[each]} {each}" for each in ("changed", "left out", "failed") if counts[each]]
+    output.line(f"{', '.join(words)}; {size(sum(each.size for each in files))} fetched")

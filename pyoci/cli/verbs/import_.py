@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 import click
 
 from pyoci.cli import schema
-from pyoci.cli.output import Output, size
+from pyoci.cli.output import Output, print_imported
 from pyoci.cli.progress import moving_bytes
 from pyoci.cli.verb import source_environment, verb
 from pyoci.library import Choice, ImportedFile, Index, open_source, operations
@@ -98,7 +96,7 @@ def command(
             for what in each.lost
         ],
     }
-    output.show(document, lambda: _print(output, files))
+    output.show(document, lambda: print_imported(output, files, "imported"))
     return 1 if any(each.outcome == "failed" for each in files) else 0
 
 
@@ -110,22 +108,3 @@ def _document(file: ImportedFile) -> dict[str, Any]:
         "error": file.error or None,
         "size": file.size,
     }
-
-
-def _print(output: Output, files: list[ImportedFile]) -> None:
-    rows = [(each.filename or each.project, "failed", each.error) for each in files if each.error]
-    rows += [(each.filename, "lost", ", ".join(each.lost)) for each in files if each.lost]
-    if rows:
-        output.table(("FILE", "", ""), rows)
-        output.line()
-    counts = Counter[str](each.outcome for each in files)
-    output.line(f"{_counted(counts)}; {size(sum(each.size for each in files))} fetched")
-
-
-def _counted(counts: Counter[str]) -> str:
-    words: Iterable[str] = (
-        f"{counts['imported']} files imported",
-        f"{counts['present']} were there already",
-        f"{counts['failed']} failed" if counts["failed"] else "",
-    )
-    return ", ".join(filter(None, words))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import click
 
 from pyoci.cli import schema
-from pyoci.cli.output import Output, size
+from pyoci.cli.output import Output, print_imported
 from pyoci.cli.progress import moving_bytes
 from pyoci.cli.verb import environment, verb
 from pyoci.config import MirrorSettings
@@ -91,7 +90,7 @@ def command(output: Output, index: Index, *, jobs: int, netrc: bool, **chosen: A
     ):
         files = sorted(done, key=lambda each: (each.project, each.filename))
     document = {"index": index.address, "source": selection.source, "files": list(map(_document, files))}
-    output.show(document, lambda: _print(output, files))
+    output.show(document, lambda: print_imported(output, files, "stored"))
     return 1 if any(each.outcome == "failed" for each in files) else 0
 
 
@@ -129,15 +128,3 @@ def _document(file: ImportedFile) -> dict[str, Any]:
         "lost": list(file.lost),
         "size": file.size,
     }
-
-
-def _print(output: Output, files: list[ImportedFile]) -> None:
-    rows = [(each.filename or each.project, str(each.outcome), each.error) for each in files if each.error]
-    rows += [(each.filename, "lost", ", ".join(each.lost)) for each in files if each.lost]
-    if rows:
-        output.table(("FILE", "", ""), rows)
-        output.line()
-    counts = Counter[str](each.outcome for each in files)
-    words = [f"{counts['imported']} files stored", f"{counts['present']} were there already"]
-    words += [f"{counts[each]} {each}" for each in ("changed", "left out", "failed") if counts[each]]
-    output.line(f"{', '.join(words)}; {size(sum(each.size for each in files))} fetched")
