@@ -40,10 +40,8 @@ def read_lock(path: Path) -> Pins:
     try:
         is_toml = path.suffix in {".toml", ".lock"}
         pairs = list(_locked(decoded(path)) if is_toml else _required(path))
-    except (
-        ValueError,
-        RecursionError,
-    ) as exc:  # tomllib raises a bare ValueError for a number of 5,000 digits
+    # tomllib raises a bare ValueError for a number of 5,000 digits.
+    except (ValueError, RecursionError) as exc:
         raise InvalidRequest(f"{path} is not a lock file: {exc}; {_EXPECTED}") from exc
     found: defaultdict[str, set[Version]] = defaultdict(set)
     for name, version in pairs:
