@@ -238,9 +238,9 @@ class _Project:
             wrong = self._blob(Digest("sha256", file), size)
             if wrong:
                 report("file is lost" if wrong == _LOST else "file is wrong", detail=wrong)
-        config = entry.config_digest
-        if config is not None and entry.has_core_metadata:
-            wrong = self._metadata(entry, config)
+        config, metadata = entry.config_digest, entry.core_metadata
+        if config is not None and metadata is not None:
+            wrong = self._metadata(config, metadata)
             if wrong:
                 report("metadata is lost", detail=wrong)
 
@@ -288,16 +288,16 @@ class _Project:
             for piece in stream.pieces:
                 self._advance(len(piece))
 
-    def _metadata(self, entry: layout.Entry, config: Digest) -> str:
+    def _metadata(self, config: Digest, sha256: str) -> str:
         """What is wrong with the METADATA that is announced; "" if nothing is."""
         if not self._deep:
             return self._blob(config, None)
-        return self._blobs.get(config, lambda: self._read_metadata(entry, config))
+        return self._blobs.get(config, lambda: self._read_metadata(config, sha256))
 
-    def _read_metadata(self, entry: layout.Entry, config: Digest) -> str:
+    def _read_metadata(self, config: Digest, sha256: str) -> str:
         try:
             content = patiently(lambda: read_config(self._remote.session(), self._repository, config))
-            layout.core_metadata_of(content, entry.descriptor.annotations[layout.CORE_METADATA])
+            layout.core_metadata_of(content, sha256)
         except RegistryNotFound:
             return _LOST
         except ProtocolError as exc:

@@ -108,16 +108,16 @@ class Entry:
         return config_digest(self.descriptor)
 
     @property
-    def has_core_metadata(self) -> bool:
-        """Whether METADATA can be served: the entry has its hash and the digest of its config blob."""
-        value = self.descriptor.annotations.get(CORE_METADATA, "")
-        return _HEX.fullmatch(value) is not None and self.config_digest is not None
+    def core_metadata(self) -> str | None:
+        """The SHA-256 of METADATA in hex; None if METADATA can't be served."""
+        return self._hash_in_config(CORE_METADATA)
 
-    @property
-    def has_provenance(self) -> bool:
-        """Whether the config blob has the provenance: the entry has its hash and the blob's digest."""
-        value = self.descriptor.annotations.get(PROVENANCE, "")
-        return _HEX.fullmatch(value) is not None and self.config_digest is not None
+    def _hash_in_config(self, key: str) -> str | None:
+        """The hash of a text in the config blob, from the annotation `key`; None unless the entry has the
+        blob's digest, too.
+        """
+        value = self.descriptor.annotations.get(key, "")
+        return value if _HEX.fullmatch(value) and self.config_digest is not None else None
 
     def file(self, sha256: str) -> PackageFile:
         """The file as the page shows it. Annotations that can't be parsed are ignored."""
@@ -129,11 +129,11 @@ class Entry:
             size=int(size) if re.fullmatch(r"[0-9]{1,18}", size) else None,
             upload_time=parsed_time(annotations.get(CREATED, "")),
             requires_python=annotations.get(REQUIRES_PYTHON) or None,
-            core_metadata=annotations[CORE_METADATA] if self.has_core_metadata else None,
+            core_metadata=self.core_metadata,
             yanked=annotations.get(YANKED),
             publisher=_publisher(annotations.get(PUBLISHER, "")),
             upstream_url=_web_url(annotations.get(UPSTREAM_URL, "")),
-            provenance=annotations[PROVENANCE] if self.has_provenance else None,
+            provenance=self._hash_in_config(PROVENANCE),
             project_urls=_project_urls(annotations.get(PROJECT_URLS, "")),
         )
 
