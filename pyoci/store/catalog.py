@@ -19,7 +19,6 @@ from packaging.version import Version
 
 from pyoci.cache.backend import Position
 from pyoci.distributions.labels import SUMMARY_LIMIT
-from pyoci.distributions.metadata import parse_metadata
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import (
     Denied,
@@ -115,8 +114,7 @@ class Describer:
         for file in files:
             if file.core_metadata is not None:
                 with suppress(PyOCIError):
-                    text = self._files.metadata(project, file.filename, file.sha256)
-                    return (parse_metadata(text, "METADATA", file.distribution).summary or "")[:SUMMARY_LIMIT]
+                    return self._files.summary_of(project, file)[:SUMMARY_LIMIT]
         return ""
 
 
@@ -199,7 +197,6 @@ class Catalog:
         namespace = root.namespace
         assert namespace is not None
         images = self._cache.images(Repository(namespace.registry, namespace.path))
-
         reserved = None if self._name is None else self._name.project
 
         def is_shown(name: ProjectName) -> bool:

@@ -116,10 +116,16 @@ class Files:
         if file is None:
             return ""
         try:
-            text = self.metadata(project, file.filename, file.sha256)
-            return parse_metadata(text, "METADATA", file.distribution).summary or ""
+            return self.summary_of(project, file)
         except PyOCIError:  # the page is complete without a summary
             return ""
+
+    def summary_of(self, project: StoredProject, file: PackageFile) -> str:
+        """The Summary in METADATA of a wheel; "" if there is none. Raises what `metadata` raises, and
+        InvalidRequest for METADATA that is wrong.
+        """
+        text = self.metadata(project, file.filename, file.sha256)
+        return parse_metadata(text, "METADATA", file.distribution).summary or ""
 
     def labels(self, project: StoredProject, filename: str) -> dict[str, str]:
         """The labels of a file: the annotations of its manifest that aren't PyOCI's own. Raises NotFound."""
