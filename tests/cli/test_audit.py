@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
+import signal
+import subprocess
+import sys
+import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import pyoci
 from tests.builders import make_wheel
 from tests.cli.conftest import Run, WriteFile
+from tests.serving import served
+from tests.upstreams import JSON
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 WHEEL = "hello_world-1.0-py3-none-any.whl"
 
@@ -75,3 +85,42 @@ def test_a_file_that_cannot_be_written(
     assert ran.code == 1
     assert str(tmp_path / name) in ran.stderr
     assert run("show", index, "hello-world").code == 4
+
+
+def test_an_interrupted_change_is_not_done(tmp_path: Path) -> None:
+    """Ctrl-C while the server works on it: nobody knows the result, so there is no line."""
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def application(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        if environ["REQUEST_METHOD"] == "PATCH":
+            arrived.set()
+            go_on.wait(60)
+        start_response("200 OK", [("Content-Type", JSON)])
+        return [b'{"meta": {"api-version": "1.0"}, "projects": []}']
+
+    log = tmp_path / "audit.jsonl"
+    with served(application) as url:
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "pyoci",
+                "status",
+                f"{url}/acme/",
+                "hello-world",
+                "archived",
+                "--audit",
+                log,
+            ],
+            env={**os.environ, "DOCKER_CONFIG": str(tmp_path)},
+            stderr=subprocess.PIPE,
+            text=True,
+            # A shell that starts the tests in the background has them ignore it.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        assert arrived.wait(60)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+        go_on.set()
+    assert (process.returncode, stderr.strip()) == (130, "interrupted")
+    assert read(log) == []

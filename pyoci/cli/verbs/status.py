@@ -53,11 +53,9 @@ def command(output: Output, index: Index, project: str, status: str | None, reas
 
 
 def _set(output: Output, index: Index, project: str, status: str, reason: str) -> None:
-    error = None
     try:
         index.set_status(project, status, reason)
     except PyOCIError as exc:
-        error = exc
+        output.audited("status", index, project, error=exc, status=status, reason=reason)
         raise
-    finally:
-        output.audited("status", index, project, error=error, status=status, reason=reason)
+    output.audited("status", index, project, status=status, reason=reason)
