@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pyoci
+from pyoci.cli.output import timestamp
 from pyoci.errors import PyOCIError
 
 
@@ -34,7 +35,7 @@ class AuditLog:
     ) -> None:
         """Append a line. Facts that are empty are left out."""
         facts = {
-            "timestamp": self._now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "timestamp": timestamp(self._now()),
             "event": "audit",
             "action": action,
             "index": index,
