@@ -16,6 +16,7 @@ from tests.live.clients import Clients, Outcome
 from tests.live.environments import CHECKOUT
 from tests.live.indexes import PackageIndex
 from tests.live.publishing import Publisher, pdm, poetry, published, twine, uv
+from tests.live.pyprojects import pyproject
 from tests.live.servers import Port, Server, Servers, htpasswd, start_pyoci
 from tests.serving import served
 
@@ -53,27 +54,6 @@ PUBLISHING = {
     ("too large", poetry): "HTTP Error 413: the upload has",
     ("too large", pdm): "Client error '413 Request Entity Too Large' for url",
 }
-_POETRY = """\
-[project]
-name = "app"
-version = "1"
-requires-python = ">=3.11"
-dependencies = ["hello-world"]
-[[tool.poetry.source]]
-name = "acme"
-url = "{url}"
-priority = "primary"
-"""
-_PDM = """\
-[project]
-name = "app"
-version = "1"
-requires-python = ">=3.11"
-dependencies = ["hello-world"]
-[[tool.pdm.source]]
-name = "pypi"
-url = "{url}"
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +98,13 @@ def install(client: str, clients: Clients, index: PackageIndex, folder: Path) ->
         command = ("pip", "install", "--target", folder / "installed", "--default-index", url)
         return clients.attempt("uv", *command, "hello-world")
     if client == "poetry":
-        (folder / "pyproject.toml").write_text(_POETRY.format(url=index.url))
+        (folder / "pyproject.toml").write_text(pyproject("poetry", index.url))
         account = {
-            "POETRY_HTTP_BASIC_ACME_USERNAME": index.username,
-            "POETRY_HTTP_BASIC_ACME_PASSWORD": index.password,
+            "POETRY_HTTP_BASIC_PYOCI_USERNAME": index.username,
+            "POETRY_HTTP_BASIC_PYOCI_PASSWORD": index.password,
         }
         return clients.attempt("poetry", "lock", cwd=folder, **account)
-    (folder / "pyproject.toml").write_text(_PDM.format(url=url))
+    (folder / "pyproject.toml").write_text(pyproject("pdm", url))
     return clients.attempt("pdm", "lock", cwd=folder, PDM_USE_VENV="false")
 
 
