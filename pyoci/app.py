@@ -13,6 +13,7 @@ from typing import Any
 from flask import Flask
 
 import pyoci
+from pyoci import request_scope
 from pyoci.cache import address, files
 from pyoci.cache.backend import Backend
 from pyoci.cache.directory import ServerDirectory
@@ -78,27 +79,27 @@ def create_app(
     log: Log | None = None,
     *,
     sleep: Callable[[float], None] = time.sleep,
+    retry_sleep: Callable[[float], None] = request_scope.sleep,
     lend: Lend | None = None,
     find_login: FindLogin | None = None,
 ) -> Flask:
     """The WSGI application. `sleep` is called before what was written is read back, and between attempts to
-    write. `lend` returns the credentials of a request without any, and `find_login` those that are stored
-    for PYOCI_UPSTREAM_STORE. Raises WrongSettings if the embedded registry can't be opened.
+    write; `retry_sleep` before a request is repeated. `lend` returns credentials for a request without any,
+    `find_login` those of PYOCI_UPSTREAM_STORE. Raises WrongSettings if the embedded registry can't be opened.
     """
     log = _with_warnings(log or Log(settings.log.default, settings.log.rooms), settings)
     telemetry = _telemetry(settings, log)
     events = telemetry.events(log)
     backend = _backend(settings, events)
     htpasswd = _htpasswd(settings)
-    transport = _transport(settings, htpasswd, events)
+    transport = _transport(settings, htpasswd, events, retry_sleep)
     gateway = Gateway(transport, ttl=settings.cache_ttl, events=events)
     known = _cache(settings, backend)
     kept = KeptFiles(stored_copies(settings, gateway, known, sleep, find_login), _folder(settings))
     upstream = _upstream(settings, transport, backend, kept, events)
     rules = _filtered(settings, upstream, events)
     store = _store(settings, gateway, known, sleep, rules or upstream)
-    app = Flask("pyoci", static_folder=None)
-    _serve_embedded(app, settings, htpasswd, events)
+    app = _flask(settings, htpasswd, events)
     site = context.Site(
         store=store,
         registries=settings.registries,
@@ -131,12 +132,14 @@ def _with_warnings(log: Log, settings: Settings) -> Log:
     return log
 
 
-def _serve_embedded(app: Flask, settings: Settings, htpasswd: Htpasswd | None, events: Events) -> None:
-    """Serve the embedded registry at /v2/, if there is one and other URLs than short ones are served."""
+def _flask(settings: Settings, htpasswd: Htpasswd | None, events: Events) -> Flask:
+    """Serves the embedded registry at /v2/, if there is one and other URLs than short ones are served."""
+    app = Flask("pyoci", static_folder=None)
     if settings.embedded is not None and not settings.short_urls.alone:
         app.register_blueprint(
             create_blueprint(settings.embedded, htpasswd=htpasswd, local_only=True, events=events)
         )
+    return app
 
 
 def _store(
@@ -184,7 +187,9 @@ def _telemetry(settings: Settings, log: Log) -> Telemetry:
     return Telemetry(otlp, prometheus_metrics(directory.path), threads=settings.threads, kept=directory)
 
 
-def _transport(settings: Settings, htpasswd: Htpasswd | None, events: Events) -> Transport:
+def _transport(
+    settings: Settings, htpasswd: Htpasswd | None, events: Events, sleep: Callable[[float], None]
+) -> Transport:
     """The way to registries and upstream."""
     return Transport(
         embedded=_embedded(settings, htpasswd, events),
@@ -194,6 +199,7 @@ def _transport(settings: Settings, htpasswd: Htpasswd | None, events: Events) ->
         user_agent=f"pyoci/{pyoci.__version__}",
         events=events,
         bulkheads=Bulkheads(settings.threads),
+        sleep=sleep,
     )
 
 

@@ -45,7 +45,8 @@ def make_client(tmp_path: Path, lines: Lines) -> MakeClient:
     def make(**environ: str) -> FlaskClient:
         settings = Settings.from_environ({"PYOCI_EMBEDDED": str(tmp_path / "registry"), **environ})
         log = Log(settings.log.default, settings.log.rooms, lines)
-        app = create_app(settings, log, sleep=lambda _: None)  # there is no other writer to wait for
+        # There is no other writer to wait for, and a registry that fails does so at each attempt.
+        app = create_app(settings, log, sleep=lambda _: None, retry_sleep=lambda _: None)
         app.test_client_class = ReadingClient
         return app.test_client()
 

@@ -107,7 +107,7 @@ def attack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             **MODES[mode],
             **(CAREFUL if careful else {}),
         }
-        app = create_app(Settings.from_environ(settings), Log("off", {}, Lines()))
+        app = create_app(Settings.from_environ(settings), Log("off", {}, Lines()), retry_sleep=lambda _: None)
         app.test_client_class = ReadingClient
         yield Attack(app, bait, service, copies, mode, careful)
 
