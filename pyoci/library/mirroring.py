@@ -23,10 +23,8 @@ from pyoci.library.registry import RegistryIndex
 from pyoci.library.sources import IndexSource, SourceFile, SourcePage
 from pyoci.maintenance import parallel
 from pyoci.oci.credentials import parse_authorization
-from pyoci.store.models import Imported
+from pyoci.store.models import PROVENANCE_LIMIT, Imported
 from pyoci.store.status import REASON_LIMIT
-
-_PROVENANCE_LIMIT = 256 * 1024  # bytes; the store keeps no more
 
 
 class Mirror(Importer):
@@ -86,7 +84,7 @@ class Mirror(Importer):
         except PyOCIError:
             provenance = None
         lost = file.lost
-        if provenance is None or len(provenance.encode()) > _PROVENANCE_LIMIT:
+        if provenance is None or len(provenance.encode()) > PROVENANCE_LIMIT:
             provenance, lost = "", (*lost, "its provenance")
         return Imported(file.upload_time, file.yanked, file.location, provenance), lost
 

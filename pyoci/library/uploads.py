@@ -19,10 +19,9 @@ from pyoci.distributions.metadata import read_metadata
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest
 from pyoci.library.index import Progress
-from pyoci.store.models import Upload
+from pyoci.store.models import ATTESTATIONS_LIMIT, Upload
 
 _PIECE = 256 * 1024  # bytes
-_ATTESTATIONS_LIMIT = 256 * 1024  # bytes of those of a file, as servers take them
 _HYPHENS = 10  # in a file name at which the version may begin
 
 
@@ -110,9 +109,9 @@ def read_attestations(path: Path) -> str:
     texts = list(map(_attestation, found))
     text = f"[{','.join(texts)}]"
     size = len(text.encode())
-    if size > _ATTESTATIONS_LIMIT:
+    if size > ATTESTATIONS_LIMIT:
         raise InvalidRequest(
-            f"the attestations of {path} have {size} bytes; expected at most {_ATTESTATIONS_LIMIT}"
+            f"the attestations of {path} have {size} bytes; expected at most {ATTESTATIONS_LIMIT}"
         )
     return text
 
@@ -120,7 +119,7 @@ def read_attestations(path: Path) -> str:
 def _attestation(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            text = file.read(_ATTESTATIONS_LIMIT + 1).decode()
+            text = file.read(ATTESTATIONS_LIMIT + 1).decode()
         if isinstance(json.loads(text), dict):
             return text.strip()
     except OSError as exc:

@@ -21,6 +21,10 @@ from pyoci.oci.references import Registry, Repository
 from pyoci.simple_api.model import File, Page, ProjectStatus, latest, timestamp
 from pyoci.upstream.client import UpstreamPage
 
+# Of one file, in bytes. One attestation has about 10,000, and PyPI takes two for a file.
+ATTESTATIONS_LIMIT = 256 * 1024
+PROVENANCE_LIMIT = 256 * 1024  # a longer one isn't kept
+
 
 @dataclass(frozen=True, slots=True)
 class Namespace:

@@ -12,11 +12,10 @@ import re
 from typing import BinaryIO
 
 from pyoci.errors import InvalidRequest, TooLarge, Withdrawn
-from pyoci.store.models import Upload
+from pyoci.store.models import ATTESTATIONS_LIMIT, Upload
 
 TEXT_LIMIT = 8 * 1024 * 1024  # bytes of all fields except `content`: a README may have half a megabyte
 SINGLE_LIMIT = 4096  # bytes of a field with one value: parsing a version of millions of digits takes seconds
-ATTESTATIONS_LIMIT = 256 * 1024  # bytes: one attestation has about 10,000, and PyPI takes two for a file
 _IGNORED = ("gpg_signature",)  # accepted, but not stored
 _DIGESTS = {
     "sha256_digest": {64: "sha256"},

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pyoci.errors import InvalidRequest, Unauthorized, Withdrawn
-from pyoci.store.models import Upload
+from pyoci.store.models import ATTESTATIONS_LIMIT, Upload
 from pyoci.web.body import PIECE, Patience, RequestBody
-from pyoci.web.fields import ATTESTATIONS_LIMIT, SINGLE_LIMIT, TEXT_LIMIT
+from pyoci.web.fields import SINGLE_LIMIT, TEXT_LIMIT
 from pyoci.web.multipart import PARTS_LIMIT, Parts
 from pyoci.web.upload import received
 from tests.web.conftest import LoggedEvents, MakeApp

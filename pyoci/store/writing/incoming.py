@@ -20,13 +20,12 @@ from pyoci.distributions.metadata import CoreMetadata, read_metadata
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest
 from pyoci.store.layout import is_web_url
-from pyoci.store.models import Imported, Upload
+from pyoci.store.models import PROVENANCE_LIMIT, Imported, Upload
 from pyoci.store.writing.new_file import NewFile
 
 _MIN_STREAMED = 1024 * 1024  # bytes; a smaller file has arrived before the registry answers anything
 _PIECE = 1024 * 1024  # bytes
 _URL_COUNT = 100
-_PROVENANCE_LIMIT = 256 * 1024  # bytes
 
 
 class IncomingForm(Protocol):
@@ -227,4 +226,4 @@ def _without_query(url: str) -> str:
 
 
 def _provenance(text: str) -> str:
-    return text if len(text.encode()) <= _PROVENANCE_LIMIT else ""
+    return text if len(text.encode()) <= PROVENANCE_LIMIT else ""
