@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from tests.flows.conftest import Lines, MakeClient
 from tests.flows.test_main_job import JSON, upload
 from tests.serving import served
 from tests.upstreams import PackageIndex, package_index
+from tests.waiting import until
 
 INDEX = "/local/acme/"
 PAGE = f"{INDEX}flask/"
@@ -74,17 +74,10 @@ def download_all(client: FlaskClient, page: str = PAGE) -> dict[str, bytes]:
     return {name: get(client, f"{page}{file['url']}").data for name, file in files(client, page).items()}
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def fill(client: FlaskClient) -> None:
     """Download all files of flask, and wait until they are stored."""
     assert download_all(client) == {FLASK: CONTENT, SDIST: SOURCE}
-    wait_for(lambda: files(client, STORED).keys() == {FLASK, SDIST})
+    until(lambda: files(client, STORED).keys() == {FLASK, SDIST}, "the copies")
 
 
 def forget(storing: dict[str, str]) -> None:
@@ -170,7 +163,7 @@ def test_a_yank_follows(make_client: MakeClient, storing: dict[str, str], elsewh
     elsewhere.projects["flask"][0]["yanked"] = "unsafe"
     client = make_client(**storing)
     assert get(client).data == CONTENT
-    wait_for(lambda: files(client, STORED)[FLASK].get("yanked") == "unsafe")
+    until(lambda: files(client, STORED)[FLASK].get("yanked") == "unsafe", "the yank")
 
 
 def test_a_project_that_upstream_quarantines(
@@ -182,7 +175,7 @@ def test_a_project_that_upstream_quarantines(
     elsewhere.projects["flask"] = []
     client = make_client(**storing)
     assert files(client) == {}
-    wait_for(lambda: "quarantined" in get(client, STORED, Accept=JSON["Accept"]).text)
+    until(lambda: "quarantined" in get(client, STORED, Accept=JSON["Accept"]).text, "the quarantine")
     elsewhere.answer = lambda _: Response("down", 503)
     for offline in ("no", "yes"):
         other = make_client(**storing, PYOCI_UPSTREAM_OFFLINE=offline)
@@ -198,7 +191,7 @@ def test_what_the_format_cannot_hold(client: FlaskClient, elsewhere: PackageInde
     elsewhere.add(name, content)
     for _ in range(3):
         assert download_all(client)[name] == content
-    wait_for(lambda: {FLASK, SDIST} == files(client, STORED).keys())
+    until(lambda: {FLASK, SDIST} == files(client, STORED).keys(), "the copies")
     [line] = [line for line in lines.read_lines() if line["event"] == "copy refused"]
     assert (line["file"], line["level"]) == (name, "warning")
     assert "can't be a tag" in line["reason"]
@@ -230,9 +223,9 @@ def test_the_operators_credentials(
             return client.get("/lab/upstream/flask/", headers=own).status_code == 200
 
         if password == "right":  # not a password
-            wait_for(stored)
+            until(stored, "the copies")
         else:
-            wait_for(lambda: len(attempts(lines)) == 2 * 3)
+            until(lambda: len(attempts(lines)) == 2 * 3, "the attempts")
             assert not stored()
     assert "-secret" not in lines.getvalue()
 
@@ -255,7 +248,7 @@ class TestPrivateProjects:
         client = make_client(**storing)
         page, stored = f"{INDEX}hello-world/", "/local/upstream/hello-world/"
         assert len(download_all(client, page)) == 1
-        wait_for(lambda: len(files(client, stored)) == 1)
+        until(lambda: len(files(client, stored)) == 1, "the copies")
         [name] = files(client, stored)
         upload(client)
         elsewhere.answer = lambda _: Response("down", 503)
@@ -394,7 +387,7 @@ class TestOffline:
         assert get(make_client(**settings)).data == CONTENT
         elsewhere.calls.clear()
         client = make_client(**settings, PYOCI_UPSTREAM_OFFLINE="yes")
-        wait_for(lambda: bool(files(client)))
+        until(lambda: files(client), "the page of the folder")
         assert files(client).keys() == {FLASK}
         assert "core-metadata" not in files(client)[FLASK]
         assert get(client).data == CONTENT
@@ -428,7 +421,7 @@ class TestStoreThatRefuses:
         registry.refuses = method, status
         client = make_client(**settings)
         assert download_all(client) == {FLASK: CONTENT, SDIST: SOURCE}
-        wait_for(lambda: len(attempts(lines)) == 2 * 3)
+        until(lambda: len(attempts(lines)) == 2 * 3, "the attempts")
         assert {line["file"] for line in attempts(lines)} == {FLASK, SDIST}
         assert registry.refused > 0
         assert get(client).data == CONTENT

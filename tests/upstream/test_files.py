@@ -25,6 +25,7 @@ from pyoci.upstream.file_source import Wanted
 from pyoci.upstream.files import DOWNLOADS, UpstreamFiles
 from pyoci.upstream.folder import Folder
 from tests.upstreams import PackageIndex, package_index
+from tests.waiting import until
 
 NAME = "flask-3.1.0-py3-none-any.whl"
 CONTENT = bytes(range(256)) * 8000  # 2 MB: more than a piece
@@ -83,13 +84,6 @@ def _is_kept(tmp_path: Path, file: Wanted) -> bool:
     return file.sha256 in kept(tmp_path)
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 @pytest.mark.parametrize("size", [len(CONTENT), None], ids=["size", "no size"])
 def test_a_file_is_fetched_once(
     files: UpstreamFiles, elsewhere: PackageIndex, tmp_path: Path, size: int | None, make_files: MakeFiles
@@ -97,7 +91,7 @@ def test_a_file_is_fetched_once(
     """Then it is kept, also for other processes, and while upstream is down."""
     file = wanted(elsewhere, size=size)
     assert b"".join(files.open(file)) == CONTENT
-    wait_for(lambda: kept(tmp_path) == [file.sha256])
+    until(lambda: kept(tmp_path) == [file.sha256], "the file in the folder")
     elsewhere.answer = lambda _: Response("down", 503)
     assert b"".join(make_files().open(file)) == CONTENT
     assert b"".join(files.open(file, range(1000, 1_500_000))) == CONTENT[1000:1_500_000]
@@ -202,7 +196,7 @@ def test_a_caller_who_leaves_delays_nobody(
     leaving = files.open(wanted(elsewhere))
     next(iter(leaving))
     leaving.close()
-    wait_for(lambda: kept(tmp_path) == [wanted(elsewhere).sha256])
+    until(lambda: kept(tmp_path) == [wanted(elsewhere).sha256], "the file in the folder")
     assert b"".join(files.open(wanted(elsewhere))) == CONTENT
     assert len(elsewhere.calls) == 1
 
@@ -218,7 +212,7 @@ def test_other_bytes_never_complete(
     with pytest.raises(PyOCIError):
         got.extend(make_files(size=folder).open(file))
     assert len(b"".join(got)) < len(CONTENT)
-    wait_for(lambda: kept(tmp_path) == [])
+    until(lambda: kept(tmp_path) == [], "an empty folder")
 
 
 def test_a_wrong_size_never_completes(files: UpstreamFiles, elsewhere: PackageIndex, tmp_path: Path) -> None:
@@ -226,7 +220,7 @@ def test_a_wrong_size_never_completes(files: UpstreamFiles, elsewhere: PackageIn
     for size in (len(CONTENT) - 1, len(CONTENT) + 1):
         with pytest.raises(PyOCIError):
             b"".join(files.open(wanted(elsewhere, size=size)))
-        wait_for(lambda: kept(tmp_path) == [])
+        until(lambda: kept(tmp_path) == [], "an empty folder")
 
 
 def test_a_download_that_breaks_off_leaves_nothing(
@@ -239,7 +233,7 @@ def test_a_download_that_breaks_off_leaves_nothing(
     )
     with pytest.raises(Unavailable, match="broke off"):
         b"".join(files.open(wanted(elsewhere)))
-    wait_for(lambda: kept(tmp_path) == [])
+    until(lambda: kept(tmp_path) == [], "an empty folder")
     elsewhere.answer = None
     assert b"".join(files.open(wanted(elsewhere))) == CONTENT
 
@@ -264,11 +258,11 @@ def test_upstream_dies_at_any_offset(
         with pytest.raises(PyOCIError):
             got.extend(files.open(file))
         assert CONTENT[:offset].startswith(b"".join(got))
-        wait_for(lambda: kept(tmp_path) == [])
+        until(lambda: kept(tmp_path) == [], "an empty folder")
         elsewhere.answer = None
         assert b"".join(files.open(file)) == CONTENT
         if is_kept:
-            wait_for(partial(_is_kept, tmp_path, file))
+            until(partial(_is_kept, tmp_path, file), "the file in the folder")
             (tmp_path / "files" / file.sha256).unlink()
 
 
@@ -291,13 +285,13 @@ def test_the_folder_is_deleted(files: UpstreamFiles, elsewhere: PackageIndex, tm
 
     elsewhere.answer = None
     assert b"".join(files.open(file)) == CONTENT
-    wait_for(partial(_is_kept, tmp_path, file))
+    until(partial(_is_kept, tmp_path, file), "the file in the folder")
     reading = iter(files.open(file))
     first = next(reading)
     shutil.rmtree(tmp_path / "files")
     assert first + b"".join(reading) == CONTENT
     assert b"".join(files.open(file)) == CONTENT
-    wait_for(partial(_is_kept, tmp_path, file))
+    until(partial(_is_kept, tmp_path, file), "the file in the folder")
 
 
 def test_a_busy_upstream(files: UpstreamFiles, elsewhere: PackageIndex, tmp_path: Path) -> None:
@@ -307,13 +301,13 @@ def test_a_busy_upstream(files: UpstreamFiles, elsewhere: PackageIndex, tmp_path
     answers = iter([Response("busy", 429, {"Retry-After": "0"})])
     elsewhere.answer = lambda _: next(answers, None)
     assert b"".join(files.open(wanted(elsewhere))) == CONTENT
-    wait_for(partial(_is_kept, tmp_path, wanted(elsewhere)))
+    until(partial(_is_kept, tmp_path, wanted(elsewhere)), "the file in the folder")
     (tmp_path / "files" / wanted(elsewhere).sha256).unlink()
     elsewhere.answer = lambda _: Response("busy", 429, {"Retry-After": "3600"})
     with ThreadPoolExecutor(8) as pool:
         refused = [pool.submit(files.open, wanted(elsewhere)) for _ in range(8)]
         assert {type(each.exception(60)) for each in refused} == {Unavailable}
-    wait_for(lambda: kept(tmp_path) == [])
+    until(lambda: kept(tmp_path) == [], "an empty folder")
 
 
 def test_a_file_that_the_disk_changed_is_fetched_again(
@@ -322,7 +316,7 @@ def test_a_file_that_the_disk_changed_is_fetched_again(
     """Its bytes are never complete, and it is removed."""
     file = wanted(elsewhere)
     b"".join(files.open(file))
-    wait_for(lambda: kept(tmp_path) == [file.sha256])
+    until(lambda: kept(tmp_path) == [file.sha256], "the file in the folder")
     (tmp_path / "files" / file.sha256).write_bytes(CONTENT[:-1] + b"!")
     with pytest.raises(ProtocolError):
         b"".join(files.open(file))
@@ -345,7 +339,7 @@ def test_a_full_disk(files: UpstreamFiles, elsewhere: PackageIndex, tmp_path: Pa
     try:
         with pytest.raises(Unavailable, match="broke off"):
             b"".join(files.open(wanted(elsewhere)))
-        wait_for(lambda: kept(tmp_path) == [])
+        until(lambda: kept(tmp_path) == [], "an empty folder")
         assert b"".join(files.open(wanted(elsewhere))) == CONTENT
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -361,7 +355,7 @@ def test_the_folder_keeps_to_its_size(make_files: MakeFiles, elsewhere: PackageI
         elsewhere.add(name, content)
         file = wanted(elsewhere, content, filename=name, url=f"{elsewhere.url}/files/{name}")
         assert b"".join(files.open(file)) == content
-        wait_for(partial(_is_kept, tmp_path, file))
+        until(partial(_is_kept, tmp_path, file), "the file in the folder")
     assert len(kept(tmp_path)) == 2
 
 
@@ -450,4 +444,4 @@ def test_a_refusal_is_said(
     elsewhere.answer = lambda _: Response("no", status)
     with pytest.raises(kind):
         files.open(wanted(elsewhere))
-    wait_for(lambda: kept(tmp_path) == [])
+    until(lambda: kept(tmp_path) == [], "an empty folder")
