@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,11 @@ def _link(file: dict[str, Any]) -> str:
         attributes["data-yanked"] = "" if file["yanked"] is True else file["yanked"]
     spelled = " ".join(f'{key}="{escape(value)}"' for key, value in attributes.items())
     return f"<a {spelled}>{escape(file['filename'])}</a><br>"
+
+
+def ago(hours: float) -> str:
+    """The `upload-time` of a file that was uploaded so many hours before now."""
+    return (datetime.now(UTC) - timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @contextmanager

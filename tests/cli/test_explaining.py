@@ -15,17 +15,16 @@ from pyoci.config import Settings
 from tests.builders import make_wheel
 from tests.cli.conftest import Run, WriteFile
 from tests.serving import served
-from tests.upstreams import PackageIndex, package_index
+from tests.upstreams import PackageIndex, ago, package_index
 
 OLD, NEW = "flask-3.0.0-py3-none-any.whl", "flask-3.1.0-py3-none-any.whl"
 
 
 @pytest.fixture
 def elsewhere() -> Iterator[PackageIndex]:
-    this_morning = (datetime.now(UTC) - timedelta(hours=5)).strftime("%Y-%m-%dT%H:%M:%SZ")
     with package_index() as elsewhere:
         elsewhere.add_wheel("flask", "3.0.0")["yanked"] = "broken"
-        elsewhere.add_wheel("flask", "3.1.0")["upload-time"] = this_morning
+        elsewhere.add_wheel("flask", "3.1.0")["upload-time"] = ago(5)
         yield elsewhere
 
 

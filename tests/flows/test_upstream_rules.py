@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -23,16 +22,12 @@ from tests.flows.test_strangers import CALLERS, FriendlyRegistry
 from tests.flows.test_upstream_files import TestPrivateProjects as PrivateProjects
 from tests.serving import served
 from tests.upstream.test_osv_dump import affected, write
-from tests.upstreams import HTML, PackageIndex, package_index
+from tests.upstreams import HTML, PackageIndex, ago, package_index
 
 INDEX = "/local/acme/"
 PAGE = f"{INDEX}flask/"
 WHEEL, _ = make_wheel("flask", "3.1.0")
 BLOCK = '[[block]]\nprojects = ["{}"]\nreason = "We use quart"\n'
-
-
-def ago(hours: float) -> str:
-    return (datetime.now(UTC) - timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response
 
 from tests.live.clients import Clients
 from tests.live.closed_network import Gate, is_possible
+from tests.live.pyprojects import pyproject
 from tests.live.servers import Port, Server, Servers, start_pyoci
 from tests.upstreams import PackageIndex, package_index
 
@@ -89,11 +90,7 @@ def test_a_locked_project_and_pip(
 ) -> None:
     """uv locks and syncs, and pip installs. The same works again, with empty caches, while PyPI is down."""
     simple = f"{proxy[0].url}/simple/"
-    (tmp_path / "pyproject.toml").write_text(
-        '[project]\nname = "mine"\nversion = "1.0"\nrequires-python = ">=3.11"\n'
-        'dependencies = ["application"]\n'
-        f'[[tool.uv.index]]\nname = "acme"\nurl = "{simple}"\ndefault = true\n'
-    )
+    (tmp_path / "pyproject.toml").write_text(pyproject("uv", simple, "application"))
     refused = closed.refused(
         *(
             "pip",

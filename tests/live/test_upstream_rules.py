@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from tests.live.clients import Clients
 from tests.live.pyprojects import pyproject
 from tests.live.servers import Server, Servers, running_pyoci
-from tests.upstreams import PackageIndex, package_index
+from tests.upstreams import PackageIndex, ago, package_index
 
 WEEK = '[min-age]\nage = "7d"\n'
 REASON = "is withheld by the rule min-age: it was uploaded less than 7d ago"
@@ -20,10 +19,9 @@ REASON = "is withheld by the rule min-age: it was uploaded less than 7d ago"
 @pytest.fixture
 def elsewhere() -> Iterator[PackageIndex]:
     """A package index where somebody has taken over sunshine this morning."""
-    this_morning = (datetime.now(UTC) - timedelta(hours=5)).strftime("%Y-%m-%dT%H:%M:%SZ")
     with package_index() as found:
         found.add_wheel("sunshine", "3.0")
-        found.add_wheel("sunshine", "3.1")["upload-time"] = this_morning
+        found.add_wheel("sunshine", "3.1")["upload-time"] = ago(5)
         yield found
 
 

@@ -99,8 +99,7 @@ def test_a_copy_says_what_upstream_says(
 ) -> None:
     """Its page has the same keys as upstream's, apart from the URL of the provenance, which isn't stored."""
     [entry] = elsewhere.projects["flask"]
-    entry["provenance"] = f"{elsewhere.url}/files/{FLASK}.provenance"
-    elsewhere.contents[f"{FLASK}.provenance"] = PROVENANCE
+    elsewhere.add_provenance(entry, PROVENANCE)
     assert copies.keep(wanted(elsewhere), files) == "stored"
     for each in (copies, make_copies()):
         page = each.page("flask")
