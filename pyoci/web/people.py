@@ -24,6 +24,7 @@ from pyoci.simple_api.model import Page
 from pyoci.store.models import ForeignPage, Namespace, ProjectPage, Root
 from pyoci.upstream.client import UpstreamPage
 from pyoci.web import answers, finding, negotiation, rendering, roots
+from pyoci.web.addresses import SIMPLE
 from pyoci.web.context import ResolvedRequest, locate, site
 
 HTML = "text/html; charset=utf-8"
@@ -198,7 +199,7 @@ def _place(found: finding.Found) -> Place:
     resolved, name = found.resolved, found.project.name
     above = 1 if found.version is None else 2
     segments = _below().split("/")[:-above]
-    if segments[-1:] == ["+simple"]:
+    if segments[-1:] == [SIMPLE]:
         segments.pop()
         above += 1
     page = "" if isinstance(found.page, ForeignPage) else _registry_page(found.project.namespace, name)
