@@ -181,9 +181,7 @@ def _telemetry(settings: Settings, log: Log) -> Telemetry:
     try:
         directory = ServerDirectory(_MEMORY if os.access(_MEMORY, os.W_OK) else None)
     except OSError as exc:
-        raise WrongSettings(
-            f"PyOCI can't start with these settings:\n  PYOCI_METRICS: no directory for them: {exc.strerror}"
-        ) from exc
+        raise WrongSettings.of_server(f"PYOCI_METRICS: no directory for them: {exc.strerror}") from exc
     return Telemetry(otlp, prometheus_metrics(directory.path), threads=settings.threads, kept=directory)
 
 
@@ -231,9 +229,7 @@ def _htpasswd(settings: Settings) -> Htpasswd | None:
     try:
         return Htpasswd(settings.embedded_htpasswd)
     except ValueError as exc:
-        raise WrongSettings(
-            f"PyOCI can't start with these settings:\n  PYOCI_EMBEDDED_HTPASSWD: {exc}"
-        ) from exc
+        raise WrongSettings.of_server(f"PYOCI_EMBEDDED_HTPASSWD: {exc}") from exc
 
 
 def _upstream(
@@ -282,7 +278,7 @@ def _filtered(settings: Settings, upstream: Upstream | None, events: Events) -> 
             malware = OsvDump(settings.osv_dump, events=events)
     except (ValueError, OSError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else exc
-        raise WrongSettings(f"PyOCI can't start with these settings:\n  {name}: {reason}") from exc
+        raise WrongSettings.of_server(f"{name}: {reason}") from exc
     known = malware.projects if malware is not None else None
     events.info("upstream", "rules are in force", mode=rules.current()[0].mode, malware=known)
     return FilteredUpstream(upstream, rules, malware, events=events)
@@ -297,9 +293,8 @@ def _folder(settings: Settings) -> Folder | None:
     try:
         folder.make()
     except OSError as exc:
-        raise WrongSettings(
-            "PyOCI can't start with these settings:\n"
-            f"  PYOCI_UPSTREAM_FILES_DIR: {exc.strerror}; expected a directory that can be written"
+        raise WrongSettings.of_server(
+            f"PYOCI_UPSTREAM_FILES_DIR: {exc.strerror}; expected a directory that can be written"
         ) from exc
     return folder
 
@@ -349,9 +344,8 @@ def _backend(settings: Settings, events: Events) -> Backend:
         backend = address.open_backend(settings.cache, events, key=settings.cache_key)
         _try_out(backend, events)
     except OSError as exc:
-        raise WrongSettings(
-            "PyOCI can't start with these settings:\n"
-            f"  PYOCI_CACHE_URL: no directory for it: {exc.strerror}; expected one that can be written"
+        raise WrongSettings.of_server(
+            f"PYOCI_CACHE_URL: no directory for it: {exc.strerror}; expected one that can be written"
         ) from exc
     return backend
 
@@ -393,6 +387,4 @@ def _embedded(settings: Settings, htpasswd: Htpasswd | None, events: Events) -> 
     try:
         return create_registry_app(settings.embedded, htpasswd=htpasswd, local_only=False, events=events)
     except OSError as exc:
-        raise WrongSettings(
-            f"PyOCI can't start with these settings:\n  PYOCI_EMBEDDED: {settings.embedded}: {exc.strerror}"
-        ) from exc
+        raise WrongSettings.of_server(f"PYOCI_EMBEDDED: {settings.embedded}: {exc.strerror}") from exc

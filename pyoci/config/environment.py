@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from pyoci.errors import PyOCIError
 
@@ -20,6 +20,11 @@ Unset = TypeVar("Unset")
 
 class WrongSettings(Exception):
     """The environment can't be used. The message has a line for each mistake."""
+
+    @classmethod
+    def of_server(cls, *mistakes: str) -> Self:
+        """A server can't start because of these mistakes."""
+        return cls("PyOCI can't start with these settings:\n  " + "\n  ".join(mistakes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ class Settings(serving.ServerSettings, upstream.UpstreamSettings, packages.Packa
         settings = cls(**reader.values(), warnings=())
         mistakes = [*reader.mistakes, *_contradictions(settings)]
         if mistakes:
-            raise WrongSettings("PyOCI can't start with these settings:\n  " + "\n  ".join(mistakes))
+            raise WrongSettings.of_server(*mistakes)
         return replace(settings, warnings=(*reader.warnings, *_doubts(settings), *reader.unknown()))
 
 
