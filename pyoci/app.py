@@ -257,12 +257,7 @@ def _waiting(settings: Settings) -> int:
 
 def _filtered(settings: Settings, upstream: Upstream | None, events: Events) -> FilteredUpstream | None:
     """Upstream as the rules allow it; None if there are no rules."""
-    sources = {
-        "PYOCI_UPSTREAM_RULES": settings.upstream_rules,
-        "PYOCI_UPSTREAM_MIN_AGE": settings.upstream_min_age,
-        "PYOCI_OSV_DUMP": settings.osv_dump,
-    }
-    name = next((name for name, value in sources.items() if value is not None), None)
+    name = next(iter(settings.rule_variables), None)
     if upstream is None or name is None:
         return None
     circumstances = Circumstances(

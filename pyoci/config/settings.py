@@ -40,13 +40,8 @@ def _contradictions(settings: Settings) -> Iterator[str]:
     if settings.upstream_store_credentials is not None and settings.upstream_store is None:
         yield "PYOCI_UPSTREAM_STORE_CREDENTIALS is set without PYOCI_UPSTREAM_STORE; expected both"
     if settings.upstream is None:
-        for name, value in (
-            ("PYOCI_UPSTREAM_RULES", settings.upstream_rules),
-            ("PYOCI_UPSTREAM_MIN_AGE", settings.upstream_min_age),
-            ("PYOCI_OSV_DUMP", settings.osv_dump),
-        ):
-            if value is not None:
-                yield f"{name} is set without PYOCI_UPSTREAM_INDEX; expected both"
+        for name in settings.rule_variables:
+            yield f"{name} is set without PYOCI_UPSTREAM_INDEX; expected both"
     if settings.cache.kind == "memory" and settings.workers > 1:
         yield (
             f"PYOCI_CACHE_URL: memory:// serves one process, and {settings.workers} are configured; "

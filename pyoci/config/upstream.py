@@ -60,6 +60,16 @@ def _store(reader: Reader) -> ShortUrl | None:
 class UpstreamSettings:
     """The settings of upstream: its address, its files, the rules for them, and what never comes from it."""
 
+    @property
+    def rule_variables(self) -> tuple[str, ...]:
+        """The variables that are set and make rules for upstream's files."""
+        values = {
+            "PYOCI_UPSTREAM_RULES": self.upstream_rules,
+            "PYOCI_UPSTREAM_MIN_AGE": self.upstream_min_age,
+            "PYOCI_OSV_DUMP": self.osv_dump,
+        }
+        return tuple(name for name, value in values.items() if value is not None)
+
     upstream: UpstreamAddress | None = combined(
         _upstream,
         Variable(
