@@ -23,12 +23,19 @@ UPLOAD = {":action": "file_upload", "protocol_version": "1", "name": "acme-tool"
 
 
 @pytest.fixture(scope="module")
-def service() -> Iterator[VulnerabilityService]:
+def shared_service() -> Iterator[VulnerabilityService]:
     """It knows a vulnerability of a public project. Somebody has given it one of a private name as well."""
     with vulnerability_service() as service:
         service.add("sunshine", BUG)
         service.add("acme-tool", "GHSA-2222-2222-2222")
         yield service
+
+
+@pytest.fixture
+def service(shared_service: VulnerabilityService) -> Iterator[VulnerabilityService]:
+    """The service, which answers again after each test."""
+    yield shared_service
+    shared_service.answer = None
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +47,10 @@ def elsewhere() -> Iterator[PackageIndex]:
 
 @pytest.fixture(scope="module")
 def relay(
-    servers: Servers, ports: Callable[[str], Port], service: VulnerabilityService, elsewhere: PackageIndex
+    servers: Servers,
+    ports: Callable[[str], Port],
+    shared_service: VulnerabilityService,
+    elsewhere: PackageIndex,
 ) -> Server:
     """Its registry needs a password, and has acme-tool, which requires sunshine."""
     settings = {
@@ -48,7 +58,7 @@ def relay(
         "PYOCI_EMBEDDED_HTPASSWD": str(htpasswd(servers.folder / "audited.htpasswd", **dict([WRITER]))),
         "PYOCI_DEFAULT_INDEX": "local/acme",
         "PYOCI_UPSTREAM_INDEX": elsewhere.simple,
-        "PYOCI_OSV_URL": service.url,
+        "PYOCI_OSV_URL": shared_service.url,
         "WEB_CONCURRENCY": "2",
     }
     server = start_pyoci(servers, "audited", ports("audited"), **settings)
