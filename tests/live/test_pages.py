@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import io
 import shlex
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, HttpCredentials, Page, sync_playwright
 
 from pyoci.app import create_app
 from pyoci.config import Settings
@@ -21,7 +20,8 @@ from tests.live.clients import Clients
 from tests.live.conftest import ENVIRONMENTS, WRITER
 from tests.live.indexes import PackageIndex
 from tests.live.programs import find
-from tests.live.servers import Port, Server
+from tests.live.servers import Server
+from tests.serving import served
 
 pytestmark = pytest.mark.live("chromium")
 
@@ -284,7 +284,7 @@ def test_a_hostile_package(visited: Visit, index: PackageIndex) -> None:
     """It can't run, load, frame, style or leave this page, whatever its fields hold."""
     page = visited.page
     page.goto(f"{index.url}hostile/")
-    page.wait_for_timeout(300)
+    page.wait_for_timeout(300)  # a script, a refresh or an image would have started by then
     assert page.url == f"{index.url}hostile/"
     assert page.evaluate("typeof hacked") == "undefined"
     for tag in (
@@ -353,33 +353,24 @@ document.getElementById("form").submit();
 </script>"""
 
 
-class _Attacker(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.end_headers()
-        self.wfile.write(_ATTACKER.format(url=self.path.partition("?")[2]).encode())
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+def _attacker(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    """The page of another site. Its query is the URL of the index that it attacks."""
+    start_response("200 OK", [("Content-Type", "text/html")])
+    return [_ATTACKER.format(url=environ["QUERY_STRING"]).encode()]
 
 
 def test_a_page_of_another_site_writes_nothing(browser: Browser, index: PackageIndex) -> None:
     """The browser would send its credentials along. PyOCI refuses by Origin and Sec-Fetch-Site."""
-    port = Port()
-    port.close()
-    with ThreadingHTTPServer(("127.0.0.1", port.number), _Attacker) as attacker:
-        threading.Thread(target=attacker.serve_forever, daemon=True).start()
-        with browser.new_context(http_credentials={"username": "me", "password": "secret"}) as context:
-            page = context.new_page()
-            statuses: list[int] = []
-            page.on("response", lambda answer: statuses.append(answer.status))
-            page.goto(f"{index.url}hello-world/")  # the browser knows the credentials now
-            for origin in ("localhost", "127.0.0.1"):
-                page.goto(f"http://{origin}:{port.number}/?{index.url}")
-                page.evaluate("window.done")
-                page.wait_for_load_state()
-        attacker.shutdown()
+    login: HttpCredentials = {"username": "me", "password": "secret"}
+    with served(_attacker) as attacker, browser.new_context(http_credentials=login) as context:
+        page = context.new_page()
+        statuses: list[int] = []
+        page.on("response", lambda answer: statuses.append(answer.status))
+        page.goto(f"{index.url}hello-world/")  # the browser knows the credentials now
+        for origin in (attacker, attacker.replace("127.0.0.1", "localhost")):
+            page.goto(f"{origin}/?{index.url}")
+            page.evaluate("window.done")
+            page.wait_for_load_state()
     assert 403 in statuses
     assert index.get("planted/").status_code == 404
     assert "hello_world-1.2.0.tar.gz" in index.filenames("hello-world")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import time
 import uuid
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from tests.live.clients import Clients
 from tests.live.conftest import WRITER
 from tests.live.servers import Server, Servers, running_pyoci
 from tests.upstreams import package_index
+from tests.waiting import until
 
 pytestmark = pytest.mark.live("docker-registry", "pip", "uv")
 INSTALLED = ["crunch==2.0", "plain==1.0", "sunshine==3.1"]
@@ -65,10 +65,11 @@ def test_installed_again_without_upstream(
             index = f"{first.url}/local/acme/"
             python = clients.new_environment("first-environment")
             clients.run("pip", "--python", python, "install", "--no-cache-dir", "-i", index, "sunshine")
-            deadline = time.monotonic() + 60
-            while stored(f"{first.url}/guarded/{namespace}/") != ["crunch", "plain", "sunshine"]:
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
+            until(
+                lambda: stored(f"{first.url}/guarded/{namespace}/") == ["crunch", "plain", "sunshine"],
+                "the copies",
+                pause=0.2,
+            )
             log = first.log.read_text()
     with running_pyoci(
         servers, "store", **settings, PYOCI_UPSTREAM_FILES_DIR=str(tmp_path / "second")
