@@ -144,11 +144,14 @@ def test_an_audit_without_a_password(
 
 
 @pytest.mark.live("uv")
-def test_an_audit_names_an_adverse_status(clients: Clients, relay: Server, project: Path) -> None:
-    """uv reads it from the project's page."""
+def test_an_audit_names_an_adverse_status(
+    clients: Clients, relay: Server, service: VulnerabilityService, project: Path
+) -> None:
+    """uv reads it from the project's page. The private name reaches nobody."""
     page, reason = f"{relay.url}/simple/acme-tool/", "replaced by acme-tools"
     for status in ("deprecated", "active"):
         change = {"status": status, "reason": reason}
         assert requests.patch(page, json=change, auth=WRITER, timeout=60).status_code == 200
         output = " ".join(uv_audit(clients, relay, project).output.split())
+        assert "acme-tool" not in service.names()
         assert ("deprecated" in output and reason in output) is (status == "deprecated"), output
