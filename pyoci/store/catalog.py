@@ -159,6 +159,12 @@ class Catalog:
         refusal.message = "; ".join(dict.fromkeys(each.message for each in refusals))
         raise refusal
 
+    def is_in_use(self, namespace: Namespace, caller: Credentials) -> bool:
+        """Whether the registry lists anything in a namespace to this caller. Raises the error of a list that
+        fails.
+        """
+        return self._roots.projects_if_in_use(namespace, caller) is not None
+
     def _sources(self, namespace: Namespace, caller: Credentials) -> Iterator[tuple[ListSource, _Read]]:
         """The sources of a list, and functions that read it, in the order in which they are tried."""
         yield ListSource.CATALOG, lambda: self._roots.projects(namespace, caller)

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Self
 from urllib.parse import unquote
 
 from pyoci.distributions.filenames import SDIST_ENDINGS, Version, read_version
-from pyoci.errors import NotFound
+from pyoci.distributions.names import ProjectName
+from pyoci.errors import InvalidRequest, NotFound
 from pyoci.oci.registries import DEFAULT, RESERVED, ShortUrls, could_be_a_host
 
 EXPECTED = "/<registry>/<namespace>/ or /<registry>/<namespace>/<project>/"
@@ -38,6 +40,9 @@ SERVED = (".whl", *SDIST_ENDINGS)
 PROBED = frozenset({"_", ".well-known", "favicon.ico", "robots.txt"})
 
 _URL = re.compile(r"(https?):/{0,2}([^/]+)/?", re.IGNORECASE)
+# Versions, also those that PEP 440 doesn't allow; and the names of files, of their signatures and hashes.
+_LIKE_A_VERSION = re.compile(r"v?[0-9]+(?:[._]|-[0-9])", re.IGNORECASE)
+_LIKE_A_FILE = re.compile(rf".*(?:{'|'.join(map(re.escape, SERVED))})(?:\.\w+)*", re.IGNORECASE)
 
 
 class NoRegistry(NotFound):
@@ -145,9 +150,26 @@ class IndexAddress:
     @property
     def may_go_upstream(self) -> bool:
         """Whether upstream may be asked for the project at this address. It may not at `<index>/simple/`,
-        which clients use as a root.
+        which clients use as a root, nor for the name of a file, which contains the name of its project.
         """
-        return self.below is not None or not self._is_alias({ALIAS})
+        last = (self.below or self.segments or ("",))[-1]
+        return not self._is_alias({ALIAS}) and _LIKE_A_FILE.fullmatch(last) is None
+
+    @property
+    def may_be_in_project(self) -> bool:
+        """Whether the last segment looks like a version or a file of a project whose name is the segment
+        before. That segment may also be a namespace, and the last one a project in it.
+        """
+        if self.below is not None or len(self.segments) < 3:
+            return False
+        above, last = self.segments[-2:]
+        if _LIKE_A_VERSION.match(last) or read_version(last) is not None:
+            return True
+        with suppress(InvalidRequest):
+            beginning = f"{ProjectName.parse(above)}-"
+            name = ProjectName.parse(last).normalized
+            return name.startswith(beginning) and name.removeprefix(beginning)[0].isdecimal()
+        return False  # it is no name, so it is sent nowhere
 
     @property
     def shadowed_project(self) -> tuple[str, str] | None:

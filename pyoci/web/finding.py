@@ -165,7 +165,7 @@ def _look_up(project: ResolvedProject, resolved: ResolvedRequest) -> ProjectPage
         resolved.leave_path(f"{project.namespace.path}/{project.name}")
     shadowed = resolved.shadowed()
     if shadowed is None:
-        return _ask_store(project, resolved, ask_upstream=resolved.address.may_go_upstream)
+        return _ask_store(project, resolved, ask_upstream=_may_go_upstream(project, resolved))
     try:
         return _ask_store(project, resolved, ask_upstream=False)
     except PyOCIError:
@@ -175,6 +175,16 @@ def _look_up(project: ResolvedProject, resolved: ResolvedRequest) -> ProjectPage
         if absence is None:
             raise
     return _ask_store(replace(project, absence=absence), resolved, ask_upstream=True)
+
+
+def _may_go_upstream(project: ResolvedProject, resolved: ResolvedRequest) -> bool:
+    """Whether upstream may be asked for the project at this address. If the last segment may be a version or
+    a file of another project, it may only if the registry lists a namespace in which it can be a project.
+    """
+    address = resolved.address
+    if not (site().upstream and address.may_be_in_project and project.absence is None):
+        return address.may_go_upstream
+    return address.may_go_upstream and site().store.catalog.is_in_use(project.namespace, resolved.caller)
 
 
 def _ask_store(

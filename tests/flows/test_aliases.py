@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urljoin
 
 import pytest
@@ -204,3 +205,62 @@ class TestOwnAddress:
         upload(client)
         answer = upload(client, url=f"{INDEX}hello-world/+simple/")
         assert answer.text.endswith(" in local/acme/hello-world/hello_world")
+
+
+INSIDE = [
+    "99.0/",
+    "99.0/json",
+    "v99/",
+    "2026/",
+    "1.0-acme.3/",
+    "1.x/",
+    "1-0-acme/",
+    "acme-tool-99.0/",
+    "acme_tool-99.0-py2.7.egg/",
+    "acme_tool-99.0.tar.gz/",
+    "acme_tool-99.0.tar.gz.asc/",
+    "99.0/+0123456789abcdef/acme_tool-99.0.tar.gz",
+]
+
+
+@pytest.mark.parametrize("path", INSIDE)
+@pytest.mark.parametrize("index", [INDEX, ALIAS])
+def test_what_is_inside_a_project_is_no_name_for_upstream(
+    make_client: MakeClient, elsewhere: PackageIndex, tmp_path: Path, index: str, path: str
+) -> None:
+    """A version or a file of a private project, before its publication and after it. The address could also
+    be that of a project in a namespace.
+    """
+    client = make_client(
+        PYOCI_UPSTREAM_INDEX=elsewhere.simple,
+        PYOCI_UPSTREAM_FILES="proxy",
+        PYOCI_UPSTREAM_FILES_DIR=str(tmp_path / "files"),
+    )
+    assert client.get(f"{index}acme-tool/{path}").status_code == 404
+    wheel, content = make_wheel("acme-tool")
+    assert upload(client, wheel, content).status_code == 200
+    assert client.get(f"{index}acme-tool/{path}").status_code == 404
+    assert elsewhere.calls == []
+
+
+def test_a_project_whose_name_looks_like_a_version(make_client: MakeClient, elsewhere: PackageIndex) -> None:
+    """Upstream is asked for it where its address has no other meaning, or if the registry lists the namespace
+    that it would be in.
+    """
+    client = make_client(PYOCI_UPSTREAM_INDEX=elsewhere.simple, PYOCI_INDEXES="team=local/acme/team")
+    elsewhere.add_wheel("v20", "1.0")
+    for address in (INDEX, ALIAS, f"{INDEX}team/+simple/", f"{INDEX}team/simple/", "/team/"):
+        assert origin(client, f"{address}v20/") == "upstream", address
+    asked = len(elsewhere.calls)
+    assert client.get(f"{INDEX}team/v20/").status_code == 404
+    assert len(elsewhere.calls) == asked
+    assert upload(client, url=f"{INDEX}team/").status_code == 200
+    assert origin(client, f"{INDEX}team/v20/") == "upstream"
+
+
+def test_the_name_of_a_file_is_no_project(client: FlaskClient, elsewhere: PackageIndex) -> None:
+    """Also where its address has no other meaning."""
+    for address in (INDEX, ALIAS, f"{INDEX}+simple/"):
+        assert client.get(f"{address}acme-tool-1.0.tar.gz/").status_code == 404
+        assert client.get(f"{address}acme_tool-1.0-py3-none-any.whl.asc/").status_code == 404
+    assert elsewhere.calls == []
