@@ -253,7 +253,11 @@ def _read_package(package: dict[str, object]) -> tuple[str, str] | None:
 
 
 def _checked(name: str, version: str, token: str) -> Query | None:
-    """The query with its name and version normalised; None if there can't be such a project or version."""
+    """The query with its name and version normalised; None if there can't be such a project or version.
+
+    A local version (`1.0+acme.3`) is asked about as the public one: PyPI has no local versions, and a label
+    may have private words.
+    """
     try:
         project = ProjectName.parse(name)
     except InvalidRequest:
@@ -263,7 +267,7 @@ def _checked(name: str, version: str, token: str) -> Query | None:
         return None
     if not _TOKEN.fullmatch(token):
         raise InvalidRequest("a page_token has other characters than those of a service's answer")
-    return Query(project.normalized, "" if known is None else str(known), token)
+    return Query(project.normalized, "" if known is None else known.public, token)
 
 
 def _text(value: object, limit: int) -> str:

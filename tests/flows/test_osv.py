@@ -143,7 +143,7 @@ def test_what_is_not_sent(client: FlaskClient, service: VulnerabilityService, on
     [
         (purl("pkg:pypi/flask@1.0"), "1.0"),
         (purl("pkg:pypi/flask", version="1.0"), "1.0"),
-        (purl("pkg:pypi/FLASK@1.0%2Blocal?file=secret"), "1.0+local"),
+        (purl("pkg:pypi/FLASK@1.0%2Blocal?file=secret"), "1.0"),
         (query(version=None), None),
     ],
 )
@@ -155,6 +155,17 @@ def test_other_forms_of_a_query(
     [sent] = service.bodies[0]["queries"]
     assert sent["package"] == {"name": "flask", "ecosystem": "PyPI"}
     assert sent.get("version") == version
+
+
+@pytest.mark.parametrize("spelled", ["1.0+acme.3", "v1.0+Acme-Secret_3", "1.0+cu121"])
+def test_a_local_version_is_asked_about_as_the_public_one(
+    client: FlaskClient, service: VulnerabilityService, spelled: str
+) -> None:
+    """A local label may have private words, and PyPI has no versions with one. The answer counts for both."""
+    assert results(batch(client, query(version="1.0"), query(version=spelled))) == [FOUND, FOUND]
+    assert client.post(f"{INDEX}+osv/v1/query", json=query(version=spelled)).get_json()["vulns"]
+    sent = [*service.bodies[0]["queries"], *service.bodies[1:]]
+    assert {each["version"] for each in sent} == {"1.0"}
 
 
 def test_a_name_that_is_also_a_version(client: FlaskClient, service: VulnerabilityService) -> None:
