@@ -20,6 +20,7 @@ from pyoci.cache.directory import ServerDirectory
 from pyoci.config import Settings, WrongSettings
 from pyoci.copies import FindLogin, store_namespace, stored_copies
 from pyoci.embedded import (
+    Describe,
     Htpasswd,
     body_limit,
     create_blueprint,
@@ -99,7 +100,6 @@ def create_app(
     upstream = _upstream(settings, transport, backend, kept, events)
     rules = _filtered(settings, upstream, events)
     store = _store(settings, gateway, known, sleep, rules or upstream)
-    app = _flask(settings, htpasswd, events)
     site = context.Site(
         store=store,
         registries=settings.registries,
@@ -119,6 +119,7 @@ def create_app(
         log_user=settings.log_user,
         record_publisher=settings.record_publisher,
     )
+    app = _flask(settings, htpasswd, events, site.facts_of)
     blueprints.register(app, site)
     app.extensions[WORKER] = _for_worker(settings, site, transport.bulkheads)
     app.wsgi_app = transport.bulkheads.scoped(app.wsgi_app)  # type: ignore[method-assign, assignment]
@@ -132,12 +133,14 @@ def _with_warnings(log: Log, settings: Settings) -> Log:
     return log
 
 
-def _flask(settings: Settings, htpasswd: Htpasswd | None, events: Events) -> Flask:
+def _flask(settings: Settings, htpasswd: Htpasswd | None, events: Events, describe: Describe) -> Flask:
     """Serves the embedded registry at /v2/, if there is one and other URLs than short ones are served."""
     app = Flask("pyoci", static_folder=None)
     if settings.embedded is not None and not settings.short_urls.alone:
         app.register_blueprint(
-            create_blueprint(settings.embedded, htpasswd=htpasswd, local_only=True, events=events)
+            create_blueprint(
+                settings.embedded, htpasswd=htpasswd, local_only=True, events=events, describe=describe
+            )
         )
     return app
 

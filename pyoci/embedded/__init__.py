@@ -6,12 +6,13 @@ decide who has access; `identity` names the registry; `body_limit` limits reques
 """
 
 from pyoci.embedded.access import Htpasswd, refusal_for_remote_peer
-from pyoci.embedded.blueprint import body_limit, create_blueprint, create_registry_app
+from pyoci.embedded.blueprint import Describe, body_limit, create_blueprint, create_registry_app
 from pyoci.embedded.garbage import Collected, gc, remove_expired_uploads
 from pyoci.embedded.storage import identity
 
 __all__ = [
     "Collected",
+    "Describe",
     "Htpasswd",
     "body_limit",
     "create_blueprint",

@@ -98,8 +98,10 @@ class Manifests:
             self._renew_tagged(folder, before, tag)
             self.update_index(folder, lambda index: index.with_manifest(entry))
 
-    def delete(self, folder: RepositoryFolder, reference: Reference) -> None:
-        """Remove a tag, or a manifest and all its tags. Raises Refusal if there is none; Busy."""
+    def delete(self, folder: RepositoryFolder, reference: Reference) -> Digest:
+        """Remove a tag, or a manifest and all its tags. Returns the digest of the manifest. Raises Refusal if
+        there is none; Busy.
+        """
         entry = self.entry(folder, reference)
         with folder.lock():
             if isinstance(reference, Tag):
@@ -108,6 +110,7 @@ class Manifests:
             else:
                 removed = frozenset({str(entry.digest)})
                 self.update_index(folder, lambda index: index.without_manifests(removed))
+        return entry.digest
 
     def update_index(
         self, folder: RepositoryFolder, update: Callable[[RepositoryIndex], RepositoryIndex]

@@ -83,8 +83,8 @@ def push_manifest(registry: EmbeddedRegistry, folder: RepositoryFolder, referenc
 
 
 def delete_manifest(registry: EmbeddedRegistry, folder: RepositoryFolder, reference: Reference) -> Response:
-    registry.manifests.delete(folder, reference)
-    return Response(status=202)
+    digest = registry.manifests.delete(folder, reference)
+    return Response(status=202, headers={"Docker-Content-Digest": str(digest)})
 
 
 def pull_blob(registry: EmbeddedRegistry, folder: RepositoryFolder, digest: Digest) -> Response:
@@ -116,7 +116,7 @@ def delete_blob(registry: EmbeddedRegistry, folder: RepositoryFolder, digest: Di
         raise Refusal("UNSUPPORTED", "this is a manifest, not a blob; delete it below manifests/")
     if not registry.blobs.delete(folder, digest):
         raise _unknown_blob(folder, digest)
-    return Response(status=202)
+    return Response(status=202, headers={"Docker-Content-Digest": str(digest)})
 
 
 def begin_upload(registry: EmbeddedRegistry, folder: RepositoryFolder) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _PATH_LIMIT = 500  # characters
 _NAME_LIMIT = 255  # characters of a user's, project's or file's name
 _HASHES = 1000  # of the files of a version that is yanked or deleted
+_PRODUCT = re.compile(r"[A-Za-z0-9._+-]{1,60}(?:/[A-Za-z0-9._+-]{1,60})?")  # the first of a User-Agent
 
 
 class RequestLog:
@@ -93,22 +95,26 @@ class RequestLog:
 
 
 def _audited(record: _RequestRecord, audit: Mapping[str, Any]) -> dict[str, Any]:
-    """The audit line of a request that was to change something. `audit` is what the web package knows."""
+    """The audit line of a request that was to change something. `audit` is what `web` or `embedded` knows."""
     environ = record.environ
+    client = _PRODUCT.match(environ.get("HTTP_USER_AGENT", ""))
     registry, error = environ.get("pyoci.registry"), str(environ.get("pyoci.error", ""))
     done, refused = record.status < 400, error.partition(":")[0] or str(record.status)
     facts = {
         "action": audit["action"],
         "registry": None if registry is None else str(registry),
-        "repository": audit.get("repository") or environ.get("pyoci.path"),
+        "repository": _cut(audit.get("repository") or environ.get("pyoci.path")),
         "file": _cut(environ.get("pyoci.file")),
+        "kind": audit.get("kind"),
+        "tag": _cut(audit.get("tag")),
+        "digest": _cut(audit.get("digest")),
         "sha256": list(audit.get("sha256") or ())[:_HASHES],
         "status": audit.get("status"),
         "reason": audit.get("reason"),
         "result": "done" if done else refused,
         "user": _cut(environ.get("pyoci.user")),
         "caller": environ.get("pyoci.caller"),
-        "client": audit.get("client"),
+        "client": client and client[0],
     }
     return {name: fact for name, fact in facts.items() if fact}
 

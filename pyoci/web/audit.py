@@ -4,7 +4,6 @@ the request has ended, whatever became of it.
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 
 from flask import request
@@ -22,15 +21,13 @@ _ACTIONS = {
     "changes.delete": "delete",
     "changes.refuse_change": "delete",
 }
-_PRODUCT = re.compile(r"[A-Za-z0-9._+-]{1,60}(?:/[A-Za-z0-9._+-]{1,60})?")
 
 
 def begin() -> None:
     """Note that this request is to change something, if it is."""
     action = _ACTIONS.get(request.endpoint or "")
     if action is not None:
-        client = _PRODUCT.match(request.headers.get("User-Agent", ""))
-        request.environ["pyoci.audit"] = {"action": action, "client": client and client[0]}
+        request.environ["pyoci.audit"] = {"action": action}
         if request.method == "PATCH" and action == "delete":
             note(action="yank")
 

@@ -110,6 +110,11 @@ class Site:
             return QUERIES_BODY
         return self.max_body if method == "POST" else SMALL_BODY
 
+    def facts_of(self, caller: Credentials) -> dict[str, str | None]:
+        """What the log may say about a caller, as keys of the environ."""
+        user = {"pyoci.user": user_of(caller)} if self.log_user else {}
+        return {"pyoci.caller": fingerprint(caller, self.key)[:16], **user}
+
     def registry_of(self, path: str) -> str:
         """The host of the registry that a request for a path needs, "" if it needs none. The path is as the
         request has it: with escapes, and below `self.path`.
@@ -248,9 +253,7 @@ def resolve(path: str, *, fresh: bool = False) -> ResolvedRequest:
     caller = parse_authorization(header, site().bearer_username)
     if isinstance(caller, Anonymous):
         caller = site().lend(registry, environ)
-    environ["pyoci.caller"] = fingerprint(caller, site().key)[:16]
-    if site().log_user:
-        environ["pyoci.user"] = user_of(caller)
+    environ |= site().facts_of(caller)
     return ResolvedRequest(registry, address, caller, fresh)
 
 

@@ -7,8 +7,9 @@ import io
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import bcrypt
 import pytest
 from flask.testing import FlaskClient
 
@@ -194,6 +195,110 @@ def test_odd_clients(client: FlaskClient, lines: Lines, agent: str) -> None:
     (line,) = audited(lines)
     assert len(line.get("client", "")) <= 121
     assert line.get("client", "").isascii()
+
+
+class TestOCIAPI:
+    """What other programs write through the OCI API of the embedded registry."""
+
+    CONFIG = b"{}"
+    MANIFEST: ClassVar[dict[str, Any]] = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "artifactType": "application/x-test",
+        "config": {
+            "mediaType": "application/vnd.oci.empty.v1+json",
+            "digest": f"sha256:{hashlib.sha256(CONFIG).hexdigest()}",
+            "size": len(CONFIG),
+        },
+        "layers": [],
+    }
+    URL = "/v2/acme/image"
+
+    def push(self, client: FlaskClient, **settings: Any) -> tuple[str, str]:
+        """Returns the digests of the blob and the manifest."""
+        blob = self.MANIFEST["config"]["digest"]
+        opened = client.post(f"{self.URL}/blobs/uploads/", **settings)
+        client.patch(opened.location, data=self.CONFIG, **settings)
+        client.put(f"{opened.location}?digest={blob}", **settings)
+        content, media_type = json.dumps(self.MANIFEST).encode(), self.MANIFEST["mediaType"]
+        client.put(f"{self.URL}/manifests/1.0", data=content, content_type=media_type, **settings)
+        return blob, f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+    def test_each_write_has_a_line(self, client: FlaskClient, lines: Lines) -> None:
+        """With who, what, digest and result. What only reads, or opens an upload session, has none."""
+        headers = {**basic("alice:secret"), "User-Agent": "skopeo/1.18 (linux)"}
+        blob, manifest = self.push(client, headers=headers)
+        client.head(f"{self.URL}/manifests/1.0", headers=headers)
+        client.post(f"/v2/acme/other/blobs/uploads/?mount={blob}&from=acme/image", headers=headers)
+        client.post(f"/v2/acme/other/blobs/uploads/?digest={blob}", data=self.CONFIG, headers=headers)
+        client.delete(f"/v2/acme/other/blobs/{blob}", headers=headers)
+        client.delete(f"{self.URL}/manifests/1.0", headers=headers)
+        client.delete(f"{self.URL}/manifests/{manifest}", headers=headers)
+        who = {"result": "done", "user": "alice", "client": "skopeo/1.18"}
+        image, other = {"repository": "acme/image", **who}, {"repository": "acme/other", **who}
+        assert [
+            {key: value for key, value in line.items() if key not in {*DIFFERS, *REGISTRY}}
+            for line in audited(lines)
+        ] == [
+            {"action": "push", "kind": "blob", "digest": blob, **image},
+            {"action": "push", "kind": "manifest", "tag": "1.0", "digest": manifest, **image},
+            {"action": "push", "kind": "blob", "digest": blob, **other},
+            {"action": "push", "kind": "blob", "digest": blob, **other},
+            {"action": "delete", "kind": "blob", "digest": blob, **other},
+            {"action": "delete", "kind": "manifest", "tag": "1.0", "digest": manifest, **image},
+            {"action": "delete", "kind": "manifest", "digest": manifest, **image},
+        ]
+        assert {len(line["caller"]) for line in audited(lines)} == {16}
+        assert {line["registry"] for line in audited(lines)} == {"local"}
+
+    @pytest.mark.parametrize(
+        ("method", "path", "expected"),
+        [
+            ("POST", "blobs/uploads/", {"action": "push", "kind": "blob"}),
+            ("PUT", "manifests/1.0", {"action": "push", "kind": "manifest", "tag": "1.0"}),
+            ("DELETE", "manifests/1.0", {"action": "delete", "kind": "manifest", "tag": "1.0"}),
+            ("DELETE", "blobs/sha256:0", {"action": "delete", "kind": "blob", "digest": "sha256:0"}),
+        ],
+    )
+    def test_refused_writes(
+        self,
+        make_client: MakeClient,
+        lines: Lines,
+        tmp_path: Path,
+        method: str,
+        path: str,
+        expected: dict[str, str],
+    ) -> None:
+        """By a wrong password. The result is the code of the OCI API."""
+        htpasswd = tmp_path / "htpasswd"
+        htpasswd.write_text(f"alice:{bcrypt.hashpw(b'right', bcrypt.gensalt(4)).decode()}\n")
+        client = make_client(PYOCI_EMBEDDED_HTPASSWD=str(htpasswd))
+        headers = {**basic("alice:planted-secret"), "User-Agent": ""}
+        client.open(f"{self.URL}/{path}", method=method, headers=headers)
+        who = {"repository": "acme/image", "result": "UNAUTHORIZED", "user": "alice"}
+        assert last(lines) == {**expected, **who}
+        assert "planted-secret" not in lines.getvalue()
+
+    def test_what_cannot_be_stored(self, client: FlaskClient, lines: Lines) -> None:
+        """Each with its code, such as an absent tag or a connection from elsewhere. Names are cut off."""
+        client.put(f"{self.URL}/manifests/1.0", data=b"no manifest")
+        client.delete(f"{self.URL}/manifests/1.0")
+        client.delete(f"{self.URL}/manifests/1.0", environ_base={"REMOTE_ADDR": "192.0.2.1"})
+        client.delete(f"/v2/{'a' * 1000}/manifests/{'b' * 1000}")
+        found = audited(lines)
+        assert [line["result"] for line in found] == [
+            "MANIFEST_INVALID",
+            "NAME_UNKNOWN",
+            "DENIED",
+            "NAME_INVALID",
+        ]
+        assert (len(found[-1]["repository"]), len(found[-1]["tag"])) == (255, 255)
+
+    def test_the_user_name_can_be_hidden(self, make_client: MakeClient, lines: Lines) -> None:
+        """As in the other lines."""
+        self.push(make_client(PYOCI_LOG_USER="no"), headers=basic("alice:secret"))
+        assert "alice" not in lines.getvalue()
+        assert [len(line["caller"]) for line in audited(lines)] == [16, 16]
 
 
 class TestPublisher:
