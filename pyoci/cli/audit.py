@@ -30,10 +30,11 @@ class AuditLog:
         file: str = "",
         *,
         sha256: Iterable[str | None] = (),
-        error: PyOCIError | None = None,
+        error: PyOCIError | OSError | None = None,
+        result: str = "",
         **more: str | None,
     ) -> None:
-        """Append a line. Facts that are empty are left out."""
+        """Append a line. Facts that are empty are left out. `result` is for failures that are no `error`."""
         facts = {
             "timestamp": timestamp(self._now()),
             "event": "audit",
@@ -43,7 +44,7 @@ class AuditLog:
             "file": file,
             "sha256": sorted(filter(None, sha256)),
             **more,
-            "result": "done" if error is None else error.kind,
+            "result": result or _result(error),
             "user": _user(),
             "client": f"pyoci/{pyoci.__version__}",
         }
@@ -52,6 +53,12 @@ class AuditLog:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _result(error: PyOCIError | OSError | None) -> str:
+    if error is None:
+        return "done"
+    return error.kind if isinstance(error, PyOCIError) else type(error).__name__
 
 
 def _user() -> str:

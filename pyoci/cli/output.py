@@ -17,6 +17,7 @@ from pyoci.cli import schema
 if TYPE_CHECKING:
     from pyoci.cli.audit import AuditLog
     from pyoci.library import File, ImportedFile, Index
+    from pyoci.library.index import Audit
 
 _DIGITS = 12  # of a digest in a table on a terminal
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
@@ -33,6 +34,10 @@ class Output:
         """Write a change, or its failure, to the file of --audit."""
         if self._audit is not None:
             self._audit.write(action, index.address, project, file, **facts)
+
+    def auditing(self, index: Index) -> Audit:
+        """`audited` for operations that write to `index` in several threads."""
+        return lambda action, project, file="", **facts: self.audited(action, index, project, file, **facts)
 
     def show(self, document: dict[str, Any], for_people: Callable[[], None]) -> None:
         """Print the verb's one document as JSON, or what people get instead."""

@@ -20,9 +20,9 @@ from packaging.version import Version
 
 from pyoci.distributions.filenames import parse_filename
 from pyoci.distributions.names import ProjectName
-from pyoci.errors import AlreadyExists, InvalidRequest, NotFound, PyOCIError, Unreachable
+from pyoci.errors import AlreadyExists, NotFound, PyOCIError, Unreachable
 from pyoci.library import registry, sources, uploads
-from pyoci.library.index import Progress
+from pyoci.library.index import Audit, Progress, unaudited
 from pyoci.library.models import File, Project
 from pyoci.library.publishing import Interrupted
 from pyoci.library.server import verified
@@ -131,6 +131,7 @@ class Importer:
         *,
         jobs: int = JOBS,
         progress: Progress = lambda _count: None,
+        audit: Audit = unaudited,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         temporary: Path | None = None,
         sleep: Callable[[float], None] = time.sleep,
@@ -141,7 +142,7 @@ class Importer:
         self._unreachable = 0  # projects in a row
         self._free = threading.Semaphore(jobs)
         self._stopped = threading.Event()
-        self._temporary = temporary
+        self._temporary, self._audit = temporary, audit
 
     def run(self) -> Generator[ImportedFile]:
         """Import, and yield what became of each file. Raises what the source's list of projects raises."""
@@ -206,6 +207,7 @@ class Importer:
         if sha256 is None or sha256.lower() == there[name].sha256:
             return self._same(project, file, there[name])
         error = f"{self._target.address} has another file of that name"
+        self._audit("publish", project, file.filename, sha256=(sha256,), error=AlreadyExists(error))
         return failed(project, file.filename, error)
 
     def _same(self, project: str, file: sources.SourceFile, _there: File) -> ImportedFile:
@@ -216,25 +218,31 @@ class Importer:
         if isinstance(task, ImportedFile):
             return task
         project, file = task
+        failure: PyOCIError | OSError | None = None
+        lost: tuple[str, ...] = ()
+        size, sha256, error = 0, file.hashes.get("sha256"), ""
         try:
             name = ProjectName.parse(project)
             parse_filename(file.filename, name)  # before it names a file here
             with self._target.turns.turn(self._free):
                 if self._stopped.is_set():
-                    raise InvalidRequest("the import was interrupted")
-                lost, size = parallel.patiently(lambda: self._moved(directory, name, file))
-        except AlreadyExists:
-            error = f"{self._target.address} has another file of that name"
-            return failed(project, file.filename, error)
-        except (PyOCIError, OSError) as exc:
-            error = exc.message if isinstance(exc, PyOCIError) else f"it can't be kept here: {exc.strerror}"
+                    return failed(project, file.filename, "the import was interrupted")
+                lost, size, sha256 = parallel.patiently(lambda: self._moved(directory, name, file))
+        except AlreadyExists as exc:
+            failure, error = exc, f"{self._target.address} has another file of that name"
+        except PyOCIError as exc:
+            failure, error = exc, exc.message
+        except OSError as exc:
+            failure, error = exc, f"it can't be kept here: {exc.strerror}"
+        self._audit("publish", project, file.filename, sha256=(sha256,), error=failure)
+        if failure is not None:
             return failed(project, file.filename, error)
         return ImportedFile(project=project, filename=file.filename, outcome="imported", lost=lost, size=size)
 
     def _moved(
         self, parent: Path, project: ProjectName, file: sources.SourceFile
-    ) -> tuple[tuple[str, ...], int]:
-        """Fetch a file and publish it. Returns what of it was lost, and its size in bytes."""
+    ) -> tuple[tuple[str, ...], int, str]:
+        """Fetch a file and publish it. Returns what of it was lost, its size in bytes, and its sha256."""
         with tempfile.TemporaryDirectory(dir=parent, ignore_cleanup_errors=True) as directory:
             path, size = Path(directory) / file.filename, 0
             with self._source.fetch(file) as fetched, path.open("wb") as copy:
@@ -248,8 +256,9 @@ class Importer:
                 imported = replace(imported, upload_time=fetched.modified)
                 lost = (*lost, "its upload time" if fetched.modified is None else "its exact upload time")
             with uploads.LocalFile(path, self._go_on, project=project) as form:
-                self._target.store.publish(self._target.namespace, form, self._target.caller, imported)
-        return lost, size
+                target = self._target
+                published = target.store.publish(target.namespace, form, target.caller, imported)
+        return lost, size, published.file.sha256
 
     def _facts(self, file: sources.SourceFile) -> tuple[Imported, tuple[str, ...]]:
         """What a file keeps of its source, and what is lost."""

@@ -7,12 +7,22 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Protocol, Self
 
 from pyoci.errors import NotSupported
 from pyoci.library.models import Explanation, File, Project
 
 Progress = Callable[[int], None]  # is called with the number of bytes that have moved since the last call
+
+
+class Audit(Protocol):
+    """Is called for each write of an operation, or its failure, by any thread."""
+
+    def __call__(self, action: str, project: str, file: str = "", **facts: Any) -> None: ...
+
+
+def unaudited(action: str, project: str, file: str = "", **facts: Any) -> None:
+    """Write no audit log."""
 
 
 class Index(ABC):

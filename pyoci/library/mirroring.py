@@ -5,16 +5,18 @@ A server with PYOCI_UPSTREAM_STORE serves them without the other index.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pyoci.config.client import MirrorSettings
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import Denied, InvalidRequest, PyOCIError
 from pyoci.library.importing import ImportedFile, Importer, failed
-from pyoci.library.index import Progress
+from pyoci.library.index import Audit, Progress
 from pyoci.library.locked import index_url
 from pyoci.library.mirroring_selection import Selection
 from pyoci.library.models import File
@@ -38,9 +40,12 @@ class Mirror(Importer):
         *,
         jobs: int,
         progress: Progress,
+        audit: Audit,
         temporary: Path | None = None,
     ) -> None:
-        super().__init__(source, target, selection, jobs=jobs, progress=progress, temporary=temporary)
+        super().__init__(
+            source, target, selection, jobs=jobs, progress=progress, audit=audit, temporary=temporary
+        )
         self._index, self._selection = source, selection
 
     def run(self) -> Generator[ImportedFile]:
@@ -61,7 +66,8 @@ class Mirror(Importer):
             )
         if there.files and page.status.is_quarantined:
             reason = (page.status.reason or "")[:REASON_LIMIT]
-            self._target.set_status(project, page.status.status, reason)
+            with self._audited("status", project, status=page.status.status, reason=reason):
+                self._target.set_status(project, page.status.status, reason)
         return {file.filename: file for file in there.files}
 
     def _same(self, project: str, file: SourceFile, there: File) -> ImportedFile:
@@ -72,11 +78,23 @@ class Mirror(Importer):
         yank = partial(
             self._target.store.yank, self._target.namespace, ProjectName.parse(project), there.filename
         )
+        action, sha256 = "unyank" if file.yanked is None else "yank", (there.sha256,)
         try:
-            parallel.patiently(lambda: yank(file.yanked, self._target.caller))
+            with self._audited(action, project, there.filename, sha256=sha256, reason=file.yanked):
+                parallel.patiently(lambda: yank(file.yanked, self._target.caller))
         except PyOCIError as exc:
             return failed(project, file.filename, exc.message)
         return replace(found, outcome="changed")
+
+    @contextmanager
+    def _audited(self, action: str, project: str, file: str = "", **facts: Any) -> Iterator[None]:
+        """The audit line of a write in the block, or of its failure."""
+        try:
+            yield
+        except PyOCIError as exc:
+            self._audit(action, project, file, error=exc, **facts)
+            raise
+        self._audit(action, project, file, **facts)
 
     def _facts(self, file: SourceFile) -> tuple[Imported, tuple[str, ...]]:
         try:

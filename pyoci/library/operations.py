@@ -14,7 +14,7 @@ from pyoci.config.client import MirrorSettings
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest, NotFound, PyOCIError
 from pyoci.library.importing import Choice, ImportedFile, Importer
-from pyoci.library.index import Index, Progress, needs_registry
+from pyoci.library.index import Audit, Index, Progress, needs_registry, unaudited
 from pyoci.library.mirroring import Mirror, check_target, open_mirrored
 from pyoci.library.mirroring_selection import Selection
 from pyoci.library.registry import RegistryIndex
@@ -52,13 +52,19 @@ def copy(
 
 
 def import_files(
-    target: Index, source: Source, choice: Choice, *, jobs: int = JOBS, progress: Progress = _ignored
+    target: Index,
+    source: Source,
+    choice: Choice,
+    *,
+    jobs: int = JOBS,
+    progress: Progress = _ignored,
+    audit: Audit = unaudited,
 ) -> Generator[ImportedFile]:
     """Import files with their upload times and yanks, and yield what became of each. What the target has
-    already isn't fetched. Raises NotSupported for an index behind a server.
+    already isn't fetched. `audit` is called for each write. Raises NotSupported for an index behind a server.
     """
     registry = _registry(target, "importing")
-    return Importer(source, registry, choice, jobs=jobs, progress=progress).run()
+    return Importer(source, registry, choice, jobs=jobs, progress=progress, audit=audit).run()
 
 
 def mirror(
@@ -69,6 +75,7 @@ def mirror(
     environ: Mapping[str, str] | None = None,
     jobs: int = JOBS,
     progress: Progress = _ignored,
+    audit: Audit = unaudited,
 ) -> Generator[ImportedFile]:
     """Copy what a selection chooses of another package index, and yield what became of each file. What the
     target has already isn't fetched. The settings of the environment `environ` count, os.environ by default.
@@ -78,7 +85,7 @@ def mirror(
     settings = MirrorSettings.from_environ(os.environ if environ is None else environ)
     check_target(registry, settings)
     with open_mirrored(selection.source, settings, netrc=netrc, environ=environ) as source:
-        yield from Mirror(source, registry, selection, jobs=jobs, progress=progress).run()
+        yield from Mirror(source, registry, selection, jobs=jobs, progress=progress, audit=audit).run()
 
 
 def check(

@@ -55,6 +55,7 @@ class CopiedTag:
     sent: int = 0  # bytes
     mounted: int = 0  # blobs that weren't sent
     referrers: int = 0  # signatures and the like
+    digest: str = ""  # of the document that is under the tag now, if that is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,7 @@ class Copier:
             sent=transfer.sent,
             mounted=transfer.mounted,
             referrers=referrers,
+            digest="" if result.document is None else str(result.document.digest),
         )
 
     def _copy_tag(self, transfer: Transfer, task: _Task) -> _Result:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ import pyoci
 from tests.builders import make_wheel
 from tests.cli.conftest import Run, WriteFile
 from tests.serving import served
-from tests.upstreams import JSON
+from tests.upstreams import JSON, package_index
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -74,6 +75,85 @@ def test_prune(server: str, run: Run, write: WriteFile, tmp_path: Path) -> None:
     assert run(*prune, "--yes").code == 0
     (line,) = read(log)
     assert (line["action"], line["file"], line["result"], len(line["sha256"])) == ("prune", "1.0", "done", 1)
+
+
+def shown(log: Path) -> list[tuple[Any, ...]]:
+    """The lines, sorted, and the log is empty after that."""
+    found = [
+        (line["action"], line["project"], line.get("file") or line.get("tag"), line["result"])
+        for line in read(log)
+    ]
+    log.write_text("")
+    return sorted(found)
+
+
+def test_import(server: str, run: Run, write: WriteFile, tmp_path: Path) -> None:
+    """A line for each file that was fetched, or couldn't be stored; none for what is there already."""
+    log, address, content = tmp_path / "audit.jsonl", f"{server}/acme", make_wheel()[1]
+    run("publish", address, write(make_wheel("other")))
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name, data in (make_wheel(), make_wheel("other", files={"x.py": b""}), ("bad-1.0.tar.gz", b"no")):
+        (folder / name).write_bytes(data)
+    assert run("import", address, folder, "--audit", log).code == 1
+    line = next(line for line in read(log) if line["project"] == "hello-world")
+    assert line["sha256"] == [hashlib.sha256(content).hexdigest()]
+    assert (line["user"], line["client"]) == (getpass.getuser(), f"pyoci/{pyoci.__version__}")
+    assert line["index"] == address
+    assert shown(log) == [
+        ("publish", "bad", "bad-1.0.tar.gz", "InvalidRequest"),
+        ("publish", "hello-world", WHEEL, "done"),
+        ("publish", "other", "other-1.0-py3-none-any.whl", "AlreadyExists"),
+    ]
+    run("import", address, folder, "--project", "hello-world", "--audit", log)
+    assert read(log) == []
+
+
+def test_mirror(server: str, run: Run, tmp_path: Path) -> None:
+    """A line for each file that was copied, yanked since, or quarantined with its project."""
+    log = tmp_path / "audit.jsonl"
+    with package_index() as elsewhere:
+        entry = elsewhere.add(*make_wheel())
+        lock = tmp_path / "requirements.txt"
+        lock.write_text(f"hello-world==1.0 --hash=sha256:{entry['hashes']['sha256']}\n")
+        options = ("--source", elsewhere.simple, "--any-index", "--audit", log)
+        mirror = ("mirror", f"{server}/acme", "--lock", lock, *options)
+        assert run(*mirror).code == 0
+        assert read(log)[0]["sha256"] == [entry["hashes"]["sha256"]]
+        assert shown(log) == [("publish", "hello-world", WHEEL, "done")]
+        run(*mirror)
+        assert read(log) == []
+        entry["yanked"] = "broken"
+        run(*mirror)
+        assert (read(log)[0]["reason"], read(log)[0]["sha256"]) == ("broken", [entry["hashes"]["sha256"]])
+        assert shown(log) == [("yank", "hello-world", WHEEL, "done")]
+        elsewhere.keys["project-status"] = {"status": "quarantined", "reason": "malware"}
+        run(*mirror)
+        assert read(log)[0].items() >= {"status": "quarantined", "reason": "malware"}.items()
+        assert shown(log) == [("status", "hello-world", None, "done")]
+
+
+def test_copy_and_repair(server: str, run: Run, write: WriteFile, tmp_path: Path) -> None:
+    """A line for each tag that was copied, and for each repair."""
+    log, address, backup = tmp_path / "audit.jsonl", f"{server}/acme", f"oci:{tmp_path / 'backup'}"
+    name, content = make_wheel()
+    run("publish", address, write((name, content)))
+    assert run("copy", address, backup, "--audit", log).code == 0
+    assert read(log)[0]["digest"].startswith("sha256:")
+    assert shown(log) == [("copy", "hello-world", "1.0", "done")]
+    run("copy", address, backup, "--audit", log)
+    run("copy", address, backup, "absent", "--audit", log)
+    assert shown(log) == [("copy", "absent", None, "failed")]
+    sha256 = hashlib.sha256(content).hexdigest()
+    (tmp_path / "registry" / "acme" / "hello_world" / "blobs" / "sha256" / sha256).unlink()
+    check = ("check", address, "--audit", log)
+    run(*check)
+    assert read(log) == []
+    run(*check, "--repair")
+    assert shown(log) == [("repair", "hello-world", name, "left")]
+    run(*check, "--repair", "--from", backup)
+    assert read(log)[0]["sha256"] == [sha256]
+    assert shown(log) == [("repair", "hello-world", name, "done")]
 
 
 @pytest.mark.parametrize("name", ["missing/audit.jsonl", ""])

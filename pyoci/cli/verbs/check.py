@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ _Found = dict[Problem, Repaired]
     ),
     document=_DOCUMENT,
     indexes=("index",),
+    changes=True,
     takes_netrc=True,
 )
 @click.argument("projects", metavar="[PROJECT]...", nargs=-1)
@@ -86,7 +88,7 @@ def command(
         repaired: _Found = {}
         if repair:
             done = operations.repair(index, problems, source=source, drop_lost=drop_lost, progress=progress)
-            repaired = {each.problem: each for each in done}
+            repaired = {each.problem: each for each in _audited(output, index, done)}
     document = {
         "index": index.address,
         "projects": [_document(each, repaired) for each in checked],
@@ -102,6 +104,17 @@ def _source(origin: str | None, opened: ExitStack, *, netrc: bool) -> Index | Pa
         return None
     folder = Path(origin)
     return folder if folder.is_dir() else opened.enter_context(open_source(origin, netrc=netrc))
+
+
+def _audited(output: Output, index: Index, repaired: Iterable[Repaired]) -> Iterator[Repaired]:
+    """The same repairs, each with its audit line."""
+    for each in repaired:
+        problem, left = each.problem, each.outcome == "left"
+        action = "delete" if each.outcome == "taken out" else "repair"
+        sha256 = (problem.entry.sha256,) if problem.entry is not None else ()
+        facts = {"tag": problem.tag, "reason": each.why, "result": "left" if left else ""}
+        output.audited(action, index, problem.project.normalized, problem.what, sha256=sha256, **facts)
+        yield each
 
 
 def _outcome(problem: Problem, repaired: _Found) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -42,6 +43,7 @@ _DOCUMENT = schema.record(
     document=_DOCUMENT,
     indexes=("source", "target"),
     creates=True,
+    changes=True,
 )
 @click.argument("projects", metavar="[PROJECT]...", nargs=-1)
 @click.option("--jobs", type=click.IntRange(1, 64), default=8, help="Versions at a time; 8 by default.")
@@ -58,10 +60,20 @@ def command(output: Output, source: Index, target: Index, projects: tuple[str, .
     with moving_bytes(output, "copying") as progress:
         copied = operations.copy(source, target, projects, jobs=jobs, progress=progress)
         with closing(copied):
-            tags = sorted(copied, key=lambda each: (each.project, each.tag))
+            tags = sorted(_audited(output, target, copied), key=lambda each: (each.project, each.tag))
     document = {"source": source.address, "target": target.address, "tags": list(map(_document, tags))}
     output.show(document, lambda: _print(output, tags))
     return 1 if any(each.outcome == "failed" for each in tags) else 0
+
+
+def _audited(output: Output, target: Index, tags: Iterable[CopiedTag]) -> Iterator[CopiedTag]:
+    """The same tags, each with its audit line unless nothing was to be written."""
+    for each in tags:
+        if each.outcome in {"copied", "changed", "failed"}:
+            result = "failed" if each.outcome == "failed" else "done"
+            name = each.project.normalized
+            output.audited("copy", target, name, tag=each.tag, digest=each.digest, result=result)
+        yield each
 
 
 def _document(tag: CopiedTag) -> dict[str, Any]:

@@ -49,6 +49,7 @@ _DOCUMENT = schema.record(
     document=_DOCUMENT,
     indexes=("index",),
     creates=True,
+    changes=True,
     takes_netrc=True,
 )
 @click.argument("source")
@@ -83,7 +84,11 @@ def command(
     with (
         open_source(source, netrc=netrc, environ=source_environment()) as opened,
         moving_bytes(output, "importing") as progress,
-        closing(operations.import_files(index, opened, choice, jobs=jobs, progress=progress)) as done,
+        closing(
+            operations.import_files(
+                index, opened, choice, jobs=jobs, progress=progress, audit=output.auditing(index)
+            )
+        ) as done,
     ):
         files = sorted(done, key=lambda each: (each.project, each.filename))
     document = {

@@ -43,6 +43,7 @@ _DOCUMENT = schema.record(
     document=_DOCUMENT,
     indexes=("index",),
     creates=True,
+    changes=True,
     takes_netrc=True,
 )
 @click.option("--lock", "locks", metavar="FILE", multiple=True, help="Copy the files in a lock file.")
@@ -84,7 +85,13 @@ def command(output: Output, index: Index, *, jobs: int, netrc: bool, **chosen: A
         moving_bytes(output, "copying") as progress,
         closing(
             operations.mirror(
-                index, selection, netrc=netrc, environ=environment(), jobs=jobs, progress=progress
+                index,
+                selection,
+                netrc=netrc,
+                environ=environment(),
+                jobs=jobs,
+                progress=progress,
+                audit=output.auditing(index),
             )
         ) as done,
     ):
