@@ -15,6 +15,7 @@ from datetime import datetime
 
 from cachetools import LRUCache, TTLCache
 
+import pyoci
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import (
     Denied,
@@ -29,6 +30,7 @@ from pyoci.errors import (
 from pyoci.events import Events
 from pyoci.oci.credentials import Credentials
 from pyoci.oci.errors import RegistryFailed
+from pyoci.oci.references import Repository
 from pyoci.simple_api.model import File
 from pyoci.store.copying import CopyJob, CopyQueue, KeptFile
 from pyoci.store.models import FileStream, Imported, Namespace, PackageFile, ProjectPage
@@ -167,7 +169,9 @@ class StoredCopies:
         if isinstance(page, ProjectPage) and page.status is not None and page.status.is_quarantined:
             return "present"
         reason = reason[:REASON_LIMIT]
-        self._store.set_status(self._namespace, project, "quarantined", reason, login)
+        where = self._namespace.repository(project)
+        with _audited(self._events, where, "status", status="quarantined", reason=reason):
+            self._store.set_status(self._namespace, project, "quarantined", reason, login)
         return "quarantined"
 
     def keep(self, wanted: Wanted, files: UpstreamFiles) -> str:
@@ -178,19 +182,23 @@ class StoredCopies:
         if entry is None:
             raise InvalidRequest(f"{wanted.filename} is on no page of upstream")
         yanked = yank_reason(entry)
+        where = self._namespace.repository(ProjectName.parse(wanted.project))
         present = self._present(wanted, entry)
         if present is not None:
             if present.yanked == yanked:
                 return "present"
             namespace, name, filename, login = self._address(wanted, entry)
-            self._store.yank(namespace, name, filename, yanked, login)
+            action = "unyank" if yanked is None else "yank"
+            with _audited(self._events, where, action, filename, wanted.sha256, reason=yanked):
+                self._store.yank(namespace, name, filename, yanked, login)
             return "yanked"
         wanted = files.sized(wanted)
         with files.whole(wanted) as content:
             provenance = self._provenance(entry, files)
             imported = Imported(_moment(entry), yanked, entry.url, provenance)
             try:
-                self._store.publish(self._namespace, KeptFile(wanted, content), self._login(), imported)
+                with _audited(self._events, where, "publish", entry.filename, wanted.sha256):
+                    self._store.publish(self._namespace, KeptFile(wanted, content), self._login(), imported)
             except (Unauthorized, Denied):
                 self._login.forget()
                 raise
@@ -259,3 +267,34 @@ def _url(file: PackageFile) -> str:
 
 def _moment(entry: File) -> datetime | None:
     return None if entry.upload_time is None else datetime.fromisoformat(entry.upload_time)
+
+
+@contextmanager
+def _audited(
+    events: Events,
+    repository: Repository,
+    action: str,
+    file: str = "",
+    sha256: str = "",
+    **facts: str | None,
+) -> Iterator[None]:
+    """The line in the audit log for a write in the block, or its failure. No request asked for it."""
+    result = "failed"
+    try:
+        yield
+        result = "done"
+    except PyOCIError as exc:
+        result = exc.kind
+        raise
+    finally:
+        found = {
+            "action": action,
+            "registry": str(repository.registry),
+            "repository": repository.name,
+            "file": file,
+            "sha256": [sha256] if sha256 else None,
+            **facts,
+            "result": result,
+            "client": f"pyoci/{pyoci.__version__}",
+        }
+        events.info("audit", "audit", **{key: fact for key, fact in found.items() if fact})

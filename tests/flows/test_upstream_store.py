@@ -14,6 +14,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 from werkzeug.wrappers import Response
 
+import pyoci
 from pyoci.embedded import Htpasswd, create_registry_app
 from pyoci.oci.credentials import Basic
 from tests.builders import make_metadata, make_sdist, make_wheel
@@ -105,6 +106,41 @@ def test_a_file_is_stored_once(client: FlaskClient, elsewhere: PackageIndex, lin
     fill(client)
     assert files(client, STORED) == before
     assert sum(f"/files/{FLASK} " in call for call in elsewhere.calls) == 1
+
+
+def test_each_write_is_in_the_audit_log(
+    make_client: MakeClient, storing: dict[str, str], elsewhere: PackageIndex, lines: Lines
+) -> None:
+    """Also those that this server makes by itself: copies, yanks and quarantines."""
+
+    def audited() -> list[dict[str, Any]]:
+        return [line for line in lines.read_lines() if line["event"] == "audit"]
+
+    fill(make_client(**storing))
+    until(lambda: len(audited()) == 2, "the lines")
+    made = {line["file"]: line for line in audited()}
+    assert made.keys() == {FLASK, SDIST}
+    assert {key: value for key, value in made[FLASK].items() if key != "timestamp"} == {
+        "level": "info",
+        "room": "pyoci.audit",
+        "event": "audit",
+        "action": "publish",
+        "registry": "local",
+        "repository": "upstream/flask",
+        "file": FLASK,
+        "sha256": [hashlib.sha256(CONTENT).hexdigest()],
+        "result": "done",
+        "client": f"pyoci/{pyoci.__version__}",
+    }
+    elsewhere.projects["flask"][0]["yanked"] = "unsafe"
+    forget(storing)
+    download_all(make_client(**storing))
+    until(lambda: len(audited()) == 3, "the yank")
+    assert (audited()[2]["action"], audited()[2]["reason"], audited()[2]["file"]) == ("yank", "unsafe", FLASK)
+    elsewhere.keys["project-status"] = {"status": "quarantined", "reason": "malware"}
+    get(make_client(**storing), PAGE)
+    until(lambda: len(audited()) == 4, "the quarantine")
+    assert audited()[3].items() >= {"action": "status", "status": "quarantined", "reason": "malware"}.items()
 
 
 def test_without_upstream_and_folder(
