@@ -2,6 +2,7 @@
 
 Reading ten thousand files one by one, and writing them again, takes most of the time of a page. Here each key
 is checked in all files at once. What isn't certainly right goes to `reading`, which leaves out the mistakes.
+Most pages needn't even be parsed for that: see `uniform`.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from typing import Any, NamedTuple, overload
 
 from cachetools import LRUCache
 
-from pyoci.simple_api import model
+from pyoci.errors import ProtocolError
+from pyoci.simple_api import model, reading, uniform
 from pyoci.simple_api.model import File, ProjectStatus
-from pyoci.simple_api.reading import FILES
 
 LEVEL = 3  # of gzip; 6 takes twice the time for a tenth less
 _KEPT = 32 * 1024 * 1024  # bytes, as estimated, of files that were read
@@ -29,15 +30,11 @@ _API_VERSIONS = frozenset({"1.0", "1.1", "1.2", "1.3", "1.4"})
 _KEYS = frozenset({"meta", "name", "files", "versions", "project-status", "alternate-locations"})
 _META_KEYS = frozenset({"api-version", "_last-serial"})
 _LARGEST = 2**53
-# Lines, each of which is a value. They are a part of what `model` takes.
-_FILENAMES = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._+!-]*[A-Za-z0-9]\n)*", re.ASCII)
-_URLS = re.compile(
-    r"(?:https?://[A-Za-z0-9][A-Za-z0-9.-]*(?::(?:[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}))?"
-    r"/[A-Za-z0-9._~!$&()*+,;=:@%/-]*\n)*",
-    re.ASCII,
-)
-_SHA256S = re.compile(r"(?:[0-9a-f]{64}\n)*", re.ASCII)
-_TIMES = re.compile(r"(?:\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{6})?Z\n)*", re.ASCII)
+# Lines, each of which is a value.
+_FILENAMES = re.compile(rf"(?:{uniform.FILENAME}\n)*")
+_URLS = re.compile(rf"(?:{uniform.URL}\n)*")
+_SHA256S = re.compile(rf"(?:{uniform.SHA256}\n)*")
+_TIMES = re.compile(rf"(?:[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T{uniform.CLOCK}\n)*")
 
 
 class Verbatim(NamedTuple):
@@ -46,6 +43,21 @@ class Verbatim(NamedTuple):
     versions: tuple[str, ...]
     status: ProjectStatus | None
     file_count: int
+
+
+def recognize_text(body: bytes, name: str) -> Verbatim | None:
+    """Like `recognize`, for a page whose JSON isn't parsed yet. None also if only parsing it can tell."""
+    found = uniform.uniform_files(body)
+    if found is None or found.file_count > reading.FILES:
+        return None
+    if not all(_CHECKS[key](values) for key, values in found.texts.items()):
+        return None
+    try:
+        document = reading.read_document(found.rest)
+    except ProtocolError:
+        return None
+    about = recognize(document, found.rest, name)
+    return None if about is None else about._replace(file_count=found.file_count)
 
 
 def recognize(document: object, body: bytes, name: str) -> Verbatim | None:
@@ -62,7 +74,7 @@ def _recognize(document: Any, body: bytes, name: str) -> Verbatim | None:
     files = document["files"]
     if document.keys() - _KEYS or document["name"] != name or document.get("alternate-locations", []) != []:
         return None
-    if type(files) is not list or set(map(type, files)) - {dict} or len(files) > FILES:
+    if type(files) is not list or set(map(type, files)) - {dict} or len(files) > reading.FILES:
         return None
     about = Verbatim(_versions(document["versions"]), _status(document), len(files))
     outer = len(document) + _keys_of_meta(document["meta"]) + len(document.get("project-status", ()))
@@ -138,11 +150,11 @@ def _lines(pattern: re.Pattern[str], texts: list[str], longest: int) -> bool:
 
 
 def _are_filenames(column: list[Any]) -> bool:
-    return _lines(_FILENAMES, column, 255)
+    return _lines(_FILENAMES, column, uniform.FILENAME_LENGTH)
 
 
 def _are_urls(column: list[Any]) -> bool:
-    return _lines(_URLS, column, 4000)
+    return _lines(_URLS, column, uniform.URL_LENGTH)
 
 
 def _are_hashes(column: list[Any]) -> bool:
@@ -194,8 +206,7 @@ def _are_urls_or_null(column: list[Any]) -> bool:
 
 
 _REQUIRED = frozenset({"filename", "url", "hashes"})
-_METADATA_KEYS = next(field.spellings for field in model.FIELDS if field.key == "core-metadata")
-_OBJECTS = frozenset({"hashes", *_METADATA_KEYS})  # the only keys whose values have keys
+_OBJECTS = frozenset({"hashes", *uniform.METADATA_KEYS})  # the only keys whose values have keys
 _CHECKS: dict[str, Callable[[list[Any]], bool]] = {
     "filename": _are_filenames,
     "url": _are_urls,
@@ -206,7 +217,7 @@ _CHECKS: dict[str, Callable[[list[Any]], bool]] = {
     "provenance": _are_urls_or_null,
     "gpg-sig": _are_booleans,
     "yanked": _are_yanks,
-    **dict.fromkeys(_METADATA_KEYS, _are_core_metadata),
+    **dict.fromkeys(uniform.METADATA_KEYS, _are_core_metadata),
 }
 
 
@@ -285,7 +296,7 @@ class VerbatimFiles(Sequence[File]):
 def _file(entry: dict[str, Any]) -> File:
     """A file of a page that was recognized."""
     get = entry.get
-    metadata: Iterable[Any] = (entry[key] for key in _METADATA_KEYS if key in entry)
+    metadata: Iterable[Any] = (entry[key] for key in uniform.METADATA_KEYS if key in entry)
     return File(
         entry["filename"],
         entry["url"],

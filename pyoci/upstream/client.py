@@ -280,11 +280,13 @@ def _page(answer: Answer, name: str, url: str, limit: int) -> UpstreamPage | _Re
     kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in _JSON:
         body, packed = decoded(answer, limit, NAME)
-        document = reading.read_document(body)
-        about = verbatim.recognize(document, body, name)
-        if about is not None:
-            return _Recognized(about, body, packed)
-        return UpstreamPage.of(reading.read_page(document, name, url))
+        about = verbatim.recognize_text(body, name)
+        if about is None:
+            document = reading.read_document(body)
+            about = verbatim.recognize(document, body, name)
+            if about is None:
+                return UpstreamPage.of(reading.read_page(document, name, url))
+        return _Recognized(about, body, packed)
     if kind in _HTML:
         body, _ = decoded(answer, min(limit, HTML_LIMIT), NAME)
         return UpstreamPage.of(reading.read_html(body, name, url))

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from pyoci.simple_api import model
-from pyoci.simple_api.reading import read_page
-from pyoci.simple_api.verbatim import _CHECKS, VerbatimFiles, packed, recognize
+from pyoci.simple_api.reading import FILES, read_page
+from pyoci.simple_api.verbatim import _CHECKS, VerbatimFiles, packed, recognize, recognize_text
 from pyoci.simple_api.writing import page_html, page_json
 
 SHA = "0123456789abcdef" * 4
@@ -54,7 +54,14 @@ def page(*files: Any, **keys: Any) -> dict[str, Any]:
 
 def is_recognized(document: Any) -> bool:
     body = json.dumps(document).encode()
-    return recognize(json.loads(body), body, NAME) is not None
+    about = recognize(json.loads(body), body, NAME)
+    assert recognize_text(body, NAME) in {None, about}
+    return about is not None
+
+
+def serialized(document: Any) -> tuple[bytes, bytes]:
+    """A page as servers write one: with and without blanks."""
+    return json.dumps(document).encode(), json.dumps(document, separators=(",", ":")).encode()
 
 
 GOOD = [
@@ -232,6 +239,117 @@ def test_keys_twice(old: bytes, new: bytes) -> None:
     assert json.loads(changed) == json.loads(body)
     assert recognize(json.loads(body), body, NAME) is not None
     assert recognize(json.loads(changed), changed, NAME) is None
+    assert recognize_text(body, NAME) is not None
+    assert recognize_text(changed, NAME) is None
+
+
+UNIFORM = [
+    page(entry(), entry(1)),
+    page(entry(core_metadata=False), entry(1, core_metadata=True), entry(2)),
+    page(*(entry(number, core_metadata=..., data_dist_info_metadata=..., size=0) for number in range(3))),
+    page(entry(requires_python=None), entry(1, requires_python=">=2.7, !=3.0.*")),
+    page(entry(yanked="it is broken: äöü"), entry(1, yanked=True), entry(2)),
+    page(entry(yanked='the key "size": 1, "size" is in it twice'), entry(1, yanked="a \\ at its end \\")),
+    page(entry(yanked='}], "meta": {}, {"filename": "'), entry(1, yanked="{}")),
+    page(entry(upload_time="2024-02-29T23:59:59Z"), entry(1)),
+    page(entry(size=999_999_999_999_999), entry(1, provenance="https://packages.example/x/provenance")),
+    page(entry(gpg_sig=True), entry(1, gpg_sig=False)),
+    page(entry(), versions=["1.0"], project_status={"status": "archived", "reason": "no time"}),
+    page(entry(filename="a" * 255), entry(1, filename="a0")),
+    page(dict(reversed(entry().items())), dict(reversed(entry(1).items()))),
+]
+
+
+@pytest.mark.parametrize("document", UNIFORM, ids=range(len(UNIFORM)))
+def test_pages_that_need_no_parsing(document: dict[str, Any]) -> None:
+    """They are recognized by their text, whether JSON is written with blanks or without."""
+    usual = read_page(document, NAME, BASE)
+    count = len(document["files"])
+    for body in serialized(document):
+        about = recognize_text(body, NAME)
+        assert about is not None
+        assert (about.versions, about.status) == (usual.versions, usual.status)
+        assert about.file_count == count
+        assert tuple(VerbatimFiles.of(packed(body), about)) == usual.files
+
+
+@pytest.mark.parametrize("document", BAD_PAGES, ids=range(len(BAD_PAGES)))
+def test_a_page_with_a_mistake_is_not_recognized_by_its_text(document: Any) -> None:
+    assert not any(recognize_text(body, NAME) for body in serialized(document))
+
+
+@pytest.mark.parametrize("broken", BAD_FILES, ids=range(len(BAD_FILES)))
+def test_a_file_with_a_mistake_is_not_recognized_by_its_text(broken: Any) -> None:
+    for document in (
+        page(broken),
+        page(entry(), broken),
+        page(broken, entry()),
+        page(entry(), broken, entry(2)),
+    ):
+        assert not any(recognize_text(body, NAME) for body in serialized(document))
+
+
+def test_too_many_files() -> None:
+    body = json.dumps(page(entry())).encode()
+    start = body.index(b'{"core-metadata"')
+    end = body.index(b"}], ") + 1
+    for count, expected in ((FILES, True), (FILES + 1, False)):
+        files = b", ".join([body[start:end]] * count)
+        assert (recognize_text(body[:start] + files + body[end:], NAME) is not None) == expected
+
+
+PIECES = [
+    b"",
+    b'"',
+    b"\\",
+    b",",
+    b", ",
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b": ",
+    b"0",
+    b"x",
+    b"\n",
+    b"\xff",
+    b"null",
+    b"\xc3\xa4",
+]
+
+
+def changed_at_random(body: bytes, seeds: random.Random) -> bytes:
+    start = seeds.randrange(len(body))
+    if seeds.random() < 0.2:  # a part of the page is there twice
+        other = seeds.randrange(len(body))
+        return body[:start] + body[other : other + seeds.randrange(400)] + body[start:]
+    return body[:start] + seeds.choice(PIECES) + body[start + seeds.choice((0, 0, 1, 1, 2, 40)) :]
+
+
+def test_changed_text() -> None:
+    """A page whose text was changed anywhere is recognized only if it is still JSON, each key is there once,
+    and reading its files one by one would change none of them.
+    """
+    seeds = random.Random(18)
+    recognized = 0
+    for _ in range(4000):
+        body = changed_at_random(seeds.choice(serialized(seeds.choice(UNIFORM))), seeds)
+        about = recognize_text(body, NAME)
+        if about is None:
+            continue
+        recognized += 1
+        document = json.loads(body, object_pairs_hook=unique_keys)
+        usual = read_page(document, NAME, BASE)
+        assert about == (usual.versions, usual.status, len(document["files"]))
+        files = tuple(VerbatimFiles.of(packed(body), about))
+        assert files == usual.files
+        assert len(files) == len(document["files"])
+    assert recognized > 100
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    assert len(dict(pairs)) == len(pairs)
+    return dict(pairs)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
@@ -239,6 +357,7 @@ def test_other_encodings(encoding: str) -> None:
     """json reads them; clients expect UTF-8 without a mark at its beginning."""
     body = json.dumps(page(entry())).encode(encoding)
     assert recognize(json.loads(body), body, NAME) is None
+    assert recognize_text(body, NAME) is None
 
 
 def test_mixtures() -> None:
