@@ -6,7 +6,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from typing import BinaryIO
 
@@ -134,9 +134,8 @@ class OCISession:
         """The manifest or image index with a tag or digest. Its digest is verified."""
         call = self._wire.call("GET", repository.url(reference_path(reference)), {"Accept": quirks.ACCEPT})
         what, scope = f"read {reference}", self._scope(repository)
-        try:
-            answer = self._wire.document(what, call, scope, {200}, SMALL_DOCUMENT)
-        except AnswerTooLong:
+        answer = _unless_too_long(lambda: self._wire.document(what, call, scope, {200}, SMALL_DOCUMENT))
+        if answer is None:
             with self.large():
                 answer = self._wire.document(what, call, scope, {200})
         document = Document(self._media_type(answer), answer.body)
@@ -278,6 +277,15 @@ class OCISession:
             document = parse_json(answer.body, "a document")
             named = document.get("mediaType", "") if isinstance(document, dict) else ""
         return named if isinstance(named, str) else ""
+
+
+def _unless_too_long(read: Callable[[], Answer]) -> Answer | None:
+    """What `read` returns, or None if that is too long. The exception refers to what was read, so it must not
+    live while its handler waits.
+    """
+    with suppress(AnswerTooLong):
+        return read()
+    return None
 
 
 def _matches(document: Document, digest: str) -> bool:

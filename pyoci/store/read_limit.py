@@ -9,75 +9,36 @@ delay those of a listed one.
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 
 from pyoci import request_scope
 from pyoci.errors import Busy, ProtocolError
 from pyoci.oci.references import Registry
+from pyoci.one_at_a_time import OneAtATime, Wait
 
 _TOTAL = 48 * 1024 * 1024  # bytes of documents that one request may read
 _SMALL_TOGETHER = 4 * 1024 * 1024  # bytes that a request may read beside one that reads large documents
 _WAIT_SECONDS = 20.0  # for which a request waits for others that read large documents
 
-Wait = Callable[["Future[None]", float], None]
-
 
 class LargeReads:
     """Admits requests that read large documents: one of listed registries at a time, and one of the others.
 
-    Requests to each registry wait in a queue, and the registries take turns: many requests to one registry
-    delay a request to another by one page only. Whatever ends a wait, the request gives up its place.
+    Registries take turns: many requests to one registry delay a request to another by one page only.
     """
 
     def __init__(self, wait: Wait = request_scope.result_of) -> None:
         """`wait` waits for a future, for at most so many seconds."""
-        self._wait = wait
-        self._guard = threading.Lock()
-        self._busy: set[bool] = set()  # for which values of `Registry.listed` a request reads
-        self._queues: dict[Registry, deque[Future[None]]] = {}  # the registry whose turn it is comes first
+        self._by_listed = {listed: OneAtATime(wait) for listed in (True, False)}
 
     def enter(self, registry: Registry, seconds: float) -> None:
         """Wait for the turn of this request. Raises TimeoutError after `seconds`, and what `wait` raises."""
-        turn: Future[None] = Future()
-        with self._guard:
-            self._queues.setdefault(registry, deque()).append(turn)
-            self._admit(registry.listed)
-        try:
-            self._wait(turn, seconds)
-        except BaseException:
-            self._give_up(registry, turn)
-            raise
+        self._by_listed[registry.listed].enter(registry, seconds)
 
     def leave(self, registry: Registry) -> None:
         """Admit the next request. For each call of `enter` that has returned."""
-        with self._guard:
-            self._busy.discard(registry.listed)
-            self._admit(registry.listed)
-
-    def _give_up(self, registry: Registry, turn: Future[None]) -> None:
-        with self._guard:
-            if turn.done():  # it was admitted a moment ago
-                self._busy.discard(registry.listed)
-                self._admit(registry.listed)
-                return
-            queue = self._queues[registry]
-            queue.remove(turn)
-            if not queue:
-                del self._queues[registry]
-
-    def _admit(self, listed: bool) -> None:
-        """Admit the first request to the registry whose turn it is, if no other request reads."""
-        registry = next((waiting for waiting in self._queues if waiting.listed == listed), None)
-        if registry is None or listed in self._busy:
-            return
-        self._busy.add(listed)
-        queue = self._queues.pop(registry)
-        queue.popleft().set_result(None)
-        if queue:  # its other requests come after those to other registries
-            self._queues[registry] = queue
+        self._by_listed[registry.listed].leave()
 
 
 class ReadLimit:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Self
 from urllib.parse import urlsplit
@@ -17,6 +16,7 @@ from pyoci.net.addresses import Reach
 from pyoci.net.messages import Answer, Call
 from pyoci.net.reading import decoded
 from pyoci.net.transport import Transport
+from pyoci.one_at_a_time import PARSING, OneAtATime
 from pyoci.request_scope import Host
 from pyoci.simple_api import model, reading, verbatim, writing
 from pyoci.simple_api.model import File, Page, version_of
@@ -30,6 +30,7 @@ ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+ht
 JSON_LIMIT = 32 * 1024 * 1024  # bytes, unpacked; the largest pages of PyPI have some 20 million
 HTML_LIMIT = 16 * 1024 * 1024
 _SMALL = 4 * 1024 * 1024  # bytes, unpacked; larger pages are read one at a time
+_UNQUEUED = 64 * 1024  # bytes of JSON, unpacked, that are parsed without waiting for other pages
 _WAITING = 2 * 1024 * 1024  # bytes in gzip of a large page that waits; a longer one is requested again
 MIN_LIFETIME = 60.0  # seconds, whatever upstream says: one run of a client requests a page more than once
 MAX_LIFETIME = 3600.0
@@ -103,13 +104,14 @@ class PageAnswer:
 
 
 class UpstreamClient:
-    """Requests pages at one address, with its credentials."""
+    """Requests pages at one address, with its credentials. `large` admits the large ones."""
 
-    def __init__(self, address: UpstreamAddress, transport: Transport) -> None:
+    def __init__(
+        self, address: UpstreamAddress, transport: Transport, large: OneAtATime | None = None
+    ) -> None:
         self._address = address
         self._transport = transport
-        self._reading_large = threading.Lock()
-        self._parsing = threading.Lock()
+        self._large = large or OneAtATime()
 
     def host(self, name: str) -> Host | None:
         """The host that is asked for a project's page."""
@@ -128,38 +130,44 @@ class UpstreamClient:
             method="GET", url=url, headers=headers, reach=Reach.LISTED, name=NAME, operation="upstream"
         )
         seconds = self._transport.document_seconds
-        with self._transport.shared_deadline(), _Allowance(self._reading_large, seconds) as allowed:
+        with self._transport.shared_deadline(), _Allowance(self._large, seconds) as allowed:
             try:
                 return self._fetch(call, name, allowed)
             except AnswerTooLong:
                 if allowed.is_large:
                     raise
-                allowed.grow()
-                return self._fetch(call, name, allowed)
+            # Outside of `except`: the exception refers to what was read, which must not live during the wait.
+            allowed.grow()
+            return self._fetch(call, name, allowed)
 
     def _fetch(self, call: Call, name: str, allowed: _Allowance) -> PageAnswer:
         """Follow redirects, and read the answer. Raises AnswerTooLong."""
         for _ in range(1 + _REDIRECTS):
             answer = self._send(call, allowed)
             if answer.status not in _REDIRECTED:
-                try:
-                    page = self._read(answer, name, call, allowed.limit)
-                except AnswerTooLong:
-                    if allowed.is_large or len(answer.body) > _WAITING:
-                        raise
-                    page = self._read(answer, name, call, allowed.grow())
-                return PageAnswer(page, answer.headers)
+                return PageAnswer(self._read(answer, name, call, allowed), answer.headers)
             call = self._redirected(call, answer.headers.get("location", ""))
         raise ProtocolError(f"{NAME} redirects more than {_REDIRECTS} times")
 
-    def _read(self, answer: Answer, name: str, call: Call, limit: int) -> UpstreamPage | None:
-        """The page in an answer; None for a 304."""
-        with _held(self._parsing, self._transport.document_seconds):
-            page = _understood(answer, name, call, limit)
-        if not isinstance(page, _Recognized):
-            return page
-        packed = page.gzip or verbatim.packed(page.body)
-        return UpstreamPage.verbatim(name, VerbatimFiles.of(packed, page.about))
+    def _read(self, answer: Answer, name: str, call: Call, allowed: _Allowance) -> UpstreamPage | None:
+        """The page in an answer; None for a 304. Raises AnswerTooLong if it has to be requested again."""
+        if not _has_page(answer, name, call):
+            return None
+        try:
+            return self._parsed(answer, name, call.url, allowed.limit)
+        except AnswerTooLong:
+            if allowed.is_large or len(answer.body) > _WAITING:
+                raise
+        # Outside of `except`: the exception refers to what was read, which must not live during the wait.
+        return self._parsed(answer, name, call.url, allowed.grow())
+
+    def _parsed(self, answer: Answer, name: str, url: str, limit: int) -> UpstreamPage:
+        if _kind(answer) in _JSON:
+            with suppress(AnswerTooLong):
+                return _passed_on(_page(answer, name, url, _UNQUEUED), name)
+        with _turn(PARSING, self._transport.document_seconds):
+            page = _page(answer, name, url, limit)
+        return _passed_on(page, name)
 
     def _send(self, call: Call, allowed: _Allowance) -> Answer:
         try:
@@ -212,9 +220,9 @@ class _Allowance:
     The size isn't known in advance: a quarter of a megabyte of gzip may become a gigabyte.
     """
 
-    def __init__(self, alone: threading.Lock, seconds: float) -> None:
+    def __init__(self, large: OneAtATime, seconds: float) -> None:
         self.limit = _SMALL
-        self._alone, self._seconds = alone, seconds
+        self._large, self._seconds = large, seconds
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -232,20 +240,22 @@ class _Allowance:
         Unreachable.
         """
         if not self.is_large:
-            self._stack.enter_context(_held(self._alone, self._seconds))
+            self._stack.enter_context(_turn(self._large, self._seconds))
             self.limit = JSON_LIMIT
         return self.limit
 
 
 @contextmanager
-def _held(lock: threading.Lock, seconds: float) -> Iterator[None]:
-    """Hold a lock. Raises Unreachable if it isn't free within `seconds`."""
-    if not lock.acquire(timeout=seconds):
-        raise Unreachable(f"{NAME} has sent other large pages for too long; try again later")
+def _turn(large: OneAtATime, seconds: float) -> Iterator[None]:
+    """Wait for the turn of this page. Raises Unreachable after `seconds`, and RequestEnded."""
+    try:
+        large.enter(NAME, seconds)
+    except TimeoutError:
+        raise Unreachable(f"{NAME} has sent other large pages for too long; try again later") from None
     try:
         yield
     finally:
-        lock.release()
+        large.leave()
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,13 +269,13 @@ class _Recognized:
     gzip: bytes | None = field(repr=False)
 
 
-def _understood(answer: Answer, name: str, call: Call, limit: int) -> UpstreamPage | _Recognized | None:
-    """The page in an answer; None for a 304."""
+def _has_page(answer: Answer, name: str, call: Call) -> bool:
+    """Whether the answer has a page; False for a 304. Raises NotFound, Denied, ProtocolError, Unreachable."""
     status = answer.status
     if status == 200:
-        return _page(answer, name, call.url, limit)
+        return True
     if status == 304 and call.headers.keys() & {"If-None-Match", "If-Modified-Since"}:
-        return None
+        return False
     if status in {404, 410}:
         raise NotFound(f"{NAME} has no project {name}")
     if status == 401:
@@ -276,8 +286,20 @@ def _understood(answer: Answer, name: str, call: Call, limit: int) -> UpstreamPa
     raise busy or ProtocolError(f"{NAME} answered {status}; expected a page")
 
 
+def _passed_on(page: UpstreamPage | _Recognized, name: str) -> UpstreamPage:
+    """The page, with its JSON as it was sent if it can be passed on so."""
+    if not isinstance(page, _Recognized):
+        return page
+    packed = page.gzip or verbatim.packed(page.body)
+    return UpstreamPage.verbatim(name, VerbatimFiles.of(packed, page.about))
+
+
+def _kind(answer: Answer) -> str:
+    return answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 def _page(answer: Answer, name: str, url: str, limit: int) -> UpstreamPage | _Recognized:
-    kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = _kind(answer)
     if kind in _JSON:
         body, packed = decoded(answer, limit, NAME)
         about = verbatim.recognize_text(body, name)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -28,7 +31,7 @@ from pyoci.oci.errors import RegistryError, RegistryNotFound
 from pyoci.oci.models import IMAGE_INDEX, IMAGE_MANIFEST, Document
 from pyoci.oci.quirks import ACCEPT
 from pyoci.oci.references import Digest
-from pyoci.oci.session import READ_SECONDS, OCISession
+from pyoci.oci.session import READ_SECONDS, SMALL_DOCUMENT, OCISession
 from tests.clock import Clock
 from tests.oci.conftest import (
     BASE,
@@ -71,6 +74,28 @@ class TestPull:
         """Static hosts send a general Content-Type; the document has its own mediaType."""
         answers.get(MANIFEST_URL, body=INDEX_BODY, content_type=kind)
         assert session.pull(REPOSITORY, TAG).media_type == IMAGE_INDEX
+
+    def test_what_was_read_of_a_large_document_is_dropped(
+        self, answers: responses.RequestsMock, session: OCISession
+    ) -> None:
+        """It is read again when it is its turn. Hundreds of threads may wait for theirs."""
+        body = json.dumps({"manifests": ["x" * 3 * SMALL_DOCUMENT]}).encode()
+        answers.get(MANIFEST_URL, body=body, content_type=IMAGE_INDEX)
+        kept = []
+
+        @contextmanager
+        def turn() -> Iterator[None]:
+            kept.append(tracemalloc.get_traced_memory()[0])
+            yield
+
+        session.large = turn
+        session.pull(REPOSITORY, TAG)  # what is made by the first request is kept
+        tracemalloc.start()
+        try:
+            assert session.pull(REPOSITORY, TAG).body == body
+        finally:
+            tracemalloc.stop()
+        assert kept[1] < SMALL_DOCUMENT // 2
 
     @pytest.mark.parametrize("body", [b"[]", b'{"mediaType": 1}', b"{}"])
     def test_document_without_type_has_an_empty_type(

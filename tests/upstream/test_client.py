@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import gzip
 import json
+import threading
 import tracemalloc
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import pytest
 from werkzeug.wrappers import Request, Response
 
-from pyoci.errors import Denied, NotFound, ProtocolError, PyOCIError, Unreachable
-from pyoci.upstream.client import HTML_LIMIT, JSON_LIMIT, freshness_lifetime
+from pyoci import request_scope
+from pyoci.errors import ClientLeft, Denied, NotFound, ProtocolError, PyOCIError, Unreachable
+from pyoci.net.transport import Transport
+from pyoci.one_at_a_time import PARSING, OneAtATime
+from pyoci.upstream.address import UpstreamAddress
+from pyoci.upstream.client import HTML_LIMIT, JSON_LIMIT, UpstreamClient, freshness_lifetime
 from pyoci.upstream.service import Upstream
+from pyoci.worker.answers import ServerThread
 from tests.upstream.conftest import MakeUpstream
 from tests.upstreams import HTML, JSON, PackageIndex, json_page, package_index
 
 SECRET = "Bearer planted-secret"
+PATIENCE = 20.0  # seconds
 
 
 def page(upstream: Upstream, name: str = "hello-world") -> list[str]:
@@ -157,6 +165,58 @@ def test_a_large_page_without_a_length(elsewhere: PackageIndex, make_upstream: M
     elsewhere.answer = lambda _: Response(iter([body]), content_type=JSON)
     assert len(make_upstream().page("flask").files) == 20_000
     assert elsewhere.asked("flask") == 2
+
+
+class Waiting(request_scope.RequestScope):
+    """The scope of a request. Notes how much memory is in use when it waits."""
+
+    def __init__(self) -> None:
+        super().__init__(ServerThread())
+        self.waits = threading.Event()
+        self.memory = 0
+
+    def wait(self, seconds: float, *others: Future[Any]) -> None:
+        if others:
+            self.memory = tracemalloc.get_traced_memory()[0]
+            self.waits.set()
+        super().wait(seconds, *others)
+
+
+def test_a_request_that_waits_for_other_large_pages(elsewhere: PackageIndex) -> None:
+    """It doesn't keep what it has read, and its thread is free at once when the request is ended."""
+    bomb = gzip.compress(b'{"files":[' + b"{}," * 5_000_000 + b"{}]}", 1)
+    elsewhere.answer = sends(bomb, Content_Encoding="gzip")
+    large, scope, transport = OneAtATime(), Waiting(), Transport()
+    client = UpstreamClient(UpstreamAddress.parse(elsewhere.simple, None), transport, large)
+
+    def request() -> None:
+        request_scope.enter(scope)
+        with pytest.raises(ClientLeft):
+            client.fetch("bomb", {})
+
+    with closing(transport), large.turn("another", 0.0), ThreadPoolExecutor() as threads:
+        tracemalloc.start()
+        try:
+            ended = threads.submit(request)
+            assert scope.waits.wait(PATIENCE)
+            assert elsewhere.asked("bomb") == 1
+            assert scope.end(ClientLeft("the client has left"))
+            ended.result(PATIENCE)
+        finally:
+            tracemalloc.stop()
+    assert scope.memory < 2 * 1024 * 1024
+
+
+def test_small_pages_do_not_wait_for_large_ones(elsewhere: PackageIndex, make_upstream: MakeUpstream) -> None:
+    """While a large document of any sender is parsed."""
+    with PARSING.turn("another", 0.0):
+        assert make_upstream().page("hello-world").files
+        elsewhere.answer = sends(status=404)
+        with pytest.raises(NotFound):
+            make_upstream().page("flask")
+    elsewhere.answer = sends(json.dumps({"files": [{}] * 50_000}))
+    with PARSING.turn("another", 0.0), pytest.raises(Unreachable, match="other large pages"):
+        make_upstream(document_seconds=0.5).page("large")
 
 
 def test_json_must_be_of_the_same_project(elsewhere: PackageIndex, make_upstream: MakeUpstream) -> None:

@@ -1,0 +1,82 @@
+"""OneAtATime: admits one request at a time to work that takes much memory."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+
+from pyoci import request_scope
+
+Wait = Callable[["Future[None]", float], None]
+
+
+class OneAtATime:
+    """Admits one request at a time. Requests of each owner wait in a queue, and the owners take turns: many
+    requests of one owner delay a request of another by one only. Whatever ends a wait, the request gives up
+    its place.
+    """
+
+    def __init__(self, wait: Wait = request_scope.result_of) -> None:
+        """`wait` waits for a future, for at most so many seconds."""
+        self._wait = wait
+        self._guard = threading.Lock()
+        self._is_busy = False
+        self._queues: dict[Hashable, deque[Future[None]]] = {}  # the owner whose turn it is comes first
+
+    def enter(self, owner: Hashable, seconds: float) -> None:
+        """Wait for the turn of this request. Raises TimeoutError after `seconds`, and what `wait` raises."""
+        turn: Future[None] = Future()
+        with self._guard:
+            self._queues.setdefault(owner, deque()).append(turn)
+            self._admit()
+        try:
+            self._wait(turn, seconds)
+        except BaseException:
+            self._give_up(owner, turn)
+            raise
+
+    def leave(self) -> None:
+        """Admit the next request. For each call of `enter` that has returned."""
+        with self._guard:
+            self._is_busy = False
+            self._admit()
+
+    @contextmanager
+    def turn(self, owner: Hashable, seconds: float) -> Iterator[None]:
+        """Enter for the time of the block. Raises TimeoutError, and what `wait` raises."""
+        self.enter(owner, seconds)
+        try:
+            yield
+        finally:
+            self.leave()
+
+    def _give_up(self, owner: Hashable, turn: Future[None]) -> None:
+        with self._guard:
+            if turn.done():  # it was admitted a moment ago
+                self._is_busy = False
+                self._admit()
+                return
+            queue = self._queues[owner]
+            queue.remove(turn)
+            if not queue:
+                del self._queues[owner]
+
+    def _admit(self) -> None:
+        """Admit the first request of the owner whose turn it is, if no other one is admitted."""
+        owner = next(iter(self._queues), None)
+        if owner is None or self._is_busy:
+            return
+        self._is_busy = True
+        queue = self._queues.pop(owner)
+        queue.popleft().set_result(None)
+        if queue:  # its other requests come after those of other owners
+            self._queues[owner] = queue
+
+
+# The parsing of large documents and pages, of registries and upstream, in this process. Parsing takes several
+# times the memory of the text, and threads that parse side by side are no faster, since they need Python's
+# global lock.
+PARSING = OneAtATime()
