@@ -23,11 +23,20 @@ from pyoci.net.addresses import Reach
 from pyoci.net.messages import READ_PIECE, Answer, Call, Stream
 from pyoci.net.transport import Transport
 from pyoci.oci.credentials import Credentials
+from pyoci.oci.references import shown
 from pyoci.simple_api import model
-from pyoci.simple_api.reading import read_document, read_html, read_json, read_links, read_names
+from pyoci.simple_api.reading import (
+    names_in,
+    read_document,
+    read_html,
+    read_json,
+    read_links,
+    read_traits,
+)
 from pyoci.store.status import yank_reason
 
 _ACCEPT = f"{SIMPLE}, text/html;q=0.5"
+_EXPECTED = "expected the URL of its simple API, like https://pypi.example.com/simple/"
 _ORIGIN = "x-pyoci-origin"  # the header in which PyOCI says where a page comes from
 _WITHHELD = "x-pyoci-withheld"  # `3; min-age, blocked`
 _NAMES = 1_000_000  # projects of one index
@@ -117,16 +126,25 @@ class IndexSource(ServerIndex):
     def projects(self) -> tuple[str, ...]:
         answer = self._document(self._call("GET", self.address, {"Accept": _ACCEPT}))
         if _is_json(answer):
-            names = iter(read_names(answer.body, self._host))
+            listed = names_in(read_document(answer.body, self._host))
+            if listed is None:
+                raise _no_index(self.address, "JSON that is no list of projects")
+            names = iter(listed)
         else:
             names = _names_in_html(answer, self.address, self._host)
-        return tuple(sorted({name for name in map(normalized, islice(names, _NAMES)) if name}))
+        found = {name for name in map(normalized, islice(names, _NAMES)) if name}
+        if not _is_json(answer):
+            _check_html(self.address, answer, self._host, "" if found else "projects")
+        return tuple(sorted(found))
 
     def page(self, project: str) -> SourcePage:
         call = self._call("GET", f"{self.address}{project}/", {"Accept": _ACCEPT})
         answer = self._document(call)
-        read = read_json if _is_json(answer) else read_html
-        page = read(answer.body, project, call.url, self._host)
+        if _is_json(answer):
+            page = read_json(answer.body, project, call.url, self._host)
+        else:
+            page = read_html(answer.body, project, call.url, self._host)
+            _check_html(call.url, answer, self._host, "" if page.files else "files")
         status = page.status or model.ACTIVE
         found = tuple(_source_file(file, status) for file in page.files)
         if not all(file.upload_time is not None for file in found):
@@ -248,6 +266,29 @@ def _source_file(file: model.File, status: model.ProjectStatus) -> SourceFile:
         provenance=file.provenance,
         lost=lost,
     )
+
+
+def _check_html(url: str, answer: Answer, sender: str, missing: str) -> None:
+    """Raises InvalidRequest if an answer that isn't JSON is no page of the simple API either. It has no links
+    to what is `missing`.
+    """
+    kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    traits = read_traits(answer.body, sender)
+    title = f" titled {shown(traits.title)}" if traits.title else ""
+    if traits.asks_for_password:
+        raise _no_index(
+            url,
+            f"a page{title} that asks for a password",
+            ", and the login in PYOCI_SOURCE_USERNAME and PYOCI_SOURCE_PASSWORD",
+        )
+    if not missing or traits.is_simple:
+        return
+    is_html = kind in {"", "text/html", "application/xhtml+xml", "application/vnd.pypi.simple.v1+html"}
+    raise _no_index(url, f"an HTML page{title} without links to {missing}" if is_html else shown(kind))
+
+
+def _no_index(url: str, found: str, remedy: str = "") -> InvalidRequest:
+    return InvalidRequest(f"{url} is not a package index: it answered with {found}; {_EXPECTED}{remedy}")
 
 
 def _is_json(answer: Answer) -> bool:

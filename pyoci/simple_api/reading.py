@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
@@ -25,6 +26,10 @@ _HTML_PIECE = 64 * 1024  # characters
 _HTML_ELEMENT = 256 * 1024  # characters of one tag or comment; attributes take 100 times that in memory
 _VERSIONS = 100_000
 _VERSION = 200  # characters
+_BEGINNING = 256 * 1024  # bytes in which a page says what it is
+_TITLE = 100  # characters of a page's title
+_SIMPLE = re.compile(r"simple |links for ", re.IGNORECASE)  # how titles of the simple API begin
+_REPOSITORY_VERSION = "pypi:repository-version"  # the name of a meta element (PEP 629)
 _META = {"pypi:project-status": "status", "pypi:project-status-reason": "reason"}
 _FIELDS = [(field.attribute, field.spellings, field.read) for field in model.FIELDS]
 _UPSTREAM = "the upstream package index"  # what messages call the sender, unless the caller says otherwise
@@ -60,10 +65,37 @@ def read_document(body: bytes, sender: str = _UPSTREAM) -> Any:
 def read_names(body: bytes, sender: str) -> list[object]:
     """The names in a list of all projects, as JSON; any value may stand for one. Raises ProtocolError."""
     _check_weight(body, sender)
-    try:
-        return [each["name"] for each in json.loads(body)["projects"]]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise ProtocolError(f"{sender} sent no list of projects; expected JSON of the simple API") from None
+    names = None
+    with suppress(ValueError, RecursionError):
+        names = names_in(json.loads(body))
+    if names is None:
+        raise ProtocolError(f"{sender} sent no list of projects; expected JSON of the simple API")
+    return names
+
+
+def names_in(document: object) -> list[object] | None:
+    """The same from JSON that was parsed; None if it is no list of projects."""
+    projects = document.get("projects") if isinstance(document, dict) else None
+    if not isinstance(projects, list) or not all(isinstance(each, dict) for each in projects):
+        return None
+    return [each["name"] for each in projects] if all("name" in each for each in projects) else None
+
+
+@dataclass(frozen=True, slots=True)
+class HtmlTraits:
+    """What a page of HTML seems to be. `is_simple`: it says that it is one of the simple API."""
+
+    title: str = ""
+    is_simple: bool = False
+    asks_for_password: bool = False
+
+
+def read_traits(body: bytes, sender: str = _UPSTREAM) -> HtmlTraits:
+    """The traits of a page, by its beginning. Raises ProtocolError for HTML that can't be read."""
+    reader = _Traits()
+    _feed(reader, body[:_BEGINNING], sender)
+    title = " ".join(reader.title.split())
+    return HtmlTraits(title, reader.has_version or bool(_SIMPLE.match(title)), reader.asks_for_password)
 
 
 def read_html(body: bytes, name: str, base: str, sender: str = _UPSTREAM) -> Page:
@@ -188,6 +220,29 @@ class _Links(HTMLParser):
                 self.paths.append(urlsplit(urljoin(self._base, href.strip())).path)
 
 
+class _Traits(HTMLParser):
+    """Collects what tells a page of the simple API from others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.title = ""
+        self.has_version = self.asks_for_password = False
+        self._in_title = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = dict(attrs)
+        self._in_title = tag in {"title", "h1"} and not self.title
+        self.has_version |= tag == "meta" and attributes.get("name") == _REPOSITORY_VERSION
+        self.asks_for_password |= tag == "input" and (attributes.get("type") or "").lower() == "password"
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_title = False
+
+    def handle_data(self, data: str) -> None:
+        if self._in_title and len(self.title) < _TITLE:
+            self.title = (self.title + data)[:_TITLE]
+
+
 class _Reader(HTMLParser):
     """Collects the links (in the form of JSON's entries), the base URL and the project's status."""
 
@@ -210,7 +265,7 @@ class _Reader(HTMLParser):
             self._meta(attributes.get("name"), attributes.get("content"))
 
     def _meta(self, name: str | None, content: str | None) -> None:
-        if name == "pypi:repository-version":
+        if name == _REPOSITORY_VERSION:
             _check_version(content, self._sender)
         elif name in _META:
             self.status.setdefault(_META[name], content)

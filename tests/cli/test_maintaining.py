@@ -211,6 +211,15 @@ def _lose(run: Run, address: str, folder: Path, filename: str) -> None:
 
 
 class TestImport:
+    def test_address_of_no_index(self, server: str, run: Run) -> None:
+        """Wrong input, in one sentence: a registry has JSON of its own."""
+        ran = run("import", f"{server}/acme", f"{server}/v2/")
+        assert ran.code == 2
+        assert ran.stderr == (
+            f"{server}/v2/ is not a package index: it answered with JSON that is no list of projects;"
+            " expected the URL of its simple API, like https://pypi.example.com/simple/\n"
+        )
+
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
         """Two good files, one of them published long ago, and a bad one."""

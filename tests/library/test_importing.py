@@ -509,6 +509,69 @@ class TestBadSources:
         done = imported(target, url, projects=["hello-world"])["hello-world"]
         assert done.error.startswith(f"{url.split('/')[2]} sent ")
 
+    @pytest.mark.parametrize(
+        ("kind", "body", "found"),
+        [
+            (
+                HTML,
+                "<title>Acme\n Wiki</title><h1>Hi</h1>",
+                "an HTML page titled 'Acme Wiki' without links to projects",
+            ),
+            (HTML, "<a href='/elsewhere/'>x</a>", "an HTML page without links to projects"),
+            (HTML, "", "an HTML page without links to projects"),
+            (
+                HTML,
+                "<title>Sign in</title><a href='help/'>x</a><INPUT TYPE=Password>",
+                "a page titled 'Sign in' that asks for a password",
+            ),
+            ("application/json", '{"message": "hello"}', "JSON that is no list of projects"),
+            ("application/json", "[]", "JSON that is no list of projects"),
+            ("application/json", '{"projects": [{"id": 1}]}', "JSON that is no list of projects"),
+            ("text/plain", "hello", "'text/plain'"),
+        ],
+    )
+    def test_no_index(self, site: Site, url: str, target: Index, kind: str, body: str, found: str) -> None:
+        """One sentence says what was found and what was expected."""
+        site.answers["/simple/"] = (kind, body.encode())
+        with pytest.raises(InvalidRequest) as raised:
+            imported(target, url)
+        sentence = raised.value.message
+        assert sentence.startswith(
+            f"{url} is not a package index: it answered with {found}; expected the URL "
+        )
+        assert ("PYOCI_SOURCE_PASSWORD" in sentence) == ("password" in found)
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            '<meta name="pypi:repository-version" content="1.0"><title>x</title>',
+            "<title>Simple index</title>",
+            "<h1>Links for hello-world</h1>",
+        ],
+    )
+    def test_empty_index(self, site: Site, url: str, target: Index, body: str) -> None:
+        """An index without projects, and a project without files, are no mistakes."""
+        site.answers["/simple/"] = site.answers["/simple/hello-world/"] = (HTML, body.encode())
+        assert imported(target, url) == {}
+        assert imported(target, url, projects=["hello-world"]) == {}
+
+    @pytest.mark.parametrize(
+        ("body", "found"),
+        [
+            ("<h1>Welcome</h1>", "an HTML page titled 'Welcome' without links to files"),
+            ("<a href='x-1.0.tar.gz'>x</a><input type='password'>", "a page that asks for a password"),
+        ],
+    )
+    def test_page_of_no_index(self, site: Site, url: str, target: Index, body: str, found: str) -> None:
+        """The project fails, and the others are imported."""
+        site.add_json(entry(WHEEL))
+        site.answers["/simple/other/"] = (HTML, body.encode())
+        done = imported(target, url, projects=["other", "hello-world"])
+        assert (
+            f"{url}other/ is not a package index: it answered with {found}; expected" in done["other"].error
+        )
+        assert done[WHEEL[0]].outcome == "imported"
+
     def test_ten_thousand_projects(self, site: Site, url: str, target: Index) -> None:
         """The list is read, and those that a choice doesn't name aren't asked for."""
         root = {"projects": [{"name": f"project-{number}"} for number in range(10_000)]}
