@@ -25,7 +25,9 @@ _HEADER = 1000  # characters of an ETag or a date; a longer one isn't sent back
 
 @dataclass(frozen=True, slots=True)
 class CachedAnswer:
-    """Upstream's last answer; `page` is None if it has no such project. Times are seconds since 1970."""
+    """Upstream's last answer; `page` is None if it has no such project, or refuses it. Times are seconds
+    since 1970.
+    """
 
     page: UpstreamPage | None
     checked: float  # when upstream was asked last
@@ -137,12 +139,6 @@ class PageCache:
             self._local.pop(name, None)
             if weight <= _LOCAL // 4:
                 self._local[name] = _Weighed(answer, weight)
-
-    def discard(self, name: str) -> None:
-        """Remove the answer about a project, here and in the shared cache."""
-        with self._guard:
-            self._local.pop(name, None)
-        self._backend.discard(self.key_of(name))
 
 
 def _weight(answer: CachedAnswer) -> int:

@@ -60,8 +60,9 @@ class Upstream:
         """The page of a project. With `fresh`, it is at most some seconds old.
 
         While upstream can't be asked, the last page is served, and is `stale`, however old it is; or else a
-        page with the files that are stored here. Raises NotFound, Denied, ProtocolError and Unreachable, the
-        last at once while the circuit is open. If it is offline, upstream is never asked.
+        page with the files that are stored here, unless upstream's last answer was that it has no such
+        project. Raises NotFound, Denied, ProtocolError and Unreachable, the last at once while the circuit is
+        open. If it is offline, upstream is never asked.
         """
         if self._is_offline:
             return self._offline(name)
@@ -72,8 +73,10 @@ class Upstream:
             try:
                 known = self._fetch_once(name, fresh=fresh)
             except Unreachable as failure:
-                if known is None or known.page is None:
+                if known is None:
                     return self._stored(name, failure)
+                if known.page is None:  # upstream may have removed it because it is malware
+                    raise
                 known = self._stale(name, known)
         if known.page is None:
             raise NotFound(f"{NAME} has no project {name}")
@@ -144,14 +147,10 @@ class Upstream:
             with self._events.outcome("upstream"):
                 answer = self._client.fetch(name, known.conditions if known is not None else {})
         except NotFound:
-            # Only in this process: requests for a million names would evict everything else from a shared
-            # cache.
-            self._cache.discard(name)
-            absent = CachedAnswer(None, now, now + ABSENT_TTL)
-            self._cache.put_local(name, absent)
-            return absent
+            return self._remember_absence(name, CachedAnswer(None, now, now + ABSENT_TTL))
         except Denied:
-            self._cache.discard(name)  # a page that is refused now must not be served later as a stale one
+            # What is refused now must not be served later, as a stale page or as a copy.
+            self._remember_absence(name, CachedAnswer(None, now, now))
             raise
         until = now + freshness_lifetime(answer.headers, TTL)
         if answer.page is None:
@@ -166,3 +165,21 @@ class Upstream:
             self._kept.copies.quarantine(name, status.reason or "")
         self._cache.put(name, current, KEPT_SECONDS)
         return current
+
+    def _remember_absence(self, name: str, absent: CachedAnswer) -> CachedAnswer:
+        """Remember that upstream has no such project, or refuses it. A name that wasn't known before is
+        remembered in this process alone: a million of them would evict everything else from a shared cache.
+        """
+        if self._backend.get(self._cache.key_of(name)) is not None or self._has_copies(name):
+            self._cache.put(name, absent, KEPT_SECONDS)
+        else:
+            self._cache.put_local(name, absent)
+        return absent
+
+    def _has_copies(self, name: str) -> bool:
+        try:
+            return self._kept.page(name, None) is not None
+        except RequestEnded:
+            raise
+        except PyOCIError:
+            return False

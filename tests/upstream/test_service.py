@@ -21,12 +21,13 @@ from pyoci.simple_api.model import ProjectStatus
 from pyoci.simple_api.verbatim import VerbatimFiles, packed
 from pyoci.upstream.circuit import Circuit, ConcurrencyLimit
 from pyoci.upstream.copies import KeptFiles
-from pyoci.upstream.page_cache import CachedAnswer
+from pyoci.upstream.page_cache import CachedAnswer, PageCache
 from tests.clock import Clock
 from tests.registry import TestRegistry
 from tests.store.shelf import names, publish_wheel
 from tests.upstream.conftest import MakeUpstream
 from tests.upstream.test_copies import Copies
+from tests.upstream_pages import make_upstream_file, make_upstream_page
 from tests.upstreams import JSON, PackageIndex, json_page
 
 FAILURES = [
@@ -149,6 +150,52 @@ class TestFreshness:
         clock.now += 61
         with pytest.raises(Unreachable):
             upstream.page("hello-world")
+
+    @pytest.mark.parametrize("status", [404, 403])
+    @pytest.mark.parametrize("had_a_page", [True, False])
+    def test_copies_of_what_upstream_has_removed_are_not_served(
+        self,
+        elsewhere: PackageIndex,
+        make_upstream: MakeUpstream,
+        clock: Clock,
+        status: int,
+        had_a_page: bool,
+    ) -> None:
+        """Neither by other workers, nor however long it is down: the last that it said counts. When it offers
+        the project again, that counts.
+        """
+        stored = make_upstream_page("hello-world", make_upstream_file("hello_world-1.0.zip"))
+        kept = KeptFiles(Copies(pages={"hello-world": stored}))
+        upstream = make_upstream(kept=kept)
+        if had_a_page:
+            upstream.page("hello-world")
+        for _ in range(2):
+            elsewhere.answer = failing(status=status)
+            clock.now += 601
+            with pytest.raises(NotFound if status == 404 else Denied):
+                upstream.page("hello-world")
+            elsewhere.answer = failing(status=500)
+            for age in (61, 31_536_000):
+                clock.now += age
+                for each in (upstream, make_upstream(kept=kept)):
+                    with pytest.raises(Unreachable):
+                        each.page("hello-world")
+        elsewhere.answer = None
+        clock.now += 61
+        assert upstream.page("hello-world").versions == ("1.0",)
+        elsewhere.answer = failing(status=500)
+        clock.now += 601
+        assert make_upstream(kept=kept).page("hello-world").stale is not None
+
+    def test_what_upstream_never_had_is_not_kept(
+        self, elsewhere: PackageIndex, make_upstream: MakeUpstream, clock: Clock, backend: Backend
+    ) -> None:
+        """Also if the copies can't be asked: invented names must not fill the shared cache."""
+        for copies in (Copies(), Copies(failure=Unreachable("down"))):
+            upstream = make_upstream(kept=KeptFiles(copies))
+            with pytest.raises(NotFound):
+                upstream.page("invented")
+            assert backend.get(PageCache(backend, upstream.address.key).key_of("invented")) is None
 
     def test_each_address_and_credentials_have_pages_of_their_own(
         self, elsewhere: PackageIndex, make_upstream: MakeUpstream
