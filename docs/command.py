@@ -49,7 +49,8 @@ The command looks for credentials for the host of INDEX in this order:
 5. ``~/.netrc``, with ``--netrc``.
 
 So ``docker login ghcr.io`` is enough for ``ghcr.io/acme``. A credential helper and the keyring have 30
-seconds to answer. Passwords are never printed.
+seconds to answer. Passwords are never printed. If a registry refuses a login (401), the error names the
+source of the login.
 
 Output and exit codes
 ---------------------

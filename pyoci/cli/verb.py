@@ -169,4 +169,4 @@ def given_login(username: str | None, password_stdin: bool) -> Basic | None:
         raise click.UsageError("--password-stdin found no text on stdin; expected UTF-8") from None
     if not password:
         raise click.UsageError("--password-stdin found nothing on stdin; expected a password or token")
-    return Basic(username, password)
+    return Basic(username, password, hint="; the login came from --username and --password-stdin")

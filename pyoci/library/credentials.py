@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import netrc as netrc_files
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
@@ -34,17 +35,24 @@ def find_credentials(
 ) -> Credentials:
     """The credentials for a host, with its port if that isn't the usual one; Anonymous if there are none.
 
+    Their hint says which of the sources they come from, and names `pyoci login`.
+
     The sources are, in this order: PYOCI_USERNAME and PYOCI_PASSWORD; REGISTRY_AUTH_FILE and Docker's
     config.json, with the credential helpers that they name; the keyring, if the package `keyring` is
     installed; and with `netrc` the file ~/.netrc. Raises InvalidRequest if only half of a login is given, and
     Unauthorized if a file or a program that should have the credentials can't be used.
     """
-    found = _from_environ(environ) or docker_credentials(host, environ, path=path, seconds=seconds)
-    if found is None:
-        found = _from_keyring(host, seconds)
+    name = "docker.io" if host == HUB_HOST else host
+    command = f"`pyoci login {name}`"
+    found = _from_environ(environ)
+    if found is not None:
+        return replace(found, hint=f"{found.hint}, which comes before what {command} stores")
+    found = docker_credentials(host, environ, path=path, seconds=seconds) or _from_keyring(host, seconds)
     if found is None and netrc:
-        found = _from_netrc(host, environ)
-    return Anonymous() if found is None else found
+        found = _from_netrc(name, environ)
+    if found is None:
+        return Anonymous(hint=f"; there is no login for {name}; {command} stores one")
+    return replace(found, hint=f"{found.hint}; {command} stores another one")
 
 
 def source_environ(environ: Mapping[str, str]) -> dict[str, str]:
@@ -61,7 +69,9 @@ def _from_environ(environ: Mapping[str, str]) -> Credentials | None:
     if not username and not password:
         return None
     _check_both({USERNAME: username, PASSWORD: password})
-    return Basic(username, password)
+    is_source = (environ.get(SOURCE_USERNAME), environ.get(SOURCE_PASSWORD)) == (username, password)
+    names = (SOURCE_USERNAME, SOURCE_PASSWORD) if is_source else (USERNAME, PASSWORD)
+    return Basic(username, password, hint=f"; the login came from {' and '.join(names)}")
 
 
 def _check_both(login: Mapping[str, str]) -> None:
@@ -86,7 +96,7 @@ def _from_keyring(host: str, seconds: float) -> Credentials | None:
             except KeyringError:  # there is no backend, or it is locked
                 return None
             if known is not None and known.username and known.password:
-                return Basic(known.username, known.password)
+                return Basic(known.username, known.password, hint="; the login came from the keyring")
         return None
 
     return _in_time(ask, seconds, "the keyring")
@@ -113,9 +123,8 @@ def _in_time(ask: Callable[[], Credentials | None], seconds: float, what: str) -
     return found[0]
 
 
-def _from_netrc(host: str, environ: Mapping[str, str]) -> Credentials | None:
+def _from_netrc(name: str, environ: Mapping[str, str]) -> Credentials | None:
     path = Path(environ.get("NETRC") or Path(environ.get("HOME") or "/") / ".netrc")
-    name = "docker.io" if host == HUB_HOST else host
     try:
         file = netrc_files.netrc(str(path))
     except FileNotFoundError:
@@ -125,4 +134,6 @@ def _from_netrc(host: str, environ: Mapping[str, str]) -> Credentials | None:
         raise Unauthorized(f"{path} can't be read: {reason}; expected the netrc format") from None
     own = name if name in file.hosts else name.partition(":")[0]
     found = file.authenticators(own)  # or the entry `default`
-    return Basic(found[0], found[2]) if found and found[0] and found[2] else None
+    if not found or not found[0] or not found[2]:
+        return None
+    return Basic(found[0], found[2], hint=f"; the login came from {path}")

@@ -17,6 +17,7 @@ import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +38,14 @@ def docker_credentials(
     host: str, environ: Mapping[str, str], *, path: str = "", seconds: float
 ) -> Credentials | None:
     """The credentials for a host, or for `path` below it where a file has an entry for that; None if there
-    are none. Raises Unauthorized if a file or a helper can't be used.
+    are none. Their hint names the file. Raises Unauthorized if a file or a helper can't be used.
     """
     for file in _files(environ):
         config = _read(file)
         if config is not None:
             found = _from(config, file, host, path, environ, seconds)
             if found is not None:
-                return found
+                return replace(found, hint=f"; the login came from {file}")
     return None
 
 

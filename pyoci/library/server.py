@@ -56,7 +56,7 @@ class ServerIndex(Index):
         """`url` is that of the index, `https://pypi.example.com/ghcr.io/acme/`."""
         self._url = url.rstrip("/") + "/"
         self._host = urlsplit(url).netloc
-        self._header = caller.header()
+        self._header, self._hint = caller.header(), caller.hint
         self._transport = transport
 
     @property
@@ -157,7 +157,7 @@ class ServerIndex(Index):
         for _ in range(1 + _REDIRECTS):
             answer = self._transport.document(call, _PAGE_LIMIT)
             if answer.status not in _REDIRECTED:
-                self._check(answer)
+                self._check(answer, call.url)
                 return answer
             call = self._redirected(call, answer.headers)
         raise ProtocolError(f"{self._host} redirects more than {_REDIRECTS} times")
@@ -169,7 +169,7 @@ class ServerIndex(Index):
                 return stream
             with closing(stream):
                 if stream.status not in _REDIRECTED:
-                    self._check(Answer(stream.status, stream.headers, stream.head(_MESSAGE)))
+                    self._check(Answer(stream.status, stream.headers, stream.head(_MESSAGE)), call.url)
                     raise ProtocolError(f"{self._host} answered {stream.status}; expected a file")
                 call = self._redirected(call, stream.headers)
         raise ProtocolError(f"{self._host} redirects more than {_REDIRECTS} times")
@@ -184,13 +184,16 @@ class ServerIndex(Index):
         kept = {key: value for key, value in call.headers.items() if key != "Authorization"}
         return self._call(call.method, url, kept)
 
-    def _check(self, answer: Answer) -> None:
-        """Raises the kind of error that a refusal's status stands for, with the server's own sentence."""
+    def _check(self, answer: Answer, url: str = "") -> None:
+        """Raises the kind of error that a refusal's status stands for, with the server's own sentence. `url`
+        is what was asked, if that may be at another host, which gets no login.
+        """
         if answer.status < 300:
             return
         kind = _KINDS.get(answer.status, ProtocolError)
-        said = _sentence(answer)
-        raise kind(said or f"{self._host} answered {answer.status}")
+        said = _sentence(answer) or f"{self._host} answered {answer.status}"
+        own = kind is errors.Unauthorized and (not url or _origin(url) == _origin(self._url))
+        raise kind(said + self._hint if own else said)
 
 
 def _names(answer: Answer, host: str) -> tuple[str, ...]:

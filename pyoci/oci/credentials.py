@@ -1,4 +1,8 @@
-"""Credentials: the caller's, parsed from the Authorization header. No repr contains secrets."""
+"""Credentials: the caller's, parsed from the Authorization header. No repr contains secrets.
+
+`hint` is what the message of a 401 adds: where credentials come from, without them. It is empty for those of
+a request.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,8 @@ _URL_SAFE = str.maketrans("+/", "-_")
 class Anonymous:
     """No credentials."""
 
+    hint: str = field(default="", compare=False, repr=False)
+
     def header(self) -> str | None:
         return None
 
@@ -30,6 +36,7 @@ class Basic:
 
     username: str = field(repr=False)
     password: str = field(repr=False)
+    hint: str = field(default="", compare=False, repr=False)
 
     def header(self) -> str:
         pair = f"{self.username}:{self.password}".encode()
@@ -41,6 +48,7 @@ class Bearer:
     """A token that is sent to the registry as it is (RFC 6750)."""
 
     token: str = field(repr=False)
+    hint: str = field(default="", compare=False, repr=False)
 
     def header(self) -> str:
         return f"Bearer {self.token}"
@@ -53,6 +61,7 @@ class IdentityToken:
     """
 
     token: str = field(repr=False)
+    hint: str = field(default="", compare=False, repr=False)
 
     def header(self) -> str | None:
         return None

@@ -106,12 +106,13 @@ def registry_error(
     call: Call | None = None,
     judged: int | None = None,
     secrets: Iterable[str] = (),
+    hint: str = "",
 ) -> RegistryError:
     """The error for an unexpected answer to `operation`.
 
     `call` is what the registry answered. `judged` is the status that the answer means, if the caller of this
     function knows better than `meant_status`. `secrets` are masked in the text, because messages are logged
-    and sent in status lines.
+    and sent in status lines. `hint` is that of the credentials, for a 401.
     """
     codes, text = _parse(body, secrets)
     number = judged or meant_status(status, call, codes)
@@ -120,7 +121,7 @@ def registry_error(
         text = f"the manifest has {len(call.body)} bytes, which is over the registry's limit{reason}"
     kind = _BY_STATUS.get(number) or (RegistryRefused if 400 <= number < 500 else RegistryFailed)
     message = f"{host} answered {status} when asked to {operation}" + (f": {text}" if text else "")
-    error = kind(message)
+    error = kind(message + hint if kind is RegistryUnauthorized else message)
     error.operation, error.status, error.codes = operation, status, codes
     if isinstance(error, RegistryRateLimited):
         error.retry_after = retry_after(headers.get("retry-after"), text)

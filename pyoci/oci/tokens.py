@@ -189,7 +189,14 @@ def _refusal(registry: Registry, credentials: Credentials, answer: Answer) -> Ex
     given = credentials.token if isinstance(credentials, IdentityToken) else None
     secrets = secrets_of(credentials.header() if given is None else f"Bearer {given}")
     refusal = errors.registry_error(
-        "sign in", str(registry), status, answer.headers, answer.body, judged=judged, secrets=secrets
+        "sign in",
+        str(registry),
+        status,
+        answer.headers,
+        answer.body,
+        judged=judged,
+        secrets=secrets,
+        hint=credentials.hint,
     )
     if isinstance(refusal, errors.RegistryUnauthorized):
         refusal.wrong_credentials = status == 401 and isinstance(credentials, Basic | IdentityToken)

@@ -217,6 +217,7 @@ class Wire:
             call=call if from_registry else None,
             judged=judged,
             secrets=self._sent_secrets(),
+            hint=self._credentials.hint,
         )
 
     def _sent_secrets(self) -> list[str]:

@@ -286,6 +286,8 @@ class TestKeyring:
         known[service] = SECRET
         assert home.find("ghcr.io") == ME
         assert home.find("quay.io") == Anonymous()
+        hint = "; the login came from the keyring; `pyoci login ghcr.io` stores another one"
+        assert home.find("ghcr.io").hint == hint
         home.docker({"auths": {"ghcr.io": auth("docker", "d")}})
         assert home.find("ghcr.io") == Basic("docker", "d")
 
