@@ -99,7 +99,7 @@ def create_app(
     kept = KeptFiles(stored_copies(settings, gateway, known, sleep, find_login), _folder(settings))
     upstream = _upstream(settings, transport, backend, kept, events)
     rules = _filtered(settings, upstream, events)
-    store = _store(settings, gateway, known, sleep, rules or upstream)
+    store = _store(settings, gateway, known, sleep, rules or upstream, _lookup_rules(settings, rules))
     site = context.Site(
         store=store,
         registries=settings.registries,
@@ -115,7 +115,7 @@ def create_app(
         upstream=settings.upstream is not None,
         upstream_files=_upstream_files(settings, transport, kept, backend, events),
         rules_version=rules.version if rules is not None else context.no_rules,
-        osv=_osv(settings, gateway, backend),
+        osv=_osv(settings, gateway, backend, _lookup_rules(settings, rules)),
         log_user=settings.log_user,
         record_publisher=settings.record_publisher,
     )
@@ -151,13 +151,14 @@ def _store(
     known: cache.Cache,
     sleep: Callable[[float], None],
     upstream: Upstream | FilteredUpstream | None,
+    rules: lookup.Rules,
 ) -> service.PackageStore:
     return service.PackageStore(
         gateway,
         max_versions=settings.max_versions,
         events=gateway.events,
         upstream=upstream,
-        rules=_lookup_rules(settings),
+        rules=rules,
         catalog_name=CatalogName(settings.catalog) if settings.catalog else None,
         cache=known,
         sleep=sleep,
@@ -315,23 +316,24 @@ def _upstream_files(
     )
 
 
-def _lookup_rules(settings: Settings) -> lookup.Rules:
+def _lookup_rules(settings: Settings, filtered: FilteredUpstream | None) -> lookup.Rules:
     return lookup.Rules(
         settings.private_projects,
         settings.upstream_on_denied,
         tells_others=bool(settings.osv_url),
         copies=store_namespace(settings),
+        judge=None if filtered is None else filtered.judge,
         offline=settings.upstream_offline,
     )
 
 
-def _osv(settings: Settings, gateway: Gateway, backend: Backend) -> Relay | None:
+def _osv(settings: Settings, gateway: Gateway, backend: Backend, rules: lookup.Rules) -> Relay | None:
     if not settings.osv_url:
         return None
     service = OSV(
         settings.osv_url, gateway.transport, backend, events=gateway.events, waiting=_waiting(settings)
     )
-    return Relay(service, gateway.knows, _lookup_rules(settings))
+    return Relay(service, gateway.knows, rules)
 
 
 def _backend(settings: Settings, events: Events) -> Backend:

@@ -47,11 +47,14 @@ class Files:
     """Reads files. One for the process; the project comes with its caller's session.
 
     `sha256` is the beginning of the hash that the caller expects, in hex. Methods raise NotFound for a file
-    that has another hash, and Denied for any file of a quarantined project.
+    that has another hash, and Denied for any file of a quarantined project. `require_served` raises Denied
+    for a file that isn't served for another reason.
     """
 
-    def __init__(self, backfill: MetadataBackfill) -> None:
-        self._backfill = backfill
+    def __init__(
+        self, backfill: MetadataBackfill, require_served: Callable[[StoredProject, PackageFile], None]
+    ) -> None:
+        self._backfill, self._require_served = backfill, require_served
 
     def describe(self, project: StoredProject, filename: str, sha256: str) -> PackageFile:
         """One file, with its size."""
@@ -86,8 +89,7 @@ class Files:
         """METADATA of a wheel, byte-exact (PEP 658): as it was published, or read from the wheel. Raises
         NotFound if there is none.
         """
-        entry = _offered(project, filename, sha256)
-        file, config_digest = project.complete(entry), entry.config_digest
+        file, config_digest = self._offered(project, filename, sha256)
         if file.core_metadata is not None and config_digest is not None:
             try:
                 return core_metadata_of(_config(project, config_digest), file.core_metadata)
@@ -104,11 +106,10 @@ class Files:
 
     def provenance(self, project: StoredProject, filename: str, sha256: str) -> bytes:
         """The provenance of a copied file, byte-exact (PEP 740). Raises NotFound if there is none."""
-        entry = _offered(project, filename, sha256)
-        provenance, config_digest = project.complete(entry).provenance, entry.config_digest
-        if provenance is None or config_digest is None:
+        file, config_digest = self._offered(project, filename, sha256)
+        if file.provenance is None or config_digest is None:
             raise NotFound(f"{filename} has no provenance here")
-        return provenance_of(_config(project, config_digest), provenance)
+        return provenance_of(_config(project, config_digest), file.provenance)
 
     def summary(self, project: StoredProject, page: ProjectPage) -> str:
         """The Summary in METADATA of the newest version on a page; "" if there is none."""
@@ -136,19 +137,22 @@ class Files:
         return {k: annotations[k] for k in sorted(annotations) if k != CREATED and not k.startswith(OURS)}
 
     def _file(self, project: StoredProject, filename: str, sha256: str) -> PackageFile:
-        return project.complete(_offered(project, filename, sha256))
+        return self._offered(project, filename, sha256)[0]
+
+    def _offered(
+        self, project: StoredProject, filename: str, sha256: str
+    ) -> tuple[PackageFile, Digest | None]:
+        """A file that may be downloaded, and its config blob. Raises NotFound and Denied."""
+        entry = find_file(project, parse_filename(filename, project.name), sha256)
+        require_download(project)
+        file = project.complete(entry)
+        self._require_served(project, file)
+        return file, entry.config_digest
 
     def _fill_in(self, project: StoredProject, file: PackageFile) -> None:
         """Read METADATA of a wheel that was published without it, so that the page announces it."""
         if file.core_metadata is None:
             self._backfill.fill_in(project, file)
-
-
-def _offered(project: StoredProject, filename: str, sha256: str) -> Entry:
-    """The entry of a file that may be downloaded. Raises NotFound and Denied."""
-    entry = find_file(project, parse_filename(filename, project.name), sha256)
-    require_download(project)
-    return entry
 
 
 def find_file(project: StoredProject, distribution: Distribution, sha256: str = "") -> Entry:

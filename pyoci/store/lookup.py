@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from pyoci.cache.backend import Position
 from pyoci.distributions.names import ProjectName
-from pyoci.errors import NotFound, PyOCIError, RequestEnded
+from pyoci.errors import Denied, NotFound, PyOCIError, RequestEnded
 from pyoci.oci.errors import RegistryDenied, RegistryUnauthorized
 from pyoci.oci.references import Repository
-from pyoci.store.models import Absence, ForeignPage, Namespace, ProjectPage, Root
+from pyoci.simple_api.model import Page
+from pyoci.store.models import Absence, ForeignPage, Namespace, PackageFile, ProjectPage, Root
 from pyoci.store.pages import Pages
 from pyoci.store.project import Absent, StoredProject
+from pyoci.store.state import fingerprint
 from pyoci.upstream.client import UpstreamPage
 from pyoci.upstream.copies import OFFLINE
+from pyoci.upstream.rules import Judgement
 
 # Lists the projects of the namespace that has the same address as a project. It is empty if only namespaces
 # below it have projects, and None if there is no such namespace.
@@ -49,13 +52,15 @@ class Rules:
     """When another package index is asked. `private` names are never sent to it. With `on_denied` it is also
     asked if the registry denies access without saying whether the project exists. `tells_others`: services
     besides upstream are told the names of absent projects. In the namespace of its `copies`, and below it,
-    upstream isn't asked, and callers change nothing. If it is `offline`, errors say so.
+    upstream isn't asked, callers change nothing, and `judge` says which files they don't get. If it is
+    `offline`, errors say so.
     """
 
     private: Names | None = None
     on_denied: bool = False
     tells_others: bool = False
     copies: Namespace | None = None
+    judge: Callable[[Page], Judgement] | None = None
     offline: bool = False
 
     def holds_copies(self, repository: Repository) -> bool:
@@ -64,6 +69,30 @@ class Rules:
         if copies is None or repository.registry.host != copies.registry.host:
             return False
         return repository.name.startswith(copies.prefix)
+
+    def served(self, repository: Repository, page: ProjectPage) -> ProjectPage:
+        """The page without the copies that the rules for upstream's files withhold."""
+        judgement = self._judgement(repository, page)
+        if judgement is None or not judgement.withholds:
+            return page
+        names = {each.position: f"{each.file.filename} {each.rule}" for each in judgement.withheld}
+        found = page.fingerprint and fingerprint([], page.fingerprint, *names.values())
+        files = tuple(file for position, file in enumerate(page.files) if position not in names)
+        withheld = tuple(page.files[position] for position in names)
+        # A file becomes old enough at some time, so the store has to be asked each time.
+        return replace(page, files=files, withheld=page.withheld + withheld, fingerprint=found, validity=None)
+
+    def require_served(self, project: StoredProject, file: PackageFile) -> None:
+        """Raises Denied for a copy that the rules for upstream's files withhold."""
+        judgement = self._judgement(project.repository, ProjectPage(project.name, (file,)))
+        if judgement is not None and judgement.withholds:
+            [found] = judgement.withheld
+            raise Denied(judgement.sentence(file.filename, found.rule, found.reason))
+
+    def _judgement(self, repository: Repository, page: ProjectPage) -> Judgement | None:
+        if self.judge is None or not self.holds_copies(repository):
+            return None
+        return self.judge(page.as_page(lambda file: file.upstream_url or ""))
 
     def is_private(self, name: ProjectName) -> bool:
         return self.private is not None and self.private.covers(name.normalized)
@@ -111,7 +140,7 @@ class Lookup:
         if ask_upstream and not fresh and access.is_absent(project.caller_key):
             return self._foreign(project, NotFound(f"there is no project {project.name} here"), fresh=False)
         try:
-            return self.pages.page(project, fresh=fresh)
+            return self.rules.served(project.repository, self.pages.page(project, fresh=fresh))
         except PyOCIError as refusal:
             projects = _listed(projects_below, refusal, required=ask_upstream)
             if projects:

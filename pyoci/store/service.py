@@ -122,7 +122,7 @@ class PackageStore:
         self._now = now
         self._cache = cache
         backfill = MetadataBackfill(cache.backend)
-        self._files = files.Files(backfill)
+        self._files = files.Files(backfill, rules.require_served)
         self._pages = pages.Pages(backfill, max_versions=max_versions)
         self._lookup = Lookup(self._pages, upstream, rules)
         writes = lag.RecentWrites(cache)

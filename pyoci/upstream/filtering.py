@@ -13,7 +13,7 @@ from cachetools import LRUCache
 
 from pyoci.distributions.filenames import read_version
 from pyoci.events import Events
-from pyoci.simple_api.model import version_of
+from pyoci.simple_api.model import Page, version_of
 from pyoci.upstream.client import UpstreamPage
 from pyoci.upstream.rules import Judgement, Malware
 from pyoci.upstream.rules_file import RulesFile
@@ -95,6 +95,13 @@ class FilteredUpstream:
             judgement=judged.judgement,
             until=min(page.until, self._clock() + seconds),
         )
+
+    def judge(self, page: Page) -> Judgement:
+        """What the rules say now about copies of upstream's files."""
+        self.version()  # has what changed read again
+        judgement = self._rules.current()[0].judge(page, self._malware, self._now())
+        self._report(page.name, judgement)
+        return judgement
 
     def _judge(self, page: UpstreamPage, now: float) -> _Judged:
         rules, number = self._rules.current()

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from werkzeug.wrappers import Response
 
 from tests.flows.conftest import MakeClient
-from tests.flows.test_main_job import JSON
+from tests.flows.test_main_job import JSON, upload
 from tests.flows.test_upstream_store import FLASK, PAGE, SDIST, URL, elsewhere, fill, forget, get, storing
 from tests.upstream.test_osv_dump import affected, write
 from tests.upstreams import PackageIndex
@@ -65,6 +65,45 @@ def test_a_stored_file_is_withheld(
         assert shown == ([SDIST] if rule in {"blocked", "not-allowed"} else [])
         for tail in ("", ".metadata"):
             assert (get(client, f"{PAGE}{URL}{tail}").status_code, FLASK in shown) == (403, False)
+
+
+@pytest.mark.parametrize("index", ["/local/upstream/", "/local/upstream/simple/", "/local/upstream/+simple/"])
+@pytest.mark.parametrize("rule", RULES)
+def test_a_stored_file_is_withheld_at_the_address_of_the_store(
+    make_client: MakeClient, storing: dict[str, str], rules: Path, tmp_path: Path, rule: str, index: str
+) -> None:
+    """Whatever is asked for. With `report` it is served."""
+    fill(make_client(**storing))
+    rules.write_text(RULES[rule])
+    if rule == "malware":
+        write(tmp_path / "osv", "MAL-2026-1", affected("flask", versions=["3.1.0"]))
+        storing["PYOCI_OSV_DUMP"] = str(tmp_path / "osv")
+    client, project = make_client(**storing), f"{index}flask/"
+    shown = [SDIST] if rule in {"blocked", "not-allowed"} else []
+    for path in (project, project, f"{project}3.1.0/"):
+        page = get(client, path, **JSON)
+        assert (page.status_code, [file["filename"] for file in page.get_json()["files"]]) == (200, shown)
+    assert FLASK not in get(client, f"{project}json").text
+    assert FLASK not in get(client, project, Accept="application/xhtml+xml").text
+    for tail in (URL, f"{URL}.metadata", FLASK, f"{FLASK}.metadata"):
+        for headers in ({}, {"Range": "bytes=0-9"}):
+            answer = get(client, f"{project}{tail}", **headers)
+            assert (answer.status_code, f"by the rule {rule}" in answer.text) == (403, True), tail
+        assert client.head(f"{project}{tail}").status_code == 403
+    rules.write_text(f'mode = "report"\n{RULES[rule]}')
+    assert FLASK in get(client, project).text
+    assert get(client, f"{project}{URL}").status_code == 200
+
+
+def test_private_projects_are_not_judged(
+    make_client: MakeClient, storing: dict[str, str], rules: Path
+) -> None:
+    """Rules are for upstream's files alone."""
+    rules.write_text('[[block]]\nprojects = ["*"]\nreason = "no"')
+    client = make_client(**storing)
+    assert upload(client).status_code == 200
+    [file] = get(client, "/local/acme/hello-world/", **JSON).get_json()["files"]
+    assert get(client, f"/local/acme/hello-world/{file['url']}").status_code == 200
 
 
 def test_a_quarantined_project_offers_no_copies(
