@@ -65,7 +65,8 @@ _MEMORY = Path("/dev/shm")  # noqa: S108  # a file system in memory, where there
 class ForWorker:
     """What the worker needs from the application: where it reports events, the limit in bytes of a request's
     body by method and path, the limit in bytes of all bodies that it may buffer on disk, who ends requests
-    (`Bulkheads.tick`), and the registry of a request by its path.
+    (`Bulkheads.tick`), the registry of a request by its path, and what to do before the first request
+    (`Transport.prepare`).
     """
 
     events: Events
@@ -73,6 +74,7 @@ class ForWorker:
     waiting_bodies: int
     tick: Callable[[Iterable[ServerThread], Collection[str]], None]
     registry_of: Callable[[str], str]
+    prepare: Callable[[], None]
 
 
 def create_app(
@@ -121,7 +123,7 @@ def create_app(
     )
     app = _flask(settings, htpasswd, events, site.facts_of)
     blueprints.register(app, site)
-    app.extensions[WORKER] = _for_worker(settings, site, transport.bulkheads)
+    app.extensions[WORKER] = _for_worker(settings, site, transport)
     app.wsgi_app = transport.bulkheads.scoped(app.wsgi_app)  # type: ignore[method-assign, assignment]
     watch(app, log, telemetry)
     return app
@@ -165,13 +167,14 @@ def _store(
     )
 
 
-def _for_worker(settings: Settings, site: context.Site, bulkheads: Bulkheads) -> ForWorker:
+def _for_worker(settings: Settings, site: context.Site, transport: Transport) -> ForWorker:
     return ForWorker(
         site.events,
         _body_limit(settings, site),
         settings.waiting_bodies // settings.workers,
-        bulkheads.tick,
+        transport.bulkheads.tick,
         site.registry_of,
+        transport.prepare,
     )
 
 

@@ -171,14 +171,15 @@ def post_fork(arbiter: Any, _worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Start telemetry, pass the worker what it needs from the application, and start the clean-up of the
-    embedded registry in the background.
+    """Start telemetry and pass the worker what it needs from the application. In the background, prepare for
+    the first request, and start the clean-up of the embedded registry.
     """
     _telemetry(worker.app).start()
     known = getattr(worker.app.callable, "extensions", {}).get(WORKER)
     if isinstance(known, ForWorker) and hasattr(worker, "serve_with"):
         served = Served(known.tick, known.registry_of)
         worker.serve_with(known.events, known.body_limit, known.waiting_bodies, served)
+        threading.Thread(target=known.prepare, name="prepare", daemon=True).start()
     directory = settings.embedded
     if directory is not None:
         arguments = (directory, worker.age == 1)

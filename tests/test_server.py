@@ -72,3 +72,18 @@ def test_threads_take_turns_often() -> None:
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60, env=environment
     )
     assert float(found.stdout) == 0.001
+
+
+def test_workers_prepare_for_the_first_request() -> None:
+    """A worker starts `ForWorker.prepare` in the background."""
+    code = (
+        "import threading, types; from pyoci import app, server;"
+        "prepared = threading.Event(); callable = types.SimpleNamespace(extensions={});"
+        "callable.extensions[app.WORKER] = app.ForWorker(None, None, 0, None, None, prepared.set);"
+        "served = types.SimpleNamespace(app=types.SimpleNamespace(callable=callable), serve_with=print);"
+        "server.post_worker_init(served); print(prepared.wait(20))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "True"

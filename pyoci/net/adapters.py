@@ -6,6 +6,7 @@ import os
 import ssl
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
@@ -133,7 +134,7 @@ class Adapters:
     ) -> None:
         self._proxies = proxies
         self._public_port = public_port
-        trust = _Trust(ca_bundle or DEFAULT_CA_BUNDLE_PATH)
+        self._trust = trust = _Trust(ca_bundle or DEFAULT_CA_BUNDLE_PATH)
         self._by_reach: dict[Reach, BaseAdapter] = {
             reach: _Adapter(reach, resolver, connections, trust)
             for reach in Reach
@@ -160,6 +161,11 @@ class Adapters:
             # requests normalises the query, which may contain a signature.
             request.url = call.url
         return adapter.send(request, stream=True, timeout=timeout, proxies=proxies)
+
+    def read_certificates(self) -> None:
+        """Read the bundle now. If that fails, the first call that needs it tries again."""
+        with suppress(OSError):
+            self._trust.context()
 
     def close(self) -> None:
         """Close the connections; later calls open new ones."""

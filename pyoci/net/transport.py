@@ -80,6 +80,7 @@ class Transport:
             connections=4 * host_connections,
             public_port=public_port,
         )
+        self.prepare = self._adapters.read_certificates
         self._limits = _HostLimits(host_connections)
 
     def close(self) -> None:

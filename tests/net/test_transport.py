@@ -503,6 +503,24 @@ def test_ca_bundle_is_read_once(make_transport: MakeTransport, tmp_path: Path) -
         assert [transport.document(call).body for call in calls[1:]] == [b"good"] * 3
 
 
+def test_prepared_transport(make_transport: MakeTransport, tmp_path: Path) -> None:
+    """The certificates are read before the first call. If they can't be read, the first call reads them."""
+    key, file = make_certificate(tmp_path, "registry.example")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file, key)
+    late = tmp_path / "late.pem"
+    with Server(always(GOOD), tls=context) as server:
+        call = Call(method="GET", url=f"https://registry.example:{server.port}/", reach=Reach.LISTED)
+        early_reader, late_reader = (
+            make_transport(lookup=lambda *_: ["127.0.0.1"], ca_bundle=str(each)) for each in (file, late)
+        )
+        early_reader.prepare()
+        late_reader.prepare()
+        file.rename(late)
+        assert early_reader.document(call).body == b"good"
+        assert late_reader.document(call).body == b"good"
+
+
 def test_missing_ca_bundle(make_transport: MakeTransport, tmp_path: Path) -> None:
     """Nobody is trusted. A bundle that appears later counts."""
     key, file = make_certificate(tmp_path, "registry.example")
