@@ -6,7 +6,7 @@ COPY pyproject.toml setup.cfg README.rst LICENSE ./
 COPY pyoci ./pyoci
 # The environment gets no pip of its own; modules are compiled here, for nobody can write there later.
 RUN python -m venv --without-pip /opt/pyoci
-RUN python -m pip --python /opt/pyoci/bin/python install --no-cache-dir .
+RUN python -m pip --python /opt/pyoci/bin/python install --no-cache-dir '.[fast]'
 
 
 FROM python:3.13-slim

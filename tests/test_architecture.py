@@ -102,6 +102,7 @@ LIBRARIES = {
     "click": {"cli"},
     "rich": {"cli"},
     "keyring": {"library"},
+    "isal": {"simple_api"},
 }
 
 # Modules of fewer than 30 lines, and why each is a module.

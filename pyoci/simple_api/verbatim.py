@@ -12,9 +12,11 @@ import hashlib
 import json
 import re
 import threading
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cache
 from typing import Any, NamedTuple, overload
 
 from cachetools import LRUCache
@@ -23,7 +25,9 @@ from pyoci.errors import ProtocolError
 from pyoci.simple_api import model, reading, uniform
 from pyoci.simple_api.model import File, ProjectStatus
 
-LEVEL = 3  # of gzip; 6 takes twice the time for a tenth less
+_LEVEL = 3  # of gzip; 6 takes twice the time for a tenth less
+_ISAL_LEVEL = 1  # of ISA-L, whose levels differ; the result is a tenth smaller than zlib's
+_GZIP = 16 + zlib.MAX_WBITS
 _KEPT = 32 * 1024 * 1024  # bytes, as estimated, of files that were read
 FILE_BYTES = 1200  # bytes that the objects of a file take, besides its texts
 _API_VERSIONS = frozenset({"1.0", "1.1", "1.2", "1.3", "1.4"})
@@ -222,8 +226,18 @@ _CHECKS: dict[str, Callable[[list[Any]], bool]] = {
 
 
 def packed(body: bytes) -> bytes:
-    """The JSON of a page, compressed as clients get it."""
-    return gzip.compress(body, compresslevel=LEVEL, mtime=0)
+    """The text of a page, compressed with gzip as clients get it."""
+    return _compressor()(body)
+
+
+@cache
+def _compressor() -> Callable[[bytes], bytes]:
+    """What compresses pages: ISA-L if it is installed, which takes a quarter of the time, or else zlib."""
+    try:
+        from isal import isal_zlib
+    except ImportError:
+        return lambda body: gzip.compress(body, compresslevel=_LEVEL, mtime=0)
+    return lambda body: isal_zlib.compress(body, _ISAL_LEVEL, wbits=_GZIP)
 
 
 class _Kept:

@@ -200,8 +200,9 @@ class Rendered:
         if isinstance(content, VerbatimFiles):
             body, encoding = (content.packed, "gzip") if compressed else (content.body(), "")
         elif compressed and len(content) > _WORTH_COMPRESSING:
-            level = 6 if origin == REGISTRY else verbatim.LEVEL
-            body, encoding = gzip.compress(content, compresslevel=level, mtime=0), "gzip"
+            is_ours = origin == REGISTRY
+            body = gzip.compress(content, compresslevel=6, mtime=0) if is_ours else verbatim.packed(content)
+            encoding = "gzip"
         else:
             body, encoding = content, ""
         etag = hashlib.sha256(body).hexdigest()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -370,6 +372,20 @@ def test_mixtures() -> None:
         mixed = [*files, *broken]
         seeds.shuffle(mixed)
         assert is_recognized(page(*mixed)) == (not broken)
+
+
+@pytest.mark.parametrize("hidden", ["isal", "nothing"])
+def test_compression_with_and_without_isal(hidden: str) -> None:
+    """Pages are compressed with gzip, the same each time, whether the extra is installed or not."""
+    code = (
+        f"import gzip, sys; sys.modules[{hidden!r}] = None; from pyoci.simple_api.verbatim import packed;"
+        "body = b'page of hello-world ' * 1000; found = packed(body);"
+        "print(gzip.decompress(found) == body, found == packed(body), len(found) < 1000)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.split() == ["True"] * 3
 
 
 def test_each_key_is_known() -> None:
