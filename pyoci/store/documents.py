@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import threading
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pyoci.cache.backend import Backend
@@ -19,7 +20,8 @@ from pyoci.store.state import State
 _SIZE = 4 * 1024 * 1024  # bytes of a pack, unless one document is larger
 _HEAD = re.compile(rb"(sha256|sha512):([0-9a-f]{64,128}) ([!-~]{0,200}) ([0-9]{1,9})\n")
 _PACKS = 64  # of one repository; each write adds one
-_UNPACKED = 48 * 1024 * 1024  # bytes of packs that one request may read: as many as from the registry
+_KEPT = 8 * 1024 * 1024  # bytes of the documents that one request has read and keeps in memory
+_UNPACKED = 16 * 1024 * 1024  # bytes of packs that one request may read; each refresh adds _KEPT at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +31,11 @@ class Documents:
     backend: Backend
     repository: str
 
-    def unpack(self, packs: Iterable[str]) -> dict[Digest, Document]:
-        """The documents in those packs that are still there. The newest packs are read first, and the oldest
-        are left out if all of them are too large for one request.
+    def unpack(
+        self, packs: Iterable[str], wanted: Collection[Digest] | None = None
+    ) -> dict[Digest, Document]:
+        """The documents in those packs that are still there, or those of them that are `wanted`. The newest
+        packs are read first, and the oldest are left out if all of them are too large for one request.
         """
         found: dict[Digest, Document] = {}
         left = _UNPACKED
@@ -40,7 +44,8 @@ class Documents:
             left -= len(pack or b"")
             if left < 0:
                 break
-            found.update(unpacked(pack or b""))
+            documents = unpacked(pack or b"")
+            found.update(each for each in documents if wanted is None or each[0] in wanted)
         return found
 
     def pack(self, documents: Mapping[Digest, Document], state: State) -> tuple[str, ...]:
@@ -52,8 +57,7 @@ class Documents:
         packs = state.packs
         if len(packs) > _PACKS:
             wanted = {tag_state.digest for tag_state in state.tag_states.values()}
-            known = self.unpack(packs)
-            documents = {**{digest: known[digest] for digest in wanted & known.keys()}, **documents}
+            documents = {**self.unpack(packs, wanted), **documents}
             packs = ()
         for pack in packed(documents.items()):
             name = hashlib.sha256(pack).hexdigest()[:32]
@@ -78,6 +82,45 @@ class Documents:
 
     def put_blob(self, digest: Digest, content: bytes) -> None:
         self.backend.put(f"blob\0{self.repository}\0{digest}", content)
+
+
+class DocumentsRead:
+    """The documents that one request has read from the registry, by their digests. Those that were read last
+    are kept in memory, up to a number of bytes, and the others in the cache.
+    """
+
+    def __init__(self, size: int = _KEPT) -> None:
+        self._guard = threading.Lock()
+        self._kept: dict[Digest, Document] = {}
+        self._sizes: dict[Digest, int] = {}
+        self._left = size
+
+    def add(self, digest: Digest, document: Document, stored: Documents) -> None:
+        """Add a document. `stored` gets those that are not kept any more."""
+        moved = []
+        with self._guard:
+            if digest in self._sizes:
+                return
+            self._kept[digest], self._sizes[digest] = document, len(document.body)
+            self._left -= len(document.body)
+            while self._left < 0 and len(self._kept) > 1:
+                oldest = next(iter(self._kept))
+                moved.append((oldest, self._kept.pop(oldest)))
+                self._left += self._sizes[oldest]
+        for digest, document in moved:
+            stored.put_document(digest, document)
+
+    def get(self, digest: Digest) -> Document | None:
+        """The document, if it is in memory."""
+        return self._kept.get(digest)
+
+    def size(self, digest: Digest) -> int | None:
+        """The size in bytes of a document that was read; None for any other."""
+        return self._sizes.get(digest)
+
+    def in_memory(self) -> dict[Digest, Document]:
+        with self._guard:
+            return dict(self._kept)
 
 
 def packed(documents: Iterable[tuple[Digest, Document]]) -> Iterator[bytes]:

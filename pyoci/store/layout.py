@@ -47,6 +47,7 @@ UPLOAD = "com.pyoci.upload"
 OURS = "com.pyoci."
 PUBLISHER_LIMIT = 255  # characters
 _HEX = re.compile(r"[0-9a-f]{64}")
+_NO_URLS: Mapping[str, str] = {}  # one object for all files
 _WEB_URL = re.compile(r"https?://[!-~]{1,2048}", re.IGNORECASE)
 
 
@@ -205,14 +206,14 @@ def _distribution(
     """The parsed file name of an entry, or None if the entry isn't a file.
 
     The name comes from our annotation if that agrees with the project, version and platform of the entry.
-    Otherwise it is the name that the Rust PyOCI would give the file.
+    Otherwise it is the name that the Rust PyOCI would give the file. The files of a version share `version`.
     """
     with suppress(InvalidRequest):
         named = parse_filename(descriptor.annotations.get(FILENAME, ""), name)
         if (named.name, named.version, named.suffix) == (name, version, suffix):
-            return replace(named, version=version)  # the files of a version share it
+            return replace(named, version=version)
     with suppress(InvalidRequest):
-        return rebuild_filename(name, version_text_of(tag), suffix)
+        return replace(rebuild_filename(name, version_text_of(tag), suffix), version=version)
     return None
 
 
@@ -327,13 +328,13 @@ def parsed_time(text: str) -> datetime | None:
         return None
 
 
-def _project_urls(text: str) -> dict[str, str]:
+def _project_urls(text: str) -> Mapping[str, str]:
     try:
-        found = json.loads(text)
+        found = json.loads(text) if text else None
     except (ValueError, RecursionError):
-        return {}
+        return _NO_URLS
     if not isinstance(found, dict):
-        return {}
+        return _NO_URLS
     return {label: url for label, url in found.items() if isinstance(url, str) and is_web_url(url)}
 
 

@@ -11,15 +11,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable
+from collections import deque
+from collections.abc import Hashable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from cachetools import LRUCache
 
 from pyoci.distributions.filenames import Sdist
 from pyoci.oci.errors import RegistryNotFound
+from pyoci.oci.models import Document
 from pyoci.oci.references import Digest
+from pyoci.oci.session import SMALL_DOCUMENT
 from pyoci.simple_api.model import ProjectStatus
 from pyoci.store import images, refresh
 from pyoci.store.backfill import MetadataBackfill
@@ -160,23 +164,11 @@ def _files(
     first.
     """
     read = project.documents_read
-    missing = any(pair[1] not in read and project.cache.contents(*pair) is None for pair in pairs)
+    digests = [pair[1] for pair in pairs if project.cache.contents(*pair) is None]
+    missing = {digest for digest in digests if read.size(digest) is None}
     with project.read_limit.large() if missing and len(packs) > 1 else nullcontext():
-        documents = project.cache.documents.unpack(packs) if missing else {}
-    found: list[Contents] = []
-    count, left = 0, list(pairs)
-    while left and count < MAX_FILES:  # the newest first; versions over the limit aren't parsed
-        size = 0
-        batch: list[tuple[str, Digest]] = []
-        while left and size < _BATCH:
-            batch.append(left.pop())
-            document = read.get(batch[-1][1]) or documents.get(batch[-1][1])
-            size += len(document.body) if document is not None else _BATCH // 64
-        parsed = side_by_side(project, lambda pair: project.contents(*pair, documents), batch)
-        found = parsed[::-1] + found
-        count = sum(len(contents.entries) for contents in found)
-    while count > MAX_FILES and len(found) > 1:
-        count -= len(found.pop(0).entries)
+        documents = project.cache.documents.unpack(packs, missing) if missing else {}
+    found = _newest(project, pairs, documents)
     pairs, older = pairs[-len(found) :], len(pairs) - len(found)
     if older:
         project.events.count("limited", "over the cap")
@@ -193,3 +185,76 @@ def _files(
     unique = {file.filename: file for file in reversed([file for each in found for file in each.files])}
     left_out = sum(len(contents.unread) for contents in found)
     return tuple(reversed(unique.values())), sum(contents.size for contents in found), left_out
+
+
+def _newest(
+    project: StoredProject, pairs: list[tuple[str, Digest]], documents: Mapping[Digest, Document]
+) -> list[Contents]:
+    """The contents of the documents under the newest tags, as many as have at most MAX_FILES files together,
+    but at least one. They are read side by side in batches, the newest first.
+    """
+    found: deque[Contents] = deque()
+    count, left = 0, list(pairs)
+    while left and count < MAX_FILES:
+        batch = _batch(project, left, documents)
+        parsed = side_by_side(project, _Parsing(project, batch[0], documents, count).contents, batch)
+        parsed = list(takewhile(lambda contents: contents is not None, parsed))
+        left += reversed(batch[len(parsed) :])
+        for contents in filter(None, parsed):
+            found.appendleft(contents)
+            count += _file_count(contents)
+    while count > MAX_FILES and len(found) > 1:
+        count -= _file_count(found.popleft())
+    return list(found)
+
+
+def _batch(
+    project: StoredProject, left: list[tuple[str, Digest]], documents: Mapping[Digest, Document]
+) -> list[tuple[str, Digest]]:
+    """Remove a batch of some MiB of documents from what is `left`: the newest, which are the last of it."""
+    batch: list[tuple[str, Digest]] = []
+    size = 0
+    while left and size < _BATCH:
+        batch.append(left.pop())
+        document, known = documents.get(batch[-1][1]), project.documents_read.size(batch[-1][1])
+        size += known or (len(document.body) if document is not None else _BATCH // 64)
+    return batch
+
+
+class _Parsing:
+    """Parses the documents of a batch in several threads, until they have MAX_FILES files with the `count`
+    that is known. The size of a document isn't always known before it is read.
+    """
+
+    def __init__(
+        self,
+        project: StoredProject,
+        first: tuple[str, Digest],
+        documents: Mapping[Digest, Document],
+        count: int,
+    ) -> None:
+        self._project, self._first, self._documents = project, first, documents
+        self._guard = threading.Lock()
+        self._count = count
+
+    def contents(self, pair: tuple[str, Digest]) -> Contents | None:
+        """The contents of a document; None if there were enough files before. The `first` one is never left
+        out.
+        """
+        if self._is_enough(pair):
+            return None
+        with self._project.read_limit.one_document():
+            found = self._project.contents(*pair, self._documents)
+            with self._guard:
+                if self._is_enough(pair):
+                    return None
+                self._count += _file_count(found)
+        # Entries take more memory than files. Those of large documents aren't remembered: they are dropped.
+        return replace(found, entries=()) if found.size > SMALL_DOCUMENT else found
+
+    def _is_enough(self, pair: tuple[str, Digest]) -> bool:
+        return self._count >= MAX_FILES and pair != self._first
+
+
+def _file_count(contents: Contents) -> int:
+    return len(contents.files) + len(contents.unread)

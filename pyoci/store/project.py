@@ -24,6 +24,7 @@ from pyoci.oci.models import Document, ImageIndex
 from pyoci.oci.references import Digest, Repository, Tag
 from pyoci.oci.session import READ_SECONDS, SMALL_DOCUMENT, OCISession
 from pyoci.store.cache import Contents, RepositoryCache
+from pyoci.store.documents import DocumentsRead
 from pyoci.store.layout import (
     Entry,
     changed_at,
@@ -85,7 +86,7 @@ class StoredProject:
     cache: RepositoryCache
     writes: RecentWrites
     read_limit: ReadLimit = field(default_factory=ReadLimit)
-    documents_read: dict[Digest, Document] = field(default_factory=dict)
+    documents_read: DocumentsRead = field(default_factory=DocumentsRead)
     child_hashes: dict[Digest, str | None] = field(default_factory=dict)  # by the digest of the manifest
     ends: float = field(default_factory=lambda: time.monotonic() + READ_SECONDS)
 
@@ -143,7 +144,7 @@ class StoredProject:
             return None
         self.read_limit.take(len(document.body))
         digest = document.digest
-        self.documents_read[digest] = document
+        self.documents_read.add(digest, document, self.cache.documents)
         if tag == MARKER_TAG:  # it is read by itself, and not with the packs that hold the versions
             self.cache.documents.put_document(digest, document)
         if len(document.body) <= SMALL_DOCUMENT:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from pyoci import request_scope
 from pyoci.errors import Busy, ProtocolError
@@ -62,6 +62,7 @@ class ReadLimit:
         self._left, self._small = size, _SMALL_TOGETHER
         self._guard = threading.Lock()
         self._one_at_a_time = threading.RLock()
+        self._of_thread = threading.local()  # `block`, if a thread is in `one_document`
         self._blocks = 0
         self._has_entered = self._is_refused = False
 
@@ -102,8 +103,30 @@ class ReadLimit:
             self._release()
 
     @contextmanager
+    def one_document(self) -> Iterator[None]:
+        """Read one document and parse it. If it is large, other threads of the request read none before the
+        end of this block.
+        """
+        with ExitStack() as block:
+            self._of_thread.block = block
+            try:
+                yield
+            finally:
+                self._of_thread.block = None
+
+    @contextmanager
     def large(self) -> Iterator[None]:
         """Read or parse one large document. Raises Busy if other requests take too long for theirs."""
+        block: ExitStack | None = getattr(self._of_thread, "block", None)
+        if block is not None:
+            block.enter_context(self._entered())
+            yield
+            return
+        with self._entered():
+            yield
+
+    @contextmanager
+    def _entered(self) -> Iterator[None]:
         with self._one_at_a_time:
             if not self._has_entered:
                 self._wait()

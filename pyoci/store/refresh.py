@@ -15,7 +15,7 @@ from pyoci.oci.references import Tag
 from pyoci.single_flight import SingleFlight
 from pyoci.store.marker import MARKER_TAG
 from pyoci.store.project import NewestVersions, StoredProject, side_by_side
-from pyoci.store.state import Freshness, Listing, State
+from pyoci.store.state import Freshness, Listing, State, TagState
 
 _LAG = 300.0  # seconds for which a list of tags may lack what was written, or name what was deleted
 _TRIES = 3  # times that a request waits for others that began before it
@@ -93,7 +93,12 @@ class Refresher:
         cache, known = project.cache, dict(state.tag_states)
         now, shown = cache.now(), self._newest.shown(project.repository, state.tags)
         asked = [tag for tag in shown if fresh or not _is_tag_fresh(cache.freshness, tag, state, now)]
-        found = side_by_side(project, lambda tag: project.look(tag, known.get(str(tag))), asked)
+
+        def look(tag: Tag) -> TagState | None:
+            with project.read_limit.one_document():
+                return project.look(tag, known.get(str(tag)))
+
+        found = side_by_side(project, look, asked)
         gone = set()
         for tag, present in zip(asked, found, strict=True):
             if present is None:
@@ -102,7 +107,7 @@ class Refresher:
             else:
                 known[str(tag)] = present
         state = replace(state, tags=tuple(tag for tag in state.tags if tag not in gone), tag_states=known)
-        return replace(state, packs=cache.documents.pack(project.documents_read, state))
+        return replace(state, packs=cache.documents.pack(project.documents_read.in_memory(), state))
 
     def _is_fresh(self, project: StoredProject, state: State) -> bool:
         now, freshness = project.cache.now(), project.cache.freshness

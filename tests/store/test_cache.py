@@ -474,7 +474,7 @@ class TestBounds:
         found = documents.unpack(state.packs)
         assert every[-1] in found
         assert every[0] not in found
-        assert sum(len(document.body) for document in found.values()) <= 48 * 1024 * 1024
+        assert sum(len(document.body) for document in found.values()) <= 16 * 1024 * 1024
 
     def test_a_page_of_all_the_tags_that_may_be_listed(
         self, registry: TestRegistry, store: PackageStore

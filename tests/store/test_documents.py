@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pyoci.cache.backend import Position
 from pyoci.oci.models import Document
 from pyoci.oci.references import Digest
-from pyoci.store.documents import packed, unpacked
+from pyoci.store.documents import DocumentsRead, packed, unpacked
 from pyoci.store.state import State, TagState
 from tests.registry import make_repository
 from tests.stores import make_cache
@@ -68,3 +68,34 @@ def test_many_packs_are_merged() -> None:
     assert len(state.packs) <= 66
     wanted = {seen.digest for seen in state.tag_states.values()}
     assert wanted <= documents.unpack(state.packs).keys()
+
+
+def test_only_those_that_are_wanted_are_unpacked() -> None:
+    """The others of a large project would take much memory."""
+    documents = make_cache().of(REPOSITORY).documents
+    every = dict(make_document(b"%d" % number) for number in range(5))
+    packs = documents.pack(every, State())
+    wanted = list(every)[1:3]
+    assert documents.unpack(packs, wanted) == {digest: every[digest] for digest in wanted}
+
+
+def test_a_request_keeps_the_documents_that_it_has_read_last() -> None:
+    """The others are in the cache. The size of each is known."""
+    stored, read = make_cache().of(REPOSITORY).documents, DocumentsRead(size=6)
+    every = [make_document(body) for body in (b"one", b"two", b"three", b"four", b"none of them")]
+    for digest, document in [*every[:3], *every[:3], every[3]]:  # two tags may have the same document
+        read.add(digest, document, stored)
+    assert read.in_memory() == dict(every[3:4])
+    assert [read.get(digest) for digest, _ in every] == [None, None, None, every[3][1], None]
+    assert [stored.document(digest) for digest, _ in every[:3]] == [document for _, document in every[:3]]
+    assert [read.size(digest) for digest, _ in every] == [3, 3, 5, 4, None]
+
+
+def test_a_request_keeps_at_least_one_document() -> None:
+    """However large it is: the page is made of it next."""
+    stored, read = make_cache().of(REPOSITORY).documents, DocumentsRead(size=1)
+    first, second = make_document(b"first"), make_document(b"second")
+    read.add(*first, stored)
+    assert read.in_memory() == dict([first])
+    read.add(*second, stored)
+    assert read.in_memory() == dict([second])

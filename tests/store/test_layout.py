@@ -156,6 +156,22 @@ def test_invalid_project_url_is_left_out(url: str) -> None:
     assert entry.file(HEX).project_urls == {"Source": "https://example.org"}
 
 
+@pytest.mark.parametrize("with_name", [True, False])
+def test_the_files_of_a_version_share_what_is_equal(with_name: bool) -> None:
+    """A version takes five objects, and a page may have 20,000 files."""
+    document = make_document({})
+    (entry,) = document["manifests"]
+    document["manifests"] = []
+    for number in range(2):
+        suffix = f"cp3{number}-none-any.whl"
+        names = {"com.pyoci.filename": f"hello_world-1.0-{suffix}"} if with_name else {}
+        platform = {**entry["platform"], "architecture": suffix}
+        document["manifests"].append({**entry, "platform": platform, "annotations": names})
+    first, second = (each.file(HEX) for each in entries(ImageIndex.from_json(document), NAME, "1.0"))
+    assert first.version is second.version
+    assert first.project_urls is second.project_urls
+
+
 def test_a_time_is_read_with_its_zone() -> None:
     """A time without a zone is taken as UTC: uv rejects a page that has one."""
     for text in ("2026-11-20T20:23:36Z", "2026-11-20T20:23:36", "2026-11-20T21:23:36.000000000+01:00"):

@@ -99,6 +99,45 @@ def test_many_small_documents_are_large(requests: Requests) -> None:
     assert requests.is_free()
 
 
+def test_a_request_parses_a_large_document_before_it_reads_the_next(requests: Requests) -> None:
+    """Its threads would otherwise hold the texts of all of them."""
+    limit, order = requests.limit(), list[str]()
+    is_reading, may_parse = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with limit.one_document():
+            with limit.large():
+                is_reading.set()
+            assert may_parse.wait(PATIENCE)
+            with limit.large():
+                order.append("the first is parsed")
+
+    def second() -> None:
+        assert is_reading.wait(PATIENCE)
+        may_parse.set()
+        with limit.one_document(), limit.large():
+            order.append("the second is read")
+
+    with limit.building():
+        threads = [threading.Thread(target=work) for work in (first, second)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+    assert order == ["the first is parsed", "the second is read"]
+    assert requests.is_free()
+
+
+def test_a_small_document_does_not_wait_for_a_large_one_of_the_request(requests: Requests) -> None:
+    """Only what is large is read one after the other."""
+    limit = requests.limit()
+    with limit.one_document(), limit.large():
+        thread = threading.Thread(target=lambda: limit.one_document().__enter__())
+        thread.start()
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
+
 def test_a_request_has_a_limit() -> None:
     limit = ReadLimit(size=10)
     limit.take(10)
