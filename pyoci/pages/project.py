@@ -77,6 +77,17 @@ class ExtraDependencies:
     dependencies: tuple[Dependency, ...]
 
 
+# The rules of the server, as the page says of a number of files which one withholds them.
+_WITHHELD = {
+    "blocked": "blocked",
+    "malware": "reported as malware",
+    "min-age": "too new",
+    "not-allowed": "not on the list of allowed ones",
+    "quarantined": "of a quarantined project",
+    "unverifiable": "without a sha256 to verify the download by",
+}
+
+
 def project_html(
     page: Page,
     place: Place,
@@ -108,7 +119,7 @@ def project_html(
         version=version,
         one_version=one_version,
         upstream=upstream,
-        withheld=withheld,
+        withheld=[(count, _WITHHELD.get(rule, rule)) for rule, count in withheld.items()],
         released=min((each.date for each in shown if each.date), default=""),
         prerelease=newest is not None and newest.is_prerelease,
         yanked=next((each.yanked for each in shown if each.yanked is not None), None),

@@ -77,6 +77,14 @@ class Judgement:
         return dict(sorted(Counter(each.rule for each in self.withheld).items()))
 
     @property
+    def counts_of_packages(self) -> dict[str, int]:
+        """The same without files that are neither wheels nor sdists, such as eggs: clients don't install them
+        anyway.
+        """
+        packages = (each.rule for each in self.withheld if each.file.filename.endswith(_ENDINGS))
+        return dict(sorted(Counter(packages).items()))
+
+    @property
     def header(self) -> str:
         """The value of X-PyOCI-Withheld: `3; blocked, min-age`. "" if nothing is withheld."""
         if not self.withholds:

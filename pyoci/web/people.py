@@ -78,7 +78,7 @@ def project(found: finding.Found) -> Response:
             description,
             one_version=found.version is not None,
             upstream=foreign,
-            withheld=judgement.counts if judgement is not None else {},
+            withheld=judgement.counts_of_packages if judgement is not None else {},
             number=number,
         )
         return _rendered(content, compressed, found.origin, rendering.withheld(page))

@@ -132,10 +132,30 @@ def test_files_that_rules_withhold(make_client: MakeClient, upstream: PackageInd
     client = make_client(PYOCI_UPSTREAM_INDEX=upstream.simple, PYOCI_UPSTREAM_FILES="proxy", **rules)
     upstream.add("flask-3.1.0.tar.gz", b"an sdist")
     text = shown(client, f"{ROOT}flask/")
-    assert "The rules of this server withhold files:</strong> 1 file (blocked)." in text
+    assert "<strong>The rules of this server withhold 1 file:</strong> 1 blocked. <a" in text
     assert "flask-3.1.0-py3-none-any.whl" in text
     assert "flask-3.1.0.tar.gz" not in text
     assert "Not yet" in client.get(f"{ROOT}flask/?explain", headers=BROWSER).text
+
+
+def test_files_that_cannot_be_verified(
+    make_client: MakeClient, upstream: PackageIndex, tmp_path: Path
+) -> None:
+    """The page says what is missing. It doesn't mention eggs and the like, which clients never install."""
+    (tmp_path / "rules.toml").write_text('[[block]]\nprojects = ["other"]\nreason = "Not yet"\n')
+    rules = {"PYOCI_UPSTREAM_RULES": str(tmp_path / "rules.toml"), "PYOCI_UPSTREAM_FILES_DIR": str(tmp_path)}
+    client = make_client(PYOCI_UPSTREAM_INDEX=upstream.simple, PYOCI_UPSTREAM_FILES="proxy", **rules)
+    upstream.forms = ("text/html",)  # for JSON, the tests' index reads the name of each file
+    egg = {"filename": "flask-0.1-py2.7.egg", "url": "../../files/flask-0.1-py2.7.egg"}
+    upstream.projects["flask"].append({**upstream.projects["flask"][0], **egg})
+    assert "withhold" not in shown(client, f"{ROOT}flask/")
+    assert client.get(f"{ROOT}flask/", headers=BROWSER).headers["X-PyOCI-Withheld"] == "1; unverifiable"
+    upstream.add_wheel("jinja2", "3.0.0")
+    upstream.add("jinja2-3.0.0.tar.gz", b"an sdist", hashes={"md5": "ab" * 16})
+    sentence = (
+        "The rules of this server withhold 1 file:</strong> 1 without a sha256 to verify the download by. <a"
+    )
+    assert sentence in shown(client, f"{ROOT}jinja2/")
 
 
 def test_who_published(make_client: MakeClient) -> None:
