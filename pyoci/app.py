@@ -263,9 +263,13 @@ def _waiting(settings: Settings) -> int:
 
 
 def _filtered(settings: Settings, upstream: Upstream | None, events: Events) -> FilteredUpstream | None:
-    """Upstream as the rules allow it; None if there are no rules."""
+    """Upstream as the rules allow it; None if there are no rules. Logs what is in force."""
     name = next(iter(settings.rule_variables), None)
-    if upstream is None or name is None:
+    if upstream is None or settings.upstream is None:
+        return None
+    host = settings.upstream.origin[1]
+    if name is None:
+        events.info("upstream", "no rules are in force", upstream=host)
         return None
     circumstances = Circumstances(
         min_age=settings.upstream_min_age,
@@ -281,9 +285,9 @@ def _filtered(settings: Settings, upstream: Upstream | None, events: Events) -> 
     except (ValueError, OSError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else exc
         raise WrongSettings.of_server(f"{name}: {reason}") from exc
-    known = malware.projects if malware is not None else None
-    events.info("upstream", "rules are in force", mode=rules.current()[0].mode, malware=known)
-    return FilteredUpstream(upstream, rules, malware, events=events)
+    found = FilteredUpstream(upstream, rules, malware, events=events)
+    found.log_rules(host)
+    return found
 
 
 def _folder(settings: Settings) -> Folder | None:

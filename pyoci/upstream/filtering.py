@@ -33,8 +33,17 @@ class MalwareSource(Malware, Protocol):
     """A database of malware that changes."""
 
     @property
+    def projects(self) -> int:
+        """How many projects have entries."""
+        ...
+
+    @property
     def version(self) -> int:
         """Differs after each change."""
+        ...
+
+    def age(self, now: float) -> str | None:
+        """How long ago it was changed, `3d`, if that is known."""
         ...
 
 
@@ -72,6 +81,21 @@ class FilteredUpstream:
         self._judged: LRUCache[str, _Judged] = LRUCache(
             _JUDGED,
             getsizeof=lambda judged: len(judged.page.files) + 10 if judged.judgement.withholds else 10,
+        )
+
+    def log_rules(self, host: str) -> None:
+        """Log what is in force: of the upstream at `host`, how old the file of rules is, and the
+        database.
+        """
+        malware, now = self._malware, self._now()
+        self._events.info(
+            "upstream",
+            "rules are in force",
+            mode=self._rules.current()[0].mode,
+            malware=malware.projects if malware is not None else None,
+            upstream=host,
+            rules_age=self._rules.age(now),
+            malware_age=malware.age(now) if malware is not None else None,
         )
 
     def version(self) -> tuple[int, int]:

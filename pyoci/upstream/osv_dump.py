@@ -18,6 +18,7 @@ from pyoci.distributions.filenames import Version, read_version
 from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest
 from pyoci.events import Events
+from pyoci.upstream.rules import age_text
 
 _CHECK = 60.0  # seconds between two looks at the folder
 _FILES = 1_000_000
@@ -107,6 +108,13 @@ class OsvDump:
     def projects(self) -> int:
         """How many projects have entries."""
         return len(self._current[0])
+
+    def age(self, now: float) -> str | None:
+        """How long ago the newest file was changed, `3d`; None if files come and go."""
+        try:
+            return age_text(now - max(each.stat().st_mtime for each in _files(self._folder)))
+        except (OSError, ValueError):
+            return None
 
     @property
     def version(self) -> int:

@@ -104,6 +104,12 @@ class Judgement:
         return f"{filename} is withheld by the rule {rule}: {reason}{contact}"
 
 
+def age_text(seconds: float) -> str:
+    """An age in whole units, as rules have them: `3d`, `5h`."""
+    hours = max(int(seconds // 3600), 0)
+    return f"{hours // 24}d" if hours >= 48 else f"{hours}h"
+
+
 @dataclass(frozen=True, slots=True)
 class ListEntry:
     """An entry of the block list or the allow list. No `kinds` means wheels and sdists."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from pyoci.distributions.selectors import Selector, Selectors
 from pyoci.events import Events
-from pyoci.upstream.rules import KINDS, ListEntry, MinAge, Rules
+from pyoci.upstream.rules import KINDS, ListEntry, MinAge, Rules, age_text
 
 _SIZE = 4 * 1024 * 1024  # bytes
 _SELECTORS = 50_000  # in one list
@@ -185,6 +185,12 @@ class RulesFile:
             self._accepted = _Accepted()
             self._accepted.write(self._content)
         self._current = rules, 0
+
+    def age(self, now: float) -> str | None:
+        """How long ago the file was changed, `3d`; None if there is none."""
+        if self._path is None or not self._signature:
+            return None
+        return age_text(now - self._signature[2] / 1e9)
 
     def current(self) -> tuple[Rules, int]:
         """The rules, and a number that differs after each change."""

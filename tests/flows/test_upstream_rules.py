@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import time
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
@@ -316,6 +318,30 @@ def test_malware(
     answer = client.get(link(elsewhere))
     assert (answer.status_code, "MAL-2026-1 reports it as malware" in answer.text) == (403, True)
     assert client.get(link(elsewhere, "3.0.0")).status_code == 200
+
+
+def test_the_line_at_the_start(
+    make_client: MakeClient, settings: dict[str, str], rules: Path, tmp_path: Path, lines: Lines
+) -> None:
+    """It names upstream's host, and how old the rules and the database of malware are."""
+    dump = tmp_path / "osv"
+    write(dump, "MAL-2026-1", affected("flask", versions=["3.1.0"]))
+    write(dump, "MAL-2026-2", affected("flask", versions=["3.2.0"]))
+    changed = {rules: 3 * 24 * 3600, dump / "MAL-2026-1.json": 9 * 24 * 3600}
+    changed[dump / "MAL-2026-2.json"] = 5 * 3600
+    for path, age in changed.items():
+        os.utime(path, (time.time() - age - 60,) * 2)
+    make_client(**settings, PYOCI_OSV_DUMP=str(dump))
+    del settings["PYOCI_UPSTREAM_RULES"]
+    make_client(**settings)
+    with_rules, without = lines.read_lines()
+    assert with_rules["event"] == "rules are in force"
+    assert (with_rules["upstream"], with_rules["rules_age"], with_rules["malware_age"]) == (
+        "127.0.0.1",
+        "3d",
+        "5h",
+    )
+    assert (without["event"], without["upstream"]) == ("no rules are in force", "127.0.0.1")
 
 
 ODD_FILES: list[tuple[str, dict[str, Any]]] = [
