@@ -142,7 +142,8 @@ workers of one machine share it. It may be emptied at any time.""",
         "10000000000",
         """\
 How many bytes of upstream's files are kept. The least recently used files are removed first. Files that are
-arriving are not counted. A larger file is passed on without being kept.""",
+arriving are not counted. Each process may exceed the limit by a 32nd of it for a while. A larger file is
+passed on without being kept.""",
     )
     upstream_file_hosts: FileHosts = optional(
         "PYOCI_UPSTREAM_FILE_HOSTS",

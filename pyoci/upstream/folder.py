@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import heapq
+import math
 import os
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
@@ -22,13 +25,21 @@ _WRITE = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _ARRIVING = "tmp-"  # PrivateDirectory.entries leaves such files out
 _ATTEMPTS = 10
 _USED = 60.0  # seconds; the precision of the time at which a file was last used
+_PART = 32  # a process looks at the whole directory after it has written this fraction of the limit
+_OLDEST = 10_000  # files whose paths one look keeps
+
+
+# When a file was used last, in nanoseconds; its size in bytes; its path.
+_Use = tuple[int, int, str]
 
 
 class Folder:
     """The files in `path`, at most `size` bytes of them. Those that were used least recently are removed
     first. Files that are arriving may exceed the limit for the time of their download.
 
-    The directory may be deleted at any time. A file has its final name only after `commit`.
+    A process counts the bytes that it writes, and looks at the whole directory only after a 32nd of `size`:
+    a look at 100,000 files takes half a second. So the directory may exceed `size` by that much for each
+    process. It may be deleted at any time. A file has its final name only after `commit`.
     """
 
     def __init__(self, path: Path, size: int, clock: Callable[[], float] = time.time) -> None:
@@ -36,6 +47,10 @@ class Folder:
         self._directory = PrivateDirectory(path, clock)
         self._path = str(path)
         self._clock = clock
+        self._sweeping = threading.Lock()
+        self._used = 0  # bytes of complete files, as far as this process knows
+        self._written = math.inf  # bytes that it has written since it looked at the directory
+        self._oldest: list[_Use] = []  # the least recently used files at that time, the oldest last
 
     def make(self) -> None:
         """Create the directory, and remove what former processes left. Raises OSError."""
@@ -88,7 +103,10 @@ class Folder:
         try:
             os.fsync(writer.fileno())
             if _is_at(writer, path):
+                size = os.fstat(writer.fileno()).st_size
                 os.replace(path, f"{self._path}/{sha256}")
+                with self._sweeping:
+                    self._used, self._written = self._used + size, self._written + size
         finally:
             self.abandon(sha256, writer)
         self.sweep()
@@ -110,14 +128,38 @@ class Folder:
 
     def sweep(self, incoming: int = 0) -> None:
         """Remove the least recently used files until `incoming` further bytes fit in the limit."""
-        files = sorted(self._directory.entries(), key=lambda entry: entry[1].st_mtime_ns)
-        excess = sum(status.st_size for _, status in files) + incoming - self.size
-        for path, status in files:
-            if excess <= 0:
-                return
-            with suppress(OSError):
+        with self._sweeping:
+            if self._written > self.size // _PART:
+                self._look(_OLDEST)
+            limit = self.size - incoming
+            if self._remove_oldest(limit) > limit:  # the files that are known do not suffice
+                self._look(None)
+                self._remove_oldest(limit)
+
+    def _look(self, count: int | None) -> None:
+        """Add up the complete files, and find the `count` least recently used ones; None is all."""
+        self._used = 0
+        found = self._counted()
+        oldest = sorted(found) if count is None else heapq.nsmallest(count, found)
+        self._oldest, self._written = oldest[::-1], 0
+
+    def _counted(self) -> Iterator[_Use]:
+        for path, status in self._directory.entries():
+            self._used += status.st_size
+            yield status.st_mtime_ns, status.st_size, path
+
+    def _remove_oldest(self, limit: int) -> int:
+        """Remove known files until there are at most `limit` bytes, if there are enough. Returns how many
+        there are.
+        """
+        while self._oldest and self._used > limit:
+            used_at, size, path = self._oldest.pop()
+            with suppress(OSError):  # it is gone already
+                if os.lstat(path).st_mtime_ns != used_at:
+                    continue  # it was used since then
                 os.unlink(path)
-            excess -= status.st_size
+            self._used -= size
+        return self._used
 
     def _arriving(self, sha256: str) -> str:
         return f"{self._path}/{_ARRIVING}{sha256}"

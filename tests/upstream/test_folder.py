@@ -97,6 +97,50 @@ def test_the_least_recently_used_file_goes_first(path: Path) -> None:
     assert len(names(path)) == 1
 
 
+def test_the_directory_is_read_after_a_part_of_the_limit(path: Path) -> None:
+    """Once this process has written a 32nd of it; a look at many files takes long. It then finds what others
+    have written.
+    """
+    folder, long_ago = Folder(path, 3200), time.time() - 10_000
+    put(folder, "aa", b"x" * 10)
+    (path / "of-another-process").write_bytes(b"x" * 4000)
+    os.utime(path / "of-another-process", (long_ago, long_ago))
+    put(folder, "bb", b"x" * 90)
+    assert names(path) == ["aa", "bb", "of-another-process"]
+    put(folder, "cc", b"x" * 20)
+    assert names(path) == ["aa", "bb", "cc"]
+
+
+def test_a_use_counts_after_the_directory_was_read(path: Path) -> None:
+    """The file that was the oldest then is no longer."""
+    folder, long_ago = Folder(path, 6400), time.time() - 10_000
+    path.mkdir(mode=0o700)
+    for number, name in enumerate(("aa", "bb", "cc")):
+        (path / name).write_bytes(b"x" * 2000)
+        os.utime(path / name, (long_ago + number, long_ago + number))
+    put(folder, "dd", b"x" * 10)
+    used = folder.kept("aa")
+    assert used is not None
+    used.close()
+    (path / "bb").unlink()  # another process has removed it, so there is room
+    folder.sweep(1000)
+    assert names(path) == ["aa", "cc", "dd"]
+    folder.sweep(3000)
+    assert names(path) == ["aa", "dd"]
+
+
+def test_many_files_are_removed_at_once(path: Path) -> None:
+    """More than one look keeps in mind, as after the limit was lowered."""
+    folder = Folder(path, 10_500)
+    path.mkdir(mode=0o700)
+    for number in range(10_500):
+        (path / f"{number:05}").write_bytes(b"x")
+    folder.sweep(10_490)
+    assert len(names(path)) == 10
+    folder.sweep()
+    assert len(names(path)) == 10
+
+
 def test_a_deleted_directory_is_made_again(path: Path) -> None:
     """A file that was arriving in it is not kept, and breaks nothing."""
     folder = Folder(path, 1000)
