@@ -135,6 +135,11 @@ def project_html(
     )
 
 
+def last_page(page: Page) -> int:
+    """The number of the last page of the list of versions."""
+    return frame.page_of(list(by_version(page.files)), 1, VERSIONS_ON_A_PAGE)[2]
+
+
 def _about(name: str, details: Details, files: list[File]) -> dict[str, Any]:
     """What the metadata of a version, and its files, say about the project."""
     return {

@@ -18,7 +18,7 @@ from pyoci.oci.credentials import Credentials
 from pyoci.oci.registries import DEFAULT
 from pyoci.pages import catalogue, frame, links, usage
 from pyoci.pages.description import Description, Descriptions
-from pyoci.pages.project import Place, project_html
+from pyoci.pages.project import Place, last_page, project_html
 from pyoci.pages.refusals import refusal_html
 from pyoci.simple_api.model import Page
 from pyoci.store.models import ForeignPage, Namespace, ProjectPage, Root
@@ -65,7 +65,10 @@ def project(found: finding.Found) -> Response:
     foreign = isinstance(found.page, ForeignPage)
     page = found.content
     place, compressed = _place(found), answers.gzip_is_welcome()
-    number = frame.page_number(request.args.get("page", ""))
+    asked = frame.page_number(request.args.get("page", ""))
+    number = (
+        asked if asked == 1 else min(asked, 1 if found.version is not None else last_page(_as_page(page)))
+    )
     judgement = page.judgement if isinstance(page, UpstreamPage) and page.is_withheld else None
     if foreign:
         request.environ["pyoci.origin"] = found.origin  # for the log line
@@ -91,6 +94,8 @@ def project(found: finding.Found) -> Response:
         if not page.fingerprint or not final:
             return answers.rendered(render(details, description))
         known = site().pages.get_or_render(key, page.fingerprint, lambda: render(details, description))
+    if number != asked:  # such addresses, of which there is no end, take up no memory
+        return answers.rendered(known)
     return answers.given_again(known, key, found)
 
 

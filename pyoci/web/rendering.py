@@ -243,6 +243,9 @@ class RenderedPages:
             size, getsizeof=lambda entry: 1000 + len(entry[1].body)
         )
 
+    def __len__(self) -> int:
+        return len(self._known)
+
     def get(self, key: Hashable, fingerprint: str) -> Rendered | None:
         """The rendering under `key`, if it is of the page with this fingerprint."""
         with self._guard:

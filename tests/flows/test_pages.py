@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
+from pyoci.web.context import EXTENSION
 from tests.builders import make_wheel
 from tests.flows.conftest import MakeClient
 from tests.flows.test_main_job import ROOT, basic, upload
@@ -121,6 +122,18 @@ def test_upstreams_projects(
     assert len(upstream.calls) == 1
     assert "pre-release" in shown(client, f"{ROOT}+simple/flask/3.2.0b1/")
     assert len(upstream.calls) == 1
+
+
+@pytest.mark.parametrize("path", [PROJECT, f"{PROJECT}1.0/"])
+def test_pages_beyond_the_last_one(client: FlaskClient, path: str) -> None:
+    """They show the last one, and there is no end of them: none takes up memory."""
+    publish(client, "1.0")
+    last = shown(client, path)
+    rendered = client.application.extensions[EXTENSION].pages
+    before = len(rendered)
+    for number in range(2, 20):
+        assert shown(client, f"{path}?page={number}") == last
+    assert len(rendered) == before
 
 
 def test_files_that_rules_withhold(make_client: MakeClient, upstream: PackageIndex, tmp_path: Path) -> None:
