@@ -5,14 +5,15 @@ sites that host code do. Their links are paths in the checkout. Sphinx needs two
 
 * A link to another page (`settings.rst#port`) leads to the page that was built from it. A link to any other
   file (`examples/nginx.conf`) becomes a download.
-* A list of links after the comment `.. navigation` is a toctree, too, with its section's title.
+* A list of links after the comment `.. navigation` is a toctree, too, with its section's title. A page that
+  several lists link to is in the first one's toctree, so that the sidebar has it once.
 """
 
 from __future__ import annotations
 
 import posixpath
 import re
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -55,12 +56,16 @@ _NAVIGATION = re.compile(
 
 def add_toctrees(_app: Sphinx, _docname: str, source: list[str]) -> None:
     """Puts a hidden toctree after each list that the comment marks."""
-    source[0] = _NAVIGATION.sub(_with_toctree, source[0])
+    listed: set[str] = set()
+    source[0] = _NAVIGATION.sub(partial(_with_toctree, listed), source[0])
 
 
-def _with_toctree(found: re.Match[str]) -> str:
+def _with_toctree(listed: set[str], found: re.Match[str]) -> str:
+    linked = dict.fromkeys(re.findall(r"<(.+)>`_$", found["items"], re.MULTILINE))
+    new = [page for page in linked if page not in listed]
+    listed.update(new)
     caption = f"   :caption: {found['title']}\n" if found["title"] else ""
-    pages = "".join(f"   {page}\n" for page in re.findall(r"<(.+)>`_$", found["items"], re.MULTILINE))
+    pages = "".join(f"   {page}\n" for page in new)
     return f"{found[0]}\n.. toctree::\n   :hidden:\n{caption}\n{pages}"
 
 

@@ -59,6 +59,14 @@ def test_sphinx_has_no_warnings(built: Built) -> None:
     assert built.messages == ""
 
 
+def test_the_sidebar_has_each_page_once(built: Built) -> None:
+    """Also a page that two lists of the start page link to."""
+    html = (built.folder / "docs" / "index.html").read_text()
+    entries = re.findall(r'<li class="toctree-l1[^"]*"><a class="reference internal" href="([^"]+)"', html)
+    assert len(entries) > 20
+    assert sorted(set(entries)) == sorted(entries)
+
+
 @pytest.mark.parametrize("name", NAMES)
 class TestPage:
     def test_docutils_alone_has_no_warnings(self, name: str) -> None:
