@@ -134,6 +134,11 @@ class FileSource:
         return Call(method="GET", url=url, headers=headers, reach=reach, name=NAME, operation="upstream")
 
 
+def wrong_bytes(wanted: Wanted) -> ProtocolError:
+    """The error for bytes that aren't those of the file on upstream's page."""
+    return ProtocolError(f"{NAME} sent other bytes of {wanted.filename} than upstream's page says")
+
+
 def _refused() -> ProtocolError:
     return ProtocolError(
         "upstream's page names an address for this file that may not be requested; expected one of upstream"

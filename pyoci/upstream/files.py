@@ -36,8 +36,9 @@ from pyoci.request_scope import concern, result_of
 from pyoci.simple_api.model import File
 from pyoci.upstream.address import FileHosts, UpstreamAddress
 from pyoci.upstream.copies import Copies, CopiesFirst
-from pyoci.upstream.file_source import NAME, REDIRECTS, Body, FileSource, Wanted
+from pyoci.upstream.file_source import NAME, REDIRECTS, Body, FileSource, Wanted, wrong_bytes
 from pyoci.upstream.folder import Folder, is_arriving
+from pyoci.upstream.parts import VerifiedParts
 from pyoci.upstream.provenance import ProvenanceCache
 
 DOWNLOADS = 16  # at once in one process
@@ -160,7 +161,7 @@ class _Downloads:
             while rest:
                 rest = rest[writer.write(rest) :]
         if seen.hexdigest() != wanted.sha256 or wanted.size not in {None, count}:
-            raise _wrong(wanted)
+            raise wrong_bytes(wanted)
 
 
 class UpstreamFiles:
@@ -190,7 +191,7 @@ class UpstreamFiles:
         self._source = CopiesFirst(
             FileSource(address, transport, hosts), copies, self._events, offline=offline
         )
-        self._folder = folder
+        self._folder, self._parts = folder, VerifiedParts(folder)
         self.provenances = ProvenanceCache(
             self.provenance, backend or MemoryBackend(), copies, offline=offline, events=self._events
         )
@@ -198,8 +199,7 @@ class UpstreamFiles:
         self._downloads = _Downloads(
             self._source, folder, self._events, seconds, self._do_without_folder, sleep, clock
         )
-        self._sleep, self._clock = sleep, clock
-        self._without_folder_until = 0.0
+        self._sleep, self._clock, self._without_folder_until = sleep, clock, 0.0
 
     def sized(self, wanted: Wanted) -> Wanted:
         """The file with its size. If the page doesn't say it, the file is downloaded."""
@@ -222,10 +222,12 @@ class UpstreamFiles:
         file = self._opened(wanted) if size <= self._folder.size else None
         if file is None:
             return Download(wanted, size, None, self._offered(wanted, self._straight(wanted, size)))
-        if span is not None:
+        if span is None:
+            pieces = self._verified(wanted, size, file)
+        else:
             file = self._complete(wanted, file)
-            return Download(wanted, size, span, self._offered(wanted, _part(file, span)), file)
-        return Download(wanted, size, None, self._offered(wanted, self._verified(wanted, size, file)), file)
+            pieces = self._parts.read(wanted, file, span)
+        return Download(wanted, size, span, self._offered(wanted, pieces), file)
 
     def whole(self, wanted: Wanted) -> BinaryIO:
         """The whole file, verified, for reading and seeking. It is fetched again if it isn't kept."""
@@ -372,27 +374,14 @@ def _verified(pieces: Iterable[bytes], wanted: Wanted, size: int) -> Iterator[by
         count += len(piece)
         if count >= size:
             if count > size or seen.hexdigest() != wanted.sha256:
-                raise _wrong(wanted)
+                raise wrong_bytes(wanted)
             yield piece
             return
         yield piece
     if count < size:
         raise _broken_off(wanted)
     if seen.hexdigest() != wanted.sha256:
-        raise _wrong(wanted)
-
-
-def _part(file: FileIO, span: range) -> Iterator[bytes]:
-    with file:
-        file.seek(span.start)
-        left = len(span)
-        while left and (piece := file.read(min(READ_PIECE, left))):
-            left -= len(piece)
-            yield piece
-
-
-def _wrong(wanted: Wanted) -> ProtocolError:
-    return ProtocolError(f"{NAME} sent other bytes of {wanted.filename} than upstream's page says")
+        raise wrong_bytes(wanted)
 
 
 def _broken_off(wanted: Wanted) -> Unavailable:

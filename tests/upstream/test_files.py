@@ -323,6 +323,42 @@ def test_a_file_that_the_disk_changed_is_fetched_again(
     assert b"".join(files.open(file)) == CONTENT
 
 
+@pytest.mark.parametrize("before", [True, False], ids=["read before", "not read before"])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param(b"!" + CONTENT[1:], id="in the part"),
+        pytest.param(CONTENT[:1_000_000] + bytes(len(CONTENT) - 1_000_000), id="zeros, as after a crash"),
+    ],
+)
+def test_a_part_of_a_file_that_the_disk_changed(
+    files: UpstreamFiles, elsewhere: PackageIndex, tmp_path: Path, changed: bytes, before: bool
+) -> None:
+    """No changed byte is passed on, and the file is fetched again."""
+    file, span = wanted(elsewhere), range(len(CONTENT) - 1)
+    b"".join(files.open(file))
+    until(lambda: kept(tmp_path) == [file.sha256], "the file in the folder")
+    if before:
+        assert b"".join(files.open(file, range(100, 200))) == CONTENT[100:200]
+    (tmp_path / "files" / file.sha256).write_bytes(changed)
+    got = b""
+    with pytest.raises(ProtocolError):  # noqa: PT012  # what came before the error counts
+        for piece in files.open(file, span):
+            got += piece
+    assert CONTENT.startswith(got)
+    assert b"".join(files.open(file, span)) == CONTENT[:-1]
+
+
+@pytest.mark.parametrize(
+    "span",
+    [range(1), range(2**20 - 1, 2**20 + 1), range(2**20, 2**20 + 5), range(len(CONTENT) - 1, len(CONTENT))],
+)
+def test_parts_at_the_limits_of_blocks(files: UpstreamFiles, elsewhere: PackageIndex, span: range) -> None:
+    """They are the bytes of the span, however the file is read."""
+    for _ in range(2):
+        assert b"".join(files.open(wanted(elsewhere), span)) == CONTENT[span.start : span.stop]
+
+
 def test_without_a_usable_folder_files_are_passed_on(
     make_files: MakeFiles, elsewhere: PackageIndex, tmp_path: Path
 ) -> None:
