@@ -8,6 +8,7 @@ import os
 import re
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from pyoci.distributions.names import ProjectName
 from pyoci.errors import InvalidRequest
 from pyoci.events import Events
 from pyoci.upstream.rules import age_text
+from pyoci.upstream.shared_content import SharedContent
 
 _CHECK = 60.0  # seconds between two looks at the folder
 _FILES = 1_000_000
@@ -53,6 +55,9 @@ class _Entry:
     intervals: tuple[_Interval, ...]
 
 
+_Entries = Mapping[str, tuple[_Entry, ...]]  # by project
+
+
 class MalwareReport:
     """An entry about a project, with its versions parsed."""
 
@@ -78,8 +83,8 @@ class OsvDump:
     """The entries of a folder and its subfolders. One for the process.
 
     They are read again, in a thread, after a file has changed. While the folder is missing or one of its
-    files is broken, the entries that were read before count. A new worker process has those of the server's
-    start, which may be old: its first request waits until they have been read again.
+    files is broken, the entries that were read before count, by whichever worker. A new worker process has
+    those of the server's start, which may be old: its first request waits until they have been read again.
     """
 
     def __init__(
@@ -100,8 +105,9 @@ class OsvDump:
         self._start = start or _in_thread
         self._guard, self._forked = threading.Lock(), threading.Lock()
         self._process, self._read_in = process, process()
-        self._signature = signature_of(folder)
+        self._signature = self._read_from = signature_of(folder)
         self._current = _read(folder), 0
+        self._accepted = SharedContent()
         self._next = clock() + _CHECK
 
     @property
@@ -154,10 +160,25 @@ class OsvDump:
             reason = exc.strerror if isinstance(exc, OSError) else str(exc)
             self._events.error("upstream", "database of malware not read", reason=reason)
             self._events.count("rules", "broken")
+            self._take_accepted()
         else:
-            self._current = entries, self._current[1] + 1
+            self._take(signature, entries)
+            head = f"{signature}\n".encode()
+            if self._accepted.read(len(head)) != head:
+                self._accepted.write(head + _packed(entries))
             self._events.info("upstream", "database of malware read", projects=len(entries))
             self._events.count("rules", "done")
+
+    def _take_accepted(self) -> None:
+        """The entries that another worker has read before the folder broke: this one may know older ones."""
+        own = f"{self._read_from}\n".encode()
+        if self._accepted.read(len(own)) not in {b"", own}:
+            head, _, packed = self._accepted.read().partition(b"\n")
+            if packed:
+                self._take(head.decode(), _unpacked(packed))
+
+    def _take(self, signature: str, entries: _Entries) -> None:
+        self._read_from, self._current = signature, (entries, self._current[1] + 1)
 
 
 def _in_thread(run: Callable[[], None]) -> None:
@@ -196,7 +217,7 @@ def signature_of(folder: Path) -> str:
     return hashlib.sha256("\n".join(sorted(parts)).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _read(folder: Path) -> Mapping[str, tuple[_Entry, ...]]:
+def _read(folder: Path) -> _Entries:
     """The entries by project. Raises ValueError and OSError."""
     found: dict[str, tuple[_Entry, ...]] = {}
     versions, count = 0, 0
@@ -267,3 +288,33 @@ def _intervals(events: list[dict[str, str]]) -> list[_Interval] | None:
             end = {"fixed": version} if kind == "fixed" else {"last": version}
             found.append(_Interval(introduced, **end))
     return found + begun
+
+
+def _packed(entries: _Entries) -> bytes:
+    """The entries for other workers."""
+    document = {
+        name: [[each.id, each.versions, [_texts(interval) for interval in each.intervals]] for each in found]
+        for name, found in entries.items()
+    }
+    return zlib.compress(json.dumps(document).encode(), 1)
+
+
+def _texts(interval: _Interval) -> list[str | None]:
+    limits = interval.introduced, interval.fixed, interval.last
+    return [None if limit is None else str(limit) for limit in limits]
+
+
+def _unpacked(packed: bytes) -> _Entries:
+    """What `_packed` was given."""
+    document = json.loads(zlib.decompress(packed))
+    return {
+        name: tuple(
+            _Entry(identity, tuple(versions), tuple(map(_interval, intervals)))
+            for identity, versions, intervals in found
+        )
+        for name, found in document.items()
+    }
+
+
+def _interval(texts: list[str | None]) -> _Interval:
+    return _Interval(*(None if text is None else Version(text) for text in texts))

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import tempfile
 import threading
 import tomllib
-import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +13,7 @@ from typing import Any
 from pyoci.distributions.selectors import Selector, Selectors
 from pyoci.events import Events
 from pyoci.upstream.rules import KINDS, ListEntry, MinAge, Rules, age_text
+from pyoci.upstream.shared_content import SharedContent
 
 _SIZE = 4 * 1024 * 1024  # bytes
 _SELECTORS = 50_000  # in one list
@@ -182,7 +180,7 @@ class RulesFile:
         else:
             self._signature = _signature(path)
             self._content, rules = self._read(path)
-            self._accepted = _Accepted()
+            self._accepted = SharedContent()
             self._accepted.write(self._content)
         self._current = rules, 0
 
@@ -241,44 +239,6 @@ class RulesFile:
         if not may_be_empty and not text.strip():  # so is one that an editor has only begun to write
             raise ValueError("the file is empty; expected rules, or a comment if there are none")
         return content, read_rules(text, self._settings)
-
-
-class _Accepted:
-    """The newest content that any worker has accepted. It is created before the fork, and the workers share
-    its file, which has no name.
-    """
-
-    def __init__(self) -> None:
-        self._file = _nameless_file()
-        weakref.finalize(self, os.close, self._file)
-
-    def read(self) -> bytes:
-        """Empty if it couldn't be written."""
-        fcntl.lockf(self._file, fcntl.LOCK_EX)
-        try:
-            return os.pread(self._file, _SIZE, 0)
-        finally:
-            fcntl.lockf(self._file, fcntl.LOCK_UN)
-
-    def write(self, content: bytes) -> None:
-        """Replace it. Without room for it, it is empty."""
-        fcntl.lockf(self._file, fcntl.LOCK_EX)
-        try:
-            os.ftruncate(self._file, 0)
-            if os.pwrite(self._file, content, 0) < len(content):
-                os.ftruncate(self._file, 0)
-        except OSError:
-            os.ftruncate(self._file, 0)
-        finally:
-            fcntl.lockf(self._file, fcntl.LOCK_UN)
-
-
-def _nameless_file() -> int:
-    if hasattr(os, "memfd_create"):  # Linux
-        return os.memfd_create("pyoci-rules")
-    file, name = tempfile.mkstemp(prefix="pyoci-rules-")
-    os.unlink(name)
-    return file
 
 
 def _signature(path: Path) -> tuple[int, ...]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -204,3 +206,35 @@ def test_changes_are_looked_for_once_a_minute(tmp_path: Path) -> None:
     look()
     assert dump.version == 1
     assert [bool(dump.of_project(name)) for name in ("evil", "good")] == [False, True]
+
+
+@pytest.mark.parametrize("removed", [True, False], ids=["removed", "broken"])
+def test_a_worker_that_is_forked_while_the_folder_is_broken(tmp_path: Path, removed: bool) -> None:
+    """It has the entries that another worker had read before, whatever form they have, and not those of the
+    server's start. Later ones count again.
+    """
+    folder, clock, processes = tmp_path / "osv", Clock(), [1]
+    path = write(folder, "MAL-2026-1", affected("evil", **ALL))
+    master = OsvDump(folder, clock=clock, start=lambda run: run(), process=lambda: processes[-1])
+    worker = copy.copy(master)  # as a fork copies it: what it knows is its own, open files are shared
+    forms = {
+        "all": ALL,
+        "some": {"versions": ["3.0"], **ranges({"introduced": "1"}, {"fixed": "2"})},
+        "last": ranges({"introduced": "0"}, {"last_affected": "1!5rc1"}),
+    }
+    for number, (name, keys) in enumerate(forms.items(), 2):
+        write(folder, f"MAL-2026-{number}", affected(name, **keys))
+    path.unlink()
+    clock.sleep(60)
+    assert worker.version == 1
+    shutil.rmtree(folder) if removed else path.write_text("{")
+    processes.append(2)
+    for forked in (copy.copy(master), copy.copy(master), worker):
+        assert (forked.version, covers(forked, "1.0")) == (1, [])
+        for name in forms:
+            for version in ("0.5", "1.5", "2.5", "3.0", "1!5rc1", "1!5", None):
+                assert covers(forked, version, name) == covers(worker, version, name) != []
+        assert [each.id for each in forked.of_project("last")] == ["MAL-2026-4"]
+    write(folder, "MAL-2026-1", affected("worse", **ALL))
+    clock.sleep(60)
+    assert (forked.version, covers(forked, "1.0", "worse")) == (2, [True])
