@@ -5,8 +5,10 @@ A registry is known by the network of the addresses that were connected to (/24 
 by its name: any number of names may lead to one server. Through a proxy, which resolves names itself, it is
 known by its name. Names that are being resolved for the first time count as one registry.
 
-The server's loop calls `tick` once a second. A request counts once it has had its thread for a second, so a
-registry that answers in time is never limited.
+The server's loop calls `tick` once a second, and more often while requests wait for a thread. A request
+counts once it has had its thread for a second, so a registry that answers in time is never limited. If a
+registry has its part of the threads in such requests, its other requests count at once: each would otherwise
+hold one of the threads that are left for a second, and a request behind many of them would wait for too long.
 """
 
 from __future__ import annotations
@@ -91,16 +93,14 @@ class Bulkheads:
         are more than its share, the longest of them. `waiting` has the host of each request that waits for a
         thread, "" for one that needs no registry.
         """
-        holders = defaultdict[str, list[RequestScope]](list)
+        going_on = []
         for thread in threads:
             scope = thread.scope
             if not isinstance(scope, RequestScope) or scope.is_ended:
                 continue
-            if thread.client_has_left and _end(scope, ClientLeft("the client has left"), CLIENT_LEFT):
-                continue
-            if self._counts(scope):
-                for registry in {self._registry_of(host) for host in scope.hosts()}:
-                    holders[registry].append(scope)
+            if not (thread.client_has_left and _end(scope, ClientLeft("the client has left"), CLIENT_LEFT)):
+                going_on.append(scope)
+        holders = self._holders(going_on)
         now = self._clock()
         awaited = {self._registry_of(Host(name, name, is_listed=True)) for name in waiting}
         self._limited = {registry: until for registry, until in self._limited.items() if until > now}
@@ -111,6 +111,20 @@ class Bulkheads:
             if awaited - {registry} or registry in self._limited:
                 full[registry] = self._leave_share(registry, scopes)
         self._full = full
+
+    def _holders(self, scopes: Iterable[RequestScope]) -> dict[str, list[RequestScope]]:
+        """The requests that hold a thread for each registry, and count."""
+        old, new = defaultdict[str, list[RequestScope]](list), defaultdict[str, list[RequestScope]](list)
+        for scope in scopes:
+            if scope.thread.since is None:
+                continue
+            for registry in {self._registry_of(host) for host in scope.hosts()}:
+                (old if self._counts(scope) else new)[registry].append(scope)
+        part = max(self._most // max(len(old), 1), 2)
+        return {
+            registry: [*held, *new.get(registry, ())] if len(held) >= part else held
+            for registry, held in old.items()
+        }
 
     def _leave_spare(self, holders: Mapping[str, list[RequestScope]]) -> None:
         """Have the registries with the most threads give some up, until all together leave a quarter. One

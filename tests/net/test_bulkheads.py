@@ -185,6 +185,37 @@ def test_a_registry_that_answers_in_time() -> None:
     assert server.tick("other.example") == [None] * 4
 
 
+def test_further_requests_to_slow_registries_count_at_once() -> None:
+    """Six registries have all threads that they may have. Each further request would hold one of the others
+    for a second.
+    """
+    server = BusyServer(16)
+
+    def ask(number: int) -> None:
+        server.begin().waits_for(Host(f"slow{number}.example", "slow", True), f"198.51.{number}.1")
+
+    for number in range(12):
+        ask(number % 6)
+    server.clock.now += COUNTED_SECONDS
+    assert server.tick("other.example") == [None] * 12
+    for number in range(4):
+        ask(number)
+    assert server.tick("other.example").count(FULL) == 4
+
+
+def test_a_registry_with_few_requests_keeps_its_time() -> None:
+    """Its further requests don't count at once, whatever other registries hold."""
+    server = BusyServer(16)
+    host = Host("honest.example", "honest", True)
+    first = server.begin().waits_for(host, "203.0.113.1")
+    server.ask(11)
+    server.clock.now += COUNTED_SECONDS
+    second = server.begin().waits_for(host, "203.0.113.1")
+    server.ask(3)
+    assert server.tick("other.example").count(FULL) == 3
+    assert (first.ended_for, second.ended_for) == (None, None)
+
+
 def test_an_answer_without_a_thread_does_not_count() -> None:
     """It waits for its reader."""
     server = BusyServer()
