@@ -1,8 +1,10 @@
 """Threads: the worker's threads, and the queues of connections that wait for one.
 
 There is a queue for pages, one for transfers, and one for answers that can continue. The queues take turns,
-so a page waits for few transfers, however many of them came before it. Within a queue the oldest and the
-newest take turns: a crowd of requests is served without delaying all those that come after it.
+so a page waits for few transfers, however many of them came before it. Within a queue the registries take
+turns, as paths name them: a crowd of requests for one delays a request for another little. Of the requests
+for one registry the oldest and the newest take turns: a crowd of requests is served without delaying all
+those that come after it.
 """
 
 from __future__ import annotations
@@ -13,12 +15,58 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 SECONDS = 10.0  # for which a request waits for a thread; pip gives up after 15
 
+_REGISTRY = re.compile(rb"\s*[!-~]{1,30} /([!-.0-~]{1,255})/")  # the first segment of a path
 _TRANSFER = re.compile(rb"\s*(?:GET \S+\.(?:whl|gz|zip|bz2|tgz)[ ?]|GET /v2/|POST |PUT |PATCH |DELETE )")
+
+
+class _Queue:
+    """Requests that wait. The registries take turns, and so do the oldest and the newest request for each."""
+
+    def __init__(self) -> None:
+        self.ends_at: dict[Any, float] = {}
+        self._registry_of: dict[Any, bytes] = {}
+        self._crowds: dict[bytes, _Crowd] = {}  # by the registry; the one whose turn it is comes first
+
+    def __len__(self) -> int:
+        return len(self.ends_at)
+
+    def add(self, conn: Any, ends_at: float) -> None:
+        registry = _registry(conn)
+        self.ends_at[conn], self._registry_of[conn] = ends_at, registry
+        self._crowds.setdefault(registry, _Crowd()).conns[conn] = None
+
+    def remove(self, conn: Any) -> None:
+        """Remove a request that is in the queue."""
+        del self.ends_at[conn]
+        registry = self._registry_of.pop(conn)
+        crowd = self._crowds[registry]
+        del crowd.conns[conn]
+        if not crowd.conns:
+            del self._crowds[registry]
+
+    def pop(self) -> Any:
+        """Remove and return the next request. There must be one."""
+        registry, crowd = next(iter(self._crowds.items()))
+        conn = next(reversed(crowd.conns) if crowd.newest_is_next else iter(crowd.conns))
+        crowd.newest_is_next = not crowd.newest_is_next
+        self.remove(conn)
+        if crowd.conns:
+            self._crowds[registry] = self._crowds.pop(registry)
+        return conn
+
+
+@dataclass(slots=True)
+class _Crowd:
+    """The requests for one registry that wait, the oldest first."""
+
+    conns: dict[Any, None] = field(default_factory=dict)
+    newest_is_next: bool = False
 
 
 class Queues:
@@ -26,14 +74,9 @@ class Queues:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._pages: dict[Any, float] = {}
-        self._transfers: dict[Any, float] = {}
-        self._answers: dict[Any, float] = {}
-        self._turns = deque(
-            (queue, is_last)
-            for is_last in (False, True)
-            for queue in (self._pages, self._transfers, self._answers)
-        )
+        self._pages, self._transfers = _Queue(), _Queue()
+        self._answers: dict[Any, None] = {}
+        self._turns = deque((self._pages, self._transfers, None))  # None: the answers
 
     def __len__(self) -> int:
         return len(self._pages) + len(self._transfers) + len(self._answers)
@@ -41,41 +84,44 @@ class Queues:
     def add_request(self, conn: Any) -> None:
         """Queue a request, for a limited time."""
         queue = self._transfers if _TRANSFER.match(conn.sock.gathered) else self._pages
-        queue[conn] = self._clock() + SECONDS
+        queue.add(conn, self._clock() + SECONDS)
 
     def add_answer(self, conn: Any) -> None:
         """Queue an answer that has begun and can continue."""
-        self._answers[conn] = float("inf")
+        self._answers[conn] = None
 
     def waiting(self, seconds: float) -> Iterator[Any]:
         """The requests that have waited for so many seconds at least."""
         latest = self._clock() + SECONDS - seconds
         for queue in (self._pages, self._transfers):
-            for conn, ends_at in queue.items():
+            for conn, ends_at in queue.ends_at.items():
                 if ends_at <= latest:
                     yield conn
 
     def remove(self, conn: Any) -> None:
         """Remove a request that is queued."""
         for queue in (self._pages, self._transfers):
-            queue.pop(conn, None)
+            if conn in queue.ends_at:
+                queue.remove(conn)
 
     def pop(self) -> tuple[Any, bool]:
         """Remove the next connection. Returns it, and whether its answer has begun. One must be queued."""
         while True:
-            queue, is_last = self._turns[0]
+            queue = self._turns[0]
             self._turns.rotate(-1)
             if queue:
-                conn = next(reversed(queue) if is_last and queue is not self._answers else iter(queue))
-                del queue[conn]
-                return conn, queue is self._answers
+                return queue.pop(), False
+            if queue is None and self._answers:
+                conn = next(iter(self._answers))
+                del self._answers[conn]
+                return conn, True
 
     def pop_expired(self) -> Iterator[Any]:
         """Remove and return the requests that have waited for too long."""
         now = self._clock()
         for queue in (self._pages, self._transfers):
-            for conn in [conn for conn, ends_at in queue.items() if ends_at <= now]:
-                del queue[conn]
+            for conn in [conn for conn, ends_at in queue.ends_at.items() if ends_at <= now]:
+                queue.remove(conn)
                 yield conn
 
 
@@ -181,6 +227,12 @@ class Threads:
                 return False
         future.add_done_callback(partial(self._done, conn))
         return True
+
+
+def _registry(conn: Any) -> bytes:
+    """The registry that a request names; empty for a path without any."""
+    found = _REGISTRY.match(conn.sock.gathered)
+    return found[1] if found is not None else b""
 
 
 def _run(future: Future[Any], function: Callable[[Any], Any], conn: Any) -> None:

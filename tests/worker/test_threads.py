@@ -80,6 +80,41 @@ def test_a_newcomer_waits_for_few_of_a_crowd() -> None:
     assert len(found) == 101
 
 
+@pytest.mark.parametrize(
+    "line", ["GET /lab/acme/hello/ HTTP/1.1", "POST /lab/acme/ HTTP/1.1", "GET / HTTP/1.1"]
+)
+def test_a_crowd_for_one_registry_delays_others_little(line: str) -> None:
+    """However many were there before, and come while it waits."""
+    queues, served = Queues(), list[str]()
+
+    def add_crowd() -> None:
+        for number in range(4):
+            method, rest = line.split("/", 1)[0], "acme/hello/ HTTP/1.1"
+            for _ in range(10):
+                queues.add_request(Connection("crowd", f"{method}/slow{number}/{rest}"))
+
+    add_crowd()
+    queues.add_request(Connection("other", line))
+    while "other" not in served:
+        served.append(queues.pop()[0].name)
+        add_crowd()
+    assert len(served) <= 5
+
+
+def test_a_request_that_is_removed_gives_up_its_turn() -> None:
+    """Those for the same registry that have come after it are served."""
+    queues = Queues()
+    first, second = Connection("first"), Connection("second")
+    for conn in (first, second):
+        queues.add_request(conn)
+    queues.remove(first)
+    queues.remove(first)
+    assert names(queues) == ["second"]
+    queues.add_request(first)
+    queues.remove(first)
+    assert len(queues) == 0
+
+
 def test_answers_come_in_their_turn() -> None:
     """In turns with requests. They never expire."""
     clock = Clock()
