@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,12 @@ import pytest
 from pyoci import errors
 from pyoci.library import Basic, File, Index, open_index
 from pyoci.library.downloading import download_files
+from pyoci.library.server import ServerIndex
+from pyoci.library.sources import IndexSource, SourceFile
+from pyoci.net.transport import Transport
+from pyoci.oci.credentials import Anonymous
 from tests.builders import make_wheel
+from tests.net import servers
 from tests.serving import served
 
 SECRET = "secret-word"
@@ -159,3 +164,55 @@ def test_redirects_that_lead_nowhere(location: str) -> None:
     with served(server) as url, opened(url) as index, pytest.raises(errors.ProtocolError, match="redirects"):
         index.project("hello-world")
     assert len(server.asked) < 10
+
+
+class TestSlowFiles:
+    """A server that sends a byte now and then: each comes in time, and the file never ends."""
+
+    @pytest.fixture
+    def location(self) -> Iterator[str]:
+        def handle(connection: servers.Connection) -> None:
+            connection.request()
+            connection.send(servers.answer(length=10_000_000))
+            connection.trickle(b"x" * 10_000, 0.02)
+
+        with servers.Server(handle) as server:
+            yield f"{server.url}/files/hello_world-1.0.tar.gz"
+
+    @pytest.fixture
+    def transport(self) -> Iterator[Transport]:
+        transport = Transport(stall_seconds=0.5)
+        yield transport
+        transport.close()
+
+    def test_a_download_ends(self, location: str, transport: Transport, tmp_path: Path) -> None:
+        """As `pyoci download` does it. Nothing is left."""
+        file = File(
+            project="hello-world",
+            filename=location.rpartition("/")[2],
+            version="1.0",
+            sha256="0" * 64,
+            size=10_000_000,
+            upload_time=None,
+            requires_python=None,
+            yanked=None,
+            core_metadata=None,
+            url=location,
+        )
+        index = ServerIndex(location.partition("files/")[0], Anonymous(), transport)
+        [found] = download_files(index, [file], tmp_path)
+        assert found.outcome == "failed"
+        assert isinstance(found.error, errors.Unreachable)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_copy_ends(self, location: str, transport: Transport) -> None:
+        """As `pyoci mirror` and `pyoci import` do it."""
+        source = IndexSource(location.partition("files/")[0], Anonymous(), transport)
+        file = SourceFile(
+            filename=location.rpartition("/")[2], location=location, hashes={"sha256": "0" * 64}
+        )
+        with (
+            source.fetch(file) as fetched,
+            pytest.raises(errors.Unreachable, match=r"in time|almost nothing"),
+        ):
+            list(fetched.pieces)
