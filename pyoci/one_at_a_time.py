@@ -76,7 +76,6 @@ class OneAtATime:
             self._queues[owner] = queue
 
 
-# The parsing of large documents and pages, of registries and upstream, in this process. Parsing takes several
-# times the memory of the text, and threads that parse side by side are no faster, since they need Python's
-# global lock.
+# The parsing of upstream's pages in this process. Parsing takes several times the memory of the text, and
+# threads that parse side by side are no faster, since they need Python's global lock.
 PARSING = OneAtATime()
