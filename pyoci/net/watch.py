@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 _IDLE = 10.0  # seconds without a call after which the watching thread ends
+# Between two looks at the deadlines. A call with more time doesn't wake the watching thread: that would cost
+# each call two switches between threads.
+_LOOK_SECONDS = 1.0
 
 
 class Watch:
@@ -138,12 +141,16 @@ class Watchdog:
 
     def _run(self) -> None:
         with self._changed:
+            ends_at = time.monotonic() + _IDLE
             while True:
                 now = time.monotonic()
                 for watch in [watch for watch in self._watches if watch.deadline <= now]:
                     self._watches.discard(watch)
                     watch._cut()
-                self._wakes = min((watch.deadline for watch in self._watches), default=now + _IDLE)
-                if not self._changed.wait(self._wakes - now) and not self._watches:
+                if self._watches:
+                    ends_at = now + _IDLE
+                elif now >= ends_at:
                     self._thread = None
                     return
+                self._wakes = min((now + _LOOK_SECONDS, *(watch.deadline for watch in self._watches)))
+                self._changed.wait(self._wakes - now)
