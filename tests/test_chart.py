@@ -186,3 +186,28 @@ def test_wrong_values() -> None:
     assert "replicas" in refusal(replicas=2)
     assert "set redis.enabled to false" in refusal(settings={"PYOCI_CACHE_URL": "redis://elsewhere"})
     assert "set metrics.enabled to true" in refusal(metrics={"serviceMonitor": {"enabled": True}})
+
+
+class TestExample:
+    """docs/examples/kubernetes.yaml is what the chart makes, but for names, labels and the image."""
+
+    EXAMPLE = CHART.parent.parent / "docs" / "examples" / "kubernetes.yaml"
+    OURS = ("labels", "matchLabels", "selector", "image", "imagePullPolicy")  # keys whose values differ
+
+    @classmethod
+    def comparable(cls, value: Any) -> Any:
+        """A part of a manifest without what differs."""
+        if isinstance(value, dict):
+            return {key: cls.comparable(each) for key, each in value.items() if key not in cls.OURS}
+        if isinstance(value, list):
+            return [cls.comparable(each) for each in value]
+        return "pyoci" if value == "prod-pyoci" else value
+
+    @pytest.mark.parametrize("kind", ["Deployment", "Service", "PodDisruptionBudget", "ConfigMap"])
+    def test_agrees_with_the_chart(self, kind: str) -> None:
+        """Probes, security context, limits, volumes, the end of a pod, and how pods are replaced."""
+        [example] = [each for each in yaml.safe_load_all(self.EXAMPLE.read_text()) if each["kind"] == kind]
+        made = one(rendered({"redis": {"enabled": False}}), kind)
+        for document in (example, made):  # the chart replaces pods by an annotation after a change
+            document.get("spec", {}).get("template", {}).get("metadata", {}).pop("annotations", None)
+        assert self.comparable(example) == self.comparable(made)
