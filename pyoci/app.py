@@ -370,7 +370,7 @@ def _try_out(backend: Backend, events: Events) -> None:
     except OSError as exc:
         if exc.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             raise
-        events.warning("cache", "nothing can be remembered yet", reason=exc.strerror)
+        events.warning("cache", "the cache can't be written yet", reason=exc.strerror)
 
 
 def _directories(settings: Settings, backend: Backend) -> tuple[Directory, ...]:

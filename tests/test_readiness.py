@@ -171,7 +171,7 @@ class TestStart:
         with files_of_at_most(1000):
             client = make_client(PYOCI_CACHE_URL=f"file://{tmp_path}/cache")
         [line] = lines.read_lines()
-        assert (line["event"], line["level"]) == ("nothing can be remembered yet", "warning")
+        assert (line["event"], line["level"]) == ("the cache can't be written yet", "warning")
         assert client.get("/ready").status_code == 200
 
     def test_a_redis_that_is_away_is_a_warning(self, make_client: MakeClient, lines: Lines) -> None:

@@ -36,8 +36,8 @@ class Selector:
             return cls(canonicalize_name(found[1]), SpecifierSet(found[2]))
         except (ValueError, InvalidSpecifier):
             raise ValueError(
-                f"{text[:_SHOWN]!a} selects no project; expected a name, or a pattern as acme-*,"
-                " with a version specifier after it or not, as requests<2.32"
+                f"{text[:_SHOWN]!a} is not valid; expected the name of a project, or a pattern like acme-*,"
+                " and after it a version specifier if needed, like requests<2.32"
             ) from None
 
     @classmethod
@@ -47,7 +47,7 @@ class Selector:
         for each in found.specifiers:
             if each.operator != "==" or each.version.endswith(".*") or len(found.specifiers) > 1:
                 raise ValueError(
-                    f"{text[:_SHOWN]!a} is no exception; expected a name, a pattern as acme-*,"
+                    f"{text[:_SHOWN]!a} is not valid; expected the name of a project, a pattern like acme-*,"
                     " or name==version"
                 )
         return found

@@ -117,7 +117,7 @@ def create_blueprint(
             response = _refused(refusal)
         except (Busy, Damaged, OSError) as error:
             problem = str(error) or "busy"
-            events.error("embedded", "the registry's directory", problem=problem, path=rest[:300])
+            events.error("embedded", "embedded registry's directory failed", problem=problem, path=rest[:300])
             response = _refused(refusal_of(error))
         _end_audit(response)
         if response.status_code in {201, 202, 204}:

@@ -66,4 +66,6 @@ def refusal_of(error: OSError | Damaged | Busy) -> Refusal:
         return Refusal("UNKNOWN", f"{error}; the embedded registry's directory needs repair")
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         return Refusal("UNKNOWN", "the embedded registry's disk is full; nothing was stored", status=507)
-    return Refusal("UNKNOWN", "the embedded registry's directory can't be read or written; its log says why")
+    return Refusal(
+        "UNKNOWN", "the embedded registry's directory can't be read or written; PyOCI's log says why"
+    )

@@ -207,7 +207,7 @@ def _ask(
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        raise Unauthorized(f"{name} answered nonsense; expected JSON with Username and Secret")
+        raise Unauthorized(f"the answer of {name} can't be read; expected JSON with Username and Secret")
     if not document.get("Username") and not document.get("Secret"):
         return None
     return _login(document.get("Username"), document.get("Secret"), f"{name} answered for {server}")
@@ -218,7 +218,9 @@ def _call(
 ) -> tuple[str, int, bytes]:
     """Run `docker-credential-<helper> <verb>`: its name, its exit code and its answer."""
     if not isinstance(helper, str) or not _HELPER.fullmatch(helper):
-        raise Unauthorized(f"{file} names a credential helper that can't be one; expected a word like pass")
+        raise Unauthorized(
+            f"{file} names a credential helper with an invalid name; expected a word like pass"
+        )
     name = f"docker-credential-{helper}"
     program = shutil.which(name, path=environ.get("PATH"))
     if program is None:

@@ -104,7 +104,9 @@ class Selection:
         left_out.update({(name, _PRIVATE): None for name in wanted if private(name)})
         if not chosen and all(map(private, wanted)):
             package, reason = next(iter(left_out))
-            raise InvalidRequest(f"nothing is chosen: of {package}, {reason}; expected another source")
+            raise InvalidRequest(
+                f"there is nothing to copy: {package} is left out, because {reason}; expected another source"
+            )
         return cls(
             source=url,
             locked={project: tuple(versions) for project, versions in chosen.items()},
@@ -230,9 +232,7 @@ def _source(given: str | None, named: Collection[str], settings: MirrorSettings)
         raise InvalidRequest(
             f"the lock files name several indexes: {', '.join(sorted(named))}; expected --source with one"
         )
-    raise InvalidRequest(
-        "it isn't said which package index the files come from; expected --source or PYOCI_UPSTREAM_INDEX"
-    )
+    raise InvalidRequest("no package index is named to copy from; expected --source or PYOCI_UPSTREAM_INDEX")
 
 
 def _check_indexes(lock: Lock, settings: MirrorSettings, *, any_index: bool) -> None:

@@ -32,7 +32,9 @@ def search(index: Index, word: str, *, names_only: bool = False) -> Iterator[Mat
     """
     wanted = re.sub(r"[-_.]+", "-", word.strip().lower())
     if not re.fullmatch(r"[a-z0-9*?-]{1,200}", wanted):
-        raise InvalidRequest(f"{word[:100]!a} is in no name; expected letters, digits, - _ . and * or ?")
+        raise InvalidRequest(
+            f"{word[:100]!a} can't be part of a project's name; expected letters, digits, - _ . and * or ?"
+        )
     pattern = wanted if re.search("[*?]", wanted) else f"*{wanted}*"
     names = [name for name in index.projects() if fnmatchcase(name, pattern)]
     if names_only:

@@ -87,7 +87,7 @@ class Repairer:
             if problem.entry is not None and problem.kind in _FILES:
                 by_file[problem.project.normalized, problem.tag, problem.what].append(problem)
             else:
-                yield Repaired(problem, "left", "nothing here can mend it")
+                yield Repaired(problem, "left", "PyOCI can't repair it")
         for found in by_file.values():
             outcome, why = self._mend(found)
             yield from (Repaired(problem, outcome, why) for problem in found)

@@ -98,7 +98,9 @@ class Transfer:
         if digest in self._copied:
             return
         if depth < 0:
-            raise ProtocolError(f"{self.here} has image indexes in image indexes; expected at most {_DEPTH}")
+            raise ProtocolError(
+                f"{self.here} has image indexes in image indexes; expected at most {_DEPTH} levels of them"
+            )
         document = self.reader.pull(self.here, digest)
         self.contents(document, depth)
         self.writer.push(self.there, digest, document)

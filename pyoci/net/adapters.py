@@ -179,7 +179,10 @@ class Adapters:
         scheme = urlsplit(call.url).scheme
         adapter = self._by_reach.get(call.reach)
         if adapter is None or call.reach not in _REACHES.get(scheme, ()):
-            raise Denied(f"{call.label} is not allowed by {scheme}; PYOCI_REGISTRIES lists what is")
+            raise Denied(
+                f"{call.label} may not be requested by {scheme}; expected https, or a registry in"
+                " PYOCI_REGISTRIES"
+            )
         if call.reach is Reach.PUBLIC and urlsplit(call.url).port not in {None, self._public_port}:
             raise Denied(other_port(call.label))
         return adapter

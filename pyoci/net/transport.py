@@ -274,7 +274,7 @@ def _one_message(events: Events, call: Call) -> Iterator[None]:
         # The registry chooses the name of another host, which may contain the caller's credentials.
         host = call.host if call.host == call.label else "another host that it names"
         reason = exc.message.replace(urlsplit(call.url).hostname or call.host, host)
-        events.warning("net", "not reached", registry=call.label, host=host, reason=reason)
+        events.warning("net", "host not reached", registry=call.label, host=host, reason=reason)
         raise Unreachable(
             f"{call.label} could not be reached; unless PYOCI_REGISTRIES lists it,"
             " a registry needs a public address and a valid certificate"

@@ -123,7 +123,7 @@ def _verified(pieces: Iterator[bytes], digest: Digest, size: int | None) -> Iter
         if size is not None and count > size:
             break  # the body may be endless
     if seen.hexdigest() != digest.hex or size not in {None, count}:
-        raise ProtocolError(f"the registry sent other bytes than those of {digest}")
+        raise ProtocolError(f"the registry sent bytes that don't match {digest}")
     if held:
         yield held
 

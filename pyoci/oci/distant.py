@@ -103,7 +103,7 @@ class DistantBlob:
 
     def _set_end(self, end: bytes) -> None:
         if len(end) == self.size and hashlib.new(self._digest.algorithm, end).hexdigest() != self._digest.hex:
-            raise ProtocolError(f"the registry sent other bytes than those of {self._digest}")
+            raise ProtocolError(f"the registry sent bytes that don't match {self._digest}")
         self._known = [(self.size - len(end), end)]
 
     def _requested_size(self) -> int:

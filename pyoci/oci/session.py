@@ -143,9 +143,7 @@ class OCISession:
         for digest in filter(None, (named, uploads.stored_digest(answer))):
             # The digest of a signed manifest is that of a part of it. No such manifest is used.
             if document.media_type != DOCKER_SIGNED and not _matches(document, digest):
-                raise ProtocolError(
-                    f"{self.registry} sent other bytes than those of the digest that it names"
-                )
+                raise ProtocolError(f"{self.registry} sent bytes that don't match the digest that it names")
         return document
 
     def digest(self, repository: Repository, tag: Tag) -> Digest | None:

@@ -79,7 +79,9 @@ class Targets:
         """The URL of a list's next page, which the Link of the page before names. Raises ProtocolError."""
         target = self.target(registry, page, link, "Link")
         if not target.same_origin:
-            raise ProtocolError(f"{registry} continues a list at another host")
+            raise ProtocolError(
+                f"{registry} names another host for the next page of a list; expected its own"
+            )
         return target.url
 
     def may_redirect(self, target: Target) -> bool:

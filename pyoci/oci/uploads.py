@@ -174,7 +174,7 @@ def check_stored(registry: Registry, answer: Answer, digest: Digest) -> None:
     """Raises ProtocolError if the registry reports a digest other than that of the bytes that were sent."""
     stored = stored_digest(answer)
     if stored and stored != str(digest):
-        raise ProtocolError(f"{registry} stored other bytes than those of {digest}")
+        raise ProtocolError(f"{registry} stored bytes that don't match {digest}")
 
 
 def stored_digest(answer: Answer) -> str:

@@ -44,7 +44,9 @@ def read_json(body: bytes, name: str, base: str, sender: str = _UPSTREAM) -> Pag
 def read_page(document: object, name: str, base: str, sender: str = _UPSTREAM) -> Page:
     """The same from JSON that was parsed. Raises ProtocolError."""
     if not isinstance(document, dict) or not isinstance(document.get("files"), list):
-        raise ProtocolError(f"{sender} sent JSON that is no project's page")
+        raise ProtocolError(
+            f"{sender} sent JSON that isn't a project's page; expected the simple API's, with a list of files"
+        )
     meta = document.get("meta")
     _check_version(meta.get("api-version") if isinstance(meta, dict) else None, sender)
     theirs = document.get("name")

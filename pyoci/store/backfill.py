@@ -151,7 +151,7 @@ class MetadataBackfill:
             self._give_up(project, file)
         project.events.warning(
             "store",
-            "metadata not learned",
+            "METADATA not read",
             repository=str(project.repository),
             file=file.filename,
             why=exc.message,
@@ -169,7 +169,7 @@ def _read(project: StoredProject, file: PackageFile) -> bytes:
         raise InvalidRequest("METADATA is not UTF-8; expected core metadata")
     project.events.debug(
         "store",
-        "metadata learned",
+        "METADATA read",
         repository=str(project.repository),
         file=file.filename,
         requests=blob.requests,

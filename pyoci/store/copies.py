@@ -180,7 +180,7 @@ class StoredCopies:
         """
         entry = wanted.entry
         if entry is None:
-            raise InvalidRequest(f"{wanted.filename} is on no page of upstream")
+            raise InvalidRequest(f"{wanted.filename} is not on the upstream package index's page")
         yanked = yank_reason(entry)
         where = self._namespace.repository(ProjectName.parse(wanted.project))
         present = self._present(wanted, entry)
@@ -245,7 +245,9 @@ class StoredCopies:
     def _asking(self) -> Iterator[None]:
         """Ask the store in the block. After a failure it isn't asked for some seconds."""
         if self._clock() < self._resting_until:
-            raise Unavailable("the store of upstream's files did not answer; it is asked again soon")
+            raise Unavailable(
+                "the registry of PYOCI_UPSTREAM_STORE did not answer; it is asked again within half a minute"
+            )
         try:
             yield
         except (Unauthorized, Denied):

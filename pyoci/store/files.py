@@ -95,7 +95,7 @@ class Files:
                 return core_metadata_of(_config(project, config_digest), file.core_metadata)
             except errors.RegistryNotFound as exc:  # after a clean-up; the wheel may still be there
                 project.events.warning(
-                    "store", "config blob gone", repository=str(project.repository), why=exc.message
+                    "store", "config blob missing", repository=str(project.repository), why=exc.message
                 )
         text = self._backfill.text(project, file)
         if text is not None and file.core_metadata not in {None, hashlib.sha256(text).hexdigest()}:

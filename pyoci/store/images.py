@@ -71,7 +71,9 @@ class Images:
         def pull(digest: Digest) -> Document:
             if digest not in manifests:
                 if next(numbers) > _MANIFESTS:
-                    raise ProtocolError(f"{project.repository} has too many manifests to be read")
+                    raise ProtocolError(
+                        f"{project.repository} has more than {_MANIFESTS} manifests to look at"
+                    )
                 manifests[digest] = _taken(project, project.session.pull(project.repository, digest))
             return manifests[digest]
 

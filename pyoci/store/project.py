@@ -245,7 +245,7 @@ class StoredProject:
             self.events.warning("store", "unreadable image index", **fields, why=exc.message)
         else:
             if image_index is None:
-                self.events.info("store", "passed over", **fields, why="it holds no Python package")
+                self.events.info("store", "skipped", **fields, why="it holds no Python package")
             else:
                 contents = _contents_of(self, image_index, tag, len(document.body))
         if not contents.unread:
@@ -268,9 +268,7 @@ class StoredProject:
 
     def _passed_over(self, what: str, why: PyOCIError) -> None:
         """Log that something in the repository is left out of the page."""
-        self.events.warning(
-            "store", "passed over", repository=str(self.repository), what=what, why=why.message
-        )
+        self.events.warning("store", "skipped", repository=str(self.repository), what=what, why=why.message)
 
 
 def _contents_of(project: StoredProject, image_index: ImageIndex, tag: str, size: int) -> Contents:

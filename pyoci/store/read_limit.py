@@ -85,7 +85,9 @@ class ReadLimit:
             self._left -= size
             self._small -= size
             if self._left < 0:
-                raise ProtocolError("the registry's documents of this project are too large to be read")
+                raise ProtocolError(
+                    "the registry's manifests of this project are together too large for one request"
+                )
         if self._small < 0 and self._blocks:
             with self.large():
                 pass

@@ -77,8 +77,8 @@ class _Projects:
         repository = namespace.repository(name)
         if publishing and self._rules.holds_copies(repository):
             raise Denied(
-                f"{namespace} has copies of upstream's files, and can't be changed through PyOCI;"
-                " expected another namespace"
+                f"{namespace} is for copies of upstream's files (PYOCI_UPSTREAM_STORE), which can't be"
+                " changed through PyOCI; expected another namespace"
             )
         if self._catalog_name is not None and self._catalog_name.project == name:
             message = f"{name} is the name of the catalogue repository (PYOCI_CATALOG); expected another name"

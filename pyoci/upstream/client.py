@@ -174,7 +174,9 @@ class UpstreamClient:
             return self._transport.document(call, allowed.limit, allowed.grow)
         except Denied as exc:
             # The transport's message mentions registries, and may contain an internal host name.
-            raise ProtocolError(f"{NAME} redirects to an address that may not be requested") from exc
+            raise ProtocolError(
+                f"{NAME} redirects to an address that PyOCI may not ask; expected a public one"
+            ) from exc
 
     def _redirected(self, call: Call, location: str) -> Call:
         """The call that follows a redirect. Credentials are not sent to another origin, nor after a redirect
@@ -251,7 +253,7 @@ def _turn(large: OneAtATime, seconds: float) -> Iterator[None]:
     try:
         large.enter(NAME, seconds)
     except TimeoutError:
-        raise Unreachable(f"{NAME} has sent other large pages for too long; try again later") from None
+        raise Unreachable(f"other large pages of {NAME} took too long to read; try again later") from None
     try:
         yield
     finally:
@@ -279,9 +281,11 @@ def _has_page(answer: Answer, name: str, call: Call) -> bool:
     if status in {404, 410}:
         raise NotFound(f"{NAME} has no project {name}")
     if status == 401:
-        raise ProtocolError(f"{NAME} rejects the credentials of PYOCI_UPSTREAM_AUTH")
+        raise ProtocolError(
+            f"{NAME} answered 401; expected PYOCI_UPSTREAM_AUTH to have valid credentials for it"
+        )
     if status in {403, 451}:
-        raise Denied(f"{NAME} does not give out {name}")
+        raise Denied(f"{NAME} refuses the page of {name}")
     busy = unavailable(status, answer.headers, NAME)
     raise busy or ProtocolError(f"{NAME} answered {status}; expected a page")
 

@@ -150,7 +150,9 @@ def _failure(status: int, wanted: Wanted) -> PyOCIError:
     if status in {404, 410}:
         return NotFound(f"upstream's page names {wanted.filename}, but {NAME} doesn't have it")
     if status == 401:
-        return ProtocolError(f"{NAME} rejects the credentials of PYOCI_UPSTREAM_AUTH")
+        return ProtocolError(
+            f"{NAME} answered 401; expected PYOCI_UPSTREAM_AUTH to have valid credentials for it"
+        )
     if status in {403, 451}:
         return Denied(f"{NAME} does not give out {wanted.filename}")
     if status == 429 or status >= 500:

@@ -363,7 +363,7 @@ class UpstreamFiles:
 
     def _do_without_folder(self, exc: OSError) -> None:
         self._without_folder_until = self._clock() + _WITHOUT_FOLDER
-        self._events.warning("upstream", "files can't be kept", reason=exc.strerror)
+        self._events.warning("upstream", "files can't be cached", reason=exc.strerror)
 
 
 def _verified(pieces: Iterable[bytes], wanted: Wanted, size: int) -> Iterator[bytes]:

@@ -165,7 +165,7 @@ class OSV:
         document, _ = self._ask("POST", "querybatch", {"queries": [each.document() for each in queries]})
         results = document.get("results")
         if not isinstance(results, list) or len(results) != len(queries):
-            raise ProtocolError(f"{NAME} answered a batch without a result for each query")
+            raise ProtocolError(f"{NAME} sent a batch with fewer or more results than queries")
         return [json.dumps(_result(each)).encode() for each in results]
 
     def _log(self, queries: list[Query]) -> None:
@@ -218,10 +218,10 @@ def _check(answer: Answer) -> None:
 def _result(value: object) -> dict[str, Any]:
     """One result of a batch, without what OSV's API doesn't describe."""
     if not isinstance(value, dict):
-        raise ProtocolError(f"{NAME} answered a batch with something else than objects")
+        raise ProtocolError(f"{NAME} sent a batch whose results are not all JSON objects")
     listed, token = value.get("vulns") or [], value.get("next_page_token")
     if not isinstance(listed, list):
-        raise ProtocolError(f"{NAME} answered a batch with something else than lists")
+        raise ProtocolError(f"{NAME} sent a batch with a result whose vulns is not a list")
     vulnerabilities = [_vulnerability(each) for each in listed]
     more = {"next_page_token": token} if isinstance(token, str) and 0 < len(token) <= TOKEN_LIMIT else {}
     return {**({"vulns": vulnerabilities} if vulnerabilities else {}), **more}

@@ -129,7 +129,9 @@ class Upstream:
         key, seconds = self._cache.key_of(name), self._transport.document_seconds
         with self._transport.shared_deadline(), self._backend.lock(key, seconds) as alone:
             if not alone:
-                raise Unreachable(f"{NAME} did not answer another request in time; try again later")
+                raise Unreachable(
+                    f"{NAME} did not answer an earlier request for this page in time; try again later"
+                )
             known = self._cache.shared(name, self._cache.local(name))
             if known is not None and self._is_fresh(known, fresh=fresh):
                 return known

@@ -203,7 +203,7 @@ def _raise_for(refusals: list[PyOCIError], is_all: bool, resolved: ResolvedReque
     if isinstance(resolved.caller, Anonymous) and not relay.accepts(resolved):
         raise _unknown_caller()
     unclear = [each for each in refusals if not isinstance(each, NotFound | Denied | InvalidRequest)]
-    site().events.warning("web", "names not judged", count=len(refusals), reason=refusals[0].kind)
+    site().events.warning("web", "names not looked up", count=len(refusals), reason=refusals[0].kind)
     if is_all and unclear:
         raise unclear[0]
 

@@ -130,7 +130,7 @@ class TestPrune:
         ("arguments", "sentence"),
         [
             ([], "there is no rule; expected --keep, --keep-newer, --keep-locked or --match"),
-            (["--keep", "1"], "nobody can be asked here; expected --yes or --dry-run"),
+            (["--keep", "1"], "there is no terminal to ask at; expected --yes or --dry-run"),
             (["--keep-newer", "90"], "'90' is not an age; expected a number and a unit, like 90d, 12h or 8w"),
             (["--match", "("], "'(' is not a regular expression"),
             (["--keep-locked", "absent.lock"], "absent.lock can't be read"),

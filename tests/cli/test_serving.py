@@ -65,7 +65,7 @@ def test_gc_of_nothing_says_so(tmp_path: Path) -> None:
     """A typing error should not look like a success."""
     done = run("gc", "nowhere", cwd=tmp_path)
     assert done.returncode == 2
-    assert "there is no directory nowhere" in done.stderr
+    assert "there is no directory nowhere; expected that of the embedded registry" in done.stderr
 
 
 def test_passwords_that_cannot_be_read_stop_the_start(tmp_path: Path) -> None:

@@ -316,11 +316,11 @@ class TestNamespace:
         ):
             answer = upload(client, url=index)
             assert (index, answer.status_code) == (index, 403)
-            assert b"has copies of upstream's files" in answer.data
+            assert b"is for copies of upstream's files" in answer.data
         yanked = client.patch(f"{STORED}3.1.0", json={"yanked": True})
         assert yanked.status_code == 403
         assert client.delete(f"{STORED}{FLASK}").status_code == 403
-        assert b"has copies of upstream's files" in yanked.data
+        assert b"is for copies of upstream's files" in yanked.data
         assert files(client, STORED).keys() == {FLASK, SDIST}
 
     @pytest.mark.parametrize(

@@ -160,8 +160,8 @@ def test_a_helper_that_has_none_is_no_failure(home: Home) -> None:
 @pytest.mark.parametrize(
     ("script", "part"),
     [
-        (f"echo '{SECRET} is no JSON'", "answered nonsense"),
-        (f"echo '[\"{SECRET}\"]'", "answered nonsense"),
+        (f"echo '{SECRET} is no JSON'", "the answer of docker-credential-test can't be read; expected JSON"),
+        (f"echo '[\"{SECRET}\"]'", "the answer of docker-credential-test can't be read; expected JSON"),
         (f'echo \'{{"Username": ["me"], "Secret": "{SECRET}"}}\'', "is no login"),
         (f"echo '{SECRET}' >&2; exit 3", "failed with exit code 3"),
         ("yes secret-word", "more than"),
@@ -206,7 +206,7 @@ def test_a_helper_that_is_not_installed(home: Home) -> None:
 def test_a_helper_is_a_word(home: Home, name: object) -> None:
     """It can't be a path to another program."""
     home.docker({"credsStore": name})
-    with pytest.raises(Unauthorized, match="can't be one"):
+    with pytest.raises(Unauthorized, match="names a credential helper with an invalid name; expected a word"):
         home.find("ghcr.io")
 
 

@@ -150,7 +150,7 @@ def test_a_credential_helper_is_asked_for_the_registry(home: Home) -> None:
 @pytest.mark.parametrize(
     ("script", "sentence"),
     [
-        (f"echo {SECRET}", "pyoci: docker-credential-test answered nonsense; expected JSON"),
+        (f"echo {SECRET}", "pyoci: the answer of docker-credential-test can't be read; expected JSON"),
         (answering("<token>", SECRET), "pyoci: the login for ghcr.io is an identity token"),
     ],
 )

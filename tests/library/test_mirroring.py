@@ -337,7 +337,8 @@ class TestPrivate:
         assert done["hello-world"].error == f"{other} has it from {corp}, not from {elsewhere.simple}"
         elsewhere.calls.clear()
         with pytest.raises(
-            InvalidRequest, match=r"nothing is chosen: of hello-world, .* expected another source"
+            InvalidRequest,
+            match=r"nothing to copy: hello-world is left out, because .*; expected another source",
         ):
             select(elsewhere, locks=[other])
         assert elsewhere.calls == []
@@ -441,7 +442,7 @@ class TestSource:
         assert (chosen.source, chosen.names) == (self.UPSTREAM, ("a",))
 
     def test_not_said(self, elsewhere: PackageIndex, lock: Path, tmp_path: Path) -> None:
-        with pytest.raises(InvalidRequest, match="it isn't said which package index"):
+        with pytest.raises(InvalidRequest, match="no package index is named to copy from"):
             select(None, projects=["flask"])
         other = write_lock(tmp_path, elsewhere, {"crunch": "2.0"}, index=self.UPSTREAM, name="b.lock")
         with pytest.raises(InvalidRequest, match="the lock files name several indexes: http"):

@@ -114,7 +114,7 @@ def test_every_failure_has_the_same_message(
         f"{HOST} could not be reached; unless PYOCI_REGISTRIES lists it,"
         " a registry needs a public address and a valid certificate"
     )
-    reasons = [facts["reason"] for event, facts in told if event == "not reached"]
+    reasons = [facts["reason"] for event, facts in told if event == "host not reached"]
     assert len(reasons) == 1
     assert reasons[0] != caught.value.message
 

@@ -129,7 +129,7 @@ def test_what_the_rust_pyoci_published_is_read(registry: TestRegistry, reader: R
     assert reader.text(file) == TEXT
     assert reader.invalidations == 1
     assert registry.calls == [f"GET acme/hello_world/blobs/sha256:{file.sha256}"]
-    assert [(fact["event"], fact["requests"]) for fact in reader.events] == [("metadata learned", 1)]
+    assert [(fact["event"], fact["requests"]) for fact in reader.events] == [("METADATA read", 1)]
 
 
 def test_a_request_that_was_ended_says_nothing(registry: TestRegistry, reader: Reader) -> None:
@@ -248,7 +248,7 @@ def test_an_odd_archive_has_no_metadata(registry: TestRegistry, reader: Reader, 
     assert len(registry.calls) == 2 * asked
     assert reader.known() == {}
     assert reader.invalidations == 0
-    assert [fact["event"] for fact in reader.events] == ["metadata not learned"] * 2
+    assert [fact["event"] for fact in reader.events] == ["METADATA not read"] * 2
 
 
 def test_an_odd_archive_has_no_text(registry: TestRegistry, reader: Reader) -> None:

@@ -269,7 +269,7 @@ class TestFailures:
             copies = StoredCopies(store, namespace, OperatorLogin(Anonymous), Events(), clock=clock)
             with pytest.raises(Unreachable):
                 copies.open(wanted(elsewhere))
-            with pytest.raises(Unreachable, match="asked again soon"):
+            with pytest.raises(Unreachable, match="asked again within half a minute"):
                 copies.page("flask")
             with pytest.raises(Unreachable):
                 copies.keep(wanted(elsewhere), files)
@@ -285,9 +285,9 @@ class TestFailures:
             copies.open(wanted(elsewhere))
         asked = len(registry.calls)
         for _ in range(3):
-            with pytest.raises(Unreachable, match="asked again soon"):
+            with pytest.raises(Unreachable, match="asked again within half a minute"):
                 copies.open(wanted(elsewhere))
-            with pytest.raises(Unreachable, match="asked again soon"):
+            with pytest.raises(Unreachable, match="asked again within half a minute"):
                 copies.page("flask")
         assert len(registry.calls) == asked
         registry.refuse = {}

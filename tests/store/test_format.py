@@ -237,9 +237,9 @@ class TestWhatLostItsTypeInACopy:
             assert names(store) == [make_wheel()[0]]
             publish_wheel(store, "3.0")
             store.delete(make_namespace(), HELLO, "3.0", NOBODY)
-        passed = [facts for event, facts in heard if event == "passed over"]
+        passed = [facts for event, facts in heard if event == "skipped"]
         assert [(facts["what"], facts["level"]) for facts in passed] == [("2.0", "info")]
-        with pytest.raises(Denied, match="something else than a Python package"):
+        with pytest.raises(Denied, match="something other than a Python package"):
             publish_wheel(store, "2.0")
         assert registry.document("2.0") == image
 

@@ -73,7 +73,7 @@ def test_an_odd_manifest_costs_its_file_only(registry: TestRegistry, store: Pack
     heard: list[str] = []
     reader = registry.store(Events(lambda event, **facts: heard.append(event)))
     assert names(reader) == [WHEEL]
-    assert heard == ["passed over"]
+    assert heard == ["skipped"]
     with pytest.raises(NotFound, match="no hash for hello_world"):
         content(reader, "hello_world-2.0-py3-none-any.whl")
 

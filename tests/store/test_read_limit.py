@@ -141,7 +141,7 @@ def test_a_small_document_does_not_wait_for_a_large_one_of_the_request(requests:
 def test_a_request_has_a_limit() -> None:
     limit = ReadLimit(size=10)
     limit.take(10)
-    with pytest.raises(ProtocolError, match="too large to be read"):
+    with pytest.raises(ProtocolError, match="together too large for one request"):
         limit.take(1)
 
 

@@ -359,7 +359,7 @@ class TestSet:
         """It is somebody else's."""
         image = make_foreign_image(registry)
         registry.put("0--pyoci", image)
-        with pytest.raises(Denied, match="something else than a Python package"):
+        with pytest.raises(Denied, match="something other than a Python package"):
             store.set_status(ACME, HELLO, "archived", "", NOBODY)
         assert registry.document("0--pyoci") == image
 

@@ -69,8 +69,8 @@ def test_what_is_sent(elsewhere: PackageIndex, make_upstream: MakeUpstream) -> N
         pytest.param(sends(status=404), NotFound, "has no project hello-world", id="404"),
         pytest.param(sends(status=410), NotFound, "has no project hello-world", id="410"),
         pytest.param(sends(status=401), ProtocolError, "PYOCI_UPSTREAM_AUTH", id="401"),
-        pytest.param(sends(status=403), Denied, "does not give out hello-world", id="403"),
-        pytest.param(sends(status=451), Denied, "does not give out hello-world", id="451"),
+        pytest.param(sends(status=403), Denied, "refuses the page of hello-world", id="403"),
+        pytest.param(sends(status=451), Denied, "refuses the page of hello-world", id="451"),
         pytest.param(sends(status=400), ProtocolError, "answered 400", id="400"),
         pytest.param(sends(status=204), ProtocolError, "answered 204", id="204"),
         pytest.param(sends(status=304), ProtocolError, "answered 304", id="304 unasked"),
@@ -80,7 +80,9 @@ def test_what_is_sent(elsewhere: PackageIndex, make_upstream: MakeUpstream) -> N
         pytest.param(sends("{}", kind="text/plain"), ProtocolError, "neither JSON nor HTML", id="text"),
         pytest.param(sends("{}", kind=""), ProtocolError, "neither JSON nor HTML", id="no type"),
         pytest.param(sends("<a>"), ProtocolError, "can't be read", id="HTML said to be JSON"),
-        pytest.param(sends("[]"), ProtocolError, "no project's page", id="no page"),
+        pytest.param(
+            sends("[]"), ProtocolError, "isn't a project's page; expected the simple API's", id="no page"
+        ),
         pytest.param(sends("x", Content_Encoding="gzip"), ProtocolError, "decompressed", id="no gzip"),
         pytest.param(sends("x", Content_Encoding="br"), ProtocolError, "expected gzip", id="another packing"),
         pytest.param(

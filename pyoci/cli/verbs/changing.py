@@ -84,7 +84,7 @@ def delete(output: Output, index: Index, targets: tuple[str, ...], yes: bool) ->
     """
     if not yes:
         if not can_ask():
-            raise click.UsageError("stdin is no terminal to ask at; expected --yes")
+            raise click.UsageError("there is no terminal to ask at; expected --yes")
         if not click.confirm(f"Delete {', '.join(targets)} from {index.address}?", err=True):
             output.note("nothing was deleted")
             return FAILED

@@ -23,7 +23,7 @@ def command(output: Output, directory: Path | None) -> int:
     settings = Settings.from_environ(os.environ)
     directory = directory or settings.embedded or Path(DIRECTORY)
     if not directory.is_dir():
-        raise WrongSettings(f"there is no directory {directory}")
+        raise WrongSettings(f"there is no directory {directory}; expected that of the embedded registry")
     done = gc(directory)
     counts = f"{done.manifests} manifests, {done.blobs} blobs, {done.uploads} unfinished uploads"
     output.line(f"removed {counts}: {done.freed} bytes")

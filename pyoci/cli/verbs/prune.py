@@ -80,7 +80,7 @@ def command(
         output.note(f"{project} can't be read: {error.message}")
     asks = bool(found) and not (dry_run or yes)
     if asks and (output.as_json or not can_ask()):
-        raise click.UsageError("nobody can be asked here; expected --yes or --dry-run")
+        raise click.UsageError("there is no terminal to ask at; expected --yes or --dry-run")
     if not output.as_json:
         _print(output, found)
     if asks and not click.confirm("Delete them for good?", err=True):

@@ -33,7 +33,7 @@ class TagLocks:
         """Hold the lock of a tag. Raises Unreachable if it isn't free within `seconds`."""
         with self._lock(f"tag {repository.registry.origin} {repository.name}:{tag}", seconds) as held:
             if not held:
-                raise Unreachable(f"others have been writing {repository}:{tag} for too long; try again")
+                raise Unreachable(f"other writes to {repository}:{tag} took too long; try again")
             yield
 
 
@@ -114,7 +114,7 @@ class GroupCommit(Generic[MemberT]):
                 return True
             queue.append(member)
         if not member.released.wait(seconds) and self._withdrawn(key, member):
-            raise Unreachable("others have been writing this version for too long; try again")
+            raise Unreachable("other writes to this version took too long; try again")
         if not member.released.wait(_COMMIT_SECONDS):
             raise Unreachable("the change was not made in time; try again")
         return member.leads

@@ -162,7 +162,7 @@ class IndexUpdater:
                     break
                 self._sleep(pause)
             raise member.failure or Unreachable(
-                f"{repository}:{tag} was overwritten by others again and again; try again"
+                f"{repository}:{tag} was overwritten by other programs after each attempt; try again"
             )
         finally:
             member.failure = None  # its traceback refers to this frame, which refers to the member
@@ -271,7 +271,10 @@ def _package(
         return None
     image_index = package_in(document.image_index(), partial(session.pull, repository))
     if image_index is None:
-        raise Denied(f"the tag {tag} of {repository} holds something else than a Python package")
+        raise Denied(
+            f"the tag {tag} of {repository} has something other than a Python package,"
+            " which PyOCI doesn't overwrite"
+        )
     return image_index
 
 

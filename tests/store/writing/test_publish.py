@@ -280,7 +280,7 @@ def test_digests_that_agree_are_accepted_in_either_case(store: PackageStore) -> 
 def test_a_foreign_image_under_the_tag_stays(registry: TestRegistry, store: PackageStore) -> None:
     """A container image is not overwritten by a package."""
     registry.put("1.0", foreign := make_foreign_image(registry))
-    with pytest.raises(Denied, match="something else than a Python package"):
+    with pytest.raises(Denied, match="something other than a Python package"):
         publish_wheel(store)
     assert registry.document("1.0") == foreign
 

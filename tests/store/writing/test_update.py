@@ -129,7 +129,7 @@ class TestTogether:
                 overwrites[0] = True
 
         registry.before = overwrite
-        with pytest.raises(Unreachable, match="overwritten by others again and again"):
+        with pytest.raises(Unreachable, match="overwritten by other programs after each attempt"):
             publish(store, *make_wheel())
 
 
