@@ -60,12 +60,16 @@ class LargeRegistry:
     def __init__(self) -> None:
         self._documents = {f"{version}.0": make_index(version) for version in range(1, VERSIONS + 1)}
         assert max(map(len, self._documents.values())) < 4 * 1024 * 1024
+        self._tags = json.dumps({"tags": list(self._documents)}).encode()
+        self._documents |= {
+            f"sha256:{hashlib.sha256(body).hexdigest()}": body for body in self._documents.values()
+        }
 
     def __call__(self, environ: Any, start_response: Any) -> list[bytes]:
         reference = environ["PATH_INFO"].rpartition("/")[2]
         body = self._documents.get(reference)
         if body is None:
-            kind, body = "application/json", json.dumps({"tags": list(self._documents)}).encode()
+            kind, body = "application/json", self._tags
         else:
             kind = IMAGE_INDEX
         start_response("200 OK", [("Content-Type", kind), ("Content-Length", str(len(body)))])

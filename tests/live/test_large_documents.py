@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import requests
 from pyoci.store.pages import MAX_FILES
 from tests.certificates import make_certificate
 from tests.hostile_registries import FILES, LargeRegistry
-from tests.live.servers import Port, Server, Servers, start_gunicorn, start_pyoci
+from tests.live.servers import Port, Server, Servers, running_pyoci, start_gunicorn, start_pyoci
 from tests.live.sockets import connect, is_well, make_head
 from tests.live.test_memory import status_of, worker_of
 from tests.live.unlisted import HOST
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.live()
 
 BOUND = 300 * 1024  # KiB, of docs/reliability.rst
 AT_ONCE = 12
+OTHERS = 6  # large pages; a worker remembers fewer
 JSON = {"Accept": "application/vnd.pypi.simple.v1+json"}
 
 
@@ -72,6 +74,28 @@ def test_large_pages_take_bounded_memory(server: Server) -> None:
     most = status_of(worker, "VmHWM")
     assert most < BOUND, f"alone {alone} KiB, together {most} KiB"
     server.line("over the cap", '"left_out": 10')
+
+
+def test_documents_that_the_cache_has_lost(servers: Servers, tmp_path: Path) -> None:
+    """Their sizes aren't known before they are read again. No more of them are kept than the page shows."""
+    settings = {"WEB_CONCURRENCY": "1", "PYOCI_CACHE_URL": f"file://{tmp_path}", "PYOCI_CACHE_TTL": "3600"}
+    with (
+        served(LargeRegistry()) as url,
+        running_pyoci(servers, "lost", PYOCI_REGISTRIES=f"lab={url}", **settings) as server,
+    ):
+
+        def read(name: str, accept: str) -> int:
+            answer = requests.get(f"{server.url}/lab/acme/{name}/", headers={"Accept": accept}, timeout=120)
+            assert answer.status_code == 200
+            return answer.text.count(".whl</a>")
+
+        read("first", JSON["Accept"])
+        for number in range(OTHERS):
+            read(f"other-{number}", JSON["Accept"])
+        shutil.rmtree(tmp_path / "values")
+        assert read("first", "application/vnd.pypi.simple.v1+html") == MAX_FILES // FILES * FILES
+        most = status_of(worker_of(server), "VmHWM")
+        assert most < BOUND, f"{most} KiB"
 
 
 @pytest.fixture
