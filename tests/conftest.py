@@ -16,6 +16,10 @@ settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
 
 
+# Collecting makes millions of objects that stay. The collector would look at them again and again.
+gc.disable()
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run the long tables, too, as CI=true does")
 
@@ -41,6 +45,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if not item.get_closest_marker("long")]
     if hasattr(config, "workerinput"):
         longest_files_first(items)
+
+
+def pytest_collection_finish() -> None:
+    gc.enable()
+    gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)
