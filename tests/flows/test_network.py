@@ -53,7 +53,7 @@ def client_of(
         resolver=resolver, document_seconds=SECONDS, sleep=lambda _: None, public_port=public_port
     )
     app = Flask("tests")
-    store = make_store(Gateway(transport, ttl=60))
+    store = make_store(Gateway(transport, ttl=60), sleep=lambda _: None)
     register(
         app, Site(**{"store": store, "registries": Registries.read(listed), "max_body": 50_000_000, **site})
     )
