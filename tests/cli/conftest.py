@@ -17,6 +17,7 @@ from pyoci.cli import main
 from pyoci.cli.commands import command
 from pyoci.cli.verb import Verb
 from pyoci.config import Settings
+from pyoci.library import Anonymous, Index, open_index
 from tests.library.conftest import WriteFile, write
 from tests.serving import served
 
@@ -80,3 +81,10 @@ def server(tmp_path: Path) -> Iterator[str]:
 def index(request: pytest.FixtureRequest, server: str) -> str:
     """The address of the same namespace, straight and through the server."""
     return f"{server}/acme" if request.param == "registry" else f"{server}/local/acme/"
+
+
+@pytest.fixture
+def publishing(server: str) -> Iterator[Index]:
+    """The namespace of `index` through the server, which writes without pauses."""
+    with open_index(f"{server}/local/acme/", Anonymous(), environ={}) as opened:
+        yield opened

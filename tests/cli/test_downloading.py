@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pyoci.library import Anonymous, open_index
+from pyoci.library import Index
 from tests.builders import make_sdist, make_wheel
 from tests.cli.conftest import Run, WriteFile
 
@@ -21,12 +21,11 @@ FILES = [
 
 
 @pytest.fixture
-def filled(index: str, write: WriteFile) -> str:
+def filled(index: str, publishing: Index, write: WriteFile) -> str:
     """An index of two projects, whose newest version is yanked."""
-    with open_index(index, Anonymous(), environ={}) as opened:
-        for file in FILES:
-            opened.publish(write(file))
-        opened.yank("hello-world", "3.0", "broken")
+    for file in FILES:
+        publishing.publish(write(file))
+    publishing.yank("hello-world", "3.0", "broken")
     return index
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from pyoci.app import create_app
 from pyoci.config import Settings
-from pyoci.library import Anonymous, open_index
+from pyoci.library import Index
 from tests.builders import make_sdist, make_wheel
 from tests.cli.conftest import Run, WriteFile
 from tests.serving import served
@@ -20,14 +20,12 @@ WHEEL, OTHER = make_wheel(), make_wheel("other")
 
 
 @pytest.fixture
-def registry(server: str, write: WriteFile) -> str:
+def registry(server: str, publishing: Index, write: WriteFile) -> str:
     """A namespace with three versions of a project, and another project."""
-    address = f"{server}/acme"
-    with open_index(address, Anonymous(), environ={}) as opened:
-        for file in (WHEEL, make_sdist(), make_wheel(version="2.0"), make_wheel(version="2.1.dev1"), OTHER):
-            opened.publish(write(file))
-        opened.yank("hello-world", "1.0", "broken")
-    return address
+    for file in (WHEEL, make_sdist(), make_wheel(version="2.0"), make_wheel(version="2.1.dev1"), OTHER):
+        publishing.publish(write(file))
+    publishing.yank("hello-world", "1.0", "broken")
+    return f"{server}/acme"
 
 
 def _shown(run: Run, address: str) -> list[object]:

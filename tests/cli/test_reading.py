@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from pyoci.library import Anonymous, open_index
+from pyoci.library import Anonymous, Index, open_index
 from tests.builders import make_sdist, make_wheel
 from tests.cli.conftest import Run, WriteFile
 
@@ -14,12 +14,11 @@ WHEEL = make_wheel(requires_python=">=3.8")
 
 
 @pytest.fixture
-def filled(index: str, write: WriteFile) -> str:
+def filled(index: str, publishing: Index, write: WriteFile) -> str:
     """An index with two projects, a version of one of them yanked."""
-    with open_index(index, Anonymous(), environ={}) as opened:
-        for file in (WHEEL, make_sdist(), make_wheel(version="2.0"), make_wheel("other")):
-            opened.publish(write(file))
-        opened.yank("hello-world", "2.0", "broken")
+    for file in (WHEEL, make_sdist(), make_wheel(version="2.0"), make_wheel("other")):
+        publishing.publish(write(file))
+    publishing.yank("hello-world", "2.0", "broken")
     return index
 
 
