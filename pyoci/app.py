@@ -65,8 +65,8 @@ _MEMORY = Path("/dev/shm")  # noqa: S108  # a file system in memory, where there
 class ForWorker:
     """What the worker needs from the application: where it reports events, the limit in bytes of a request's
     body by method and path, the limit in bytes of all bodies that it may buffer on disk, who ends requests
-    (`Bulkheads.tick`), the registry of a request by its path, and what to do before the first request
-    (`Transport.prepare`).
+    (`Bulkheads.tick`), the registry of a request by its path, the group in which it waits for a thread, and
+    what to do before the first request (`Transport.prepare`).
     """
 
     events: Events
@@ -74,6 +74,7 @@ class ForWorker:
     waiting_bodies: int
     tick: Callable[[Iterable[ServerThread], Collection[str]], None]
     registry_of: Callable[[str], str]
+    group_of: Callable[[str], str]
     prepare: Callable[[], None]
 
 
@@ -174,6 +175,7 @@ def _for_worker(settings: Settings, site: context.Site, transport: Transport) ->
         settings.waiting_bodies // settings.workers,
         transport.bulkheads.tick,
         site.registry_of,
+        site.group_of,
         transport.prepare,
     )
 

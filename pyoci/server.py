@@ -177,7 +177,7 @@ def post_worker_init(worker: Any) -> None:
     _telemetry(worker.app).start()
     known = getattr(worker.app.callable, "extensions", {}).get(WORKER)
     if isinstance(known, ForWorker) and hasattr(worker, "serve_with"):
-        served = Served(known.tick, known.registry_of)
+        served = Served(known.tick, known.registry_of, known.group_of)
         worker.serve_with(known.events, known.body_limit, known.waiting_bodies, served)
         threading.Thread(target=known.prepare, name="prepare", daemon=True).start()
     directory = settings.embedded

@@ -79,7 +79,7 @@ def test_workers_prepare_for_the_first_request() -> None:
     code = (
         "import threading, types; from pyoci import app, server;"
         "prepared = threading.Event(); callable = types.SimpleNamespace(extensions={});"
-        "callable.extensions[app.WORKER] = app.ForWorker(None, None, 0, None, None, prepared.set);"
+        "callable.extensions[app.WORKER] = app.ForWorker(*[None] * 6, prepared.set);"
         "served = types.SimpleNamespace(app=types.SimpleNamespace(callable=callable), serve_with=print);"
         "server.post_worker_init(served); print(prepared.wait(20))"
     )

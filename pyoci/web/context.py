@@ -119,11 +119,22 @@ class Site:
         """The host of the registry that a request for a path needs, "" if it needs none. The path is as the
         request has it: with escapes, and below `self.path`.
         """
+        registry = self._registry_at(path)
+        return "" if registry is None else registry.host
+
+    def group_of(self, path: str) -> str:
+        """The group in which a request for a path waits for a thread. Each listed registry has one; others
+        share one, because a caller may name as many of them as they like.
+        """
+        registry = self._registry_at(path)
+        return registry.host if registry is not None and registry.listed else ""
+
+    def _registry_at(self, path: str) -> Registry | None:
         below = unquote(path).removeprefix(self.path).strip("/")
         with suppress(PyOCIError):
             address = IndexAddress.read(below, self.registries.knows, self.short_urls)
-            return self.registries.parse(address.registry).host
-        return ""
+            return self.registries.parse(address.registry)
+        return None
 
 
 @dataclass(frozen=True, slots=True)

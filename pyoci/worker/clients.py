@@ -35,6 +35,7 @@ class Clients:
     ) -> None:
         self._worker, self._threads, self._reports = worker, threads, reports
         self._body_limit, self._served = body_limit, served
+        threads.set_groups(served.group)
         self._heads = heads.Heads(
             watch=lambda conn: self._watch(conn, self._heads.on_readable),
             unwatch=self._unwatch,

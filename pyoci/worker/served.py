@@ -25,15 +25,21 @@ Tick = Callable[[Iterable[ServerThread], Collection[str]], None]
 
 class Served:
     """Looks at requests once a second, and tells the application of them by `tick`: the threads of those that
-    have one, and the registries of those that wait for one. `registry_of` takes a path.
+    have one, and the registries of those that wait for one. `registry_of` takes a path. So does `group_of`,
+    which returns the group in which a request waits for a thread.
     """
 
     def __init__(
         self,
         tick: Tick = lambda _threads, _waiting: None,
         registry_of: Callable[[str], str] = lambda _path: "",
+        group_of: Callable[[str], str] = lambda _path: "",
     ) -> None:
-        self._tick, self._registry_of = tick, registry_of
+        self._tick, self._registry_of, self._group_of = tick, registry_of, group_of
+
+    def group(self, conn: Any) -> str:
+        """The group in which the request of a connection waits for a thread."""
+        return self._group_of(_path(conn.sock.gathered))
 
     def departed(self, waiting: Iterable[Any]) -> list[Any]:
         """Those of the connections that wait for a thread whose clients have left."""

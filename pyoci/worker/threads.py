@@ -1,10 +1,10 @@
 """Threads: the worker's threads, and the queues of connections that wait for one.
 
 There is a queue for pages, one for transfers, and one for answers that can continue. The queues take turns,
-so a page waits for few transfers, however many of them came before it. Within a queue the registries take
-turns, as paths name them: a crowd of requests for one delays a request for another little. Of the requests
-for one registry the oldest and the newest take turns: a crowd of requests is served without delaying all
-those that come after it.
+so a page waits for few transfers, however many of them came before it. Within a queue the requests for each
+listed registry are a group, those for all other registries are another, and the groups take turns: a crowd of
+requests for one registry delays a request for another little. Within a group the oldest and the newest
+request take turns: a crowd of requests is served without delaying all those that come after it.
 """
 
 from __future__ import annotations
@@ -21,59 +21,60 @@ from typing import Any
 
 SECONDS = 10.0  # for which a request waits for a thread; pip gives up after 15
 
-_REGISTRY = re.compile(rb"\s*[!-~]{1,30} /([!-.0-~]{1,255})/")  # the first segment of a path
 _TRANSFER = re.compile(rb"\s*(?:GET \S+\.(?:whl|gz|zip|bz2|tgz)[ ?]|GET /v2/|POST |PUT |PATCH |DELETE )")
 
 
 class _Queue:
-    """Requests that wait. The registries take turns, and so do the oldest and the newest request for each."""
+    """Requests that wait. The groups take turns, and so do the oldest and the newest request of each."""
 
     def __init__(self) -> None:
         self.ends_at: dict[Any, float] = {}
-        self._registry_of: dict[Any, bytes] = {}
-        self._crowds: dict[bytes, _Crowd] = {}  # by the registry; the one whose turn it is comes first
+        self._group_of: dict[Any, str] = {}
+        self._groups: dict[str, _Group] = {}  # the one whose turn it is comes first
 
     def __len__(self) -> int:
         return len(self.ends_at)
 
-    def add(self, conn: Any, ends_at: float) -> None:
-        registry = _registry(conn)
-        self.ends_at[conn], self._registry_of[conn] = ends_at, registry
-        self._crowds.setdefault(registry, _Crowd()).conns[conn] = None
+    def add(self, conn: Any, group: str, ends_at: float) -> None:
+        self.ends_at[conn], self._group_of[conn] = ends_at, group
+        self._groups.setdefault(group, _Group()).conns[conn] = None
 
     def remove(self, conn: Any) -> None:
         """Remove a request that is in the queue."""
         del self.ends_at[conn]
-        registry = self._registry_of.pop(conn)
-        crowd = self._crowds[registry]
-        del crowd.conns[conn]
-        if not crowd.conns:
-            del self._crowds[registry]
+        name = self._group_of.pop(conn)
+        group = self._groups[name]
+        del group.conns[conn]
+        if not group.conns:
+            del self._groups[name]
 
     def pop(self) -> Any:
         """Remove and return the next request. There must be one."""
-        registry, crowd = next(iter(self._crowds.items()))
-        conn = next(reversed(crowd.conns) if crowd.newest_is_next else iter(crowd.conns))
-        crowd.newest_is_next = not crowd.newest_is_next
+        name, group = next(iter(self._groups.items()))
+        conn = next(reversed(group.conns) if group.newest_is_next else iter(group.conns))
+        group.newest_is_next = not group.newest_is_next
         self.remove(conn)
-        if crowd.conns:
-            self._crowds[registry] = self._crowds.pop(registry)
+        if group.conns:
+            self._groups[name] = self._groups.pop(name)
         return conn
 
 
 @dataclass(slots=True)
-class _Crowd:
-    """The requests for one registry that wait, the oldest first."""
+class _Group:
+    """Requests that wait, the oldest first."""
 
     conns: dict[Any, None] = field(default_factory=dict)
     newest_is_next: bool = False
 
 
 class Queues:
-    """The connections that wait for a thread."""
+    """The connections that wait for a thread. `group_of` tells the group of a request."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, group_of: Callable[[Any], str] = lambda _conn: ""
+    ) -> None:
         self._clock = clock
+        self.group_of = group_of
         self._pages, self._transfers = _Queue(), _Queue()
         self._answers: dict[Any, None] = {}
         self._turns = deque((self._pages, self._transfers, None))  # None: the answers
@@ -84,7 +85,7 @@ class Queues:
     def add_request(self, conn: Any) -> None:
         """Queue a request, for a limited time."""
         queue = self._transfers if _TRANSFER.match(conn.sock.gathered) else self._pages
-        queue.add(conn, self._clock() + SECONDS)
+        queue.add(conn, self.group_of(conn), self._clock() + SECONDS)
 
     def add_answer(self, conn: Any) -> None:
         """Queue an answer that has begun and can continue."""
@@ -149,6 +150,10 @@ class Threads:
         self._serve, self._resume, self._done, self._refuse = serve, resume, done, refuse
         self._queues = Queues(clock)
         self._busy: set[Any] = set()
+
+    def set_groups(self, group_of: Callable[[Any], str]) -> None:
+        """Set what tells the group of a request that waits."""
+        self._queues.group_of = group_of
 
     @property
     def are_awaited(self) -> bool:
@@ -227,12 +232,6 @@ class Threads:
                 return False
         future.add_done_callback(partial(self._done, conn))
         return True
-
-
-def _registry(conn: Any) -> bytes:
-    """The registry that a request names; empty for a path without any."""
-    found = _REGISTRY.match(conn.sock.gathered)
-    return found[1] if found is not None else b""
 
 
 def _run(future: Future[Any], function: Callable[[Any], Any], conn: Any) -> None:

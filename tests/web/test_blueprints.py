@@ -112,3 +112,20 @@ def test_the_registry_of_a_request_that_waits(path: str, host: str) -> None:
     known = "lab=http://127.0.0.1:5000, other=http://127.0.0.1:5000, ghcr.io"
     app = create_app(Settings.from_environ({"PYOCI_REGISTRIES": known, "PYOCI_PATH": "/packages"}))
     assert app.extensions[WORKER].registry_of(path) == host
+
+
+@pytest.mark.parametrize(
+    ("path", "group"),
+    [
+        ("/lab/acme/hello-world/", "127.0.0.1:5000"),
+        ("/other/acme/", "127.0.0.1:5000"),
+        ("/ghcr.io/acme/", ""),
+        ("/quay.io/acme/", ""),
+        ("/health", ""),
+    ],
+)
+def test_the_group_in_which_a_request_waits(path: str, group: str) -> None:
+    """A caller may name any number of registries that aren't listed: together they get one turn."""
+    known = "lab=http://127.0.0.1:5000, other=http://127.0.0.1:5000, *"
+    app = create_app(Settings.from_environ({"PYOCI_REGISTRIES": known}))
+    assert app.extensions[WORKER].group_of(path) == group

@@ -66,6 +66,13 @@ def wait_for_reset(conn: Connection) -> None:
     assert poll.poll(30_000)
 
 
+def test_the_group_of_a_request(connections: Connections) -> None:
+    """Its path tells, without the query."""
+    conn: Any = connections.connect()
+    conn.sock.gathered += b"GET /lab/acme/?x=/y HTTP/1.1\r\n"
+    assert Served(group_of=str.upper).group(conn) == "/LAB/ACME/"
+
+
 def test_a_client_that_waits(connections: Connections) -> None:
     """It is sent nothing."""
     conn = served_by(connections)

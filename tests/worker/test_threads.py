@@ -85,7 +85,8 @@ def test_a_newcomer_waits_for_few_of_a_crowd() -> None:
 )
 def test_a_crowd_for_one_registry_delays_others_little(line: str) -> None:
     """However many were there before, and come while it waits."""
-    queues, served = Queues(), list[str]()
+    queues = Queues(group_of=lambda conn: conn.sock.gathered.split(b"/")[1].decode())
+    served = list[str]()
 
     def add_crowd() -> None:
         for number in range(4):
@@ -183,6 +184,18 @@ def no_new_threads() -> Iterator[None]:
         yield
     finally:
         threading.stack_size(before)
+
+
+def test_groups_take_turns(work: Work) -> None:
+    """A request is served before those of a crowd that came before it."""
+    work.threads.set_groups(lambda conn: conn.name[:5])
+    busy = [Connection("busy 1"), Connection("busy 2")]
+    for conn in [*busy, *(Connection(f"crowd {number}") for number in range(20)), Connection("other")]:
+        work.threads.add_request(conn)
+    for conn in busy:
+        work.threads.finished(conn)
+        work.threads.serve_next()
+    assert {conn.name for conn in work.threads.busy} == {"crowd 0", "other"}
 
 
 def test_others_wait(work: Work) -> None:
