@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import report
@@ -19,6 +19,8 @@ from benchmarks.servers import Stage
 
 _LIMIT = 900  # seconds for everything
 
+Measure = Callable[[Stage, int], list[Row]]
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark. The exit status is 1 if a limit was missed or a part failed."""
@@ -27,8 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=3, help="runs of each measurement (default: 3)")
     parser.add_argument("--only", choices=tuple(ROWS), action="append", help="only these; may be repeated")
     chosen = parser.parse_args(arguments)
-    _limit()
-    results = _measured(chosen.only or tuple(ROWS), max(chosen.rounds, 1))
+    end_in_time()
+    results = measured(chosen.only or tuple(ROWS), max(chosen.rounds, 1))
     print(f"\n{report.text(results)}")
     report.save(results)
     if chosen.write:
@@ -36,7 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if results.failures else 0
 
 
-def _measured(chosen: Sequence[str], rounds: int) -> Results:
+def measured(chosen: Sequence[str], rounds: int, groups: Mapping[str, Measure] = ROWS) -> Results:
+    """The rows of the chosen groups. A group that can't be measured, or that runs when the time is over,
+    is named in the results.
+    """
     started, busy = time.monotonic(), os.getloadavg()[0]
     rows: list[Row] = []
     broken: list[str] = []
@@ -46,20 +51,29 @@ def _measured(chosen: Sequence[str], rounds: int) -> Results:
             print(f"{name} ...", end="", file=sys.stderr, flush=True)
             try:
                 with stage.scene():
-                    rows += ROWS[name](stage, rounds)
+                    rows += groups[name](stage, rounds)
             except (NotInstalled, Missed, AssertionError, OSError) as exc:
                 print(f" {exc}", file=sys.stderr)
                 broken.append(f"{name} could not be measured")  # the table is kept, and names no paths
+            except _TooLong:
+                broken.append(f"{name} and what follows could not be measured: {_LIMIT} s are over")
+                break
             print(f" {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     seconds = round(time.monotonic() - started)
     return Results(tuple(rows), tuple(broken), rounds, report.machine(busy), seconds)
 
 
-def _limit() -> None:
+class _TooLong(BaseException):
+    """The time limit is over. What was measured before is reported."""
+
+
+def end_in_time() -> None:
     """End after a time limit, and stop the servers however this program ends."""
 
     def end(number: int, _frame: object) -> None:
-        sys.exit("The benchmark took too long." if number == signal.SIGALRM else 128 + number)
+        if number == signal.SIGALRM:
+            raise _TooLong
+        sys.exit(128 + number)
 
     for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end)
