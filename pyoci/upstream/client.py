@@ -250,14 +250,12 @@ class _Allowance:
 @contextmanager
 def _turn(large: OneAtATime, seconds: float) -> Iterator[None]:
     """Wait for the turn of this page. Raises Unreachable after `seconds`, and RequestEnded."""
-    try:
-        large.enter(NAME, seconds)
-    except TimeoutError:
-        raise Unreachable(f"other large pages of {NAME} took too long to read; try again later") from None
-    try:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(large.turn(NAME, seconds))
+        except TimeoutError:
+            raise Unreachable(f"other large pages of {NAME} took too long to read; try again later") from None
         yield
-    finally:
-        large.leave()
 
 
 @dataclass(frozen=True, slots=True)
