@@ -109,10 +109,11 @@ def create_blueprint(
     events = events or Events()
 
     def answer(rest: str = "") -> Response:
-        _begin_audit(rest, describe)
+        groups, by_method = _route(rest)
+        _begin_audit(by_method.get(request.method), groups, describe)
         try:
             _authorize(htpasswd, local_only)
-            response = _dispatch(registry, rest)
+            response = _dispatch(registry, groups, by_method)
         except Refusal as refusal:
             response = _refused(refusal)
         except (Busy, Damaged, OSError) as error:
@@ -160,8 +161,9 @@ def _authorize(htpasswd: access.Htpasswd | None, local_only: bool) -> None:
         raise Refusal("DENIED", reason)
 
 
-def _dispatch(registry: EmbeddedRegistry, rest: str) -> Response:
-    groups, by_method = _route(rest)
+def _dispatch(
+    registry: EmbeddedRegistry, groups: Mapping[str, str], by_method: Mapping[str, View]
+) -> Response:
     if not by_method:
         raise Refusal(
             "NAME_UNKNOWN", "there is nothing here; expected a path of the OCI distribution API 1.1"
@@ -182,23 +184,20 @@ def _route(rest: str) -> tuple[Mapping[str, str], Mapping[str, View]]:
     return {}, {}
 
 
-def _begin_audit(rest: str, describe: Describe) -> None:
+def _begin_audit(view: View | None, groups: Mapping[str, str], describe: Describe) -> None:
     """Note what this request is to write, if it is, before anything can refuse it. `pyoci.telemetry` writes
     the line when the request has ended.
     """
-    if request.method in {"GET", "HEAD"}:
+    if view is None or view not in _WRITES:
         return
-    groups, by_method = _route(rest)
-    write = _WRITES.get(by_method.get(request.method, views.version))
-    if write is None:
-        return
+    action, kind = _WRITES[view]
     environ, args = request.environ, request.args
     reference = groups.get("reference", "")
     is_tag = ":" not in reference
     digest = groups.get("digest") or args.get("digest") or args.get("mount") or reference
     environ["pyoci.audit"] = {
-        "action": write[0],
-        "kind": write[1],
+        "action": action,
+        "kind": kind,
         "tag": reference if is_tag else None,
         "digest": None if digest == reference and is_tag else digest,
     }
