@@ -66,9 +66,8 @@ def project(found: finding.Found) -> Response:
     page = found.content
     place, compressed = _place(found), answers.gzip_is_welcome()
     asked = frame.page_number(request.args.get("page", ""))
-    number = (
-        asked if asked == 1 else min(asked, 1 if found.version is not None else last_page(_as_page(page)))
-    )
+    # Adding up the pages takes time, and the first one is there in any case.
+    number = 1 if asked == 1 or found.version is not None else min(asked, last_page(_as_page(page)))
     judgement = page.judgement if isinstance(page, UpstreamPage) and page.is_withheld else None
     if foreign:
         request.environ["pyoci.origin"] = found.origin  # for the log line
