@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-import ssl
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,6 @@ from pyoci.net.adapters import Proxies
 from pyoci.net.addresses import Reach
 from pyoci.net.messages import Answer, Call, FileBody, Stream
 from pyoci.net.transport import Transport
-from tests.certificates import make_certificate
 from tests.clock import Clock
 from tests.net.conftest import Certificate, MakeTransport
 from tests.net.servers import Connection, Server, always, answer
@@ -486,53 +485,57 @@ def test_ca_bundle_is_trusted(make_transport: MakeTransport, certificate: Certif
             make_transport(lookup=lambda *_: ["127.0.0.1"]).document(call)
 
 
-def test_ca_bundle_is_read_once(make_transport: MakeTransport, tmp_path: Path) -> None:
+@pytest.fixture
+def bundle(certificate: Certificate, tmp_path: Path) -> Path:
+    """A copy of the certificate that a test may change."""
+    return Path(shutil.copy(certificate.file, tmp_path / "bundle.pem"))
+
+
+def test_ca_bundle_is_read_once(
+    make_transport: MakeTransport, certificate: Certificate, bundle: Path
+) -> None:
     """All connections share the certificates, those to another host too."""
-    key, file = make_certificate(tmp_path, "registry.example")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(file, key)
-    with Server(always(GOOD), tls=context) as server, Server(always(GOOD), tls=context) as other:
+    tls = certificate.server
+    with Server(always(GOOD), tls=tls) as server, Server(always(GOOD), tls=tls) as other:
         calls = [
             Call(method="GET", url=f"https://registry.example:{each.port}/", reach=reach)
             for each in (server, other)
             for reach in (Reach.LISTED, Reach.PRIVATE)
         ]
-        transport = make_transport(lookup=lambda *_: ["127.0.0.1"], ca_bundle=str(file))
+        transport = make_transport(lookup=lambda *_: ["127.0.0.1"], ca_bundle=str(bundle))
         assert transport.document(calls[0]).body == b"good"
-        file.unlink()
+        bundle.unlink()
         assert [transport.document(call).body for call in calls[1:]] == [b"good"] * 3
 
 
-def test_prepared_transport(make_transport: MakeTransport, tmp_path: Path) -> None:
+def test_prepared_transport(
+    make_transport: MakeTransport, certificate: Certificate, bundle: Path, tmp_path: Path
+) -> None:
     """The certificates are read before the first call. If they can't be read, the first call reads them."""
-    key, file = make_certificate(tmp_path, "registry.example")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(file, key)
     late = tmp_path / "late.pem"
-    with Server(always(GOOD), tls=context) as server:
+    with Server(always(GOOD), tls=certificate.server) as server:
         call = Call(method="GET", url=f"https://registry.example:{server.port}/", reach=Reach.LISTED)
         early_reader, late_reader = (
-            make_transport(lookup=lambda *_: ["127.0.0.1"], ca_bundle=str(each)) for each in (file, late)
+            make_transport(lookup=lambda *_: ["127.0.0.1"], ca_bundle=str(each)) for each in (bundle, late)
         )
         early_reader.prepare()
         late_reader.prepare()
-        file.rename(late)
+        bundle.rename(late)
         assert early_reader.document(call).body == b"good"
         assert late_reader.document(call).body == b"good"
 
 
-def test_missing_ca_bundle(make_transport: MakeTransport, tmp_path: Path) -> None:
+def test_missing_ca_bundle(
+    make_transport: MakeTransport, certificate: Certificate, bundle: Path, tmp_path: Path
+) -> None:
     """Nobody is trusted. A bundle that appears later counts."""
-    key, file = make_certificate(tmp_path, "registry.example")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(file, key)
     late = tmp_path / "late.pem"
-    with Server(always(GOOD), tls=context) as server:
+    with Server(always(GOOD), tls=certificate.server) as server:
         call = Call(method="GET", url=f"https://registry.example:{server.port}/", reach=Reach.LISTED)
         transport = make_transport(lookup=lambda *_: ["127.0.0.1"], ca_bundle=str(late))
         with pytest.raises(Unreachable):
             transport.document(call)
-        late.write_bytes(file.read_bytes())
+        bundle.rename(late)
         assert transport.document(call).body == b"good"
 
 
