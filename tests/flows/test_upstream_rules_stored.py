@@ -32,6 +32,15 @@ def rules(tmp_path: Path, storing: dict[str, str]) -> Path:
     return path
 
 
+def apply(rule: str, rules: Path, folder: Path) -> dict[str, str]:
+    """Write a rule for flask, in `rules` or as a database below `folder`; returns further settings for it."""
+    rules.write_text(RULES[rule])
+    if rule != "malware":
+        return {}
+    write(folder / "osv", "MAL-2026-1", affected("flask", versions=["3.1.0"]))
+    return {"PYOCI_OSV_DUMP": str(folder / "osv")}
+
+
 def states(make_client: MakeClient, storing: dict[str, str], elsewhere: PackageIndex) -> list[FlaskClient]:
     """Servers with upstream, without it, without it and the folder, and offline."""
     there = make_client(**storing)
@@ -53,10 +62,7 @@ def test_a_stored_file_is_withheld(
 ) -> None:
     """It was stored before there was a rule. It is neither on the page nor at its address."""
     fill(make_client(**storing))
-    rules.write_text(RULES[rule])
-    if rule == "malware":
-        write(tmp_path / "osv", "MAL-2026-1", affected("flask", versions=["3.1.0"]))
-        storing["PYOCI_OSV_DUMP"] = str(tmp_path / "osv")
+    storing |= apply(rule, rules, tmp_path)
     for client in states(make_client, storing, elsewhere):
         page = get(client, PAGE, **JSON)
         assert page.status_code == 200
@@ -74,10 +80,7 @@ def test_a_stored_file_is_withheld_at_the_address_of_the_store(
 ) -> None:
     """Whatever is asked for. With `report` it is served."""
     fill(make_client(**storing))
-    rules.write_text(RULES[rule])
-    if rule == "malware":
-        write(tmp_path / "osv", "MAL-2026-1", affected("flask", versions=["3.1.0"]))
-        storing["PYOCI_OSV_DUMP"] = str(tmp_path / "osv")
+    storing |= apply(rule, rules, tmp_path)
     client, project = make_client(**storing), f"{index}flask/"
     shown = [SDIST] if rule in {"blocked", "not-allowed"} else []
     for path in (project, project, f"{project}3.1.0/"):
