@@ -1,4 +1,4 @@
-"""Log lines with structlog: JSON for machines, colours for a terminal. Fields never contain credentials."""
+"""Log lines: JSON for machines, colours for a terminal. Fields never contain credentials."""
 
 from __future__ import annotations
 
@@ -6,24 +6,20 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Callable, Mapping, MutableMapping
-from typing import Any, TextIO
+import threading
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import TextIO
 from urllib.parse import unquote
-
-import structlog
 
 AUDIT = "audit"  # the room of the audit log, which a higher level for the other rooms leaves on
 _RANK = {"debug": 10, "info": 20, "warning": 30, "error": 40, "off": 99}
 # User info in a URL, in any field. The web package refuses such addresses, but logs them first.
 _USER_INFO = re.compile(r"[^/\s]*@")
 _ENCODED = re.compile(r"%(?:25)*40", re.IGNORECASE)
-
-
-_ENCODER = json.JSONEncoder(ensure_ascii=True, default=repr)
-
-
-def _as_json(fields: Mapping[str, object], **_options: object) -> str:
-    return _ENCODER.encode(fields)
+_AS_JSON = json.JSONEncoder(ensure_ascii=True, default=repr).encode
+# Of one line at a time, whatever its stream: several logs write to the standard error.
+_WRITING = threading.Lock()
 
 
 class Log:
@@ -40,20 +36,8 @@ class Log:
         self._default = default
         self._rooms = {AUDIT: "off" if default == "off" else "info", **(rooms or {})}
         self.listener: Callable[[str, str, str, Mapping[str, object]], None] | None = None
-        stream = stream or sys.stderr
-        renderers: tuple[Any, ...] = (
-            (_without_controls, structlog.dev.ConsoleRenderer(colors=True))
-            if stream.isatty()
-            else (structlog.processors.JSONRenderer(serializer=_as_json),)
-        )
-        self._logger = structlog.wrap_logger(
-            structlog.WriteLogger(stream),
-            processors=[
-                structlog.processors.TimeStamper(fmt="iso", utc=True),
-                *renderers,
-            ],
-            wrapper_class=structlog.BoundLogger,
-        ).bind()  # otherwise each line makes a logger of its own
+        self._stream = stream or sys.stderr
+        self._text = _coloured() if self._stream.isatty() else _AS_JSON
         # urllib3 writes warnings with whole URLs, and a signed one is a credential.
         logging.getLogger("urllib3").setLevel(logging.CRITICAL)
 
@@ -65,7 +49,12 @@ class Log:
                 for key, value in facts.items()
                 if value is not None
             }
-            self._logger.info(event, level=level, room=f"pyoci.{room}", **shown)
+            now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+            line = {"level": level, "room": f"pyoci.{room}", **shown, "event": event, "timestamp": now}
+            text = self._text(line) + "\n"
+            with _WRITING:
+                self._stream.write(text)
+                self._stream.flush()
             if self.listener is not None:
                 self.listener(event, f"pyoci.{room}", level, shown)
 
@@ -81,13 +70,19 @@ def _without_user_info(fact: object) -> object:
     return _masked(fact) if isinstance(fact, str) else fact
 
 
-def _without_controls(
-    _logger: Any, _method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
-    """Escape control characters, which a path or a registry's message may contain and a terminal would
-    execute.
+def _coloured() -> Callable[[dict[str, object]], str]:
+    """What renders a line for a terminal. Control characters are escaped: a path or a registry's message may
+    contain them, and a terminal would execute them.
     """
-    return {key: _escaped(value) if isinstance(value, str) else value for key, value in event.items()}
+    import structlog  # which loads rich, and most servers log to no terminal
+
+    render = structlog.dev.ConsoleRenderer(colors=True)
+
+    def text(line: dict[str, object]) -> str:
+        shown = {key: _escaped(value) if isinstance(value, str) else value for key, value in line.items()}
+        return render(None, "info", shown)
+
+    return text
 
 
 def _escaped(text: str) -> str:
