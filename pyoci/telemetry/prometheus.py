@@ -9,16 +9,17 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, Response
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest, values
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 
 from pyoci.telemetry.measures import MEASURES, Kind, Measure
 
@@ -27,6 +28,18 @@ _TOTALS = ("counter", "histogram")
 _ENDED = 0  # no process has this number
 _PATIENCE = 2.0  # seconds that a reader waits while counts of ended workers are added up
 _UNITS = {"s": "_seconds", "By": "_bytes"}
+
+
+class _AllProcesses(Collector):
+    """The sums of the files in a directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def collect(self) -> Iterable[Metric]:
+        files = [str(path) for path in self._directory.glob("*.db") if _has_values(path)]
+        merged: Iterable[Metric] = MultiProcessCollector.merge(files)
+        return merged
 
 
 class Prometheus:
@@ -61,7 +74,7 @@ class Prometheus:
             with self._locked(fcntl.LOCK_SH) as held:
                 if held:
                     registry = CollectorRegistry()
-                    MultiProcessCollector(registry, str(self._directory))
+                    registry.register(_AllProcesses(self._directory))
                     return generate_latest(registry)
             if time.monotonic() > deadline:
                 raise TimeoutError("another process has been writing the files for too long")
@@ -96,15 +109,17 @@ class Prometheus:
     def _add_up(self, process: int) -> None:
         for kind in _TOTALS:
             ended = self._directory / f"{kind}_{process}.db"
-            if not ended.exists():
-                continue
-            sums = MmapedDict(str(self._directory / f"{kind}_{_ENDED}.db"))
-            try:
-                for key, value, _time, _place in MmapedDict.read_all_values_from_file(str(ended)):
-                    sums.write_value(key, sums.read_value(key)[0] + value, 0.0)
-            finally:
-                sums.close()
-            ended.unlink()
+            if _has_values(ended):
+                self._add(ended, kind)
+            ended.unlink(missing_ok=True)
+
+    def _add(self, ended: Path, kind: str) -> None:
+        sums = MmapedDict(str(self._directory / f"{kind}_{_ENDED}.db"))
+        try:
+            for key, value, _time, _place in MmapedDict.read_all_values_from_file(str(ended)):
+                sums.write_value(key, sums.read_value(key)[0] + value, 0.0)
+        finally:
+            sums.close()
 
     @contextmanager
     def _locked(self, how: int) -> Iterator[bool]:
@@ -118,6 +133,16 @@ class Prometheus:
                 yield False
             else:
                 yield True
+
+
+def _has_values(file: Path) -> bool:
+    """Whether a file exists and isn't empty. prometheus_client creates a file before it gives it a size, and
+    can't read one without.
+    """
+    try:
+        return file.stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def _metric(measure: Measure, registry: CollectorRegistry) -> Any:

@@ -78,6 +78,20 @@ def test_merging_waits_for_no_reader(prometheus: Prometheus, tmp_path: Path) -> 
     assert values(prometheus)["http_server_request_duration_seconds_count"] == 2
 
 
+@pytest.mark.parametrize("kind", ["counter", "histogram", "gauge_livesum"])
+def test_a_process_that_has_just_begun(prometheus: Prometheus, tmp_path: Path, kind: str) -> None:
+    """It creates its files empty. Readers find the sums of the others, and if it was killed at that moment,
+    so does the process that starts workers.
+    """
+    prometheus.record(measures.REQUESTS, 0.5, LABELS)
+    begun = tmp_path / f"{kind}_{2**22 + 1}.db"
+    begun.touch()
+    assert values(prometheus)["http_server_request_duration_seconds_count"] == 1
+    prometheus.mark_process_dead(2**22 + 1)
+    assert not begun.exists()
+    assert values(prometheus)["http_server_request_duration_seconds_count"] == 1
+
+
 def test_one_that_has_counted_nothing(prometheus: Prometheus) -> None:
     """It ended at once."""
     prometheus.mark_process_dead(2**22 + 1)
