@@ -10,7 +10,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +43,17 @@ class _AllProcesses(Collector):
 
 
 class Prometheus:
-    """Must be created before the server forks. Every process counts, and each can serve the sum."""
+    """Must be created before the server forks. Every process counts, and each can serve the sum.
+
+    If the directory is removed, requests are served as before, and only the metrics are lost.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._lock = directory / "lock"
         self._lock.touch()
         self._dead: set[int] = set()
+        self._is_lost = False  # whether this process found no directory for its files
         # prometheus_client reads this variable on import, so it is set here first.
         os.environ[_DIRECTORY] = str(directory)
         values.ValueClass = values.MultiProcessValue()
@@ -59,16 +63,23 @@ class Prometheus:
 
     def record(self, measure: Measure, amount: float, values: tuple[str, ...]) -> None:
         """Add to a measure of this process."""
+        if self._is_lost:
+            return
         key = (measure.name, *values)
-        add = self._adders.get(key)
-        if add is None:
-            metric = self._metrics[measure.name]
-            child = metric.labels(*values) if values else metric
-            add = self._adders[key] = child.observe if measure.kind is Kind.HISTOGRAM else child.inc
-        add(amount)
+        try:
+            add = self._adders.get(key)
+            if add is None:
+                metric = self._metrics[measure.name]
+                child = metric.labels(*values) if values else metric
+                add = self._adders[key] = child.observe if measure.kind is Kind.HISTOGRAM else child.inc
+            add(amount)
+        except FileNotFoundError:
+            self._is_lost = True
 
     def page(self) -> bytes:
-        """The sum of all processes, in Prometheus' text format. Raises TimeoutError."""
+        """The sum of all processes, in Prometheus' text format. Raises TimeoutError, and FileNotFoundError if
+        the directory is missing.
+        """
         deadline = time.monotonic() + _PATIENCE
         while True:
             with self._locked(fcntl.LOCK_SH) as held:
@@ -81,12 +92,12 @@ class Prometheus:
             time.sleep(0.01)
 
     def mark_process_dead(self, process: int) -> None:
-        """Add up the counts of a process that has ended. Must be called in the process that starts
-        workers.
+        """Add up the counts of a process that has ended, unless the directory is missing. Must be called in
+        the process that starts workers.
         """
         mark_process_dead(process, str(self._directory))
         self._dead.add(process)
-        with self._locked(fcntl.LOCK_EX) as held:
+        with suppress(FileNotFoundError), self._locked(fcntl.LOCK_EX) as held:
             if held:  # otherwise its files stay and are still read, until the next process ends
                 while self._dead:
                     self._add_up(self._dead.pop())
@@ -101,7 +112,9 @@ class Prometheus:
         try:
             answer = Response(self.page(), content_type=CONTENT_TYPE_PLAIN_0_0_4)
         except TimeoutError as exc:
-            answer = Response(f"{exc}\n", 503, content_type="text/plain; charset=utf-8")
+            answer = _unavailable(str(exc))
+        except FileNotFoundError:
+            answer = _unavailable("the directory of the metrics was removed; a restart of PyOCI creates it")
         answer.headers["Cache-Control"] = "no-store"
         answer.headers["X-Content-Type-Options"] = "nosniff"
         return answer
@@ -133,6 +146,10 @@ class Prometheus:
                 yield False
             else:
                 yield True
+
+
+def _unavailable(reason: str) -> Response:
+    return Response(f"{reason}\n", 503, content_type="text/plain; charset=utf-8")
 
 
 def _has_values(file: Path) -> bool:

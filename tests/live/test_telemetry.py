@@ -5,6 +5,7 @@ and bad collectors.
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 import time
@@ -185,6 +186,16 @@ class TestMetricsPage:
         assert server.log.read_text().count("Booting worker") > int(WORKERS)
         assert len(_samples(families, "pyoci_threads_limit")) == 1
 
+    def test_is_all_that_is_lost_with_its_directory(self, start: Start) -> None:
+        """Old workers end and new ones start, and the server goes on."""
+        server = start(PYOCI_METRICS="yes", WEB_CONCURRENCY="2")
+        [folder] = _folders(server)
+        shutil.rmtree(folder)
+        server.process.send_signal(signal.SIGHUP)
+        until(partial(_has_exited, server, 2), "old workers to end")
+        assert (ask(server, "/metrics"), ask(server, "/local/acme/hello-world/")) == (503, 404)
+        assert stopped(server) == 0
+
     def test_leaves_nothing_behind(self, start: Start) -> None:
         """Neither of workers that were replaced, nor of the server."""
         server = start(PYOCI_METRICS="yes")
@@ -257,6 +268,10 @@ def _booted(server: Server) -> int:
 
 def _has_booted(server: Server, workers: int) -> bool:
     return _booted(server) >= workers
+
+
+def _has_exited(server: Server, workers: int) -> bool:
+    return server.log.read_text().count("Worker exiting") >= workers
 
 
 def _folders(server: Server) -> list[Path]:

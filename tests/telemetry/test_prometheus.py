@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from flask import Flask
 from prometheus_client.parser import text_string_to_metric_families
 
 from pyoci.telemetry import measures
@@ -15,6 +17,22 @@ from pyoci.telemetry.prometheus import Prometheus
 from tests.live.environments import CHECKOUT
 
 LABELS = ("GET", "/", "200", "http", "")
+# A worker that starts after the directory was removed.
+LATE_WORKER = """
+import os, shutil, sys
+from pathlib import Path
+from pyoci.telemetry import measures
+from pyoci.telemetry.prometheus import Prometheus
+prometheus = Prometheus(Path(sys.argv[1]))
+shutil.rmtree(sys.argv[1])
+worker = os.fork()
+for _ in range(2):
+    prometheus.record(measures.THREADS, 8, ())
+    prometheus.record(measures.REQUESTS, 1.0, ("GET", "/", "200", "http", ""))
+if worker:
+    assert os.waitpid(worker, 0)[1] == 0
+    prometheus.mark_process_dead(worker)
+"""
 # A worker's life: so many requests, of a second each.
 WORKER = """
 import sys
@@ -90,6 +108,24 @@ def test_a_process_that_has_just_begun(prometheus: Prometheus, tmp_path: Path, k
     prometheus.mark_process_dead(2**22 + 1)
     assert not begun.exists()
     assert values(prometheus)["http_server_request_duration_seconds_count"] == 1
+
+
+def test_without_its_directory(prometheus: Prometheus, tmp_path: Path) -> None:
+    """As systemd removes what a user has in /dev/shm when they log out. The page says so, and that is all."""
+    app = Flask(__name__)
+    app.register_blueprint(prometheus.blueprint())
+    shutil.rmtree(tmp_path)
+    answer = app.test_client().get("/metrics")
+    assert (answer.status_code, answer.text) == (
+        503,
+        "the directory of the metrics was removed; a restart of PyOCI creates it\n",
+    )
+
+
+def test_workers_start_and_end_without_the_directory(tmp_path: Path) -> None:
+    """Neither they nor the process that starts them fail."""
+    process = subprocess.run([sys.executable, "-c", LATE_WORKER, str(tmp_path)], cwd=CHECKOUT, timeout=60)
+    assert process.returncode == 0
 
 
 def test_one_that_has_counted_nothing(prometheus: Prometheus) -> None:
