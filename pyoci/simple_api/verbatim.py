@@ -38,6 +38,7 @@ _LARGEST = 2**53
 _FILENAMES = re.compile(rf"(?:{uniform.FILENAME}\n)*")
 _URLS = re.compile(rf"(?:{uniform.URL}\n)*")
 _SHA256S = re.compile(rf"(?:{uniform.SHA256}\n)*")
+_VERSIONS = re.compile(r"(?:[ -~]+\n)*")
 _TIMES = re.compile(rf"(?:[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T{uniform.CLOCK}\n)*")
 
 
@@ -121,13 +122,9 @@ def _has_keys(body: bytes, count: int) -> bool:
 def _versions(versions: Any) -> tuple[str, ...]:
     """Raises ValueError if some would be left out."""
     found = tuple(dict.fromkeys(versions))
-    if type(versions) is not list or len(found) != len(versions) or not all(map(_is_version, found)):
+    if type(versions) is not list or len(found) != len(versions) or not _lines(_VERSIONS, found, 200):
         raise ValueError
     return found
-
-
-def _is_version(text: object) -> bool:
-    return type(text) is str and 0 < len(text) <= 200 and text.isascii() and text.isprintable()
 
 
 def _status(document: Any) -> ProjectStatus | None:
@@ -144,7 +141,7 @@ def _status(document: Any) -> ProjectStatus | None:
 # Each gets the values of one key in all files, and says whether all of them are as `model` would have them.
 
 
-def _lines(pattern: re.Pattern[str], texts: list[str], longest: int) -> bool:
+def _lines(pattern: re.Pattern[str], texts: Sequence[str], longest: int) -> bool:
     joined = "\n".join((*texts, ""))
     return (
         joined.count("\n") == len(texts)
