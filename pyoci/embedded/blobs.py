@@ -26,10 +26,11 @@ _RECOUNT = 64 * 1024 * 1024  # bytes after which an upload adds up all unfinishe
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A blob in one repository; `size` in bytes."""
+    """A blob in one repository; `size` in bytes, `modified` in seconds since 1970."""
 
     path: Path
     size: int
+    modified: float
 
 
 class Blobs:
@@ -42,15 +43,17 @@ class Blobs:
         """The blob, or None. A file that lost all its bytes in a crash counts as missing."""
         path = folder.blob(digest)
         try:
-            size = path.stat().st_size
+            found = path.stat()
         except FileNotFoundError:
             return None
-        return Blob(path, size) if size or hashlib.new(digest.algorithm).hexdigest() == digest.hex else None
+        if not found.st_size and hashlib.new(digest.algorithm).hexdigest() != digest.hex:
+            return None
+        return Blob(path, found.st_size, found.st_mtime)
 
     def find_and_renew(self, folder: RepositoryFolder, digest: Digest) -> Blob | None:
         """Like `find`, and protects the blob from garbage collection for another hour. Raises Busy."""
         blob = self.find(folder, digest)
-        if blob is None or self._disk.age(blob.path) < RENEW_AFTER:
+        if blob is None or self._disk.clock() - blob.modified < RENEW_AFTER:
             return blob
         with folder.lock():
             blob = self.find(folder, digest)

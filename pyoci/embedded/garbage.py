@@ -48,14 +48,18 @@ def gc(
 ) -> Collected:
     """Collect the garbage of every repository below `directory`, while other processes read and write.
 
-    A repository that can't be read is skipped. Unfinished uploads expire by their own limit.
+    What can't be read is skipped and reported. Unfinished uploads expire by their own limit.
     """
     collected = Collected()
     if directory.is_dir():
         disk = disk or Disk()
         registry = EmbeddedRegistry.open(directory, disk=disk, lock_limit=lock_limit)
         collection = _Collection(registry, disk)
-        for folder in registry.layout.folders():
+        try:
+            folders = list(registry.layout.folders())
+        except OSError as error:
+            folders, collected = [], Collected(problems=(f"repositories: {error}",))
+        for folder in folders:
             collected += collection.collect(folder)
         collected += _remove_expired_uploads(registry)
     return collected

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pyoci.embedded.errors import Busy
+from pyoci.errors import InvalidRequest
 from pyoci.oci.references import Digest, Registry, Repository
 
 LOCK_LIMIT = 10.0  # seconds; requests for manifests have ten seconds in all
@@ -101,9 +102,7 @@ class Layout:
         return [folder.name for folder in self.folders() if folder.index.is_file()]
 
     def _below(self, path: Path, prefix: str) -> Iterator[RepositoryFolder]:
-        for child in path.iterdir():
-            if child.name.startswith("_") or child.name in _LAYOUT_FILES or not child.is_dir():
-                continue
+        for child in _subfolders(path):
             name = prefix + child.name.removesuffix("_")
             if any((child / own).exists() for own in ("index.json", "blobs", "_uploads")):
                 yield RepositoryFolder(name, child, self.lock_limit)
@@ -192,7 +191,7 @@ class Disk:
         os.utime(path, ns=(now, now))
 
     def age(self, path: Path) -> float:
-        """Seconds since `path` was written or touched."""
+        """Seconds since `path` was written or touched. Raises FileNotFoundError if it was removed."""
         return self.clock() - path.stat().st_mtime
 
     def put(
@@ -227,6 +226,27 @@ class Disk:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _subfolders(path: Path) -> list[Path]:
+    """The folders in `path` that may hold repositories, so not `lost+found`, which only root can read. There
+    are none if `path` has been removed since it was found.
+    """
+    try:
+        return [child for child in path.iterdir() if _is_component(child.name) and child.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _is_component(name: str) -> bool:
+    """Whether a folder is named after a component of a repository's name."""
+    if name.startswith("_") or name in _LAYOUT_FILES:
+        return False
+    try:
+        Repository.parse(_REGISTRY, name.removesuffix("_"))
+    except InvalidRequest:
+        return False
+    return True
 
 
 def temporary_path(staging: Path) -> Path:

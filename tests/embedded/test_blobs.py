@@ -3,13 +3,16 @@
 import errno
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
+from pyoci.embedded import create_registry_app
 from pyoci.embedded.blobs import RENEW_AFTER
+from pyoci.embedded.storage import Disk
 from tests.embedded.builders import Wire, code_of, digest_of
 from tests.embedded.conftest import Clock, Steps
 
@@ -135,6 +138,18 @@ def test_a_bad_digest_is_refused(wire: Wire, digest: str) -> None:
     """What is no sha256 or sha512 digest answers 400."""
     response = wire.http.get(f"/v2/acme/hello/blobs/{digest}")
     assert (response.status_code, code_of(response)) == (400, "DIGEST_INVALID")
+
+
+def test_a_blob_may_be_deleted_while_it_is_found(wire: Wire, directory: Path) -> None:
+    """HEAD answers with the blob that it found, and then that it isn't there any more."""
+    wire.push_blob("acme/hello", CONTENT)
+
+    def clock() -> float:
+        (directory / "acme/hello/blobs" / DIGEST.replace(":", "/")).unlink(missing_ok=True)
+        return time.time()
+
+    app = create_registry_app(directory, htpasswd=None, local_only=False, disk=Disk(clock=clock))
+    assert [app.test_client().head(URL).status_code for _ in range(2)] == [200, 404]
 
 
 def test_a_deleted_blob_is_gone(pushed: Wire) -> None:

@@ -1,9 +1,13 @@
 """Garbage collection: what nothing has referred to for an hour is removed, and nothing else."""
 
+from __future__ import annotations
+
+import errno
 import fcntl
 import json
 import os
-from pathlib import Path
+from collections.abc import Generator
+from pathlib import Path, PosixPath
 
 import pytest
 
@@ -150,6 +154,26 @@ def test_what_cant_be_read_is_left_alone(
     (problem,) = collected.problems
     assert problem.startswith(f"{NAME}: ")
     assert files(directory) == before
+
+
+class Unreadable(PosixPath):
+    """A folder whose disk fails when its content is listed."""
+
+    def iterdir(self) -> Generator[Unreadable, None, None]:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_repositories_that_cant_be_listed_are_reported(
+    wire: Wire, directory: Path, disk: Disk, clock: Clock
+) -> None:
+    """The server's clean-up goes on: unfinished uploads are still removed."""
+    wire.http.post(f"/v2/{NAME}/blobs/uploads/")
+    clock.pass_hours(2)
+    collected = gc(Unreadable(directory), disk=disk)
+    assert (collected.uploads, collected.problems) == (
+        1,
+        ("repositories: [Errno 5] Input/output error",),
+    )
 
 
 def test_a_busy_repository_is_left_alone(wire: Wire, directory: Path, disk: Disk, clock: Clock) -> None:

@@ -1,16 +1,19 @@
 """Locks on repositories, and the identity by which caches distinguish registries."""
 
+from __future__ import annotations
+
 import os
 import subprocess
 import sys
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PosixPath
 
 import pytest
 
 from pyoci.embedded import create_registry_app, identity
 from pyoci.embedded.errors import Busy
-from pyoci.embedded.storage import locked
+from pyoci.embedded.storage import Layout, locked
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -36,6 +39,32 @@ def test_a_damaged_identity_is_not_used(tmp_path: Path, kept: str) -> None:
 def test_a_directory_that_cannot_be_written_has_no_lasting_identity(tmp_path: Path) -> None:
     """Each call returns a new identity, so that no other registry's cache entries are used."""
     assert identity(tmp_path / "missing") != identity(tmp_path / "missing")
+
+
+class Vanishing(PosixPath):
+    """A folder that is removed, if it is empty, right before its content is listed."""
+
+    def iterdir(self) -> Generator[Vanishing, None, None]:
+        if self.name == "vanishing":
+            self.rmdir()
+        return super().iterdir()
+
+
+def test_a_folder_may_be_removed_while_repositories_are_listed(tmp_path: Path) -> None:
+    """The others are found."""
+    for name in ("acme/hello/blobs", "acme/vanishing", "zoo/blobs"):
+        (tmp_path / name).mkdir(parents=True)
+    found = [folder.name for folder in Layout(Vanishing(tmp_path)).folders()]
+    assert found == ["acme/hello", "zoo"]
+    assert not (tmp_path / "acme/vanishing").exists()
+
+
+@pytest.mark.parametrize("name", ["lost+found", ".snapshots", "Acme", "a b"])
+def test_only_folders_with_the_names_of_repositories_are_listed(tmp_path: Path, name: str) -> None:
+    """A file system has folders of its own, some of which only root can read."""
+    for folder in (name, "acme/hello", "acme/blobs_"):
+        (tmp_path / folder / "blobs").mkdir(parents=True)
+    assert [folder.name for folder in Layout(tmp_path).folders()] == ["acme/blobs", "acme/hello"]
 
 
 def test_waiting_for_a_lock_ends_at_the_limit(tmp_path: Path) -> None:
