@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -42,15 +43,23 @@ def find_files(names: Iterable[str]) -> tuple[tuple[Path, ...], tuple[Outcome, .
     for each name that stands for none. A folder stands for the wheels and sdists in it. Signatures and
     attestations beside them are passed over.
     """
-    found: dict[Path, Path] = {}
+    found: dict[str, Path] = {}
     missing: list[Outcome] = []
     for name in names:
         paths = [path for path in _meant(name) if not path.name.endswith(_COMPANIONS)]
         if not paths and not name.endswith(_COMPANIONS):
             missing.append(Outcome(Path(name), error=_nothing(name)))
         for path in paths:
-            found.setdefault(path.resolve(), path)
+            found.setdefault(os.path.realpath(path), path)  # Path.resolve refuses links in a circle
     return tuple(sorted(found.values(), key=lambda path: path.suffix != ".whl")), tuple(missing)
+
+
+def size_of(path: Path) -> int:
+    """The size of a file in bytes; 0 if it has been removed, which `publish_files` reports."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def publish_files(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -217,15 +218,18 @@ class FolderSource:
         self.address = str(folder)
         self._files: defaultdict[str, list[SourceFile]] = defaultdict(list)
         for path in islice(sorted(folder.rglob("*")), _FILES):
-            if path.is_file() and path.name.endswith((".whl", *SDIST_ENDINGS)):
-                stat = path.stat()
-                file = SourceFile(
-                    filename=path.name,
-                    location=str(path),
-                    size=stat.st_size,
-                    upload_time=_moment(stat.st_mtime),
-                )
-                self._files[_project_of(path)].append(file)
+            if path.name.endswith((".whl", *SDIST_ENDINGS)) and path.is_file():
+                with suppress(FileNotFoundError):  # it was removed at this moment
+                    self._add(path, path.stat())
+
+    def _add(self, path: Path, found: os.stat_result) -> None:
+        file = SourceFile(
+            filename=path.name,
+            location=str(path),
+            size=found.st_size,
+            upload_time=_moment(found.st_mtime),
+        )
+        self._files[_project_of(path)].append(file)
 
     def __enter__(self) -> Self:
         return self

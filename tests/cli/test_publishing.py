@@ -62,6 +62,21 @@ def test_one_bad_file_stops_no_other(index: str, run: Run, write: WriteFile) -> 
     assert len(ran.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("dry_run", [[], ["--dry-run"]], ids=["", "dry run"])
+@pytest.mark.parametrize("aim", ["missing", "lost-1.0-py3-none-any.whl"], ids=["broken", "circular"])
+def test_a_link_to_nothing_stops_no_other(
+    index: str, run: Run, write: WriteFile, aim: str, dry_run: list[str]
+) -> None:
+    """It is named with its reason, like a file that is removed after the folder was listed."""
+    folder = write(make_wheel()).parent
+    link = folder / "lost-1.0-py3-none-any.whl"
+    link.symlink_to(folder / aim)
+    ran = run("publish", index, folder, "--json", *dry_run)
+    assert ran.code == 1
+    assert [each["project"] for each in ran.document["published"]] == ["hello-world"]
+    assert [each["path"] for each in ran.document["failed"]] == [str(link)]
+
+
 def test_an_empty_folder_is_a_failure(index: str, run: Run, tmp_path: Path) -> None:
     """A build that made nothing should not look published."""
     (tmp_path / "dist").mkdir()

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,7 +22,7 @@ from pyoci.errors import Denied, InvalidRequest, NotFound, ProtocolError
 from pyoci.library import Anonymous, Choice, ImportedFile, Index, open_index, open_source, operations
 from pyoci.library.importing import Importer
 from pyoci.library.registry import RegistryIndex
-from pyoci.library.sources import IndexSource, SourceFile
+from pyoci.library.sources import FolderSource, IndexSource, SourceFile
 from pyoci.maintenance.parallel import Turns
 from pyoci.net.addresses import Resolver
 from pyoci.net.transport import Transport
@@ -289,6 +289,16 @@ class TestChoice:
         assert "/simple/" not in [path for path, _ in site.asked]
 
 
+class Vanishing(PosixPath):
+    """A folder whose sdists are removed right after they were found to be files."""
+
+    def is_file(self) -> bool:
+        found = super().is_file()
+        if found and self.name.endswith(SDIST_ENDINGS):
+            self.unlink()
+        return found
+
+
 class TestFolder:
     def test_files_of_subfolders(self, target: Index, tmp_path: Path) -> None:
         """A file's time of modification is its upload time."""
@@ -336,6 +346,13 @@ class TestFolder:
         done = {each.filename: each for each in operations.import_files(target, source, Choice())}
         assert done[WHEEL[0]].error == "it can't be read: No such file or directory"
         assert done[SDIST[0]].outcome == "imported"
+
+    def test_file_that_is_removed_while_the_folder_is_listed(self, tmp_path: Path) -> None:
+        """The others are found."""
+        (tmp_path / WHEEL[0]).write_bytes(WHEEL[1])
+        (tmp_path / SDIST[0]).write_bytes(SDIST[1])
+        files = FolderSource(Vanishing(tmp_path)).page("hello-world").files
+        assert [file.filename for file in files] == [WHEEL[0]]
 
     def test_absent(self, target: Index, tmp_path: Path) -> None:
         with pytest.raises(NotFound, match="there is no folder"):

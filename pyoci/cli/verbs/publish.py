@@ -13,7 +13,7 @@ from pyoci.cli.progress import Bars
 from pyoci.cli.verb import verb
 from pyoci.errors import Denied, Unauthorized
 from pyoci.library import Index
-from pyoci.library.publishing import Outcome, check_files, find_files, publish_files
+from pyoci.library.publishing import Outcome, check_files, find_files, publish_files, size_of
 
 _PLACE = schema.record(
     path=schema.text("The file."),
@@ -64,7 +64,7 @@ def command(output: Output, index: Index, files: tuple[str, ...], dry_run: bool,
         found += check_files(index, paths, attested=attestations)
     else:
         with (
-            Bars({path: path.stat().st_size for path in paths}, "published") as bars,
+            Bars({path: size_of(path) for path in paths}, "published") as bars,
             closing(publish_files(index, paths, watch=bars.begin, attested=attestations)) as outcomes,
         ):
             for outcome in outcomes:
