@@ -6,9 +6,10 @@ by its name: any number of names may lead to one server. Through a proxy, which 
 known by its name. Names that are being resolved for the first time count as one registry.
 
 The server's loop calls `tick` once a second, and more often while requests wait for a thread. A request
-counts once it has had its thread for a second, so a registry that answers in time is never limited. If a
-registry has its part of the threads in such requests, its other requests count at once: each would otherwise
-hold one of the threads that are left for a second, and a request behind many of them would wait for too long.
+counts once it has had its thread for a second, so a registry that answers in time is never limited. While
+such requests to a registry hold its part of the threads, its other requests count at once. Otherwise each of
+them would hold one of the remaining threads for a second, and a request behind many of them would wait for
+too long.
 """
 
 from __future__ import annotations
@@ -93,14 +94,14 @@ class Bulkheads:
         are more than its share, the longest of them. `waiting` has the host of each request that waits for a
         thread, "" for one that needs no registry.
         """
-        going_on = []
+        running = []
         for thread in threads:
             scope = thread.scope
             if not isinstance(scope, RequestScope) or scope.is_ended:
                 continue
             if not (thread.client_has_left and _end(scope, ClientLeft("the client has left"), CLIENT_LEFT)):
-                going_on.append(scope)
-        holders = self._holders(going_on)
+                running.append(scope)
+        holders = self._holders(running)
         now = self._clock()
         awaited = {self._registry_of(Host(name, name, is_listed=True)) for name in waiting}
         self._limited = {registry: until for registry, until in self._limited.items() if until > now}

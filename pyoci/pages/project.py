@@ -77,7 +77,7 @@ class ExtraDependencies:
     dependencies: tuple[Dependency, ...]
 
 
-# The rules of the server, as the page says of a number of files which one withholds them.
+# What the page says about files that a rule of the server withholds, after their number: `3 too new`.
 _WITHHELD = {
     "blocked": "blocked",
     "malware": "reported as malware",

@@ -222,8 +222,8 @@ def _batch(
 
 
 class _Parsing:
-    """Parses the documents of a batch in several threads, until they have MAX_FILES files with the `count`
-    that is known. The size of a document isn't always known before it is read.
+    """Parses the documents of a batch in several threads, until the page has MAX_FILES files. `count` of them
+    are known before the batch. It stops that late because some sizes are known only after a document is read.
     """
 
     def __init__(

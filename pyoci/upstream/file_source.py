@@ -136,7 +136,7 @@ class FileSource:
 
 def wrong_bytes(wanted: Wanted) -> ProtocolError:
     """The error for bytes that aren't those of the file on upstream's page."""
-    return ProtocolError(f"{NAME} sent other bytes of {wanted.filename} than upstream's page says")
+    return ProtocolError(f"{NAME} sent bytes of {wanted.filename} that don't match upstream's page")
 
 
 def _refused() -> ProtocolError:

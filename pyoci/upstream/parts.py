@@ -11,7 +11,7 @@ from cachetools import LRUCache
 
 from pyoci import request_scope
 from pyoci.errors import ProtocolError
-from pyoci.upstream.file_source import Wanted, wrong_bytes
+from pyoci.upstream.file_source import Wanted
 from pyoci.upstream.folder import Folder
 
 _BLOCK = 1024 * 1024  # bytes
@@ -22,8 +22,8 @@ _KNOWN = 100_000  # blocks of all files whose hashes a process remembers, 100 GB
 class VerifiedParts:
     """Reads parts of files whose sha256 is known. One for the process.
 
-    The first part of a file takes a read of the whole file, which verifies its sha256 and remembers a hash of
-    each block. Every block is compared with that before its bytes are passed on.
+    For the first part of a file the whole file is read: its sha256 is verified, and a hash of each block is
+    remembered. Every block is compared with its hash before its bytes are passed on.
     """
 
     def __init__(self, folder: Folder) -> None:
@@ -33,7 +33,7 @@ class VerifiedParts:
 
     def read(self, wanted: Wanted, file: FileIO, span: range) -> Iterator[bytes]:
         """The bytes of a span of a file, which is not empty. Closes the file. Raises ProtocolError before it
-        yields wrong bytes; the file is then kept no longer.
+        yields wrong bytes, and removes the file then.
         """
         with file:
             hashes = self._hashes(wanted, file)
@@ -66,11 +66,13 @@ class VerifiedParts:
         return hashes
 
     def _damaged(self, wanted: Wanted) -> ProtocolError:
-        """The error for a file that the disk has changed."""
+        """The error for a file that has changed since it was downloaded and verified."""
         with self._guard:
             self._known.pop(wanted.sha256, None)
         self._folder.remove(wanted.sha256)
-        return wrong_bytes(wanted)
+        return ProtocolError(
+            f"the cached copy of {wanted.filename} was damaged and has been removed; try again"
+        )
 
 
 def _block(file: FileIO) -> bytes:
