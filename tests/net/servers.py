@@ -19,14 +19,22 @@ class Connection:
     closing: threading.Event
 
     def request(self) -> bytes:
-        """The head of the next request; b"" if the client has gone."""
+        """The head of the next request; b"" if the client has gone. What follows it stays in the socket."""
         head = b""
-        while b"\r\n\r\n" not in head:
-            piece = self.sock.recv(1)
+        while not head.endswith(b"\r\n\r\n"):
+            piece = self._up_to_the_end_of(head)
             if not piece:
                 return b""
             head += piece
         return head
+
+    def _up_to_the_end_of(self, head: bytes) -> bytes:
+        """Some bytes that follow `head`, and none that follow its end. TLS has no way to look ahead."""
+        if isinstance(self.sock, ssl.SSLSocket):
+            return self.sock.recv(1)
+        seen = head + self.sock.recv(65536, socket.MSG_PEEK)
+        end = seen.find(b"\r\n\r\n")
+        return self.sock.recv((len(seen) if end < 0 else end + 4) - len(head))
 
     def body(self, head: bytes) -> bytes:
         """The body of the request with this head."""
