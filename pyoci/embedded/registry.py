@@ -42,7 +42,11 @@ class Manifests:
             cached = self._indexes.get(folder.index)
         if cached is not None and cached[0] == stamp:
             return cached[1]
-        index = RepositoryIndex.parse(folder.index.read_bytes())
+        try:
+            content = folder.index.read_bytes()
+        except FileNotFoundError:  # the repository was removed at this moment
+            return None
+        index = RepositoryIndex.parse(content)
         # A file that was replaced before it was read is a right answer, but doesn't belong to this stamp.
         if _stamp_or_none(folder.index) == stamp:
             self._cache(folder, stamp, index)
@@ -62,15 +66,20 @@ class Manifests:
         index = self.index(folder)
         entry = (index.tags if isinstance(reference, Tag) else index.manifests).get(str(reference))
         if entry is None:
-            raise Refusal("MANIFEST_UNKNOWN", f"there is no manifest {reference} in {folder.name}")
+            raise _unknown(folder, reference)
         return entry
 
     def read(self, folder: RepositoryFolder, entry: IndexEntry) -> bytes:
-        """The bytes of a manifest, verified. Raises Damaged if they are missing or changed."""
+        """The bytes of a manifest, verified. Raises Refusal if it has been deleted since its entry was read,
+        and Damaged if its bytes are missing or changed.
+        """
         try:
             with folder.blob(entry.digest).open("rb") as file:
                 body = file.read(DOCUMENT_LIMIT + 1)
         except FileNotFoundError as error:
+            index = self.find_index(folder)
+            if index is None or str(entry.digest) not in index.manifests:
+                raise _unknown(folder, entry.digest) from error
             raise Damaged(f"the file of the manifest {entry.digest} is missing") from error
         if len(body) > DOCUMENT_LIMIT:
             raise Damaged(f"the manifest {entry.digest} has more than {DOCUMENT_LIMIT} bytes")
@@ -209,6 +218,10 @@ def _stamp_or_none(path: Path) -> FileStamp | None:
         return file_stamp(path)
     except FileNotFoundError:
         return None
+
+
+def _unknown(folder: RepositoryFolder, reference: Reference) -> Refusal:
+    return Refusal("MANIFEST_UNKNOWN", f"there is no manifest {reference} in {folder.name}")
 
 
 def _missing(child: Child) -> Refusal:

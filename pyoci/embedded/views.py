@@ -177,7 +177,11 @@ def _descriptors(
         if text <= last:
             continue
         entry = known[text]
-        manifest = manifests.Manifest.parse(registry.manifests.read(folder, entry), entry.media_type)
+        try:
+            content = registry.manifests.read(folder, entry)
+        except Refusal:  # it has been deleted since it was listed
+            continue
+        manifest = manifests.Manifest.parse(content, entry.media_type)
         if artifact_type in (None, manifest.artifact_type):
             descriptor: dict[str, Any] = {"mediaType": entry.media_type, "digest": text, "size": entry.size}
             if manifest.artifact_type is not None:

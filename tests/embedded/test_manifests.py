@@ -3,9 +3,12 @@
 import errno
 import io
 import json
-from pathlib import Path
+import shutil
+from pathlib import Path, PosixPath
+from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
 
 from pyoci.embedded import create_registry_app
 from tests.embedded.builders import (
@@ -269,6 +272,58 @@ def test_deleting_a_digest_removes_its_tags(wire: Wire) -> None:
     assert wire.http.delete(url(digest)).status_code == 202
     assert wire.http.get(url(digest)).status_code == 404
     assert wire.tags(NAME) == ["2.0"]
+
+
+class TestDeletedMeanwhile:
+    """Another request deletes a manifest, and the clean-up its file, after it was found and before it is
+    read.
+    """
+
+    @pytest.fixture
+    def client(self, wire: Wire, directory: Path) -> FlaskClient:
+        """A client of the registry, whose requests for the signature below meet that."""
+        subject = wire.push_image(NAME, "1.0")
+        for tag in ("kept", "signature"):
+            wire.push(
+                NAME,
+                tag,
+                make_image_index(subject=make_descriptor(subject, MANIFEST), annotations={"is": tag}),
+            )
+        digest = wire.http.head(url("signature")).headers["Docker-Content-Digest"]
+
+        class Watched(PosixPath):
+            def open(self, *args: Any, **options: Any) -> Any:
+                if digest.endswith(self.name) and self.exists():
+                    assert wire.http.delete(url(digest)).status_code == 202
+                    self.unlink()
+                return super().open(*args, **options)
+
+        app = create_registry_app(Watched(directory), htpasswd=None, local_only=False)
+        return app.test_client()
+
+    def test_is_not_found(self, client: FlaskClient) -> None:
+        response = client.get(url("signature"))
+        assert (response.status_code, code_of(response)) == (404, "MANIFEST_UNKNOWN")
+
+    def test_is_no_referrer(self, client: FlaskClient) -> None:
+        """The others are listed."""
+        subject = client.head(url("1.0")).headers["Docker-Content-Digest"]
+        response = client.get(f"/v2/{NAME}/referrers/{subject}")
+        assert [each["annotations"] for each in response.get_json()["manifests"]] == [{"is": "kept"}]
+
+    def test_with_its_repository(self, wire: Wire, directory: Path) -> None:
+        """An operator may remove the folder of a repository."""
+        wire.push_image(NAME, "1.0")
+
+        class Watched(PosixPath):
+            def open(self, *args: Any, **options: Any) -> Any:
+                if self.name == "index.json" and self.exists():
+                    shutil.rmtree(directory / NAME)
+                return super().open(*args, **options)
+
+        app = create_registry_app(Watched(directory), htpasswd=None, local_only=False)
+        response = app.test_client().get(url("1.0"))
+        assert (response.status_code, code_of(response)) == (404, "NAME_UNKNOWN")
 
 
 def test_a_deleted_manifest_can_be_pushed_again(wire: Wire) -> None:
