@@ -45,7 +45,7 @@ The command looks for credentials for the host of INDEX in this order:
 3. the login that ``docker login`` or a similar program has stored: in ``REGISTRY_AUTH_FILE``, and in
    ``~/.docker/config.json`` or the folder ``DOCKER_CONFIG``, with the credential helpers that these files
    name, and identity tokens;
-4. the keyring, if the extra is installed (``pip install pyoci-server[keyring]``);
+4. the keyring, if the extra is installed (``pip install '.[keyring]'`` in a checkout of PyOCI);
 5. ``~/.netrc``, with ``--netrc``.
 
 So ``docker login ghcr.io`` is enough for ``ghcr.io/acme``. A credential helper and the keyring have 30

@@ -110,6 +110,11 @@ def printable(text: str) -> str:
     )
 
 
+def counted(number: int, one: str) -> str:
+    """A number of things: `1 file`, `2 files`."""
+    return f"{number} {one if number == 1 else f'{one}s'}"
+
+
 def size(count: int | None) -> str:
     """A number of bytes as people read it: `1.5 MB`; "" if it isn't known."""
     if count is None:
@@ -174,6 +179,6 @@ def print_imported(output: Output, files: Sequence[ImportedFile], word: str) -> 
         output.table(("FILE", "", ""), rows)
         output.line()
     counts = Counter[str](each.outcome for each in files)
-    words = [f"{counts['imported']} files {word}", f"{counts['present']} were there already"]
+    words = [f"{counted(counts['imported'], 'file')} {word}", f"{counts['present']} were there already"]
     words += [f"{counts[each]} {each}" for each in ("changed", "left out", "failed") if counts[each]]
     output.line(f"{', '.join(words)}; {size(sum(each.size for each in files))} fetched")

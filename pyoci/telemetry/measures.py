@@ -103,7 +103,7 @@ COUNTED = {
     "cache": _counter(
         "pyoci.cache.lookups",
         "{lookup}",
-        "Looks at what is remembered",
+        "Lookups in the cache, by what was looked up and result",
         "pyoci.cache.kind",
         "pyoci.cache.result",
     ),
@@ -118,20 +118,23 @@ COUNTED = {
     "ended": _counter(
         "pyoci.clients.ended",
         "{client}",
-        "Clients that were ended because they were slow, silent or sent too much",
+        "Clients that were disconnected because they were slow, silent or sent too much",
         "pyoci.reason",
     ),
     "limited": _counter(
         "pyoci.requests.limited",
         "{request}",
-        "Requests that got less than they asked for because it would have taken too much, by reason",
+        "Requests that got an incomplete answer or none because of a limit, by reason",
         "pyoci.reason",
     ),
     "osv": _counter(
         "pyoci.osv.calls", "{call}", "Requests to the vulnerability service, by result", "pyoci.result"
     ),
     "upstream": _counter(
-        "pyoci.upstream.calls", "{call}", "Projects asked of the upstream, by result", "pyoci.result"
+        "pyoci.upstream.calls",
+        "{call}",
+        "Requests for the pages of projects to the upstream, by result",
+        "pyoci.result",
     ),
     "copies": _counter(
         "pyoci.upstream.copies",

@@ -98,4 +98,4 @@ def test_copy(filled: str, tmp_path: Path) -> None:
         [sys.executable, "-m", "pyoci", "copy", filled, target], capture_output=True, text=True, check=False
     )
     assert again.returncode == 0
-    assert again.stdout.startswith("1 tags copied, 2 were there already")
+    assert again.stdout.startswith("1 tag copied, 2 were there already")

@@ -63,7 +63,7 @@ class TestCopy:
         ran = run("copy", registry, f"oci:{tmp_path / 'backup'}", "absent", "other")
         assert ran.code == 1
         assert f"there is no project absent in {registry}" in ran.stdout
-        assert "1 tags copied" in ran.stdout
+        assert "1 tag copied" in ran.stdout
 
     def test_folder_that_is_not_there(self, server: str, run: Run, tmp_path: Path) -> None:
         ran = run("copy", f"oci:{tmp_path / 'absent'}", f"{server}/acme")
@@ -88,7 +88,7 @@ class TestPrune:
         ran = run("prune", registry, "--keep", "1", "--dry-run")
         assert ran.code == 0
         assert [line.split()[:2] for line in ran.stdout.splitlines()[1:2]] == [["hello-world", "1.0"]]
-        assert "1 versions go" in ran.stdout
+        assert "1 version to delete" in ran.stdout
         assert len(_shown(run, registry)) == 4
 
     def test_deletes(self, registry: str, run: Run) -> None:
@@ -148,7 +148,7 @@ class TestPrune:
         ran = run("prune", registry, "--keep", "1", "--yes")
         assert ran.code == 1
         assert ran.stderr.startswith("other can't be read: ")
-        assert "1 versions go" in ran.stdout
+        assert "1 version to delete" in ran.stdout
         assert len(_shown(run, registry)) == 2
         document = run("prune", registry, "--keep", "1", "--yes", "--json").document
         assert [each["project"] for each in document["unreadable"]] == ["other"]

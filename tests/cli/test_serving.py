@@ -56,7 +56,7 @@ def test_gc_removes_what_nothing_refers_to(tmp_path: Path) -> None:
     done = run("gc", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (
         0,
-        "removed 0 manifests, 1 blobs, 0 unfinished uploads: 3 bytes\n",
+        "removed 0 manifests, 1 blob, 0 unfinished uploads: 3 bytes\n",
     )
     assert list((tmp_path / "pyoci-data").rglob(young.hex))
 

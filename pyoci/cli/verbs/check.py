@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from pyoci.cli import schema
-from pyoci.cli.output import Output
+from pyoci.cli.output import Output, counted
 from pyoci.cli.progress import moving_bytes
 from pyoci.cli.verb import open_source, verb
 from pyoci.library import CheckedProject, Index, Problem, Repaired, operations
@@ -152,4 +152,9 @@ def _print(output: Output, checked: list[CheckedProject], repaired: _Found) -> N
                 output.line(f"    {repaired[problem].outcome}" + (f": {why}" if why else ""))
     count = sum(len(project.problems) for project in checked)
     documents, blobs = sum(each.documents for each in checked), sum(each.blobs for each in checked)
-    output.line(f"{len(checked)} projects, {documents} documents, {blobs} blobs: {count or 'no'} problems")
+    looked_at = (
+        counted(len(checked), "project"),
+        counted(documents, "document"),
+        counted(blobs, "blob"),
+    )
+    output.line(f"{', '.join(looked_at)}: {counted(count, 'problem') if count else 'no problems'}")

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from pyoci.cli import schema
-from pyoci.cli.output import Output, size
+from pyoci.cli.output import Output, counted, size
 from pyoci.cli.progress import moving_bytes
 from pyoci.cli.verb import verb
 from pyoci.library import CopiedTag, Index, operations
@@ -95,7 +95,11 @@ def _print(output: Output, tags: list[CopiedTag]) -> None:
         output.table(("PROJECT", "TAG", "OUTCOME", ""), rows)
         output.line()
     counts = Counter(each.outcome for each in tags)
-    parts = [f"{counts['copied'] + counts['changed']} tags copied", f"{counts['present']} were there already"]
+    copied = counts["copied"] + counts["changed"]
+    parts = [f"{counted(copied, 'tag')} copied", f"{counts['present']} were there already"]
     parts += [f"{counts['failed']} failed"] if counts["failed"] else []
     sent, mounted = sum(each.sent for each in tags), sum(each.mounted for each in tags)
-    output.line(f"{', '.join(parts)}; {size(sent)} sent" + (f", {mounted} blobs mounted" if mounted else ""))
+    output.line(
+        f"{', '.join(parts)}; {size(sent)} sent"
+        + (f", {counted(mounted, 'blob')} mounted" if mounted else "")
+    )

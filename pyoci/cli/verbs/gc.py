@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from pyoci.cli.output import Output
+from pyoci.cli.output import Output, counted
 from pyoci.cli.verb import DIRECTORY, verb
 from pyoci.config import Settings, WrongSettings
 from pyoci.embedded import gc
@@ -25,8 +25,12 @@ def command(output: Output, directory: Path | None) -> int:
     if not directory.is_dir():
         raise WrongSettings(f"there is no directory {directory}; expected that of the embedded registry")
     done = gc(directory)
-    counts = f"{done.manifests} manifests, {done.blobs} blobs, {done.uploads} unfinished uploads"
-    output.line(f"removed {counts}: {done.freed} bytes")
+    counts = (
+        counted(done.manifests, "manifest"),
+        counted(done.blobs, "blob"),
+        counted(done.uploads, "unfinished upload"),
+    )
+    output.line(f"removed {', '.join(counts)}: {counted(done.freed, 'byte')}")
     for problem in done.problems:
         output.note(f"not removed: {problem}")
     return 1 if done.problems else 0

@@ -41,10 +41,10 @@ def login(
 ) -> None:
     """List the server at URL: pip, uv, twine and poetry then get the login for its registry from keyring.
 
-    Install keyring and pyoci-server in one environment; its `keyring` has to be the first on PATH. A server
-    that isn't listed gets no login. If no login for the registry is stored, the command prompts for one. It
-    stores it in the same place as `docker login`: in the credential helper that Docker's configuration names,
-    or in that file. With REGISTRY, the command only stores the login, and lists no server.
+    Install keyring and PyOCI in one environment; its `keyring` has to be the first on PATH. A server that
+    isn't listed gets no login. If no login for the registry is stored, the command prompts for one. It stores
+    it in the same place as `docker login`: in the credential helper that Docker's configuration names, or in
+    that file. With REGISTRY, the command only stores the login, and lists no server.
     """
     given = given_login(username, password_stdin)
     wanted = logins.parse_login(address, registry)

@@ -9,7 +9,7 @@ import click
 
 from pyoci.cli import schema
 from pyoci.cli.commands import DONE, FAILED, exit_code
-from pyoci.cli.output import Output, size
+from pyoci.cli.output import Output, counted, size
 from pyoci.cli.verb import can_ask, verb
 from pyoci.errors import PyOCIError
 from pyoci.library import Index, PrunedVersion, Rules, operations, read_locks
@@ -143,4 +143,4 @@ def _print(output: Output, found: list[PrunedVersion]) -> None:
     if rows:
         output.table(("PROJECT", "VERSION", "FILES", "SIZE"), rows, right=("FILES", "SIZE"))
         output.line()
-    output.line(f"{len(found)} versions go, {size(sum(each.size for each in found))}")
+    output.line(f"{counted(len(found), 'version')} to delete, {size(sum(each.size for each in found))}")
