@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 from tests.live.programs import report_skipped
-from tests.workers import longest_files_first, this_machine, worker_count
+from tests.workers import has_live_tests, longest_files_first, this_machine, worker_count
 
 # How long one example takes says more about the machine than about the code; pytest-timeout ends what hangs.
 settings.register_profile("suite", deadline=None)
@@ -29,9 +29,14 @@ def _runs_long(config: pytest.Config) -> bool:
     return is_asked_for or any("::" in argument for argument in config.args)
 
 
-def pytest_xdist_auto_num_workers() -> int | None:
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """The number of workers that `-n auto` starts; None if xdist's own environment variable says it."""
-    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else worker_count(*this_machine())
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    folder = config.invocation_params.dir
+    selected = [folder / argument.split("::")[0] for argument in config.args]
+    ignored = [folder / path for path in config.getoption("ignore") or []]
+    return worker_count(*this_machine(), live=has_live_tests(selected, ignored))
 
 
 @pytest.hookimpl(trylast=True)

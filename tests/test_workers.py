@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.workers import LIVE, WORKER_MEMORY, longest_files_first, this_machine, worker_count
+from tests.workers import LIVE, WORKER_MEMORY, has_live_tests, longest_files_first, this_machine, worker_count
 
 GIB = 1024**3
+TESTS = LIVE.parent
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,48 @@ class Item:
     ],
 )
 def test_workers_are_more_than_cores_and_fit_into_the_memory(cores: int, memory: int, expected: int) -> None:
-    assert worker_count(cores, memory) == expected
+    assert worker_count(cores, memory, live=True) == expected
+
+
+@pytest.mark.parametrize(
+    ("cores", "memory", "expected"),
+    [
+        pytest.param(1, 8 * GIB, 2, id="one core"),
+        pytest.param(2, 8 * GIB, 3, id="two cores"),
+        pytest.param(8, 64 * GIB, 9, id="eight cores"),
+        pytest.param(8, 3 * GIB, 3, id="little memory"),
+    ],
+)
+def test_without_live_tests_there_is_one_worker_more_than_cores(
+    cores: int, memory: int, expected: int
+) -> None:
+    assert worker_count(cores, memory, live=False) == expected
+
+
+@pytest.mark.parametrize(
+    ("selected", "ignored", "expected"),
+    [
+        pytest.param([TESTS], [], True, id="all"),
+        pytest.param([TESTS.parent], [], True, id="the checkout"),
+        pytest.param([LIVE], [], True, id="the live tests"),
+        pytest.param([TESTS / "web", LIVE / "test_serve.py"], [], True, id="one file of them"),
+        pytest.param([TESTS], [LIVE / "test_serve.py"], True, id="all but one file of them"),
+        pytest.param([TESTS], [LIVE], False, id="all others"),
+        pytest.param([TESTS / "web", TESTS / "store"], [], False, id="other folders"),
+    ],
+)
+def test_which_runs_have_live_tests(selected: list[Path], ignored: list[Path], expected: bool) -> None:
+    assert has_live_tests(selected, ignored) is expected
 
 
 @pytest.mark.skipif("PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ, reason="the caller names the number")
 def test_auto_starts_that_many(pytestconfig: pytest.Config) -> None:
-    """`-n auto` asks the tests' own conftest.py."""
+    """`-n auto` asks the tests' own conftest.py, which looks at what is selected."""
     hook = pytestconfig.hook.pytest_xdist_auto_num_workers
-    assert hook(config=pytestconfig) == worker_count(*this_machine())
+    selected = [Path(argument.split("::")[0]).resolve() for argument in pytestconfig.args]
+    ignored = [Path(path).resolve() for path in pytestconfig.getoption("ignore") or []]
+    live = has_live_tests(selected, ignored)
+    assert hook(config=pytestconfig) == worker_count(*this_machine(), live=live)
 
 
 def test_long_files_start_first() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -24,11 +25,19 @@ class _Item(Protocol):
 _AnyItem = TypeVar("_AnyItem", bound=_Item)
 
 
-def worker_count(cores: int, memory: int) -> int:
-    """For `-n auto`: more than cores, since most of a test's time is waiting for a client or a server; but no
-    more than fit into `memory`, in bytes.
+def worker_count(cores: int, memory: int, *, live: bool) -> int:
+    """For `-n auto`: two workers for each core and one more with `live` tests, which mostly wait for a client
+    or a server; otherwise one more than cores, since each worker collects all tests, which takes seconds of
+    CPU time. Never more than fit into `memory`, in bytes.
     """
-    return max(1, min(2 * cores + 1, memory // WORKER_MEMORY))
+    return max(1, min((2 * cores if live else cores) + 1, memory // WORKER_MEMORY))
+
+
+def has_live_tests(selected: Iterable[Path], ignored: Iterable[Path]) -> bool:
+    """Whether there are live tests in the `selected` files and folders without the `ignored` ones."""
+    return any(path.is_relative_to(LIVE) or LIVE.is_relative_to(path) for path in selected) and not any(
+        LIVE.is_relative_to(path) for path in ignored
+    )
 
 
 def this_machine() -> tuple[int, int]:
