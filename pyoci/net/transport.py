@@ -20,6 +20,7 @@ from weakref import WeakValueDictionary
 import requests
 
 from pyoci import request_scope
+from pyoci.admission import Admission
 from pyoci.errors import PyOCIError, Unreachable
 from pyoci.events import Events
 from pyoci.net import adapters, reading, retries, translation
@@ -37,7 +38,6 @@ UPLOAD_ANSWER_SECONDS = 300.0  # from the last byte of a blob to the registry's 
 # Bytes: the limit that the OCI distribution specification asks registries to accept.
 DOCUMENT_LIMIT = 4 * 1024 * 1024
 _ERROR_SECONDS = 2.0  # for the text of a refusal
-_LOOK_SECONDS = 0.5  # between two looks at whether the request was ended
 
 
 class Transport:
@@ -298,27 +298,28 @@ def _recorded(events: Events, call: Call) -> Iterator[dict[str, object]]:
 
 
 class _HostLimits:
-    """A limit of concurrent calls for documents to each host."""
+    """A limit of concurrent calls for documents to each host, whose requests take turns."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._lock = threading.Lock()
         # An entry lives while a call uses it or waits for it.
-        self._hosts: WeakValueDictionary[str, threading.BoundedSemaphore] = WeakValueDictionary()
+        self._hosts: WeakValueDictionary[str, Admission] = WeakValueDictionary()
 
     @contextmanager
     def entered(self, host: str, name: str, seconds: float) -> Iterator[None]:
-        """Wait until a call to `host` may begin. Raises Unreachable, with `name`, after `seconds`."""
+        """Wait until a call to `host` may begin. Raises Unreachable, with `name`, after `seconds`, and
+        RequestEnded.
+        """
         with self._lock:
-            semaphore = self._hosts.get(host)
-            if semaphore is None:
-                semaphore = self._hosts[host] = threading.BoundedSemaphore(self._limit)
-        ends_at = time.monotonic() + seconds
-        while not semaphore.acquire(timeout=max(min(ends_at - time.monotonic(), _LOOK_SECONDS), 0)):
-            request_scope.check()
-            if time.monotonic() >= ends_at:
-                raise Unreachable(f"too many concurrent calls to {name}; none ended in time")
+            admission = self._hosts.get(host)
+            if admission is None:
+                admission = self._hosts[host] = Admission(self._limit)
+        try:
+            admission.enter(request_scope.current(), seconds)
+        except TimeoutError:
+            raise Unreachable(f"too many concurrent calls to {name}; none ended in time") from None
         try:
             yield
         finally:
-            semaphore.release()
+            admission.leave()

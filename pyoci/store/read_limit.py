@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from pyoci import request_scope
+from pyoci.admission import Admission, Wait
 from pyoci.errors import Busy, ProtocolError
 from pyoci.oci.references import Registry
-from pyoci.one_at_a_time import OneAtATime, Wait
 
 _TOTAL = 48 * 1024 * 1024  # bytes of documents that one request may read
 _SMALL_TOGETHER = 4 * 1024 * 1024  # bytes that a request may read beside one that reads large documents
@@ -30,7 +30,7 @@ class LargeReads:
 
     def __init__(self, wait: Wait = request_scope.result_of) -> None:
         """`wait` waits for a future, for at most so many seconds."""
-        self._by_listed = {listed: OneAtATime(wait) for listed in (True, False)}
+        self._by_listed = {listed: Admission(wait=wait) for listed in (True, False)}
 
     def enter(self, registry: Registry, seconds: float) -> None:
         """Wait for the turn of this request. Raises TimeoutError after `seconds`, and what `wait` raises."""

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 from urllib.parse import urlsplit
 
+from pyoci.admission import PARSING, Admission
 from pyoci.distributions.filenames import Version
 from pyoci.errors import AnswerTooLong, Denied, NotFound, ProtocolError, Unreachable
 from pyoci.net.addresses import Reach
 from pyoci.net.messages import Answer, Call
 from pyoci.net.reading import decoded
 from pyoci.net.transport import Transport
-from pyoci.one_at_a_time import PARSING, OneAtATime
 from pyoci.request_scope import Host
 from pyoci.simple_api import model, reading, verbatim, writing
 from pyoci.simple_api.model import File, Page, version_of
@@ -107,11 +107,11 @@ class UpstreamClient:
     """Requests pages at one address, with its credentials. `large` admits the large ones."""
 
     def __init__(
-        self, address: UpstreamAddress, transport: Transport, large: OneAtATime | None = None
+        self, address: UpstreamAddress, transport: Transport, large: Admission | None = None
     ) -> None:
         self._address = address
         self._transport = transport
-        self._large = large or OneAtATime()
+        self._large = large or Admission()
 
     def host(self, name: str) -> Host | None:
         """The host that is asked for a project's page."""
@@ -222,7 +222,7 @@ class _Allowance:
     The size isn't known in advance: a quarter of a megabyte of gzip may become a gigabyte.
     """
 
-    def __init__(self, large: OneAtATime, seconds: float) -> None:
+    def __init__(self, large: Admission, seconds: float) -> None:
         self.limit = _SMALL
         self._large, self._seconds = large, seconds
         self._stack = ExitStack()
@@ -248,7 +248,7 @@ class _Allowance:
 
 
 @contextmanager
-def _turn(large: OneAtATime, seconds: float) -> Iterator[None]:
+def _turn(large: Admission, seconds: float) -> Iterator[None]:
     """Wait for the turn of this page. Raises Unreachable after `seconds`, and RequestEnded."""
     with ExitStack() as stack:
         try:

@@ -15,9 +15,9 @@ import pytest
 from werkzeug.wrappers import Request, Response
 
 from pyoci import request_scope
+from pyoci.admission import PARSING, Admission
 from pyoci.errors import ClientLeft, Denied, NotFound, ProtocolError, PyOCIError, Unreachable
 from pyoci.net.transport import Transport
-from pyoci.one_at_a_time import PARSING, OneAtATime
 from pyoci.upstream.address import UpstreamAddress
 from pyoci.upstream.client import HTML_LIMIT, JSON_LIMIT, UpstreamClient, freshness_lifetime
 from pyoci.upstream.service import Upstream
@@ -188,7 +188,7 @@ def test_a_request_that_waits_for_other_large_pages(elsewhere: PackageIndex) -> 
     """It doesn't keep what it has read, and its thread is free at once when the request is ended."""
     bomb = gzip.compress(b'{"files":[' + b"{}," * 5_000_000 + b"{}]}", 1)
     elsewhere.answer = sends(bomb, Content_Encoding="gzip")
-    large, scope, transport = OneAtATime(), Waiting(), Transport()
+    large, scope, transport = Admission(), Waiting(), Transport()
     client = UpstreamClient(UpstreamAddress.parse(elsewhere.simple, None), transport, large)
 
     def request() -> None:

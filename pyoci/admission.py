@@ -1,4 +1,4 @@
-"""OneAtATime: admits one request at a time to work that takes much memory."""
+"""Admission: admits a few requests at a time to work that takes much memory, or to a host."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pyoci import request_scope
 Wait = Callable[["Future[None]", float], None]
 
 
-class OneAtATime:
-    """Admits one request at a time. Requests of each owner wait in a queue, and the owners take turns: many
-    requests of one owner delay a request of another by one only. Whatever ends a wait, the request gives up
-    its place.
+class Admission:
+    """Admits at most `limit` requests at a time. Requests of each owner wait in a queue, and the owners take
+    turns: many requests of one owner delay a request of another by one only. Whatever ends a wait, the
+    request gives up its place.
     """
 
-    def __init__(self, wait: Wait = request_scope.result_of) -> None:
+    def __init__(self, limit: int = 1, wait: Wait = request_scope.result_of) -> None:
         """`wait` waits for a future, for at most so many seconds."""
         self._wait = wait
         self._guard = threading.Lock()
-        self._is_busy = False
+        self._free = limit
         self._queues: dict[Hashable, deque[Future[None]]] = {}  # the owner whose turn it is comes first
 
     def enter(self, owner: Hashable, seconds: float) -> None:
@@ -32,6 +32,8 @@ class OneAtATime:
         with self._guard:
             self._queues.setdefault(owner, deque()).append(turn)
             self._admit()
+            if turn.done():
+                return
         try:
             self._wait(turn, seconds)
         except BaseException:
@@ -41,7 +43,7 @@ class OneAtATime:
     def leave(self) -> None:
         """Admit the next request. For each call of `enter` that has returned."""
         with self._guard:
-            self._is_busy = False
+            self._free += 1
             self._admit()
 
     @contextmanager
@@ -56,7 +58,7 @@ class OneAtATime:
     def _give_up(self, owner: Hashable, turn: Future[None]) -> None:
         with self._guard:
             if turn.done():  # it was admitted a moment ago
-                self._is_busy = False
+                self._free += 1
                 self._admit()
                 return
             queue = self._queues[owner]
@@ -65,11 +67,11 @@ class OneAtATime:
                 del self._queues[owner]
 
     def _admit(self) -> None:
-        """Admit the first request of the owner whose turn it is, if no other one is admitted."""
-        owner = next(iter(self._queues), None)
-        if owner is None or self._is_busy:
+        """Admit the first request of the owner whose turn it is, if one more may be admitted."""
+        if not self._queues or not self._free:
             return
-        self._is_busy = True
+        self._free -= 1
+        owner = next(iter(self._queues))
         queue = self._queues.pop(owner)
         queue.popleft().set_result(None)
         if queue:  # its other requests come after those of other owners
@@ -78,4 +80,4 @@ class OneAtATime:
 
 # The parsing of upstream's pages in this process. Parsing takes several times the memory of the text, and
 # threads that parse side by side are no faster, since they need Python's global lock.
-PARSING = OneAtATime()
+PARSING = Admission()
