@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext, suppress
-from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TypeVar
@@ -17,7 +14,7 @@ from cachetools import LRUCache
 from packaging.version import Version
 
 from pyoci.distributions.names import ProjectName
-from pyoci.errors import AnswerTooLong, NotFound, ProtocolError, PyOCIError, Unreachable
+from pyoci.errors import AnswerTooLong, NotFound, ProtocolError, PyOCIError
 from pyoci.events import Events
 from pyoci.oci import errors
 from pyoci.oci.models import Document, ImageIndex
@@ -37,6 +34,7 @@ from pyoci.store.layout import (
 )
 from pyoci.store.marker import MARKER_TAG, status_in
 from pyoci.store.models import PackageFile
+from pyoci.store.parallel import in_threads
 from pyoci.store.read_limit import ReadLimit
 from pyoci.store.state import Listing, TagState
 from pyoci.store.writing.lag import RecentWrites, current_document
@@ -349,43 +347,6 @@ def side_by_side(
     """
     late = f"{project.repository} has not given its versions in time"
     return in_threads(project.session.concurrency, work, items, project.seconds_left, late)
-
-
-def in_threads(
-    width: int, work: Callable[[_Item], _Result], items: Sequence[_Item], seconds: float, late: str
-) -> list[_Result]:
-    """Work on all items in at most `width` threads of this request. Returns the results in the order of the
-    items. The first failure ends the work. Raises Unreachable with the message `late` after `seconds`.
-    """
-    width = min(width, len(items))
-    if width <= 1:
-        return [work(item) for item in items]
-    left = deque(enumerate(items))
-    found: dict[int, _Result] = {}
-
-    def fetch() -> None:
-        # One future for each thread instead of each item: a page of a thousand versions takes a tenth less.
-        while True:
-            try:
-                number, item = left.popleft()
-            except IndexError:
-                return
-            found[number] = work(item)
-
-    # Each page has its own threads, so that a registry that hangs doesn't delay the pages of others.
-    fetchers = ThreadPoolExecutor(width, thread_name_prefix="fetch")
-    try:
-        # Each thread has the context of the request, so that its calls are in the request's trace.
-        futures = [fetchers.submit(copy_context().run, fetch) for _ in range(width)]
-        done, unfinished = wait(futures, seconds, FIRST_EXCEPTION)
-        for future in done:
-            future.result()
-        if unfinished:
-            raise Unreachable(late)
-        return [found[number] for number in range(len(items))]
-    finally:
-        left.clear()
-        fetchers.shutdown(wait=False, cancel_futures=True)
 
 
 def _is_about_one_document(refusal: errors.RegistryError) -> bool:

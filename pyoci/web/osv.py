@@ -27,7 +27,7 @@ from pyoci.oci.credentials import Anonymous, Credentials
 from pyoci.oci.errors import RegistryUnauthorized
 from pyoci.oci.references import Registry
 from pyoci.store.lookup import Rules
-from pyoci.store.project import in_threads
+from pyoci.store.parallel import in_threads
 from pyoci.upstream.osv import OSV, QUERIES, TOKEN_LIMIT, Query, Replies
 from pyoci.web import addresses, finding
 from pyoci.web.body import QUERIES_BODY, read_json
