@@ -130,6 +130,7 @@ class ReadLimit:
     @contextmanager
     def _entered(self) -> Iterator[None]:
         with self._one_at_a_time:
+            request_scope.check()  # others of its threads may have waited here until it was ended
             if not self._has_entered:
                 self._wait()
                 self._has_entered = True

@@ -221,3 +221,30 @@ def test_a_request_whose_client_has_left_stops_waiting() -> None:
     assert not thread.is_alive()
     reads.leave(LISTED)
     reads.enter(LISTED, 0.0)
+
+
+def test_threads_of_an_ended_request_do_not_ask_for_turns() -> None:
+    """Those that wait for another thread of it. Ten for each request would delay all other requests."""
+    scope, entered = request_scope.RequestScope(ServerThread()), list[str]()
+    limit = ReadLimit(enter=lambda: entered.append("turn"))
+    is_reading, may_end = threading.Event(), threading.Event()
+
+    def read() -> None:
+        with limit.large():
+            is_reading.set()
+            assert may_end.wait(PATIENCE)
+
+    def wait() -> None:
+        request_scope.enter(scope)
+        with pytest.raises(ClientLeft), limit.large():
+            pass
+
+    with ExitStack() as stack:
+        for work in (read, wait):
+            thread = threading.Thread(target=work)
+            thread.start()
+            stack.callback(thread.join, PATIENCE)
+            assert is_reading.wait(PATIENCE)
+        assert scope.end(ClientLeft("the client has left"))
+        may_end.set()
+    assert entered == ["turn"]
