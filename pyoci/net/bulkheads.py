@@ -5,7 +5,7 @@ A registry is known by the network of the addresses that were connected to (/24 
 by its name: any number of names may lead to one server. Through a proxy, which resolves names itself, it is
 known by its name. Names that are being resolved for the first time count as one registry.
 
-The server's loop calls `tick` once a second, and more often while requests wait for a thread. A request
+The server's loop calls `tick` once a second, and more often while threads are scarce. A request
 counts once it has had its thread for a second, so a registry that answers in time is never limited. While
 such requests to a registry hold its part of the threads, its other requests count at once. Otherwise each of
 them would hold one of the remaining threads for a second, and a request behind many of them would wait for

@@ -94,7 +94,7 @@ class Clients:
         self._lingering.tick()
 
     def look(self) -> None:
-        """Call it about once a second, and more often while requests wait for a thread: it finds clients that
+        """Call it about once a second, and more often while threads are scarce: it finds clients that
         have left, so that threads are for others.
         """
         for conn in self._served.departed(self._threads.waiting(0.0)):

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _READER_SECONDS = 0.1  # that a thread waits for a reader to take a piece, if no request waits for a thread
 _FINISH_SECONDS = 3600  # for streams to end when a worker stops; at SIGTERM the arbiter allows less
-_LOOK_SECONDS = 0.25  # between two looks at who has left, while requests wait for a thread
+_LOOK_SECONDS = 0.25  # between two looks at who has left, while threads are scarce
 _ASK_SECONDS = 60.0  # between two requests to the arbiter to replace this worker
 _LEFT_SECONDS = 0.1  # for which connections are left to other workers while all threads here are busy
 _AT_ONCE = 100  # connections accepted in one turn of the loop
@@ -191,7 +191,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._clients.tick()
             self._retire(now)
         if now >= self._look_at:
-            self._look_at = now + (_LOOK_SECONDS if self._threads.are_awaited else 1)
+            self._look_at = now + (_LOOK_SECONDS if self._threads.are_scarce else 1)
             self._clients.look()
         if now >= max(self._leftovers_at, self._accept_at) and self.alive and not self._threads.have_one_free:
             self._leftovers_at = now + _LEFT_SECONDS

@@ -160,6 +160,11 @@ class Threads:
         """Whether a connection is waiting for a thread."""
         return bool(self._queues)
 
+    @property
+    def are_scarce(self) -> bool:
+        """Whether a connection is waiting for a thread, or a quarter of them is busy."""
+        return self.are_awaited or 4 * len(self._busy) > self._count
+
     def waiting(self, seconds: float) -> Iterator[Any]:
         """The requests that have waited for a thread for so many seconds at least."""
         return self._queues.waiting(seconds)

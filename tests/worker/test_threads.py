@@ -168,12 +168,20 @@ class Work:
         return result
 
 
+@contextmanager
+def working(count: int) -> Iterator[Work]:
+    work = Work(count)
+    try:
+        yield work
+    finally:
+        work.gate.set()
+        work.executor.shutdown()
+
+
 @pytest.fixture
 def work() -> Iterator[Work]:
-    work = Work()
-    yield work
-    work.gate.set()
-    work.executor.shutdown()
+    with working(2) as work:
+        yield work
 
 
 @contextmanager
@@ -216,6 +224,15 @@ def test_others_wait(work: Work) -> None:
     work.clock.now += SECONDS
     work.threads.tick()
     assert work.refused == ["3"]
+
+
+@pytest.mark.parametrize(("count", "busy", "are_scarce"), [(8, 2, False), (8, 3, True), (1, 1, True)])
+def test_threads_are_scarce_when_a_quarter_is_busy(count: int, busy: int, are_scarce: bool) -> None:
+    """Clients that have left are looked for more often then."""
+    with working(count) as work:
+        for number in range(busy):
+            work.threads.add_request(Connection(str(number)))
+        assert (work.threads.are_scarce, work.threads.are_awaited) == (are_scarce, False)
 
 
 def test_extra_thread(work: Work) -> None:
