@@ -21,7 +21,7 @@ from pyoci.app import WORKER, ForWorker, Lend, create_app
 from pyoci.config import Settings, WrongSettings
 from pyoci.copies import FindLogin
 from pyoci.embedded import gc, remove_expired_uploads
-from pyoci.heap import keep_one, share
+from pyoci.heap import collect_rarely, keep_one, share
 from pyoci.telemetry.listening import TELEMETRY, Telemetry
 from pyoci.telemetry.logs import Log
 from pyoci.worker.served import Served
@@ -167,6 +167,7 @@ def post_fork(arbiter: Any, _worker: Any) -> None:
         if arbiter.SIG_QUEUE.get() in {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}:
             sys.exit(0)
     keep_one()
+    collect_rarely()
     sys.setswitchinterval(_SWITCH_SECONDS)
 
 
