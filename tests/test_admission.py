@@ -1,4 +1,4 @@
-"""How many requests are admitted at a time, and what ends a wait. tests/store/test_read_limit.py has turns."""
+"""How many requests are admitted at a time, and what ends a wait; turns are in store/test_read_limit.py."""
 
 from __future__ import annotations
 

@@ -63,10 +63,12 @@ class Decoded(NamedTuple):
     gzip: bytes | None = None
 
 
-def decoded(answer: Answer, limit: int, name: str) -> Decoded:
+def decoded(
+    answer: Answer, limit: int, name: str, check: Callable[[bytes], None] = lambda _beginning: None
+) -> Decoded:
     """The decoded body of an answer to a call that accepts gzip, at most `limit` bytes. Of several gzip
     members only the first is read. Raises ProtocolError with `name` in its message, and AnswerTooLong for a
-    longer one.
+    longer one, unless `check` raises an error for the beginning of that.
     """
     coding = answer.headers.get("content-encoding", "").strip().lower()
     found, at_end = Decoded(answer.body), True
@@ -75,6 +77,7 @@ def decoded(answer: Answer, limit: int, name: str) -> Decoded:
     elif coding not in {"", "identity"}:
         raise ProtocolError(f"{name} sent an answer with an unrequested compression; expected gzip")
     if len(found.body) > limit:
+        check(found.body)
         raise AnswerTooLong(f"{name} sent more than {limit} bytes, decompressed")
     if not at_end:
         raise ProtocolError(f"{name} sent gzip that can't be decompressed")

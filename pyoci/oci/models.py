@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from pyoci.errors import InvalidRequest, ProtocolError
 from pyoci.oci.references import Digest
+from pyoci.pauses import Pauses
 
 IMAGE_INDEX = "application/vnd.oci.image.index.v1+json"
 IMAGE_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -24,6 +25,7 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 
 _Json = dict[str, Any]
+_LARGE = 64 * 1024  # bytes of a document that takes more than a millisecond to parse
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -104,7 +106,7 @@ class ImageIndex:
         known = {"schemaVersion", "mediaType", "artifactType", "manifests", "annotations"}
         artifact_type = document.get("artifactType")
         return cls(
-            manifests=tuple(Descriptor.from_json(entry) for entry in _list(document, "manifests")),
+            manifests=_descriptors(document, "manifests"),
             artifact_type=artifact_type if isinstance(artifact_type, str) else None,
             annotations=_annotations(document),
             other={key: value for key, value in document.items() if key not in known},
@@ -138,7 +140,7 @@ class Manifest:
         artifact_type = document.get("artifactType")
         return cls(
             config=Descriptor.from_json(document.get("config")),
-            layers=tuple(Descriptor.from_json(entry) for entry in _list(document, "layers")),
+            layers=_descriptors(document, "layers"),
             artifact_type=artifact_type if isinstance(artifact_type, str) else None,
             annotations=_annotations(document),
             other={key: value for key, value in document.items() if key not in known},
@@ -196,7 +198,8 @@ def parse_json(body: bytes, what: str) -> Any:
     """`body` as JSON. Raises ProtocolError if it isn't JSON."""
     try:
         # Decoding first refuses lone surrogates in the bytes, which json.loads(bytes) accepts.
-        document = json.loads(body.decode("utf-8-sig"), parse_constant=_no_constant)
+        hook = Pauses().after if len(body) > _LARGE else None
+        document = json.loads(body.decode("utf-8-sig"), parse_constant=_no_constant, object_hook=hook)
         if _SURROGATE.search(body):
             # An escaped lone surrogate passes as well, and would fail when the text is encoded.
             json.dumps(document, ensure_ascii=False).encode()
@@ -228,6 +231,11 @@ def _list(document: _Json, key: str) -> list[object]:
     if not isinstance(value, list):
         raise ProtocolError(f"the registry sent a document of the wrong shape; expected a list as {key}")
     return value
+
+
+def _descriptors(document: _Json, key: str) -> tuple[Descriptor, ...]:
+    pause = Pauses()
+    return tuple(Descriptor.from_json(pause.after(entry)) for entry in _list(document, key))
 
 
 def _size(document: _Json) -> int:

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 from packaging.utils import canonicalize_name
 
 from pyoci.errors import ProtocolError
+from pyoci.pauses import Pauses
 from pyoci.simple_api import model
 from pyoci.simple_api.model import File, Page, version_of
 
@@ -22,6 +23,7 @@ FILES = 50_000  # the largest pages of PyPI have some 30,000
 _VALUES = 1_000_000  # of JSON; each takes up to 100 bytes of memory, and a file has some 15
 _LINKS = 1_000_000  # of the list of all projects
 _TEXT = 64 * 1024 * 1024  # bytes of JSON as a str, which has four for each character if one needs four
+_JSON_PIECE = 256 * 1024  # bytes, in which values are counted at once
 _HTML_PIECE = 64 * 1024  # characters
 _HTML_ELEMENT = 256 * 1024  # characters of one tag or comment; attributes take 100 times that in memory
 _VERSIONS = 100_000
@@ -57,16 +59,16 @@ def read_page(document: object, name: str, base: str, sender: str = _UPSTREAM) -
 
 def read_document(body: bytes, sender: str = _UPSTREAM) -> Any:
     """JSON of any kind, if it takes little enough memory. Raises ProtocolError."""
-    _check_weight(body, sender)
+    check_weight(body, sender)
     try:
-        return json.loads(body)
+        return json.loads(body, object_hook=Pauses().after if len(body) > _JSON_PIECE else None)
     except (ValueError, RecursionError):
         raise ProtocolError(f"{sender} sent JSON that can't be read") from None
 
 
 def read_names(body: bytes, sender: str) -> list[object]:
     """The names in a list of all projects, as JSON; any value may stand for one. Raises ProtocolError."""
-    _check_weight(body, sender)
+    check_weight(body, sender)
     names = None
     with suppress(ValueError, RecursionError):
         names = names_in(json.loads(body))
@@ -143,13 +145,18 @@ def _page(document: Mapping[str, Any], name: str, base: str, sender: str) -> Pag
     )
 
 
-def _check_weight(body: bytes, sender: str) -> None:
-    """Raises ProtocolError for JSON that would take far more memory than it has bytes: `{},` takes 24 times
-    as much.
+def check_weight(body: bytes, sender: str = _UPSTREAM) -> None:
+    """Raises ProtocolError for JSON, or its beginning, that would take far more memory than it has bytes:
+    `{},` takes 24 times as much.
     """
     # Counting takes a tenth of the time of a page. A value has two bytes at least, with its comma.
-    if len(body) > 2 * _VALUES and sum(body.count(mark) for mark in (b",", b"[", b"{")) > _VALUES:
-        raise ProtocolError(f"{sender} sent JSON with more than {_VALUES} values")
+    if len(body) > 2 * _VALUES:
+        values, pause = 0, Pauses()
+        for start in range(0, len(body), _JSON_PIECE):
+            values += sum(body.count(mark, start, start + _JSON_PIECE) for mark in (b",", b"[", b"{"))
+            if values > _VALUES:
+                raise ProtocolError(f"{sender} sent JSON with more than {_VALUES} values")
+            pause()
     if 4 * len(body) <= _TEXT:
         return
     width = 1 if body.isascii() else 4 if re.search(rb"[\xf0-\xff]", body) else 2
@@ -255,8 +262,10 @@ class _Reader(HTMLParser):
         self.files: list[dict[str, Any]] = []
         self.status: dict[str, str | None] = {}
         self._has_base = False
+        self._pause = Pauses()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._pause()
         attributes = dict(reversed(attrs))  # the first of two counts, as in browsers
         if tag == "a":
             self._link(attributes)

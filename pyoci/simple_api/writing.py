@@ -15,6 +15,7 @@ from itertools import islice
 from operator import itemgetter
 from typing import Any
 
+from pyoci.pauses import Pauses
 from pyoci.simple_api.model import API_VERSION, FIELDS, File, Page, best_hash, by_version, latest_of
 
 _AT_ONCE = 200  # files
@@ -132,9 +133,10 @@ def _pieces(files: Iterable[File]) -> Iterator[bytes]:
     """The files as JSON, some at a time: the dictionaries of ten thousand files at once would keep the
     garbage collector as busy as the encoder.
     """
-    entries = map(file_document, files)
+    entries, pause = map(file_document, files), Pauses()
     while piece := list(islice(entries, _AT_ONCE)):
         yield _json(piece)[1:-1]
+        pause()
 
 
 def _json(document: Any) -> bytes:

@@ -186,7 +186,7 @@ class Waiting(request_scope.RequestScope):
 
 def test_a_request_that_waits_for_other_large_pages(elsewhere: PackageIndex) -> None:
     """It doesn't keep what it has read, and its thread is free at once when the request is ended."""
-    bomb = gzip.compress(b'{"files":[' + b"{}," * 5_000_000 + b"{}]}", 1)
+    bomb = gzip.compress(b'{"files":["%b"]}' % (b"x" * 15_000_000), 1)
     elsewhere.answer = sends(bomb, Content_Encoding="gzip")
     large, scope, transport = Admission(), Waiting(), Transport()
     client = UpstreamClient(UpstreamAddress.parse(elsewhere.simple, None), transport, large)
@@ -207,6 +207,17 @@ def test_a_request_that_waits_for_other_large_pages(elsewhere: PackageIndex) -> 
         finally:
             tracemalloc.stop()
     assert scope.memory < 2 * 1024 * 1024
+
+
+def test_a_page_with_too_many_values_is_refused_early(elsewhere: PackageIndex) -> None:
+    """After four megabytes of it, which don't wait for other large pages."""
+    bomb = gzip.compress(b'{"files":[' + b"{}," * 10_000_000 + b"{}]}", 1)
+    elsewhere.answer = sends(bomb, Content_Encoding="gzip")
+    large, transport = Admission(), Transport()
+    client = UpstreamClient(UpstreamAddress.parse(elsewhere.simple, None), transport, large)
+    with closing(transport), large.turn("another", 0.0), pytest.raises(ProtocolError, match="1000000 values"):
+        client.fetch("bomb", {})
+    assert elsewhere.asked("bomb") == 1
 
 
 def test_small_pages_do_not_wait_for_large_ones(elsewhere: PackageIndex, make_upstream: MakeUpstream) -> None:
