@@ -45,7 +45,8 @@ class _AllProcesses(Collector):
 class Prometheus:
     """Must be created before the server forks. Every process counts, and each can serve the sum.
 
-    If the directory is removed, requests are served as before, and only the metrics are lost.
+    If the directory is removed, or a file can't be opened, requests are served as before, and only the counts
+    are lost.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -73,12 +74,12 @@ class Prometheus:
                 child = metric.labels(*values) if values else metric
                 add = self._adders[key] = child.observe if measure.kind is Kind.HISTOGRAM else child.inc
             add(amount)
-        except FileNotFoundError:
-            self._is_lost = True
+        except OSError as exc:
+            self._is_lost = isinstance(exc, FileNotFoundError)
 
     def page(self) -> bytes:
-        """The sum of all processes, in Prometheus' text format. Raises TimeoutError, and FileNotFoundError if
-        the directory is missing.
+        """The sum of all processes, in Prometheus' text format. Raises OSError, of which TimeoutError is
+        one.
         """
         deadline = time.monotonic() + _PATIENCE
         while True:
@@ -92,15 +93,17 @@ class Prometheus:
             time.sleep(0.01)
 
     def mark_process_dead(self, process: int) -> None:
-        """Add up the counts of a process that has ended, unless the directory is missing. Must be called in
-        the process that starts workers.
+        """Add up the counts of a process that has ended. Must be called in the process that starts
+        workers.
         """
         mark_process_dead(process, str(self._directory))
         self._dead.add(process)
-        with suppress(FileNotFoundError), self._locked(fcntl.LOCK_EX) as held:
-            if held:  # otherwise its files stay and are still read, until the next process ends
-                while self._dead:
-                    self._add_up(self._dead.pop())
+        # Otherwise its files stay and are still read, until the next process ends.
+        with suppress(OSError), self._locked(fcntl.LOCK_EX) as held:
+            if held:
+                for each in tuple(self._dead):
+                    self._add_up(each)
+                    self._dead.discard(each)
 
     def blueprint(self) -> Blueprint:
         """`GET /metrics`."""
@@ -115,6 +118,8 @@ class Prometheus:
             answer = _unavailable(str(exc))
         except FileNotFoundError:
             answer = _unavailable("the directory of the metrics was removed; a restart of PyOCI creates it")
+        except OSError as exc:
+            answer = _unavailable(f"the files of the metrics can't be read: {exc.strerror}; try again")
         answer.headers["Cache-Control"] = "no-store"
         answer.headers["X-Content-Type-Options"] = "nosniff"
         return answer

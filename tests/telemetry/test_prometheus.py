@@ -33,6 +33,24 @@ if worker:
     assert os.waitpid(worker, 0)[1] == 0
     prometheus.mark_process_dead(worker)
 """
+# A process that has no descriptors left for a while.
+WITHOUT_DESCRIPTORS = """
+import resource, sys
+from pathlib import Path
+from flask import Flask
+from pyoci.telemetry import measures
+from pyoci.telemetry.prometheus import Prometheus
+prometheus = Prometheus(Path(sys.argv[1]))
+app = Flask("tests")
+app.register_blueprint(prometheus.blueprint())
+print(app.test_client().get("/metrics").status_code)
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+for limit in (3, soft):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    prometheus.record(measures.REQUESTS, 1.0, ("GET", "/", "200", "http", ""))
+    prometheus.mark_process_dead(int(sys.argv[2]))
+    print(app.test_client().get("/metrics").status_code)
+"""
 # A worker's life: so many requests, of a second each.
 WORKER = """
 import sys
@@ -126,6 +144,24 @@ def test_workers_start_and_end_without_the_directory(tmp_path: Path) -> None:
     """Neither they nor the process that starts them fail."""
     process = subprocess.run([sys.executable, "-c", LATE_WORKER, str(tmp_path)], cwd=CHECKOUT, timeout=60)
     assert process.returncode == 0
+
+
+def test_a_process_without_free_descriptors(prometheus: Prometheus, tmp_path: Path) -> None:
+    """It doesn't fail. What it can't count is lost, and nothing else: later counts are there, and those of
+    processes that ended meanwhile.
+    """
+    ended = worker(tmp_path, 2)
+    process = subprocess.run(
+        [sys.executable, "-c", WITHOUT_DESCRIPTORS, str(tmp_path), str(ended)],
+        cwd=CHECKOUT,
+        timeout=60,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert process.stdout.split() == ["200", "503", "200"]
+    assert values(prometheus)["http_server_request_duration_seconds_count"] == 3
+    assert not list(tmp_path.glob(f"*_{ended}.db"))
 
 
 def test_one_that_has_counted_nothing(prometheus: Prometheus) -> None:
