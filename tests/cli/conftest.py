@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from pyoci.cli import main
 from pyoci.cli.commands import command
 from pyoci.cli.verb import Verb
 from pyoci.config import Settings
-from pyoci.library import Anonymous, Index, open_index
+from pyoci.library import Anonymous, open_index
 from tests.library.conftest import WriteFile, write
 from tests.serving import served
 
@@ -69,11 +71,18 @@ def _nobodys_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
+@contextmanager
+def serving(registry: Path) -> Iterator[str]:
+    """A PyOCI server with this directory as its embedded registry; gives its URL."""
+    settings = Settings.from_environ({"PYOCI_EMBEDDED": str(registry), "PYOCI_LOG": "off"})
+    with served(create_app(settings, sleep=lambda _: None)) as url:
+        yield url
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
     """The URL of a PyOCI server with an embedded registry."""
-    settings = Settings.from_environ({"PYOCI_EMBEDDED": str(tmp_path / "registry"), "PYOCI_LOG": "off"})
-    with served(create_app(settings, sleep=lambda _: None)) as url:
+    with serving(tmp_path / "registry") as url:
         yield url
 
 
@@ -83,8 +92,32 @@ def index(request: pytest.FixtureRequest, server: str) -> str:
     return f"{server}/acme" if request.param == "registry" else f"{server}/local/acme/"
 
 
+@pytest.fixture(scope="module")
+def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a registry: the namespace of `index` has the module's FILES, and the versions of its
+    YANKED are yanked.
+    """
+    folder = tmp_path_factory.mktemp("prepared")
+    with (
+        serving(folder / "registry") as server,
+        open_index(f"{server}/local/acme/", Anonymous(), environ={}) as index,
+    ):
+        for name, content in request.module.FILES:
+            (folder / name).write_bytes(content)
+            index.publish(folder / name)
+        for project, version in getattr(request.module, "YANKED", []):
+            index.yank(project, version, "broken")
+    return folder / "registry"
+
+
 @pytest.fixture
-def publishing(server: str) -> Iterator[Index]:
-    """The namespace of `index` through the server, which writes without pauses."""
-    with open_index(f"{server}/local/acme/", Anonymous(), environ={}) as opened:
-        yield opened
+def published(prepared: Path, server: str, tmp_path: Path) -> str:
+    """The URL of a server whose registry is a copy of the prepared one."""
+    shutil.copytree(prepared, tmp_path / "registry", dirs_exist_ok=True)
+    return server
+
+
+@pytest.fixture
+def filled(published: str, index: str) -> str:
+    """The address of the namespace with the module's FILES, straight and through the server."""
+    return index

@@ -5,18 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.builders import make_sdist, make_wheel
-from tests.cli.conftest import Run, WriteFile
+from tests.cli.conftest import Run
 
 WHEEL = "hello_world-1.0-py3-none-any.whl"
-
-
-@pytest.fixture
-def filled(index: str, run: Run, write: WriteFile) -> str:
-    """An index with two versions of a project."""
-    write(make_wheel())
-    write(make_sdist())
-    assert run("publish", index, write(make_wheel(version="2.0")).parent).code == 0
-    return index
+FILES = [make_wheel(), make_sdist(), make_wheel(version="2.0")]  # two versions of a project
 
 
 def yanked(run: Run, index: str) -> dict[str, object]:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pyoci.library import Index
 from tests.builders import make_sdist, make_wheel
-from tests.cli.conftest import Run, WriteFile
+from tests.cli.conftest import Run
 
+# Two projects, whose newest version is yanked.
 FILES = [
     make_wheel(extra_headers=[("Summary", "Says hello")]),
     make_sdist(),
@@ -18,15 +18,7 @@ FILES = [
     make_wheel(version="3.0"),
     make_wheel("other"),
 ]
-
-
-@pytest.fixture
-def filled(index: str, publishing: Index, write: WriteFile) -> str:
-    """An index of two projects, whose newest version is yanked."""
-    for file in FILES:
-        publishing.publish(write(file))
-    publishing.yank("hello-world", "3.0", "broken")
-    return index
+YANKED = [("hello-world", "3.0")]
 
 
 @pytest.mark.parametrize(

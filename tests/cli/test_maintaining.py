@@ -11,21 +11,20 @@ import pytest
 
 from pyoci.app import create_app
 from pyoci.config import Settings
-from pyoci.library import Index
 from tests.builders import make_sdist, make_wheel
 from tests.cli.conftest import Run, WriteFile
 from tests.serving import served
 
 WHEEL, OTHER = make_wheel(), make_wheel("other")
+# Three versions of a project, and another project.
+FILES = [WHEEL, make_sdist(), make_wheel(version="2.0"), make_wheel(version="2.1.dev1"), OTHER]
+YANKED = [("hello-world", "1.0")]
 
 
 @pytest.fixture
-def registry(server: str, publishing: Index, write: WriteFile) -> str:
-    """A namespace with three versions of a project, and another project."""
-    for file in (WHEEL, make_sdist(), make_wheel(version="2.0"), make_wheel(version="2.1.dev1"), OTHER):
-        publishing.publish(write(file))
-    publishing.yank("hello-world", "1.0", "broken")
-    return f"{server}/acme"
+def registry(published: str) -> str:
+    """The namespace with FILES, straight in the registry."""
+    return f"{published}/acme"
 
 
 def _shown(run: Run, address: str) -> list[object]:

@@ -6,20 +6,14 @@ import hashlib
 
 import pytest
 
-from pyoci.library import Anonymous, Index, open_index
+from pyoci.library import Anonymous, open_index
 from tests.builders import make_sdist, make_wheel
 from tests.cli.conftest import Run, WriteFile
 
 WHEEL = make_wheel(requires_python=">=3.8")
-
-
-@pytest.fixture
-def filled(index: str, publishing: Index, write: WriteFile) -> str:
-    """An index with two projects, a version of one of them yanked."""
-    for file in (WHEEL, make_sdist(), make_wheel(version="2.0"), make_wheel("other")):
-        publishing.publish(write(file))
-    publishing.yank("hello-world", "2.0", "broken")
-    return index
+# Two projects, a version of one of them yanked.
+FILES = [WHEEL, make_sdist(), make_wheel(version="2.0"), make_wheel("other")]
+YANKED = [("hello-world", "2.0")]
 
 
 def test_list(filled: str, run: Run) -> None:
