@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.workers import LIVE, WORKER_MEMORY, has_live_tests, longest_files_first, this_machine, worker_count
+from tests.workers import (
+    LIVE,
+    LONGEST,
+    WORKER_MEMORY,
+    has_live_tests,
+    longest_files_first,
+    this_machine,
+    worker_count,
+)
 
 GIB = 1024**3
 TESTS = LIVE.parent
@@ -82,13 +90,19 @@ def test_auto_starts_that_many(pytestconfig: pytest.Config) -> None:
 
 
 def test_long_files_start_first() -> None:
-    """Live and long tests, then files with many tests; the tests of a file stay together."""
+    """The longest, live and long tests, then files with many tests; the tests of a file stay together."""
     few, many, live, lives = Path("few.py"), Path("many.py"), LIVE / "test_a.py", LIVE / "test_b.py"
     long = [Item(Path("long.py")), Item(Path("long.py"), is_long=True), Item(Path("long.py"))]
-    items = [*map(Item, [few, few, many, many, many, lives, lives]), *long, Item(live)]
+    second, first = LIVE / LONGEST[1], LIVE / LONGEST[0]
+    items = [*map(Item, [few, few, many, many, many, lives, lives, second, *[first] * 4]), *long, Item(live)]
     longest_files_first(items)
-    expected = [live, lives, lives, *(each.path for each in long), many, many, many, few, few]
-    assert [item.path for item in items] == expected
+    expected = [*[first] * 4, second, live, lives, lives, *(each.path for each in long)]
+    assert [item.path for item in items] == [*expected, many, many, many, few, few]
+
+
+def test_the_longest_files_exist() -> None:
+    """One that is renamed would start last again."""
+    assert [name for name in LONGEST if not (LIVE / name).is_file()] == []
 
 
 def test_files_of_one_size_keep_their_order() -> None:

@@ -11,6 +11,21 @@ from typing import Protocol, TypeVar
 # A worker with the servers that its tests start takes up to this much, as measured with coverage.
 WORKER_MEMORY = 800 * 1024 * 1024
 LIVE = Path(__file__).parent / "live"
+# The live files with many tests that took a minute or more, 180 to 60 s with five workers on two cores. The
+# first waits nearly all of its time.
+LONGEST = (
+    "test_network.py",
+    "test_slow_clients.py",
+    "test_confusion.py",
+    "test_publish.py",
+    "test_install.py",
+    "test_releases.py",
+    "test_one_url.py",
+    "test_aliases.py",
+    "test_short_urls.py",
+    "test_confusion_real.py",
+)
+_PLACES = {LIVE / name: place for place, name in enumerate(LONGEST)}
 
 
 class _Item(Protocol):
@@ -47,10 +62,17 @@ def this_machine() -> tuple[int, int]:
 
 
 def longest_files_first(items: list[_AnyItem]) -> None:
-    """Sort: files with live or `long` tests first, and of these the ones with few tests, which often have one
-    that takes a minute; then the others, those with many tests first. A long file that starts last keeps one
-    worker busy after all others have ended. Files that are equal in this keep their random order.
+    """Sort: the files of `LONGEST`; then other files with live or `long` tests, and of these the ones with
+    few tests first, which often have one that takes a minute; then the others, those with many tests first. A
+    long file that starts last keeps one worker busy after all others have ended. Files that are equal in this
+    keep their random order.
     """
     sizes = Counter(item.path for item in items)
     slow = {item.path for item in items if item.path.is_relative_to(LIVE) or item.get_closest_marker("long")}
-    items.sort(key=lambda item: (0, sizes[item.path]) if item.path in slow else (1, -sizes[item.path]))
+
+    def place(item: _AnyItem) -> tuple[int, int]:
+        if item.path in _PLACES:
+            return 0, _PLACES[item.path]
+        return (1, sizes[item.path]) if item.path in slow else (2, -sizes[item.path])
+
+    items.sort(key=place)
