@@ -2,8 +2,8 @@
 
 An environment is known by the text of its requirements and by the Python that made it: change either and a
 new one is made, and the old one removed. Nothing is installed anywhere else. Requirements that end in .txt
-make a virtual environment from PyPI, those that end in .npm a folder of the same shape from npm. Older
-releases of clients are listed in releases.py.
+make a virtual environment from PyPI, those that end in .npm a folder of the same shape from npm. A .txt file
+has one requirement a line and nothing else. Older releases of clients are listed in releases.py.
 """
 
 from __future__ import annotations
@@ -106,8 +106,12 @@ class Environments:
                 shutil.rmtree(old)
             if isinstance(source, Release):
                 self._install(source, target)
+            elif source.suffix == ".npm":
+                _from_npm(target, source)
+            elif name == CLIENTS["uv"]:
+                _from_pypi(target, source)
             else:
-                (_from_npm if source.suffix == ".npm" else _from_pypi)(target, source)
+                self._install(Release(tuple(source.read_text().splitlines())), target)
             (target / "complete").touch()
         return target
 
@@ -118,6 +122,7 @@ class Environments:
 
 
 def _from_pypi(target: Path, requirements: Path) -> None:
+    """By pip, for the environment with uv. uv makes all others, in a fifth of the time."""
     _run("PyPI", sys.executable, "-m", "venv", "--without-pip", str(target))
     # PIP_* of the machine stay in force here: they may be the only way to PyPI.
     into = ("--python", str(target / "bin" / "python"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from functools import cache
 from pathlib import Path
 
 _PYPI = """\
@@ -15,8 +16,11 @@ print(json.dumps([options.index_url, options.cert]))
 """
 
 
+@cache
 def where_pypi_is(python: Path) -> tuple[str, dict[str, str]]:
-    """The URL of its simple API, and the settings by which others than pip trust it. `python` has pip."""
+    """The URL of its simple API, and the settings by which others than pip trust it. `python` has pip, which
+    takes half a second to say so.
+    """
     said = subprocess.run([python, "-c", _PYPI], capture_output=True, text=True, timeout=60, check=True)
     url, certificates = json.loads(said.stdout)
     certificates = certificates or os.environ.get("SSL_CERT_FILE")
