@@ -78,6 +78,14 @@ class PackageIndex:
         self.projects.setdefault(parse_filename(filename).name.normalized, []).append(entry)
         return entry
 
+    def add_versions(self, name: str, count: int) -> None:
+        """Offer an empty sdist of each of so many versions."""
+        entry = self.add(f"{name}-0.0.tar.gz", b"")
+        names = (f"{name}-{number}.0.tar.gz" for number in range(1, count))
+        self.projects[name] += [
+            {**entry, "filename": filename, "url": f"../../files/{filename}"} for filename in names
+        ]
+
     def add_wheel(self, name: str, version: str = "1.0", **arguments: Any) -> dict[str, Any]:
         """Offer a wheel that installs, and its METADATA."""
         filename, content = make_wheel(name, version, **arguments)

@@ -154,8 +154,7 @@ def test_a_large_page_is_requested_once(
     elsewhere.zipped = zipped
     names = ["one", "two", "three"]
     for name in names:
-        for number in range(20_000):
-            elsewhere.add(f"{name}-{number}.0.tar.gz", b"")
+        elsewhere.add_versions(name, 20_000)
     upstream = make_upstream()
     with ThreadPoolExecutor() as threads:
         pages = list(threads.map(upstream.page, names))
@@ -165,8 +164,7 @@ def test_a_large_page_is_requested_once(
 
 def test_a_large_page_without_a_length(elsewhere: PackageIndex, make_upstream: MakeUpstream) -> None:
     """It is requested again when no other large one is being read."""
-    for number in range(20_000):
-        elsewhere.add(f"flask-{number}.0.tar.gz", b"")
+    elsewhere.add_versions("flask", 20_000)
     body = json_page("flask", elsewhere.projects["flask"]).encode()
     elsewhere.answer = lambda _: Response(iter([body]), content_type=JSON)
     assert len(make_upstream().page("flask").files) == 20_000
