@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from flask import Flask, request
 from flask.testing import FlaskClient
+from werkzeug.routing import BuildError
 
 from pyoci.app import WORKER, create_app
 from pyoci.config import Settings
@@ -19,6 +20,12 @@ def test_alive_with_a_full_disk(make_app: MakeApp) -> None:
     client = make_app(not_ready_reason=lambda: "the disk is full").test_client()
     answer = client.get("/health", environ_overrides={"server.stopping": True})
     assert (answer.status_code, answer.text) == (200, "ok")
+
+
+def test_no_url_is_built_from_a_rule(app: Flask) -> None:
+    """The code for that isn't compiled: it would take most of the time in which an application is made."""
+    with app.test_request_context(), pytest.raises(BuildError):
+        app.url_for("health.alive")
 
 
 def test_ready(client: FlaskClient, registries: Registries) -> None:
