@@ -52,6 +52,17 @@ def run(*command: str | Path, cwd: Path) -> str:
     return done.stdout + done.stderr
 
 
+def new_environment(folder: Path, *requirements: str, cwd: Path) -> Path:
+    """An environment with these requirements; returns its interpreter. Modules are compiled when they are
+    imported: pip would compile all of them, and the environment's own pip, too.
+    """
+    run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=cwd)
+    python = folder / "bin" / "python"
+    how = ("--python", python, "install", "--quiet", "--no-compile")
+    run(sys.executable, "-m", "pip", *how, *requirements, cwd=cwd)
+    return python
+
+
 def warnings_in(output: str) -> list[str]:
     return [line for line in output.splitlines() if "warn" in line.lower() or "deprecat" in line.lower()]
 
@@ -70,9 +81,7 @@ def test_pip_wheel(checkout: Path, tmp_path: Path) -> None:
 
 def test_python_m_build(checkout: Path, tmp_path: Path) -> None:
     """`python -m build` warns of nothing, and builds its wheel from its source distribution."""
-    run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
-    python = tmp_path / "venv" / "bin" / "python"
-    run(python, "-m", "pip", "install", "--quiet", "build", cwd=tmp_path)
+    python = new_environment(tmp_path / "venv", "build", "pip", cwd=tmp_path)
     assert warnings_in(run(python, "-m", "build", "--outdir", tmp_path, ".", cwd=checkout)) == []
     [sdist] = tmp_path.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
@@ -86,9 +95,7 @@ def test_requirements_txt(
     checkout: Path, servers: Servers, ports: Callable[[str], Port], tmp_path: Path
 ) -> None:
     """An environment with requirements.txt can run `gunicorn wsgi:app` and `python -m pyoci`."""
-    run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
-    programs = tmp_path / "venv" / "bin"
-    run(programs / "python", "-m", "pip", "install", "--quiet", "-r", "requirements.txt", cwd=checkout)
+    programs = new_environment(tmp_path / "venv", "-r", "requirements.txt", cwd=checkout).parent
     (tmp_path / "platform").mkdir()  # without the package beside wsgi.py: the installed one is served
     for name in ("wsgi.py", "gunicorn.conf.py"):
         shutil.copy(checkout / name, tmp_path / "platform" / name)
