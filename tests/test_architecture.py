@@ -6,6 +6,8 @@ import ast
 import configparser
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 from operator import attrgetter
 from pathlib import Path
 
@@ -114,17 +116,40 @@ def package_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imports_of(path: Path) -> Iterator[str]:
-    """Every module that a file imports, also for types alone."""
-    for node in ast.walk(ast.parse(path.read_text())):
+@dataclass(frozen=True)
+class Source:
+    """What the rules are about: what a module imports, also for types alone, and its lines; the name and the
+    lines of each class and function.
+    """
+
+    lines: int
+    has_docstring: bool
+    imports: frozenset[str]
+    classes: tuple[tuple[str, int], ...]
+    functions: tuple[tuple[str, int], ...]
+
+
+@cache
+def read(path: Path) -> Source:
+    """A module, which is parsed once for all tests."""
+    text = path.read_text()
+    tree = ast.parse(text)
+    imports: set[str] = set()
+    lengths: dict[type[ast.AST], list[tuple[str, int]]] = {ast.ClassDef: [], ast.FunctionDef: []}
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            imports.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-
-
-def functions_of(path: Path) -> Iterator[ast.FunctionDef]:
-    return (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef))
+            imports.add(node.module)
+        elif isinstance(node, ast.ClassDef | ast.FunctionDef):
+            lengths[type(node)].append((node.name, (node.end_lineno or 0) - node.lineno + 1))
+    return Source(
+        lines=len(text.splitlines()),
+        has_docstring=bool(ast.get_docstring(tree)),
+        imports=frozenset(imports),
+        classes=tuple(lengths[ast.ClassDef]),
+        functions=tuple(lengths[ast.FunctionDef]),
+    )
 
 
 def kinds(root: type[Exception] = errors.PyOCIError) -> Iterator[type[Exception]]:
@@ -139,42 +164,40 @@ class TestModule:
     def test_imports_only_permitted_packages(self, path: Path) -> None:
         """The import rules hold for every module."""
         package = package_of(path)
-        known = {name.split(".")[1] for name in imports_of(path) if name.startswith("pyoci.")}
+        known = {name.split(".")[1] for name in read(path).imports if name.startswith("pyoci.")}
         allowed = {package, "errors", "events"} | MAY_IMPORT.get(package, set())
         assert package == "__init__" or known <= allowed
 
     def test_imports_only_permitted_libraries(self, path: Path) -> None:
         """A library that is listed is imported by the listed packages only."""
-        known = {name.split(".")[0] for name in imports_of(path)}
+        known = {name.split(".")[0] for name in read(path).imports}
         package = package_of(path)
         assert {name for name in known if package not in LIBRARIES.get(name, {package})} == set()
 
     def test_is_short(self, path: Path) -> None:
         """No module over 400 lines, no function over 50."""
-        assert len(path.read_text().splitlines()) <= 400
-        too_long = [f.name for f in functions_of(path) if (f.end_lineno or 0) - f.lineno >= 50]
-        assert too_long == []
+        assert read(path).lines <= 400
+        assert [name for name, lines in read(path).functions if lines > 50] == []
 
     def test_classes_are_short(self, path: Path) -> None:
         """No class over 200 lines."""
-        classes = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef))
-        assert [c.name for c in classes if (c.end_lineno or 0) - c.lineno >= 200] == []
+        assert [name for name, lines in read(path).classes if lines > 200] == []
 
     def test_is_not_a_fragment(self, path: Path) -> None:
         """A module has at least 30 lines, unless its reason is listed."""
         is_package = path.stem == "__init__"
-        assert is_package or path.name in MAY_BE_SHORT or len(path.read_text().splitlines()) >= 30
+        assert is_package or path.name in MAY_BE_SHORT or read(path).lines >= 30
 
     def test_has_a_docstring_and_a_name(self, path: Path) -> None:
         """The docstring says what the module is for; its name is not one that fits every module."""
-        assert ast.get_docstring(ast.parse(path.read_text()))
+        assert read(path).has_docstring
         assert path.stem not in {"utils", "util", "helpers", "common", "misc", "manager"}
 
 
 def test_config_knows_only_six_values_of_other_packages() -> None:
     """Settings hold them parsed, so that their mistakes are reported with all others."""
     paths = (PACKAGE / "config").glob("*.py")
-    known = {name for path in paths for name in imports_of(path) if name.startswith("pyoci.")}
+    known = {name for path in paths for name in read(path).imports if name.startswith("pyoci.")}
     values = {
         "pyoci.oci.registries",
         "pyoci.distributions.names",
