@@ -9,10 +9,11 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import NamedTuple, Self
 
-import requests
 from requests.utils import parse_header_links
+from urllib3 import BaseHTTPResponse
 
 from pyoci.errors import AnswerTooLong, ProtocolError
 from pyoci.net.messages import Answer, Call
@@ -25,7 +26,25 @@ _LINK_LIMIT = 16 * 1024  # characters of a Link header that are parsed
 _URL_LIMIT = 4096
 
 
-def gathered(response: requests.Response, size: int) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Received:
+    """An answer whose body is still to be read from `raw`. Header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    raw: BaseHTTPResponse = field(repr=False)
+
+    @classmethod
+    def of(cls, raw: BaseHTTPResponse) -> Self:
+        return cls(raw.status, {name.lower(): value for name, value in raw.headers.itermerged()}, raw)
+
+    def close(self) -> None:
+        """Close the connection, unless the body was read completely: then it is used again."""
+        self.raw.close()
+        self.raw.release_conn()
+
+
+def gathered(response: Received, size: int) -> bytes:
     """The next piece of the body: `size` bytes, or what arrived within a second; b"" at its end."""
     parts, count, begun = [], 0, time.monotonic()
     while count < size:
@@ -39,7 +58,7 @@ def gathered(response: requests.Response, size: int) -> bytes:
     return b"".join(parts)
 
 
-def whole(response: requests.Response, limit: int) -> bytes:
+def whole(response: Received, limit: int) -> bytes:
     """The body, or its first `limit` bytes.
 
     It is read until a read returns nothing. Only then is a body that is too short reported, and only then
@@ -51,7 +70,7 @@ def whole(response: requests.Response, limit: int) -> bytes:
     return body
 
 
-def is_encoded(response: requests.Response) -> bool:
+def is_encoded(response: Received) -> bool:
     """Whether the body has a content coding other than `identity`."""
     return response.headers.get("content-encoding", "").strip().lower() not in {"", "identity"}
 
@@ -95,14 +114,12 @@ def _unzipped(body: bytes, limit: int) -> tuple[Decoded, bool]:
         return Decoded(b""), False
 
 
-def whole_answer(
-    call: Call, response: requests.Response, limit: int, grow: Callable[[], int] | None = None
-) -> Answer:
+def whole_answer(call: Call, response: Received, limit: int, grow: Callable[[], int] | None = None) -> Answer:
     """The answer with its whole body. Raises AnswerTooLong if that has more than `limit` bytes. `grow` is
     called before a body is read that announces more, and returns the limit for it.
     """
     try:
-        if grow is not None and (content_length(headers_of(response)) or 0) > limit:
+        if grow is not None and (content_length(response.headers) or 0) > limit:
             limit = grow()
         if is_encoded(response) and call.method != "HEAD" and "Accept-Encoding" not in call.headers:
             raise ProtocolError(f"{call.label} sent a compressed answer without being asked to")
@@ -112,12 +129,7 @@ def whole_answer(
         response.close()
     if len(body) > limit:
         raise AnswerTooLong(f"{call.label} sent more than {limit} bytes where a document was expected")
-    return Answer(response.status_code, headers_of(response), body)
-
-
-def headers_of(response: requests.Response) -> dict[str, str]:
-    """The headers of an answer, with names in lower case."""
-    return {name.lower(): value for name, value in response.headers.items()}
+    return Answer(response.status, response.headers, body)
 
 
 def content_length(headers: Mapping[str, str]) -> int | None:

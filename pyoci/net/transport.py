@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
-import requests
-
 from pyoci import request_scope
 from pyoci.admission import Admission
 from pyoci.errors import PyOCIError, Unreachable
@@ -148,18 +146,18 @@ class Transport:
             seconds = max(deadline - self._clock(), 0.1)
             with self._watched(call, seconds) as watch:
                 response = self._send(call, (min(CONNECT_SECONDS, seconds), seconds), call.body)
-                facts["status"] = response.status_code
-                if response.status_code < 300:
+                facts["status"] = response.status
+                if response.status < 300:
                     return reading.whole_answer(call, response, limit, grow)
             return self._refused(call, response, watch)
 
     def _open(self, call: Call) -> Stream:
         with _recorded(self._events, call) as facts, self._watched(call, self._stall_seconds) as watch:
             response = self._send(call, (CONNECT_SECONDS, self._stall_seconds), call.body)
-            facts["status"] = response.status_code
+            facts["status"] = response.status
         return Stream(
-            response.status_code,
-            reading.headers_of(response),
+            response.status,
+            response.headers,
             lambda size: self._pieces(call, response, watch, size),
             lambda size: self._head(call, response, watch, size),
             response.close,
@@ -169,8 +167,8 @@ class Transport:
         with _recorded(self._events, call) as facts:
             with self._watched(call, self._stall_seconds) as watch:
                 response = self._send(call, (CONNECT_SECONDS, self._answer_seconds), self._paced(call, watch))
-                facts["status"] = response.status_code
-                if response.status_code < 300:
+                facts["status"] = response.status
+                if response.status < 300:
                     return reading.whole_answer(call, response, DOCUMENT_LIMIT)
             return self._refused(call, response, watch)
 
@@ -184,7 +182,7 @@ class Transport:
             lambda: watch.allow(self._answer_seconds),
         )
 
-    def _send(self, call: Call, timeout: tuple[float, float], body: bytes | Body) -> requests.Response:
+    def _send(self, call: Call, timeout: tuple[float, float], body: bytes | Body) -> reading.Received:
         headers = {
             "User-Agent": self._user_agent,
             "Accept-Encoding": "identity",
@@ -197,7 +195,7 @@ class Transport:
             watch.on_failure = response.close
         return response
 
-    def _refused(self, call: Call, response: requests.Response, watch: Watch) -> Answer:
+    def _refused(self, call: Call, response: reading.Received, watch: Watch) -> Answer:
         """An unsuccessful answer with the beginning of its body, or without a body if that doesn't arrive."""
         try:
             body = self._head(call, response, watch, ERROR_LIMIT)
@@ -205,9 +203,9 @@ class Transport:
             body = b""
         finally:
             response.close()
-        return Answer(response.status_code, reading.headers_of(response), body)
+        return Answer(response.status, response.headers, body)
 
-    def _pieces(self, call: Call, response: requests.Response, watch: Watch, size: int) -> Generator[bytes]:
+    def _pieces(self, call: Call, response: reading.Received, watch: Watch, size: int) -> Generator[bytes]:
         pace, reader = reading.Pace(self._stall_seconds), reading.PieceSize(size)
         try:
             while True:
@@ -222,8 +220,8 @@ class Transport:
         finally:
             response.close()
 
-    def _head(self, call: Call, response: requests.Response, watch: Watch, size: int) -> bytes:
-        if response.status_code == 416:
+    def _head(self, call: Call, response: reading.Received, watch: Watch, size: int) -> bytes:
+        if response.status == 416:
             # docker-registry 2.8 announces a body that never comes.
             return b""
         with self._watched(call, min(_ERROR_SECONDS, self.document_seconds), watch):

@@ -267,6 +267,47 @@ class TestRequests:
         sent = heads[0].split(b" ")[1].decode().partition("?")[2]
         assert sent.lower() == query.lower()
 
+    @pytest.mark.parametrize(
+        ("method", "body"),
+        [
+            ("GET", b""),
+            ("HEAD", b""),
+            ("DELETE", b""),
+            ("POST", b""),
+            ("POST", FileBody(io.BytesIO(), 0)),
+            ("PUT", b"content"),
+            ("PATCH", FileBody(io.BytesIO(b"content"), 7)),
+        ],
+    )
+    def test_the_form_of_a_url_changes_nothing_else(
+        self, make_transport: MakeTransport, method: str, body: bytes | FileBody
+    ) -> None:
+        """A URL that needs no normalisation is prepared in another way."""
+        received: list[tuple[list[bytes], bytes]] = []
+
+        def handle(connection: Connection) -> None:
+            while head := connection.request():
+                received.append((sorted(head.split(b"\r\n")), connection.body(head)))
+                connection.send(answer(b"", "201 Created", "X-One: 1", "x-one: 2"))
+
+        transport, headers = make_transport(), {"Authorization": "Bearer mine", "Accept": "*/*"}
+        with Server(handle) as server:
+            for scheme in ("http", "HTTP"):
+                url = f"{scheme}{server.url.removeprefix('http')}//v2/?a=%2b&b#part"
+                call = make_call(server, method=method, url=url, body=body, headers=headers)
+                assert transport.upload(call).headers["x-one"] == "1, 2"
+        assert received[0] == received[1]
+
+    @pytest.mark.parametrize("scheme", ["http", "HTTP"])
+    @pytest.mark.parametrize("value", ["a\r\nX-Other: b", "a\nX-Other: b", "a\r\n b", " a", "a\rb"])
+    def test_a_header_is_one_line(self, make_transport: MakeTransport, value: str, scheme: str) -> None:
+        """Part of a token could become another header."""
+        with Server(always(GOOD)) as server:
+            url = scheme + server.url.removeprefix("http")
+            call = make_call(server, url=f"{url}/v2/", headers={"Authorization": value})
+            with pytest.raises(ProtocolError):
+                make_transport().document(call)
+
     def test_odd_characters_are_escaped(self, make_transport: MakeTransport) -> None:
         """A Location may contain characters that are invalid in URLs."""
         heads: list[bytes] = []
