@@ -63,9 +63,6 @@ __all__ = [
 
 _CLEAN_UP_EVERY = 600.0  # seconds
 _LOGIN_SECONDS = 30.0  # that a credential helper may take
-# A thread that computes for long, such as one that builds a page of 20,000 files, gives way to other threads
-# after so many seconds. Beside it a page took twice as long at Python's 5 ms, because it waits several times.
-_SWITCH_SECONDS = 0.001
 
 
 def _settings() -> Settings:
@@ -168,7 +165,6 @@ def post_fork(arbiter: Any, _worker: Any) -> None:
             sys.exit(0)
     keep_one()
     collect_rarely()
-    sys.setswitchinterval(_SWITCH_SECONDS)
 
 
 def post_worker_init(worker: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import resource
 import subprocess
@@ -61,22 +60,18 @@ def test_tls_of_its_own(tmp_path: Path) -> None:
     port.close()
 
 
-def test_threads_seldom_stand_still() -> None:
-    """A request waits for a fifth of Python's usual time whenever another thread computes. Python looks for
-    garbage after more than ten times as many objects as usual.
-    """
+def test_workers_seldom_look_for_garbage() -> None:
+    """After more than ten times as many new objects as usual: all threads stand still meanwhile."""
     code = (
-        "import gc, queue, sys, types, pyoci.server as server;"
+        "import gc, queue, types, pyoci.server as server;"
         "server.post_fork(types.SimpleNamespace(SIG_QUEUE=queue.SimpleQueue()), None);"
-        "print(sys.getswitchinterval(), *gc.get_threshold())"
+        "print(gc.get_threshold()[0])"
     )
     environment = {"PYOCI_EMBEDDED": "/nonexistent", "PATH": ""}
     found = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60, env=environment
     )
-    interval, *thresholds = map(float, found.stdout.split())
-    assert interval == 0.001
-    assert thresholds == [10_000, *gc.get_threshold()[1:]]
+    assert int(found.stdout) == 10_000
 
 
 def test_workers_prepare_for_the_first_request() -> None:
