@@ -8,11 +8,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
+from jsonschema.validators import validator_for
 
 from pyoci.app import create_app
 from pyoci.cli import main
@@ -53,13 +54,21 @@ def run(capfd: pytest.CaptureFixture[str]) -> Run:
         printed = capfd.readouterr()
         ran = Ran(code, printed.out, printed.err)
         if "--json" in words and printed.out:
-            verb = command.get_command(command.make_context("pyoci", [words[0]]), words[0])
-            assert isinstance(verb, Verb)
-            assert verb.document is not None
-            jsonschema.validate(ran.document, verb.document)
+            _schema(words[0]).validate(ran.document)
         return ran
 
     return run
+
+
+@cache
+def _schema(word: str) -> Any:
+    """The validator with the schema of a verb's documents, which is checked itself, once."""
+    verb = command.get_command(command.make_context("pyoci", [word]), word)
+    assert isinstance(verb, Verb)
+    assert verb.document is not None
+    validator = validator_for(verb.document)
+    validator.check_schema(verb.document)
+    return validator(verb.document)
 
 
 @pytest.fixture(autouse=True)
