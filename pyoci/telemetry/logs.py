@@ -7,6 +7,7 @@ import logging
 import re
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TextIO
@@ -18,8 +19,11 @@ _RANK = {"debug": 10, "info": 20, "warning": 30, "error": 40, "off": 99}
 _USER_INFO = re.compile(r"[^/\s]*@")
 _ENCODED = re.compile(r"%(?:25)*40", re.IGNORECASE)
 _AS_JSON = json.JSONEncoder(ensure_ascii=True, default=repr).encode
-# Of one line at a time, whatever its stream: several logs write to the standard error.
+# Of the thread that writes the lines that wait, whatever their streams: several logs write to standard error.
 _WRITING = threading.Lock()
+_WAITING: deque[tuple[TextIO, str]] = deque()
+_MOST_WAITING = 1000  # lines; beyond them threads wait until theirs are written
+_AT_ONCE = 4096  # bytes that a pipe takes as a whole, so that lines of several processes don't mix
 
 
 class Log:
@@ -51,10 +55,7 @@ class Log:
             }
             now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
             line = {"level": level, "room": f"pyoci.{room}", **shown, "event": event, "timestamp": now}
-            text = self._text(line) + "\n"
-            with _WRITING:
-                self._stream.write(text)
-                self._stream.flush()
+            _write(self._stream, self._text(line) + "\n")
             if self.listener is not None:
                 self.listener(event, f"pyoci.{room}", level, shown)
 
@@ -64,6 +65,27 @@ class Log:
                 return self._rooms[room]
             room = room.rpartition(".")[0]
         return self._rooms.get("", self._default)
+
+
+def _write(stream: TextIO, line: str) -> None:
+    """Write a line. If another thread is writing, that one writes this line, too: many threads that wait for
+    each other to write took more time than everything else in a request.
+    """
+    _WAITING.append((stream, line))
+    while _WAITING and _WRITING.acquire(blocking=len(_WAITING) > _MOST_WAITING):
+        try:
+            _write_waiting()
+        finally:
+            _WRITING.release()
+
+
+def _write_waiting() -> None:
+    while _WAITING:
+        stream, lines = _WAITING.popleft()
+        while _WAITING and _WAITING[0][0] is stream and len(lines) + len(_WAITING[0][1]) <= _AT_ONCE:
+            lines += _WAITING.popleft()[1]
+        stream.write(lines)
+        stream.flush()
 
 
 def _without_user_info(fact: object) -> object:
@@ -95,7 +117,7 @@ def _masked(text: str) -> str:
     """`text` without user info: the characters between a slash and an `@`, however often they were
     encoded.
     """
-    if "@" not in text and not _ENCODED.search(text):
+    if "@" not in text and ("%" not in text or not _ENCODED.search(text)):
         return text
     while _ENCODED.search(text):
         text = unquote(text)

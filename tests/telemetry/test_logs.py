@@ -7,6 +7,8 @@ import json
 import re
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,6 +16,9 @@ from werkzeug.test import run_wsgi_app
 
 from pyoci.telemetry.logs import Log
 from pyoci.telemetry.requests import RequestLog
+from tests.waiting import until
+
+PATIENCE = 60.0  # seconds
 
 
 class Terminal(io.StringIO):
@@ -66,6 +71,63 @@ def test_the_fields_of_a_line_have_an_order() -> None:
     facts = '"status": 503, "path": "/\\u00fc/"'
     assert line == f'{{"level": "error", "room": "pyoci.web", {facts}, "event": "request"'
     assert re.fullmatch(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z"}\n', end)
+
+
+class Pipe(io.StringIO):
+    """A stream whose first write lasts until it `may_go_on`. Keeps what each write got."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[str] = []
+        self.is_writing, self.may_go_on = threading.Event(), threading.Event()
+
+    def write(self, text: str) -> int:
+        self.writes.append(text)
+        self.is_writing.set()
+        assert self.may_go_on.wait(PATIENCE)
+        return super().write(text)
+
+
+@pytest.fixture
+def writing() -> Iterator[tuple[Pipe, Log]]:
+    """A thread that writes the line `0`, and its log."""
+    pipe = Pipe()
+    log = Log(stream=pipe)
+    thread = threading.Thread(target=log.write, args=("0",), kwargs={"room": "web"})
+    thread.start()
+    try:
+        assert pipe.is_writing.wait(PATIENCE)
+        yield pipe, log
+    finally:
+        pipe.may_go_on.set()
+        thread.join(PATIENCE)
+
+
+def test_threads_do_not_wait_for_another_one_that_writes(writing: tuple[Pipe, Log]) -> None:
+    """It writes their lines, in their order, as many at once as a pipe takes as a whole."""
+    pipe, log = writing
+    for number in range(1, 100):
+        log.write(str(number), room="web")
+    assert len(pipe.writes) == 1
+    pipe.may_go_on.set()
+    until(lambda: len(read(pipe)) == 100, "the lines are written")
+    assert [line["event"] for line in read(pipe)] == [str(number) for number in range(100)]
+    assert max(map(len, pipe.writes)) <= 4096
+    assert len(pipe.writes) < 10
+
+
+def test_threads_wait_when_a_thousand_lines_do(writing: tuple[Pipe, Log]) -> None:
+    """Nobody reads the pipe, and memory is limited."""
+    pipe, log = writing
+    for number in range(1, 1001):
+        log.write(str(number), room="web")
+    another = threading.Thread(target=log.write, args=("1001",), kwargs={"room": "web"})
+    another.start()
+    another.join(0.1)
+    assert another.is_alive()
+    pipe.may_go_on.set()
+    another.join(PATIENCE)
+    until(lambda: len(read(pipe)) == 1002, "the lines are written")
 
 
 def test_a_server_without_a_terminal_loads_no_colours() -> None:
