@@ -15,7 +15,7 @@ from pyoci import request_scope
 
 COMPUTE_SECONDS = 0.001  # between two pauses
 PAUSE_SECONDS = 0.0001  # if nothing else has to be computed
-LONG_PAUSE_SECONDS = 0.002
+LONG_PAUSE_SECONDS = 0.001
 _IS_BUSY = 0.0004  # seconds that the short pause takes if other threads or processes compute
 
 
