@@ -17,7 +17,9 @@ _MAPPED = 2 * 1024 * 1024  # bytes of a block that glibc takes from the system, 
 _UNUSED = 16 * 1024 * 1024  # bytes that may be free at the heap's end
 _LARGE = 200 * 1024 * 1024  # bytes of memory from which a process returns what is free more often
 
-_NEW_OBJECTS = 10_000  # before Python looks for garbage
+# Python looks at 3,000 new objects at once; after three of these looks at all that they left; after a hundred
+# of those at everything.
+_THRESHOLDS = (3_000, 3, 100)
 
 # Returning free memory stops all threads for a moment.
 _SECONDS = 30.0  # the least time between two such moments
@@ -36,13 +38,13 @@ def share() -> None:
 
 
 def collect_rarely() -> None:
-    """Have Python look for garbage after ten thousand new objects that stay, instead of 700.
+    """Have Python look for garbage among few objects at a time, and among all of them rarely.
 
     Nearly everything is freed without the collector. A large document is tens of thousands of objects, none
     of them garbage: with Python's thresholds, all threads stood still for up to 130 ms, several times a
     second.
     """
-    gc.set_threshold(_NEW_OBJECTS, *gc.get_threshold()[1:])
+    gc.set_threshold(*_THRESHOLDS)
 
 
 def keep_one() -> None:

@@ -21,12 +21,15 @@ _SECONDS = 3.0  # of each run
 _PATIENCE = 10.0  # seconds that a page may take; more is no answer
 _VERSIONS = 100
 _PROJECT = "hostile"
+# The hostile registry would have its own machine. Here it gets the processor time that nobody else wants.
+# Linux may share that out by session (sched(7), autogroup).
+_LAST = ["sh", "-c", 'echo 19 >"/proc/$$/autogroup" 2>/dev/null; exec nice -n 19 "$@"', "sh"]
 
 
 def hostile_rows(stage: Stage, rounds: int) -> list[Row]:
     """The 99th percentile of some clients' pages, in turns without and with each attack."""
     port = stage.port()
-    command = [sys.executable, "-m", "tests.hostile_registries", str(port.number)]
+    command = [*_LAST, sys.executable, "-m", "tests.hostile_registries", str(port.number)]
     stage.start(stage.name("hostile"), command, port.url, "/v2/", cwd=CHECKOUT)
     registries = {name: f"http://127.0.9.{2 + number}:{port.number}" for number, name in enumerate(_NAMES)}
     registries["it"] = stage.docker_registry()
