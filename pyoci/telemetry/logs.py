@@ -53,7 +53,7 @@ class Log:
                 for key, value in facts.items()
                 if value is not None
             }
-            now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+            now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
             line = {"level": level, "room": f"pyoci.{room}", **shown, "event": event, "timestamp": now}
             _write(self._stream, self._text(line) + "\n")
             if self.listener is not None:
