@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 
 from pyoci import request_scope
+from pyoci.errors import Unreachable
 
 Wait = Callable[["Future[None]", float], None]
 
@@ -47,9 +48,14 @@ class Admission:
             self._admit()
 
     @contextmanager
-    def turn(self, owner: Hashable, seconds: float) -> Iterator[None]:
-        """Enter for the time of the block. Raises TimeoutError, and what `wait` raises."""
-        self.enter(owner, seconds)
+    def turn(self, owner: Hashable, seconds: float, late: str) -> Iterator[None]:
+        """Enter for the time of the block. Raises Unreachable with the message `late` after `seconds`, and
+        what `wait` raises.
+        """
+        try:
+            self.enter(owner, seconds)
+        except TimeoutError:
+            raise Unreachable(late) from None
         try:
             yield
         finally:

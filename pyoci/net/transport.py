@@ -313,11 +313,6 @@ class _HostLimits:
             admission = self._hosts.get(host)
             if admission is None:
                 admission = self._hosts[host] = Admission(self._limit)
-        try:
-            admission.enter(request_scope.current(), seconds)
-        except TimeoutError:
-            raise Unreachable(f"too many concurrent calls to {name}; none ended in time") from None
-        try:
+        late = f"too many concurrent calls to {name}; none ended in time"
+        with admission.turn(request_scope.current(), seconds, late):
             yield
-        finally:
-            admission.leave()

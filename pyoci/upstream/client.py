@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import Self
 from urllib.parse import urlsplit
 
 from pyoci.admission import PARSING, Admission
 from pyoci.distributions.filenames import Version
-from pyoci.errors import AnswerTooLong, Denied, NotFound, ProtocolError, Unreachable
+from pyoci.errors import AnswerTooLong, Denied, NotFound, ProtocolError
 from pyoci.net.addresses import Reach
 from pyoci.net.messages import Answer, Call
 from pyoci.net.reading import decoded
@@ -26,6 +26,7 @@ from pyoci.upstream.circuit import unavailable
 from pyoci.upstream.rules import Judgement
 
 NAME = "the upstream package index"
+_LATE = f"other large pages of {NAME} took too long to read; try again later"
 ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
 JSON_LIMIT = 32 * 1024 * 1024  # bytes, unpacked; the largest pages of PyPI have some 20 million
 HTML_LIMIT = 16 * 1024 * 1024
@@ -165,7 +166,7 @@ class UpstreamClient:
         if _kind(answer) in _JSON:
             with suppress(AnswerTooLong):
                 return _passed_on(_page(answer, name, url, _UNQUEUED), name)
-        with _turn(PARSING, self._transport.document_seconds):
+        with PARSING.turn(NAME, self._transport.document_seconds, _LATE):
             page = _page(answer, name, url, limit)
         return _passed_on(page, name)
 
@@ -242,20 +243,9 @@ class _Allowance:
         Unreachable.
         """
         if not self.is_large:
-            self._stack.enter_context(_turn(self._large, self._seconds))
+            self._stack.enter_context(self._large.turn(NAME, self._seconds, _LATE))
             self.limit = JSON_LIMIT
         return self.limit
-
-
-@contextmanager
-def _turn(large: Admission, seconds: float) -> Iterator[None]:
-    """Wait for the turn of this page. Raises Unreachable after `seconds`, and RequestEnded."""
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(large.turn(NAME, seconds))
-        except TimeoutError:
-            raise Unreachable(f"other large pages of {NAME} took too long to read; try again later") from None
-        yield
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,7 +198,7 @@ def test_a_request_that_waits_for_other_large_pages(elsewhere: PackageIndex) -> 
         with pytest.raises(ClientLeft):
             client.fetch("bomb", {})
 
-    with closing(transport), large.turn("another", 0.0), ThreadPoolExecutor() as threads:
+    with closing(transport), large.turn("another", 0.0, "late"), ThreadPoolExecutor() as threads:
         tracemalloc.start()
         try:
             ended = threads.submit(request)
@@ -217,20 +217,21 @@ def test_a_page_with_too_many_values_is_refused_early(elsewhere: PackageIndex) -
     elsewhere.answer = sends(bomb, Content_Encoding="gzip")
     large, transport = Admission(), Transport()
     client = UpstreamClient(UpstreamAddress.parse(elsewhere.simple, None), transport, large)
-    with closing(transport), large.turn("another", 0.0), pytest.raises(ProtocolError, match="1000000 values"):
+    refused = pytest.raises(ProtocolError, match="1000000 values")
+    with closing(transport), large.turn("another", 0.0, "late"), refused:
         client.fetch("bomb", {})
     assert elsewhere.asked("bomb") == 1
 
 
 def test_small_pages_do_not_wait_for_large_ones(elsewhere: PackageIndex, make_upstream: MakeUpstream) -> None:
     """While a large document of any sender is parsed."""
-    with PARSING.turn("another", 0.0):
+    with PARSING.turn("another", 0.0, "late"):
         assert make_upstream().page("hello-world").files
         elsewhere.answer = sends(status=404)
         with pytest.raises(NotFound):
             make_upstream().page("flask")
     elsewhere.answer = sends(json.dumps({"files": [{}] * 50_000}))
-    with PARSING.turn("another", 0.0), pytest.raises(Unreachable, match="other large pages"):
+    with PARSING.turn("another", 0.0, "late"), pytest.raises(Unreachable, match="other large pages"):
         make_upstream(document_seconds=0.5).page("large")
 
 
