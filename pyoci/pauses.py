@@ -18,6 +18,8 @@ PAUSE_SECONDS = 0.0001  # if nothing else has to be computed
 LONG_PAUSE_SECONDS = 0.001
 _IS_BUSY = 0.0004  # seconds that the short pause takes if other threads or processes compute
 
+_LARGE = 64 * 1024  # bytes of JSON that take more than a millisecond to parse
+
 
 class Pauses:
     """The pauses of one computation, which calls this often. They are short, and longer if others compute."""
@@ -40,6 +42,11 @@ class Pauses:
         self._due = self._clock() + COMPUTE_SECONDS
 
     def after(self, value: Any) -> Any:
-        """The same value, after a pause if it is time to: as `object_hook` of `json.loads`."""
+        """The same value, after a pause if it is time to."""
         self()
         return value
+
+
+def json_hook(size: int) -> Callable[[Any], Any] | None:
+    """The `object_hook` with which `json.loads` pauses; None for so few bytes that it needs none."""
+    return Pauses().after if size > _LARGE else None

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from pyoci.errors import InvalidRequest, ProtocolError
 from pyoci.oci.references import Digest
-from pyoci.pauses import Pauses
+from pyoci.pauses import Pauses, json_hook
 
 IMAGE_INDEX = "application/vnd.oci.image.index.v1+json"
 IMAGE_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -25,7 +25,6 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 
 _Json = dict[str, Any]
-_LARGE = 64 * 1024  # bytes of a document that takes more than a millisecond to parse
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -198,8 +197,8 @@ def parse_json(body: bytes, what: str) -> Any:
     """`body` as JSON. Raises ProtocolError if it isn't JSON."""
     try:
         # Decoding first refuses lone surrogates in the bytes, which json.loads(bytes) accepts.
-        hook = Pauses().after if len(body) > _LARGE else None
-        document = json.loads(body.decode("utf-8-sig"), parse_constant=_no_constant, object_hook=hook)
+        text, hook = body.decode("utf-8-sig"), json_hook(len(body))
+        document = json.loads(text, parse_constant=_no_constant, object_hook=hook)
         if _SURROGATE.search(body):
             # An escaped lone surrogate passes as well, and would fail when the text is encoded.
             json.dumps(document, ensure_ascii=False).encode()

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 from packaging.utils import canonicalize_name
 
 from pyoci.errors import ProtocolError
-from pyoci.pauses import Pauses
+from pyoci.pauses import Pauses, json_hook
 from pyoci.simple_api import model
 from pyoci.simple_api.model import File, Page, version_of
 
@@ -61,7 +61,7 @@ def read_document(body: bytes, sender: str = _UPSTREAM) -> Any:
     """JSON of any kind, if it takes little enough memory. Raises ProtocolError."""
     check_weight(body, sender)
     try:
-        return json.loads(body, object_hook=Pauses().after if len(body) > _JSON_PIECE else None)
+        return json.loads(body, object_hook=json_hook(len(body)))
     except (ValueError, RecursionError):
         raise ProtocolError(f"{sender} sent JSON that can't be read") from None
 
