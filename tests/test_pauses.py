@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 
 from pyoci import request_scope
@@ -9,28 +11,26 @@ from pyoci.errors import ClientLeft
 from pyoci.pauses import COMPUTE_SECONDS, LONG_PAUSE_SECONDS, PAUSE_SECONDS, Pauses
 from pyoci.request_scope import RequestScope
 from pyoci.worker.answers import ServerThread
+from tests.clock import Clock
 
 
-class Clock:
-    """A clock that sleeps advance, each by `late` more seconds than it was asked to."""
+@dataclass
+class LateClock(Clock):
+    """A clock whose sleeps end `late` seconds later than they were asked to."""
 
-    def __init__(self) -> None:
-        self.now, self.late, self.slept = 0.0, 0.0, list[float]()
-
-    def __call__(self) -> float:
-        return self.now
+    late: float = 0.0
 
     def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds + self.late
+        super().sleep(seconds)
+        self.now += self.late
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> LateClock:
+    return LateClock(now=0.0)
 
 
-def test_pauses_have_time_to_compute_between_them(clock: Clock) -> None:
+def test_pauses_have_time_to_compute_between_them(clock: LateClock) -> None:
     pause = Pauses(clock, clock.sleep)
     pause()
     assert clock.slept == []
@@ -41,19 +41,19 @@ def test_pauses_have_time_to_compute_between_them(clock: Clock) -> None:
     assert clock.slept == [PAUSE_SECONDS, PAUSE_SECONDS]
 
 
-def test_pauses_are_longer_while_others_compute(clock: Clock) -> None:
+def test_pauses_are_longer_while_others_compute(clock: LateClock) -> None:
     pause = Pauses(clock, clock.sleep)
     clock.now, clock.late = COMPUTE_SECONDS, 0.001
     pause()
     assert clock.slept == [PAUSE_SECONDS, LONG_PAUSE_SECONDS]
 
 
-def test_the_value_is_unchanged(clock: Clock) -> None:
+def test_the_value_is_unchanged(clock: LateClock) -> None:
     value = {"name": "hello-world"}
     assert Pauses(clock, clock.sleep).after(value) is value
 
 
-def test_the_computation_of_an_ended_request_ends(clock: Clock) -> None:
+def test_the_computation_of_an_ended_request_ends(clock: LateClock) -> None:
     scope = RequestScope(ServerThread())
     request_scope.enter(scope)
     try:
