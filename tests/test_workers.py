@@ -35,32 +35,24 @@ class Item:
 
 
 @pytest.mark.parametrize(
-    ("cores", "memory", "expected"),
+    ("cores", "memory", "live", "expected"),
     [
-        pytest.param(1, 8 * GIB, 3, id="one core"),
-        pytest.param(2, 8 * GIB, 5, id="two cores"),
-        pytest.param(8, 64 * GIB, 17, id="eight cores"),
-        pytest.param(2, 3 * GIB, 3, id="little memory"),
-        pytest.param(2, WORKER_MEMORY - 1, 1, id="less memory than one worker may take"),
+        pytest.param(1, 8 * GIB, True, 3, id="one core"),
+        pytest.param(2, 8 * GIB, True, 5, id="two cores"),
+        pytest.param(8, 64 * GIB, True, 17, id="eight cores"),
+        pytest.param(2, 3 * GIB, True, 3, id="little memory"),
+        pytest.param(2, WORKER_MEMORY - 1, True, 1, id="less memory than one worker may take"),
+        pytest.param(1, 8 * GIB, False, 2, id="one core, no live tests"),
+        pytest.param(2, 8 * GIB, False, 3, id="two cores, no live tests"),
+        pytest.param(8, 64 * GIB, False, 9, id="eight cores, no live tests"),
+        pytest.param(8, 3 * GIB, False, 3, id="little memory, no live tests"),
     ],
 )
-def test_workers_are_more_than_cores_and_fit_into_the_memory(cores: int, memory: int, expected: int) -> None:
-    assert worker_count(cores, memory, live=True) == expected
-
-
-@pytest.mark.parametrize(
-    ("cores", "memory", "expected"),
-    [
-        pytest.param(1, 8 * GIB, 2, id="one core"),
-        pytest.param(2, 8 * GIB, 3, id="two cores"),
-        pytest.param(8, 64 * GIB, 9, id="eight cores"),
-        pytest.param(8, 3 * GIB, 3, id="little memory"),
-    ],
-)
-def test_without_live_tests_there_is_one_worker_more_than_cores(
-    cores: int, memory: int, expected: int
+def test_workers_are_more_than_cores_and_fit_into_the_memory(
+    cores: int, memory: int, live: bool, expected: int
 ) -> None:
-    assert worker_count(cores, memory, live=False) == expected
+    """One more than cores without live tests."""
+    assert worker_count(cores, memory, live=live) == expected
 
 
 @pytest.mark.parametrize(
