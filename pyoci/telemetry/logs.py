@@ -19,7 +19,7 @@ _RANK = {"debug": 10, "info": 20, "warning": 30, "error": 40, "off": 99}
 _USER_INFO = re.compile(r"[^/\s]*@")
 _ENCODED = re.compile(r"%(?:25)*40", re.IGNORECASE)
 _AS_JSON = json.JSONEncoder(ensure_ascii=True, default=repr).encode
-# Of the thread that writes the lines that wait, whatever their streams: several logs write to standard error.
+# Held by the thread that writes all waiting lines. Several logs write to standard error, so they share both.
 _WRITING = threading.Lock()
 _WAITING: deque[tuple[TextIO, str]] = deque()
 _MOST_WAITING = 1000  # lines; beyond them threads wait until theirs are written
