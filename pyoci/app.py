@@ -189,9 +189,10 @@ def _telemetry(settings: Settings, log: Log) -> Telemetry:
         return Telemetry(otlp, threads=settings.threads)
     try:
         directory = ServerDirectory(_MEMORY if os.access(_MEMORY, os.W_OK) else None)
+        prometheus = prometheus_metrics(directory.path, log)
     except OSError as exc:
         raise WrongSettings.of_server(f"PYOCI_METRICS: no directory for them: {exc.strerror}") from exc
-    return Telemetry(otlp, prometheus_metrics(directory.path), threads=settings.threads, kept=directory)
+    return Telemetry(otlp, prometheus, threads=settings.threads, kept=directory)
 
 
 def _transport(

@@ -203,8 +203,8 @@ def exporter(
     return lambda: Otlp(collector, attributes, version, None if chosen else RateLimit())
 
 
-def prometheus_metrics(directory: Path) -> Prometheus:
-    """The metrics of all processes, in files of that directory."""
+def prometheus_metrics(directory: Path, log: Log) -> Prometheus:
+    """The metrics of all processes, in files of that directory. Raises OSError."""
     from pyoci.telemetry.prometheus import Prometheus
 
-    return Prometheus(directory)
+    return Prometheus(directory, log)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,10 +23,14 @@ from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
+from pyoci.telemetry.logs import Log
 from pyoci.telemetry.measures import MEASURES, Kind, Measure
 
 _DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 _TOTALS = ("counter", "histogram")
+_FILES = {Kind.COUNTER: "counter", Kind.LEVEL: "gauge_livesum", Kind.HISTOGRAM: "histogram"}
+_LEAST = 64 * 1024  # bytes of a new file; prometheus_client doubles the size when a file is full
+_LABELS = 32 * 1024  # bytes that a measure with new labels takes, at most
 _ENDED = 0  # no process has this number
 _PATIENCE = 2.0  # seconds that a reader waits while counts of ended workers are added up
 _UNITS = {"s": "_seconds", "By": "_bytes"}
@@ -45,16 +51,21 @@ class _AllProcesses(Collector):
 class Prometheus:
     """Must be created before the server forks. Every process counts, and each can serve the sum.
 
-    If the directory is removed, or a file can't be opened, requests are served as before, and only the counts
-    are lost.
+    If the directory is removed, its file system is full, or a file can't be opened, requests are served as
+    before, and only the counts are lost. Raises OSError if that is so from the start.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path, log: Log | None = None) -> None:
+        self._directory, self._log = directory, log
         self._lock = directory / "lock"
         self._lock.touch()
         self._dead: set[int] = set()
         self._is_lost = False  # whether this process found no directory for its files
+        self._is_reported = False
+        self._guard = threading.Lock()
+        self._process = 0  # the one whose files have the `_reserved` sizes in bytes
+        self._reserved = dict.fromkeys(Kind, _LEAST)
+        self._reserve_all()
         # prometheus_client reads this variable on import, so it is set here first.
         os.environ[_DIRECTORY] = str(directory)
         values.ValueClass = values.MultiProcessValue()
@@ -66,16 +77,17 @@ class Prometheus:
         """Add to a measure of this process."""
         if self._is_lost:
             return
-        key = (measure.name, *values)
         try:
-            add = self._adders.get(key)
-            if add is None:
-                metric = self._metrics[measure.name]
-                child = metric.labels(*values) if values else metric
-                add = self._adders[key] = child.observe if measure.kind is Kind.HISTOGRAM else child.inc
+            if self._process != os.getpid():
+                with self._guard:
+                    self._reserve_all()
+            add = self._adders.get((measure.name, *values)) or self._new_adder(measure, values)
             add(amount)
         except OSError as exc:
             self._is_lost = isinstance(exc, FileNotFoundError)
+            if self._log is not None and not self._is_reported:
+                self._is_reported = True
+                self._log.write("metrics not counted", room="telemetry", level="warning", reason=exc.strerror)
 
     def page(self) -> bytes:
         """The sum of all processes, in Prometheus' text format. Raises OSError, of which TimeoutError is
@@ -111,6 +123,28 @@ class Prometheus:
         metrics.add_url_rule("/metrics", view_func=self._show, provide_automatic_options=False)
         return metrics
 
+    def _new_adder(self, measure: Measure, values: tuple[str, ...]) -> Callable[[float], None]:
+        with self._guard:
+            self._reserve(measure.kind, _LABELS)
+            metric = self._metrics[measure.name]
+            child = metric.labels(*values) if values else metric
+            add: Callable[[float], None] = child.observe if measure.kind is Kind.HISTOGRAM else child.inc
+            self._adders[(measure.name, *values)] = add
+            return add
+
+    def _reserve_all(self) -> None:
+        """Reserve this process's files, before prometheus_client creates them: at the start, and after a
+        fork, when it writes the values of the process that was forked to new ones.
+        """
+        if self._process != os.getpid():
+            for kind in Kind:
+                self._reserve(kind, _LABELS)
+            self._process = os.getpid()
+
+    def _reserve(self, kind: Kind, more: int) -> None:
+        file = self._directory / f"{_FILES[kind]}_{os.getpid()}.db"
+        self._reserved[kind] = _reserve(file, more, self._reserved[kind])
+
     def _show(self) -> Response:
         try:
             answer = Response(self.page(), content_type=CONTENT_TYPE_PLAIN_0_0_4)
@@ -132,7 +166,9 @@ class Prometheus:
             ended.unlink(missing_ok=True)
 
     def _add(self, ended: Path, kind: str) -> None:
-        sums = MmapedDict(str(self._directory / f"{kind}_{_ENDED}.db"))
+        file = self._directory / f"{kind}_{_ENDED}.db"
+        _reserve(file, ended.stat().st_size)
+        sums = MmapedDict(str(file))
         try:
             for key, value, _time, _place in MmapedDict.read_all_values_from_file(str(ended)):
                 sums.write_value(key, sums.read_value(key)[0] + value, 0.0)
@@ -155,6 +191,23 @@ class Prometheus:
 
 def _unavailable(reason: str) -> Response:
     return Response(f"{reason}\n", 503, content_type="text/plain; charset=utf-8")
+
+
+def _reserve(file: Path, more: int, least: int = _LEAST) -> int:
+    """Create a file if there is none, and reserve the disk space of its values and `more` bytes of further
+    ones. Returns the size of the file, which is at least `least`. Raises OSError if the disk is full.
+
+    The file is written through a memory map. If the system finds no space for what is written there, it kills
+    the process (SIGBUS).
+    """
+    with file.open("a+b", buffering=0) as opened:
+        used = int.from_bytes(os.pread(opened.fileno(), 4, 0), sys.byteorder)
+        size = least
+        while size < used + more:
+            size *= 2
+        if hasattr(os, "posix_fallocate"):  # not on macOS
+            os.posix_fallocate(opened.fileno(), 0, size)
+    return size
 
 
 def _has_values(file: Path) -> bool:

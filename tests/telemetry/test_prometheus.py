@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import subprocess
 import sys
@@ -50,6 +51,39 @@ for limit in (3, soft):
     prometheus.record(measures.REQUESTS, 1.0, ("GET", "/", "200", "http", ""))
     prometheus.mark_process_dead(int(sys.argv[2]))
     print(app.test_client().get("/metrics").status_code)
+"""
+# A worker of a server whose directory is on a full file system, which has space again later.
+WITHOUT_SPACE = """
+import os, sys
+from pathlib import Path
+from pyoci.telemetry import measures
+from pyoci.telemetry.logs import Log
+from pyoci.telemetry.prometheus import Prometheus
+folder = Path(sys.argv[1])
+prometheus = Prometheus(folder, Log(stream=sys.stdout))
+filler = os.open(folder / "filler", os.O_CREAT | os.O_WRONLY)
+try:
+    while os.write(filler, bytes(4096)):
+        pass
+except OSError:
+    pass
+def record():
+    prometheus.record(measures.THREADS, 8, ())
+    for number in range(40):
+        prometheus.record(measures.REQUESTS, 1.0, ("GET", f"/{number}", "200", "http", ""))
+worker = os.fork()
+record()
+if not worker:
+    os.ftruncate(filler, 0)
+    record()
+    os._exit(0)
+assert os.waitpid(worker, 0)[1] == 0
+os.ftruncate(filler, 1024 * 1024)
+prometheus.mark_process_dead(worker)
+os.ftruncate(filler, 0)
+prometheus.mark_process_dead(worker)
+record()
+print(prometheus.page().decode())
 """
 # A worker's life: so many requests, of a second each.
 WORKER = """
@@ -162,6 +196,44 @@ def test_a_process_without_free_descriptors(prometheus: Prometheus, tmp_path: Pa
     assert process.stdout.split() == ["200", "503", "200"]
     assert values(prometheus)["http_server_request_duration_seconds_count"] == 3
     assert not list(tmp_path.glob(f"*_{ended}.db"))
+
+
+def test_a_full_file_system(tmp_path: Path) -> None:
+    """Nothing is killed by a write to a page of memory for which there is no space. The log says once that
+    metrics aren't counted; later they are. The counts of a worker that ends are added up when there is space.
+    """
+    mount = f'mount -t tmpfs -o size=1m none "{tmp_path}"'
+    if subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True).returncode:
+        pytest.skip("this user may not mount a file system")
+    mounted = ("unshare", "-rm", "sh", "-c", f'{mount} && exec "$@"', "sh")
+    process = subprocess.run(
+        [*mounted, sys.executable, "-c", WITHOUT_SPACE, str(tmp_path)],
+        cwd=CHECKOUT,
+        timeout=60,
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr
+    lines = [line for line in process.stdout.splitlines() if line.startswith("{")]
+    assert len(lines) == 2  # one of each process
+    assert all("metrics not counted" in line and "No space left on device" in line for line in lines)
+    counts = [line for line in process.stdout.splitlines() if "request_duration_seconds_count{" in line]
+    assert sum(float(line.split()[-1]) for line in counts) > 40
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system can't reserve disk space")
+def test_disk_space_is_reserved(prometheus: Prometheus, tmp_path: Path) -> None:
+    """Each file has the disk space of its whole size before it is written, also when it has grown, and when
+    the counts of an ended process were added to those of others.
+    """
+    for number in range(40):
+        prometheus.record(measures.REQUESTS, 1.0, ("GET", f"/{number}", "200", "http", ""))
+    for _ in range(2):
+        prometheus.mark_process_dead(worker(tmp_path, 3))
+    files = [file.stat() for file in tmp_path.glob("*.db")]
+    assert len(files) == 5
+    assert max(file.st_size for file in files) > 64 * 1024
+    assert all(file.st_blocks * 512 >= file.st_size for file in files)
 
 
 def test_one_that_has_counted_nothing(prometheus: Prometheus) -> None:
