@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from errno import EROFS, EXDEV
+from errno import EACCES, EPERM, EROFS, EXDEV
 from pathlib import Path
 from typing import BinaryIO
 
@@ -55,10 +55,16 @@ class Blobs:
         blob = self.find(folder, digest)
         if blob is None or self._disk.clock() - blob.modified < RENEW_AFTER:
             return blob
-        with folder.lock():
-            blob = self.find(folder, digest)
-            if blob is not None:
-                self._renew(blob.path)
+        try:
+            with folder.lock():
+                blob = self.find(folder, digest)
+                if blob is not None:
+                    self._disk.touch(blob.path)
+        except FileNotFoundError:  # an operator has removed the repository
+            return None
+        except OSError as error:
+            if error.errno not in {EROFS, EACCES, EPERM}:  # in a read-only directory nothing is collected
+                raise
         return blob
 
     def store(self, folder: RepositoryFolder, staged: Path, digest: Digest) -> None:
@@ -108,23 +114,17 @@ class Blobs:
         """Remove a blob; False if there is none. Raises Busy."""
         if self.find(folder, digest) is None:
             return False
-        with folder.lock():
-            self._disk.remove(folder.blob(digest))
+        try:
+            with folder.lock():
+                self._disk.remove(folder.blob(digest))
+        except FileNotFoundError:  # an operator has removed the repository
+            return False
         return True
 
     def _rename(self, folder: RepositoryFolder, staged: Path, target: Path) -> None:
         with folder.lock():
             self._disk.touch(staged)
             self._disk.replace(staged, target)
-
-    def _renew(self, path: Path) -> None:
-        try:
-            self._disk.touch(path)
-        except PermissionError:  # in a read-only directory nothing is collected
-            pass
-        except OSError as error:
-            if error.errno != EROFS:
-                raise
 
 
 @dataclass(slots=True)

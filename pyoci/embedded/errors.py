@@ -64,6 +64,9 @@ def refusal_of(error: OSError | Damaged | Busy) -> Refusal:
         return Refusal("UNAVAILABLE", message, headers={"Retry-After": "1"})
     if isinstance(error, Damaged):
         return Refusal("UNKNOWN", f"{error}; the embedded registry's directory needs repair")
+    if error.errno == errno.ENOENT:
+        message = "the repository's folder was removed while the request was served; try again"
+        return Refusal("UNAVAILABLE", message, headers={"Retry-After": "1"})
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         return Refusal("UNKNOWN", "the embedded registry's disk is full; nothing was stored", status=507)
     return Refusal(

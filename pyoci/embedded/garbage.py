@@ -94,6 +94,8 @@ class _Collection:
             with folder.lock():
                 return self._collect_locked(folder)
         except (Damaged, Refusal, Busy, OSError) as error:
+            if not folder.path.exists():  # an operator has removed it
+                return Collected()
             reason = "it is busy" if isinstance(error, Busy) else str(error)
             return Collected(problems=(f"{folder.name}: {reason}",))
 

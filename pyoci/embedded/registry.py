@@ -112,13 +112,17 @@ class Manifests:
         there is none; Busy.
         """
         entry = self.entry(folder, reference)
-        with folder.lock():
-            if isinstance(reference, Tag):
-                self._renew_tagged(folder, self.index(folder), reference.value)
-                self.update_index(folder, lambda index: index.without_tag(reference.value))
-            else:
-                removed = frozenset({str(entry.digest)})
-                self.update_index(folder, lambda index: index.without_manifests(removed))
+        try:
+            with folder.lock():
+                index = self.index(folder)
+                if isinstance(reference, Tag):
+                    self._renew_tagged(folder, index, reference.value)
+                    self.update_index(folder, lambda index: index.without_tag(reference.value))
+                else:
+                    removed = frozenset({str(entry.digest)})
+                    self.update_index(folder, lambda index: index.without_manifests(removed))
+        except FileNotFoundError as error:  # an operator has removed the repository
+            raise _unknown(folder, reference) from error
         return entry.digest
 
     def update_index(

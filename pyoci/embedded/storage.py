@@ -71,7 +71,9 @@ class RepositoryFolder:
         return self.blobs / digest.algorithm / digest.hex
 
     def lock(self) -> AbstractContextManager[None]:
-        """Keep other writers out. The folder must exist. Raises Busy after the limit."""
+        """Keep other writers out. Raises Busy after the limit, and FileNotFoundError if there is no such
+        folder.
+        """
         return locked(self.path / "_lock", self.lock_limit)
 
 

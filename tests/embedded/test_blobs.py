@@ -5,7 +5,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import BinaryIO
 
 import pytest
@@ -257,3 +257,22 @@ def test_read_only_disk_serves_blobs(
     clock.pass_hours(2)
     steps.trouble["touch"] = OSError(number, "no")
     assert pushed.http.head(URL).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(errno.EROFS, 200), (errno.EACCES, 200), (errno.EPERM, 200), (errno.EIO, 500)]
+)
+def test_read_only_disk_without_locks(
+    pushed: Wire, clock: Clock, directory: Path, disk: Disk, number: int, status: int
+) -> None:
+    """The same where the lock's file can't be opened for writing."""
+
+    class ReadOnly(PosixPath):
+        def __fspath__(self) -> str:
+            if self.name == "_lock":
+                raise OSError(number, "no")
+            return super().__fspath__()
+
+    clock.pass_hours(2)
+    app = create_registry_app(ReadOnly(directory), htpasswd=None, local_only=False, disk=disk)
+    assert app.test_client().head(URL).status_code == status

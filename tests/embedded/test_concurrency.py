@@ -1,22 +1,26 @@
 """Several writers at once, in one process and in several, lose nothing."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PosixPath
 
+import pytest
 from flask import Flask
 
 from pyoci.embedded import create_registry_app, gc
-from pyoci.embedded.storage import locked
+from pyoci.embedded.storage import Disk, locked
 from tests.embedded.builders import Wire, code_of, digest_of, make_image_index, make_manifest
+from tests.embedded.conftest import Clock
 
 CHECKOUT = Path(__file__).parents[2]
 NAME = "acme/hello"
+MANIFEST = make_manifest(b"{}")
 
 
 def test_processes_that_push_to_one_repository_lose_nothing(directory: Path) -> None:
@@ -94,3 +98,45 @@ def test_a_busy_repository_answers_503(directory: Path) -> None:
         assert wire.tags(NAME) == ["1.0"]
     assert (response.status_code, code_of(response)) == (503, "UNAVAILABLE")
     assert response.headers["Retry-After"] == "1"
+
+
+class Removed(PosixPath):
+    """A registry's directory; an operator removes a repository's folder when a request locks it."""
+
+    def __fspath__(self) -> str:
+        path = super().__fspath__()
+        if self.name == "_lock":
+            shutil.rmtree(os.path.dirname(path), ignore_errors=True)
+        return path
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "answer"),
+    [
+        ("HEAD", f"/v2/{NAME}/blobs/{digest_of(b'{}')}", (404, "BLOB_UNKNOWN")),
+        ("DELETE", f"/v2/{NAME}/blobs/{digest_of(b'{}')}", (404, "BLOB_UNKNOWN")),
+        ("DELETE", f"/v2/{NAME}/manifests/1.0", (404, "MANIFEST_UNKNOWN")),
+        ("DELETE", f"/v2/{NAME}/manifests/{digest_of(MANIFEST)}", (404, "MANIFEST_UNKNOWN")),
+        ("PUT", f"/v2/{NAME}/manifests/2.0", (503, "UNAVAILABLE")),
+        ("POST", f"/v2/{NAME}/blobs/uploads/?digest={digest_of(MANIFEST)}", (503, "UNAVAILABLE")),
+        ("POST", f"/v2/b/c/blobs/uploads/?from={NAME}&mount={digest_of(b'{}')}", (202, "")),
+    ],
+)
+def test_a_repository_is_removed(
+    wire: Wire, directory: Path, disk: Disk, clock: Clock, method: str, url: str, answer: tuple[int, str]
+) -> None:
+    """What is asked for isn't there any more. A client may try again to write."""
+    wire.push_blob(NAME, b"{}")
+    wire.push(NAME, "1.0", MANIFEST)
+    clock.pass_hours(2)
+    app = create_registry_app(Removed(directory), htpasswd=None, local_only=False, disk=disk)
+    response = app.test_client().open(url, method=method, data=MANIFEST)
+    status, code = answer
+    assert response.status_code == status
+    assert method == "HEAD" or not code or code_of(response) == code
+
+
+def test_garbage_of_a_repository_that_is_removed(wire: Wire, directory: Path) -> None:
+    """There is none, and that isn't a problem."""
+    wire.push_blob(NAME, b"{}")
+    assert gc(Removed(directory)).problems == ()
