@@ -122,7 +122,7 @@ def size(count: int | None) -> str:
     value, unit = float(count), 0
     while value >= 999.5 and unit < len(_UNITS) - 1:
         value, unit = value / 1000, unit + 1
-    return f"{count} bytes" if unit == 0 else f"{value:.3g} {_UNITS[unit]}"
+    return counted(count, "byte") if unit == 0 else f"{value:.3g} {_UNITS[unit]}"
 
 
 def day(moment: datetime | None) -> str:

@@ -192,7 +192,7 @@ def _catalogue(examination: Examination) -> Found:
     inside = sum(name.startswith(prefix) for name in names)
     return (
         "good",
-        f"{len(names)} repositories, {inside} of this namespace",
+        f"repositories: {len(names)}, of this namespace: {inside}",
         "The index lists its projects.",
     )
 

@@ -264,7 +264,7 @@ class _Project:
         found = patiently(lambda: self._remote.session().blob_size(self._repository, digest))
         if found is None:
             return _LOST
-        return "" if size in {None, found} else f"the registry has {found} bytes; expected {size}"
+        return "" if size in {None, found} else f"its size in the registry is {found}; expected {size}"
 
     def _read_blob(self, digest: Digest, size: int | None) -> str:
         try:

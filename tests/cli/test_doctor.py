@@ -46,6 +46,8 @@ def test_a_registry_is_examined_without_writing(run: Run, server: str, tmp_path:
     assert list(outcomes(done.document)) == READING
     assert all(each["answer"] and each["meaning"] for each in done.document["findings"])
     assert "bad" not in outcomes(done.document).values()
+    answers = {each["check"]: each["answer"] for each in done.document["findings"]}
+    assert re.fullmatch(r"repositories: \d+, of this namespace: \d+", answers["catalogue"])
     assert {path for path in (tmp_path / "registry").rglob("*") if path.is_file()} == before
 
 

@@ -1,0 +1,16 @@
+"""What the command prints for people."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyoci.cli.output import size
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [(None, ""), (0, "0 bytes"), (1, "1 byte"), (999, "999 bytes"), (1500, "1.5 kB")],
+)
+def test_sizes(count: int | None, shown: str) -> None:
+    """With three digits, and in the singular where it is due."""
+    assert size(count) == shown
