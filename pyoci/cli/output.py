@@ -32,8 +32,12 @@ class Output:
 
     def audited(self, action: str, index: Index, project: str, file: str = "", **facts: Any) -> None:
         """Write a change, or its failure, to the file of --audit."""
+        self.audited_at(index.address, action, project, file, **facts)
+
+    def audited_at(self, address: str, action: str, project: str, file: str = "", **facts: Any) -> None:
+        """The same for an address, or for the directory of the embedded registry."""
         if self._audit is not None:
-            self._audit.write(action, index.address, project, file, **facts)
+            self._audit.write(action, address, project, file, **facts)
 
     def auditing(self, index: Index) -> Audit:
         """`audited` for operations that write to `index` in several threads."""

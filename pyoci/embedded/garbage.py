@@ -6,7 +6,7 @@ that were just uploaded, or that the registry has just confirmed: both are newer
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +18,9 @@ from pyoci.errors import InvalidRequest
 from pyoci.oci.references import Digest
 
 _RECENT = 3600.0  # seconds
+
+# Called with the repository, `manifest` or `blob`, and the digest.
+Removed = Callable[[str, str, str], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,16 +48,18 @@ def gc(
     *,
     disk: Disk | None = None,
     lock_limit: float = LOCK_LIMIT,
+    removed: Removed = lambda repository, kind, digest: None,
 ) -> Collected:
     """Collect the garbage of every repository below `directory`, while other processes read and write.
 
-    What can't be read is skipped and reported. Unfinished uploads expire by their own limit.
+    What can't be read is skipped and reported. Unfinished uploads expire by their own limit. `removed` is
+    called for each manifest and blob that was removed.
     """
     collected = Collected()
     if directory.is_dir():
         disk = disk or Disk()
         registry = EmbeddedRegistry.open(directory, disk=disk, lock_limit=lock_limit)
-        collection = _Collection(registry, disk)
+        collection = _Collection(registry, disk, removed)
         try:
             folders = list(registry.layout.folders())
         except OSError as error:
@@ -85,9 +90,10 @@ def _remove_expired_uploads(registry: EmbeddedRegistry) -> Collected:
 class _Collection:
     """One run over the repositories."""
 
-    def __init__(self, registry: EmbeddedRegistry, disk: Disk) -> None:
+    def __init__(self, registry: EmbeddedRegistry, disk: Disk, removed: Removed) -> None:
         self._manifests = registry.manifests
         self._disk = disk
+        self._removed = removed
 
     def collect(self, folder: RepositoryFolder) -> Collected:
         try:
@@ -109,6 +115,8 @@ class _Collection:
         removed = frozenset(manifests) - kept
         if removed:
             self._manifests.update_index(folder, lambda index: index.without_manifests(removed))
+            for digest in sorted(removed):
+                self._removed(folder.name, "manifest", digest)
         needed = {str(child.digest) for digest in kept for child in manifests[digest].children}
         swept = self._sweep_blobs(folder, needed | kept) + self._sweep_temporary_files(folder)
         return replace(swept, manifests=len(removed))
@@ -125,6 +133,7 @@ class _Collection:
             if _is_garbage(path, needed) and not self._is_recent(path):
                 size = path.stat().st_size
                 self._disk.remove(path)
+                self._removed(folder.name, "blob", f"{path.parent.name}:{path.name}")
                 blobs, freed = blobs + 1, freed + size
         return Collected(blobs=blobs, freed=freed)
 

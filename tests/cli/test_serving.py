@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -46,19 +47,28 @@ def test_wrong_settings_stop_every_verb(tmp_path: Path, verb: str) -> None:
 
 
 def test_gc_removes_what_nothing_refers_to(tmp_path: Path) -> None:
-    """Never anything younger than an hour."""
+    """Never anything younger than an hour. --audit has a line for what was removed."""
     registry = TestRegistry(tmp_path / "pyoci-data")
     old, young = registry.put_blob(b"old"), registry.put_blob(b"young")
-    registry.put("1.0", {"mediaType": "application/vnd.oci.image.index.v1+json", "manifests": []})
-    (blob,) = (tmp_path / "pyoci-data").rglob(old.hex)
+    document = {"mediaType": "application/vnd.oci.image.index.v1+json", "manifests": []}
+    lone = registry.put("1.0", document | {"annotations": {"replaced": "yes"}}).digest
+    registry.put("1.0", document)
     hours_ago = time.time() - 7200
-    os.utime(blob, (hours_ago, hours_ago))
-    done = run("gc", cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (
-        0,
-        "removed 0 manifests, 1 blob, 0 unfinished uploads: 3 bytes\n",
-    )
+    for each in (old, lone):
+        (blob,) = (tmp_path / "pyoci-data").rglob(each.hex)
+        os.utime(blob, (hours_ago, hours_ago))
+    done = run("gc", "--audit", "audit.jsonl", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.startswith("removed 1 manifest, 2 blobs, 0 unfinished uploads: ")
     assert list((tmp_path / "pyoci-data").rglob(young.hex))
+    lines = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
+    assert {(line["kind"], line["digest"]) for line in lines} == {
+        ("blob", str(old)),
+        ("blob", str(lone)),
+        ("manifest", str(lone)),
+    }
+    expected = {"action": "gc", "index": "pyoci-data", "repository": "acme/hello_world", "result": "done"}
+    assert all(line.items() >= expected.items() for line in lines)
 
 
 def test_gc_of_nothing_says_so(tmp_path: Path) -> None:

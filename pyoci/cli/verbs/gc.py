@@ -13,7 +13,7 @@ from pyoci.config import Settings, WrongSettings
 from pyoci.embedded import gc
 
 
-@verb(examples=("pyoci gc", "pyoci gc /srv/pyoci-data"))
+@verb(examples=("pyoci gc", "pyoci gc /srv/pyoci-data"), changes=True)
 @click.argument("directory", required=False, type=click.Path(path_type=Path))
 def command(output: Output, directory: Path | None) -> int:
     """Remove unreferenced data from the embedded registry.
@@ -24,7 +24,11 @@ def command(output: Output, directory: Path | None) -> int:
     directory = directory or settings.embedded or Path(DIRECTORY)
     if not directory.is_dir():
         raise WrongSettings(f"there is no directory {directory}; expected that of the embedded registry")
-    done = gc(directory)
+
+    def removed(repository: str, kind: str, digest: str) -> None:
+        output.audited_at(str(directory), "gc", "", repository=repository, kind=kind, digest=digest)
+
+    done = gc(directory, removed=removed)
     counts = (
         counted(done.manifests, "manifest"),
         counted(done.blobs, "blob"),
