@@ -41,6 +41,11 @@ class Admission:
             self._give_up(owner, turn)
             raise
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the next request would have to wait."""
+        return self._free == 0
+
     def leave(self) -> None:
         """Admit the next request. For each call of `enter` that has returned."""
         with self._guard:

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,8 +33,8 @@ _DENIED = b'{"errors": [{"code": "DENIED", "message": "you may not write here"}]
 _PATIENCE = 60.0  # seconds
 
 
-def make_index(version: int) -> bytes:
-    """An image index of nearly 4 MiB, the most that is read of one."""
+def make_index(version: int, files: int = FILES) -> bytes:
+    """An image index; nearly 4 MiB with FILES files, the most that is read of one."""
     entries = [
         {
             "mediaType": IMAGE_MANIFEST,
@@ -43,7 +43,7 @@ def make_index(version: int) -> bytes:
             "platform": {"architecture": f"cp3-none-l{number}.whl", "os": "any"},
             "annotations": {SHA256: f"{version:032x}{number:032x}"},
         }
-        for number in range(FILES)
+        for number in range(files)
     ]
     document = {
         "schemaVersion": 2,
@@ -55,25 +55,30 @@ def make_index(version: int) -> bytes:
 
 
 class LargeRegistry:
-    """Every repository has eleven versions of 11,500 files each."""
+    """Every repository has so many versions of so many files each. `during` is called with the path of each
+    request for a document after the first byte of its answer.
+    """
 
-    def __init__(self) -> None:
-        self._documents = {f"{version}.0": make_index(version) for version in range(1, VERSIONS + 1)}
+    def __init__(
+        self, versions: int = VERSIONS, files: int = FILES, during: Callable[[str], object] = lambda _: None
+    ) -> None:
+        self._during = during
+        self._documents = {f"{number}.0": make_index(number, files) for number in range(1, versions + 1)}
         assert max(map(len, self._documents.values())) < 4 * 1024 * 1024
         self._tags = json.dumps({"tags": list(self._documents)}).encode()
         self._documents |= {
             f"sha256:{hashlib.sha256(body).hexdigest()}": body for body in self._documents.values()
         }
 
-    def __call__(self, environ: Any, start_response: Any) -> list[bytes]:
-        reference = environ["PATH_INFO"].rpartition("/")[2]
-        body = self._documents.get(reference)
-        if body is None:
-            kind, body = "application/json", self._tags
-        else:
-            kind = IMAGE_INDEX
+    def __call__(self, environ: Any, start_response: Any) -> Iterator[bytes]:
+        path = environ["PATH_INFO"]
+        body = self._documents.get(path.rpartition("/")[2])
+        kind, body = (IMAGE_INDEX, body) if body is not None else ("application/json", self._tags)
         start_response("200 OK", [("Content-Type", kind), ("Content-Length", str(len(body)))])
-        return [body]
+        yield body[:1]
+        if kind == IMAGE_INDEX:
+            self._during(path)
+        yield body[1:]
 
 
 @dataclass
@@ -197,14 +202,14 @@ class HostileRegistry:
     """
 
     def __init__(self) -> None:
-        self._registries: dict[str, Callable[[Any, Any], list[bytes]]] = {
+        self._registries: dict[str, Callable[[Any, Any], Iterable[bytes]]] = {
             "large": LargeRegistry(),
             "children": ChildrenRegistry(_MANIFESTS, before=lambda: time.sleep(_MANIFEST_SECONDS)),
             "slow": SlowRegistry(),
         }
         self._index = HostilePackageIndex()
 
-    def __call__(self, environ: Any, start_response: Any) -> list[bytes]:
+    def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         if path.startswith("/simple/"):
             return self._index(environ, start_response)

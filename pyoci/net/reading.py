@@ -118,16 +118,17 @@ def whole_answer(call: Call, response: Received, limit: int, grow: Callable[[], 
     """The answer with its whole body. Raises AnswerTooLong if that has more than `limit` bytes. `grow` is
     called before a body is read that announces more, and returns the limit for it.
     """
+    announced = response.raw.length_remaining or 0  # 0 for an answer to HEAD, and for 304
     try:
-        if grow is not None and (content_length(response.headers) or 0) > limit:
+        if grow is not None and announced > limit:
             limit = grow()
         if is_encoded(response) and call.method != "HEAD" and "Accept-Encoding" not in call.headers:
             raise ProtocolError(f"{call.label} sent a compressed answer without being asked to")
-        body = whole(response, limit + 1)
+        body = whole(response, limit + 1) if announced <= limit else b""
     finally:
         # If the body was read completely, the connection is back in the pool; otherwise this closes it.
         response.close()
-    if len(body) > limit:
+    if max(len(body), announced) > limit:
         raise AnswerTooLong(f"{call.label} sent more than {limit} bytes where a document was expected")
     return Answer(response.status, response.headers, body)
 

@@ -176,7 +176,9 @@ class StoredProject:
             self.events.count("limited", "over the cap")
             self.events.warning("store", "over the cap", **facts, left_out=len(asked) - CHILDREN)
         read = list(wanted.values())
-        hashes = side_by_side(self, self._child_hash, read)
+        # The first one comes before the rest: a slow registry holds one thread then instead of many.
+        hashes = [self._child_hash(entry) for entry in read[:1]]
+        hashes += side_by_side(self, self._child_hash, read[1:])
         self.child_hashes.update(
             (entry.descriptor.digest, sha256) for entry, sha256 in zip(read, hashes, strict=True)
         )
@@ -344,9 +346,14 @@ def side_by_side(
 ) -> list[_Result]:
     """Work on all items in parallel, in as many threads as suit the registry. Returns the results in the
     order of the items. The first failure ends the work.
+
+    While other requests read large documents, the first item comes before the rest: if it is large, this
+    request waits with one thread and one connection instead of one for each item.
     """
     late = f"{project.repository} has not given its versions in time"
-    return in_threads(project.session.concurrency, work, items, project.seconds_left, late)
+    first = [work(item) for item in items[: project.read_limit.would_wait]]
+    rest = items[len(first) :]
+    return first + in_threads(project.session.concurrency, work, rest, project.seconds_left, late)
 
 
 def _is_about_one_document(refusal: errors.RegistryError) -> bool:

@@ -40,6 +40,10 @@ class LargeReads:
         """Admit the next request. For each call of `enter` that has returned."""
         self._by_listed[registry.listed].leave()
 
+    def is_full(self, registry: Registry) -> bool:
+        """Whether a request to this registry would have to wait."""
+        return self._by_listed[registry.listed].is_full
+
 
 class ReadLimit:
     """How many bytes of documents one request may still read: a hostile registry could send any number.
@@ -53,12 +57,14 @@ class ReadLimit:
         enter: Callable[[], None] = lambda: None,
         leave: Callable[[], None] = lambda: None,
         refused: Callable[[], None] = lambda: None,
+        is_full: Callable[[], bool] = lambda: False,
         size: int = _TOTAL,
     ) -> None:
         """`enter` waits until the request may read large documents, and raises TimeoutError after some time;
-        `leave` ends that. `refused` is called once if `enter` has raised TimeoutError.
+        `leave` ends that; `is_full` says whether `enter` would wait. `refused` is called once if `enter` has
+        raised TimeoutError.
         """
-        self._enter, self._leave, self._refused = enter, leave, refused
+        self._enter, self._leave, self._refused, self._is_full = enter, leave, refused, is_full
         self._left, self._small = size, _SMALL_TOGETHER
         self._guard = threading.Lock()
         self._one_at_a_time = threading.RLock()
@@ -75,7 +81,17 @@ class ReadLimit:
         wait_seconds: float = _WAIT_SECONDS,
     ) -> ReadLimit:
         """The limit of a request to `registry`."""
-        return cls(lambda: reads.enter(registry, wait_seconds), lambda: reads.leave(registry), refused)
+        return cls(
+            lambda: reads.enter(registry, wait_seconds),
+            lambda: reads.leave(registry),
+            refused,
+            lambda: reads.is_full(registry),
+        )
+
+    @property
+    def would_wait(self) -> bool:
+        """Whether the request would have to wait for others if the next document were large."""
+        return not self._has_entered and self._is_full()
 
     def take(self, size: int) -> None:
         """Count `size` bytes as read. Raises ProtocolError if the request has read too many, and Busy if

@@ -6,7 +6,7 @@ import gzip
 
 import pytest
 
-from pyoci.errors import ProtocolError
+from pyoci.errors import AnswerTooLong, ProtocolError
 from pyoci.net.messages import Answer
 from pyoci.net.reading import PieceSize, decoded
 from tests.clock import Clock
@@ -59,6 +59,20 @@ def test_call_that_accepts_gzip_gets_it(make_transport: MakeTransport) -> None:
         found = make_transport().document(make_call(server, headers={"Accept-Encoding": "gzip"}))
     assert found.body == PACKED
     assert decoded(found, 10_000, "it") == (TEXT, PACKED)
+
+
+def test_a_body_that_announces_too_much_is_not_read(make_transport: MakeTransport) -> None:
+    """The rest of it may never arrive."""
+    with Server(always(answer(b"x", length=1001))) as server, pytest.raises(AnswerTooLong, match="more than"):
+        make_transport().document(make_call(server), limit=1000)
+
+
+@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 304)])
+def test_a_size_without_a_body_is_no_body(make_transport: MakeTransport, method: str, status: int) -> None:
+    """The answer says how large the document is, which it doesn't send."""
+    with Server(always(answer(b"", f"{status} as it is", length=1001))) as server:
+        found = make_transport().document(make_call(server, method=method), limit=1000, grow=pytest.fail)
+    assert (found.status, found.body) == (status, b"")
 
 
 MIB = 1024 * 1024

@@ -145,6 +145,18 @@ def test_a_request_has_a_limit() -> None:
         limit.take(1)
 
 
+def test_whether_a_request_would_wait(requests: Requests) -> None:
+    """It doesn't once it is admitted itself."""
+    first, second = requests.limit(), requests.limit(OTHER)
+    assert not second.would_wait
+    with first.building():
+        with first.large():
+            pass
+        assert (first.would_wait, second.would_wait) == (False, True)
+        assert not requests.limit(UNLISTED).would_wait
+    assert not second.would_wait
+
+
 def test_a_refusal_is_reported_once(requests: Requests) -> None:
     """All threads of the request end with the first refusal."""
     refusals: list[None] = []
