@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import urlsplit
@@ -137,6 +138,29 @@ class FileSource:
 def wrong_bytes(wanted: Wanted) -> ProtocolError:
     """The error for bytes that aren't those of the file on upstream's page."""
     return ProtocolError(f"{NAME} sent bytes of {wanted.filename} that don't match upstream's page")
+
+
+def verified(pieces: Iterable[bytes], wanted: Wanted, size: int) -> Iterator[bytes]:
+    """The pieces. The last one is yielded after all of them have been verified."""
+    seen, count = hashlib.sha256(), 0
+    for piece in pieces:
+        seen.update(piece)
+        count += len(piece)
+        if count >= size:
+            if count > size or seen.hexdigest() != wanted.sha256:
+                raise wrong_bytes(wanted)
+            yield piece
+            return
+        yield piece
+    if count < size:
+        raise broken_off(wanted)
+    if seen.hexdigest() != wanted.sha256:
+        raise wrong_bytes(wanted)
+
+
+def broken_off(wanted: Wanted) -> Unavailable:
+    """The error for a file whose last bytes didn't arrive."""
+    return Unavailable(f"the download of {wanted.filename} from upstream broke off; try again")
 
 
 def _refused() -> ProtocolError:

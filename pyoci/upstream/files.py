@@ -11,7 +11,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -30,23 +30,29 @@ from pyoci.errors import (
     Unreachable,
 )
 from pyoci.events import Events
-from pyoci.net.messages import READ_PIECE
 from pyoci.net.transport import Transport
 from pyoci.request_scope import concern, result_of
 from pyoci.simple_api.model import File
 from pyoci.upstream.address import FileHosts, UpstreamAddress
+from pyoci.upstream.arrivals import PAUSE, Arrivals
 from pyoci.upstream.copies import Copies, CopiesFirst
-from pyoci.upstream.file_source import NAME, REDIRECTS, Body, FileSource, Wanted, wrong_bytes
-from pyoci.upstream.folder import Folder, is_arriving
+from pyoci.upstream.file_source import (
+    NAME,
+    REDIRECTS,
+    Body,
+    FileSource,
+    Wanted,
+    broken_off,
+    verified,
+    wrong_bytes,
+)
+from pyoci.upstream.folder import DamagedCopy, Folder
 from pyoci.upstream.parts import VerifiedParts
 from pyoci.upstream.provenance import ProvenanceCache
 
 DOWNLOADS = 16  # at once in one process
 _TURN = 10.0  # seconds that a request waits until one of them has ended; uv asks for 50 files at once
 _ATTEMPTS = 3  # to get a file whose download fails for other requests
-_PAUSE = 0.02  # seconds between two looks at a file that arrives
-_STALL = 90.0  # seconds without a byte after which a reader gives up; the download itself gives up earlier
-_COMPLETE = 300.0  # seconds that a caller waits for a whole file
 _WITHOUT_FOLDER = 60.0  # seconds for which files aren't kept after the folder couldn't be written
 
 
@@ -123,7 +129,7 @@ class _Downloads:
         while not self._slots.acquire(blocking=False):
             if self._clock() > deadline:
                 raise Unavailable("too many files of upstream are being downloaded; try again later")
-            self._sleep(_PAUSE)
+            self._sleep(PAUSE)
 
     def _download(self, wanted: Wanted, writer: FileIO, begun: Future[None]) -> None:
         try:
@@ -141,7 +147,7 @@ class _Downloads:
                 self._disk_failed(exc)
             self._folder.abandon(wanted.sha256, writer)  # before its caller learns of it, and tries again
             if not begun.done():
-                begun.set_exception(exc.bare() if isinstance(exc, PyOCIError) else _broken_off(wanted))
+                begun.set_exception(exc.bare() if isinstance(exc, PyOCIError) else broken_off(wanted))
         finally:
             self._folder.abandon(wanted.sha256, writer)
             self._slots.release()
@@ -192,6 +198,7 @@ class UpstreamFiles:
             FileSource(address, transport, hosts), copies, self._events, offline=offline
         )
         self._folder, self._parts = folder, VerifiedParts(folder)
+        self._arrivals = Arrivals(folder, sleep, clock)
         self.provenances = ProvenanceCache(
             self.provenance, backend or MemoryBackend(), copies, offline=offline, events=self._events
         )
@@ -199,7 +206,7 @@ class UpstreamFiles:
         self._downloads = _Downloads(
             self._source, folder, self._events, seconds, self._do_without_folder, sleep, clock
         )
-        self._sleep, self._clock, self._without_folder_until = sleep, clock, 0.0
+        self._clock, self._without_folder_until = clock, 0.0
 
     def sized(self, wanted: Wanted) -> Wanted:
         """The file with its size. If the page doesn't say it, the file is downloaded."""
@@ -212,7 +219,7 @@ class UpstreamFiles:
             if body.size is None:
                 raise ProtocolError(f"{NAME} doesn't say how long {wanted.filename} is")
             return replace(wanted, size=body.size)
-        with self._complete(wanted, file) as kept:
+        with self._arrivals.complete(wanted, file) as kept:
             return replace(wanted, size=os.fstat(kept.fileno()).st_size)
 
     def open(self, wanted: Wanted, span: range | None = None) -> Download:
@@ -222,11 +229,7 @@ class UpstreamFiles:
         file = self._opened(wanted) if size <= self._folder.size else None
         if file is None:
             return Download(wanted, size, None, self._offered(wanted, self._straight(wanted, size)))
-        if span is None:
-            pieces = self._verified(wanted, size, file)
-        else:
-            file = self._complete(wanted, file)
-            pieces = self._parts.read(wanted, file, span)
+        pieces = self._from_folder(wanted, size, span, file)
         return Download(wanted, size, span, self._offered(wanted, pieces), file)
 
     def whole(self, wanted: Wanted) -> BinaryIO:
@@ -235,7 +238,7 @@ class UpstreamFiles:
         size = wanted.size or 0
         kept = self._opened(wanted) if size <= self._folder.size else None
         if kept is not None:
-            return self._complete(wanted, kept)
+            return self._arrivals.complete(wanted, kept)
         with ExitStack() as opened:
             file = opened.enter_context(tempfile.TemporaryFile())
             for piece in self._straight(wanted, size):
@@ -259,7 +262,7 @@ class UpstreamFiles:
         download raises before its first byte.
         """
         for _ in range(_ATTEMPTS):
-            kept = self._kept(wanted)
+            kept = self._arrivals.kept(wanted)
             if kept is not None or self._clock() < self._without_folder_until:
                 return kept
             concern(self._source.host(wanted))
@@ -270,13 +273,13 @@ class UpstreamFiles:
                 return None
             if writer is not None:
                 return self._started(wanted, reader, writer)
-            if self._has_begun(reader):
+            if self._arrivals.has_begun(reader):
                 return reader
             reader.close()  # the download has failed for others, and is tried again
         raise Unavailable(f"{wanted.filename} could not be fetched for other requests; try again later")
 
     def _started(self, wanted: Wanted, reader: FileIO, writer: FileIO) -> FileIO:
-        kept = self._kept(wanted)
+        kept = self._arrivals.kept(wanted)
         if kept is not None:  # it was committed in this moment
             reader.close()
             self._folder.abandon(wanted.sha256, writer)
@@ -288,101 +291,36 @@ class UpstreamFiles:
             raise
         return reader
 
-    def _has_begun(self, reader: FileIO) -> bool:
-        """Wait for the first byte of a file that is downloaded for another request. False if it doesn't come,
-        so that this request gets an answer of its own, and not one that breaks off.
+    def _from_folder(self, wanted: Wanted, size: int, span: range | None, file: FileIO) -> Iterator[bytes]:
+        """The bytes of a file in the folder. If the disk has changed it, it is fetched again, unless the
+        first bytes were passed on already.
         """
-        deadline = self._clock() + _STALL
-        while True:
-            arriving = is_arriving(reader)  # before the look: what was written last is seen then
-            status = os.fstat(reader.fileno())
-            if status.st_size or not arriving:
-                return bool(status.st_size or status.st_nlink)  # an empty file that was kept has its name
-            if self._clock() > deadline:
-                return False
-            self._sleep(_PAUSE)
-
-    def _kept(self, wanted: Wanted) -> FileIO | None:
-        kept = self._folder.kept(wanted.sha256)
-        if kept is not None:
-            if wanted.size in {None, os.fstat(kept.fileno()).st_size}:
-                concern(None)
-                return kept
-            kept.close()
-            self._folder.remove(wanted.sha256)
-        return None
-
-    def _complete(self, wanted: Wanted, file: FileIO) -> FileIO:
-        """The complete and verified file. Waits while it arrives."""
-        deadline = self._clock() + _COMPLETE
-        with file:
-            while True:
-                arriving = is_arriving(file)
-                kept = self._kept(wanted)
-                if kept is not None:
-                    return kept
-                if not arriving:
-                    raise _broken_off(wanted)
-                if self._clock() > deadline:
-                    raise Unreachable(f"{wanted.filename} takes too long to arrive; try again later")
-                self._sleep(_PAUSE)
-
-    def _verified(self, wanted: Wanted, size: int, file: FileIO) -> Iterator[bytes]:
+        has_begun = False
         try:
-            yield from _verified(self._arriving(wanted, size, file), wanted, size)
-        except ProtocolError:
-            self._folder.remove(wanted.sha256)  # the disk has changed it
-            raise
-        finally:
-            file.close()
-
-    def _arriving(self, wanted: Wanted, size: int, file: FileIO) -> Iterator[bytes]:
-        """The bytes of a file in the folder, while it arrives."""
-        count, deadline = 0, self._clock() + _STALL
-        while count < size:
-            arriving = is_arriving(file)  # before the read: what was written last is read then
-            piece = file.read(min(READ_PIECE, size - count)) or b""
-            if piece:
-                count += len(piece)
+            for piece in self._read(wanted, size, span, file):
+                has_begun = True
                 yield piece
-                deadline = self._clock() + _STALL
-            elif not arriving:
-                raise _broken_off(wanted)
-            elif self._clock() > deadline:
-                raise Unreachable(f"{wanted.filename} stopped arriving; try again later")
-            else:
-                self._sleep(_PAUSE)
+            return
+        except DamagedCopy:
+            self._events.warning("upstream", "cached file was damaged", **wanted.facts)
+            again = None if has_begun else self._opened(wanted)
+            if again is None:
+                raise
+        yield from self._read(wanted, size, span, again)
+
+    def _read(self, wanted: Wanted, size: int, span: range | None, file: FileIO) -> Iterator[bytes]:
+        if span is None:
+            return self._arrivals.read(wanted, size, file)
+        return self._parts.read(wanted, self._arrivals.complete(wanted, file), span)
 
     def _straight(self, wanted: Wanted, size: int) -> Iterator[bytes]:
         """The bytes of a file that can't be kept, as they arrive."""
         body = self._source.fetch(wanted)
         try:
-            yield from _verified(body.pieces, wanted, size)
+            yield from verified(body.pieces, wanted, size)
         finally:
             body.close()
 
     def _do_without_folder(self, exc: OSError) -> None:
         self._without_folder_until = self._clock() + _WITHOUT_FOLDER
         self._events.warning("upstream", "files can't be cached", reason=exc.strerror)
-
-
-def _verified(pieces: Iterable[bytes], wanted: Wanted, size: int) -> Iterator[bytes]:
-    """The pieces. The last one is yielded after all of them have been verified."""
-    seen, count = hashlib.sha256(), 0
-    for piece in pieces:
-        seen.update(piece)
-        count += len(piece)
-        if count >= size:
-            if count > size or seen.hexdigest() != wanted.sha256:
-                raise wrong_bytes(wanted)
-            yield piece
-            return
-        yield piece
-    if count < size:
-        raise _broken_off(wanted)
-    if seen.hexdigest() != wanted.sha256:
-        raise wrong_bytes(wanted)
-
-
-def _broken_off(wanted: Wanted) -> Unavailable:
-    return Unavailable(f"the download of {wanted.filename} from upstream broke off; try again")

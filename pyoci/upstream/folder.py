@@ -19,6 +19,7 @@ from io import FileIO
 from pathlib import Path
 
 from pyoci.cache.directory import PrivateDirectory
+from pyoci.errors import ProtocolError
 
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _WRITE = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -31,6 +32,13 @@ _OLDEST = 10_000  # files whose paths one look keeps
 
 # When a file was used last, in nanoseconds; its size in bytes; its path.
 _Use = tuple[int, int, str]
+
+
+class DamagedCopy(ProtocolError):
+    """A file in the folder has changed since it was verified."""
+
+    def __init__(self, filename: str) -> None:
+        super().__init__(f"the cached copy of {filename} was damaged and has been removed; try again")
 
 
 class Folder:
@@ -125,6 +133,10 @@ class Folder:
         """Remove a complete file."""
         with suppress(OSError):
             os.unlink(f"{self._path}/{sha256}")
+
+    def is_complete(self, sha256: str, file: FileIO) -> bool:
+        """Whether an open file is the complete one, which was verified before it got its name."""
+        return _is_at(file, f"{self._path}/{sha256}")
 
     def sweep(self, incoming: int = 0) -> None:
         """Remove the least recently used files until `incoming` further bytes fit in the limit."""

@@ -10,9 +10,8 @@ from io import FileIO
 from cachetools import LRUCache
 
 from pyoci import request_scope
-from pyoci.errors import ProtocolError
 from pyoci.upstream.file_source import Wanted
-from pyoci.upstream.folder import Folder
+from pyoci.upstream.folder import DamagedCopy, Folder
 
 _BLOCK = 1024 * 1024  # bytes
 _DIGEST = 16  # bytes of a block's hash
@@ -32,7 +31,7 @@ class VerifiedParts:
         self._known: LRUCache[str, tuple[bytes, ...]] = LRUCache(_KNOWN, getsizeof=len)
 
     def read(self, wanted: Wanted, file: FileIO, span: range) -> Iterator[bytes]:
-        """The bytes of a span of a file, which is not empty. Closes the file. Raises ProtocolError before it
+        """The bytes of a span of a file, which is not empty. Closes the file. Raises DamagedCopy before it
         yields wrong bytes, and removes the file then.
         """
         with file:
@@ -42,7 +41,8 @@ class VerifiedParts:
                 file.seek(start)
                 block = _block(file)
                 if number >= len(hashes) or _hash(block) != hashes[number]:
-                    raise self._damaged(wanted)
+                    self._remove(wanted)
+                    raise DamagedCopy(wanted.filename)
                 yield block[max(span.start - start, 0) : span.stop - start]
 
     def _hashes(self, wanted: Wanted, file: FileIO) -> tuple[bytes, ...]:
@@ -57,7 +57,8 @@ class VerifiedParts:
             seen.update(block)
             found.append(_hash(block))
         if seen.hexdigest() != wanted.sha256:
-            raise self._damaged(wanted)
+            self._remove(wanted)
+            raise DamagedCopy(wanted.filename)
         hashes = tuple(found)
         with self._guard:
             self._known.pop(wanted.sha256, None)
@@ -65,14 +66,10 @@ class VerifiedParts:
                 self._known[wanted.sha256] = hashes
         return hashes
 
-    def _damaged(self, wanted: Wanted) -> ProtocolError:
-        """The error for a file that has changed since it was downloaded and verified."""
+    def _remove(self, wanted: Wanted) -> None:
         with self._guard:
             self._known.pop(wanted.sha256, None)
         self._folder.remove(wanted.sha256)
-        return ProtocolError(
-            f"the cached copy of {wanted.filename} was damaged and has been removed; try again"
-        )
 
 
 def _block(file: FileIO) -> bytes:
