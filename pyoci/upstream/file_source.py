@@ -17,7 +17,6 @@ from pyoci.request_scope import Host
 from pyoci.simple_api import model
 from pyoci.simple_api.model import File
 from pyoci.upstream.address import FileHosts, UpstreamAddress, origin_of
-from pyoci.upstream.circuit import unavailable
 
 NAME = "the server of upstream's files"
 REDIRECTS = 3
@@ -180,4 +179,6 @@ def _failure(status: int, wanted: Wanted) -> PyOCIError:
         )
     if status in {403, 451}:
         return Denied(f"{NAME} does not give out {wanted.filename}")
-    return unavailable(status, {}, NAME) or ProtocolError(f"{NAME} answered {status}; expected a file")
+    if status == 429 or status >= 500:
+        return Unavailable(f"{NAME} can't answer now; try again later")
+    return ProtocolError(f"{NAME} answered {status}; expected a file")
