@@ -17,15 +17,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
+from gunicorn.workers.gthread import TConn  # type: ignore[import-untyped]
 
 from pyoci.events import Events
 from pyoci.heap import GiveBack
+from pyoci.worker.accepting import Accepting
 from pyoci.worker.answers import Answer, informed
 from pyoci.worker.clients import SUSPENDED, Clients
 from pyoci.worker.pace import Reports
 from pyoci.worker.served import Served
-from pyoci.worker.sockets import AsText, ClientSocket
+from pyoci.worker.sockets import AsText
 from pyoci.worker.spool import Allowance
 from pyoci.worker.threads import Threads
 
@@ -37,32 +38,26 @@ _FINISH_SECONDS = 3600  # for streams to end when a worker stops; at SIGTERM the
 _LOOK_SECONDS = 0.25  # between two looks at who has left, while threads are scarce
 _ASK_SECONDS = 60.0  # between two requests to the arbiter to replace this worker
 _LEFT_SECONDS = 0.1  # for which connections are left to other workers while all threads here are busy
-_AT_ONCE = 100  # connections accepted in one turn of the loop
 
 # These are answered even if all threads are busy. If a probe gets no answer, an orchestrator restarts the
 # server, or sends it no requests.
 _PROBES = (b"GET /health ", b"GET /ready ")
 _QUOTED = ("hdr", "req", "method", "line", "expect", "data", "term", "version", "reason", "info")
-_FULL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _GONE = {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN}
 
 
-class Worker(ThreadWorker):  # type: ignore[misc]
+class Worker(Accepting):
     """Accepts connections. `Clients` waits for them, `Threads` serves them. Replaced after some requests.
 
     If gunicorn itself does TLS (`certfile`), gunicorn's own code handles the connections, as without PyOCI.
     """
 
-    sockets: list[Any]
     wsgi: WSGIApplication
-    alive: bool
     max_requests: int
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._has_tls = bool(self.cfg.is_ssl)
-        self._notify_at = self._tick_at = self._leftovers_at = self._look_at = 0.0
-        self._accept_at = self._ask_at = 0.0
+        self._notify_at = self._tick_at = self._leftovers_at = self._look_at = self._ask_at = 0.0
         self._give_back = GiveBack()
         self._threads = Threads(
             int(self.cfg.threads),
@@ -99,42 +94,6 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.wsgi = informed(self.wsgi, lambda: not self.alive)
 
     # Called by the loop
-
-    def set_accept_enabled(self, enabled: bool) -> None:
-        """Leave new connections to other workers while all threads here are busy. A worker that stops accepts
-        those that are waiting and closes its listeners: others are refused at once instead of at its end.
-        """
-        if self.alive:
-            can_accept = self._threads.have_one_free and time.monotonic() >= self._accept_at
-            super().set_accept_enabled(enabled and can_accept)
-            return
-        super().set_accept_enabled(False)
-        listeners, self.sockets = self.sockets, []  # this is called again while the worker stops
-        self._accept_leftovers(listeners, self.worker_connections)
-        for listener in listeners:
-            listener.close()
-
-    def accept(self, listener: Any) -> bool:
-        """Accept a connection, which doesn't get a thread yet. False if there is none."""
-        if self._has_tls:
-            super().accept(listener)
-            return False
-        try:
-            accepted, client = listener.accept()
-            sock = ClientSocket(accepted)
-        except OSError as exc:
-            # In gunicorn this error ends the worker.
-            if exc.errno in _FULL and not self._clients.make_room():
-                self._accept_at = time.monotonic() + 1
-                self.set_accept_enabled(False)
-            return False
-        if self.nr_conns >= self.cfg.worker_connections:
-            self._clients.make_room()
-        self.nr_conns += 1
-        conn = TConn(self.cfg, sock, client, listener.getsockname())
-        conn.data_ready = True  # so that no thread waits for data
-        self._clients.accept(conn)
-        return True
 
     def on_client_socket_readable(self, conn: TConn, client: Any) -> None:
         """An idle connection that was kept has become readable."""
@@ -175,11 +134,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Wait for events, for at most a second: there are periodic tasks."""
-        if not self.alive:
+        if self.alive:
+            self._balance.record()  # others must not leave connections to a worker that stops
+        else:
             self.notify()
         longest = 1.0 if self._threads.have_one_free else _LEFT_SECONDS
         with suppress(MemoryError):  # the events are reported again
-            super().wait_for_and_dispatch_events(min(timeout, longest))
+            super().wait_for_and_dispatch_events(min(timeout, longest, self._pause()))
 
     def murder_keepalived(self, *args: Any, **kwargs: Any) -> None:
         """gunicorn calls this in every turn of the loop. It also does the periodic tasks."""
@@ -197,14 +158,6 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._leftovers_at = now + _LEFT_SECONDS
             self._accept_leftovers(self.sockets)
         self._give_back(now)
-
-    def _accept_leftovers(self, listeners: list[Any], at_once: int = _AT_ONCE) -> None:
-        """Accept connections that no other worker has accepted in time. They are queued here, or refused."""
-        for listener in listeners:
-            listener.setblocking(False)
-            for _ in range(at_once):
-                if self.nr_conns >= self.worker_connections or not self.accept(listener):
-                    break
 
     def _refuse(self, conn: TConn) -> None:
         if self._has_tls:  # the handshake, which an answer needs, is made in a thread

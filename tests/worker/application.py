@@ -10,10 +10,18 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pyoci.worker import Worker
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
 
 SIZE = 8_000_000  # bytes of /large; more than the buffers of a connection hold
+
+
+class Patient(Worker):
+    """Leaves connections to the other worker for a second, since that may wait for the CPU under tests."""
+
+    left_seconds = 1.0
 
 
 def wait_for(gate: str) -> None:

@@ -8,8 +8,9 @@ import struct
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from subprocess import Popen
 from threading import Thread
@@ -72,6 +73,12 @@ def port_in(log: BinaryIO) -> int:
     log.seek(0)
     found = re.search(rb"Listening at: http://127\.0\.0\.1:(\d+)", log.read())
     return int(found[1]) if found else 0
+
+
+def booted(log: BinaryIO) -> int:
+    """How many workers gunicorn has started."""
+    log.seek(0)
+    return log.read().count(b"Booting worker")
 
 
 def is_refused(address: tuple[str, int]) -> bool:
@@ -159,6 +166,25 @@ def test_no_thread_can_be_started(address: tuple[str, int], tmp_path: Path) -> N
     gate.touch()
     first.join(60)
     assert answers == [get(address)]
+
+
+def test_workers_accept_as_many(log: BinaryIO) -> None:
+    """Connections of one client that are opened at once are spread evenly over two workers."""
+    with (
+        gunicorn(log, "application", "--workers", "2", "-k", "tests.worker.application.Patient"),
+        ExitStack() as stack,
+    ):
+        address = address_in(log)
+        until(lambda: booted(log) == 2, "two workers")
+        clients = [stack.enter_context(socket.create_connection(address, timeout=60)) for _ in range(40)]
+        for client in clients:
+            client.sendall(HEAD)
+        counts: Counter[bytes] = Counter()
+        for client in clients:
+            client.sendall(b"\r\n")
+            counts[client.recv(65536).rpartition(b"\r\n")[2]] += 1
+        assert len(counts) == 2
+        assert min(counts.values()) >= 18
 
 
 TOLD_TO_STOP = """
