@@ -160,6 +160,10 @@ def system_lookup(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
+class NotResolved(Unreachable):
+    """The addresses of a name weren't found in time."""
+
+
 class Resolver:
     """Looks names up with a timeout, which getaddrinfo doesn't have."""
 
@@ -174,7 +178,7 @@ class Resolver:
         self._answered: TTLCache[str, bool] = TTLCache(_ANSWERED, _ANSWERED_SECONDS)
 
     def addresses(self, host: str, port: int, timeout: float, *, listed: bool = True) -> list[Address]:
-        """The addresses of `host`. Raises OSError if it has none, Unreachable after `timeout` seconds."""
+        """The addresses of `host`. Raises OSError if it has none, NotResolved after `timeout` seconds."""
         host = host.strip("[]").partition("%")[0]
         try:
             return [ip_address(host)]
@@ -185,7 +189,7 @@ class Resolver:
             found = result_of(waiting, timeout)
         except TimeoutError:
             waiting.cancel()
-            raise Unreachable(f"{host} could not be resolved in time") from None
+            raise NotResolved(f"{host} could not be resolved in time") from None
         except UnicodeError as exc:
             raise OSError(f"{host} is not a host name") from exc
         with self._lock:

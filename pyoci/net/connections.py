@@ -16,7 +16,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util import connection as socket_factory
 
-from pyoci.net.addresses import Reach, Resolver
+from pyoci.net.addresses import NotResolved, Reach, Resolver
 from pyoci.net.watch import current_watch
 
 CONNECT_SECONDS = 5.0
@@ -196,6 +196,8 @@ class _Pinned(_Watched):
         deadline = time.monotonic() + timeout
         try:
             addresses = self.resolver.permitted(self.host, self.port, self.reach, timeout)
+        except NotResolved as exc:  # its message has the host, which callers may not know
+            raise ConnectTimeoutError(self, f"no address of {self.host} in time") from exc
         except socket.gaierror as exc:
             raise NameResolutionError(self.host, self, exc) from exc  # type: ignore[arg-type]
         except OSError as exc:

@@ -10,6 +10,7 @@ import requests
 import urllib3
 
 from pyoci.errors import ProtocolError, Unavailable, Unreachable
+from pyoci.net.addresses import NotResolved
 
 # All exceptions of the libraries that a call may raise. A test compares this with the libraries.
 FOREIGN: tuple[type[Exception], ...] = (
@@ -62,11 +63,13 @@ def translate(exc: Exception, host: str) -> Unreachable | ProtocolError:
     """The kind of error that an exception of `FOREIGN` means. Its own text is dropped, because it may contain
     a URL.
     """
+    origins = tuple(_origins(exc))
+    if any(isinstance(origin, NotResolved) for origin in origins):
+        return Unreachable(f"{host} could not be reached: its name could not be resolved in time")
     if isinstance(exc, _TIMEOUTS):
         return Unreachable(f"{host} did not answer in time")
     if isinstance(exc, _PROXY):
         return Unavailable(f"{host} could not be reached through the proxy")
-    origins = tuple(_origins(exc))
     if any(isinstance(origin, _UNTRUSTED) for origin in origins):
         return Unreachable(f"{host} could not be trusted: its TLS certificate is not valid")
     if any(isinstance(origin, _CLOSED) for origin in origins):

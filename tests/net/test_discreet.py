@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from pyoci.errors import Denied, Unreachable
 from pyoci.events import Events
 from pyoci.net.adapters import Proxies
-from pyoci.net.addresses import Reach, Resolver
+from pyoci.net.addresses import Address, Reach, Resolver
 from pyoci.net.messages import Call
 from pyoci.net.transport import Transport
 from tests.net.conftest import Certificate, MakeTransport
@@ -164,3 +165,25 @@ def test_listed_hosts_have_detailed_messages(make_transport: MakeTransport, reac
     transport = make_transport(resolver=lookup_of(socket.gaierror(-2, "unknown")))
     with pytest.raises(Unreachable, match="its name has no address"):
         transport.document(Call(method="GET", url=f"https://{HOST}:8443/v2/", reach=reach))
+
+
+def test_a_name_that_is_not_resolved_in_time(make_transport: MakeTransport) -> None:
+    """The message has the name that callers know the host by, as for every other reason."""
+    release = threading.Event()
+
+    def hang(*_: object) -> list[str]:
+        release.wait(60)
+        return []
+
+    class Impatient(Resolver):
+        def addresses(self, host: str, port: int, timeout: float, *, listed: bool = True) -> list[Address]:
+            return super().addresses(host, port, 0.05, listed=listed)
+
+    transport = make_transport(resolver=Impatient(hang))
+    call = Call(method="GET", url="https://internal.example/", reach=Reach.LISTED, name="the package index")
+    with pytest.raises(Unreachable) as caught:
+        transport.document(call)
+    release.set()
+    assert caught.value.message == (
+        "the package index could not be reached: its name could not be resolved in time"
+    )
