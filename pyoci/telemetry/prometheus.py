@@ -61,7 +61,7 @@ class Prometheus:
         self._lock.touch()
         self._dead: set[int] = set()
         self._is_lost = False  # whether this process found no directory for its files
-        self._is_reported = False
+        self._reported_by = 0  # the process that has reported what isn't counted
         self._guard = threading.Lock()
         self._process = 0  # the one whose files have the `_reserved` sizes in bytes
         self._reserved = dict.fromkeys(Kind, _LEAST)
@@ -85,8 +85,8 @@ class Prometheus:
             add(amount)
         except OSError as exc:
             self._is_lost = isinstance(exc, FileNotFoundError)
-            if self._log is not None and not self._is_reported:
-                self._is_reported = True
+            if self._log is not None and self._reported_by != os.getpid():
+                self._reported_by = os.getpid()
                 self._log.write("metrics not counted", room="telemetry", level="warning", reason=exc.strerror)
 
     def page(self) -> bytes:

@@ -61,24 +61,27 @@ from pyoci.telemetry.logs import Log
 from pyoci.telemetry.prometheus import Prometheus
 folder = Path(sys.argv[1])
 prometheus = Prometheus(folder, Log(stream=sys.stdout))
-filler = os.open(folder / "filler", os.O_CREAT | os.O_WRONLY)
-try:
-    while os.write(filler, bytes(4096)):
+filler = os.open(folder / "filler", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+def fill():
+    try:
+        while os.write(filler, bytes(4096)):
+            pass
+    except OSError:
         pass
-except OSError:
-    pass
 def record():
     prometheus.record(measures.THREADS, 8, ())
     for number in range(40):
         prometheus.record(measures.REQUESTS, 1.0, ("GET", f"/{number}", "200", "http", ""))
-worker = os.fork()
+fill()
 record()
+worker = os.fork()
 if not worker:
+    record()
     os.ftruncate(filler, 0)
     record()
     os._exit(0)
 assert os.waitpid(worker, 0)[1] == 0
-os.ftruncate(filler, 1024 * 1024)
+fill()
 prometheus.mark_process_dead(worker)
 os.ftruncate(filler, 0)
 prometheus.mark_process_dead(worker)
