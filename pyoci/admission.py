@@ -15,9 +15,9 @@ Wait = Callable[["Future[None]", float], None]
 
 
 class Admission:
-    """Admits at most `limit` requests at a time. Requests of each owner wait in a queue, and the owners take
-    turns: many requests of one owner delay a request of another by one only. Whatever ends a wait, the
-    request gives up its place.
+    """Admits at most `limit` requests at a time. The requests of each owner wait in a queue, and the owners
+    take turns: however many requests an owner has, a request of another owner waits for one of them only. A
+    request whose wait ends early leaves the queue.
     """
 
     def __init__(self, limit: int = 1, wait: Wait = request_scope.result_of) -> None:
@@ -47,7 +47,7 @@ class Admission:
         return self._free == 0
 
     def leave(self) -> None:
-        """Admit the next request. For each call of `enter` that has returned."""
+        """Admit the next request. Must be called once for each call of `enter` that has returned."""
         with self._guard:
             self._free += 1
             self._admit()

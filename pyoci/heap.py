@@ -17,8 +17,8 @@ _MAPPED = 2 * 1024 * 1024  # bytes of a block that glibc takes from the system, 
 _UNUSED = 16 * 1024 * 1024  # bytes that may be free at the heap's end
 _LARGE = 200 * 1024 * 1024  # bytes of memory from which a process returns what is free more often
 
-# Python looks at 3,000 new objects at once; after three of these looks at all that they left; after a hundred
-# of those at everything.
+# Generation 0 is collected after 3,000 new objects, generation 1 after three collections of generation 0, and
+# generation 2, which has all other objects, after a hundred collections of generation 1.
 _THRESHOLDS = (3_000, 3, 100)
 
 # Returning free memory stops all threads for a moment.
@@ -27,7 +27,7 @@ _SHARE = 0.001  # the largest share of the time that they may take
 _SECONDS_IF_LARGE, _SHARE_IF_LARGE = 1.0, 0.02  # the same for a process that has much memory
 
 
-def share() -> None:
+def freeze() -> None:
     """Exclude all present objects from garbage collection, before a fork.
 
     A collection writes to the objects that it visits, which would copy memory pages that the processes share.
@@ -38,20 +38,20 @@ def share() -> None:
 
 
 def collect_rarely() -> None:
-    """Have Python look for garbage among few objects at a time, and among all of them rarely.
+    """Have Python's collector visit few objects at a time, and all of them rarely.
 
-    Nearly everything is freed without the collector. A large document is tens of thousands of objects, none
-    of them garbage: with Python's thresholds, all threads stood still for up to 130 ms, several times a
-    second.
+    Reference counts free nearly everything without the collector. A large document is tens of thousands of
+    objects, none of them garbage: with Python's own thresholds, all threads stop for up to 130 ms, several
+    times a second, while one is parsed.
     """
     gc.set_threshold(*_THRESHOLDS)
 
 
-def keep_one() -> None:
+def use_one_heap() -> None:
     """Have glibc use one heap for all threads. Must be called before threads are started.
 
     glibc creates up to eight heaps per core, and memory that is free in one can't be used by another: with
-    sixteen busy threads, more memory was free than in use. One heap causes no contention, since a thread that
+    sixteen busy threads, more memory is free than in use. One heap causes no contention, since a thread that
     allocates nearly always holds Python's global lock. The operator's MALLOC_ARENA_MAX takes precedence.
 
     glibc raises its threshold for separate blocks to the largest block that was freed. Documents of several

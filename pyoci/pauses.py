@@ -1,8 +1,8 @@
 """Pauses: how a long computation lets the other threads of the process go on.
 
-Python's threads compute one at a time. One that computes gives way only to a thread that has waited for the
-switch interval, and a page waits so in each of its steps: beside a thread that parses a large document it
-took several times as long. A short sleep lets all of them go on.
+Only one thread computes at a time in Python. Another one goes on after it has waited for the switch interval,
+and a request waits that long in each of its steps: while a thread parses a large document, a page takes
+several times as long. A short sleep of the thread that computes lets the others go on at once.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from pyoci import request_scope
 COMPUTE_SECONDS = 0.001  # between two pauses
 PAUSE_SECONDS = 0.0001  # if nothing else has to be computed
 LONG_PAUSE_SECONDS = 0.001
-_IS_BUSY = 0.0004  # seconds that the short pause takes if other threads or processes compute
+_BUSY_SECONDS = 0.0004  # a short pause that takes longer shows that other threads or processes compute
 
 _LARGE = 64 * 1024  # bytes of JSON that take more than a millisecond to parse
 
 
 class Pauses:
-    """The pauses of one computation, which calls this often. They are short, and longer if others compute."""
+    """The pauses of one computation, which calls this often. While other threads or processes compute, the
+    pauses are longer.
+    """
 
     def __init__(
         self, clock: Callable[[], float] = time.perf_counter, sleep: Callable[[float], None] = time.sleep
@@ -37,7 +39,7 @@ class Pauses:
             return
         request_scope.check()
         self._sleep(PAUSE_SECONDS)
-        if self._clock() - begun > _IS_BUSY:
+        if self._clock() - begun > _BUSY_SECONDS:
             self._sleep(LONG_PAUSE_SECONDS)
         self._due = self._clock() + COMPUTE_SECONDS
 
@@ -48,5 +50,5 @@ class Pauses:
 
 
 def json_hook(size: int) -> Callable[[Any], Any] | None:
-    """The `object_hook` with which `json.loads` pauses; None for so few bytes that it needs none."""
+    """The `object_hook` with which `json.loads` pauses; None for `size` bytes that take no time to parse."""
     return Pauses().after if size > _LARGE else None

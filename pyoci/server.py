@@ -21,7 +21,7 @@ from pyoci.app import WORKER, ForWorker, Lend, create_app
 from pyoci.config import Settings, WrongSettings
 from pyoci.copies import FindLogin
 from pyoci.embedded import gc, remove_expired_uploads
-from pyoci.heap import collect_rarely, keep_one, share
+from pyoci.heap import collect_rarely, freeze, use_one_heap
 from pyoci.telemetry.listening import TELEMETRY, Telemetry
 from pyoci.telemetry.logs import Log
 from pyoci.worker.served import Served
@@ -149,7 +149,7 @@ def on_starting(arbiter: Any) -> None:
 
 def pre_fork(_arbiter: Any, _worker: Any) -> None:
     """Keep what is loaded before the fork in memory that the workers share."""
-    share()
+    freeze()
 
 
 def post_fork(arbiter: Any, _worker: Any) -> None:
@@ -163,7 +163,7 @@ def post_fork(arbiter: Any, _worker: Any) -> None:
     while not arbiter.SIG_QUEUE.empty():
         if arbiter.SIG_QUEUE.get() in {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}:
             sys.exit(0)
-    keep_one()
+    use_one_heap()
     collect_rarely()
 
 

@@ -14,9 +14,9 @@ on_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="tells g
 # Eight threads that take memory at the same time, and how many heaps there are then.
 _THREADS = """
 import ctypes, threading
-from pyoci.heap import keep_one
+from pyoci.heap import use_one_heap
 
-keep_one()
+use_one_heap()
 barrier = threading.Barrier(8)
 
 def take():
@@ -47,12 +47,12 @@ print(before - pages())
 # A document of 8 MB is freed after a larger one. Smaller objects that are in use come after it in the heap.
 _DOCUMENT = """
 from pathlib import Path
-from pyoci.heap import keep_one
+from pyoci.heap import use_one_heap
 
 def pages():
     return int(Path("/proc/self/statm").read_text().split()[1])
 
-keep_one()
+use_one_heap()
 larger = bytearray(b"x" * 30_000_000)
 del larger
 document = bytearray(b"x" * 8_000_000)
@@ -65,13 +65,13 @@ print(before - pages())
 _CYCLES = """
 import gc, weakref
 import pyoci.app
-from pyoci.heap import give_back, share
+from pyoci.heap import freeze, give_back
 
 class Cycle:
     def __init__(self):
         self.itself = self
 
-share()
+freeze()
 print(len(gc.get_objects()))
 gone = weakref.ref(Cycle())
 print(gone() is None)

@@ -146,10 +146,11 @@ def _page(document: Mapping[str, Any], name: str, base: str, sender: str) -> Pag
 
 
 def check_weight(body: bytes, sender: str = _UPSTREAM) -> None:
-    """Raises ProtocolError for JSON, or its beginning, that would take far more memory than it has bytes:
-    `{},` takes 24 times as much.
+    """Raises ProtocolError for JSON, or the beginning of it, whose values would take too much memory: `{},`
+    takes 24 times as much as it has bytes.
     """
-    # Counting takes a tenth of the time of a page. A value has two bytes at least, with its comma.
+    # Counting takes a tenth of the time that reading a page takes. A value and its comma have two bytes at
+    # least.
     if len(body) > 2 * _VALUES:
         values, pause = 0, Pauses()
         for start in range(0, len(body), _JSON_PIECE):

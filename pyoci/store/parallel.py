@@ -1,4 +1,4 @@
-"""in_threads: work of one request in several threads, side by side."""
+"""in_threads: does the work of one request in several threads at once."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ _Result = TypeVar("_Result")
 def in_threads(
     width: int, work: Callable[[_Item], _Result], items: Sequence[_Item], seconds: float, late: str
 ) -> list[_Result]:
-    """Work on all items in at most `width` threads of this request. Returns the results in the order of the
-    items. The first failure ends the work. Raises Unreachable with the message `late` after `seconds`.
+    """Call `work` for each item, in at most `width` new threads. Returns the results in the order of the
+    items. After the first failure no further item is begun. Raises Unreachable with the message `late` after
+    `seconds`.
     """
     width = min(width, len(items))
     if width <= 1:
@@ -28,7 +29,8 @@ def in_threads(
     found: dict[int, _Result] = {}
 
     def fetch() -> None:
-        # One future for each thread instead of each item: a page of a thousand versions takes a tenth less.
+        # One future for each thread instead of each item: a page of a thousand versions takes a tenth less
+        # time.
         while True:
             try:
                 number, item = left.popleft()

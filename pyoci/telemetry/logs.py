@@ -13,17 +13,18 @@ from datetime import UTC, datetime
 from typing import TextIO
 from urllib.parse import unquote
 
-AUDIT = "audit"  # the room of the audit log, which a higher level for the other rooms leaves on
+AUDIT = "audit"  # the room of the audit log, which stays on if the level for all rooms is higher
 _RANK = {"debug": 10, "info": 20, "warning": 30, "error": 40, "off": 99}
 # User info in a URL, in any field. The web package refuses such addresses, but logs them first.
 _USER_INFO = re.compile(r"[^/\s]*@")
 _ENCODED = re.compile(r"%(?:25)*40", re.IGNORECASE)
 _AS_JSON = json.JSONEncoder(ensure_ascii=True, default=repr).encode
-# Held by the thread that writes all waiting lines. Several logs write to standard error, so they share both.
+# The lines that wait, and the lock of the thread that writes them. All logs share both, since several logs
+# write to standard error.
 _WRITING = threading.Lock()
 _WAITING: deque[tuple[TextIO, str]] = deque()
-_MOST_WAITING = 1000  # lines; beyond them threads wait until theirs are written
-_AT_ONCE = 4096  # bytes that a pipe takes as a whole, so that lines of several processes don't mix
+_MOST_WAITING = 1000  # lines; if there are more, a thread waits until its own is written
+_AT_ONCE = 4096  # bytes: a pipe takes as many in one piece, so that lines of several processes don't mix
 
 
 class Log:
@@ -68,8 +69,8 @@ class Log:
 
 
 def _write(stream: TextIO, line: str) -> None:
-    """Write a line. If another thread is writing, that one writes this line, too: many threads that wait for
-    each other to write took more time than everything else in a request.
+    """Write a line. If another thread is writing, that thread writes this line, too. If threads waited for
+    each other to write, they would spend more time on that than on the rest of a request.
     """
     _WAITING.append((stream, line))
     while _WAITING and _WRITING.acquire(blocking=len(_WAITING) > _MOST_WAITING):
@@ -93,8 +94,8 @@ def _without_user_info(fact: object) -> object:
 
 
 def _coloured() -> Callable[[dict[str, object]], str]:
-    """What renders a line for a terminal. Control characters are escaped: a path or a registry's message may
-    contain them, and a terminal would execute them.
+    """A function that renders a line for a terminal. Control characters are escaped: a path or a registry's
+    message may contain them, and a terminal would execute them.
     """
     import structlog  # which loads rich, and most servers log to no terminal
 

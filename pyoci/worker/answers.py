@@ -20,11 +20,11 @@ from pyoci.worker.sockets import STALL_SECONDS, ClientSocket
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-_TURN_SECONDS = 0.1  # after which an answer gives its thread back between two pieces, where others wait
+_TURN_SECONDS = 0.1  # after which an answer gives its thread back between two pieces, if others wait for one
 _FILE_PIECE = 1024 * 1024  # bytes that the system is asked to send at once
 
 
-def informed(application: WSGIApplication, is_stopping: Callable[[], bool]) -> WSGIApplication:
+def with_server_facts(application: WSGIApplication, is_stopping: Callable[[], bool]) -> WSGIApplication:
     """The application, with facts about the server in its environ. If it answers `Connection: close`, the
     connection is closed. gunicorn alone would drop that header and keep the connection, even if the body
     wasn't read to its end, and would then read the rest of the body as a request.
@@ -56,7 +56,7 @@ def informed(application: WSGIApplication, is_stopping: Callable[[], bool]) -> W
 
 @dataclass(slots=True, eq=False)
 class ServerThread:
-    """What server and application tell each other about a request and its thread.
+    """A request's thread, as server and application describe it to each other.
 
     `since` is when the request got the thread, None while it has none; `client_has_left` is set when that is
     known. The application may note a `scope` of its own, and why it has ended the request (`ended_for`).
@@ -69,11 +69,11 @@ class ServerThread:
 
 
 class Answer:
-    """The answer to one request, made by one thread at a time. It keeps its context variables.
+    """The answer to one request, made by one thread at a time. All threads use the same context variables.
 
     Call `begin`, and then `resume` until one of them returns True or raises: then the answer is finished.
-    Each call may be made by a different thread. Whoever gives an answer up before that calls `end`.
-    `patience` returns how many seconds a thread may wait for the reader at present.
+    Each call may be made by a different thread. An answer that is given up before that must be ended by
+    `end`. `patience` returns for how many seconds a thread may wait for the reader now.
     """
 
     def __init__(self, worker: Any, request: Any, conn: Any, patience: Callable[[], float]) -> None:
@@ -161,7 +161,9 @@ class Answer:
         return self._sock.flush(self._patience())
 
     def _turn_is_over(self) -> bool:
-        """Whether the thread is for others, who wait for one: an answer may have any number of pieces."""
+        """Whether the answer has had its thread for long enough, while others wait for one. An answer may
+        have any number of pieces.
+        """
         since = self.thread.since or 0.0
         return not self._patience() and time.monotonic() - since >= _TURN_SECONDS
 

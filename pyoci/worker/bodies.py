@@ -1,8 +1,8 @@
 """Bodies: the loop collects most request bodies, and threads read some of them while they arrive.
 
-The body of a slow client is collected in a spool. If a client has proven fast, its body goes to a thread
-before it is complete, so that a large upload reaches the registry while it arrives. A body for which the
-spools have no room also goes to a thread, if one is free.
+The body of a slow client is collected in a spool. The body of a fast client goes to a thread before it is
+complete, so that a large upload reaches the registry while it arrives. A body for which the spools have no
+room also goes to a thread, if one is free.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ STALL_SECONDS = 30.0  # without a byte, after which a body is ended
 NO_MEMORY = "PyOCI has no memory left for this request; try again later"
 _SLOW = "the request's body took too long"
 _PIECE = 64 * 1024  # bytes that are taken from a client at once
-_PROOF = 128 * 1024  # bytes after which a client may have proven fast
+_JUDGED_AFTER = 128 * 1024  # bytes; a client that has sent fewer doesn't count as fast
 _FAST = 1024 * 1024  # bytes a second
-_ROOM = 2 * _PIECE  # bytes that are freed at once for each fast body that has no room
-_PATIENCE = 10.0  # seconds that a body without room waits before the slowest is ended, however fast that is
+_ROOM = 2 * _PIECE  # bytes that are freed at once for each body without room that isn't slow
+_PATIENCE = 10.0  # seconds that a body without room waits before the slowest one is ended, even a fast one
 
 
 @dataclass(slots=True)
@@ -63,9 +63,9 @@ class Bodies:
     """The bodies that the loop collects, and those that it has given to a thread before they were complete.
 
     `watch` and `unwatch` tell the loop whether to read from a connection. `hand_over` gives a request to a
-    thread; `may_stream` returns whether a thread is free for an incomplete body. `report` is told of clients
-    that are ended, and `give_up` ends them with a status and a sentence. At most `streams` bodies are read by
-    threads while they arrive.
+    thread; `may_stream` returns whether a thread is free for an incomplete body. `report` is called with a
+    client that is ended and the reason, and `give_up` ends a client with a status and a sentence. At most
+    `streams` bodies are read by threads while they arrive.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class Bodies:
             return
         if body.is_whole or body.is_over():
             self._release(body)
-        elif body.taken >= _PROOF and sock.pace.rate >= _FAST:
+        elif body.taken >= _JUDGED_AFTER and sock.pace.rate >= _FAST:
             self._stream(body)
 
     def ended(self, conn: Any) -> None:
@@ -163,9 +163,9 @@ class Bodies:
         paused = [body for body in self._collected.values() if body.paused_at is not None]
         paused.sort(key=lambda body: body.conn.sock.pace.rate, reverse=True)
         if not all(body.conn.sock.spool.can_take(_PIECE) for body in paused):
-            honest = sum(body.conn.sock.pace.rate >= SLOW for body in paused)
+            not_slow = sum(body.conn.sock.pace.rate >= SLOW for body in paused)
             waited = now - min(body.paused_at or now for body in paused)
-            self._make_room(max(honest, 1) * _ROOM, waited)
+            self._make_room(max(not_slow, 1) * _ROOM, waited)
         for body in paused:  # the fastest first
             if body.conn in self._collected:
                 self._resume(body)
@@ -175,7 +175,7 @@ class Bodies:
     def slowest(self) -> tuple[float, Any] | None:
         """The slowest client whose body is collected, after its rate in bytes a second."""
         rates = ((body.conn.sock.pace.rate, id(conn), conn) for conn, body in self._collected.items())
-        found = min((each for each in rates), default=None)
+        found = min(rates, default=None)
         return None if found is None else (found[0], found[2])
 
     def drop(self, conn: Any) -> None:

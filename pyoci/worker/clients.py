@@ -95,7 +95,7 @@ class Clients:
 
     def look(self) -> None:
         """Call it about once a second, and more often while threads are scarce: it finds clients that
-        have left, so that threads are for others.
+        have left, so that their threads can serve others.
         """
         for conn in self._served.departed(self._threads.waiting(0.0)):
             self._threads.forget(conn)

@@ -49,7 +49,7 @@ class Heads:
         """The next head of a connection has arrived, or the beginning of it."""
         self._ends_at[conn] = self._clock() + HEAD_SECONDS
         self._watch(conn)
-        self._sort(conn)
+        self._check(conn)
 
     def resume(self, conn: Any) -> None:
         """A kept connection has become readable. The caller has watched it until now."""
@@ -75,7 +75,7 @@ class Heads:
         if is_first:
             self._ends_at[conn] = self._clock() + HEAD_SECONDS
             self._idle.pop(conn, None)
-        self._sort(conn)
+        self._check(conn)
 
     def tick(self, *, stopping: bool) -> None:
         """Call it about once a second: it refuses or closes connections whose deadline has passed."""
@@ -105,7 +105,7 @@ class Heads:
             self._forget(conn)
         return conn
 
-    def _sort(self, conn: Any) -> None:
+    def _check(self, conn: Any) -> None:
         head: bytearray = conn.sock.gathered
         end = head.find(HEAD_END, 0, HEAD_LIMIT)
         if end >= 0:

@@ -22,7 +22,7 @@ from gunicorn.workers.gthread import TConn  # type: ignore[import-untyped]
 from pyoci.events import Events
 from pyoci.heap import GiveBack
 from pyoci.worker.accepting import Accepting
-from pyoci.worker.answers import Answer, informed
+from pyoci.worker.answers import Answer, with_server_facts
 from pyoci.worker.clients import SUSPENDED, Clients
 from pyoci.worker.pace import Reports
 from pyoci.worker.served import Served
@@ -78,7 +78,7 @@ class Worker(Accepting):
     ) -> None:
         """Set what the application has configured: where ended clients are reported, the most bytes of a
         request's body (`body_limit` takes method and path), how many bytes of bodies may be on the disk, and
-        what is told of requests that have a thread.
+        how the application learns of the requests that have a thread or wait for one.
         """
         self._clients = Clients(self, self._threads, Reports(events), body_limit, Allowance(spool), served)
 
@@ -91,7 +91,7 @@ class Worker(Accepting):
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
-        self.wsgi = informed(self.wsgi, lambda: not self.alive)
+        self.wsgi = with_server_facts(self.wsgi, lambda: not self.alive)
 
     # Called by the loop
 

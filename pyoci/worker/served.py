@@ -1,9 +1,10 @@
-"""Requests that have a thread: whether their clients have left, and what the application is told of them.
+"""Served: tells the application of the requests that have a thread or wait for one, and finds the clients
+that have left.
 
-A client that has closed its connection looks like one that has only closed its sending side, and still waits
-for the answer (a half close), until something is sent to it. So it is sent an interim answer, which every
-client of HTTP/1.1 has to pass over (RFC 9110, section 15.2). The system of a client that has left resets the
-connection then.
+A client that has closed its connection looks like one that has closed only its sending side and waits for
+the answer (a half close), until something is sent to it. So the worker sends an interim answer, which every
+client of HTTP/1.1 has to ignore (RFC 9110, section 15.2). If the client has left, its system then resets the
+connection.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 from pyoci.worker.answers import ServerThread
 
-WAITED_SECONDS = 0.5  # for a thread, before others are asked to give theirs back
+WAITED_SECONDS = 0.5  # that a request waits for a thread before other requests are asked to return theirs
 _INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
 _RESET = select.POLLHUP | select.POLLERR
 _TARGET_LIMIT = 4096  # bytes of a request's first line that are looked at
@@ -24,9 +25,9 @@ Tick = Callable[[Iterable[ServerThread], Collection[str]], None]
 
 
 class Served:
-    """Looks at requests once a second, and tells the application of them by `tick`: the threads of those that
-    have one, and the registries of those that wait for one. `registry_of` takes a path. So does `group_of`,
-    which returns the group in which a request waits for a thread.
+    """Looks at requests about once a second, and calls `tick` with the threads of those that have one, and
+    the registries of those that wait for one. `registry_of` takes a path. So does `group_of`, which returns
+    the group in which a request waits for a thread.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class Served:
         return self._group_of(_path(conn.sock.gathered))
 
     def departed(self, waiting: Iterable[Any]) -> list[Any]:
-        """Those of the connections that wait for a thread whose clients have left."""
+        """The connections among `waiting`, which wait for a thread, whose clients have left."""
         return _closed(waiting, _probe_waiting)
 
     def look(self, busy: Iterable[Any], waiting: Iterable[Any]) -> None:
@@ -57,7 +58,9 @@ class Served:
 
 
 def take_reason(conn: Any) -> str | None:
-    """Why the application has ended the last request of a connection; told once."""
+    """Why the application has ended the last request of a connection; None if it hasn't. The next call
+    returns None.
+    """
     answer = getattr(conn, "answer", None)
     if answer is None:
         return None
@@ -66,14 +69,14 @@ def take_reason(conn: Any) -> str | None:
 
 
 def _has_thread(conn: Any) -> bool:
-    """Whether a thread works on the answer; the one before on the same connection may still be there."""
+    """Whether a thread works on the answer. `answer` may still be that of the request before."""
     answer = getattr(conn, "answer", None)
     return answer is not None and answer.thread.since is not None
 
 
 def _closed(conns: Iterable[Any], probe: Callable[[Any], None]) -> list[Any]:
-    """The connections that are closed in both directions. Those that are closed in one are probed, and show
-    the next time whether it is both.
+    """The connections that are closed in both directions. Those that their clients have closed in one are
+    probed: the next look shows whether it is both.
     """
     poll, by_number = select.poll(), {conn.sock.fileno(): conn for conn in conns}
     for number in by_number:
@@ -84,7 +87,7 @@ def _closed(conns: Iterable[Any], probe: Callable[[Any], None]) -> list[Any]:
         if events & _RESET:
             closed.append(conn)
         elif events & select.POLLRDHUP and not conn.sock.was_cut:
-            with suppress(OSError):  # it shows the next time
+            with suppress(OSError):  # the next look shows it
                 probe(conn)
     return closed
 

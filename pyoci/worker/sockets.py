@@ -25,7 +25,7 @@ HEAD_END = b"\r\n\r\n"
 _UNSENT = 256 * 1024  # bytes of an answer that the kernel buffers for a slow reader
 _AT_ONCE = 64  # pieces in one call
 _PIECE = 8 * 1024  # bytes of a head that are read at once; most heads are shorter
-# Within these a client has to take something, or send something if no other timeout is set.
+# A client has to take something in this time, or to send something if no other timeout is set.
 STALL_SECONDS = 60
 
 
@@ -97,7 +97,8 @@ class ClientSocket(socket.socket):
             piece = self._receive_within(size, flags)
             count = len(piece)
         except BlockingIOError as exc:
-            raise _gone("sends") from exc
+            # gunicorn logs no traceback for a reset.
+            raise ConnectionResetError(errno.ECONNRESET, "the client sends nothing any more") from exc
         finally:
             self.pace.moved(count)
         return piece
@@ -196,7 +197,7 @@ class ClientSocket(socket.socket):
 
 
 class AsText:
-    """A socket that sends the text of the next answer, which is a page of HTML."""
+    """A socket that sends an answer of HTML as plain text."""
 
     def __init__(self, sock: Any) -> None:
         self._sock = sock
@@ -213,8 +214,3 @@ class AsText:
             b"%s\r\nContent-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n"
             b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (status, len(text), text)
         )
-
-
-def _gone(verb: str) -> ConnectionResetError:
-    """The error for a silent client. gunicorn logs no traceback for a reset."""
-    return ConnectionResetError(errno.ECONNRESET, f"the client {verb} nothing any more")

@@ -47,7 +47,7 @@ class Spool:
         self._allowance = allowance
         self._make_file = make_file or (lambda: tempfile.TemporaryFile(buffering=0, prefix="pyoci-body-"))  # noqa: SIM115
         self._memory = bytearray()
-        self._held = bytearray()  # behind the file
+        self._held = bytearray()  # the bytes after those in the file, which the disk didn't take
         self._file: BinaryIO | None = None
         self._read = self.on_disk = 0
 

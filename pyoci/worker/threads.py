@@ -2,9 +2,9 @@
 
 There is a queue for pages, one for transfers, and one for answers that can continue. The queues take turns,
 so a page waits for few transfers, however many of them came before it. Within a queue the requests for each
-listed registry are a group, those for all other registries are another, and the groups take turns: a crowd of
-requests for one registry delays a request for another little. Within a group the oldest and the newest
-request take turns: a crowd of requests is served without delaying all those that come after it.
+listed registry are a group, those for all other registries are another, and the groups take turns: many
+requests for one registry delay a request for another only a little. Within a group the oldest and the newest
+request take turns: many requests at once don't delay all those that come after them.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class _Group:
 
 
 class Queues:
-    """The connections that wait for a thread. `group_of` tells the group of a request."""
+    """The connections that wait for a thread. `group_of` returns the group of a connection's request."""
 
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, group_of: Callable[[Any], str] = lambda _conn: ""
@@ -152,7 +152,7 @@ class Threads:
         self._busy: set[Any] = set()
 
     def set_groups(self, group_of: Callable[[Any], str]) -> None:
-        """Set what tells the group of a request that waits."""
+        """Set the function that returns the group of a connection's request."""
         self._queues.group_of = group_of
 
     @property
@@ -162,7 +162,7 @@ class Threads:
 
     @property
     def are_scarce(self) -> bool:
-        """Whether a connection is waiting for a thread, or a quarter of them is busy."""
+        """Whether a connection is waiting for a thread, or more than a quarter of them is busy."""
         return self.are_awaited or 4 * len(self._busy) > self._count
 
     def waiting(self, seconds: float) -> Iterator[Any]:
@@ -218,7 +218,7 @@ class Threads:
         self.serve_next()
 
     def run(self, function: Callable[[], object]) -> None:
-        """Run a function in one of the threads, at some time."""
+        """Run a function in one of the threads, when one is free."""
         with suppress(RuntimeError):  # the executor has queued it for a running thread
             self._executor().submit(function)
 

@@ -15,7 +15,7 @@ from gunicorn import http  # type: ignore[import-untyped]
 from gunicorn.config import Config  # type: ignore[import-untyped]
 from gunicorn.http.wsgi import FileWrapper  # type: ignore[import-untyped]
 
-from pyoci.worker.answers import _TURN_SECONDS, Answer, Readers, informed
+from pyoci.worker.answers import _TURN_SECONDS, Answer, Readers, with_server_facts
 from pyoci.worker.pace import SLOW_READER
 from pyoci.worker.sockets import STALL_SECONDS
 from tests.worker.doubles import Connection, Connections, listening
@@ -324,7 +324,7 @@ def facts_of(connections: Connections, *, stopping: bool, limit: int | None) -> 
         start_response("413 Content Too Large", [("Connection", "close"), ("Content-Length", "0")])
         return []
 
-    answer, _worker, conn = ask(connections, informed(application, lambda: stopping))
+    answer, _worker, conn = ask(connections, with_server_facts(application, lambda: stopping))
     conn.sock.limit_passed = limit
     assert answer.begin()
     assert (answer.should_close(), conn.sock.unread) == (True, True)
