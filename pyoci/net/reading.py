@@ -87,7 +87,7 @@ def decoded(
 ) -> Decoded:
     """The decoded body of an answer to a call that accepts gzip, at most `limit` bytes. Of several gzip
     members only the first is read. Raises ProtocolError with `name` in its message, and AnswerTooLong for a
-    longer one, unless `check` raises an error for the beginning of that.
+    longer one, unless `check` raises an error for its first `limit` bytes.
     """
     coding = answer.headers.get("content-encoding", "").strip().lower()
     found, at_end = Decoded(answer.body), True
@@ -96,7 +96,7 @@ def decoded(
     elif coding not in {"", "identity"}:
         raise ProtocolError(f"{name} sent an answer with an unrequested compression; expected gzip")
     if len(found.body) > limit:
-        check(found.body)
+        check(found.body[:limit])
         raise AnswerTooLong(f"{name} sent more than {limit} bytes, decompressed")
     if not at_end:
         raise ProtocolError(f"{name} sent gzip that can't be decompressed")

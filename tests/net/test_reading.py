@@ -53,6 +53,18 @@ def test_invalid_body_is_refused(coding: str, body: bytes, says: str) -> None:
         decoded(Answer(200, {"content-encoding": coding}, body), 5000, "it")
 
 
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [pytest.param("", TEXT, id="not packed"), pytest.param("gzip", PACKED, id="gzip")],
+)
+def test_the_allowed_part_of_a_long_body_is_checked(coding: str, body: bytes) -> None:
+    """The rest of it isn't looked at."""
+    checked: list[bytes] = []
+    with pytest.raises(AnswerTooLong):
+        decoded(Answer(200, {"content-encoding": coding}, body), 100, "it", checked.append)
+    assert checked == [TEXT[:100]]
+
+
 def test_call_that_accepts_gzip_gets_it(make_transport: MakeTransport) -> None:
     """The body is returned as it was sent."""
     with Server(always(answer(PACKED, "200 OK", "Content-Encoding: gzip"))) as server:
