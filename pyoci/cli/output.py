@@ -119,6 +119,11 @@ def counted(number: int, one: str) -> str:
     return f"{number} {one if number == 1 else f'{one}s'}"
 
 
+def present(number: int) -> str:
+    """How many things needed no work: `1 was there already`, `2 were there already`."""
+    return f"{number} {'was' if number == 1 else 'were'} there already"
+
+
 def size(count: int | None) -> str:
     """A number of bytes as people read it: `1.5 MB`; "" if it isn't known."""
     if count is None:
@@ -183,6 +188,6 @@ def print_imported(output: Output, files: Sequence[ImportedFile], word: str) -> 
         output.table(("FILE", "", ""), rows)
         output.line()
     counts = Counter[str](each.outcome for each in files)
-    words = [f"{counted(counts['imported'], 'file')} {word}", f"{counts['present']} were there already"]
+    words = [f"{counted(counts['imported'], 'file')} {word}", present(counts["present"])]
     words += [f"{counts[each]} {each}" for each in ("changed", "left out", "failed") if counts[each]]
     output.line(f"{', '.join(words)}; {size(sum(each.size for each in files))} fetched")

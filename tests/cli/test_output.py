@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyoci.cli.output import size
+from pyoci.cli.output import present, size
 
 
 @pytest.mark.parametrize(
@@ -14,3 +14,9 @@ from pyoci.cli.output import size
 def test_sizes(count: int | None, shown: str) -> None:
     """With three digits, and in the singular where it is due."""
     assert size(count) == shown
+
+
+@pytest.mark.parametrize(("number", "verb"), [(0, "were"), (1, "was"), (2, "were")])
+def test_what_was_there(number: int, verb: str) -> None:
+    """The verb agrees with the number."""
+    assert present(number) == f"{number} {verb} there already"

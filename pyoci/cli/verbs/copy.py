@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from pyoci.cli import schema
-from pyoci.cli.output import Output, counted, size
+from pyoci.cli.output import Output, counted, present, size
 from pyoci.cli.progress import moving_bytes
 from pyoci.cli.verb import verb
 from pyoci.library import CopiedTag, Index, operations
@@ -96,7 +96,7 @@ def _print(output: Output, tags: list[CopiedTag]) -> None:
         output.line()
     counts = Counter(each.outcome for each in tags)
     copied = counts["copied"] + counts["changed"]
-    parts = [f"{counted(copied, 'tag')} copied", f"{counts['present']} were there already"]
+    parts = [f"{counted(copied, 'tag')} copied", present(counts["present"])]
     parts += [f"{counts['failed']} failed"] if counts["failed"] else []
     sent, mounted = sum(each.sent for each in tags), sum(each.mounted for each in tags)
     output.line(
