@@ -21,6 +21,7 @@ from pyoci.simple_api.model import File, Page, version_of
 
 FILES = 50_000  # the largest pages of PyPI have some 30,000
 _VALUES = 1_000_000  # of JSON; each takes up to 100 bytes of memory, and a file has some 15
+_DENSE = 64 * 1024  # bytes of JSON in which there is no value for each two bytes; a page has one for some 40
 _LINKS = 1_000_000  # of the list of all projects
 _TEXT = 64 * 1024 * 1024  # bytes of JSON as a str, which has four for each character if one needs four
 _JSON_PIECE = 256 * 1024  # bytes, in which values are counted at once
@@ -145,6 +146,13 @@ def _page(document: Mapping[str, Any], name: str, base: str, sender: str) -> Pag
     )
 
 
+def check_beginning(body: bytes, sender: str = _UPSTREAM) -> None:
+    """Raises ProtocolError for the beginning of a long page in JSON if there is no need to read the rest."""
+    if _values_in(body, 0, _DENSE) > _DENSE // 2:
+        raise ProtocolError(f"{sender} sent JSON of hardly more than brackets and commas; expected files")
+    check_weight(body, sender)
+
+
 def check_weight(body: bytes, sender: str = _UPSTREAM) -> None:
     """Raises ProtocolError for JSON, or the beginning of it, whose values would take too much memory: `{},`
     takes 24 times as much as it has bytes.
@@ -154,7 +162,7 @@ def check_weight(body: bytes, sender: str = _UPSTREAM) -> None:
     if len(body) > 2 * _VALUES:
         values, pause = 0, Pauses()
         for start in range(0, len(body), _JSON_PIECE):
-            values += sum(body.count(mark, start, start + _JSON_PIECE) for mark in (b",", b"[", b"{"))
+            values += _values_in(body, start, start + _JSON_PIECE)
             if values > _VALUES:
                 raise ProtocolError(f"{sender} sent JSON with more than {_VALUES} values")
             pause()
@@ -166,6 +174,11 @@ def check_weight(body: bytes, sender: str = _UPSTREAM) -> None:
             f"{sender} sent JSON that takes more than {_TEXT} bytes of memory;"
             " expected fewer characters that are not ASCII"
         )
+
+
+def _values_in(body: bytes, start: int, end: int) -> int:
+    """The number of values in a part of some JSON, roughly."""
+    return sum(body.count(mark, start, end) for mark in (b",", b"[", b"{"))
 
 
 def _check_count(files: int, sender: str) -> None:

@@ -117,7 +117,8 @@ def test_a_compression_bomb_is_not_unpacked(
 @pytest.mark.parametrize(
     ("kind", "page", "says"),
     [
-        (JSON, lambda: b'{"files":[' + b"{}," * 10_000_000 + b"{}]}", "more than 1000000 values"),
+        (JSON, lambda: b'{"files":[' + b"{}," * 10_000_000 + b"{}]}", "hardly more than brackets"),
+        (JSON, lambda: b'{"files":[' + b"{ }," * 7_000_000 + b"{}]}", "more than 1000000 values"),
         (JSON, lambda: b'{"files":[' + b'"",' * 50_001 + b'""]}', "more than 50000 files"),
         (
             JSON,
@@ -129,7 +130,7 @@ def test_a_compression_bomb_is_not_unpacked(
         (HTML, lambda: b'<a x=">' + b" a" * 7_000_000 + b'">', "an element of more than 262144 characters"),
         (HTML, lambda: b"<!--" + b"x" * 8_000_000, "an element of more than 262144 characters"),
     ],
-    ids=["values", "files", "wide text", "links", "attributes", "a quoted end", "a comment"],
+    ids=["brackets", "values", "files", "wide text", "links", "attributes", "a quoted end", "a comment"],
 )
 def test_a_page_takes_bounded_memory(
     elsewhere: PackageIndex, make_upstream: MakeUpstream, kind: str, page: Callable[[], bytes], says: str
@@ -211,14 +212,27 @@ def test_a_request_that_waits_for_other_large_pages(elsewhere: PackageIndex) -> 
     assert scope.memory < 2 * 1024 * 1024
 
 
-def test_a_page_with_too_many_values_is_refused_early(elsewhere: PackageIndex) -> None:
-    """After four megabytes of it, which don't wait for other large pages."""
-    bomb = gzip.compress(b'{"files":[' + b"{}," * 10_000_000 + b"{}]}", 1)
+@pytest.mark.parametrize(
+    ("value", "busy", "says"),
+    [
+        pytest.param(b"{},", PARSING, "hardly more than brackets and commas", id="its first 64 KiB"),
+        pytest.param(b"{ },", Admission(), "more than 1000000 values", id="its first four megabytes"),
+    ],
+)
+def test_a_page_of_many_values_is_refused_by_its_beginning(
+    elsewhere: PackageIndex, value: bytes, busy: Admission, says: str
+) -> None:
+    """It waits for no other large page, the shorter beginning not even for other parsing."""
+    bomb = gzip.compress(b'{"files":[' + value * 10_000_000 + b"{}]}", 1)
     elsewhere.answer = sends(bomb, Content_Encoding="gzip")
     large, transport = Admission(), Transport()
     client = UpstreamClient(UpstreamAddress.parse(elsewhere.simple, None), transport, large)
-    refused = pytest.raises(ProtocolError, match="1000000 values")
-    with closing(transport), large.turn("another", 0.0, "late"), refused:
+    with (
+        closing(transport),
+        large.turn("another", 0.0, "late"),
+        busy.turn("another", 0.0, "late"),
+        pytest.raises(ProtocolError, match=says),
+    ):
         client.fetch("bomb", {})
     assert elsewhere.asked("bomb") == 1
 
