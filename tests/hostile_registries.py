@@ -178,9 +178,11 @@ class HostilePackageIndex:
 
     def __init__(self) -> None:
         bomb = gzip.compress(b'{"files":[' + b"{}," * 10_000_000 + b"{}]}", 1)
+        values = gzip.compress(b'{"files":[' + b'{"url":1},' * 3_000_000 + b"{}]}", 1)
         links = gzip.compress(b"<a href=x>" * 1_500_000, 1)
         self._pages = {
             "bomb": ("application/vnd.pypi.simple.v1+json", bomb),
+            "values": ("application/vnd.pypi.simple.v1+json", values),
             "links": ("application/vnd.pypi.simple.v1+html", links),
         }
 

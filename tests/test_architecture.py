@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "pauses": {"request_scope"},
     "simple_api": {"pauses"},
     "distributions": set(),
-    "net": {"request_scope", "admission"},
+    "net": {"request_scope", "admission", "pauses"},
     "cache": set(),
     "oci": {"net", "request_scope", "single_flight", "pauses"},
     "upstream": {

@@ -17,8 +17,11 @@ from urllib3 import BaseHTTPResponse
 
 from pyoci.errors import AnswerTooLong, ProtocolError
 from pyoci.net.messages import Answer, Call
+from pyoci.pauses import Pauses
 
 _SLOWEST = 1024.0  # bytes a second, averaged over the time that a stall may take
+_PIECE = 256 * 1024  # bytes that are decompressed at once
+_PACKED_PIECE = 64 * 1024  # bytes of gzip that are decompressed at once
 _FIRST_PIECE = 256 * 1024  # bytes
 _QUICK = 0.1  # seconds in which a fast reader takes a piece
 _GATHERING = 1.0  # seconds after which an incomplete piece is passed on: pip's timeout is 15
@@ -83,35 +86,52 @@ class Decoded(NamedTuple):
 
 
 def decoded(
-    answer: Answer, limit: int, name: str, check: Callable[[bytes], None] = lambda _beginning: None
+    answer: Answer, limit: int, name: str, watch: Callable[[bytes], None] = lambda _piece: None
 ) -> Decoded:
     """The decoded body of an answer to a call that accepts gzip, at most `limit` bytes. Of several gzip
-    members only the first is read. Raises ProtocolError with `name` in its message, and AnswerTooLong for a
-    longer one, unless `check` raises an error for its first `limit` bytes.
+    members only the first is read. Raises ProtocolError with `name` in its message, AnswerTooLong for a
+    longer one, and what `watch` raises, which gets each piece that was decompressed, or the beginning of a
+    body that is too long.
     """
     coding = answer.headers.get("content-encoding", "").strip().lower()
     found, at_end = Decoded(answer.body), True
     if coding in {"gzip", "x-gzip"}:
-        found, at_end = _unzipped(answer.body, limit + 1)
+        found, at_end = _unzipped(answer.body, limit + 1, watch)
     elif coding not in {"", "identity"}:
         raise ProtocolError(f"{name} sent an answer with an unrequested compression; expected gzip")
+    elif len(found.body) > limit:
+        watch(found.body[: limit + 1])
     if len(found.body) > limit:
-        check(found.body[:limit])
         raise AnswerTooLong(f"{name} sent more than {limit} bytes, decompressed")
     if not at_end:
         raise ProtocolError(f"{name} sent gzip that can't be decompressed")
     return found
 
 
-def _unzipped(body: bytes, limit: int) -> tuple[Decoded, bool]:
-    unpacking = zlib.decompressobj(16 + zlib.MAX_WBITS)
+def _unzipped(body: bytes, limit: int, watch: Callable[[bytes], None]) -> tuple[Decoded, bool]:
+    """The body, decompressed up to `limit` bytes, and whether that is all of it. It is decompressed in
+    pieces, since no other thread would compute while zlib puts a large result together.
+    """
+    unpacking, pause = zlib.decompressobj(16 + zlib.MAX_WBITS), Pauses()
+    packed = memoryview(body)
+    parts: list[bytes] = []
     try:
-        text = unpacking.decompress(body, limit)
-        return Decoded(text, None if unpacking.unused_data else body), unpacking.eof
+        while limit > 0 and not unpacking.eof:
+            piece: bytes | memoryview = unpacking.unconsumed_tail
+            if not piece:
+                piece, packed = packed[:_PACKED_PIECE], packed[_PACKED_PIECE:]
+            parts.append(unpacking.decompress(piece, min(limit, _PIECE)))
+            if not (piece or parts[-1]):
+                break
+            watch(parts[-1])
+            limit -= len(parts[-1])
+            pause()
     except zlib.error as exc:
         if str(exc).startswith("Error -4 "):  # Z_MEM_ERROR
             raise MemoryError(str(exc)) from None
         return Decoded(b""), False
+    has_more = unpacking.unused_data or packed
+    return Decoded(b"".join(parts), None if has_more else body), unpacking.eof
 
 
 def whole_answer(call: Call, response: Received, limit: int, grow: Callable[[], int] | None = None) -> Answer:

@@ -21,7 +21,7 @@ from pyoci.simple_api.model import File, Page, version_of
 
 FILES = 50_000  # the largest pages of PyPI have some 30,000
 _VALUES = 1_000_000  # of JSON; each takes up to 100 bytes of memory, and a file has some 15
-_DENSE = 64 * 1024  # bytes of JSON in which there is no value for each two bytes; a page has one for some 40
+_DENSE = 64 * 1024  # bytes in which JSON may have a value for each two bytes; a page has one for some 40
 _LINKS = 1_000_000  # of the list of all projects
 _TEXT = 64 * 1024 * 1024  # bytes of JSON as a str, which has four for each character if one needs four
 _JSON_PIECE = 256 * 1024  # bytes, in which values are counted at once
@@ -146,25 +146,36 @@ def _page(document: Mapping[str, Any], name: str, base: str, sender: str) -> Pag
     )
 
 
-def check_beginning(body: bytes, sender: str = _UPSTREAM) -> None:
-    """Raises ProtocolError for the beginning of a long page in JSON if there is no need to read the rest."""
-    if _values_in(body, 0, _DENSE) > _DENSE // 2:
-        raise ProtocolError(f"{sender} sent JSON of hardly more than brackets and commas; expected files")
-    check_weight(body, sender)
+class Weight:
+    """Counts the values of JSON, which is given in pieces. Once it is parsed, each value takes some memory
+    besides its text: `{},` takes 24 times as much as its bytes.
+    """
+
+    def __init__(self, sender: str = _UPSTREAM) -> None:
+        self._sender = sender
+        self._values = self._bytes = 0
+
+    def add(self, piece: bytes) -> None:
+        """Raises ProtocolError if there are too many values up to the end of this piece."""
+        self._bytes += len(piece)
+        self._values += sum(map(piece.count, (b",", b"[", b"{")))
+        if self._values > _VALUES:
+            raise ProtocolError(f"{self._sender} sent JSON with more than {_VALUES} values")
+        if self._bytes > _DENSE and 2 * self._values > self._bytes:
+            raise ProtocolError(
+                f"{self._sender} sent JSON of hardly more than brackets and commas;"
+                " expected that of the simple API"
+            )
 
 
 def check_weight(body: bytes, sender: str = _UPSTREAM) -> None:
-    """Raises ProtocolError for JSON, or the beginning of it, whose values would take too much memory: `{},`
-    takes 24 times as much as it has bytes.
-    """
+    """Raises ProtocolError for JSON whose values would take far more memory than it has bytes."""
     # Counting takes a tenth of the time that reading a page takes. A value and its comma have two bytes at
     # least.
     if len(body) > 2 * _VALUES:
-        values, pause = 0, Pauses()
+        weight, pause = Weight(sender), Pauses()
         for start in range(0, len(body), _JSON_PIECE):
-            values += _values_in(body, start, start + _JSON_PIECE)
-            if values > _VALUES:
-                raise ProtocolError(f"{sender} sent JSON with more than {_VALUES} values")
+            weight.add(body[start : start + _JSON_PIECE])
             pause()
     if 4 * len(body) <= _TEXT:
         return
@@ -174,11 +185,6 @@ def check_weight(body: bytes, sender: str = _UPSTREAM) -> None:
             f"{sender} sent JSON that takes more than {_TEXT} bytes of memory;"
             " expected fewer characters that are not ASCII"
         )
-
-
-def _values_in(body: bytes, start: int, end: int) -> int:
-    """The number of values in a part of some JSON, roughly."""
-    return sum(body.count(mark, start, end) for mark in (b",", b"[", b"{"))
 
 
 def _check_count(files: int, sender: str) -> None:

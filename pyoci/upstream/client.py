@@ -293,7 +293,7 @@ def _kind(answer: Answer) -> str:
 def _page(answer: Answer, name: str, url: str, limit: int) -> UpstreamPage | _Recognized:
     kind = _kind(answer)
     if kind in _JSON:
-        body, packed = decoded(answer, limit, NAME, reading.check_beginning)
+        body, packed = decoded(answer, limit, NAME, reading.Weight().add)
         about = verbatim.recognize_text(body, name)
         if about is None:
             document = reading.read_document(body)

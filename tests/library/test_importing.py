@@ -516,7 +516,7 @@ class TestBadSources:
     def test_lists_that_take_much_memory(self, site: Site, url: str, target: Index) -> None:
         """They are refused before they are parsed; the sentence names the sender."""
         host = url.split("/")[2]
-        site.answers["/simple/"] = (JSON, b'{"projects": [' + b"{}," * 700_000 + b"{}]}")
+        site.answers["/simple/"] = (JSON, b'{"projects": [' + b"{ }," * 700_000 + b"{}]}")
         with pytest.raises(ProtocolError, match=f"^{host} sent JSON with more than 1000000 values$"):
             imported(target, url)
 

@@ -78,7 +78,7 @@ def upstream_kinds(path: str) -> dict[str, Kind]:
     """The kinds of clients that have PyOCI ask the hostile package index; the index at `path` has nothing."""
     heads = {
         kind: make_head(f"GET {path}{kind}-{NUMBER}/ HTTP/1.1", "Connection: close")
-        for kind in ("bomb", "links")
+        for kind in ("bomb", "values", "links")
     }
     return {f"upstream {kind}": Kind(head, reads=_ALL) for kind, head in heads.items()}
 

@@ -57,12 +57,37 @@ def test_invalid_body_is_refused(coding: str, body: bytes, says: str) -> None:
     ("coding", "body"),
     [pytest.param("", TEXT, id="not packed"), pytest.param("gzip", PACKED, id="gzip")],
 )
-def test_the_allowed_part_of_a_long_body_is_checked(coding: str, body: bytes) -> None:
-    """The rest of it isn't looked at."""
-    checked: list[bytes] = []
+def test_the_beginning_of_a_long_body_is_watched(coding: str, body: bytes) -> None:
+    """Up to the byte that is too many."""
+    pieces: list[bytes] = []
     with pytest.raises(AnswerTooLong):
-        decoded(Answer(200, {"content-encoding": coding}, body), 100, "it", checked.append)
-    assert checked == [TEXT[:100]]
+        decoded(Answer(200, {"content-encoding": coding}, body), 100, "it", pieces.append)
+    assert pieces == [TEXT[:101]]
+
+
+@pytest.mark.parametrize("count", [1, 255, 256, 257, 10_000])
+def test_a_large_body_is_unpacked_in_pieces(count: int) -> None:
+    """Each is given to whoever watches. Other threads go on between them."""
+    text, pieces = (bytes(range(256)) * 4 * count), list[bytes]()
+    packed = gzip.compress(text)
+    found = decoded(Answer(200, {"content-encoding": "gzip"}, packed), len(text), "it", pieces.append)
+    assert found == (text, packed)
+    assert b"".join(pieces) == text
+    assert max(map(len, pieces)) <= 256 * 1024
+
+
+def test_unpacking_ends_when_the_watcher_refuses_a_piece() -> None:
+    """Before the rest is unpacked."""
+
+    def watch(piece: bytes) -> None:
+        sizes.append(len(piece))
+        if len(sizes) == 3:
+            raise ProtocolError("that is enough")
+
+    sizes = list[int]()
+    with pytest.raises(ProtocolError, match="that is enough"):
+        decoded(Answer(200, {"content-encoding": "gzip"}, gzip.compress(bytes(10**7))), 10**8, "it", watch)
+    assert sum(sizes) <= 3 * 256 * 1024
 
 
 def test_call_that_accepts_gzip_gets_it(make_transport: MakeTransport) -> None:
