@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from datetime import date
 from functools import lru_cache
 from typing import NamedTuple
 
+from pyoci.pauses import Pauses
 from pyoci.simple_api import model
 
 # Values of the keys of a file. They are a part of what `model` takes.
@@ -30,6 +32,7 @@ SHA256 = r"[0-9a-f]{64}"
 CLOCK = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{6})?+Z"
 METADATA_KEYS = next(field.spellings for field in model.FIELDS if field.key == "core-metadata")
 
+_PIECE = 1024 * 1024  # bytes; larger pages are checked in pieces
 _FIRST = 16 * 1024  # bytes in which the first file ends
 _FILE_LIST = re.compile(rb'"files":( ?)\[')
 _TEXT = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
@@ -75,21 +78,40 @@ def uniform_files(body: bytes) -> Uniform | None:
     keys = _keys_of_first(body, found.end()) if found else ()
     if found is None or not {"filename", "url", "hashes"} <= set(keys) <= _VALUES.keys():
         return None
-    captured = [key for key in keys if key in _CAPTURED]
-    step = len(captured) + 1
-    parts = _form(keys, bool(found[1])).split(memoryview(body)[found.end() :])
-    between, end = set(parts[:-1:step]), parts[-1]
+    form, pause = _form(keys, bool(found[1])), Pauses()
+    between, distinct = set[bytes](), {key: set[bytes]() for key in keys if key in _CAPTURED}
+    step, count, end = len(distinct) + 1, 0, b""
+    for piece in _pieces(body, found.end(), b'}, {"' if found[1] else b'},{"'):
+        if end:
+            return None
+        *parts, end = form.split(piece)
+        count += len(parts) // step
+        between.update(parts[::step])
+        for number, values in enumerate(distinct.values(), 1):
+            values.update(parts[number::step])
+        pause()
     # A comma after the last file would be part of its match.
     if between != {b""} or not end.startswith(b"]") or body[-len(end) - 1 : -len(end)] != b"}":
         return None
-    distinct = {key: set(parts[1 + number :: step]) for number, key in enumerate(captured)}
     try:
         for day in distinct.pop("upload-time", ()):
             date.fromisoformat(day.decode())
         texts = {key: json.loads(b"[%b]" % b",".join(values)) for key, values in distinct.items()}
     except ValueError:
         return None
-    return Uniform((len(parts) - 1) // step, body[: found.end()] + end, texts)
+    return Uniform(count, body[: found.end()] + end, texts)
+
+
+def _pieces(body: bytes, start: int, between: bytes) -> Iterator[memoryview]:
+    """The text from `start` in pieces, which end before the `{"` of a file, in the text `between` two files.
+    No other thread computes while a regular expression is applied to a piece.
+    """
+    text = memoryview(body)
+    while (found := body.find(between, start + _PIECE)) >= 0:
+        end = found + len(between) - len('{"')
+        yield text[start:end]
+        start = end
+    yield text[start:]
 
 
 def _keys_of_first(body: bytes, start: int) -> tuple[str, ...]:

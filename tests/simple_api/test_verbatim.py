@@ -298,6 +298,27 @@ def test_a_file_with_a_mistake_is_not_recognized_by_its_text(broken: Any) -> Non
         assert not any(recognize_text(body, NAME) for body in serialized(document))
 
 
+@pytest.mark.parametrize("separators", [(", ", ": "), (",", ":")], ids=["blanks", "no blanks"])
+def test_a_large_page_is_recognized_in_pieces(separators: tuple[str, str]) -> None:
+    """A mistake anywhere is noticed, also beside the ends of the pieces, which have a mebibyte."""
+    files = [entry(number) for number in range(7000)]
+    body = json.dumps(page(*files), separators=separators).encode()
+    assert len(body) > 3 * 2**20
+    about = recognize_text(body, NAME)
+    assert about is not None
+    assert about.file_count == 7000
+    at_ends = {files_before(body, end) + more for end in (2**20, 2**21) for more in (-1, 0, 1, 2)}
+    for number in {0, *at_ends, 6999}:
+        mistaken = [*files[:number], entry(number, size=-1), *files[number + 1 :]]
+        assert recognize_text(json.dumps(page(*mistaken), separators=separators).encode(), NAME) is None
+    longer = json.dumps(page(*files, alternates=[{"a": 1}, {"filename": "x"}]), separators=separators)
+    assert recognize_text(longer.encode(), NAME) is None
+
+
+def files_before(body: bytes, end: int) -> int:
+    return body.count(b'"filename"', 0, end)
+
+
 def test_too_many_files() -> None:
     body = json.dumps(page(entry())).encode()
     start = body.index(b'{"core-metadata"')
