@@ -233,13 +233,22 @@ class UpstreamFiles:
         return Download(wanted, size, span, self._offered(wanted, pieces), file)
 
     def whole(self, wanted: Wanted) -> BinaryIO:
-        """The whole file, verified, for reading and seeking. It is fetched again if it isn't kept."""
+        """The whole file, verified, for reading and seeking. It is fetched again if it isn't kept. Raises
+        DamagedCopy if the disk has changed it, and removes it then.
+        """
         wanted = self.sized(wanted)
         size = wanted.size or 0
         kept = self._opened(wanted) if size <= self._folder.size else None
-        if kept is not None:
-            return self._arrivals.complete(wanted, kept)
         with ExitStack() as opened:
+            if kept is not None:
+                complete = opened.enter_context(self._arrivals.complete(wanted, kept))
+                if hashlib.file_digest(complete, "sha256").hexdigest() != wanted.sha256:
+                    self._folder.remove(wanted.sha256)
+                    self._report_damaged(wanted)
+                    raise DamagedCopy(wanted.filename)
+                complete.seek(0)
+                opened.pop_all()
+                return complete
             file = opened.enter_context(tempfile.TemporaryFile())
             for piece in self._straight(wanted, size):
                 file.write(piece)
@@ -302,7 +311,7 @@ class UpstreamFiles:
                 yield piece
             return
         except DamagedCopy:
-            self._events.warning("upstream", "cached file was damaged", **wanted.facts)
+            self._report_damaged(wanted)
             again = None if has_begun else self._opened(wanted)
             if again is None:
                 raise
@@ -312,6 +321,9 @@ class UpstreamFiles:
         if span is None:
             return self._arrivals.read(wanted, size, file)
         return self._parts.read(wanted, self._arrivals.complete(wanted, file), span)
+
+    def _report_damaged(self, wanted: Wanted) -> None:
+        self._events.warning("upstream", "cached file was damaged", **wanted.facts)
 
     def _straight(self, wanted: Wanted, size: int) -> Iterator[bytes]:
         """The bytes of a file that can't be kept, as they arrive."""

@@ -339,6 +339,20 @@ def test_a_file_that_the_disk_changed(
     assert elsewhere.calls == [f"GET /files/{NAME} 200"] * 2
 
 
+def test_a_file_to_store_that_the_disk_changed(
+    files: UpstreamFiles, elsewhere: PackageIndex, tmp_path: Path
+) -> None:
+    """It is not given to the store. The next attempt fetches it again."""
+    file = wanted(elsewhere)
+    b"".join(files.open(file))
+    until(lambda: kept(tmp_path) == [file.sha256], "the file in the folder")
+    (tmp_path / "files" / file.sha256).write_bytes(b"!" + CONTENT[1:])
+    with pytest.raises(ProtocolError, match="damaged"):
+        files.whole(file)
+    with files.whole(file) as content:
+        assert content.read() == CONTENT
+
+
 @pytest.mark.parametrize("span", [None, range(1, 9)], ids=["whole", "part"])
 def test_a_small_file_that_the_disk_changed(
     files: UpstreamFiles, elsewhere: PackageIndex, tmp_path: Path, span: range | None
