@@ -16,6 +16,7 @@ from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined
 
 import requests
 from requests.adapters import DEFAULT_CA_BUNDLE_PATH, BaseAdapter, HTTPAdapter
+from urllib3.util import Retry, Timeout
 from urllib3.util.ssl_ import create_urllib3_context
 
 from pyoci.errors import Denied, Unreachable
@@ -27,6 +28,7 @@ from pyoci.net.messages import Call
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
+_NO_RETRIES = Retry(False)
 _HOSTS = 64  # pools of each adapter
 # URLs that have no credentials, and need no normalisation.
 _PLAIN_URL = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,5})?/[!-~]*")
@@ -91,7 +93,11 @@ class _Trust:
             return self._context
 
 
-class _Adapter(HTTPAdapter):
+def _pool_key(context: dict[str, Any]) -> Any:
+    return context["scheme"], context["host"], context["port"]
+
+
+class PooledAdapter(HTTPAdapter):
     """requests' adapter over our own pools, which allow one reach."""
 
     def __init__(self, reach: Reach, resolver: Resolver, connections: int, trust: _Trust) -> None:
@@ -106,6 +112,36 @@ class _Adapter(HTTPAdapter):
         options = {"ssl_context": self._trust.context()} if url.scheme == "https" else {}
         return {"scheme": url.scheme, "host": url.hostname, "port": url.port}, options
 
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: Any = True,
+        cert: Any = None,
+        proxies: Any = None,
+    ) -> requests.Response:
+        """Send a request over a pool of urllib3. Only calls through a proxy need what else requests does,
+        which takes a tenth of a call's processor time.
+        """
+        if proxies:
+            return super().send(request, stream, timeout, verify, cert, proxies)
+        host, options = self.build_connection_pool_key_attributes(request, verify, cert)
+        pool = self.poolmanager.connection_from_host(**host, pool_kwargs=options)
+        raw = pool.urlopen(
+            request.method,
+            request.path_url,
+            request.body,
+            request.headers,
+            retries=_NO_RETRIES,
+            redirect=False,
+            assert_same_host=False,
+            timeout=Timeout(connect=timeout[0], read=timeout[1]),
+            preload_content=False,
+            decode_content=False,
+        )
+        return self.build_response(request, raw)
+
     def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
         """A Transport reads `raw`. requests would also look for cookies and for an encoding."""
         response = requests.Response()
@@ -118,6 +154,8 @@ class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, blocksize=128 * 1024, **kwargs)
         self.poolmanager.pool_classes_by_scheme = self._pools
+        # All pools of an adapter have the same options, so their hosts tell them apart.
+        self.poolmanager.key_fn_by_scheme = {"http": _pool_key, "https": _pool_key}
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         if proxy.lower().startswith("https:"):
@@ -146,7 +184,7 @@ class Adapters:
         self._public_port = public_port
         self._trust = trust = _Trust(ca_bundle or DEFAULT_CA_BUNDLE_PATH)
         self._by_reach: dict[Reach, BaseAdapter] = {
-            reach: _Adapter(reach, resolver, connections, trust)
+            reach: PooledAdapter(reach, resolver, connections, trust)
             for reach in Reach
             if reach is not Reach.EMBEDDED
         }

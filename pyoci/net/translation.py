@@ -49,6 +49,7 @@ _NONSENSE: tuple[type[Exception], ...] = (
     requests.exceptions.InvalidSchema,
     requests.exceptions.InvalidHeader,
     requests.exceptions.ContentDecodingError,
+    urllib3.exceptions.InvalidHeader,
     urllib3.exceptions.LocationValueError,
     urllib3.exceptions.DecodeError,
     urllib3.exceptions.HeaderParsingError,
@@ -66,7 +67,8 @@ def translate(exc: Exception, host: str) -> Unreachable | ProtocolError:
     origins = tuple(_origins(exc))
     if any(isinstance(origin, NotResolved) for origin in origins):
         return Unreachable(f"{host} could not be reached: its name could not be resolved in time")
-    if isinstance(exc, _TIMEOUTS):
+    # urllib3's exception for a failed connection is, for compatibility, one for a timeout.
+    if isinstance(exc, _TIMEOUTS) and not isinstance(exc, urllib3.exceptions.NewConnectionError):
         return Unreachable(f"{host} did not answer in time")
     if isinstance(exc, _PROXY):
         return Unavailable(f"{host} could not be reached through the proxy")

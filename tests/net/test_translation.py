@@ -140,6 +140,7 @@ def over_tls(inner: Exception) -> Exception:
         (requests.exceptions.ProxyError(), Unavailable, "proxy"),
         (requests.exceptions.InvalidProxyURL(), Unavailable, "proxy"),
         (requests.exceptions.InvalidURL(), ProtocolError, "read"),
+        (urllib3.exceptions.InvalidHeader("two lengths"), ProtocolError, "read"),
         (ValueError(), ProtocolError, "read"),
         (wrapped(http.client.BadStatusLine("SSH-2.0")), ProtocolError, "read"),
         (wrapped(http.client.LineTooLong("header")), ProtocolError, "read"),
@@ -151,6 +152,8 @@ def over_tls(inner: Exception) -> Exception:
             "no address",
         ),
         (requests.ConnectionError(), Unavailable, "broke off"),
+        (urllib3.exceptions.NewConnectionError(None, "refused"), Unavailable, "could not be reached"),  # type: ignore[arg-type]
+        (urllib3.exceptions.ConnectTimeoutError(), Unreachable, "in time"),
         (wrapped(ConnectionRefusedError()), Unavailable, "could not be reached"),
         (requests.ConnectTimeout(), Unreachable, "in time"),
     ],

@@ -163,6 +163,13 @@ class TestBodies:
             with pytest.raises(ProtocolError, match="more than 1000 bytes"):
                 transport.document(make_call(server), limit=1000)
 
+    @pytest.mark.parametrize("method", ["document", "stream"])
+    def test_two_lengths_are_a_protocol_error(self, make_transport: MakeTransport, method: str) -> None:
+        """Such an answer may be an attempt at smuggling another one."""
+        reply = answer(b"ok", "200 OK", "Content-Length: 2, 3")
+        with Server(always(reply)) as server, pytest.raises(ProtocolError, match="can't be read"):
+            getattr(make_transport(), method)(make_call(server))
+
     def test_only_the_beginning_of_a_refusal_is_read(self, make_transport: MakeTransport) -> None:
         """The status counts, however long the body is."""
         with Server(always(answer(b"x" * 1_000_000, "403 Forbidden"))) as server:

@@ -97,7 +97,8 @@ def anonymous(make_session: MakeSession) -> OCISession:
 @pytest.fixture
 def answers() -> Iterator[responses.RequestsMock]:
     """The answers of registries. Those for one URL are given in their order."""
-    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+    target = "pyoci.net.adapters.PooledAdapter.send"
+    with responses.RequestsMock(assert_all_requests_are_fired=False, target=target) as mock:
         yield mock
 
 
