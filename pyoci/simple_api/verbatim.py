@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, overload
 from cachetools import LRUCache
 
 from pyoci.errors import ProtocolError
+from pyoci.pauses import json_hook
 from pyoci.simple_api import model, reading, uniform
 from pyoci.simple_api.model import File, ProjectStatus
 
@@ -299,9 +300,12 @@ class VerbatimFiles(Sequence[File]):
         return hash(self.fingerprint)
 
     def _files(self) -> tuple[File, ...]:
-        return _kept.get_or_read(
-            self.fingerprint, lambda: tuple(map(_file, json.loads(self.body())["files"]))
-        )
+        return _kept.get_or_read(self.fingerprint, self._read)
+
+    def _read(self) -> tuple[File, ...]:
+        body = self.body()
+        document = json.loads(body, object_hook=json_hook(len(body)))
+        return tuple(map(_file, document["files"]))
 
 
 def _file(entry: dict[str, Any]) -> File:
