@@ -200,7 +200,8 @@ def _reserve(file: Path, more: int, least: int = _LEAST) -> int:
     The file is written through a memory map. If the system finds no space for what is written there, it kills
     the process (SIGBUS).
     """
-    with file.open("a+b", buffering=0) as opened:
+    # Not with O_APPEND: the C library can't reserve space then on file systems that can't do it themselves.
+    with open(os.open(file, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0) as opened:
         used = int.from_bytes(os.pread(opened.fileno(), 4, 0), sys.byteorder)
         size = least
         while size < used + more:
