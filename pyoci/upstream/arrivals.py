@@ -69,12 +69,14 @@ class Arrivals:
         file. Raises DamagedCopy if the disk has changed it since it was complete, and removes it then.
         """
         with file:
+            was_complete = self._folder.is_complete(wanted.sha256, file)
             try:
                 yield from verified(self._arriving(wanted, size, file), wanted, size)
             except ProtocolError:
-                if not self._folder.is_complete(wanted.sha256, file):
+                if self._folder.is_complete(wanted.sha256, file):
+                    self._folder.remove(wanted.sha256)
+                elif not was_complete:  # else another request has removed it
                     raise
-                self._folder.remove(wanted.sha256)
                 raise DamagedCopy(wanted.filename) from None
 
     def _arriving(self, wanted: Wanted, size: int, file: FileIO) -> Iterator[bytes]:

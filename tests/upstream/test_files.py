@@ -339,6 +339,22 @@ def test_a_file_that_the_disk_changed(
     assert elsewhere.calls == [f"GET /files/{NAME} 200"] * 2
 
 
+def test_two_readers_of_a_file_that_the_disk_changed(
+    files: UpstreamFiles, elsewhere: PackageIndex, tmp_path: Path
+) -> None:
+    """The first one removes it, and both errors name the copy."""
+    file = wanted(elsewhere)
+    b"".join(files.open(file))
+    until(lambda: kept(tmp_path) == [file.sha256], "the file in the folder")
+    (tmp_path / "files" / file.sha256).write_bytes(CONTENT[:-1] + b"!")
+    readers = [iter(files.open(file)) for _ in range(2)]
+    for reader in readers:
+        assert next(reader) == CONTENT[: 2**20]
+    for reader in readers:
+        with pytest.raises(ProtocolError, match="damaged"):
+            b"".join(reader)
+
+
 def test_a_file_to_store_that_the_disk_changed(
     files: UpstreamFiles, elsewhere: PackageIndex, tmp_path: Path
 ) -> None:
