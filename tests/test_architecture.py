@@ -105,7 +105,7 @@ LIBRARIES = {
     "click": {"cli"},
     "rich": {"cli"},
     "keyring": {"library"},
-    "isal": {"simple_api"},
+    "isal": {"simple_api", "net"},
 }
 
 # Modules of fewer than 30 lines, and why each is a module.

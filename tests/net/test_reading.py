@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import subprocess
+import sys
 
 import pytest
 
@@ -42,6 +44,8 @@ def test_a_body_is_unpacked(coding: str, body: bytes) -> None:
         pytest.param("gzip", b"x", "can't be decompressed", id="no gzip"),
         pytest.param("gzip", b"", "can't be decompressed", id="nothing"),
         pytest.param("gzip", PACKED[:-1], "can't be decompressed", id="cut short"),
+        pytest.param("gzip", PACKED[:3] + b"\x80" + PACKED[4:], "can't be", id="a flag of the future"),
+        pytest.param("gzip", PACKED[:-8] + b"\x00" + PACKED[-7:], "can't be", id="another checksum"),
         pytest.param("gzip", gzip.compress(b"x" * 5001), "more than 5000 bytes", id="a byte too much"),
         pytest.param("gzip", gzip.compress(bytes(10**7)), "more than 5000 bytes", id="a bomb"),
         pytest.param("", b"x" * 5001, "more than 5000 bytes", id="too much, not packed"),
@@ -88,6 +92,42 @@ def test_unpacking_ends_when_the_watcher_refuses_a_piece() -> None:
     with pytest.raises(ProtocolError, match="that is enough"):
         decoded(Answer(200, {"content-encoding": "gzip"}, gzip.compress(bytes(10**7))), 10**8, "it", watch)
     assert sum(sizes) <= 3 * 256 * 1024
+
+
+READS = """
+import gzip, hashlib, sys
+if sys.argv[1:] == ["without"]:
+    sys.modules["isal"] = None
+from pyoci.errors import ProtocolError
+from pyoci.net import reading
+from pyoci.net.messages import Answer
+text = b"".join(b"%d " % (n * n) for n in range(100_000))
+packed = gzip.compress(text, mtime=0)
+flipped = [(n, bit) for bit in (1, 64) for n in range(10)] + [(1000, 8), (len(packed) - 6, 8)]
+bodies = [packed, packed + packed, packed + b"more", b"", packed[:-1], packed[:1000], packed[1:]]
+bodies += [packed[:n] + bytes([packed[n] ^ bit]) + packed[n + 1 :] for n, bit in flipped]
+for body in bodies:
+    try:
+        found = reading.decoded(Answer(200, {"content-encoding": "gzip"}, body), len(text), "it")
+    except ProtocolError as exc:
+        print(exc.message)
+    else:
+        print(hashlib.sha256(found.body).hexdigest(), found.gzip is not None)
+print("isal.isal_zlib" in sys.modules)
+"""
+
+
+def test_decompression_with_and_without_isal() -> None:
+    """The same bodies are read, and the same are refused, whether the extra is installed or not."""
+    (*read, with_isal), (*expected, without_isal) = (
+        subprocess.run(
+            [sys.executable, "-c", READS, word], capture_output=True, text=True, timeout=60, check=True
+        ).stdout.splitlines()
+        for word in ("with", "without")
+    )
+    assert (with_isal, without_isal) == ("True", "False")
+    assert read == expected
+    assert len(set(read)) == 3
 
 
 def test_call_that_accepts_gzip_gets_it(make_transport: MakeTransport) -> None:
