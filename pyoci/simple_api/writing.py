@@ -39,16 +39,18 @@ _UNWRITABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 
 
-def page_json(page: Page, *, files_last: bool = True) -> bytes:
-    """The page as JSON. Without `files_last`, its versions and status come after its files."""
+def page_json(page: Page, *, files_last: bool = True, written: Iterable[bytes] | None = None) -> bytes:
+    """The page as JSON. Without `files_last`, its versions and status come after its files. `written`: its
+    files, if `files_json` writes them elsewhere, some at a time.
+    """
     head: dict[str, Any] = {"meta": _META, "name": page.name}
     rest: dict[str, Any] = {"versions": page.versions}
     if page.status is not None:
         rest["project-status"] = page.status.document()
-    files = b'"files":[%s]' % b",".join(_pieces(page.files))
+    files = b",".join(map(Pauses().after, _pieces(page.files) if written is None else written))
     if files_last:
-        return b"%s,%s}" % (_json(head | rest)[:-1], files)
-    return b"%s,%s,%s" % (_json(head)[:-1], files, _json(rest)[1:])
+        return b'%s,"files":[%s]}' % (_json(head | rest)[:-1], files)
+    return b'%s,"files":[%s],%s' % (_json(head)[:-1], files, _json(rest)[1:])
 
 
 def page_html(page: Page) -> bytes:
@@ -124,6 +126,11 @@ def file_document(file: File) -> dict[str, Any]:
     return {key: value for key, value in zip(_KEYS, _values(file), strict=True) if value is not None}
 
 
+def files_json(files: Iterable[File]) -> bytes:
+    """Some files as the JSON of a page has them, with commas between them."""
+    return _json(list(map(file_document, files)))[1:-1]
+
+
 def with_private_keys(page: bytes, keys: dict[str, Any]) -> bytes:
     """A page's JSON with further keys, which begin with an underscore (PEP 691)."""
     return b"%s,%s" % (page[:-1], _json(keys)[1:]) if keys else page
@@ -133,10 +140,9 @@ def _pieces(files: Iterable[File]) -> Iterator[bytes]:
     """The files as JSON, some at a time: the dictionaries of ten thousand files at once would keep the
     garbage collector as busy as the encoder.
     """
-    entries, pause = map(file_document, files), Pauses()
-    while piece := list(islice(entries, _AT_ONCE)):
-        yield _json(piece)[1:-1]
-        pause()
+    left = iter(files)
+    while piece := files_json(islice(left, _AT_ONCE)):
+        yield piece
 
 
 def _json(document: Any) -> bytes:

@@ -22,7 +22,7 @@ from pyoci.store.models import Absence, Namespace
 from pyoci.store.writing.destination import UploadAddress
 from pyoci.web.addresses import OSV, IndexAddress
 from pyoci.web.body import QUERIES_BODY, SMALL_BODY, Patience, RequestBody
-from pyoci.web.rendering import RenderedPages
+from pyoci.web.rendering import RenderedPages, WrittenFiles
 
 if TYPE_CHECKING:
     from pyoci.store.service import PackageStore
@@ -98,6 +98,7 @@ class Site:
     spool: str | None = None
     patience: Patience = field(default_factory=Patience)
     pages: RenderedPages = field(default_factory=RenderedPages)
+    written: WrittenFiles = field(default_factory=WrittenFiles)
     key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     log_user: bool = True
     record_publisher: bool = False

@@ -1,6 +1,7 @@
 """A page in the representation that a client requested, with the URLs that PyOCI serves.
 
-Rendered and RenderedPages: its bytes and headers, rendered once and sent many times.
+Rendered and RenderedPages: its bytes and headers, rendered once and sent many times. WrittenFiles: the JSON
+of the files of large pages.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ import gzip
 import hashlib
 import re
 import threading
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import groupby, islice
+from operator import attrgetter
 from urllib.parse import quote
 
 from cachetools import LRUCache
@@ -22,6 +26,7 @@ from pyoci.simple_api.model import File, timestamp
 from pyoci.simple_api.verbatim import VerbatimFiles
 from pyoci.simple_api.writing import (
     file_document,
+    files_json,
     legacy_json,
     page_html,
     page_json,
@@ -51,6 +56,10 @@ _HTML_HEADERS = (
 )
 _WORTH_COMPRESSING = 1024  # bytes
 _SIZE = 32 * 1024 * 1024  # bytes of all rendered pages in one process
+_WRITTEN = 32 * 1024 * 1024  # bytes, roughly, of all written files in one process
+_WEIGHT = 4  # written files take about this many times the size of their JSON
+_LARGE = 1000  # files of a page that takes some 8 ms to write
+_AT_ONCE = 200  # files
 
 # The values of X-PyOCI-Origin, which says where a project's files come from.
 REGISTRY = "registry"
@@ -68,14 +77,31 @@ def render_page(
     *,
     proxied: bool = False,
     home: str = "",
+    written: WrittenFiles | None = None,
+    where: Hashable = None,
 ) -> bytes:
     """The page of one project. `up` is the relative path from the requested address to the project's own.
     Links to upstream's files are absolute, because clients download those from upstream, unless `proxied`.
     `home` is the URL of the project's page, for links to provenance, which have to be absolute (PEP 740).
+    `written` keeps the JSON of files; `where` tells projects of the same name apart in it.
     """
     if isinstance(page, ProjectPage):
-        shown = page.as_page(lambda file: up + link(file), lambda file: _provenance(file, home))
-        return page_json(shown) if shape.is_json else page_html(shown)
+
+        def url_of(file: PackageFile) -> str:
+            return up + link(file)
+
+        def provenance_of(file: PackageFile) -> str | None:
+            return _provenance(file, home)
+
+        def write(files: Iterable[PackageFile]) -> bytes:
+            return files_json(file.on_page(url_of(file), provenance_of(file)) for file in files)
+
+        shown = page.as_page(url_of, provenance_of)
+        if not shape.is_json:
+            return page_html(shown)
+        if written is None or len(page.files) < _LARGE:
+            return page_json(shown)
+        return page_json(shown, written=written.pieces((where, page.name, up, home), page.files, write))
     if proxied:
         page = with_links_here(page, up, home)
     # The order of keys in upstream's pages must not change, since that would change all their ETags.
@@ -264,3 +290,57 @@ class RenderedPages:
             with self._guard:
                 self._known[key] = (fingerprint, rendered)
         return rendered
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Some files of one version, and their JSON."""
+
+    files: tuple[PackageFile, ...]
+    json: bytes
+
+
+class WrittenFiles:
+    """The JSON of the files of large pages, version by version: of a page in which one version has changed,
+    only that version is written again. One for the process.
+    """
+
+    def __init__(self, size: int = _WRITTEN) -> None:
+        self._guard = threading.Lock()
+        self._known: LRUCache[Hashable, list[_Piece]] = LRUCache(size, getsizeof=_weight)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def pieces(
+        self, key: Hashable, files: Sequence[PackageFile], write: Callable[[Iterable[PackageFile]], bytes]
+    ) -> Iterator[bytes]:
+        """The JSON of all files of a page, some at a time. Files that were not under `key` the last time are
+        written by `write`, which has to return the same for the same files and key.
+        """
+        with self._guard:
+            before = self._known.get(key, [])
+        known = {piece.files[0].filename: piece for piece in before}
+        found = []
+        for some in _by_version(files):
+            piece = known.get(some[0].filename)
+            if piece is None or piece.files != some:
+                piece = _Piece(some, write(some))
+            found.append(piece)
+            yield piece.json
+        with self._guard:
+            self._known.pop(key, None)
+            with suppress(ValueError):  # it is too large to be kept
+                self._known[key] = found
+
+
+def _weight(pieces: Iterable[_Piece]) -> int:
+    """Their approximate size in memory, in bytes."""
+    return sum(300 + _WEIGHT * len(piece.json) for piece in pieces)
+
+
+def _by_version(files: Iterable[PackageFile]) -> Iterator[tuple[PackageFile, ...]]:
+    """The files of each version, some at a time if they are many."""
+    for _, group in groupby(files, attrgetter("version")):
+        while some := tuple(islice(group, _AT_ONCE)):
+            yield some

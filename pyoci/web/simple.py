@@ -125,11 +125,16 @@ def _page(found: finding.Found, shape: negotiation.Representation) -> Response:
     proxied = site().upstream_files is not None
     links_to_provenance = proxied if foreign else _has_provenance(page)
     home = urljoin(request.base_url, up or "./") if links_to_provenance else ""
+    where = rendering.UPSTREAM if foreign else found.project.namespace
 
     def render() -> rendering.Rendered:
         sent = rendering.as_sent(page, shape, proxied=proxied)
         return rendering.Rendered.of(
-            rendering.render_page(page, shape, up, proxied=proxied, home=home) if sent is None else sent,
+            rendering.render_page(
+                page, shape, up, proxied=proxied, home=home, written=site().written, where=where
+            )
+            if sent is None
+            else sent,
             shape.value,
             compressed=compressed,
             origin=found.origin,
@@ -139,7 +144,6 @@ def _page(found: finding.Found, shape: negotiation.Representation) -> Response:
 
     if not page.fingerprint:
         return answers.rendered(render())
-    where = rendering.UPSTREAM if foreign else found.project.namespace
     key = (where, page.name, found.version, shape, compressed, stored, home)
     rendered = site().pages.get_or_render(key, page.fingerprint, render)
     return answers.given_again(rendered, key, found)

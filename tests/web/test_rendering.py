@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from html.parser import HTMLParser
 from typing import Any
@@ -18,7 +20,7 @@ from pyoci.distributions.names import ProjectName
 from pyoci.simple_api.model import timestamp
 from pyoci.store.models import PackageFile, ProjectPage
 from pyoci.web.negotiation import Representation
-from pyoci.web.rendering import render_page, render_root
+from pyoci.web.rendering import WrittenFiles, render_page, render_root
 from tests.web.doubles import make_file, make_page
 
 BASE = "https://packages.example/ghcr.io/acme/hello-world/"
@@ -277,3 +279,86 @@ def test_surrogates() -> None:
     page = make_page(make_file(yanked="a\ud800b"))
     assert b'"yanked":"a\\ud800b"' in render_page(page, Representation.JSON)
     assert b'data-yanked="a b"' in render_page(page, Representation.HTML)
+
+
+MANY = tuple(
+    make_file(f"hello_world-1.{version}-{tag}-none-any.whl")
+    for version in range(500)
+    for tag in ("py2", "py3")
+)
+
+
+class Writing:
+    """Writes files as their names, and remembers which."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def __call__(self, files: Iterable[PackageFile]) -> bytes:
+        names = [file.filename for file in files]
+        self.names += names
+        return " ".join(names).encode()
+
+
+def names(files: Iterable[PackageFile]) -> list[str]:
+    return [file.filename for file in files]
+
+
+CHANGED = [
+    pytest.param((), [], id="nothing"),
+    pytest.param((7, replace(MANY[7], yanked="broken")), [6, 7], id="one file"),
+    pytest.param((7, replace(MANY[7], sha256=SHA)), [6, 7], id="the bytes of one file"),
+    pytest.param((6, None), [7], id="one file is gone"),
+]
+
+
+class TestWrittenFiles:
+    @pytest.mark.parametrize(("change", "written"), CHANGED)
+    def test_only_changed_versions_are_written(
+        self, change: tuple[int, PackageFile | None] | tuple[()], written: list[int]
+    ) -> None:
+        """Of the files that were written before, only those of a changed version are written again."""
+        kept, write = WrittenFiles(), Writing()
+        assert b" ".join(kept.pieces("page", MANY, write)).decode().split() == names(MANY) == write.names
+        files = list(MANY)
+        if change:
+            files[change[0] : change[0] + 1] = [file for file in change[1:] if file is not None]
+        write.names.clear()
+        assert b" ".join(kept.pieces("page", files, write)).decode().split() == names(files)
+        assert write.names == names(MANY[number] for number in written)
+
+    def test_keys(self) -> None:
+        """Nothing is taken from another key: its files may have other URLs."""
+        kept, write = WrittenFiles(), Writing()
+        for key in ("page", "another"):
+            assert b" ".join(kept.pieces(key, MANY, write)).decode().split() == names(MANY)
+        assert write.names == names(MANY) * 2
+
+    def test_too_large(self) -> None:
+        """Files that are larger than what may be kept are written each time."""
+        kept, write = WrittenFiles(size=1000), Writing()
+        for _ in range(2):
+            assert b" ".join(kept.pieces("page", MANY, write)).decode().split() == names(MANY)
+        assert write.names == names(MANY) * 2
+        assert len(kept) == 0
+
+    def test_one_version_of_many_files(self) -> None:
+        """They are written some at a time, and a file may be there twice."""
+        kept = WrittenFiles()
+        files = [make_file(f"hello_world-1.0-py3-none-tag{number}.whl") for number in range(450)] * 2
+        for _ in range(2):
+            pieces = list(kept.pieces("page", files, Writing()))
+            assert b" ".join(pieces).decode().split() == names(files)
+            assert [len(piece.split()) for piece in pieces] == [200, 200, 200, 200, 100]
+
+    @pytest.mark.parametrize("home", ["", "https://packages.example/acme/hello-world/"])
+    @pytest.mark.parametrize("up", ["", "../"])
+    def test_page(self, up: str, home: str) -> None:
+        """A page of kept files has the same bytes as one that is written as a whole."""
+        written = WrittenFiles()
+        yanked = replace(MANY[7], yanked="broken", provenance=SHA)
+        for files in (MANY, (*MANY[:7], yanked, *MANY[8:]), MANY[2:], (*MANY[2:], make_file())):
+            page = make_page(*files)
+            whole = render_page(page, Representation.JSON, up, home=home)
+            kept = render_page(page, Representation.JSON, up, home=home, written=written)
+            assert kept == whole

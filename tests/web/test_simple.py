@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 
 from pyoci.errors import Denied, NotFound, NotSupported, PyOCIError, Unauthorized
 from pyoci.oci.references import Registry
+from pyoci.web.rendering import WrittenFiles
 from tests.web.conftest import MakeApp
 from tests.web.doubles import MemoryStore, Registries
 from tests.web.uploads import CONTENT, make_form, post
@@ -51,6 +52,24 @@ def test_page(client: FlaskClient, project: str, accept: str | None, content_typ
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert "Last-Modified" not in answer.headers
     assert "Set-Cookie" not in answer.headers
+
+
+def test_large_page(make_app: MakeApp, store: MemoryStore) -> None:
+    """The JSON of its files is kept, and a page after a change has the change."""
+    written = WrittenFiles()
+    client = make_app(written=written).test_client()
+    names = [f"hello_world-1.{number}-py3-none-any.whl" for number in range(1000)]
+    for name in names:
+        store.put(name)
+    before = client.get(PAGE, headers={"Accept": JSON}).json
+    assert before is not None
+    assert [file["filename"] for file in before["files"]] == names
+    assert len(written) == 1
+    store.put(names[500], yanked="broken")
+    after = client.get(PAGE, headers={"Accept": JSON}).json
+    assert after is not None
+    assert after["files"][500] == before["files"][500] | {"yanked": "broken"}
+    assert after["files"][:500] + after["files"][501:] == before["files"][:500] + before["files"][501:]
 
 
 def test_html_has_a_strict_policy(client: FlaskClient, project: str) -> None:
