@@ -1,9 +1,10 @@
 """A page of ten thousand files, in one process and without a socket: the time of rendering alone. It is run
-as a program, so that the memory is the application's. Prints JSON.
+as a program, so that the memory is the application's, and has the heap of a server. Prints JSON.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -16,6 +17,7 @@ from werkzeug.test import Client
 
 from benchmarks.memory import now
 from benchmarks.seeding import image_indexes, push_file, put_document
+from pyoci import heap
 from pyoci.app import create_app
 from pyoci.config import Settings
 
@@ -34,14 +36,15 @@ def measure(client: Client, rounds: int) -> dict[str, list[float]]:
     structure = json.loads(_get(client, JSON))
     _get(client, HTML)
     found: dict[str, list[float]] = {JSON: [], HTML: [], "dumps": []}
-    for turn in range(rounds):
+    changes = itertools.count()
+    for _ in range(rounds):
         found["dumps"].append(median(_seconds(lambda: json.dumps(structure)) for _ in range(5)))
         for shape in (JSON, HTML):
-            _change(client, turn)
+            _change(client, next(changes))
             found[shape].append(_seconds(lambda shape=shape: _get(client, shape)))  # type: ignore[misc]
     before = now(os.getpid()).total
     for turn in range(_AFTER):
-        _change(client, turn)
+        _change(client, next(changes))
         _get(client, (JSON, HTML)[turn % 2])
     found["grown"] = [now(os.getpid()).total - before]
     return found
@@ -62,9 +65,11 @@ def _fill(client: Client) -> None:
         put_document(send, tag, document)
 
 
-def _change(client: Client, turn: int) -> None:
-    """Change one version, so that its document is read again and the page is built again."""
-    answer = client.patch(f"{_PAGE}1.{turn}", json={"yanked": f"turn {turn}"}, environ_overrides=_HERE)
+def _change(client: Client, number: int) -> None:
+    """Change one version, so that its document is read again and the page is built again. Each `number`
+    changes another version, because the same change a second time would change nothing.
+    """
+    answer = client.patch(f"{_PAGE}1.{number}", json={"yanked": f"change {number}"}, environ_overrides=_HERE)
     assert answer.status_code == 200, answer.text
 
 
@@ -82,6 +87,8 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _main() -> None:
+    heap.use_one_heap()
+    heap.collect_rarely()
     with tempfile.TemporaryDirectory() as folder:
         environ = {"PYOCI_EMBEDDED": f"{folder}/packages", "PYOCI_CACHE_URL": f"file://{folder}/cache"}
         client = Client(create_app(Settings.from_environ({**environ, "PYOCI_LOG": "error"})))
