@@ -29,12 +29,12 @@ class Admission:
 
     def enter(self, owner: Hashable, seconds: float) -> None:
         """Wait for the turn of this request. Raises TimeoutError after `seconds`, and what `wait` raises."""
-        turn: Future[None] = Future()
         with self._guard:
-            self._queues.setdefault(owner, deque()).append(turn)
-            self._admit()
-            if turn.done():
+            if self._free:  # then nobody waits
+                self._free -= 1
                 return
+            turn: Future[None] = Future()
+            self._queues.setdefault(owner, deque()).append(turn)
         try:
             self._wait(turn, seconds)
         except BaseException:
