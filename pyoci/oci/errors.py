@@ -148,8 +148,10 @@ def cleaned(text: str, limit: int = _TEXT_LIMIT) -> str:
     """A foreign text in a form that our messages can contain: one line of Latin-1, at most `limit`
     characters.
     """
-    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * limit]).split())
-    line = line.encode("latin-1", "replace").decode("latin-1")
+    line = text[: 4 * limit]
+    if not line.isprintable():
+        line = "".join(c if c.isprintable() else " " for c in line)
+    line = " ".join(line.split()).encode("latin-1", "replace").decode("latin-1")
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
