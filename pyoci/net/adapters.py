@@ -93,6 +93,13 @@ class _Trust:
             return self._context
 
 
+class _Sent(requests.Response):
+    """An answer of which only `raw` is read. The constructor of requests makes a cookie jar, among others."""
+
+    def __init__(self, raw: Any) -> None:
+        self.raw = raw
+
+
 def _pool_key(context: dict[str, Any]) -> Any:
     return context["scheme"], context["host"], context["port"]
 
@@ -140,7 +147,7 @@ class PooledAdapter(HTTPAdapter):
             preload_content=False,
             decode_content=False,
         )
-        return self.build_response(request, raw)
+        return _Sent(raw)
 
     def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
         """A Transport reads `raw`. requests would also look for cookies and for an encoding."""

@@ -243,20 +243,23 @@ def _translated(call: Call, watch: Watch) -> Iterator[None]:
     """Raise RequestEnded, Unreachable or ProtocolError for what the libraries raise in the block, and for a
     call that was cut.
     """
-    late = Unreachable(f"{call.label} did not answer in time")
     try:
         yield
         if watch.has_fired:
             # A body without a length looks complete when its connection is shut down.
             request_scope.check()
-            raise late
+            raise _late(call)
     except translation.FOREIGN as exc:
         watch.on_failure()
         request_scope.check()
-        raise (late if watch.has_fired else translation.translate(exc, call.label)) from exc
+        raise (_late(call) if watch.has_fired else translation.translate(exc, call.label)) from exc
     except BaseException:
         watch.on_failure()
         raise
+
+
+def _late(call: Call) -> Unreachable:
+    return Unreachable(f"{call.label} did not answer in time")
 
 
 @contextmanager
