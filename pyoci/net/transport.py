@@ -227,39 +227,44 @@ class Transport:
         with self._watched(call, min(_ERROR_SECONDS, self.document_seconds), watch):
             return bytes(response.raw.read(size, decode_content=False))
 
-    @contextmanager
-    def _watched(self, call: Call, seconds: float, watch: Watch | None = None) -> Iterator[Watch]:
+    def _watched(
+        self, call: Call, seconds: float, watch: Watch | None = None
+    ) -> AbstractContextManager[Watch]:
         """Cut the connection of the block's call after `seconds`, or when its request is ended; and translate
         the libraries' exceptions.
         """
-        watch = watch or self.bulkheads.watch(call.asked_host)
-        counted = self.bulkheads.counted(call.asked_host, partial(self._watchdog.cut, watch))
-        with _translated(call, watch), counted, self._watchdog.watched(seconds, watch):
-            yield watch
+        host = call.asked_host
+        watch = watch or self.bulkheads.watch(host)
+        counted = self.bulkheads.counted(host, partial(self._watchdog.cut, watch))
+        return _translated(call, watch, counted, self._watchdog.watched(seconds, watch))
 
 
 @contextmanager
-def _translated(call: Call, watch: Watch) -> Iterator[None]:
-    """Raise RequestEnded, Unreachable or ProtocolError for what the libraries raise in the block, and for a
-    call that was cut.
+def _translated(
+    call: Call, watch: Watch, counted: AbstractContextManager[None], watched: AbstractContextManager[Watch]
+) -> Iterator[Watch]:
+    """Enter both contexts. Raises RequestEnded, Unreachable or ProtocolError for what the libraries raise in
+    the block, and for a call that was cut.
     """
     try:
-        yield
-        if watch.has_fired:
-            # A body without a length looks complete when its connection is shut down.
-            request_scope.check()
-            raise _late(call)
-    except translation.FOREIGN as exc:
+        with counted, watched:
+            yield watch
+        # A body without a length looks complete when its connection is shut down.
+        _raise_if_cut(call, watch)
+    except BaseException as exc:
         watch.on_failure()
+        if not isinstance(exc, translation.FOREIGN):
+            raise
         request_scope.check()
-        raise (_late(call) if watch.has_fired else translation.translate(exc, call.label)) from exc
-    except BaseException:
-        watch.on_failure()
-        raise
+        _raise_if_cut(call, watch)
+        raise translation.translate(exc, call.label) from exc
 
 
-def _late(call: Call) -> Unreachable:
-    return Unreachable(f"{call.label} did not answer in time")
+def _raise_if_cut(call: Call, watch: Watch) -> None:
+    """Raises RequestEnded or Unreachable if the call was cut."""
+    if watch.has_fired:
+        request_scope.check()
+        raise Unreachable(f"{call.label} did not answer in time")
 
 
 @contextmanager
