@@ -56,7 +56,7 @@ _HTML_HEADERS = (
 )
 _WORTH_COMPRESSING = 1024  # bytes
 _SIZE = 32 * 1024 * 1024  # bytes of all rendered pages in one process
-_WRITTEN = 32 * 1024 * 1024  # bytes, roughly, of all written files in one process
+_WRITTEN = 16 * 1024 * 1024  # bytes, roughly, of all written files in one process
 _WEIGHT = 4  # written files take about this many times the size of their JSON
 _LARGE = 1000  # files of a page that takes some 8 ms to write
 _AT_ONCE = 200  # files

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -16,10 +16,12 @@ from pyoci.distributions.names import ProjectName
 from pyoci.oci.credentials import Basic
 from pyoci.oci.models import IMAGE_INDEX, Document
 from pyoci.oci.references import Digest, Registry, Repository
+from pyoci.simple_api.writing import files_json
 from pyoci.store.cache import Cache, Contents
 from pyoci.store.layout import entries, version_of
+from pyoci.store.models import PackageFile
 from pyoci.store.state import Freshness, State, TagState
-from pyoci.web.rendering import Rendered, RenderedPages
+from pyoci.web.rendering import Rendered, RenderedPages, WrittenFiles
 
 VERSIONS = 20  # of each project, each of one file: small documents cost most for each of their bytes
 PROJECTS = 6_000
@@ -60,13 +62,13 @@ def document(project: str, version: str) -> Document:
     return Document(IMAGE_INDEX, json.dumps(body).encode())
 
 
-def fill(cache: Cache, pages: RenderedPages) -> Iterator[None]:
+def fill(cache: Cache, pages: RenderedPages, written: WrittenFiles) -> Iterator[None]:
     """Add one project at a time, and a caller who may read it."""
     registry = Registry.parse("https://registry.example")
     for number in itertools.count():
         project = f"project{number}"
         repository = Repository.parse(registry, f"acme/{project}")
-        remembered, seen = cache.of(repository), {}
+        remembered, seen, all_files = cache.of(repository), {}, list[PackageFile]()
         for version in (f"{n}.{number}" for n in range(VERSIONS)):
             found = document(project, version)
             assert version_of(version)
@@ -74,6 +76,7 @@ def fill(cache: Cache, pages: RenderedPages) -> Iterator[None]:
             assert image_index
             known = tuple(entries(image_index, ProjectName.parse(project), version))
             files = tuple(entry.file(str(entry.sha256)) for entry in known)
+            all_files += files
             seen[version] = TagState(found.digest, number + 0.5, number + 0.25)
             contents = Contents(known, files, 1.0, len(found.body))
             remembered.put_contents(version, found.digest, contents)
@@ -84,7 +87,13 @@ def fill(cache: Cache, pages: RenderedPages) -> Iterator[None]:
             remembered.access.prove(cache.caller_key(Basic(f"user{caller}", project)), 3600)
         rendered = Rendered.of((sha256(project) * 5 * VERSIONS).encode(), "text/html", compressed=False)
         pages.get_or_render(project, "state", partial(_same, rendered))
+        for _ in written.pieces(project, all_files, _json_of):
+            pass
         yield
+
+
+def _json_of(files: Iterable[PackageFile]) -> bytes:
+    return files_json(file.on_page(f"../{file.filename}") for file in files)
 
 
 def _same(rendered: Rendered) -> Rendered:
@@ -95,7 +104,7 @@ def main() -> None:
     backend = FileBackend()
     cache, pages = Cache(backend, Freshness(ttl=3600.0)), RenderedPages()
     before = resident()
-    for _ in itertools.islice(fill(cache, pages), PROJECTS):
+    for _ in itertools.islice(fill(cache, pages, WrittenFiles()), PROJECTS):
         pass
     print(resident() - before)
     backend.close()

@@ -14,7 +14,9 @@ MOST = 160 * 2**20  # bytes
 
 
 def test_filled(capsys: pytest.CaptureFixture[str]) -> None:
-    """Documents, states, proofs, sizes and rendered pages of 6000 projects: more than the bounds let in."""
+    """Documents, states, proofs, sizes, rendered pages and the JSON of files of 6000 projects: more than the
+    bounds let in.
+    """
     done = subprocess.run(
         [sys.executable, "-m", "tests.torture.filling"],
         cwd=CHECKOUT,
