@@ -15,7 +15,7 @@ from pyoci import request_scope
 
 COMPUTE_SECONDS = 0.001  # between two pauses
 PAUSE_SECONDS = 0.0001  # if nothing else has to be computed
-LONG_PAUSE_SECONDS = 0.001
+LONG_PAUSE_SECONDS = 0.002
 _BUSY_SECONDS = 0.0004  # a short pause that takes longer shows that other threads or processes compute
 
 _LARGE = 64 * 1024  # bytes of JSON that take more than a millisecond to parse
