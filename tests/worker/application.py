@@ -19,9 +19,9 @@ SIZE = 8_000_000  # bytes of /large; more than the buffers of a connection hold
 
 
 class Patient(Worker):
-    """Leaves connections to the other worker for a second, since that may wait for the CPU under tests."""
+    """Leaves connections to the other worker for longer, since that may wait for the CPU under tests."""
 
-    left_seconds = 1.0
+    left_seconds = 0.1
 
 
 def wait_for(gate: str) -> None:

@@ -168,23 +168,30 @@ def test_no_thread_can_be_started(address: tuple[str, int], tmp_path: Path) -> N
     assert answers == [get(address)]
 
 
-def test_workers_accept_as_many(log: BinaryIO) -> None:
-    """Connections of one client that are opened at once are spread evenly over two workers."""
-    with (
-        gunicorn(log, "application", "--workers", "2", "-k", "tests.worker.application.Patient"),
-        ExitStack() as stack,
-    ):
-        address = address_in(log)
-        until(lambda: booted(log) == 2, "two workers")
-        clients = [stack.enter_context(socket.create_connection(address, timeout=60)) for _ in range(40)]
+def answered_by(address: tuple[str, int], count: int) -> Counter[bytes]:
+    """How many of so many connections, which are opened at once, each worker has."""
+    with ExitStack() as stack:
+        clients = [stack.enter_context(socket.create_connection(address, timeout=60)) for _ in range(count)]
         for client in clients:
             client.sendall(HEAD)
         counts: Counter[bytes] = Counter()
         for client in clients:
             client.sendall(b"\r\n")
             counts[client.recv(65536).rpartition(b"\r\n")[2]] += 1
+        return counts
+
+
+def test_workers_accept_as_many(log: BinaryIO) -> None:
+    """Neither of two workers has less than a quarter of the connections that a client opens at once. On an
+    idle machine they have about as many; one that waits for the CPU leaves some to the other.
+    """
+    with gunicorn(log, "application", "--workers", "2", "-k", "tests.worker.application.Patient"):
+        address = address_in(log)
+        # A worker that has just booted may accept nothing yet.
+        until(lambda: len(answered_by(address, 2)) == 2, "two workers to accept connections")
+        counts = answered_by(address, 40)
         assert len(counts) == 2
-        assert min(counts.values()) >= 18
+        assert min(counts.values()) >= 10
 
 
 TOLD_TO_STOP = """
