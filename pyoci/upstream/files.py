@@ -239,9 +239,16 @@ class UpstreamFiles:
         wanted = self.sized(wanted)
         size = wanted.size or 0
         kept = self._opened(wanted) if size <= self._folder.size else None
-        if kept is not None:
-            return self._undamaged(wanted, self._arrivals.complete(wanted, kept))
         with ExitStack() as opened:
+            if kept is not None:
+                complete = opened.enter_context(self._arrivals.complete(wanted, kept))
+                if hashlib.file_digest(complete, "sha256").hexdigest() != wanted.sha256:
+                    self._folder.remove(wanted.sha256)
+                    self._report_damaged(wanted)
+                    raise DamagedCopy(wanted.filename)
+                complete.seek(0)
+                opened.pop_all()
+                return complete
             file = opened.enter_context(tempfile.TemporaryFile())
             for piece in self._straight(wanted, size):
                 file.write(piece)
@@ -314,18 +321,6 @@ class UpstreamFiles:
         if span is None:
             return self._arrivals.read(wanted, size, file)
         return self._parts.read(wanted, self._arrivals.complete(wanted, file), span)
-
-    def _undamaged(self, wanted: Wanted, file: FileIO) -> FileIO:
-        """A complete file whose bytes are still those that were kept. Raises DamagedCopy otherwise."""
-        with ExitStack() as opened:
-            opened.push(file)
-            if hashlib.file_digest(file, "sha256").hexdigest() != wanted.sha256:
-                self._folder.remove(wanted.sha256)
-                self._report_damaged(wanted)
-                raise DamagedCopy(wanted.filename)
-            file.seek(0)
-            opened.pop_all()
-        return file
 
     def _report_damaged(self, wanted: Wanted) -> None:
         self._events.warning("upstream", "cached file was damaged", **wanted.facts)

@@ -80,12 +80,6 @@ def kept(tmp_path: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
 
 
-def change_on_disk(tmp_path: Path, file: Wanted, content: bytes) -> None:
-    """Write other bytes to a file in the folder, once it is complete."""
-    until(lambda: kept(tmp_path) == [file.sha256], "the file in the folder")
-    (tmp_path / "files" / file.sha256).write_bytes(content)
-
-
 def _is_kept(tmp_path: Path, file: Wanted) -> bool:
     return file.sha256 in kept(tmp_path)
 
@@ -351,7 +345,8 @@ def test_two_readers_of_a_file_that_the_disk_changed(
     """The first one removes it, and both errors name the copy."""
     file = wanted(elsewhere)
     b"".join(files.open(file))
-    change_on_disk(tmp_path, file, CONTENT[:-1] + b"!")
+    until(lambda: kept(tmp_path) == [file.sha256], "the file in the folder")
+    (tmp_path / "files" / file.sha256).write_bytes(CONTENT[:-1] + b"!")
     readers = [iter(files.open(file)) for _ in range(2)]
     for reader in readers:
         assert next(reader) == CONTENT[: 2**20]
@@ -366,7 +361,8 @@ def test_a_file_to_store_that_the_disk_changed(
     """It is not given to the store. The next attempt fetches it again."""
     file = wanted(elsewhere)
     b"".join(files.open(file))
-    change_on_disk(tmp_path, file, b"!" + CONTENT[1:])
+    until(lambda: kept(tmp_path) == [file.sha256], "the file in the folder")
+    (tmp_path / "files" / file.sha256).write_bytes(b"!" + CONTENT[1:])
     with pytest.raises(ProtocolError, match="damaged"):
         files.whole(file)
     with files.whole(file) as content:
@@ -382,10 +378,12 @@ def test_a_small_file_that_the_disk_changed(
     elsewhere.add(NAME, content)
     file = wanted(elsewhere, content)
     b"".join(files.open(file))
-    change_on_disk(tmp_path, file, b"a SMALL file")
+    until(lambda: kept(tmp_path) == [file.sha256], "the file in the folder")
+    (tmp_path / "files" / file.sha256).write_bytes(b"a SMALL file")
     assert b"".join(files.open(file, span)) == (content if span is None else content[1:9])
     elsewhere.answer = lambda _: Response("down", 503)
-    change_on_disk(tmp_path, file, b"a SMALL file")
+    until(lambda: kept(tmp_path) == [file.sha256], "the file in the folder")
+    (tmp_path / "files" / file.sha256).write_bytes(b"a SMALL file")
     with pytest.raises(Unavailable):
         b"".join(files.open(file, span))
 
