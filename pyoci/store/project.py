@@ -176,8 +176,9 @@ class StoredProject:
             self.events.count("limited", "over the cap")
             self.events.warning("store", "over the cap", **facts, left_out=len(asked) - CHILDREN)
         read = list(wanted.values())
-        # A slow registry holds one thread then instead of many.
-        hashes = side_by_side(self, self._child_hash, read, first_alone=True)
+        # The first one comes before the rest: a slow registry holds one thread then instead of many.
+        hashes = [self._child_hash(entry) for entry in read[:1]]
+        hashes += side_by_side(self, self._child_hash, read[1:])
         self.child_hashes.update(
             (entry.descriptor.digest, sha256) for entry, sha256 in zip(read, hashes, strict=True)
         )
@@ -341,21 +342,17 @@ class NewestVersions:
 
 
 def side_by_side(
-    project: StoredProject,
-    work: Callable[[_Item], _Result],
-    items: Sequence[_Item],
-    *,
-    first_alone: bool = False,
+    project: StoredProject, work: Callable[[_Item], _Result], items: Sequence[_Item]
 ) -> list[_Result]:
     """Work on all items in parallel, in as many threads as suit the registry. Returns the results in the
     order of the items. The first failure ends the work.
 
-    With `first_alone`, and while other requests read large documents, the first item comes before the rest:
-    if it is large, this request waits with one thread and one connection instead of one for each item.
+    While other requests read large documents, the first item comes before the rest: if it is large, this
+    request waits with one thread and one connection instead of one for each item.
     """
     late = f"{project.repository} has not given its versions in time"
-    first_alone = first_alone or project.read_limit.would_wait
-    first, rest = [work(item) for item in items[:first_alone]], items[first_alone:]
+    first = [work(item) for item in items[: project.read_limit.would_wait]]
+    rest = items[len(first) :]
     return first + in_threads(project.session.concurrency, work, rest, project.seconds_left, late)
 
 
